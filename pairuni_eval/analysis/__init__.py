@@ -1,0 +1,1 @@
+"""Numbers from stored rows: tables, intervals, comparisons. Never torch, never a model."""

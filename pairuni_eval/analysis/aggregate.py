@@ -1,0 +1,337 @@
+"""How the scores of many outputs become one number.
+
+Shapes: N rows (outputs), G groups of a tag, K sums, C clusters, B bootstrap draws.
+
+An aggregate is a smooth function of sums: `features(rows)` gives what is summed, (N, K), and
+`finish` turns sums (..., K) into numbers (...). The estimate is `finish` of the grand total, and a
+bootstrap is `finish` of weighted cluster totals, so that one code path serves both. A row without a
+value adds nothing to any sum. A row that belongs to several groups counts once in each. A group
+that is absent from a draw is left out of a mean over groups.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.errors import UserError, unknown_name
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int64]
+
+NO_GROUP = "(none)"  # the group of a row that lacks the tag
+
+
+class Rows(NamedTuple):
+    """The graded outputs behind one number, as parallel columns.
+
+    Attributes:
+        value: (N,) the score after the protocol's rule for unparsed answers; NaN is "no value".
+        unit: (N,) the cluster of each row, as an integer code.
+        draw: (N,) which of several outputs of one sample.
+        tags: The text columns (N,) by tag name; an absent tag is the empty text.
+    """
+
+    value: Array
+    unit: Codes
+    draw: Codes
+    tags: Mapping[str, npt.NDArray[np.object_]]
+
+    def take(self, keep: Mask) -> Rows:
+        """The rows where `keep` is true."""
+        tags = {name: column[keep] for name, column in self.tags.items()}
+        return Rows(self.value[keep], self.unit[keep], self.draw[keep], tags)
+
+
+class Bounds(NamedTuple):
+    """The lowest and the highest number an aggregate can give."""
+
+    low: float
+    high: float
+
+
+def names_in(cell: str) -> tuple[str, ...]:
+    """The groups that a tag's cell names, in order and without repeats."""
+    names = (name.strip() for name in str(cell).split(","))
+    return tuple(dict.fromkeys(name for name in names if name)) or (NO_GROUP,)
+
+
+def _column(rows: Rows, tag: str) -> npt.NDArray[np.object_]:
+    return rows.tags.get(tag, np.full(len(rows.value), "", dtype=object))
+
+
+def groups_of(rows: Rows, tag: str) -> tuple[str, ...]:
+    """Every group of a tag that has at least one value, in order of appearance."""
+    cells = dict.fromkeys(_column(rows, tag)[np.isfinite(rows.value)])
+    return tuple(dict.fromkeys(name for cell in cells for name in names_in(cell)))
+
+
+def membership(rows: Rows, tag: str, groups: tuple[str, ...]) -> Mask:
+    """(N, G): whether a row belongs to a group."""
+    column = _column(rows, tag)
+    cells = {cell: set(names_in(cell)) for cell in dict.fromkeys(column)}
+    lines = {cell: [name in held for name in groups] for cell, held in cells.items()}
+    return np.array([lines[cell] for cell in column], dtype=bool).reshape(len(column), len(groups))
+
+
+class Aggregate(ABC):
+    """Base class of every aggregate, built in or a plugin's.
+
+    Args:
+        spec: The metric as the card has it.
+        groups: The groups of the tag `spec.by` that have a value; empty without `by`.
+    """
+
+    is_ratio: bool = False  # True: finish(s) is s[0] / s[1], so a closed form exists
+
+    def __init__(self, spec: MetricSpec, groups: tuple[str, ...]) -> None:
+        self.spec = spec
+        self.groups = groups
+
+    @abstractmethod
+    def features(self, rows: Rows) -> Array:
+        """What is summed over rows, (N, K); zero where a row has no value."""
+
+    @abstractmethod
+    def finish(self, sums: Array) -> Array:
+        """The number that sums (..., K) make, (...); NaN where they make none."""
+
+    def bounds(self, rows: Rows) -> Bounds | None:  # noqa: ARG002 - for subclasses
+        """The range of the number, or None if it is not known."""
+        return None
+
+    def group_weights(self) -> Array | None:
+        """(G,) the share of each group in a mean over groups; None for a pooled number."""
+        return None
+
+
+def ratio(over: Array, under: Array) -> Array:
+    """Quotient, NaN where the denominator is zero."""
+    shape = np.broadcast_shapes(np.shape(over), np.shape(under))
+    out: Array = np.full(shape, np.nan)
+    np.divide(over, under, out=out, where=np.asarray(under) > 0)
+    return out
+
+
+class _Statistic(NamedTuple):
+    """A number over one pool of rows: what to sum where `keep` holds, and what the sums make."""
+
+    features: Callable[[Rows, Mask], Array]
+    finish: Callable[[Array], Array]
+    top: float | None  # the highest number it gives; None: as high as its values
+    is_ratio: bool = False
+
+    def bounds(self, rows: Rows) -> Bounds | None:
+        """0 to `top`; a mean is 0 to 1 if every value lies there, else its range is not known."""
+        if self.top is not None:
+            return Bounds(0.0, self.top)
+        value = rows.value[np.isfinite(rows.value)]
+        return Bounds(0.0, 1.0) if bool(((value >= 0) & (value <= 1)).all()) else None
+
+
+def _mean_features(rows: Rows, keep: Mask) -> Array:
+    has = keep & np.isfinite(rows.value)
+    return np.column_stack([np.where(has, rows.value, 0.0), has.astype(np.float64)])
+
+
+def _mean(sums: Array) -> Array:
+    return ratio(sums[..., 0], sums[..., 1])
+
+
+def _verdict_features(rows: Rows, keep: Mask) -> Array:
+    """True positives, false positives, false negatives of "yes"."""
+    if "label" not in rows.tags:
+        raise UserError("f1, precision and recall need the tag 'label' (yes or no) on every row.")
+    has = keep & np.isfinite(rows.value)
+    said = has & (rows.value >= 0.5)
+    gold = np.array([str(label).strip().lower() == "yes" for label in rows.tags["label"]], bool)
+    return np.column_stack([said & gold, said & ~gold, has & ~said & gold]).astype(np.float64)
+
+
+def _f1(sums: Array) -> Array:
+    return ratio(2 * sums[..., 0], 2 * sums[..., 0] + sums[..., 1] + sums[..., 2])
+
+
+def _precision(sums: Array) -> Array:
+    return ratio(sums[..., 0], sums[..., 0] + sums[..., 1])
+
+
+def _recall(sums: Array) -> Array:
+    return ratio(sums[..., 0], sums[..., 0] + sums[..., 2])
+
+
+def _pair_features(rows: Rows, keep: Mask) -> Array:
+    """Sum of correct, rows, units with all rows correct, units; a unit stands at its first row.
+
+    A unit with a row that has no value is in neither of the last two: whether all of it is right
+    is not known.
+    """
+    sums = np.zeros((len(rows.value), 4))
+    sums[:, :2] = _mean_features(rows, keep)
+    index = np.flatnonzero(keep)
+    if len(index) == 0:
+        return sums
+    key = rows.unit[index] * (rows.draw.max() + 1) + rows.draw[index]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    lowest = np.full(len(first), np.inf)
+    np.minimum.at(lowest, inverse, rows.value[index])  # NaN wins a minimum
+    sums[index[first], 2] = lowest >= 1
+    sums[index[first], 3] = np.isfinite(lowest)
+    return sums
+
+
+def _mme(sums: Array) -> Array:
+    """100 * accuracy + 100 * share of units with all rows correct (MME's calculation.py)."""
+    return 100 * ratio(sums[..., 0], sums[..., 1]) + 100 * ratio(sums[..., 2], sums[..., 3])
+
+
+_MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
+_F1 = _Statistic(_verdict_features, _f1, 1.0)
+_PRECISION = _Statistic(_verdict_features, _precision, 1.0)
+_RECALL = _Statistic(_verdict_features, _recall, 1.0)
+_MME = _Statistic(_pair_features, _mme, 200.0)
+
+
+class Pooled(Aggregate):
+    """One statistic over all rows; with `by`, a row counts once for each of its groups."""
+
+    def __init__(self, statistic: _Statistic, spec: MetricSpec, groups: tuple[str, ...]) -> None:
+        super().__init__(spec, groups)
+        self._statistic = statistic
+        self.is_ratio = statistic.is_ratio
+
+    def features(self, rows: Rows) -> Array:
+        """See `Aggregate.features`."""
+        sums = self._statistic.features(rows, np.ones(len(rows.value), dtype=bool))
+        if self.spec.by is None:
+            return sums
+        times = membership(rows, self.spec.by, self.groups).sum(axis=1)
+        counted: Array = sums * times[:, None]
+        return counted
+
+    def finish(self, sums: Array) -> Array:
+        """See `Aggregate.finish`."""
+        return self._statistic.finish(sums)
+
+    def bounds(self, rows: Rows) -> Bounds | None:
+        """See `Aggregate.bounds`."""
+        return self._statistic.bounds(rows)
+
+
+class Grouped(Aggregate):
+    """A weighted mean over groups of one statistic; `total` multiplies it by their number.
+
+    Weights are normalised over the groups that are there, so a total keeps its scale in a draw that
+    misses a group.
+    """
+
+    def __init__(
+        self,
+        statistic: _Statistic,
+        spec: MetricSpec,
+        groups: tuple[str, ...],
+        *,
+        weighted: bool = False,
+        total: bool = False,
+    ) -> None:
+        super().__init__(spec, groups)
+        self._statistic = statistic
+        self._weight = _card_weights(spec, groups) if weighted else np.ones(len(groups))
+        self._factor = len(groups) if total else 1
+
+    def features(self, rows: Rows) -> Array:
+        """See `Aggregate.features`."""
+        member = membership(rows, self.spec.by or "", self.groups)
+        parts = [self._statistic.features(rows, member[:, g]) for g in range(len(self.groups))]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(rows.value), 0))
+
+    def finish(self, sums: Array) -> Array:
+        """See `Aggregate.finish`."""
+        if not self.groups:
+            return np.full(sums.shape[:-1], np.nan)
+        value = self._statistic.finish(sums.reshape(*sums.shape[:-1], len(self.groups), -1))
+        there = np.isfinite(value)
+        weighed = np.where(there, value, 0.0) * self._weight
+        return self._factor * ratio(weighed.sum(-1), (there * self._weight).sum(-1))
+
+    def bounds(self, rows: Rows) -> Bounds | None:
+        """See `Aggregate.bounds`."""
+        one = self._statistic.bounds(rows)
+        return one and Bounds(one.low * self._factor, one.high * self._factor)
+
+    def group_weights(self) -> Array:
+        """See `Aggregate.group_weights`."""
+        return self._weight
+
+
+def _card_weights(spec: MetricSpec, groups: tuple[str, ...]) -> Array:
+    lacking = [name for name in groups if name not in spec.weights]
+    if lacking:
+        raise UserError(
+            f"The metric '{spec.name}' is a weighted mean, but its card has no weight for "
+            f"{', '.join(lacking)}.",
+            hint=f"Add the group to `weights` of '{spec.name}' in card.toml.",
+        )
+    return np.array([spec.weights[name] for name in groups], dtype=np.float64)
+
+
+Maker = Callable[[MetricSpec, tuple[str, ...]], Aggregate]
+
+_BUILT_IN: Mapping[str, Maker] = {
+    "mean": partial(Pooled, _MEAN),
+    "f1": partial(Pooled, _F1),
+    "precision": partial(Pooled, _PRECISION),
+    "recall": partial(Pooled, _RECALL),
+    "yes_ratio": partial(Pooled, _MEAN),
+    "macro_mean": partial(Grouped, _MEAN),
+    "macro_f1": partial(Grouped, _F1),
+    "weighted_mean": partial(Grouped, _MEAN, weighted=True),
+    "mme_total": partial(Grouped, _MME, total=True),
+}
+_OVER_GROUPS = frozenset({"macro_mean", "macro_f1", "weighted_mean", "mme_total"})
+
+
+def _plugin(name: str) -> Maker:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as failure:
+        raise UserError(
+            f"The aggregate '{name}' cannot be loaded: {failure}.",
+            hint="Install the package that brings it, or correct `aggregate` in card.toml.",
+        ) from failure
+    maker: Maker = found
+    return maker
+
+
+def find_maker(name: str) -> Maker:
+    """The built-in of that name, or the object behind "package.module:object".
+
+    Raises:
+        UserError: for an unknown name or a plugin that cannot be imported.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if ":" in name:
+        return _plugin(name)
+    raise unknown_name("aggregate", name, _BUILT_IN, list_command="pairuni-eval list benchmarks")
+
+
+def make_aggregate(spec: MetricSpec, rows: Rows) -> Aggregate:
+    """The aggregate of a metric for these rows.
+
+    Raises:
+        UserError: for an unknown aggregate, or one over groups whose card names no `by`.
+    """
+    maker = find_maker(spec.aggregate)
+    if spec.by is None and spec.aggregate in _OVER_GROUPS:
+        raise UserError(f"The metric '{spec.name}' ({spec.aggregate}) needs `by` in its card.")
+    return maker(spec, groups_of(rows, spec.by) if spec.by is not None else ())

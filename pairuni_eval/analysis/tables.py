@@ -1,0 +1,285 @@
+"""Tables of one run: the graded outputs, and one row for every metric of every protocol.
+
+Goes in: a finished run. Comes out: the joined frame of one (benchmark, protocol, score metric) with
+each value after the protocol's rule for unparsed answers, and from it numbers with interval, count
+and coverage. Missing is not zero: a row without a value stays in the frame and counts against
+coverage, and its status and reason are counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pairuni_eval.analysis.aggregate import Codes, Mask, Rows, groups_of, make_aggregate, names_in
+from pairuni_eval.analysis.intervals import Estimate, estimate
+from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
+from pairuni_eval.records import Status
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.store.read import StoredRun, decode_cell
+
+_TAG = "tag."  # prefix of the tag columns of a frame
+
+
+class StatusCount(NamedTuple):
+    """How many rows have a status, and why."""
+
+    status: str
+    reason: str
+    rows: int
+
+
+class GroupRow(NamedTuple):
+    """A metric within one group: `scored` of `total` rows have a value."""
+
+    name: str
+    estimate: Estimate
+    scored: int
+    total: int
+
+
+class MetricRow(NamedTuple):
+    """One number of a run with all that must stand beside it.
+
+    Attributes:
+        scored: Rows that have a value.
+        expected: Outputs that the complete benchmark asks for.
+        groups: The same metric within each group of `spec.by`.
+    """
+
+    benchmark: str
+    protocol: str
+    spec: MetricSpec
+    estimate: Estimate
+    scored: int
+    expected: int
+    groups: tuple[GroupRow, ...]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the expected outputs that have a value, from 0 to 1."""
+        return self.scored / self.expected if self.expected else 0.0
+
+
+class Flip(NamedTuple):
+    """An output that two protocols grade differently; a value is None where it has none."""
+
+    output: str
+    sample: str
+    first: float | None
+    second: float | None
+
+
+def bare(protocol: str) -> str:
+    """The protocol's name in its card: "official" for "pope@official"."""
+    return protocol.rpartition("@")[2]
+
+
+class Tables:
+    """A run's tables, each made once.
+
+    Args:
+        run: A finished run.
+    """
+
+    def __init__(self, run: StoredRun) -> None:
+        self.run = run
+        self._outputs: dict[str, pd.DataFrame] = {}
+        self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._scores: dict[tuple[str, str], pd.DataFrame] = {}
+
+    def card(self, benchmark: str) -> Card:
+        """The benchmark's card as the run stored it."""
+        return self.run.cards[benchmark]
+
+    def protocols(self, benchmark: str) -> tuple[str, ...]:
+        """The names of the protocols that graded a benchmark, default first."""
+        return tuple(bare(name) for name in self.run.card.benchmarks[benchmark].protocols)
+
+    def spec(self, benchmark: str, protocol: str) -> ProtocolSpec:
+        """The protocol as the card has it."""
+        return self.card(benchmark).protocols[protocol]
+
+    def outputs(self, benchmark: str) -> pd.DataFrame:
+        """One row per output with its sample: sample columns, output columns, `tag.NAME`."""
+        if benchmark not in self._outputs:
+            samples = self.run.samples
+            mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
+            tags = pd.DataFrame([decode_cell(cell) for cell in mine["tags"]], index=mine.index)
+            mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
+            self._outputs[benchmark] = mine.rename(columns={"parts": "request"}).merge(
+                self.run.outputs, left_on="uid", right_on="sample", how="inner"
+            )
+        return self._outputs[benchmark]
+
+    def score_metrics(self, benchmark: str, protocol: str) -> tuple[str, ...]:
+        """The score metrics that were stored under a protocol."""
+        return tuple(sorted(set(self._scored(benchmark, protocol)["metric"])))
+
+    def joined(self, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
+        """`outputs` plus value (NaN: none), status and verdict of one score metric."""
+        key = (benchmark, protocol, of)
+        if key not in self._joined:
+            scores = self._scored(benchmark, protocol)
+            mine = scores.loc[scores["metric"] == of, ["output", "value", "status", "verdict"]]
+            frame = self.outputs(benchmark).merge(
+                mine, left_on="id", right_on="output", how="left", validate="one_to_one"
+            )
+            frame["status"] = frame["status"].fillna(_ungraded(frame))
+            frame["value"] = _counted(frame, self.spec(benchmark, protocol))
+            self._joined[key] = frame
+        return self._joined[key]
+
+    def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
+        """The rows that a metric is made of."""
+        return rows_of(self.joined(benchmark, protocol, spec.of), spec)
+
+    def verdict_metric(self, benchmark: str, protocol: str) -> str:
+        """The score metric that says whether an output is right: "correct" where there is one."""
+        spec = self.spec(benchmark, protocol)
+        known = self.score_metrics(benchmark, protocol)
+        return "correct" if "correct" in known else spec.metric(spec.headline).of
+
+    def _scored(self, benchmark: str, protocol: str) -> pd.DataFrame:
+        key = (benchmark, protocol)
+        if key not in self._scores:
+            scores = self.run.scores
+            named = scores["protocol"].isin([f"{benchmark}@{protocol}", protocol])
+            self._scores[key] = scores[named & scores["output"].isin(self.outputs(benchmark)["id"])]
+        return self._scores[key]
+
+
+def _ungraded(frame: pd.DataFrame) -> pd.Series:
+    """The status of outputs that have no score row."""
+    skipped = frame["skipped"].notna()
+    words = np.where(skipped, str(Status.SKIPPED), str(Status.MISSING_OUTPUT))
+    return pd.Series(words, index=frame.index)
+
+
+def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
+    """The value of each row under the protocol's rule for unparsed answers."""
+    value = frame["value"].astype("float64").where(frame["status"] == str(Status.SCORED))
+    if spec.unparsed == "wrong":
+        value = value.mask(frame["status"] == str(Status.UNPARSED), 0.0)
+    return value
+
+
+def _matches(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
+    keep = np.ones(len(frame), dtype=bool)
+    for tag, wanted in where.items():
+        column = frame[_TAG + tag] if _TAG + tag in frame else pd.Series("", index=frame.index)
+        keep &= np.array([wanted in names_in(cell) for cell in column], dtype=bool)
+    return keep
+
+
+def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
+    """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
+    mine = frame[_matches(frame, spec.where)] if spec.where else frame
+    units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
+    tags = {
+        name.removeprefix(_TAG): mine[name].to_numpy(dtype=object)
+        for name in mine.columns
+        if name.startswith(_TAG)
+    }
+    draws = mine["draw"].to_numpy(dtype=np.int64)
+    return Rows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
+
+
+def _count(rows: Rows) -> int:
+    return int(np.isfinite(rows.value).sum())
+
+
+def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> int:
+    """Expected outputs; for a part of a benchmark (`where`) the rows that are in the run."""
+    if spec.where:
+        return len(rows.value)
+    return tables.run.card.benchmarks[benchmark].expected * tables.card(benchmark).draws
+
+
+def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
+    """One metric of one protocol, with its groups."""
+    rows = tables.rows(benchmark, protocol, spec)
+    place = f"{benchmark}/{protocol}/{spec.name}"
+    number = estimate(make_aggregate(spec, rows), rows, seed=_seed(tables, place))
+    return MetricRow(
+        benchmark=benchmark,
+        protocol=protocol,
+        spec=spec,
+        estimate=number,
+        scored=_count(rows),
+        expected=_expected(tables, benchmark, spec, rows),
+        groups=_group_rows(tables, spec, rows, place),
+    )
+
+
+def _seed(tables: Tables, place: str) -> int:
+    return seed_for(tables.run.card.seed, place, 0, "bootstrap")
+
+
+def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows, place: str) -> tuple[GroupRow, ...]:
+    if spec.by is None:
+        return ()
+    everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
+    column = rows.tags.get(spec.by, np.full(len(rows.value), "", dtype=object))
+    found = []
+    for name in groups_of(everything, spec.by):
+        held = {cell for cell in dict.fromkeys(column) if name in names_in(cell)}
+        part = rows.take(np.array([cell in held for cell in column], dtype=bool))
+        single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
+        number = estimate(
+            make_aggregate(spec, single), single, seed=_seed(tables, f"{place}/{name}")
+        )
+        found.append(GroupRow(name, number, _count(part), len(part.value)))
+    return tuple(found)
+
+
+def benchmark_metrics(tables: Tables, benchmark: str) -> tuple[MetricRow, ...]:
+    """Every metric of every protocol of a benchmark, the headline of each protocol first."""
+    found = []
+    for protocol in tables.protocols(benchmark):
+        rule = tables.spec(benchmark, protocol)
+        ordered = sorted(rule.metrics, key=lambda spec: spec.name != rule.headline)
+        found += [metric_row(tables, benchmark, protocol, spec) for spec in ordered]
+    return tuple(found)
+
+
+def metric_rows(run: StoredRun) -> tuple[MetricRow, ...]:
+    """Every metric of every protocol of every benchmark of a run."""
+    tables = Tables(run)
+    return tuple(
+        row for benchmark in run.card.benchmarks for row in benchmark_metrics(tables, benchmark)
+    )
+
+
+def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[StatusCount, ...]:
+    """Rows by status and reason for the score metric of the headline; most frequent first."""
+    rule = tables.spec(benchmark, protocol)
+    frame = tables.joined(benchmark, protocol, rule.metric(rule.headline).of)
+    reasons = frame["skipped"].fillna(frame["error"])
+    skipped = frame["status"] == str(Status.SKIPPED)
+    reasons = reasons.fillna(frame["verdict"].where(skipped)).fillna("")
+    counted = Counter(zip(frame["status"], reasons, strict=True))
+    rows = [StatusCount(status, reason, n) for (status, reason), n in counted.items()]
+    return tuple(sorted(rows, key=lambda row: (-row.rows, row.status, row.reason)))
+
+
+def flips(tables: Tables, benchmark: str, first: str, second: str) -> tuple[Flip, ...]:
+    """The outputs that two protocols grade differently, in the run's order."""
+    metric = tables.verdict_metric(benchmark, first)
+    if metric not in tables.score_metrics(benchmark, second):
+        return ()
+    left = tables.joined(benchmark, first, metric)
+    right = tables.joined(benchmark, second, metric)
+    one, two = left["value"].to_numpy(), right["value"].to_numpy()
+    differ = np.flatnonzero(~((one == two) | (np.isnan(one) & np.isnan(two))))
+    return tuple(
+        Flip(left["id"].iloc[i], left["sample"].iloc[i], _known(one[i]), _known(two[i]))
+        for i in differ
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,113 @@
+"""What a benchmark is to the runner: samples in, scores out.
+
+A benchmark is a folder with a `card.toml` and a `benchmark.py` that defines one subclass of
+`Benchmark`. `samples` reads the dataset's own schema; `score` grades stored outputs under a
+protocol of the card and never sees the model. Everything a benchmark decides about numbers beyond
+that is in its card.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from pairuni_eval.cards import Card
+from pairuni_eval.records import Item, Output, Picture, Sample, Status, make_item
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pairuni_eval.data import Data
+    from pairuni_eval.judges.judge import Judge
+
+
+class Mark(NamedTuple):
+    """One metric of one graded output; without a value, `status` says why."""
+
+    metric: str
+    value: float | None
+    status: Status = Status.SCORED
+    verdict: str | None = None
+    judge: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A stored output beside its sample, with its images at hand.
+
+    Only outputs that exist reach a scorer: failed and skipped ones are marked by the runner.
+    """
+
+    sample: Sample
+    output: Output
+    load_image: Callable[[str], Image.Image]
+
+    @property
+    def text(self) -> str:
+        """The answer's text; empty if the model said nothing."""
+        return self.output.text or ""
+
+    @property
+    def image(self) -> Image.Image:
+        """The drawn or edited image (RGB)."""
+        if self.output.image is None:
+            raise ValueError(f"output {self.output.id} holds no image")
+        return self.load_image(self.output.image)
+
+    @property
+    def source_images(self) -> tuple[Image.Image, ...]:
+        """The images of the request, in order (RGB)."""
+        return tuple(self.load_image(image) for image in self.sample.images)
+
+
+class Benchmark(ABC):
+    """Base class of every benchmark, built in or a stranger's."""
+
+    def __init__(self, card: Card, folder: Path) -> None:
+        self.card = card
+        self.folder = folder
+
+    @abstractmethod
+    def samples(self, data: Data) -> Iterable[Item]:
+        """Yield the samples in the dataset's own order.
+
+        A row whose image is broken is yielded all the same: the runner records it on the row.
+        """
+
+    @abstractmethod
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[Mark]]:
+        """Grade outputs under one protocol, one list of marks per answer, in order.
+
+        Every mark list names the same metrics. An answer that cannot be read is a mark with status
+        `unparsed` and no value; how it counts is the card's business.
+        """
+
+    def gold(self, sample: Sample) -> str | None:
+        """The answer that must score full, for the benchmark's self-check; None if it has none."""
+        return None
+
+    def item(
+        self,
+        *,
+        key: str,
+        parts: tuple[str | Picture, ...],
+        reference: Mapping[str, Any],
+        unit: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Item:
+        """Build one item with this benchmark's name, version and capability."""
+        return make_item(
+            benchmark=self.card.name,
+            version=self.card.version,
+            capability=self.card.capability,
+            key=key,
+            parts=parts,
+            reference=reference,
+            unit=unit,
+            tags=tags,
+        )

@@ -1,0 +1,217 @@
+"""The card of a benchmark: everything that is decided about it, in one TOML file.
+
+A card says where the data lies and at which revision, how many samples there must be, what a
+cluster is, which protocols grade it, how their scores become metrics, and which figures were
+published under which protocol. Unknown keys are errors. A run stores a copy of every card it used,
+so that a report needs nothing but the run folder.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.records import Capability, Decoding
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table in a card: frozen, keyword-only, unknown keys refused."""
+
+
+class DataSpec(_Strict, frozen=True, kw_only=True):
+    """Where the rows come from.
+
+    Attributes:
+        files: Glob patterns, looked for below `--data DIR`, DIR/<benchmark>, the benchmark's own
+            folder and the hub snapshot, in this order.
+        hub: Dataset id on the Hugging Face hub, or None.
+        revision: Commit of the dataset; "unpinned" is allowed and shown in every report.
+        split: Name of the split, for people.
+        rows: Rows in the files, where that differs from the number of samples.
+        sha256: Expected SHA-256 by file name, for files that must be exactly these.
+    """
+
+    files: tuple[str, ...] = ()
+    hub: str | None = None
+    revision: str = "unpinned"
+    split: str | None = None
+    rows: int | None = None
+    sha256: dict[str, str] = {}
+
+
+class MetricSpec(_Strict, frozen=True, kw_only=True):
+    """How the scores of one protocol become one number.
+
+    Attributes:
+        name: Key of the metric in summaries.
+        aggregate: A built-in (`mean`, `macro_mean`, `weighted_mean`, `f1`, `mme_total`) or
+            "package.module:object" of a plugin.
+        of: The score metric it reads.
+        by: Tag whose values are the groups of `macro_mean`, `weighted_mean` and the per-task table.
+            A tag may name several groups joined by commas: the row then counts in each.
+        where: Keep only rows whose tags hold these values.
+        weights: Weight per group, for `weighted_mean`.
+        scale: Factor for printing (100 prints a share as per cent).
+    """
+
+    name: str
+    aggregate: str = "mean"
+    of: str = "correct"
+    by: str | None = None
+    where: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    direction: Literal["up", "down", "none"] = "up"
+    title: str | None = None
+    scale: float = 100.0
+    decimals: int = 1
+
+
+class ProtocolSpec(_Strict, frozen=True, kw_only=True):
+    """One rule for turning outputs into scores and scores into metrics.
+
+    Attributes:
+        unparsed: How an answer that cannot be read counts: "wrong" (value 0) or "excluded".
+        headline: The metric printed first.
+        source: The official scorer this equals, as repository@commit:path.
+    """
+
+    summary: str
+    source: str
+    headline: str
+    metrics: tuple[MetricSpec, ...]
+    unparsed: Literal["wrong", "excluded"] = "wrong"
+    scorer: str = ""
+
+    def metric(self, name: str) -> MetricSpec:
+        """The metric of that name; KeyError if the card has none."""
+        for spec in self.metrics:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+class JudgeSpec(_Strict, frozen=True, kw_only=True):
+    """Which judge a benchmark asks, and how often per output."""
+
+    name: str
+    snapshot: str | None = None
+    calls: int = 1
+
+
+class Published(_Strict, frozen=True, kw_only=True):
+    """A figure that somebody printed, with the protocol it rests on."""
+
+    model: str
+    metric: str
+    value: float
+    source: str
+    protocol: str = "not stated"
+
+
+class Card(_Strict, frozen=True, kw_only=True):
+    """A benchmark's card; see the module docstring.
+
+    Attributes:
+        expected: Number of samples of the complete benchmark.
+        draws: Outputs per sample (GenEval: 4 images a prompt).
+        unit: What one cluster is: "image", "prompt" or "source".
+        keep_units: True if --limit must not cut a unit in two (MME scores pairs).
+        tiny: True for the benchmarks of the tiny world, whose numbers never stand in one column
+            with anybody else's.
+    """
+
+    name: str
+    title: str
+    summary: str
+    version: str
+    capability: Capability
+    expected: int
+    unit: Literal["image", "prompt", "source"]
+    licence: str
+    protocols: dict[str, ProtocolSpec]
+    data: DataSpec = DataSpec()
+    decoding: Decoding = Decoding()
+    draws: int = 1
+    homepage: str | None = None
+    judge: JudgeSpec | None = None
+    published: tuple[Published, ...] = ()
+    keep_units: bool = False
+    tiny: bool = False
+
+    @property
+    def default_protocol(self) -> str:
+        """The protocol that is printed first: the first one in the card."""
+        return next(iter(self.protocols))
+
+
+class Suite(_Strict, frozen=True, kw_only=True):
+    """A named list of benchmarks."""
+
+    name: str
+    title: str
+    benchmarks: tuple[str, ...]
+
+
+_Table = TypeVar("_Table", Card, Suite)
+
+
+def read_card(path: Path) -> Card:
+    """Read and check a card.
+
+    Raises:
+        UserError: naming the file and the key, for bad TOML, an unknown key or a wrong type.
+    """
+    card = _read(path, Card)
+    for name, protocol in card.protocols.items():
+        known = [spec.name for spec in protocol.metrics]
+        if protocol.headline not in known:
+            raise UserError(
+                f"{path}: protocols.{name}.headline is '{protocol.headline}', "
+                f"which is none of its metrics ({', '.join(known)})."
+            )
+    if not card.protocols:
+        raise UserError(f"{path}: a card needs at least one [protocols.NAME] table.")
+    return card
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and check a suite file; raises UserError like `read_card`."""
+    return _read(path, Suite)
+
+
+def _read(path: Path, kind: type[_Table]) -> _Table:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as failure:
+        raise UserError(f"{path}: not valid TOML: {failure}.") from failure
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{path}: {_explain(str(failure), kind)}") from failure
+
+
+def _explain(message: str, kind: type[Any]) -> str:
+    """Msgspec's message, with the nearest valid key for an unknown one."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if not unknown:
+        return message + "."
+    known = {key for table in (kind, *_TABLES) for key in table.__struct_fields__}
+    guess = nearest(unknown.group(1), known)
+    where = message.partition(" - at ")[2].strip("`")
+    place = f" in {where}" if where else ""
+    offer = f" Did you mean '{guess}'?" if guess else ""
+    return f"unknown key '{unknown.group(1)}'{place}.{offer}"
+
+
+_TABLES: tuple[type[_Strict], ...] = (
+    DataSpec,
+    MetricSpec,
+    ProtocolSpec,
+    JudgeSpec,
+    Published,
+)

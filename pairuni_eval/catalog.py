@@ -1,0 +1,162 @@
+"""Finds benchmarks, models, judges, rewards and encoders by name.
+
+Built-ins and strangers enter through the same door, the entry points of installed packages:
+
+    [project.entry-points."pairuni.benchmarks"]
+    acme = "acme.benchmarks"          # a package: each sub-folder with a card.toml is a benchmark
+    [project.entry-points."pairuni.models"]
+    acme = "acme.model:AcmeModel"     # the name is the `model_type` of its config.json, or --model
+    [project.entry-points."pairuni.judges"]
+    acme = "acme.judge:AcmeJudge"
+
+Cards and suites are read without importing any plugin code; code is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pairuni_eval.benchmark import Benchmark
+from pairuni_eval.cards import Card, Suite, read_card, read_suite
+from pairuni_eval.errors import UserError, unknown_name
+
+Kind = Literal["models", "judges", "rewards", "encoders"]
+
+
+class Found(NamedTuple):
+    """A benchmark folder: the package that holds it and where it lies."""
+
+    package: str
+    folder: Path
+
+
+def _entry_points(kind: str) -> list[EntryPoint]:
+    return sorted(entry_points(group=f"pairuni.{kind}"), key=lambda entry: entry.name)
+
+
+def _registry_folders() -> Iterator[Found]:
+    """The package folders that benchmark entry points name, without importing them."""
+    for entry in _entry_points("benchmarks"):
+        try:
+            spec = importlib.util.find_spec(entry.value)
+        except ImportError:
+            spec = None
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f"The entry point pairuni.benchmarks '{entry.name}' names the package "
+                f"'{entry.value}', which is not installed.",
+                hint=f"pip uninstall {entry.dist.name if entry.dist else entry.name}",
+            )
+        for location in spec.submodule_search_locations:
+            yield Found(entry.value, Path(location))
+
+
+def benchmark_folders() -> dict[str, Found]:
+    """Every benchmark folder by name.
+
+    Raises:
+        UserError: if two packages bring a benchmark of the same name.
+    """
+    found: dict[str, Found] = {}
+    for package, root in _registry_folders():
+        for card_path in sorted([*root.glob("card.toml"), *root.glob("*/card.toml")]):
+            folder = card_path.parent
+            inner = package if folder == root else f"{package}.{folder.name}"
+            name = folder.name.replace("_", "-")
+            if name in found:
+                raise UserError(
+                    f"Two packages bring a benchmark '{name}': {found[name].folder} and {folder}.",
+                    hint="Uninstall one of them.",
+                )
+            found[name] = Found(inner, folder)
+    return found
+
+
+def find_card(name: str) -> Card:
+    """The card of a benchmark; UserError with the nearest name if there is none."""
+    return _card(name, benchmark_folders())
+
+
+def all_cards() -> list[Card]:
+    """The cards of all benchmarks, sorted by name."""
+    folders = benchmark_folders()
+    return [_card(name, folders) for name in sorted(folders)]
+
+
+def _card(name: str, folders: dict[str, Found]) -> Card:
+    if name not in folders:
+        raise unknown_name("benchmark", name, folders, list_command="pairuni-eval list benchmarks")
+    path = folders[name].folder / "card.toml"
+    card = read_card(path)
+    if card.name != name:
+        raise UserError(f"{path}: name is '{card.name}' but the folder says '{name}'.")
+    return card
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Import a benchmark's code and hand it its card.
+
+    Raises:
+        UserError: if its benchmark.py does not define exactly one subclass of `Benchmark`.
+    """
+    folders = benchmark_folders()
+    card = _card(name, folders)
+    module = importlib.import_module(f"{folders[name].package}.benchmark")
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Benchmark)
+        and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        raise UserError(
+            f"{module.__file__}: expected one subclass of Benchmark, found {len(classes)}."
+        )
+    return classes[0](card, folders[name].folder)
+
+
+def suites() -> dict[str, Suite]:
+    """Every suite by name, from the `suites` folder of every registry package."""
+    found = [
+        read_suite(path)
+        for _, root in _registry_folders()
+        for path in sorted(root.glob("suites/*.toml"))
+    ]
+    return {suite.name: suite for suite in found}
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of that name; UserError with the nearest name if there is none."""
+    known = suites()
+    if name not in known:
+        raise unknown_name("suite", name, known, list_command="pairuni-eval list suites")
+    return known[name]
+
+
+def plugin_names(kind: Kind) -> dict[str, str]:
+    """Names of the installed plugins of a kind, each with the object it points to."""
+    return {entry.name: entry.value for entry in _entry_points(kind)}
+
+
+def load_plugin(kind: Kind, name: str) -> Any:
+    """Import the object that a plugin of that kind and name points to.
+
+    Raises:
+        UserError: for an unknown name, or a plugin whose import fails for lack of a package.
+    """
+    by_name = {entry.name: entry for entry in _entry_points(kind)}
+    if name not in by_name:
+        raise unknown_name(kind[:-1], name, by_name, list_command=f"pairuni-eval list {kind}")
+    try:
+        return by_name[name].load()
+    except ImportError as failure:
+        raise UserError(
+            f"The {kind[:-1]} '{name}' cannot be imported: {failure}.",
+            hint=f"pip install '{failure.name}'" if failure.name else None,
+        ) from failure

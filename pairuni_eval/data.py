@@ -1,0 +1,196 @@
+"""Where a benchmark's rows come from.
+
+In this order: `--data DIR` (DIR itself or DIR/<benchmark>), the files beside the benchmark's card,
+the hub at the card's revision. The first place that has every pattern wins; if none does, the
+error lists what was looked for. Rows keep the dataset's own columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairuni_eval.cards import Card
+from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.records import Picture
+
+
+class Origin(NamedTuple):
+    """Where the files were found, for the run card: a path kind or dataset@revision."""
+
+    kind: str
+    revision: str
+
+
+class Data:
+    """The files of one benchmark.
+
+    Args:
+        card: Says which files there must be.
+        folder: The benchmark's own folder, for data shipped beside the card.
+        user_folder: What the user gave as `--data`, or None.
+    """
+
+    def __init__(self, card: Card, folder: Path, user_folder: Path | None = None) -> None:
+        self._card = card
+        self._folder = folder
+        self._user_folder = user_folder
+
+    def files(self) -> list[Path]:
+        """All files that match the card's patterns, in the order of the patterns, then by name.
+
+        Raises:
+            UserError: if they are nowhere to be found, or a file's SHA-256 is not the card's.
+        """
+        paths = self._locate()[1]
+        for path in paths:
+            self._check_digest(path)
+        return paths
+
+    def origin(self) -> Origin:
+        """Where the files come from, without reading them."""
+        return self._locate()[0]
+
+    def parquet_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Rows of the parquet files as dicts, a block at a time.
+
+        Raises:
+            UserError: if a file lacks one of the columns or is not parquet.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for path in self.files():
+            try:
+                table = pq.ParquetFile(path)
+            except (pa.ArrowInvalid, OSError) as failure:
+                raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+            check_columns(path, columns, table.schema_arrow.names)
+            for block in table.iter_batches(batch_size=256, columns=list(columns)):
+                yield from block.to_pylist()
+
+    def jsonl_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of the JSON-lines files as dicts.
+
+        Raises:
+            UserError: naming file and line, for a line that is not a JSON object.
+        """
+        for path in self.files():
+            with path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        yield _json_object(path, number, line)
+
+    def picture(self, cell: Any) -> Picture:
+        """The image in a cell as the hub stores it: {"bytes", "path"}, raw bytes or a path.
+
+        An empty cell gives an empty picture, which the runner records as a broken image.
+        """
+        if isinstance(cell, dict):
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, str):
+            beside = self.files()[0].parent / cell
+            cell = beside.read_bytes() if beside.is_file() else b""
+        return Picture.from_bytes(cell or b"")
+
+    def _locate(self) -> tuple[Origin, list[Path]]:
+        spec = self._card.data
+        if not spec.files:
+            return Origin("made here", self._card.version), []
+        for place in self._local_places():
+            paths = _matches(place, spec.files)
+            if paths is not None:
+                kind = "shipped" if place == self._folder else "folder"
+                return Origin(kind, spec.revision), paths
+        if self._user_folder is None and spec.hub is not None:
+            place = _snapshot(spec.hub, spec.revision, spec.files)
+            paths = _matches(place, spec.files)
+            if paths is not None:
+                return Origin(f"hub:{spec.hub}", spec.revision), paths
+        raise self._not_found()
+
+    def _local_places(self) -> list[Path]:
+        given = self._user_folder
+        below = [given / self._card.name, given] if given is not None else []
+        return [*below, self._folder]
+
+    def _not_found(self) -> UserError:
+        wanted = ", ".join(self._card.data.files)
+        places = ", ".join(str(place) for place in self._local_places())
+        have = sorted(path.name for path in (self._user_folder or self._folder).glob("*"))[:10]
+        return UserError(
+            f"The data of '{self._card.name}' was not found. Looked for {wanted} in {places}; "
+            f"the folder holds: {', '.join(have) or 'nothing'}.",
+            hint=f"Put the files of {self._card.data.hub or self._card.homepage} into "
+            f"DIR/{self._card.name}/ and give --data DIR.",
+        )
+
+    def _check_digest(self, path: Path) -> None:
+        expected = self._card.data.sha256.get(path.name)
+        if expected is None:
+            return
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != expected:
+            raise UserError(
+                f"{path}: SHA-256 is {found[:12]}..., the card of '{self._card.name}' expects "
+                f"{expected[:12]}...: this is another version of the file.",
+                hint=f"Get it at revision {self._card.data.revision}.",
+            )
+
+
+def check_columns(path: Path, wanted: Sequence[str], have: Sequence[str]) -> None:
+    """Raise a UserError that names the first missing column and the nearest present one."""
+    for column in wanted:
+        if column not in have:
+            guess = nearest(column, have)
+            offer = f" Is it '{guess}'?" if guess else ""
+            raise UserError(
+                f"{path}: column '{column}' is missing.{offer} It has: {', '.join(have)}.",
+                hint="Use the files of the dataset as published, columns unchanged.",
+            )
+
+
+def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as failure:
+        raise UserError(f"{path}, line {number}: not JSON: {failure}.") from failure
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
+    return row
+
+
+def _matches(place: Path, patterns: Sequence[str]) -> list[Path] | None:
+    """All files below `place` that match, or None unless every pattern has a match."""
+    if not place.is_dir():
+        return None
+    found: list[Path] = []
+    for pattern in patterns:
+        hits = sorted(place.glob(pattern))
+        if not hits:
+            return None
+        found += [hit for hit in hits if hit not in found]
+    return found
+
+
+def _snapshot(dataset: str, revision: str, patterns: Sequence[str]) -> Path:
+    """Download (or find in the cache) the matching files of a dataset at a revision."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    pinned = None if revision == "unpinned" else revision
+    try:
+        return Path(
+            snapshot_download(
+                dataset, repo_type="dataset", revision=pinned, allow_patterns=list(patterns)
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+        raise UserError(
+            f"Cannot get the dataset {dataset} at revision {revision}: {failure}.",
+            hint="Without network: put its files into a folder and give --data DIR.",
+        ) from failure

@@ -1,0 +1,106 @@
+"""Two kinds of trouble, kept apart.
+
+`UserError` is what a person can mend: it names the file, the key, the nearest valid value and the
+next command, and the command line prints it without a traceback.
+
+`BoundaryError` is what goes wrong on the far side of a boundary (a model, a judge, a dataset): it is
+recorded on the row that met it and the run goes on. `boundary()` does all of the classification;
+whatever it does not name is a bug and is never caught.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: What is wrong, with the file or the key that holds it.
+        hint: What to do next, as a command or a sentence.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class BoundaryError(Exception):
+    """A failure on the far side of a boundary; its text is stored on the row."""
+
+
+class ModelError(BoundaryError):
+    """The model could not answer this request."""
+
+
+class JudgeError(BoundaryError):
+    """The judge gave no usable verdict for this item."""
+
+
+class DatasetError(BoundaryError):
+    """The dataset row cannot be used (a broken image, a missing cell)."""
+
+
+# What third-party code raises for "this input does not work", as opposed to a mistake of ours
+# (TypeError, AttributeError, KeyError, AssertionError stay uncaught on purpose).
+_FOREIGN_FAILURES = (RuntimeError, ValueError, OSError, ArithmeticError)
+
+
+@contextmanager
+def boundary(kind: type[BoundaryError]) -> Iterator[None]:
+    """Turn a foreign failure inside the block into `kind`.
+
+    Raises:
+        BoundaryError: of the given kind, for the failures that foreign code is known to raise.
+        UserError: for a full disk, which no other row will survive either.
+    """
+    try:
+        yield
+    except BoundaryError:
+        raise
+    except _FOREIGN_FAILURES as failure:
+        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise kind(f"{type(failure).__name__}: {failure}") from failure
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `what` into a `UserError`."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full while writing {what}. What was written before is kept.",
+                hint="Free some space and run the same command again: it continues.",
+            ) from failure
+        if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(
+                f"Cannot write {what}: {failure.strerror}.",
+                hint="Choose a folder that you may write to, e.g. --out /tmp/run.",
+            ) from failure
+        raise
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, or None if nothing is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, list_command: str) -> UserError:
+    """The error for a name that is not in a list: offers the nearest one."""
+    names = sorted(known)
+    guess = nearest(name, names)
+    offer = f" Did you mean '{guess}'?" if guess else ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return UserError(
+        f"Unknown {kind} '{name}'.{offer} Known: {shown or 'none'}.",
+        hint=f"See them all: {list_command}",
+    )

@@ -1,0 +1,1 @@
+"""Judges: prompt and images in, a verdict with a status out."""

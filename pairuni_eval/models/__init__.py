@@ -1,0 +1,1 @@
+"""Model adapters: one loaded object with declared capabilities."""

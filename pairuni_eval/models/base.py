@@ -1,0 +1,211 @@
+"""The model protocol: one loaded object that says what it can do.
+
+Evaluation sees a `Model`: requests in, replies out, batched, each request with its own seed, so
+that a reply does not depend on its neighbours in the batch. A capability that a model lacks is
+not called; the runner writes `skipped` rows with the reason.
+
+Training sees a `Policy`, the same shape for autoregressive and masked-diffusion models: `sample`
+gives a `Rollout` without old log-probs (they must come from the scoring function, at the training
+batch geometry, or classifier-free guidance amplifies the difference past any clip range);
+`plan_views` materialises what will be scored; `forward` is the only entry that carries gradients.
+
+Legend: N rows of a rollout, T completion positions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pairuni_eval.records import Capability, Decoding, ModelIdentity
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+__all__ = [
+    "LoadOptions",
+    "LogProbs",
+    "Model",
+    "ModelIdentity",
+    "Policy",
+    "PolicyLogits",
+    "Reply",
+    "Request",
+    "Rollout",
+    "Task",
+    "View",
+]
+
+Task = Literal["und", "gen"]
+PolicyLogits = Literal["conditional", "cfg", "cfg_detached_uncond"]
+
+
+class Request(NamedTuple):
+    """One thing to answer, draw or edit.
+
+    Attributes:
+        parts: Texts and images in order.
+        decoding: How to turn the distribution into an output.
+        seed: Seed of this request's own generator.
+        uid: The output id, for replay and for error messages.
+    """
+
+    parts: tuple[str | Image.Image, ...]
+    decoding: Decoding
+    seed: int
+    uid: str
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined by blanks."""
+        return " ".join(part for part in self.parts if isinstance(part, str))
+
+
+class Reply(NamedTuple):
+    """What the model gave: a text or an image (RGB), and how many tokens it took."""
+
+    text: str | None = None
+    image: Image.Image | None = None
+    tokens: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Where and how to load: a torch device name and dtype name, or "auto" for both."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+class Model(ABC):
+    """Base class of every adapter; an adapter overrides what it declares.
+
+    Attributes:
+        capabilities: What `answer`, `draw` and `edit` may be called for.
+        identity: Which weights these are.
+        hardware: What it runs on, for the run card.
+    """
+
+    capabilities: frozenset[Capability]
+    identity: ModelIdentity
+    hardware: str = "none"
+    default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
+        Capability.UNDERSTAND: 16,
+        Capability.GENERATE: 16,
+        Capability.EDIT: 8,
+    }
+
+    @classmethod
+    @abstractmethod
+    def load(cls, checkpoint: str, options: LoadOptions) -> Model:
+        """Load a checkpoint: a folder, a hub id or whatever this adapter understands.
+
+        Raises:
+            UserError: if the checkpoint is missing, unreadable or not of this adapter's kind.
+        """
+
+    def batch_size(self, capability: Capability) -> int:
+        """Requests per batch that suit this model."""
+        return self.default_batch_sizes[capability]
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """Answer questions about images in text; one reply per request, in order."""
+        raise NotImplementedError
+
+    def draw(self, requests: Sequence[Request]) -> list[Reply]:
+        """Draw one image per prompt."""
+        raise NotImplementedError
+
+    def edit(self, requests: Sequence[Request]) -> list[Reply]:
+        """Change an image as its instruction says."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What a policy sampled for one task: N rows of T completion tokens.
+
+    Attributes:
+        tokens_NT: Token ids (text vocabulary or image codebook).
+        mask_NT: True where a token counts.
+        conditions: What replay needs, every tensor with N rows first.
+        fixed_length: True for images: truncation rules do not apply.
+        trace_NT: Step at which each token was committed; None for autoregressive order.
+        sampler_logp_NT: Log-prob under the distribution that was sampled from. A diagnostic for
+            `|replay - sampler|`; never an old log-prob.
+    """
+
+    task: Task
+    tokens_NT: Tensor
+    mask_NT: Tensor
+    conditions: Mapping[str, Any]
+    fixed_length: bool
+    trace_NT: Tensor | None = None
+    sampler_logp_NT: Tensor | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        """Number of rows N."""
+        return int(self.tokens_NT.shape[0])
+
+
+@dataclass(frozen=True)
+class View:
+    """A materialised scoring input: which positions are targets and with what weight.
+
+    An autoregressive policy has one view that targets every position; a masked-diffusion policy
+    has several, each with its own noisy inputs (stored, not reseeded).
+    """
+
+    target_NT: Tensor
+    weight_NT: Tensor
+    inputs_NT: Tensor | None = None
+
+
+class LogProbs(NamedTuple):
+    """Per-token log-probs of the sampled tokens (N, T), and the entropy where asked (N, T)."""
+
+    logp_NT: Tensor
+    entropy_NT: Tensor | None = None
+
+
+class Policy(Protocol):
+    """What a trainer needs of a model; see the module docstring."""
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """The tasks it can sample and score."""
+        ...
+
+    def sample(
+        self, task: Task, requests: Sequence[Request], *, record_logp: bool = False
+    ) -> Rollout:
+        """Sample one completion per request, without gradients."""
+        ...
+
+    def plan_views(self, rollout: Rollout, generator: torch.Generator) -> list[View]:
+        """The views to score this rollout by."""
+        ...
+
+    def forward(
+        self,
+        rollout: Rollout,
+        view: View,
+        *,
+        policy_logits: PolicyLogits = "conditional",
+        with_entropy: bool = False,
+    ) -> LogProbs:
+        """Differentiable log-probs of the rollout's tokens."""
+        ...
+
+    def decode(self, rollout: Rollout) -> list[Reply]:
+        """Texts or images of a rollout."""
+        ...
+
+    def shared_parameters(self) -> dict[str, str]:
+        """Names of the parameters both tasks train, each with the block it belongs to."""
+        ...

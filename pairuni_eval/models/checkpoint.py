@@ -1,0 +1,196 @@
+"""From what the user typed after --checkpoint to a checked folder and the adapter that reads it.
+
+`tiny` is the folder shipped with the package; an existing path is taken as it is; `owner/name` is
+fetched from the hub; `scripted:FILE` and `replay:RUN` go to the adapter of that name. The adapter
+is the plugin named like the `model_type` in config.json, unless --model overrides it.
+
+Only safetensors are read. A folder that holds nothing but pickled weights is refused, because
+unpickling runs whatever the file says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pairuni_eval import catalog
+from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.models.base import LoadOptions, Model
+
+TINY = "tiny"
+DECLARATION = "pairuni.json"
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint says of itself in pairuni.json; every field is optional."""
+
+    capabilities: tuple[str, ...] | None = None
+    recipe: str | None = None
+    step: int | None = None
+    parent: str | None = None
+
+
+class Resolved(NamedTuple):
+    """A checkpoint argument taken apart."""
+
+    adapter: str
+    location: str
+
+
+def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Model:
+    """Find the adapter of a checkpoint and load it.
+
+    Raises:
+        UserError: for an unknown checkpoint or adapter, and for weights that cannot be used.
+    """
+    resolved = resolve(checkpoint, adapter)
+    plugin = catalog.load_plugin("models", resolved.adapter)
+    model = plugin.load(resolved.location, options)
+    if not isinstance(model, Model):
+        raise UserError(
+            f"The model plugin '{resolved.adapter}' returned a {type(model).__name__}, "
+            "which is no pairuni Model."
+        )
+    return model
+
+
+def resolve(checkpoint: str, adapter: str | None = None) -> Resolved:
+    """Say which adapter reads a checkpoint, without loading anything."""
+    if adapter is not None:
+        return Resolved(adapter, checkpoint)
+    prefix, colon, rest = checkpoint.partition(":")
+    if colon and prefix in catalog.plugin_names("models"):
+        return Resolved(prefix, rest)
+    model_type = read_config(find_folder(checkpoint)).get("model_type")
+    known = catalog.plugin_names("models")
+    if model_type not in known:
+        raise UserError(
+            f"No adapter for model_type '{model_type}' of {checkpoint}. "
+            f"Installed: {', '.join(known)}.",
+            hint="Name one with --model, or install the plugin that brings it.",
+        )
+    return Resolved(str(model_type), checkpoint)
+
+
+def find_folder(checkpoint: str) -> Path:
+    """The local folder of a checkpoint: shipped, given, or fetched from the hub.
+
+    Raises:
+        UserError: if there is no such checkpoint.
+    """
+    if checkpoint == TINY:
+        import pairuni_eval.tiny
+
+        return Path(pairuni_eval.tiny.__file__).parent / "weights"
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(
+            f"{checkpoint} is a file; a checkpoint is a folder with config.json and safetensors."
+        )
+    if _is_hub_id(checkpoint):
+        return _fetch(checkpoint)
+    guess = nearest(checkpoint, [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())])
+    raise UserError(
+        f"There is no checkpoint '{checkpoint}': no such folder, and not a hub id."
+        + (f" Did you mean '{guess}'?" if guess else ""),
+        hint="Try: pairuni-eval run --checkpoint tiny",
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint folder, as a dict.
+
+    Raises:
+        UserError: if there is none or it is no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        have = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
+        raise UserError(
+            f"{folder} is no checkpoint: it has no config.json. It holds: {have}.",
+            hint="Give the folder that save_pretrained wrote.",
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as failure:
+        raise UserError(f"{path}: not JSON: {failure}.") from failure
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected an object, found {type(config).__name__}.")
+    return config
+
+
+def read_declaration(folder: Path) -> Declaration:
+    """The pairuni.json of a checkpoint folder; all empty if there is none."""
+    path = folder / DECLARATION
+    if not path.is_file():
+        return Declaration()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Declaration)
+    except msgspec.DecodeError as failure:
+        raise UserError(f"{path}: {failure}.") from failure
+
+
+def check_weights(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, each opened and found whole.
+
+    Raises:
+        UserError: if there are none, if they are pickled only, or if one is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = [path.name for pattern in _PICKLED for path in sorted(folder.glob(pattern))]
+        if pickled:
+            raise UserError(
+                f"{folder} holds pickled weights only ({pickled[0]}); unpickling can run code, "
+                "so they are refused.",
+                hint="Convert them once: model.save_pretrained(folder, safe_serialization=True).",
+            )
+        raise UserError(f"{folder} holds no model weights (*.safetensors).")
+    for path in files:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as failure:
+            raise UserError(
+                f"{path}: cut off or damaged: {failure}.", hint="Copy or download it again."
+            ) from failure
+    return files
+
+
+def weights_hash(files: list[Path]) -> str:
+    """SHA-256 over the weight files in the order of their names."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _is_hub_id(checkpoint: str) -> bool:
+    owner, slash, name = checkpoint.partition("/")
+    return bool(owner and slash and name) and "/" not in name and not owner.startswith((".", "~"))
+
+
+def _fetch(repo: str) -> Path:
+    """Download a checkpoint's safetensors and configuration, or find them in the cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(repo, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+        raise UserError(
+            f"There is no folder '{repo}', and the hub gave none: {failure}.",
+            hint="Check the name; offline, give the folder of a local copy.",
+        ) from failure

@@ -1,0 +1,236 @@
+"""Janus as a policy: sampling, and log-probs with gradients by replay.
+
+Replay teacher-forces [prompt ; completion] through transformers' own modules and reads the hidden
+state one position before each token. In float32 it equals the sampler to 1e-5; in bfloat16 it does
+not, and guidance amplifies the gap, so an old log-prob must come from `forward`, never from the
+sampler.
+
+`policy_logits` says whose probability an image token has: "conditional" (T2I-R1, CoRL), "cfg" (the
+distribution that was sampled from) or "cfg_detached_uncond" (no gradient through the
+unconditional rows). The paper does not say which it uses; conditional is the default of its
+nearest relatives.
+
+Every gradient goes through `forward` of this module as wrapped by the trainer; calling the inner
+modules of a distributed wrapper would leave gradients unsynchronised without an error.
+
+Legend: N rows, T completion positions, P prompt positions, V vocabulary or codebook, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairuni_eval.models.base import (
+    LogProbs,
+    PolicyLogits,
+    Reply,
+    Request,
+    Rollout,
+    Task,
+    View,
+)
+from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
+from pairuni_eval.models.janus.prompts import Prompt, embed, encode, unconditional
+from pairuni_eval.models.janus.sampling import guide
+from pairuni_eval.models.janus.words import Vocabulary, ban, write_words
+from pairuni_eval.records import Decoding
+
+
+class JanusPolicy(nn.Module):
+    """A Janus model with its processor.
+
+    Args:
+        janus: transformers' `JanusForConditionalGeneration`.
+        processor: The checkpoint's `JanusProcessor`.
+    """
+
+    tasks: frozenset[Task] = frozenset({"und", "gen"})
+
+    def __init__(self, janus: Any, processor: Any) -> None:
+        super().__init__()
+        self.janus = janus
+        self.processor = processor
+        tokenizer = processor.tokenizer
+        ids = {
+            name: tokenizer.convert_tokens_to_ids(getattr(tokenizer, name))
+            for name in ("image_token", "boi_token", "eoi_token")
+        }
+        pad = tokenizer.pad_token_id
+        self.vocabulary = Vocabulary(
+            end=tokenizer.eos_token_id, pad=pad, banned=(*ids.values(), pad, tokenizer.bos_token_id)
+        )
+        self.guidance = Guidance(keep=(tokenizer.bos_token_id, ids["boi_token"]), pad=pad)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.janus.device
+        return device
+
+    def encode(self, task: Task, requests: Sequence[Request]) -> Prompt:
+        """The padded inputs of a batch, on the model's device."""
+        prompt = encode(self.processor, requests, to_image=task == "gen")
+        return prompt.to(self.device, self.janus.dtype)
+
+    @torch.no_grad()
+    def sample(
+        self, task: Task, requests: Sequence[Request], *, record_logp: bool = False
+    ) -> Rollout:
+        """Sample one completion per request; all requests share one decoding.
+
+        Runs in eval mode and restores the mode it found.
+        """
+        decoding = requests[0].decoding
+        if any(request.decoding != decoding for request in requests):
+            raise ValueError("the requests of one rollout must share their decoding")
+        training = self.training
+        self.eval()
+        try:
+            return self._sample(task, self.encode(task, requests), decoding, requests, record_logp)
+        finally:
+            self.train(training)
+
+    def _sample(
+        self,
+        task: Task,
+        prompt: Prompt,
+        decoding: Decoding,
+        requests: Sequence[Request],
+        record_logp: bool,
+    ) -> Rollout:
+        seeds = [request.seed for request in requests]
+        conditions = {"prompt": prompt, "decoding": decoding}
+        if task == "gen":
+            codes_NT, logp_NT = draw_codes(
+                self.janus,
+                prompt,
+                guidance=self.guidance,
+                decoding=decoding,
+                seeds=seeds,
+                record_logp=record_logp,
+            )
+            full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
+            return Rollout(
+                task, codes_NT.clone(), full_NT, conditions, True, sampler_logp_NT=_plain(logp_NT)
+            )
+        words = write_words(
+            self.janus,
+            prompt,
+            vocabulary=self.vocabulary,
+            decoding=decoding,
+            seeds=seeds,
+            record_logp=record_logp,
+        )
+        return Rollout(
+            task,
+            words.tokens_BT.clone(),
+            words.mask_BT.clone(),
+            conditions,
+            False,
+            sampler_logp_NT=_plain(words.logp_BT),
+        )
+
+    def plan_views(self, rollout: Rollout, generator: torch.Generator) -> list[View]:  # noqa: ARG002
+        """One view that targets every position: an autoregressive policy draws no masks."""
+        return [View(rollout.mask_NT, rollout.mask_NT.float())]
+
+    def forward(
+        self,
+        rollout: Rollout,
+        view: View,
+        *,
+        policy_logits: PolicyLogits = "conditional",
+        with_entropy: bool = False,
+    ) -> LogProbs:
+        """Log-probs (N, T) of the rollout's tokens under the current weights, 0 off target."""
+        decoding: Decoding = rollout.conditions["decoding"]
+        prompt: Prompt = rollout.conditions["prompt"]
+        if rollout.task == "gen":
+            logits_NTV = self._code_logits(rollout, prompt, decoding, policy_logits)
+        else:
+            logits_NTV = self._word_logits(rollout, prompt)
+        temperature = decoding.temperature or 1.0
+        logp_NTV = (logits_NTV.float() / temperature).log_softmax(-1)
+        logp_NT = logp_NTV.gather(-1, rollout.tokens_NT[..., None])[..., 0]
+        entropy_NT = _entropy(logp_NTV) if with_entropy else None
+        return LogProbs(logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT)
+
+    def decode(self, rollout: Rollout) -> list[Reply]:
+        """Images of a generation rollout, texts of an understanding rollout."""
+        if rollout.task == "gen":
+            from PIL import Image
+
+            pixels = decode_codes(self.janus, rollout.tokens_NT)
+            count = rollout.tokens_NT.shape[1]
+            return [Reply(image=Image.fromarray(p.numpy()), tokens=count) for p in pixels]
+        replies = []
+        for tokens_T, mask_T in zip(rollout.tokens_NT, rollout.mask_NT, strict=True):
+            said = tokens_T[mask_T].tolist()
+            text = self.processor.tokenizer.decode(said, skip_special_tokens=True)
+            replies.append(Reply(text=text.strip(), tokens=len(said)))
+        return replies
+
+    def shared_parameters(self) -> dict[str, str]:
+        """The language model's parameters by block: the part both tasks train.
+
+        Generation never reaches the vision tower, its aligner or the text head; understanding never
+        reaches the generation embeddings, aligner or head.
+        """
+        prefix = "janus.model.language_model."
+        names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
+        return {name: _block(name.removeprefix(prefix)) for name in names}
+
+    def _code_logits(
+        self, rollout: Rollout, prompt: Prompt, decoding: Decoding, policy_logits: PolicyLogits
+    ) -> Tensor:
+        codes_NTD = code_embeddings(self.janus)[rollout.tokens_NT]
+        conditional_NTV = self._replay_codes(embed(self.janus, prompt), prompt, codes_NTD)
+        if policy_logits == "conditional" or decoding.cfg_scale == 1.0:
+            return conditional_NTV
+        bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and policy_logits == "cfg"):
+            unconditional_NTV = self._replay_codes(embed(self.janus, bare), bare, codes_NTD)
+        return guide(conditional_NTV.float(), unconditional_NTV.float(), decoding.cfg_scale)
+
+    def _replay_codes(self, prompt_NPD: Tensor, prompt: Prompt, codes_NTD: Tensor) -> Tensor:
+        logits: Tensor = self.janus.model.generation_head(
+            self._replay(prompt_NPD, prompt, codes_NTD)
+        )
+        return logits
+
+    def _word_logits(self, rollout: Rollout, prompt: Prompt) -> Tensor:
+        words_NTD = self.janus.get_input_embeddings()(rollout.tokens_NT)
+        hidden_NTD = self._replay(embed(self.janus, prompt), prompt, words_NTD)
+        return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)
+
+    def _replay(self, prompt_NPD: Tensor, prompt: Prompt, completion_NTD: Tensor) -> Tensor:
+        """Hidden states one position before each completion token: (N, T, D)."""
+        count = completion_NTD.shape[1]
+        seen_NT = prompt.mask_NP.new_ones(completion_NTD.shape[:2])
+        # The last token is never read: nothing is predicted from it.
+        x_NSD = torch.cat((prompt_NPD, completion_NTD[:, :-1]), dim=1)
+        mask_NS = torch.cat((prompt.mask_NP, seen_NT[:, :-1]), dim=1)
+        hidden_NSD: Tensor = self.janus.model.language_model(
+            inputs_embeds=x_NSD, attention_mask=mask_NS.long(), use_cache=False
+        ).last_hidden_state
+        return hidden_NSD[:, -count:]
+
+
+def _plain(tensor: Tensor | None) -> Tensor | None:
+    """A copy that autograd may save: tensors made in inference mode may not be."""
+    return None if tensor is None else tensor.clone()
+
+
+def _entropy(logp_NTV: Tensor) -> Tensor:
+    """Entropy in nats per position (N, T); banned tokens (log-prob -inf) contribute nothing."""
+    return -(logp_NTV.exp() * logp_NTV.clamp(min=-1e4)).sum(-1)
+
+
+def _block(name: str) -> str:
+    """The block a language-model parameter belongs to: "embed_tokens", "layers.3", "norm"."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]

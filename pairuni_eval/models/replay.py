@@ -1,0 +1,56 @@
+"""The outputs of a former run as a model: `--checkpoint replay:RUN`.
+
+Outputs are found by id, so the replayed run must ask the same samples with the same decoding. What
+the former run lacks is an error on its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
+from pairuni_eval.records import Capability, ImagePart, Part, TextPart
+from pairuni_eval.store.read import StoredRun
+
+
+class ReplayModel(Model):
+    """Replies from a run folder."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, run: StoredRun) -> None:
+        self._run = run
+        self._outputs = {row.id: row for row in run.outputs.itertuples()}
+        self.identity = msgspec.structs.replace(run.card.checkpoint, adapter="replay")
+
+    @classmethod
+    def load(cls, checkpoint: str, options: LoadOptions) -> ReplayModel:  # noqa: ARG003
+        """Open a complete run folder; see `StoredRun` for what it refuses."""
+        return cls(StoredRun(Path(checkpoint)))
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """The stored replies."""
+        return [self._reply(request) for request in requests]
+
+    draw = answer
+    edit = answer
+
+    def _reply(self, request: Request) -> Reply:
+        row = self._outputs.get(request.uid)
+        if row is None:
+            return Reply(error="the replayed run has no output for this request")
+        missing = row.error or row.skipped
+        if missing:
+            return Reply(error=missing)
+        parts = msgspec.json.decode(row.parts, type=tuple[Part, ...])
+        text = "".join(part.text for part in parts if isinstance(part, TextPart))
+        images = [part.image for part in parts if isinstance(part, ImagePart)]
+        if not images:
+            return Reply(text=text, tokens=row.tokens)
+        from PIL import Image
+
+        with Image.open(self._run.image_path(images[0])) as image:
+            return Reply(image=image.convert("RGB"), tokens=row.tokens)

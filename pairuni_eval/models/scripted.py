@@ -1,0 +1,75 @@
+"""A model whose outputs are written in a file: for tests, and for grading what was made elsewhere.
+
+`--checkpoint scripted:FILE` reads JSON lines `{"prompt": ..., "text": ...}` or
+`{"prompt": ..., "image": "path beside the file"}`. A prompt is the request's whole text; "*" answers
+whatever no other line does. A request without a line is an error on its row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
+from pairuni_eval.records import Capability, ModelIdentity
+
+_ANY = "*"
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    prompt: str
+    text: str | None = None
+    image: str | None = None
+
+
+class ScriptedModel(Model):
+    """Replies from a table of prompts."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, lines: Sequence[_Line], folder: Path, identity: ModelIdentity) -> None:
+        self._lines = {line.prompt: line for line in lines}
+        self._folder = folder
+        self.identity = identity
+
+    @classmethod
+    def load(cls, checkpoint: str, options: LoadOptions) -> ScriptedModel:  # noqa: ARG003
+        """Read the script.
+
+        Raises:
+            UserError: if the file is missing or a line is not of the form above.
+        """
+        path = Path(checkpoint)
+        if not path.is_file():
+            raise UserError(f"There is no script {path}.", hint="--checkpoint scripted:FILE")
+        data = path.read_bytes()
+        try:
+            lines = msgspec.json.Decoder(_Line).decode_lines(data)
+        except msgspec.DecodeError as failure:
+            raise UserError(f"{path}: {failure}.") from failure
+        identity = ModelIdentity(
+            adapter="scripted", name=path.stem, weights=hashlib.sha256(data).hexdigest()
+        )
+        return cls(lines, path.parent, identity)
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """The scripted texts."""
+        return [self._reply(request) for request in requests]
+
+    draw = answer
+    edit = answer
+
+    def _reply(self, request: Request) -> Reply:
+        line = self._lines.get(request.text) or self._lines.get(_ANY)
+        if line is None:
+            return Reply(error="the script has no line for this prompt")
+        if line.image is None:
+            return Reply(text=line.text, tokens=len((line.text or "").split()))
+        from PIL import Image
+
+        with Image.open(self._folder / line.image) as image:
+            return Reply(image=image.convert("RGB"))

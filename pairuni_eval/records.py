@@ -1,0 +1,330 @@
+"""The one record format, for text, image and edit alike.
+
+A benchmark yields `Sample`s; a model turns each into one or more `Output`s; a scorer turns each
+output into `Score`s under a protocol. Records are frozen and stored as JSON lines, later parquet.
+Identity is content: the same sample, draw and decoding have the same id on every machine, so two
+runs meet row by row. The id leaves out the model and the seed on purpose.
+
+Missing is not zero: a `Score` without a value says why in its `status`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from pairuni_eval.seeds import stable_hash
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+RECORD_FORMAT = "pairuni-records/1"
+
+
+class Capability(StrEnum):
+    """What a sample asks of the model."""
+
+    UNDERSTAND = "understand"
+    GENERATE = "generate"
+    EDIT = "edit"
+
+
+class Status(StrEnum):
+    """Why a score has a value, or why it has none."""
+
+    SCORED = "scored"
+    UNPARSED = "unparsed"  # the model answered, but not in a form the protocol can read
+    REFUSED = "refused"  # the model or the judge declined
+    JUDGE_FAILED = "judge_failed"  # no usable verdict
+    MISSING_OUTPUT = "missing_output"  # the model or the dataset failed on this row
+    SKIPPED = "skipped"  # not attempted, with the reason in the verdict
+
+
+class TextPart(msgspec.Struct, frozen=True, tag_field="kind", tag="text"):
+    """A run of text inside a sample or an output."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag_field="kind", tag="image"):
+    """An image inside a sample or an output, known by the hash of its content."""
+
+    image: str
+
+
+Part = TextPart | ImagePart
+
+
+class Picture:
+    """An image on its way into the store: encoded bytes plus the id of their content.
+
+    Bytes that come from a dataset are kept as they are and addressed by their own SHA-256. Images
+    that are made here are addressed by their pixels, so that the id does not depend on which zlib
+    compressed them.
+    """
+
+    __slots__ = ("data", "id")
+
+    def __init__(self, data: bytes, identity: str) -> None:
+        self.data = data
+        self.id = identity
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Wrap an encoded image (PNG, JPEG, ...) as found in a dataset; never decodes it."""
+        return cls(data, hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> Self:
+        """Encode a PIL image as PNG, addressed by its mode, size and pixels."""
+        import io
+
+        digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
+        digest.update(image.tobytes())
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        return cls(buffer.getvalue(), digest.hexdigest())
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One question, prompt or edit of a benchmark.
+
+    Attributes:
+        uid: Hash of the benchmark, its version and everything the model and the scorer see.
+        key: The dataset's own id of the row, for people and for importing recorded answers.
+        parts: The request in order, texts and images interleaved.
+        reference: What the scorer needs (gold answer, GenEval metadata, ...), JSON-like.
+        unit: The cluster for statistics: samples that share an image, a prompt or a source.
+        tags: Groups that tables and aggregates split by, e.g. {"category": "count"}.
+    """
+
+    uid: str
+    benchmark: str
+    key: str
+    capability: Capability
+    parts: tuple[Part, ...]
+    reference: dict[str, Any]
+    unit: str
+    tags: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined by blanks, for tables and logs."""
+        return " ".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The ids of the images in the request, in order."""
+        return tuple(part.image for part in self.parts if isinstance(part, ImagePart))
+
+
+class Item(msgspec.Struct, frozen=True):
+    """What a benchmark yields: a sample and the pictures its parts refer to."""
+
+    sample: Sample
+    pictures: tuple[Picture, ...] = ()
+
+
+def make_item(
+    *,
+    benchmark: str,
+    version: str,
+    key: str,
+    capability: Capability,
+    parts: tuple[str | Picture, ...],
+    reference: Mapping[str, Any],
+    unit: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Item:
+    """Build a sample with its identity from plain text and pictures.
+
+    `unit` defaults to the first image, or else to the key: questions about one image form one
+    cluster.
+    """
+    pictures = tuple(part for part in parts if isinstance(part, Picture))
+    records: tuple[Part, ...] = tuple(
+        ImagePart(part.id) if isinstance(part, Picture) else TextPart(part) for part in parts
+    )
+    address = [msgspec.to_builtins(part) for part in records]
+    uid = stable_hash(
+        "sample/1", benchmark, version, key, str(capability), address, dict(reference)
+    )
+    sample = Sample(
+        uid=uid,
+        benchmark=benchmark,
+        key=key,
+        capability=capability,
+        parts=records,
+        reference=dict(reference),
+        unit=unit or (pictures[0].id if pictures else key),
+        tags=dict(tags or {}),
+    )
+    return Item(sample, pictures)
+
+
+class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model turns its distribution into an output.
+
+    Attributes:
+        temperature: 0 is greedy; > 0 divides the logits.
+        top_k: Keep the k most likely tokens; 0 keeps all (transformers' silent 50 does not apply).
+        top_p: Keep the smallest set of tokens with this mass; 1 keeps all.
+        max_tokens: Longest text answer, in tokens. Images have the model's fixed length.
+        cfg_scale: Classifier-free guidance for images: u + w (c - u); 1 is no guidance.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 128
+    cfg_scale: float = 1.0
+
+    @property
+    def id(self) -> str:
+        """Hash of the settings."""
+        return stable_hash("decoding/1", msgspec.to_builtins(self))
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model gave for one draw of one sample.
+
+    `skipped` and `error` are exclusive of parts: the first says why it was not attempted, the
+    second what failed at the boundary. Times are not here: they are in the run's journal, because a
+    row must not differ between two runs of the same command.
+    """
+
+    id: str
+    sample: str
+    draw: int
+    seed: int
+    decoding: str
+    parts: tuple[Part, ...] = ()
+    tokens: int = 0
+    error: str | None = None
+    skipped: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The text of the output, or None if it has none."""
+        texts = [part.text for part in self.parts if isinstance(part, TextPart)]
+        return "".join(texts) if texts else None
+
+    @property
+    def image(self) -> str | None:
+        """The id of the drawn image, or None."""
+        return next((part.image for part in self.parts if isinstance(part, ImagePart)), None)
+
+
+def output_id(sample: str, draw: int, decoding: str) -> str:
+    """The id of an output: its sample, draw and decoding, whoever produced it."""
+    return stable_hash("output/1", sample, draw, decoding)
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """One number, or the reason for its absence, about one output under one protocol.
+
+    Attributes:
+        output: The id of the output that was graded.
+        protocol: e.g. "pope@official".
+        metric: e.g. "correct", "said_yes", "consistency".
+        value: The number when `status` is scored, else None.
+        scorer: The scorer's name and version, e.g. "yes_no/1".
+        judge: The judge's snapshot, if one was asked.
+        verdict: What the scorer or judge said, in a few words or raw.
+    """
+
+    output: str
+    protocol: str
+    metric: str
+    value: float | None
+    status: Status
+    scorer: str
+    judge: str | None = None
+    verdict: str | None = None
+
+
+class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Which weights these are, wherever they lie.
+
+    Attributes:
+        adapter: Name of the adapter, e.g. "janus".
+        name: The checkpoint as people call it: "tiny", a hub id, the name of a folder.
+        weights: SHA-256 over the weight files, or over what stands for weights.
+        parent: `weights` of the checkpoint it was trained from, if known.
+        step: Training step, if known.
+        recipe: Training recipe, if known.
+        dtype: The precision it runs in.
+    """
+
+    adapter: str
+    name: str
+    weights: str
+    parent: str | None = None
+    step: int | None = None
+    recipe: str | None = None
+    dtype: str = "float32"
+
+
+class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run does with one benchmark.
+
+    Attributes:
+        protocols: The protocols its outputs are graded under; the first is printed first.
+        decoding: The decoding of every request.
+        batch_size: Requests per batch.
+        origin: Where the data came from, e.g. "hub:lmms-lab/POPE".
+        revision: The dataset's revision, "unpinned" where none is known.
+        judge: Snapshot of the judge, if there is one.
+        expected: Samples of the complete benchmark, by its card.
+        planned: Samples of this run; fewer under --limit.
+    """
+
+    protocols: tuple[str, ...]
+    decoding: Decoding
+    batch_size: int
+    origin: str
+    revision: str
+    judge: str | None
+    expected: int
+    planned: int
+
+
+class RunCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is: written before the first output, equal for two runs of the same command.
+
+    Attributes:
+        format: Version of the record format.
+        code: Version of this package.
+        limit: Samples per benchmark the user asked for; any limit makes the run PARTIAL.
+        environment: Versions and hardware that numbers may depend on.
+        command: The command that repeats the run.
+    """
+
+    format: str
+    code: str
+    name: str
+    checkpoint: ModelIdentity
+    suite: str | None
+    benchmarks: dict[str, BenchmarkRun]
+    seed: int
+    limit: int | None
+    environment: dict[str, str]
+    command: str
+
+    @property
+    def partial(self) -> bool:
+        """True if some benchmark is not run whole."""
+        return any(part.planned < part.expected for part in self.benchmarks.values())
+
+    @property
+    def protocol_hash(self) -> str:
+        """Hash of everything but the checkpoint that can move a number."""
+        asked = {
+            name: [part.protocols, part.decoding.id, part.judge, part.planned, part.revision]
+            for name, part in self.benchmarks.items()
+        }
+        return stable_hash("protocol/1", self.format, asked)

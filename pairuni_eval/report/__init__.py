@@ -1,0 +1,1 @@
+"""The report: HTML, Markdown and JSON from stored rows."""

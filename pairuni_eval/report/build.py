@@ -1,0 +1,216 @@
+"""Writes a report: report.html, report.md, summary.json and images/ in one folder.
+
+Goes in: a finished run and named baselines. The three files are functions of the stores alone: no
+clock, no path, no order of a set, so two builds from equal stores are equal byte for byte. All text
+that is not ours is escaped, in HTML by autoescape and in Markdown by `finalize`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pairuni_eval.analysis.compare import Difference
+from pairuni_eval.analysis.intervals import Estimate, Interval
+from pairuni_eval.analysis.tables import MetricRow
+from pairuni_eval.errors import writing
+from pairuni_eval.report import figures, text
+from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
+from pairuni_eval.report.gallery import Album
+from pairuni_eval.store.read import StoredRun
+
+SUMMARY_FORMAT = "pairuni-summary/1"
+_COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}")  # what `Album` writes
+
+
+def build_report(run: StoredRun, out: Path, baselines: Mapping[str, StoredRun]) -> Path:
+    """Write the report of a run; returns the path of its HTML file.
+
+    Args:
+        run: The finished run.
+        out: The report's folder; made if it is not there, its earlier report is replaced.
+        baselines: Finished runs to compare with, by the name that is printed.
+
+    Raises:
+        UserError: if the folder cannot be written, or a card's aggregate does not work.
+    """
+    album = Album(run, out)
+    page = gather(run, baselines, album)
+    with writing(str(out)):
+        out.mkdir(parents=True, exist_ok=True)
+        _drop_stale(out / "images", album.files)
+        _write(out / "report.html", _html(page))
+        _write(out / "report.md", _markdown(page))
+        _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+    return out / "report.html"
+
+
+def _write(path: Path, content: str) -> None:
+    path.write_bytes(content.strip().encode("utf-8", errors="replace") + b"\n")
+
+
+def _drop_stale(folder: Path, wanted: set[str]) -> None:
+    """Remove pictures that an earlier report left in the folder."""
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if _COPIED.fullmatch(path.name) and path.name not in wanted:
+            path.unlink()
+
+
+_NUMBERS: dict[str, Callable[..., str]] = {
+    "number": text.number,
+    "printed": text.printed,
+    "signed": text.signed,
+    "interval": text.interval,
+    "unit": text.unit,
+    "p_value": text.p_value,
+}
+
+
+def _environment(**options: Any) -> Environment:
+    return Environment(
+        loader=PackageLoader("pairuni_eval.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
+
+
+def _html(page: Page) -> str:
+    environment = _environment(autoescape=True)
+    environment.filters.update(_NUMBERS | {"clean": text.clean})
+    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        style=Markup(style),
+        axis=figures.axis(),
+        group_figure=group_figure,
+        kinds=KINDS,
+    )
+
+
+def _markdown(page: Page) -> str:
+    environment = _environment(autoescape=False, finalize=text.escape_markdown)
+    ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
+    environment.filters.update(ours | {"fenced": text.fenced})
+    return environment.get_template("report.md.j2").render(
+        page=page, kinds=KINDS, safe=text.MarkdownText
+    )
+
+
+def _trusted(function: Callable[..., str]) -> Callable[..., text.MarkdownText]:
+    """A filter whose result is ours, and needs no escaping."""
+    return lambda *arguments: text.MarkdownText(function(*arguments))
+
+
+def _interval_entry(interval: Interval | None) -> list[float] | None:
+    return list(interval) if interval else None
+
+
+def _estimate_entry(estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": estimate.value,
+        "interval": _interval_entry(estimate.interval),
+        "clusters": estimate.clusters,
+    }
+
+
+def _metric_entry(row: MetricRow) -> dict[str, Any]:
+    groups = {
+        group.name: {
+            **_estimate_entry(group.estimate),
+            "scored": group.scored,
+            "outputs": group.total,
+        }
+        for group in row.groups
+    }
+    entry = {
+        **_estimate_entry(row.estimate),
+        "scored": row.scored,
+        "expected": row.expected,
+        "aggregate": row.spec.aggregate,
+        "direction": row.spec.direction,
+        "scale": row.spec.scale,
+    }
+    return entry | ({"by": row.spec.by, "groups": groups} if groups else {})
+
+
+def _section_entry(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.card.title,
+        "version": section.card.version,
+        "capability": str(section.card.capability),
+        "tiny": section.tiny,
+        "partial": section.partial,
+        "planned": section.run.planned,
+        "expected": section.run.expected,
+        "revision": section.run.revision,
+        "judge": section.run.judge,
+        "default_protocol": section.protocols[0].name,
+        "protocols": {
+            part.name: {
+                "headline": part.rule.headline,
+                "metrics": {row.spec.name: _metric_entry(row) for row in part.metrics},
+                "statuses": [
+                    {"status": row.status, "reason": row.reason, "rows": row.rows}
+                    for row in part.statuses
+                ],
+            }
+            for part in section.protocols
+        },
+    }
+
+
+def _difference_entry(row: Difference) -> dict[str, Any]:
+    return {
+        "benchmark": row.benchmark,
+        "protocol": row.protocol,
+        "metric": row.spec.name,
+        "headline": row.headline,
+        "ours": row.ours,
+        "theirs": row.theirs,
+        "difference": row.value,
+        "interval": _interval_entry(row.interval),
+        "p": row.p,
+        "p_holm": row.corrected,
+        "word": str(row.word),
+        "shared": row.shared,
+        "clusters": row.clusters,
+        "same_settings": row.same_settings,
+    }
+
+
+def _summary(page: Page) -> dict[str, Any]:
+    """The numbers of the report for programs; values are unscaled, as the metric makes them."""
+    run = page.run
+    return {
+        "format": SUMMARY_FORMAT,
+        "name": run.name,
+        "partial": run.partial,
+        "suite": run.suite,
+        "seed": run.seed,
+        "code": run.code,
+        "protocol_hash": run.protocol_hash,
+        "checkpoint": {
+            "name": run.checkpoint.name,
+            "adapter": run.checkpoint.adapter,
+            "weights": run.checkpoint.weights,
+            "parent": run.checkpoint.parent,
+            "step": run.checkpoint.step,
+        },
+        "benchmarks": {section.card.name: _section_entry(section) for section in page.sections},
+        "baselines": {
+            one.name: {
+                "checkpoint": one.card.checkpoint.name,
+                "weights": one.card.checkpoint.weights,
+                "differences": [_difference_entry(row) for row in one.differences],
+            }
+            for one in page.baselines
+        },
+    }

@@ -1,0 +1,91 @@
+"""How numbers and foreign text are put into a report.
+
+Numbers follow the metric's card (scale and decimals). Text that comes from a model, a dataset or a
+judge is cleaned of control and direction characters here and escaped at the door: by jinja2's
+autoescape in HTML, by `MarkdownText` in Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.cards import MetricSpec
+
+NOTHING = "–"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_PUNCTUATION = re.compile(r"([\\`*_\[\]#|~$])")
+
+
+def clean(text: str) -> str:
+    """The text with control and direction-changing characters made visible as a box."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, with an ellipsis and the full length where something is cut."""
+    cleaned = clean(text)
+    if len(cleaned) <= limit:
+        return cleaned
+    return f"{cleaned[:limit].rstrip()} … ({len(cleaned)} characters)"
+
+
+def number(value: float | None, spec: MetricSpec) -> str:
+    """A value as its card prints it, without a unit."""
+    if value is None:
+        return NOTHING
+    return f"{value * spec.scale + 0.0:.{spec.decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def unit(spec: MetricSpec) -> str:
+    """The unit beside a value: per cent where a share is printed times 100."""
+    return "%" if spec.scale == 100 else ""
+
+
+def printed(value: float | None, spec: MetricSpec) -> str:
+    """A value with its unit."""
+    return f"{number(value, spec)} {unit(spec)}".rstrip() if value is not None else NOTHING
+
+
+def signed(value: float | None, spec: MetricSpec) -> str:
+    """A difference as its card prints the metric, always with a sign."""
+    text = number(value, spec)
+    return text if value is None or text.startswith("\N{MINUS SIGN}") else f"+{text}"
+
+
+def interval(bounds: Interval | None, spec: MetricSpec) -> str:
+    """A 95 % interval in brackets, or a dash."""
+    if bounds is None:
+        return NOTHING
+    return f"[{number(bounds.low, spec)}, {number(bounds.high, spec)}]"
+
+
+def p_value(p: float | None) -> str:
+    """A p value with three decimals."""
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+class MarkdownText(str):
+    """Text that is Markdown already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def escape_markdown(value: Any) -> str:
+    """Text as literal Markdown on one line: no markup, HTML, table cell, link or mention."""
+    if isinstance(value, MarkdownText):
+        return value
+    text = clean(str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    text = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)  # no list, no underline of a heading
+    return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def fenced(text: str) -> MarkdownText:
+    """A code block whose fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return MarkdownText(f"{fence}\n{clean(text)}\n{fence}")

@@ -1,0 +1,1 @@
+"""The run loop: plan what is owed, execute it, grade it."""

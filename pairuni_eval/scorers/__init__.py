@@ -1,0 +1,1 @@
+"""Scorers: the official rules, as pure functions over stored outputs."""

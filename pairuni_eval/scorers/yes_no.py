@@ -1,0 +1,258 @@
+"""Yes or no: POPE and MME, each by several rules.
+
+POPE (official `evaluate.py`, equal to LLaVA's): the first sentence is cut into words; "No", "no" or
+"not" among them means no, **everything else means yes**: an empty answer, "NO", "**No**" and "I
+cannot tell" are all yes, so under this rule nothing is ever unparsed.
+MME (official `calculation.py`): only the first four characters count; "Not really", "None" and
+"snow" are no, "**Yes**" and "The answer is yes" are neither. Neither counts as wrong.
+lmms-eval wants exactly yes or no for POPE: "Yes." is wrong for accuracy and at the same time absent
+from precision and recall. VLMEvalKit looks for the word anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from pairuni_eval.benchmark import Mark
+from pairuni_eval.records import Status
+
+VERSION = "yes_no/1"
+
+MME_PERCEPTION: tuple[str, ...] = (
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+)
+MME_COGNITION: tuple[str, ...] = (
+    "commonsense_reasoning",
+    "numerical_calculation",
+    "text_translation",
+    "code_reasoning",
+)
+
+# POPE
+
+
+def pope_label(text: str) -> str:
+    """POPE's official reading: "no" if the first sentence has the word No, no or not, else "yes".
+
+    Words are cut at single blanks and commas vanish, so that "No,dog" is one word and means yes.
+
+    Source: AoiDragon/POPE, `evaluate.py`; haotian-liu/LLaVA, `llava/eval/eval_pope.py`.
+    """
+    words = text.partition(".")[0].replace(",", "").split(" ")
+    return "no" if {"No", "not", "no"} & set(words) else "yes"
+
+
+def lmms_pope_label(text: str) -> str | None:
+    """lmms-eval's reading: the whole answer is yes or no, case and outer blanks ignored.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 0.7.3, `tasks/pope/utils.py`.
+    """
+    said = text.lower().strip()
+    return said if said in ("yes", "no") else None
+
+
+_VLMEVALKIT_MARKS = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_FULL_STOP = re.compile(r"\.(?!\d)")
+_MOST_FULL_STOPS = 32  # upstream hands a regex flag over where the count belongs
+
+
+def vlmevalkit_label(text: str) -> str | None:
+    """VLMEvalKit's reading: one of the words yes and no occurs, the other does not.
+
+    A punctuation mark next to a blank vanishes, any other becomes a blank ("no-one" says no).
+
+    Source: open-compass/VLMEvalKit, `YOrN_Extraction` and `process_punctuation`.
+    """
+    said = text.lower()
+    glue_all = bool(_COMMA_IN_NUMBER.search(said))
+    cleaned = said
+    for mark in _VLMEVALKIT_MARKS:
+        beside_blank = f"{mark} " in said or f" {mark}" in said
+        cleaned = cleaned.replace(mark, "" if beside_blank or glue_all else " ")
+    words = _FULL_STOP.sub("", cleaned, count=_MOST_FULL_STOPS).split()
+    yes, no = "yes" in words, "no" in words
+    if yes == no:
+        return None
+    return "yes" if yes else "no"
+
+
+def pope_marks(text: str, answer: str, protocol: str) -> list[Mark]:
+    """Grade one POPE answer: `correct`, and `said_yes` for F1 and its kin.
+
+    Under `lmms-eval` an answer that is not exactly yes or no is wrong for accuracy, yet it is in
+    none of the counts behind F1: `correct` is 0 while `said_yes` is unparsed.
+
+    Raises:
+        ValueError: a protocol other than `official`, `lmms-eval` and `vlmevalkit`.
+    """
+    if protocol not in _POPE_READERS:
+        raise ValueError(f"unknown POPE protocol {protocol!r}")
+    label = _POPE_READERS[protocol](text)
+    if label is not None:
+        right = label == answer.strip().lower()
+        return [
+            Mark("correct", float(right), verdict=label),
+            Mark("said_yes", float(label == "yes"), verdict=label),
+        ]
+    unread = Mark("said_yes", None, Status.UNPARSED, "neither yes nor no")
+    if protocol == "lmms-eval":
+        return [Mark("correct", 0.0, verdict="not exactly yes or no"), unread]
+    return [Mark("correct", None, Status.UNPARSED, "neither yes nor no"), unread]
+
+
+_POPE_READERS = {
+    "official": pope_label,
+    "lmms-eval": lmms_pope_label,
+    "vlmevalkit": vlmevalkit_label,
+}
+
+
+class Confusion(NamedTuple):
+    """Counts of a yes/no test, yes being the positive class.
+
+    The ratios are plain divisions: like upstream they raise ZeroDivisionError when their
+    denominator is empty, for such a number does not exist.
+    """
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return (self.tp + self.tn) / sum(self)
+
+    @property
+    def precision(self) -> float:
+        """Share of right ones among the yes answers."""
+        return float(self.tp) / float(self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of the yes labels that were found."""
+        return float(self.tp) / float(self.tp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return 2 * self.precision * self.recall / (self.precision + self.recall)
+
+
+def confusion(labels: Iterable[str], said: Iterable[str]) -> Confusion:
+    """Count pairs of gold label and answer, both "yes" or "no"; stops at the shorter of the two."""
+    pairs = list(zip(labels, said, strict=False))
+    return Confusion(
+        tp=pairs.count(("yes", "yes")),
+        fp=pairs.count(("no", "yes")),
+        tn=pairs.count(("no", "no")),
+        fn=pairs.count(("yes", "no")),
+    )
+
+
+# MME
+
+
+def mme_label(text: str) -> str | None:
+    """MME's official reading of the first four characters; yes is looked for first.
+
+    Source: BradyFU/Awesome-Multimodal-Large-Language-Models, branch Evaluation, `calculation.py`.
+    """
+    head = text.lower()[:4]
+    return next((word for word in ("yes", "no") if word in head), None)
+
+
+def lmms_mme_label(text: str) -> str | None:
+    """lmms-eval's reading: without outer blanks and full stops, and a lone y or n will do.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 0.7.3, `tasks/mme/utils.py`.
+    """
+    said = text.lower().strip().replace(".", "")
+    return {"y": "yes", "n": "no"}.get(said) or mme_label(said)
+
+
+def mme_marks(text: str, answer: str, protocol: str) -> list[Mark]:
+    """Grade one MME answer: `correct`, unparsed where the rule reads neither yes nor no.
+
+    Raises:
+        ValueError: a protocol other than `official` and `lmms-eval`.
+    """
+    if protocol not in _MME_READERS:
+        raise ValueError(f"unknown MME protocol {protocol!r}")
+    label = _MME_READERS[protocol](text)
+    if label is None:
+        return [Mark("correct", None, Status.UNPARSED, "neither yes nor no")]
+    return [Mark("correct", float(label == answer.strip().lower()), verdict=label)]
+
+
+_MME_READERS = {"official": mme_label, "lmms-eval": lmms_mme_label}
+
+
+class MmeRow(NamedTuple):
+    """A line of MME's result files."""
+
+    task: str
+    image: str
+    answer: str
+    prediction: str
+
+
+class MmeTable(NamedTuple):
+    """Scores by task, each in [0, 200], and their sums."""
+
+    perception: dict[str, float]
+    cognition: dict[str, float]
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """Perception (at most 2000) and cognition (at most 800)."""
+        return sum(self.perception.values()), sum(self.cognition.values())
+
+
+def mme_table(rows: Sequence[MmeRow]) -> MmeTable:
+    """The official table: 100 x accuracy + 100 x share of images with both questions right.
+
+    Images are **consecutive pairs of lines** of a task, as in the official tool, whatever their
+    names; shuffled rows give another number.
+
+    Raises:
+        AssertionError: for a gold answer that is not exactly yes or no, as upstream.
+    """
+    by_task: dict[str, list[bool]] = {}
+    for row in rows:
+        gold = row.answer.lower()
+        assert gold in ("yes", "no"), f"gold answer {row.answer!r} of {row.image}"
+        by_task.setdefault(row.task, []).append(mme_label(row.prediction) == gold)
+    return MmeTable(
+        {task: mme_task_score(by_task[task]) for task in MME_PERCEPTION if task in by_task},
+        {task: mme_task_score(by_task[task]) for task in MME_COGNITION if task in by_task},
+    )
+
+
+def mme_task_score(right: Sequence[bool]) -> float:
+    """A task's score in [0, 200] from its questions in order, two consecutive ones an image.
+
+    Raises:
+        ZeroDivisionError: for no question.
+    """
+    pairs = [all(pair) for pair in _pairs(right)]
+    return 100 * sum(right) / len(right) + 100 * sum(pairs) / len(pairs)
+
+
+def _pairs(right: Sequence[bool]) -> Iterator[list[bool]]:
+    for _, pair in groupby(enumerate(right), key=lambda entry: entry[0] // 2):
+        yield [value for _, value in pair]

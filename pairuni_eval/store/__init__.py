@@ -1,0 +1,1 @@
+"""The run folder: append-only rows, images by content, compaction, reading."""

@@ -1,0 +1,109 @@
+"""Reading a finished run folder: what analysis and report stand on.
+
+Tables come back as data frames with the columns of the records. `parts`, `reference` and `tags`
+are decoded on demand, because most readers need none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pairuni_eval import __version__
+from pairuni_eval.cards import Card
+from pairuni_eval.errors import UserError
+from pairuni_eval.records import RECORD_FORMAT, RunCard
+from pairuni_eval.store import layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_run_card(run: Path) -> RunCard:
+    """The card of a run folder.
+
+    Raises:
+        UserError: if it is no run folder, or was written in another record format.
+    """
+    path = run / layout.RUN_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{run} is not a run folder: it has no {layout.RUN_FILE}.",
+            hint="A run folder is what `pairuni-eval run --out FOLDER` writes.",
+        )
+    data = path.read_bytes()
+    try:
+        plain = msgspec.json.decode(data)
+        found = plain.get("format") if isinstance(plain, dict) else None
+        if found != RECORD_FORMAT:
+            raise UserError(
+                f"{path}: written in format '{found}'; this is pairuni {__version__}, "
+                f"which reads '{RECORD_FORMAT}'.",
+                hint="Choose another folder with --out, or use the version that wrote it.",
+            )
+        return msgspec.json.decode(data, type=RunCard)
+    except msgspec.DecodeError as failure:
+        raise UserError(f"{path}: cannot be read: {failure}.") from failure
+
+
+class StoredRun:
+    """A run folder, opened for reading.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        UserError: if it is no run folder or the run is not complete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.card = read_run_card(folder)
+        if not (folder / layout.COMPLETE).is_file():
+            raise UserError(
+                f"The run in {folder} is not complete.",
+                hint=f"Continue it: {self.card.command} --out {folder}",
+            )
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        """The cards of the run's benchmarks as they were, in run order."""
+        return {
+            name: msgspec.json.decode(
+                (self.folder / layout.CARDS / f"{name}.json").read_bytes(), type=Card
+            )
+            for name in self.card.benchmarks
+        }
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row per sample: uid, benchmark, key, capability, parts, reference, unit, tags."""
+        return self._table("samples")
+
+    @cached_property
+    def outputs(self) -> pd.DataFrame:
+        """One row per output: id, sample, draw, seed, decoding, parts, tokens, error, skipped."""
+        return self._table("outputs")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per score: output, protocol, metric, value, status, scorer, judge, verdict."""
+        return self._table("scores")
+
+    def image_path(self, image: str) -> Path:
+        """The file that holds a picture."""
+        return layout.image_path(self.folder, image)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / f"{name}.parquet")
+
+
+def decode_cell(text: str) -> Any:
+    """The value behind a JSON text column (parts, reference, tags)."""
+    return json.loads(text)

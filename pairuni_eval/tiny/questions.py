@@ -1,0 +1,598 @@
+"""Questions about scenes of the tiny world, with the true answer and plausible wrong ones.
+
+One function per kind makes a `Choice` question (a short answer and three wrong options) or, if
+the scene does not allow one (no color that only one thing has, say), None. `statement` makes
+yes/no questions. The `*_rows` functions put them into the schemas of MMMU, MMStar, MME and POPE,
+with the picture in the column where upstream keeps it, letters and yes/no balanced exactly;
+these rows show held-out scenes only (`world.held_out`).
+Everything is drawn from the generator that the caller hands over.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+from pairuni_eval.tiny.prompts import (
+    PLURALS,
+    relative_position,
+    shape_phrases,
+    with_article,
+)
+from pairuni_eval.tiny.world import (
+    COLORS,
+    GRID,
+    MAX_THINGS,
+    SHAPES,
+    Scene,
+    Thing,
+    detections_of,
+    random_scene,
+    render,
+)
+
+Row = dict[str, Any]
+
+LETTERS = "ABCD"
+ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth")
+SIDES: tuple[str, ...] = ("left", "right", "above", "below")
+DIGITS: tuple[str, ...] = tuple(str(n) for n in range(MAX_THINGS + 1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A question with one right answer and three wrong ones, all different."""
+
+    kind: str
+    text: str
+    answer: str
+    wrong: tuple[str, str, str]
+
+    def options(self, letter: str) -> tuple[str, ...]:
+        """The four options in order, the right one at `letter` (A to D)."""
+        options = list(self.wrong)
+        options.insert(LETTERS.index(letter), self.answer)
+        return tuple(options)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A question that is answered with "yes" or "no"; `text` ends with the question mark."""
+
+    kind: str
+    text: str
+    answer: str
+
+
+class SceneRow(NamedTuple):
+    """A row in an upstream schema and the scene its picture shows."""
+
+    row: Row
+    scene: Scene
+
+
+# Referring to a thing
+
+
+def unique_things(scene: Scene) -> list[tuple[str, Thing]]:
+    """Words that point at exactly one thing: by shape, by color ("the red shape"), by both."""
+    found: list[tuple[str, Thing]] = []
+    for thing in scene.things:
+        if len(scene.select(shape=thing.shape)) == 1:
+            found.append((f"the {thing.shape}", thing))
+        elif len(scene.select(thing.shape, thing.color)) == 1:
+            found.append((f"the {thing.name}", thing))
+        if len(scene.select(color=thing.color)) == 1:
+            found.append((f"the {thing.color} shape", thing))
+    return found
+
+
+def _uniquely(scene: Scene, by: str) -> list[Thing]:
+    values = Counter(getattr(thing, by) for thing in scene.things)
+    return [thing for thing in scene.things if values[getattr(thing, by)] == 1]
+
+
+def _wrong(rng: random.Random, answer: str, pool: Sequence[str]) -> tuple[str, str, str]:
+    first, second, third = rng.sample([word for word in pool if word != answer], 3)
+    return first, second, third
+
+
+def _near(rng: random.Random, count: int) -> tuple[str, str, str]:
+    near = sorted(range(len(DIGITS)), key=lambda n: abs(n - count))[1:5]
+    return _wrong(rng, "", [DIGITS[n] for n in near])
+
+
+# Choice questions, one function per kind
+
+
+def _count(rng: random.Random, scene: Scene) -> Choice | None:
+    shape = rng.choice(SHAPES)
+    count = len(scene.select(shape=shape))
+    text = f"How many {PLURALS[shape]} are there?"
+    return Choice("count", text, DIGITS[count], _near(rng, count))
+
+
+def _count_color(rng: random.Random, scene: Scene) -> Choice | None:
+    color = rng.choice(COLORS)
+    count = len(scene.select(color=color))
+    text = f"How many {color} shapes are there?"
+    return Choice("count_color", text, DIGITS[count], _near(rng, count))
+
+
+def _total(rng: random.Random, scene: Scene) -> Choice | None:
+    count = len(scene.things)
+    if count >= len(DIGITS):
+        return None
+    return Choice("total", "How many shapes are there?", DIGITS[count], _near(rng, count))
+
+
+def _color(rng: random.Random, scene: Scene) -> Choice | None:
+    things = _uniquely(scene, "shape")
+    if not things:
+        return None
+    thing = rng.choice(things)
+    wrong = _wrong(rng, thing.color, COLORS)
+    return Choice("color", f"What color is the {thing.shape}?", thing.color, wrong)
+
+
+def _shape(rng: random.Random, scene: Scene) -> Choice | None:
+    things = _uniquely(scene, "color")
+    if not things:
+        return None
+    thing = rng.choice(things)
+    wrong = _wrong(rng, thing.shape, SHAPES)
+    return Choice("shape", f"What shape is {thing.color}?", thing.shape, wrong)
+
+
+def _existence(rng: random.Random, scene: Scene) -> Choice | None:
+    if not scene.things:
+        return None
+    present = {thing.name for thing in scene.things}
+    names = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
+    absent = [name for name in names if name not in present]
+    answer = rng.choice(scene.things).name
+    return Choice("existence", "Which shape is in the image?", answer, _wrong(rng, answer, absent))
+
+
+def sides(a: Thing, b: Thing) -> frozenset[str]:
+    """On which sides of `b` thing `a` lies, by GenEval's geometry: left, right, above, below."""
+    first, second = detections_of(Scene((a,)))[0], detections_of(Scene((b,)))[0]
+    return frozenset(name.removesuffix(" of") for name in relative_position(first, second))
+
+
+def _pair(rng: random.Random, scene: Scene) -> tuple[Thing, Thing, str] | None:
+    things = _uniquely(scene, "shape")
+    if len(things) < 2:
+        return None
+    a, b = rng.sample(things, 2)
+    found = sides(a, b)
+    return (a, b, next(iter(found))) if len(found) == 1 else None
+
+
+def _relation(rng: random.Random, scene: Scene) -> Choice | None:
+    pair = _pair(rng, scene)
+    if pair is None:
+        return None
+    a, b, side = pair
+    text = f"Where is the {a.shape} relative to the {b.shape}?"
+    return Choice("relation", text, side, _wrong(rng, side, SIDES))
+
+
+def _row(rng: random.Random, scene: Scene) -> Choice | None:
+    return _line(rng, scene, "row")
+
+
+def _column(rng: random.Random, scene: Scene) -> Choice | None:
+    return _line(rng, scene, "column")
+
+
+def _line(rng: random.Random, scene: Scene, line: str) -> Choice | None:
+    things = _uniquely(scene, "shape")
+    if not things:
+        return None
+    thing = rng.choice(things)
+    answer = ORDINALS[thing.row if line == "row" else thing.col]
+    text = f"In which {line} is the {thing.shape}?"
+    return Choice(line, text, answer, _wrong(rng, answer, ORDINALS))
+
+
+def _most(rng: random.Random, scene: Scene) -> Choice | None:
+    counts = Counter(thing.shape for thing in scene.things).most_common(2)
+    if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
+        return None
+    answer = counts[0][0]
+    text = "Which kind of shape is there the most?"
+    return Choice("most", text, answer, _wrong(rng, answer, SHAPES))
+
+
+def _sum(rng: random.Random, scene: Scene) -> Choice | None:
+    a, b = rng.sample(SHAPES, 2)
+    count = len(scene.select(shape=a)) + len(scene.select(shape=b))
+    if count >= len(DIGITS):
+        return None
+    text = f"How many {PLURALS[a]} and {PLURALS[b]} are there together?"
+    return Choice("sum", text, DIGITS[count], _near(rng, count))
+
+
+def _knowledge(rng: random.Random, scene: Scene) -> Choice | None:
+    things = _uniquely(scene, "shape")
+    if not things:
+        return None
+    thing = rng.choice(things)
+    phrase = rng.choice([phrase for phrase, shape in shape_phrases() if shape == thing.shape])
+    text = f"What color is the {phrase}?"
+    return Choice("knowledge", text, thing.color, _wrong(rng, thing.color, COLORS))
+
+
+_ASK: dict[str, Callable[[random.Random, Scene], Choice | None]] = {
+    "count": _count,
+    "color": _color,
+    "shape": _shape,
+    "existence": _existence,
+    "relation": _relation,
+    "row": _row,
+    "column": _column,
+    "total": _total,
+    "count_color": _count_color,
+    "most": _most,
+    "sum": _sum,
+    "knowledge": _knowledge,
+}
+KINDS: tuple[str, ...] = tuple(_ASK)
+
+
+def ask(rng: random.Random, scene: Scene, kind: str) -> Choice | None:
+    """A question of a kind about a scene; None if this draw on this scene gives no question.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in _ASK:
+        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    return _ASK[kind](rng, scene)
+
+
+def random_question(
+    rng: random.Random, kind: str | None = None, *, held: bool | None = None
+) -> tuple[Scene, Choice]:
+    """A random scene and a question about it; the kind is drawn evenly when none is given.
+
+    `held` is that of `random_scene`.
+    """
+    kind = kind or rng.choice(KINDS)
+    while True:
+        scene = random_scene(rng, held=held)
+        question = ask(rng, scene, kind)
+        if question is not None:
+            return scene, question
+
+
+# Yes/no questions
+
+
+def _say_existence(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    present = sorted({t.shape for t in scene.things})
+    pool = present if truth else [s for s in SHAPES if s not in present]
+    return f"Is there {with_article(rng.choice(pool))} in the image?" if pool else None
+
+
+def _say_count(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    shape = rng.choice(SHAPES)
+    count = len(scene.select(shape=shape))
+    said = count if truth else rng.choice([n for n in (count - 1, count + 1) if n >= 0])
+    text = f"Is the number of {PLURALS[shape]} in the image {said}?"
+    return text if said < len(DIGITS) else None
+
+
+def _say_position(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    pair = _pair(rng, scene)
+    if pair is None:
+        return None
+    a, b, side = pair
+    said = side if truth else _OPPOSITE[side]
+    words = f"{said} of" if said in ("left", "right") else said
+    return f"Is the {a.shape} {words} the {b.shape}?"
+
+
+_OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+
+
+def _say_color(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    things = _uniquely(scene, "shape")
+    if not things:
+        return None
+    thing = rng.choice(things)
+    color = thing.color if truth else rng.choice([c for c in COLORS if c != thing.color])
+    return f"Is the {thing.shape} {color}?"
+
+
+def _say_commonsense(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    present = {thing.shape for thing in scene.things}
+    pool = [phrase for phrase, shape in shape_phrases() if (shape in present) == truth]
+    return f"Is there a {rng.choice(pool)} in the image?" if pool else None
+
+
+def _say_numerical(rng: random.Random, scene: Scene, truth: bool) -> str | None:
+    pairs = [
+        (a, b)
+        for a, b in product(SHAPES, SHAPES)
+        if a != b and (len(scene.select(shape=a)) > len(scene.select(shape=b))) == truth
+    ]
+    if not pairs:
+        return None
+    more, less = rng.choice(pairs)
+    return f"Are there more {PLURALS[more]} than {PLURALS[less]} in the image?"
+
+
+_SAY: dict[str, Callable[[random.Random, Scene, bool], str | None]] = {
+    "existence": _say_existence,
+    "count": _say_count,
+    "position": _say_position,
+    "color": _say_color,
+    "commonsense_reasoning": _say_commonsense,
+    "numerical_calculation": _say_numerical,
+}
+# The first four are perception in MME, the last two cognition.
+STATEMENT_KINDS: tuple[str, ...] = tuple(_SAY)
+
+
+def statement(rng: random.Random, scene: Scene, kind: str, *, truth: bool) -> Statement | None:
+    """A yes/no question of a kind whose answer is yes if `truth`; None if the scene has none.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in _SAY:
+        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(STATEMENT_KINDS)}")
+    text = _SAY[kind](rng, scene, truth)
+    return None if text is None else Statement(kind, text, "yes" if truth else "no")
+
+
+def random_statement(
+    rng: random.Random,
+    kind: str | None = None,
+    *,
+    truth: bool | None = None,
+    held: bool | None = None,
+) -> tuple[Scene, Statement]:
+    """A random scene and a yes/no question about it; what is not given is drawn evenly.
+
+    `held` is that of `random_scene`.
+    """
+    kind = kind or rng.choice(STATEMENT_KINDS)
+    truth = rng.random() < 0.5 if truth is None else truth
+    while True:
+        scene = random_scene(rng, held=held)
+        said = statement(rng, scene, kind, truth=truth)
+        if said is not None:
+            return scene, said
+
+
+# Rows in the schemas of the benchmarks
+
+
+def _balanced_letters(rng: random.Random, count: int) -> list[str]:
+    letters = [LETTERS[i % len(LETTERS)] for i in range(count)]
+    rng.shuffle(letters)
+    return letters
+
+
+def mmmu_row(question: Choice, scene: Scene, letter: str | None, index: int) -> SceneRow:
+    """An MMMU row; `letter` None makes an open question whose answer is the word itself."""
+    subject = question.kind.capitalize()
+    options = list(question.options(letter)) if letter else []
+    row = {
+        "id": f"validation_{subject}_{index}",
+        "question": f"<image 1> {question.text}",
+        "options": repr(options),
+        "explanation": "",
+        "image_1": render(scene),
+        "img_type": "['Diagrams']",
+        "answer": letter or question.answer,
+        "topic_difficulty": "Easy",
+        "question_type": "multiple-choice" if letter else "open",
+        "subfield": subject,
+    }
+    return SceneRow(row, scene)
+
+
+def mmmu_rows(rng: random.Random, *, per_kind: int = 24, open_share: float = 0.0) -> list[SceneRow]:
+    """MMMU rows, `per_kind` for every kind, of which the last `open_share` are open questions."""
+    rows: list[SceneRow] = []
+    choices = per_kind - round(per_kind * open_share)
+    for kind in KINDS:
+        letters = _balanced_letters(rng, choices)
+        for index in range(per_kind):
+            scene, question = random_question(rng, kind, held=True)
+            letter = letters[index] if index < choices else None
+            rows.append(mmmu_row(question, scene, letter, index + 1))
+    return rows
+
+
+# kind: (MMStar's category, MMStar's l2_category)
+MMSTAR_CATEGORIES: dict[str, tuple[str, str]] = {
+    "total": ("coarse perception", "image scene and topic"),
+    "most": ("coarse perception", "image style & quality"),
+    "count": ("fine-grained perception", "object counting"),
+    "color": ("fine-grained perception", "recognition"),
+    "row": ("fine-grained perception", "localization"),
+    "column": ("fine-grained perception", "localization"),
+    "shape": ("instance reasoning", "single-instance reasoning"),
+    "relation": ("instance reasoning", "cross-instance relation reasoning"),
+    "existence": ("logical reasoning", "common reasoning"),
+    "knowledge": ("science & technology", "biology & chemistry & physics"),
+    "count_color": ("math", "numeric commonsense and calculation"),
+    "sum": ("math", "statistical reasoning"),
+}
+
+
+def mmstar_text(question: Choice, letter: str) -> str:
+    """A question with its options inline, as MMStar writes them."""
+    options = zip(LETTERS, question.options(letter), strict=True)
+    return f"{question.text}\nOptions: {', '.join(f'{mark}: {word}' for mark, word in options)}"
+
+
+def mmstar_row(question: Choice, scene: Scene, letter: str, index: int) -> SceneRow:
+    """An MMStar row; its categories follow from the kind of question."""
+    category, l2_category = MMSTAR_CATEGORIES[question.kind]
+    row = {
+        "index": index,
+        "question": mmstar_text(question, letter),
+        "image": render(scene),
+        "answer": letter,
+        "category": category,
+        "l2_category": l2_category,
+        "meta_info": {"source": "tiny", "split": "val", "image_path": f"images/{index}.png"},
+    }
+    return SceneRow(row, scene)
+
+
+def mmstar_rows(rng: random.Random, *, per_category: int = 48) -> list[SceneRow]:
+    """MMStar rows, `per_category` for each of the six categories, indices from 0."""
+    rows: list[SceneRow] = []
+    for category in dict.fromkeys(name for name, _ in MMSTAR_CATEGORIES.values()):
+        kinds = [kind for kind, (name, _) in MMSTAR_CATEGORIES.items() if name == category]
+        for position, letter in enumerate(_balanced_letters(rng, per_category)):
+            scene, question = random_question(rng, kinds[position % len(kinds)], held=True)
+            rows.append(mmstar_row(question, scene, letter, len(rows)))
+    return rows
+
+
+def mme_text(said: Statement) -> str:
+    """A yes/no question as MME words it."""
+    return f"{said.text} Please answer yes or no."
+
+
+def mme_rows(rng: random.Random, *, images_per_kind: int = 15) -> list[SceneRow]:
+    """MME rows: two consecutive ones share a picture, the first is answered yes, the second no."""
+    rows: list[SceneRow] = []
+    for kind in STATEMENT_KINDS:
+        for index in range(images_per_kind):
+            scene, pair = _yes_and_no(rng, kind)
+            question_id = f"{kind}/{index:04d}.png"
+            rows += [SceneRow(_mme_row(question_id, scene, said), scene) for said in pair]
+    return rows
+
+
+def _yes_and_no(rng: random.Random, kind: str) -> tuple[Scene, tuple[Statement, Statement]]:
+    while True:
+        scene, yes = random_statement(rng, kind, truth=True, held=True)
+        no = statement(rng, scene, kind, truth=False)
+        if no is not None:
+            return scene, (yes, no)
+
+
+def _mme_row(question_id: str, scene: Scene, said: Statement) -> Row:
+    return {
+        "question_id": question_id,
+        "image": render(scene),
+        "question": mme_text(said),
+        "answer": said.answer.capitalize(),
+        "category": said.kind,
+    }
+
+
+# POPE
+
+POPE_SPLITS: tuple[str, ...] = ("random", "popular", "adversarial")
+
+
+def pope_text(name: str) -> str:
+    """POPE's question about an object, "Is there a red circle in the image?"."""
+    return f"Is there {with_article(name)} in the image?"
+
+
+def absent_names(
+    rng: random.Random, scene: Scene, split: str, scenes: Sequence[Scene]
+) -> list[str]:
+    """The names that `scene` lacks, the ones POPE would ask for first in front.
+
+    random: shuffled. popular: by how many of `scenes` have the thing. adversarial: by how often
+    the thing occurs in `scenes` beside what this scene holds, names made of a color and a shape
+    that the scene has (though never in one thing) before all others. Ties are shuffled.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split not in POPE_SPLITS:
+        raise ValueError(f"unknown split {split!r}; POPE has {', '.join(POPE_SPLITS)}")
+    present = {thing.name for thing in scene.things}
+    names = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
+    absent = [name for name in names if name not in present]
+    rng.shuffle(absent)
+    if split == "popular":
+        popular = Counter(name for other in scenes for name in {t.name for t in other.things})
+        absent.sort(key=lambda name: -popular[name])
+    elif split == "adversarial":
+        absent.sort(key=lambda name: (-_mixed(name, scene), -_beside(name, present, scenes)))
+    return absent
+
+
+def _mixed(name: str, scene: Scene) -> int:
+    color, shape = name.split()
+    return bool(scene.select(color=color)) + bool(scene.select(shape=shape))
+
+
+def _beside(name: str, present: set[str], scenes: Sequence[Scene]) -> int:
+    held = ({thing.name for thing in other.things} for other in scenes)
+    return sum(len(present & names) for names in held if name in names)
+
+
+def pope_rows(rng: random.Random, split: str, *, scenes: Sequence[Scene]) -> list[SceneRow]:
+    """POPE rows of a split: six a picture, asking by turns for a thing it has and one it lacks.
+
+    A scene needs three different things; use `pope_scenes`.
+
+    Raises:
+        ValueError: an unknown split or a scene with fewer than three different things.
+    """
+    rows: list[SceneRow] = []
+    for number, scene in enumerate(scenes):
+        present = sorted({thing.name for thing in scene.things})
+        if len(present) < 3:
+            raise ValueError(f"scene {number} has {len(present)} different things, POPE needs 3")
+        yes = rng.sample(present, 3)
+        no = absent_names(rng, scene, split, scenes)[:3]
+        for pair in zip(yes, no, strict=True):
+            for name, label in zip(pair, ("yes", "no"), strict=True):
+                rows.append(SceneRow(_pope_row(len(rows) + 1, number, name, label, scene), scene))
+    return rows
+
+
+def _pope_row(question_id: int, number: int, name: str, label: str, scene: Scene) -> Row:
+    return {
+        "question_id": question_id,
+        "image": f"tiny_{number:06d}.png",
+        "text": pope_text(name),
+        "label": label,
+        "picture": render(scene),
+    }
+
+
+def pope_scenes(rng: random.Random, count: int) -> list[Scene]:
+    """Scenes that hold at least three different things each."""
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = random_scene(rng, min_things=3, held=True)
+        if len({thing.name for thing in scene.things}) >= 3:
+            scenes.append(scene)
+    return scenes
+
+
+def wordings() -> Iterator[str]:
+    """Every fixed wording and every word that a question or an answer of this module can hold."""
+    yield from SHAPES
+    yield from COLORS
+    yield from PLURALS.values()
+    yield from DIGITS
+    yield from ORDINALS
+    yield from SIDES
+    yield from (phrase for phrase, _ in shape_phrases())
+    yield "How many shapes are there together? Which shape is in the image? yes no of a an and"
+    yield "What color is the? What shape is? Where is the relative to the? In which row column"
+    yield "Is the number of in the image? Which kind of shape is there the most? Are there more than? Please answer yes or no."
+    yield "Options: A: B: C: D: () <image 1>"

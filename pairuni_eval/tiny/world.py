@@ -1,0 +1,302 @@
+"""The tiny world: scenes of coloured shapes on a 4x4 grid, drawn and read back exactly.
+
+An image is 32x32 px, light grey, cut into 16 cells of 8 px. A cell is empty or holds one of
+4 shapes in one of 6 colors, so it has 25 states: 0 is empty, `1 + 6 * shape + color` a thing.
+`render` draws a scene, `read` takes any picture back to the nearest scene: the nearest template
+in every cell, by mean absolute difference. `read(render(scene)) == scene` for every scene.
+The checker judges whatever a model drew; it never fails, but `Detection.residual` tells how far
+a cell is from the template it was taken for.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+# Shapes: B images, N = 16 cells in raster order, P = 8*8*3 values of a cell, S = 25 cell states.
+
+SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "cross")
+COLORS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange")
+GRID = 4
+CELL = 8
+SIZE = GRID * CELL
+CELLS = GRID * GRID
+STATES = 1 + len(SHAPES) * len(COLORS)
+MAX_THINGS = 6
+
+RGB: dict[str, tuple[int, int, int]] = {
+    "red": (214, 39, 40),
+    "green": (44, 150, 60),
+    "blue": (40, 80, 214),
+    "yellow": (244, 212, 40),
+    "purple": (140, 50, 170),
+    "orange": (250, 128, 20),
+}
+GROUND: tuple[int, int, int] = (220, 220, 220)
+
+_BITMAPS: dict[str, str] = {
+    "circle": "..####.. .######. ######## ######## ######## ######## .######. ..####..",
+    "square": "........ .######. .######. .######. .######. .######. .######. ........",
+    "triangle": "...##... ...##... ..####.. ..####.. .######. .######. ######## ########",
+    "cross": "...##... ...##... ...##... ######## ######## ...##... ...##... ...##...",
+}
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, order=True)
+class Thing:
+    """One thing: a shape of a color in the cell (row, col), both counted from 0 at the top left."""
+
+    shape: str
+    color: str
+    row: int
+    col: int
+
+    def __post_init__(self) -> None:
+        """Refuse names and cells that the world does not have."""
+        if self.shape not in SHAPES or self.color not in COLORS:
+            raise ValueError(f"no such thing in the tiny world: {self.color} {self.shape}")
+        if not (0 <= self.row < GRID and 0 <= self.col < GRID):
+            raise ValueError(f"cell ({self.row}, {self.col}) is outside the {GRID}x{GRID} grid")
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """The cell as (row, col)."""
+        return (self.row, self.col)
+
+    @property
+    def name(self) -> str:
+        """Color and shape in words, such as "red circle"."""
+        return f"{self.color} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Things in distinct cells, always held in raster order; may be empty.
+
+    Raises:
+        ValueError: two things share a cell.
+    """
+
+    things: tuple[Thing, ...]
+
+    def __post_init__(self) -> None:
+        """Put the things in raster order."""
+        if len({thing.cell for thing in self.things}) != len(self.things):
+            raise ValueError("two things share a cell")
+        object.__setattr__(self, "things", tuple(sorted(self.things, key=lambda t: t.cell)))
+
+    def at(self, row: int, col: int) -> Thing | None:
+        """The thing in a cell, or None if the cell is empty."""
+        return next((thing for thing in self.things if thing.cell == (row, col)), None)
+
+    def select(self, shape: str | None = None, color: str | None = None) -> tuple[Thing, ...]:
+        """The things of a shape and a color; None admits all."""
+        return tuple(
+            t for t in self.things if shape in (None, t.shape) and color in (None, t.color)
+        )
+
+    def free_cells(self) -> tuple[tuple[int, int], ...]:
+        """The empty cells in raster order."""
+        taken = {thing.cell for thing in self.things}
+        cells = ((row, col) for row in range(GRID) for col in range(GRID))
+        return tuple(cell for cell in cells if cell not in taken)
+
+    def without(self, row: int, col: int) -> Scene:
+        """The same scene with one cell emptied."""
+        return Scene(tuple(thing for thing in self.things if thing.cell != (row, col)))
+
+    def with_thing(self, thing: Thing) -> Scene:
+        """The same scene with `thing` put into its cell, in place of what was there."""
+        return Scene((*self.without(*thing.cell).things, thing))
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A thing found in a picture.
+
+    `box` is (x0, y0, x1, y1) in pixels of the 32x32 picture, inclusive, round the shape itself.
+    `residual` is the mean absolute difference of the cell from its template, 0 exact, at most 1.
+    """
+
+    shape: str
+    color: str
+    row: int
+    col: int
+    box: tuple[int, int, int, int]
+    residual: float
+
+    @property
+    def score(self) -> float:
+        """Confidence in [0, 1], one minus the residual: 1 for a perfect drawing."""
+        return 1.0 - self.residual
+
+    @property
+    def thing(self) -> Thing:
+        """The thing that was found."""
+        return Thing(self.shape, self.color, self.row, self.col)
+
+
+# States: the 25 things a cell can be
+
+
+def state_of(shape: str, color: str) -> int:
+    """The state, in 1..24, of a cell that holds this shape in this color."""
+    return 1 + len(COLORS) * SHAPES.index(shape) + COLORS.index(color)
+
+
+def thing_of(state: int, row: int, col: int) -> Thing:
+    """The thing of a state in 1..24, put into a cell."""
+    shape, color = divmod(state - 1, len(COLORS))
+    return Thing(SHAPES[shape], COLORS[color], row, col)
+
+
+def states_of(scene: Scene) -> IntArray:
+    """The (16,) cell states of a scene in raster order."""
+    states_N = np.zeros(CELLS, dtype=np.int64)
+    for thing in scene.things:
+        states_N[thing.row * GRID + thing.col] = state_of(thing.shape, thing.color)
+    return states_N
+
+
+def scene_of(states_N: Sequence[int] | IntArray) -> Scene:
+    """The scene whose 16 cells are in these states, in raster order."""
+    things = (
+        thing_of(int(state), *divmod(cell, GRID)) for cell, state in enumerate(states_N) if state
+    )
+    return Scene(tuple(things))
+
+
+# Drawing
+
+
+def _bitmap(shape: str) -> npt.NDArray[np.bool_]:
+    return np.array([[mark == "#" for mark in line] for line in _BITMAPS[shape].split()])
+
+
+@cache
+def templates() -> ByteArray:
+    """The (25, 8, 8, 3) pictures of the cell states; do not write into the result."""
+    cells = np.empty((STATES, CELL, CELL, 3), dtype=np.uint8)
+    cells[:] = GROUND
+    for shape in SHAPES:
+        for color in COLORS:
+            cells[state_of(shape, color)][_bitmap(shape)] = RGB[color]
+    cells.flags.writeable = False
+    return cells
+
+
+def render_states(states_BN: IntArray) -> ByteArray:
+    """Draw a batch of cell states (B, 16) as (B, 32, 32, 3) bytes."""
+    grid = templates()[states_BN].reshape(-1, GRID, GRID, CELL, CELL, 3)
+    return np.ascontiguousarray(grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, SIZE, SIZE, 3))
+
+
+def render(scene: Scene) -> Image.Image:
+    """Draw a scene as a 32x32 RGB picture."""
+    return Image.fromarray(render_states(states_of(scene)[None])[0])
+
+
+# Reading
+
+
+def to_array(image: Image.Image) -> ByteArray:
+    """Any picture as (32, 32, 3) bytes; box resampling undoes an integer enlargement exactly."""
+    if image.size != (SIZE, SIZE):
+        image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def nearest_states(pixels_BHWC: ByteArray) -> tuple[IntArray, FloatArray]:
+    """Nearest cell states of (B, 32, 32, 3) bytes.
+
+    Returns:
+        states (B, 16) in 0..24 and their residuals (B, 16) in [0, 1].
+    """
+    grid = pixels_BHWC.reshape(-1, GRID, CELL, GRID, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
+    cells_BNP = grid.reshape(-1, CELLS, CELL * CELL * 3).astype(np.float32)
+    templates_SP = templates().reshape(STATES, -1).astype(np.float32)
+    # One template at a time: the (B, 16, 25, 192) difference of a big batch would not fit.
+    distance_SBN = np.stack([np.abs(cells_BNP - t_P).mean(axis=-1) / 255 for t_P in templates_SP])
+    return distance_SBN.argmin(axis=0), distance_SBN.min(axis=0).astype(np.float64)
+
+
+def _box(shape: str, row: int, col: int) -> tuple[int, int, int, int]:
+    ys, xs = np.nonzero(_bitmap(shape))
+    left, top = col * CELL, row * CELL
+    return (
+        left + int(xs.min()),
+        top + int(ys.min()),
+        left + int(xs.max()),
+        top + int(ys.max()),
+    )
+
+
+def _detection(thing: Thing, residual: float) -> Detection:
+    box = _box(thing.shape, thing.row, thing.col)
+    return Detection(thing.shape, thing.color, thing.row, thing.col, box, residual)
+
+
+def detections_of(scene: Scene) -> list[Detection]:
+    """What `detect` finds on a perfect drawing of a scene, without drawing it."""
+    return [_detection(thing, 0.0) for thing in scene.things]
+
+
+def detect(image: Image.Image) -> list[Detection]:
+    """Find the things in any picture, in raster order."""
+    states_BN, residual_BN = nearest_states(to_array(image)[None])
+    scene = scene_of(states_BN[0])
+    return [_detection(t, float(residual_BN[0, t.row * GRID + t.col])) for t in scene.things]
+
+
+def cell_residuals(image: Image.Image) -> FloatArray:
+    """The (16,) residuals of all cells, empty ones included, in raster order."""
+    return nearest_states(to_array(image)[None])[1][0]
+
+
+def read(image: Image.Image) -> Scene:
+    """The scene that a picture shows, cell by cell the nearest."""
+    return scene_of(nearest_states(to_array(image)[None])[0][0])
+
+
+def read_batch(pixels_BHWC: ByteArray) -> list[Scene]:
+    """The scenes of a batch of (B, 32, 32, 3) bytes."""
+    return [scene_of(states_N) for states_N in nearest_states(pixels_BHWC)[0]]
+
+
+# Chance
+
+
+def held_out(scene: Scene) -> bool:
+    """Whether a scene is one of the tenth that no training of the shipped weights has shown."""
+    return zlib.crc32(states_of(scene).astype(np.uint8).tobytes()) % 10 == 0
+
+
+def random_scene(
+    rng: random.Random,
+    *,
+    min_things: int = 1,
+    max_things: int = MAX_THINGS,
+    held: bool | None = None,
+) -> Scene:
+    """A scene of `min_things`..`max_things` things, all draws uniform and independent.
+
+    `held` True admits held-out scenes only (for benchmarks), False only the others (for
+    training), None both.
+    """
+    while True:
+        count = rng.randint(min_things, max_things)
+        cells = rng.sample(range(CELLS), count)
+        scene = Scene(tuple(thing_of(rng.randrange(1, STATES), *divmod(c, GRID)) for c in cells))
+        if held is None or held_out(scene) == held:
+            return scene

@@ -1,0 +1,1 @@
+"""PairUni's training side: pair data, PairGRPO, gradient probe."""

@@ -1,0 +1,648 @@
+"""Trains the tiny model from nothing: first its VQ, then the language model and vision tower.
+
+In goes a `PretrainConfig`, out comes a transformers folder. The lessons are the prompt forms of
+the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and two dense companions:
+reading the colors or shapes of all 16 cells off a picture, and drawing from such a list. Each
+lesson has its own share of the loss, so that a long answer does not drown a letter. Matrices are
+updated by Muon, everything else by AdamW. The same config gives the same weights on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from pairuni_eval import prompts as forms
+from pairuni_eval.tiny import edits, janus, prompts, questions, world
+from pairuni_eval.tiny.world import IntArray
+
+# Shapes: B rows, T tokens, N = 16 cells, S = 25 cell states, D code width, K codebook rows.
+
+RECIPE = "pairuni-tiny-1"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides the outcome; a small `steps` makes a smoke test."""
+
+    seed: int = 0
+    steps: int = 3000
+    matrix_lr: float = 4e-3
+    other_lr: float = 4e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.04
+    prompt_dropout: float = 0.1
+    unknown_words: float = 0.01
+    vq_steps: int = 400
+    vq_batch: int = 32
+    vq_lr: float = 2e-3
+    batch_scale: float = 1.0
+    save_every: int = 250
+    threads: int = 2
+    size: janus.TinySize = field(default_factory=janus.TinySize)
+
+
+# Lessons
+
+
+class Example(NamedTuple):
+    """One training row: a prompt, the picture it shows, and either an answer or a drawing."""
+
+    lesson: str
+    text: str
+    picture: world.Scene | None = None
+    answer: str | None = None
+    drawing: world.Scene | None = None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How often a lesson comes (`rows` of every step), what it weighs, and how it is made."""
+
+    name: str
+    group: str
+    rows: int
+    weight: float
+    make: Callable[[random.Random], Example]
+
+
+def _mmmu(rng: random.Random) -> Example:
+    scene, question = questions.random_question(rng, held=False)
+    letter = rng.choice(questions.LETTERS)
+    text = forms.mmmu_prompt(_maybe_marked(rng, question.text), question.options(letter))
+    return Example("mmmu", text, scene, letter)
+
+
+def _maybe_marked(rng: random.Random, text: str) -> str:
+    # Some harnesses leave MMMU's image marker in the text, others replace it by the image.
+    return f"<image 1> {text}" if rng.random() < 0.5 else text
+
+
+def _mmstar(rng: random.Random) -> Example:
+    scene, question = questions.random_question(rng, held=False)
+    letter = rng.choice(questions.LETTERS)
+    text = forms.mmstar_prompt(questions.mmstar_text(question, letter))
+    return Example("mmstar", text, scene, letter)
+
+
+def _open(rng: random.Random) -> Example:
+    scene, question = questions.random_question(rng, held=False)
+    if question.kind == "existence":
+        return _pope(rng)
+    text = forms.mmmu_prompt(_maybe_marked(rng, question.text), ())
+    return Example("open", text, scene, question.answer)
+
+
+def _mme(rng: random.Random) -> Example:
+    scene, said = questions.random_statement(rng, held=False)
+    return Example("mme", forms.mme_prompt(questions.mme_text(said)), scene, said.answer)
+
+
+def _pope(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    if rng.random() < 0.5:
+        name, answer = rng.choice(scene.things).name, "yes"
+    else:
+        split = rng.choice(("random", "adversarial"))
+        name, answer = questions.absent_names(rng, scene, split, ())[0], "no"
+    return Example("pope", forms.pope_prompt(questions.pope_text(name)), scene, answer)
+
+
+def _read_grid(rng: random.Random) -> Example:
+    scene = _full_scene(rng)
+    attribute = rng.choice(("color", "shape"))
+    text = janus.READ_GRID.format(attribute)
+    return Example("read_grid", text, scene, prompts.grid_words(scene, attribute))
+
+
+def _full_scene(rng: random.Random) -> world.Scene:
+    return world.random_scene(rng, min_things=6, max_things=16, held=False)
+
+
+def _draw_grid(rng: random.Random) -> Example:
+    scene = _full_scene(rng)
+    words = prompts.grid_words(scene, rng.choice(("color", "shape")))
+    return Example("draw_grid", janus.DRAW_GRID.format(words), drawing=scene)
+
+
+@cache
+def _rows(tag: str) -> tuple[prompts.Row, ...]:
+    return tuple(prompts.geneval_rows(tag))
+
+
+@cache
+def _knowledge_prompts() -> tuple[prompts.KnowledgePrompt, ...]:
+    return tuple(prompts.knowledge_prompts())
+
+
+def _draw(tag: str) -> Callable[[random.Random], Example]:
+    def make(rng: random.Random) -> Example:
+        row = rng.choice(_rows(tag))
+        return Example(tag, row["prompt"], drawing=prompts.sample_scene(rng, row))
+
+    return make
+
+
+def _knowledge(rng: random.Random) -> Example:
+    row, target = rng.choice(_knowledge_prompts())
+    return Example("knowledge", row["Prompt"], drawing=prompts.sample_target_scene(rng, target))
+
+
+def _edit(edit_type: str) -> Callable[[random.Random], Example]:
+    def make(rng: random.Random) -> Example:
+        scene, edit = edits.random_edit(rng, edit_type, held=False)
+        return Example(edit_type, edit.prompt, scene, drawing=edits.apply_edit(scene, edit))
+
+    return make
+
+
+def lessons() -> tuple[Lesson, ...]:
+    """All lessons with their shares; rows of one group go through the model together."""
+    return (
+        Lesson("mmmu", "choice", 24, 1.5, _mmmu),
+        Lesson("mmstar", "choice", 22, 1.5, _mmstar),
+        Lesson("open", "short", 28, 2.0, _open),
+        Lesson("mme", "short", 22, 1.5, _mme),
+        Lesson("pope", "short", 12, 1.0, _pope),
+        Lesson("read_grid", "short", 4, 0.3, _read_grid),
+        Lesson("single_object", "draw", 3, 0.2, _draw("single_object")),
+        Lesson("two_object", "draw", 6, 0.3, _draw("two_object")),
+        Lesson("counting", "draw", 10, 0.5, _draw("counting")),
+        Lesson("colors", "draw", 6, 0.3, _draw("colors")),
+        Lesson("position", "draw", 12, 0.6, _draw("position")),
+        Lesson("color_attr", "draw", 12, 0.6, _draw("color_attr")),
+        Lesson("knowledge", "draw", 10, 0.5, _knowledge),
+        Lesson("draw_grid", "draw", 4, 0.3, _draw_grid),
+        Lesson("add", "edit", 7, 0.4, _edit("add")),
+        Lesson("remove", "edit", 7, 0.4, _edit("remove")),
+        Lesson("replace", "edit", 7, 0.4, _edit("replace")),
+        Lesson("adjust", "edit", 7, 0.4, _edit("adjust")),
+    )
+
+
+# Batches
+
+
+class Batch(NamedTuple):
+    """Rows of one group, padded on the right; the four masks and weights are all (B, T).
+
+    `weight_BT` is the share in the loss of predicting the token AT that place, 0 for prompts;
+    `lesson_B` indexes `lessons()`.
+    """
+
+    ids_BT: Tensor
+    image_BT: Tensor
+    code_BT: Tensor
+    weight_BT: Tensor
+    pixels_BCHW: Tensor | None
+    codes_BN: Tensor | None
+    lesson_B: Tensor
+
+
+class Encoder:
+    """Turns examples into batches; the VQ code of a cell is its state (see `train_vq`)."""
+
+    def __init__(self, processor: janus.JanusProcessor, cfg: PretrainConfig):
+        """Look up the ids that the layouts need."""
+        self._tokenizer = processor.tokenizer
+        self._cfg = cfg
+        self._order = {lesson.name: i for i, lesson in enumerate(lessons())}
+        self._weight = {lesson.name: lesson.weight for lesson in lessons()}
+        ids = self._tokenizer.convert_tokens_to_ids
+        self._image, self._boi, self._eos = ids(janus.IMAGE), ids(janus.BOI), ids(janus.EOS)
+        self._pad, self._bos, self._unk = ids(janus.PAD), ids(janus.BOS), ids(janus.UNK)
+
+    def batch(self, examples: Sequence[Example], rng: random.Random) -> Batch:
+        """One batch of examples of one group."""
+        rows = self._token_rows(examples, rng)
+        targets = self._targets(examples)
+        length = max(len(a) + len(b) for a, b in zip(rows, targets, strict=True))
+        ids_BT = np.full((len(rows), length), self._pad, dtype=np.int64)
+        weight_BT = np.zeros((len(rows), length), dtype=np.float32)
+        code_BT = np.zeros((len(rows), length), dtype=bool)
+        share = self._shares(examples, targets)
+        for i, (prompt, target) in enumerate(zip(rows, targets, strict=True)):
+            place = slice(len(prompt), len(prompt) + len(target))
+            ids_BT[i, : len(prompt)] = prompt
+            ids_BT[i, place] = target
+            weight_BT[i, place] = share[examples[i].lesson]
+            code_BT[i, place] = examples[i].drawing is not None
+        return self._tensors(examples, ids_BT, weight_BT, code_BT)
+
+    def _tensors(
+        self,
+        examples: Sequence[Example],
+        ids_BT: IntArray,
+        weight_BT: IntArray,
+        code_BT: IntArray,
+    ) -> Batch:
+        ids = torch.from_numpy(ids_BT)
+        code = torch.from_numpy(code_BT)
+        pictures = [world.states_of(e.picture) for e in examples if e.picture is not None]
+        drawn = ids[code].view(-1, world.CELLS) if code_BT.any() else None
+        ids = ids.masked_fill(code, self._pad)
+        # A dropped prompt has lost its placeholders and with them its picture.
+        image = ids == self._image
+        shown = image.any(dim=1)
+        pixels = pixels_of(np.stack(pictures))[shown] if pictures else None
+        lesson_B = torch.tensor([self._order[e.lesson] for e in examples])
+        return Batch(ids, image, code, torch.from_numpy(weight_BT), pixels, drawn, lesson_B)
+
+    def _token_rows(self, examples: Sequence[Example], rng: random.Random) -> list[list[int]]:
+        placeholder = f"{janus.BOI}{janus.IMAGE * world.CELLS}{janus.EOI}"
+        texts = [
+            janus.chat(e.text, images=int(e.picture is not None)).replace(janus.IMAGE, placeholder)
+            for e in examples
+        ]
+        rows = self._tokenizer(texts)["input_ids"]
+        for row, example in zip(rows, examples, strict=True):
+            if example.drawing is not None:
+                row.append(self._boi)
+                self._disturb(row, rng)
+        return rows
+
+    def _disturb(self, row: list[int], rng: random.Random) -> None:
+        """Drop a whole prompt as transformers' guidance does, or forget single words."""
+        keep = (self._bos, self._boi)
+        if rng.random() < self._cfg.prompt_dropout:
+            row[:] = [token if token in keep else self._pad for token in row]
+            return
+        for place, token in enumerate(row):
+            if token > self._unk + 5 and rng.random() < self._cfg.unknown_words:
+                row[place] = self._unk
+
+    def _targets(self, examples: Sequence[Example]) -> list[list[int]]:
+        answers = iter(
+            self._tokenizer(
+                [e.answer for e in examples if e.answer is not None] or [""],
+                add_special_tokens=False,
+            )["input_ids"]
+        )
+        return [
+            [*next(answers), self._eos]
+            if e.drawing is None
+            else world.states_of(e.drawing).tolist()
+            for e in examples
+        ]
+
+    def _shares(
+        self, examples: Sequence[Example], targets: Sequence[Sequence[int]]
+    ) -> dict[str, float]:
+        total: dict[str, int] = {}
+        for example, target in zip(examples, targets, strict=True):
+            total[example.lesson] = total.get(example.lesson, 0) + len(target)
+        return {name: self._weight[name] / count for name, count in total.items()}
+
+
+def pixels_of(states_BN: IntArray) -> Tensor:
+    """Cell states drawn as (B, 3, 32, 32) floats in [-1, 1]."""
+    pixels_BHWC = torch.from_numpy(world.render_states(states_BN))
+    return pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def step_examples(rng: random.Random, scale: float) -> dict[str, list[Example]]:
+    """The examples of one step by group, `scale` times the rows of every lesson."""
+    groups: dict[str, list[Example]] = {}
+    for lesson in lessons():
+        rows = max(1, round(lesson.rows * scale))
+        made = [lesson.make(rng)._replace(lesson=lesson.name) for _ in range(rows)]
+        groups.setdefault(lesson.group, []).extend(made)
+    return groups
+
+
+# Loss
+
+
+def batch_losses(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
+    """The loss of each lesson in a batch, weights included: (lessons,)."""
+    hidden_BTH = _hidden(model, batch)
+    # The hidden state before a place predicts what stands there.
+    wanted_BT = batch.weight_BT[:, 1:] > 0
+    before = hidden_BTH[:, :-1][wanted_BT]
+    if batch.codes_BN is not None:
+        logits, target = model.model.generation_head(before), batch.codes_BN.reshape(-1)
+    else:
+        logits, target = model.lm_head(before), batch.ids_BT[:, 1:][wanted_BT]
+    loss = F.cross_entropy(logits, target, reduction="none") * batch.weight_BT[:, 1:][wanted_BT]
+    lesson = batch.lesson_B[:, None].expand_as(wanted_BT)[wanted_BT]
+    return torch.zeros(len(lessons())).index_add(0, lesson, loss)
+
+
+def _hidden(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
+    embeds_BTH = model.get_input_embeddings()(batch.ids_BT)
+    if batch.pixels_BCHW is not None and len(batch.pixels_BCHW):
+        features = model.model.get_image_features(batch.pixels_BCHW).pooler_output
+        embeds_BTH = embeds_BTH.masked_scatter(batch.image_BT[..., None], features)
+    if batch.codes_BN is not None:
+        drawn = model.prepare_embeddings_for_image_generation(batch.codes_BN)
+        embeds_BTH = embeds_BTH.masked_scatter(batch.code_BT[..., None], drawn)
+    # Padding is on the right, so the causal mask alone is right and the fast kernel applies.
+    hidden: Tensor = model.model.language_model(
+        inputs_embeds=embeds_BTH, use_cache=False
+    ).last_hidden_state
+    return hidden
+
+
+# Optimisers
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with match-RMS scaling, all matrices of one shape orthogonalised together.
+
+    The same update as `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`, but in float32: that
+    one iterates in bfloat16, which many CPUs emulate at a tenth of the speed.
+    """
+
+    def __init__(
+        self, params: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float
+    ):
+        """Group `params`, all of them matrices, by shape."""
+        shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for parameter in params:
+            shapes.setdefault(tuple(parameter.shape), []).append(parameter)
+        groups = [{"params": group} for group in shapes.values()]
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            update_XAB = orthogonal(torch.stack([self._nesterov(p, group) for p in parameters]))
+            scale = group["lr"] * 0.2 * max(update_XAB.shape[1:]) ** 0.5
+            for parameter, update_AB in zip(parameters, update_XAB, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(scale * update_AB)
+
+    def _nesterov(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(velocity, group["momentum"])
+
+
+def orthogonal(matrices_XAB: Tensor) -> Tensor:
+    """Near-orthogonal factors of a stack of matrices by five Newton-Schulz steps (Jordan 2024)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices_XAB.shape[1] > matrices_XAB.shape[2]
+    x = matrices_XAB.mT if tall else matrices_XAB
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Optimizers(NamedTuple):
+    """Muon for hidden matrices, AdamW for the rest, each with its peak learning rate."""
+
+    muon: Muon
+    adamw: torch.optim.AdamW
+
+    def set_rate(self, cfg: PretrainConfig, share: float) -> None:
+        """Set both learning rates to `share`, in [0, 1], of their peaks."""
+        for group in self.muon.param_groups:
+            group["lr"] = cfg.matrix_lr * share
+        for group in self.adamw.param_groups:
+            group["lr"] = cfg.other_lr * share
+
+    def step(self) -> None:
+        """Take one step with both and clear the gradients."""
+        for optimizer in self:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+def build_optimizers(model: janus.JanusForConditionalGeneration, cfg: PretrainConfig) -> Optimizers:
+    """Freeze the VQ and split the other parameters by kind."""
+    model.model.vqmodel.requires_grad_(False)
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (matrices if _is_matrix(name, parameter) else others).append(parameter)
+    muon = Muon(matrices, lr=cfg.matrix_lr, weight_decay=cfg.weight_decay, momentum=0.95)
+    adamw = torch.optim.AdamW(others, lr=cfg.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    return Optimizers(muon, adamw)
+
+
+def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    outer = ("embed", "lm_head", "vision_head", "generation_aligner.fc1")
+    return parameter.ndim == 2 and not any(part in name for part in outer)
+
+
+def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0) -> float:
+    """Warm-up from step `start`, and a straight line to zero at the last step."""
+    warm = max(1, round(cfg.warmup * cfg.steps))
+    return min((step - start + 1) / warm, (cfg.steps - step) / max(1, cfg.steps - warm), 1.0)
+
+
+# The VQ
+
+
+def train_vq(vq: nn.Module, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
+    """Train encoder, codebook and decoder; after each step yield its number, from 1, and its loss.
+
+    The first half trains encoder and decoder without quantisation, on unit latents with a little
+    noise. Then codebook row s becomes the mean latent of cell state s, the rows left over are
+    random, and the decoder learns from exact rows while the encoder rests. So the code of a cell
+    is its state. All rows have length one, since transformers' `encode` measures them as they are
+    and `decode` normalises them.
+    """
+    rng = np.random.default_rng(cfg.seed)
+    noise = torch.Generator().manual_seed(cfg.seed)
+    vq.requires_grad_(True)
+    first = range(cfg.vq_steps // 2)
+    yield from _fit(vq, cfg, first, lambda states: _autoencode(vq, states, noise), rng)
+    _fill_codebook(vq, rng, noise)
+    second = range(len(first), cfg.vq_steps)
+    yield from _fit(vq, cfg, second, lambda states: vq.decode(torch.from_numpy(states)), rng)
+    vq.requires_grad_(False)
+
+
+def _fit(
+    vq: nn.Module,
+    cfg: PretrainConfig,
+    steps: range,
+    draw: Callable[[IntArray], Tensor],
+    rng: np.random.Generator,
+) -> Iterator[tuple[int, float]]:
+    optimizer = torch.optim.AdamW(vq.parameters(), lr=cfg.vq_lr, weight_decay=0.0)
+    for done, step in enumerate(steps):
+        optimizer.param_groups[0]["lr"] = cfg.vq_lr * min(1.0, 2 * (1 - done / len(steps)))
+        states_BN = random_states(rng, cfg.vq_batch)
+        loss = F.smooth_l1_loss(draw(states_BN), pixels_of(states_BN), beta=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        yield step + 1, float(loss.detach())
+
+
+def _latents(vq: nn.Module, states_BN: IntArray) -> Tensor:
+    return F.normalize(vq.quant_conv(vq.encoder(pixels_of(states_BN))), dim=1)
+
+
+def _autoencode(vq: nn.Module, states_BN: IntArray, noise: torch.Generator) -> Tensor:
+    latent_BDhw = _latents(vq, states_BN)
+    latent_BDhw = latent_BDhw + 0.1 * torch.randn(latent_BDhw.shape, generator=noise)
+    pixels: Tensor = vq.decoder(vq.post_quant_conv(F.normalize(latent_BDhw, dim=1)))
+    return pixels
+
+
+@torch.no_grad()
+def _fill_codebook(vq: nn.Module, rng: np.random.Generator, noise: torch.Generator) -> None:
+    states_BN = random_states(rng, 256)
+    latent_ND = _latents(vq, states_BN).permute(0, 2, 3, 1).flatten(0, 2)
+    rows_KD = torch.randn(vq.quantize.embedding.weight.shape, generator=noise)
+    state = torch.from_numpy(states_BN).flatten()
+    for s in range(world.STATES):
+        if (state == s).any():
+            rows_KD[s] = latent_ND[state == s].mean(dim=0)
+    vq.quantize.embedding.weight.copy_(F.normalize(rows_KD, dim=-1))
+    vq.quantize.embedding.weight.requires_grad_(False)
+
+
+def random_states(rng: np.random.Generator, count: int) -> IntArray:
+    """Cell states (count, 16) of pictures of which about a half of the cells is empty."""
+    states_BN = rng.integers(1, world.STATES, size=(count, world.CELLS))
+    return np.where(rng.random(states_BN.shape) < 0.5, 0, states_BN)
+
+
+# The run
+
+
+def _console_progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _loss_line(losses: Tensor) -> str:
+    parts = zip(lessons(), losses.tolist(), strict=True)
+    return " ".join(f"{lesson.name} {loss / lesson.weight:.3f}" for lesson, loss in parts)
+
+
+def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) -> janus.Tiny:
+    """Train and write the folder `out_dir`; checkpoints lie in `out_dir/step-N`.
+
+    `resume` names a checkpoint to go on from: its weights and its step number. The optimisers
+    start afresh there, so a resumed run is not bit-identical to one that was never stopped.
+
+    Returns:
+        the trained model and its processor.
+    """
+    torch.set_num_threads(cfg.threads)
+    with _console_progress() as progress:
+        if resume is None:
+            tiny, start = _with_picture_codes(cfg, progress), 0
+        else:
+            tiny, start = janus.load(resume), janus.step_of(resume)
+        for step in _train_with_bar(tiny, cfg, start, progress):
+            if step % cfg.save_every == 0 and step < cfg.steps:
+                janus.save(tiny, out_dir / f"step-{step}", recipe=RECIPE, step=step)
+    janus.save(tiny, out_dir, recipe=RECIPE, step=cfg.steps)
+    return tiny
+
+
+def _with_picture_codes(cfg: PretrainConfig, progress: Progress) -> janus.Tiny:
+    tiny = janus.build(cfg.seed, cfg.size)
+    bar = progress.add_task("picture codes", total=cfg.vq_steps, losses="")
+    for step, loss in train_vq(tiny.model.model.vqmodel, cfg):
+        progress.update(bar, completed=step, losses=f"loss {loss:.4f}")
+    return tiny
+
+
+def _train_with_bar(
+    tiny: janus.Tiny, cfg: PretrainConfig, start: int, progress: Progress
+) -> Iterator[int]:
+    bar = progress.add_task("model", total=cfg.steps, completed=start, losses="")
+    started = time.monotonic()
+    for step, losses in train_model(tiny, cfg, start=start):
+        progress.update(bar, completed=step, losses=_loss_line(losses))
+        if step % 50 == 0:
+            seconds = time.monotonic() - started
+            progress.console.print(f"step {step} after {seconds:.0f} s: {_loss_line(losses)}")
+        yield step
+
+
+def train_model(
+    tiny: janus.Tiny, cfg: PretrainConfig, *, start: int = 0
+) -> Iterator[tuple[int, Tensor]]:
+    """Train in place; after each step yield its number, from 1, and the smoothed losses."""
+    encoder = Encoder(tiny.processor, cfg)
+    optimizers = build_optimizers(tiny.model, cfg)
+    tiny.model.train()
+    smooth = torch.zeros(len(lessons()))
+    for step in range(start, cfg.steps):
+        # A generator per step: a resumed run sees the rows that the first one would have seen.
+        rng = random.Random(f"{cfg.seed}:{step}")
+        optimizers.set_rate(cfg, rate_share(step, cfg, start=start))
+        losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
+        memory = min(0.95, (step - start) / (step - start + 1))
+        smooth = memory * smooth + (1 - memory) * losses
+        yield step + 1, smooth
+    tiny.model.eval()
+
+
+def _train_step(
+    model: janus.JanusForConditionalGeneration,
+    encoder: Encoder,
+    optimizers: Optimizers,
+    cfg: PretrainConfig,
+    rng: random.Random,
+) -> Tensor:
+    total = torch.zeros(len(lessons()))
+    for examples in step_examples(rng, cfg.batch_scale).values():
+        losses = batch_losses(model, encoder.batch(examples, rng))
+        losses.sum().backward()
+        total += losses.detach()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizers.step()
+    return total
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train the tiny model from nothing.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--resume", type=Path, help="checkpoint folder to go on from")
+    for name in ("seed", "steps", "vq_steps", "save_every", "threads"):
+        default = getattr(PretrainConfig(), name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    for name in ("matrix_lr", "other_lr", "weight_decay", "batch_scale"):
+        default = getattr(PretrainConfig(), name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run `pretrain` with options from the command line."""
+    arguments = vars(_arguments())
+    out_dir, resume = arguments.pop("out"), arguments.pop("resume")
+    pretrain(PretrainConfig(**arguments), out_dir, resume=resume)
+
+
+if __name__ == "__main__":
+    main()

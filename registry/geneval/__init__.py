@@ -1,0 +1,1 @@
+"""GenEval: does the picture show the objects that the prompt names?"""

@@ -1,0 +1,1 @@
+"""MMStar: multiple choice that cannot be answered without looking."""

@@ -1,0 +1,44 @@
+"""MMStar from its parquet file: 1500 questions with inline options, six categories of 250.
+
+Columns: index, question, image, answer, category, l2_category, meta_info.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample
+from pairuni_eval.prompts import mmstar_prompt
+from pairuni_eval.scorers.choice import mmstar_marks
+
+_COLUMNS = ("index", "question", "image", "answer", "category", "l2_category", "meta_info")
+
+
+class MMStar(Benchmark):
+    """See the module docstring."""
+
+    def samples(self, data: Data) -> Iterator[Item]:
+        """One sample a row."""
+        for row in data.parquet_rows(_COLUMNS):
+            tags = {"category": row["category"], "l2_category": row["l2_category"]}
+            yield self.item(
+                key=str(row["index"]),
+                parts=(data.picture(row["image"]), mmstar_prompt(row["question"])),
+                reference={"answer": row["answer"]},
+                tags=tags | {"source": (row["meta_info"] or {}).get("source") or ""},
+            )
+
+    def score(
+        self,
+        answers: Sequence[Answer],
+        *,
+        protocol: str,
+        judge: Judge | None,  # noqa: ARG002 - no judge here
+    ) -> Iterator[list[Mark]]:
+        """`correct` of every answer."""
+        for answer in answers:
+            yield mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def gold(self, sample: Sample) -> str:
+        """The gold letter."""
+        return str(sample.reference["answer"])

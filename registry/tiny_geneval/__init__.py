@@ -1,0 +1,1 @@
+"""Prompts in GenEval's form for pictures of the tiny world."""

@@ -1,0 +1,62 @@
+"""tiny-geneval: GenEval's six tasks in the tiny world, judged by GenEval's own rules.
+
+The world's checker stands where GenEval has Mask2Former and CLIP. A task has ten prompts, except
+single_object, which has one for each of the four shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Status, seed_for
+from pairuni_eval.scorers.objects import Found, Sight, geneval_marks
+from pairuni_eval.tiny.prompts import geneval_benchmark
+from pairuni_eval.tiny.world import Detection, detect
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_PER_TAG = 10
+
+
+class TinyGenEval(Benchmark):
+    """See the module docstring."""
+
+    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+        """The same prompts every time."""
+        seed = seed_for(0, self.card.name, 0, "samples")
+        for number, row in enumerate(geneval_benchmark(per_tag=_PER_TAG, seed=seed)):
+            yield self.item(
+                key=f"{number:05d}",
+                parts=(row["prompt"],),
+                reference=row,
+                tags={"task": row["tag"]},
+            )
+
+    def score(
+        self,
+        answers: Sequence[Answer],
+        *,
+        protocol: str,  # noqa: ARG002 - there is one
+        judge: Judge | None,  # noqa: ARG002 - no judge here
+    ) -> Iterator[list[Mark]]:
+        """`correct` of every picture."""
+        for answer in answers:
+            if answer.output.image is None:
+                yield [Mark("correct", None, Status.MISSING_OUTPUT, "no picture")]
+            else:
+                yield geneval_marks(answer.sample.reference, _look(answer.image))
+
+
+def _look(picture: Image.Image) -> Sight:
+    """What the checker sees, in a detector's form: boxes and scores per shape, colors at hand."""
+    by_shape: dict[str, list[Detection]] = {}
+    for thing in detect(picture):
+        by_shape.setdefault(thing.shape, []).append(thing)
+
+    def color_of(shape: str, found: Sequence[Found]) -> list[str]:
+        return [by_shape[shape][one.index].color for one in found]
+
+    rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}
+    return Sight(rows, color_of)

@@ -1,0 +1,1 @@
+"""Edits in ImgEdit's form of pictures of the tiny world."""

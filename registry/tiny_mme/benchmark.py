@@ -1,0 +1,50 @@
+"""tiny-mme: MME's schema, prompt and scorer on held-out scenes of the tiny world.
+
+Each image has two questions, one answered yes and one no; they form the pair behind MME's
+accuracy+.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.prompts import mme_prompt
+from pairuni_eval.scorers.yes_no import MME_PERCEPTION, mme_marks
+from pairuni_eval.tiny.questions import mme_rows
+
+_IMAGES_PER_KIND = 20
+
+
+class TinyMME(Benchmark):
+    """See the module docstring."""
+
+    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+        """The same rows every time, the two questions of an image one after the other."""
+        rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
+        for row, _ in mme_rows(rng, images_per_kind=_IMAGES_PER_KIND):
+            answer, category = row["answer"].lower(), row["category"]
+            area = "perception" if category in MME_PERCEPTION else "cognition"
+            yield self.item(
+                key=f"{row['question_id']}:{answer}",
+                parts=(Picture.from_image(row["image"]), mme_prompt(row["question"])),
+                reference={"answer": row["answer"]},
+                unit=row["question_id"],
+                tags={"category": category, "area": area, "label": answer},
+            )
+
+    def score(
+        self,
+        answers: Sequence[Answer],
+        *,
+        protocol: str,
+        judge: Judge | None,  # noqa: ARG002 - no judge here
+    ) -> Iterator[list[Mark]]:
+        """`correct` of every answer."""
+        for answer in answers:
+            yield mme_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def gold(self, sample: Sample) -> str:
+        """The gold word."""
+        return str(sample.reference["answer"])

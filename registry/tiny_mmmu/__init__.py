@@ -1,0 +1,1 @@
+"""Questions in MMMU's form about scenes of the tiny world."""

@@ -1,0 +1,52 @@
+"""tiny-mmmu: MMMU's schema, prompt and scorer on held-out scenes of the tiny world.
+
+Twelve kinds of question stand where MMMU has subjects; one question in seventeen is open, as in
+MMMU's validation split.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterator, Sequence
+
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.prompts import mmmu_prompt
+from pairuni_eval.scorers.choice import mmmu_marks
+from pairuni_eval.tiny.questions import mmmu_rows
+
+_PER_KIND = 17
+
+
+class TinyMMMU(Benchmark):
+    """See the module docstring."""
+
+    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+        """The same rows every time."""
+        rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
+        for row, _ in mmmu_rows(rng, per_kind=_PER_KIND, open_share=1 / _PER_KIND):
+            options = ast.literal_eval(row["options"])
+            kind = row["question_type"]
+            picture = Picture.from_image(row["image_1"])
+            yield self.item(
+                key=row["id"],
+                parts=(picture, mmmu_prompt(row["question"], options)),
+                reference={"answer": row["answer"], "options": options, "type": kind},
+                tags={"subject": row["subfield"], "type": kind},
+            )
+
+    def score(
+        self,
+        answers: Sequence[Answer],
+        *,
+        protocol: str,
+        judge: Judge | None,  # noqa: ARG002 - no judge here
+    ) -> Iterator[list[Mark]]:
+        """`correct` and `guessed` of every answer."""
+        for answer in answers:
+            sample = answer.sample
+            yield mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
+
+    def gold(self, sample: Sample) -> str:
+        """The gold letter, or the word of an open question."""
+        return str(sample.reference["answer"])

@@ -1,0 +1,1 @@
+"""Questions in MMStar's form about scenes of the tiny world."""

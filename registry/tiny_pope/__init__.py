@@ -1,0 +1,1 @@
+"""Questions in POPE's form about scenes of the tiny world."""

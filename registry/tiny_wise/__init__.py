@@ -1,0 +1,1 @@
+"""Knowledge prompts in WISE's form for pictures of the tiny world."""

@@ -1,0 +1,70 @@
+"""tiny-wise: WISE's schema, rubric and weights for knowledge prompts about the tiny world.
+
+The programmatic judge `tiny` answers in WISE's reply form and the official rubric code reads it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    Mark,
+    Question,
+    Status,
+    Verdict,
+    seed_for,
+)
+from pairuni_eval.scorers.rubric import wise_marks
+from pairuni_eval.tiny.prompts import CATEGORIES, KnowledgePrompt, knowledge_prompts
+
+_PER_CATEGORY = 10
+
+
+class TinyWise(Benchmark):
+    """See the module docstring."""
+
+    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+        """The same prompts every time, category by category."""
+        rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
+        for category in CATEGORIES:
+            prompts = knowledge_prompts(category)
+            chosen = sorted(rng.sample(range(len(prompts)), _PER_CATEGORY))
+            yield from (self._item(category, prompts[number]) for number in chosen)
+
+    def _item(self, category: str, prompt: KnowledgePrompt) -> Item:
+        row, target = prompt
+        return self.item(
+            key=str(row["prompt_id"]),
+            parts=(row["Prompt"],),
+            reference={"explanation": row["Explanation"], "target": asdict(target)},
+            tags={"category": category, "subcategory": row["Subcategory"]},
+        )
+
+    def score(
+        self,
+        answers: Sequence[Answer],
+        *,
+        protocol: str,  # noqa: ARG002 - there is one
+        judge: Judge | None,
+    ) -> Iterator[list[Mark]]:
+        """The three criteria and `wiscore` of every picture."""
+        for answer in answers:
+            if answer.output.image is None:
+                yield wise_marks(Verdict("no picture", Status.MISSING_OUTPUT), None)
+            elif judge is None:
+                yield wise_marks(Verdict("no judge", Status.SKIPPED), None)
+            else:
+                yield wise_marks(judge.ask([_question(answer)])[0], judge.snapshot)
+
+
+def _question(answer: Answer) -> Question:
+    reference = answer.sample.reference
+    prompt = f"Does the picture show this? {answer.sample.text} ({reference['explanation']})"
+    return Question(prompt, (answer.image,), {"target": reference["target"]})
