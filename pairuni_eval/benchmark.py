@@ -87,7 +87,7 @@ class Benchmark(ABC):
         `unparsed` and no value; how it counts is the card's business.
         """
 
-    def gold(self, sample: Sample) -> str | None:
+    def gold(self, sample: Sample) -> str | None:  # noqa: ARG002
         """The answer that must score full, for the benchmark's self-check; None if it has none."""
         return None
 

@@ -49,8 +49,10 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         name: Key of the metric in summaries.
-        aggregate: A built-in (`mean`, `macro_mean`, `weighted_mean`, `f1`, `mme_total`) or
-            "package.module:object" of a plugin.
+        aggregate: A built-in (`mean`, `macro_mean`, `weighted_mean`, `f1`, `macro_f1`, `precision`,
+            `recall`, `yes_ratio`, `mme_total`) or "package.module:object" of a plugin. Those of
+            POPE read `said_yes` (0 or 1) against the tag `label` (yes or no); with `by`, a row in
+            several groups counts once in each.
         of: The score metric it reads.
         by: Tag whose values are the groups of `macro_mean`, `weighted_mean` and the per-task table.
             A tag may name several groups joined by commas: the row then counts in each.
@@ -104,7 +106,11 @@ class JudgeSpec(_Strict, frozen=True, kw_only=True):
 
 
 class Published(_Strict, frozen=True, kw_only=True):
-    """A figure that somebody printed, with the protocol it rests on."""
+    """A figure that somebody printed, with the protocol it rests on.
+
+    Attributes:
+        value: In the printed scale of the metric, i.e. after `MetricSpec.scale`.
+    """
 
     model: str
     metric: str

@@ -3,8 +3,8 @@
 `UserError` is what a person can mend: it names the file, the key, the nearest valid value and the
 next command, and the command line prints it without a traceback.
 
-`BoundaryError` is what goes wrong on the far side of a boundary (a model, a judge, a dataset): it is
-recorded on the row that met it and the run goes on. `boundary()` does all of the classification;
+`BoundaryError` is what goes wrong on the far side of a boundary (a model, a judge, a dataset): it
+is recorded on the row that met it and the run goes on. `boundary()` does all of the classification;
 whatever it does not name is a bug and is never caught.
 """
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
-from pairuni_eval.records import Capability, ImagePart, Part, TextPart
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.records import Capability, Output
+from pairuni_eval.store.read import StoredRun, read_records
 
 
 class ReplayModel(Model):
@@ -23,7 +23,7 @@ class ReplayModel(Model):
 
     def __init__(self, run: StoredRun) -> None:
         self._run = run
-        self._outputs = {row.id: row for row in run.outputs.itertuples()}
+        self._outputs = {row.id: row for row in read_records(run.folder, "outputs", Output)}
         self.identity = msgspec.structs.replace(run.card.checkpoint, adapter="replay")
 
     @classmethod
@@ -39,18 +39,15 @@ class ReplayModel(Model):
     edit = answer
 
     def _reply(self, request: Request) -> Reply:
-        row = self._outputs.get(request.uid)
-        if row is None:
+        output = self._outputs.get(request.uid)
+        if output is None:
             return Reply(error="the replayed run has no output for this request")
-        missing = row.error or row.skipped
+        missing = output.error or output.skipped
         if missing:
             return Reply(error=missing)
-        parts = msgspec.json.decode(row.parts, type=tuple[Part, ...])
-        text = "".join(part.text for part in parts if isinstance(part, TextPart))
-        images = [part.image for part in parts if isinstance(part, ImagePart)]
-        if not images:
-            return Reply(text=text, tokens=row.tokens)
+        if output.image is None:
+            return Reply(text=output.text, tokens=output.tokens)
         from PIL import Image
 
-        with Image.open(self._run.image_path(images[0])) as image:
-            return Reply(image=image.convert("RGB"), tokens=row.tokens)
+        with Image.open(self._run.image_path(output.image)) as image:
+            return Reply(text=output.text, image=image.convert("RGB"), tokens=output.tokens)

@@ -1,8 +1,8 @@
 """A model whose outputs are written in a file: for tests, and for grading what was made elsewhere.
 
 `--checkpoint scripted:FILE` reads JSON lines `{"prompt": ..., "text": ...}` or
-`{"prompt": ..., "image": "path beside the file"}`. A prompt is the request's whole text; "*" answers
-whatever no other line does. A request without a line is an error on its row.
+`{"prompt": ..., "image": "path beside the file"}`. A prompt is the request's whole text; "*"
+answers whatever no other line does. A request without a line is an error on its row.
 """
 
 from __future__ import annotations

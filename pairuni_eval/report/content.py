@@ -24,7 +24,7 @@ from pairuni_eval.records import BenchmarkRun, Capability, RunCard
 from pairuni_eval.report.figures import Other, strip
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
 from pairuni_eval.report.text import shorten
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.read import StoredRun, decode_cell
 
 KINDS = {
     Capability.UNDERSTAND: "Understanding",
@@ -78,7 +78,7 @@ class FlipTable(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One benchmark of the report."""
+    """One benchmark of the report: `graded` of `expected` outputs have a value."""
 
     anchor: str
     card: Card
@@ -90,6 +90,8 @@ class Section(NamedTuple):
     flips: tuple[FlipTable, ...]
     published: tuple[PublishedRow, ...]
     exhibits: tuple[Exhibit, ...]
+    graded: int
+    expected: int
 
     @property
     def headline(self) -> MetricRow:
@@ -183,7 +185,15 @@ def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
         flips=_flip_tables(tables, name),
         published=() if tiny else _published(card, tables.protocols(name)),
         exhibits=exhibits(tables, name, album),
+        graded=_graded(tables, name),
+        expected=run.expected * card.draws,
     )
+
+
+def _graded(tables: Tables, name: str) -> int:
+    protocol = tables.protocols(name)[0]
+    frame = tables.joined(name, protocol, tables.verdict_metric(name, protocol))
+    return int(frame["value"].notna().sum())
 
 
 def _group_tables(metrics: Sequence[MetricRow], protocol: str) -> tuple[GroupTable, ...]:
@@ -192,13 +202,22 @@ def _group_tables(metrics: Sequence[MetricRow], protocol: str) -> tuple[GroupTab
     for row in metrics:
         if row.protocol == protocol and row.groups:
             names = tuple(group.name for group in row.groups)
-            shapes.setdefault((row.spec.by or "", names), []).append(row)
+            held = shapes.setdefault((row.spec.by or "", names), [])
+            if not any(_same_groups(row, other) for other in held):
+                held.append(row)
     return tuple(
         GroupTable(
             protocol, tag, tuple(rows), tuple(zip(*(row.groups for row in rows), strict=True))
         )
         for (tag, _), rows in shapes.items()
     )
+
+
+def _same_groups(row: MetricRow, other: MetricRow) -> bool:
+    """Within one group a mean over groups is the pooled number: it is not printed twice."""
+    return row.spec.of == other.spec.of and [group.estimate.value for group in row.groups] == [
+        group.estimate.value for group in other.groups
+    ]
 
 
 def _flip_tables(tables: Tables, name: str) -> tuple[FlipTable, ...]:
@@ -221,24 +240,23 @@ def _flip_tables(tables: Tables, name: str) -> tuple[FlipTable, ...]:
 
 
 def _answer_text(tables: Tables, name: str, output: str) -> str:
-    from pairuni_eval.store.read import decode_cell
-
     frame = tables.outputs(name)
     parts = decode_cell(frame.loc[frame["id"] == output, "parts"].iloc[0])
     return " ".join(part.get("text", "(image)") for part in parts)
 
 
 def _published(card: Card, protocols: tuple[str, ...]) -> tuple[PublishedRow, ...]:
-    rows = []
-    for figure in card.published:
-        if figure.protocol == "not stated":
-            match = "protocol not stated"
-        elif bare(figure.protocol) in protocols:
-            match = "protocol matches"
-        else:
-            match = "protocol differs"
-        rows.append(PublishedRow(figure, match))
-    return tuple(rows)
+    return tuple(PublishedRow(one, _match(one.protocol, protocols)) for one in card.published)
+
+
+def _match(stated: str, protocols: tuple[str, ...]) -> str:
+    """Whether a published protocol is ours; what stands after a semicolon is a reservation."""
+    name, _, reservation = (part.strip() for part in stated.partition(";"))
+    if name == "not stated":
+        return "protocol not stated"
+    if bare(name) not in protocols:
+        return "protocol differs"
+    return "protocol matches in part" if reservation else "protocol matches"
 
 
 def _headlines(sections: Sequence[Section], versus: Sequence[Versus]) -> tuple[HeadlineTable, ...]:
@@ -287,8 +305,8 @@ def group_figure(number: Estimate, name: str) -> Markup:
 
 def _answer(card: RunCard, sections: Sequence[Section]) -> str:
     """One sentence: what was measured, on what, and whether all of it."""
-    graded = sum(section.headline.scored for section in sections)
-    expected = sum(section.headline.expected for section in sections)
+    graded = sum(section.graded for section in sections)
+    expected = sum(section.expected for section in sections)
     tiny = sum(section.tiny for section in sections)
     which = ", all tiny" if tiny == len(sections) > 0 else f", {tiny} of them tiny" if tiny else ""
     state = "the run is PARTIAL" if card.partial else "the run is complete"

@@ -73,8 +73,8 @@ def strip(number: Estimate, label: str, others: Sequence[Other] = ()) -> Markup:
 
 
 def axis() -> Markup:
-    """The head of a column of strips: the ends of the range and its middle."""
-    places = ((0, "start", "lowest"), (50, "middle", "½"), (100, "end", "highest"))
+    """The head of a column of strips: nothing, half and full marks of the metric's range."""
+    places = ((0, "start", "0"), (50, "middle", "½"), (100, "end", "full"))
     words = (
         Markup('<text x="{}%" y="70%" text-anchor="{}">{}</text>').format(*place)
         for place in places

@@ -218,6 +218,6 @@ def _text(value: Any) -> str:
 def _gold(reference: dict[str, Any]) -> str | None:
     """The right answer where the reference keeps it under a usual name."""
     found = next((reference[key] for key in _GOLD_KEYS if key in reference), None)
-    if found is None:
-        return None
-    return shorten(", ".join(map(str, found)) if isinstance(found, list) else str(found), 300)
+    if isinstance(found, list):
+        return shorten(", ".join(map(str, found)), 300)
+    return shorten(str(found), 300) if isinstance(found, str | int | float) else None

@@ -1,11 +1,11 @@
 """Multiple choice and short answers: which option or value did a text name?
 
-MMMU (official `mmmu/utils/eval_utils.py`): brackets first, then bare letters, then option texts; the
-last mention wins. Upstream draws a random option when nothing matches and calls that the answer;
-here the parser returns None, and only the protocol `official` draws, from the sample's own seed,
-and says so in the verdict.
-MMStar (official `MMStar_eval`): the letter must stand in one of four fixed places. Odd but official:
-"because it is A" is right for B, while "**B**" and "The answer is (B)" are right for nothing.
+MMMU (official `mmmu/utils/eval_utils.py`): brackets first, then bare letters, then option texts;
+the last mention wins. Upstream draws a random option when nothing matches and calls that the
+answer; here the parser returns None, and only the protocol `official` draws, from the sample's own
+seed, and says so in the verdict.
+MMStar (official `MMStar_eval`): the letter must stand in one of four fixed places. Odd but
+official: "because it is A" is right for B, "**B**" and "The answer is (B)" are right for nothing.
 MMStar of lmms-eval 0.7.3 ranks every mention of a letter by its form (`lmms_letter`).
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairuni_eval.benchmark import Mark
@@ -127,7 +127,7 @@ def _shortest_tail(piece: str, cues: Sequence[str]) -> str:
     shortest = ""
     for cue in cues:
         if cue in piece:
-            tail = piece.split(cue)[-1].strip()
+            tail = piece.rsplit(cue, maxsplit=1)[-1].strip()
             if not shortest or len(tail) < len(shortest):
                 shortest = tail
     return shortest
@@ -290,4 +290,7 @@ def mmstar_marks(text: str, answer: str, protocol: str) -> list[Mark]:
     return [Mark("correct", float(letter == answer.strip().upper()), verdict=letter)]
 
 
-_MMSTAR_READERS = {"official": mmstar_letter, "lmms-eval": lmms_letter}
+_MMSTAR_READERS: dict[str, Callable[[str], str | None]] = {
+    "official": mmstar_letter,
+    "lmms-eval": lmms_letter,
+}

@@ -81,12 +81,12 @@ class Found(NamedTuple):
     Attributes:
         box: x0, y0, x1, y1 in pixels.
         score: Confidence in [0, 1].
-        index: Its place in the detector's list for the class, where its mask is found.
+        place: Its place in the detector's list for the class, where its mask is found.
     """
 
     box: FloatArray
     score: float
-    index: int
+    place: int
 
 
 Objects = Mapping[str, Sequence[Found]]

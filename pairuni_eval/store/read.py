@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from pairuni_eval.store import layout
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+_STRUCTURED = ("parts", "reference", "tags")
 
 
 def read_run_card(run: Path) -> RunCard:
@@ -102,6 +105,19 @@ class StoredRun:
         import pandas as pd
 
         return pd.read_parquet(self.folder / f"{name}.parquet")
+
+
+def read_records(run: Path, name: str, kind: type[Row]) -> list[Row]:
+    """A compacted table as records: "samples", "outputs" or "scores"; empty if there is none."""
+    import pyarrow.parquet as pq
+
+    path = run / f"{name}.parquet"
+    if not path.is_file():
+        return []
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row.update({key: msgspec.json.decode(row[key]) for key in _STRUCTURED if key in row})
+    return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
 
 
 def decode_cell(text: str) -> Any:

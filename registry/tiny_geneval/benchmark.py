@@ -56,7 +56,7 @@ def _look(picture: Image.Image) -> Sight:
         by_shape.setdefault(thing.shape, []).append(thing)
 
     def color_of(shape: str, found: Sequence[Found]) -> list[str]:
-        return [by_shape[shape][one.index].color for one in found]
+        return [by_shape[shape][one.place].color for one in found]
 
     rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}
     return Sight(rows, color_of)

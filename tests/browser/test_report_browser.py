@@ -150,7 +150,6 @@ return [...document.querySelectorAll('body *')].filter(one => {
 }).map(one => one.outerHTML.slice(0, 90));
 """
 BROKEN = """
-document.querySelectorAll('img').forEach(one => one.loading = 'eager');
 return Promise.all([...document.images].map(one => one.decode().then(() => null, () => one.src)))
   .then(found => found.filter(Boolean));
 """
@@ -180,12 +179,14 @@ def test_model_text_cannot_run(browser: Browser, report: Path) -> None:
     browser.open(report, width=1280)
     assert browser.run("return document.scripts.length") == 0
     assert "<script>alert(1)</script>" in browser.run("return document.body.innerText")
-    made = "const s = document.createElement('img'); s.src = 'http://evil.test/x.png';"
-    browser.log("performance")
-    browser.run(made + "document.body.append(s)")
+
+
+def test_policy_forbids_the_network(browser: Browser, report: Path) -> None:
+    browser.open(report, width=1280)
+    browser.log("browser")
+    browser.run("document.body.append(Object.assign(new Image(), {src: 'http://evil.test/x.png'}))")
     time.sleep(0.3)
-    assert not [url for url in browser.requests() if url.startswith("http")]
-    browser.log("browser")  # the refusal was logged there
+    assert ["Content Security Policy" in entry["message"] for entry in browser.log("browser")] == [True]
 
 
 CONTRAST = """

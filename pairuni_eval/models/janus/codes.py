@@ -71,7 +71,7 @@ def draw_codes(
     for i in range(steps):
         logits_BV = janus.model.generation_head(hidden_BD)
         if guided:
-            logits_BV = guide(*logits_BV.float().chunk(2), decoding.cfg_scale)
+            logits_BV = guide(logits_BV.float(), decoding.cfg_scale)
         logits_BV = warp(logits_BV, decoding)
         code_B = pick(logits_BV, uniform_BN[:, i], greedy=decoding.temperature == 0.0)
         codes_BN[:, i] = code_B
@@ -106,6 +106,6 @@ def decode_codes(janus: Any, codes_BN: Tensor) -> Tensor:
     Row by row, because convolutions round differently at other batch sizes, and an image should
     depend on its codes alone. The rounding is Janus' own: scale to 0..255, clamp, truncate.
     """
-    rows = [janus.model.vqmodel.decode(codes_1N)[0] for codes_1N in codes_BN.split(1)]
+    rows = [janus.model.vqmodel.decode(codes_1N)[0] for codes_1N in codes_BN[:, None]]
     pixels_BCHW = torch.stack(rows).float()
     return ((pixels_BCHW + 1) / 2 * 255).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu()

@@ -1,15 +1,16 @@
 """One pass of a Llama decoder over a static key-value cache, without transformers' bookkeeping.
 
 Weights are read when the decoder is made, so freshly updated ones are honoured; large models are
-called module by module, small ones through fused copies. What is left out is mask building, cache classes and
-output records, which cost more than the arithmetic on small models and small batches. Shapes are
-fixed from the first step on.
+called module by module, small ones through fused copies. What is left out is mask building, cache
+classes and output records, which cost more than the arithmetic on small models and small batches.
+Shapes are fixed from the first step on.
 
 Positions are slot numbers. With left padding that shifts every row by its own constant, which
 rotary embeddings cannot see.
 
 Legend: B rows, U distinct prompts, P prompt positions, T new positions, S cache slots, D hidden
-size, H query heads, G key-value heads, R query heads per group, J all heads side by side, E head size.
+size, H query heads, G key-value heads, R query heads per group, J all heads side by side, E head
+size.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
 
 # Below this size a step is bound by the number of calls, not by arithmetic, and a second copy of
 # the weights costs nothing; above it the copy would cost gigabytes.
@@ -120,7 +120,11 @@ class StaticDecoder:
         turned = self._heads + self._groups
         cos_TE, sin_TE = self._cos_SE[start : start + length], self._sin_SE[start : start + length]
         rotated_BJTE = _rotate(joint_BJTE[:, :turned], cos_TE, sin_TE)
-        return rotated_BJTE[:, : self._heads], rotated_BJTE[:, self._heads :], joint_BJTE[:, turned:]
+        return (
+            rotated_BJTE[:, : self._heads],
+            rotated_BJTE[:, self._heads :],
+            joint_BJTE[:, turned:],
+        )
 
     def _fan_out(self, k_UGPE: Tensor, v_UGPE: Tensor, copies_B: Tensor) -> _LayerCache:
         """A layer's cache for all rows, its first slots filled from the prompts."""
@@ -162,8 +166,8 @@ def _together(modules: list[nn.Module], *, fuse: bool) -> Callable[[Tensor], Ten
     if not fuse or any(type(module) is not nn.Linear for module in modules):
         return lambda x: torch.cat([module(x) for module in modules], dim=-1)
     linears = cast("list[nn.Linear]", modules)
-    weight = torch.cat([linear.weight for linear in linears])
-    biases = [linear.bias for linear in linears if linear.bias is not None]
+    weight = torch.cat([linear.weight.data for linear in linears])
+    biases = [linear.bias.data for linear in linears if linear.bias is not None]
     bias = torch.cat(biases) if biases else None
     return lambda x: F.linear(x, weight, bias)
 

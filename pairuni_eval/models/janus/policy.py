@@ -194,7 +194,8 @@ class JanusPolicy(nn.Module):
         bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
         with torch.set_grad_enabled(torch.is_grad_enabled() and policy_logits == "cfg"):
             unconditional_NTV = self._replay_codes(embed(self.janus, bare), bare, codes_NTD)
-        return guide(conditional_NTV.float(), unconditional_NTV.float(), decoding.cfg_scale)
+        both = torch.cat((conditional_NTV.float(), unconditional_NTV.float()))
+        return guide(both, decoding.cfg_scale)
 
     def _replay_codes(self, prompt_NPD: Tensor, prompt: Prompt, codes_NTD: Tensor) -> Tensor:
         logits: Tensor = self.janus.model.generation_head(

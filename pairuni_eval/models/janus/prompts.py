@@ -77,9 +77,7 @@ def encode(processor: Any, requests: Sequence[Request], *, to_image: bool) -> Pr
     )
     counts = [len(row) for row in images]
     pixels = _by_row(batch["pixel_values"], counts) if flat else None
-    return Prompt(
-        batch["input_ids"], batch["attention_mask"].bool(), pixels, torch.tensor(counts)
-    )
+    return Prompt(batch["input_ids"], batch["attention_mask"].bool(), pixels, torch.tensor(counts))
 
 
 def embed(janus: Any, prompt: Prompt) -> Tensor:
@@ -117,7 +115,7 @@ def embed_distinct(janus: Any, prompt: Prompt) -> Distinct:
         rows_N = torch.arange(len(prompt.ids_NP), device=prompt.ids_NP.device)
         return Distinct(embed(janus, prompt), prompt.mask_NP, rows_N)
     seen_NP = prompt.ids_NP.masked_fill(~prompt.mask_NP, -1)
-    distinct_UP, copies_N = seen_NP.unique(dim=0, return_inverse=True)
+    distinct_UP, copies_N = torch.unique(seen_NP, dim=0, return_inverse=True)
     mask_UP = distinct_UP >= 0
     x_UPD: Tensor = janus.get_input_embeddings()(distinct_UP.clamp(min=0))
     return Distinct(x_UPD, mask_UP, copies_N)

@@ -27,8 +27,17 @@ def uniforms(seeds: Sequence[int], steps: int, device: torch.device) -> Tensor:
     return torch.stack(rows).to(device)
 
 
-def guide(conditional_BV: Tensor, unconditional_BV: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance in Janus' form: u + w (c - u)."""
+def guide(logits_CV: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance in Janus' form, u + w (c - u).
+
+    Args:
+        logits_CV: Conditional rows, then as many unconditional rows: C = 2B along the first axis.
+        scale: The CFG scale w.
+
+    Returns:
+        The guided logits of the B rows.
+    """
+    conditional_BV, unconditional_BV = logits_CV.chunk(2)
     return unconditional_BV + scale * (conditional_BV - unconditional_BV)
 
 

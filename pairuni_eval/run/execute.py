@@ -1,0 +1,193 @@
+"""Samples to outputs: the batches that are still owed go through the model.
+
+A failure at the model or in a dataset's image is a row with an error, and the run goes on; a batch
+that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
+batches in a row stop the run, because then it is not the requests. An incomplete batch is computed
+again as a whole: its rows have the same neighbours as in an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
+from pairuni_eval.models.base import Model, Reply, Request
+from pairuni_eval.records import (
+    Capability,
+    Decoding,
+    ImagePart,
+    Output,
+    Part,
+    Picture,
+    RunCard,
+    Sample,
+    TextPart,
+)
+from pairuni_eval.run.plan import Batch, Owed
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.store import layout
+from pairuni_eval.store.write import Journal, RowLog, write_picture
+
+_HOPELESS_AFTER = 3
+
+
+class Executor:
+    """Runs batches of one run and appends their outputs.
+
+    Args:
+        run: The run folder.
+        card: Its card.
+        samples: Every sample by uid.
+        model: The loaded model.
+    """
+
+    def __init__(
+        self, run: Path, card: RunCard, samples: Mapping[str, Sample], model: Model
+    ) -> None:
+        self._run = run
+        self._card = card
+        self._samples = samples
+        self._model = model
+        self._log = RowLog(run / layout.ROWS / "outputs-rank0.jsonl", Output)
+        self._journal = Journal(run)
+        self.outputs = {output.id: output for output in self._log.recover()}
+
+    def owed(self, batches: Iterable[Batch]) -> list[Batch]:
+        """The batches of which some output is missing."""
+        return [b for b in batches if any(o.id not in self.outputs for o in b.outputs)]
+
+    def execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
+        """Run the batches in order; `done` hears of each with its seconds.
+
+        Raises:
+            UserError: if several batches in a row fail entirely, or the disk is full.
+        """
+        failures = 0
+        for batch in batches:
+            start = time.perf_counter()
+            made = self.run_batch(batch)
+            seconds = time.perf_counter() - start
+            self._journal.note("batch", benchmark=batch.benchmark, rows=len(made), seconds=seconds)
+            failures = failures + 1 if all(output.error for output in made) else 0
+            if failures == _HOPELESS_AFTER:
+                raise UserError(
+                    f"{failures} batches in a row failed entirely, the last on "
+                    f"'{batch.benchmark}' with: {made[-1].error}",
+                    hint="The rows so far are kept. Mend the cause, delete the run folder's "
+                    f"failed rows or choose a new --out, and run again ({self._run}).",
+                )
+            done(batch, seconds)
+
+    def run_batch(self, batch: Batch) -> list[Output]:
+        """Make all outputs of a batch and store those that were missing."""
+        decoding = self._card.benchmarks[batch.benchmark].decoding
+        if batch.capability not in self._model.capabilities:
+            reason = f"the model cannot {batch.capability.value}"
+            made = [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
+        else:
+            made = self._ask(batch, decoding)
+        missing = [output for output in made if output.id not in self.outputs]
+        self._log.append(missing)
+        self.outputs.update((output.id, output) for output in missing)
+        return made
+
+    def _ask(self, batch: Batch, decoding: Decoding) -> list[Output]:
+        requests: dict[str, Request] = {}
+        errors: dict[str, str] = {}
+        for owed in batch.outputs:
+            try:
+                requests[owed.id] = self._request(owed, decoding)
+            except DatasetError as failure:
+                errors[owed.id] = str(failure)
+        replies = dict(
+            zip(requests, self._call(batch.capability, list(requests.values())), strict=True)
+        )
+        return [
+            self._output(owed, decoding, error=errors[owed.id])
+            if owed.id in errors
+            else self._settle(owed, decoding, replies[owed.id])
+            for owed in batch.outputs
+        ]
+
+    def _request(self, owed: Owed, decoding: Decoding) -> Request:
+        sample = self._samples[owed.sample]
+        parts = tuple(
+            part.text if isinstance(part, TextPart) else load_image(self._run, part.image)
+            for part in sample.parts
+        )
+        seed = seed_for(self._card.seed, owed.sample, owed.draw, "decode")
+        return Request(parts, decoding, seed, owed.id)
+
+    def _call(self, capability: Capability, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request; what fails together is tried again alone."""
+        if not requests:
+            return []
+        ask = {
+            Capability.UNDERSTAND: self._model.answer,
+            Capability.GENERATE: self._model.draw,
+            Capability.EDIT: self._model.edit,
+        }[capability]
+        try:
+            with boundary(ModelError):
+                replies = ask(requests)
+        except BoundaryError as failure:
+            if len(requests) == 1:
+                return [Reply(error=str(failure))]
+            return [reply for one in requests for reply in self._call(capability, [one])]
+        if len(replies) != len(requests):
+            raise UserError(
+                f"The model '{self._model.identity.adapter}' gave {len(replies)} replies to "
+                f"{len(requests)} requests.",
+                hint="An adapter must return one reply per request, in order.",
+            )
+        return replies
+
+    def _settle(self, owed: Owed, decoding: Decoding, reply: Reply) -> Output:
+        """Store what a reply holds and describe it as a row."""
+        parts: list[Part] = []
+        if reply.text is not None:
+            parts.append(TextPart(reply.text))
+        if reply.image is not None:
+            picture = Picture.from_image(reply.image.convert("RGB"))
+            parts.append(ImagePart(write_picture(self._run, picture)))
+        error = reply.error or (None if parts else "the model returned nothing")
+        return self._output(owed, decoding, parts=tuple(parts), tokens=reply.tokens, error=error)
+
+    def _output(
+        self,
+        owed: Owed,
+        decoding: Decoding,
+        *,
+        parts: tuple[Part, ...] = (),
+        tokens: int = 0,
+        error: str | None = None,
+        skipped: str | None = None,
+    ) -> Output:
+        return Output(
+            id=owed.id,
+            sample=owed.sample,
+            draw=owed.draw,
+            seed=seed_for(self._card.seed, owed.sample, owed.draw, "decode"),
+            decoding=decoding.id,
+            parts=parts,
+            tokens=tokens,
+            error=error,
+            skipped=skipped,
+        )
+
+
+def load_image(run: Path, image: str) -> Image.Image:
+    """A stored picture as RGB.
+
+    Raises:
+        DatasetError: if it is empty, truncated or no image at all.
+    """
+    path = layout.image_path(run, image)
+    if path.stat().st_size == 0:
+        raise DatasetError("the image is missing from the dataset row")
+    with boundary(DatasetError), Image.open(path) as opened:
+        return opened.convert("RGB")

@@ -1,0 +1,199 @@
+"""The whole way of a run: plan, execute, grade, compact.
+
+The same call continues what an earlier one left, at whatever moment that one ended, and the folder
+ends up byte for byte as if nothing had happened; only the journal, which holds the times, differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from pairuni_eval.models.base import LoadOptions, Model
+from pairuni_eval.models.checkpoint import load_model
+from pairuni_eval.records import Score
+from pairuni_eval.run.execute import Executor
+from pairuni_eval.run.grade import Chunk, Grader
+from pairuni_eval.run.plan import Batch, Contents, Parts, load_parts, plan_run
+from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.store import layout
+from pairuni_eval.store.write import (
+    Journal,
+    clear_temporaries,
+    compact,
+    exclusive,
+    remove_rows,
+)
+
+
+class Estimate(NamedTuple):
+    """What a run still owes on one benchmark.
+
+    Attributes:
+        outputs: Outputs to make.
+        judge_calls: Calls to a judge.
+        seconds: Expected time from a warm-up batch, without grading; None if the model lacks the
+            capability or nothing is owed.
+    """
+
+    benchmark: str
+    outputs: int
+    judge_calls: int
+    seconds: float | None
+
+
+def measure(settings: RunSettings, console: Console) -> Path:
+    """Run what the settings ask for, or what is left of it; returns the run folder.
+
+    Raises:
+        UserError: for whatever the user can mend; the rows so far are kept.
+    """
+    settings.cards()  # unknown names fail before a model is loaded
+    model = _load(settings, console)
+    with exclusive(settings.out):
+        if (settings.out / layout.COMPLETE).exists():
+            plan_run(settings, load_parts(settings), model)
+            remove_rows(settings.out)
+            return settings.out
+        started = _start(settings, model, console)
+        _execute(started, console)
+        scores = _grade(started, console)
+        outputs = [started.executor.outputs[o.id] for b in started.batches for o in b.outputs]
+        samples = started.contents.samples
+        compact(settings.out, {"samples": samples, "outputs": outputs, "scores": scores})
+        Journal(settings.out).note("complete")
+    return settings.out
+
+
+def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
+    """Say what is owed. The warm-up is the first owed batch of each benchmark, and it is kept."""
+    settings.cards()
+    model = _load(settings, console)
+    with exclusive(settings.out):
+        started = _start(settings, model, console)
+        return [
+            _estimate(started, benchmark.card.name, model) for benchmark in started.parts.benchmarks
+        ]
+
+
+def estimate_table(estimates: Sequence[Estimate]) -> Table:
+    """The estimates for the terminal."""
+    table = Table("benchmark", "outputs owed", "judge calls", "time")
+    for one in estimates:
+        time = "-" if one.seconds is None else _clock(one.seconds)
+        table.add_row(one.benchmark, str(one.outputs), str(one.judge_calls), time)
+    known = sum(one.seconds or 0.0 for one in estimates)
+    table.add_section()
+    table.add_row(
+        "in all",
+        str(sum(one.outputs for one in estimates)),
+        str(sum(one.judge_calls for one in estimates)),
+        _clock(known),
+    )
+    return table
+
+
+class _Started(NamedTuple):
+    settings: RunSettings
+    parts: Parts
+    contents: Contents
+    executor: Executor
+
+    @property
+    def batches(self) -> list[Batch]:
+        return self.contents.batches
+
+
+def _load(settings: RunSettings, console: Console) -> Model:
+    with console.status(f"loading {settings.checkpoint}"):
+        options = LoadOptions(settings.device, settings.dtype)
+        return load_model(settings.checkpoint, settings.adapter, options)
+
+
+def _start(settings: RunSettings, model: Model, console: Console) -> _Started:
+    clear_temporaries(settings.out)
+    parts = load_parts(settings)
+    with console.status("reading the benchmarks"):
+        contents = plan_run(settings, parts, model)
+    Journal(settings.out).note("start")
+    by_uid = {sample.uid: sample for sample in contents.samples}
+    executor = Executor(settings.out, contents.card, by_uid, model)
+    return _Started(settings, parts, contents, executor)
+
+
+def _execute(started: _Started, console: Console) -> None:
+    owed = started.executor.owed(started.batches)
+    total = sum(len(batch.outputs) for batch in started.batches)
+    left = sum(len(batch.outputs) for batch in owed)
+    with _progress(console) as progress:
+        bar = progress.add_task("outputs", total=total, completed=total - left)
+
+        def done(batch: Batch, seconds: float) -> None:
+            rate = len(batch.outputs) / seconds if seconds else 0.0
+            text = f"outputs  {batch.benchmark} ({rate:.1f}/s)"
+            progress.update(bar, advance=len(batch.outputs), description=text)
+
+        started.executor.execute(owed, done)
+
+
+def _grade(started: _Started, console: Console) -> list[Score]:
+    grader = Grader(started.settings.out, started.contents, started.parts, started.executor.outputs)
+    with _progress(console) as progress:
+        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in grader.chunks()))
+
+        def done(chunk: Chunk) -> None:
+            text = f"grading  {chunk.address}"
+            progress.update(bar, advance=len(chunk.outputs), description=text)
+
+        return grader.grade(done)
+
+
+def _estimate(started: _Started, benchmark: str, model: Model) -> Estimate:
+    card = next(b.card for b in started.parts.benchmarks if b.card.name == benchmark)
+    owed = [b for b in started.executor.owed(started.batches) if b.benchmark == benchmark]
+    calls = card.judge.calls * len(card.protocols) if card.judge else 0
+    planned = sum(len(b.outputs) for b in started.batches if b.benchmark == benchmark)
+    seconds: float | None = None
+    if owed and card.capability in model.capabilities:
+        timed: list[float] = []
+        started.executor.execute(owed[:1], lambda _, took: timed.append(took))
+        owed = owed[1:]
+        seconds = timed[0] * len(owed)
+    outputs = sum(len(b.outputs) for b in owed)
+    return Estimate(benchmark, outputs, planned * calls, seconds)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    """A bar with rate and time left; on a pipe it prints nothing while it runs."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=False,
+    ) as progress:
+        yield progress
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,256 @@
+"""What a run owes, decided once and written down before the first output.
+
+Planning reads every sample, stores its pictures, and cuts the outputs into fixed batches. A resumed
+run finds the plan and computes the same batches again, so its numbers cannot depend on where it was
+interrupted. `run.json` says what was asked; a folder that holds another run is refused.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pairuni_eval import __version__, catalog
+from pairuni_eval.benchmark import Benchmark
+from pairuni_eval.cards import Card
+from pairuni_eval.data import Data, Origin
+from pairuni_eval.errors import UserError
+from pairuni_eval.judges.judge import Judge
+from pairuni_eval.models.base import Model
+from pairuni_eval.records import (
+    RECORD_FORMAT,
+    BenchmarkRun,
+    Capability,
+    Item,
+    RunCard,
+    Sample,
+    output_id,
+)
+from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import read_records, read_run_card
+from pairuni_eval.store.write import RowLog, write_picture, write_record
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """One output to make: its id, the sample and which draw of it."""
+
+    id: str
+    sample: str
+    draw: int
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Outputs that go through the model together, always the same ones."""
+
+    benchmark: str
+    capability: Capability
+    outputs: tuple[Owed, ...]
+
+
+class Contents(NamedTuple):
+    """A run folder once planned: the card, every sample, and the batches in order."""
+
+    card: RunCard
+    samples: list[Sample]
+    batches: list[Batch]
+
+
+class Parts(NamedTuple):
+    """The loaded code of a run: benchmarks in order and the judge of each that has one."""
+
+    benchmarks: list[Benchmark]
+    judges: dict[str, Judge]
+
+
+def load_parts(settings: RunSettings) -> Parts:
+    """Import the benchmarks and judges that the settings name."""
+    benchmarks = [catalog.load_benchmark(card.name) for card in settings.cards()]
+    judges: dict[str, Judge] = {}
+    for benchmark in benchmarks:
+        spec = benchmark.card.judge
+        if spec is not None:
+            judges[benchmark.card.name] = catalog.load_plugin(
+                "judges", settings.judge or spec.name
+            )()
+    return Parts(benchmarks, judges)
+
+
+def plan_run(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+    """Plan a run, or find the plan that an earlier start of the same command wrote.
+
+    Raises:
+        UserError: if the folder holds another run, or the data cannot be read.
+    """
+    run = settings.out
+    if (run / layout.RUN_FILE).exists():
+        return _former(settings, parts, model)
+    return _fresh(settings, parts, model)
+
+
+def _former(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+    run = settings.out
+    former = read_run_card(run)
+    if former.code != __version__:
+        raise UserError(
+            f"{run} was written by pairuni {former.code}; this is {__version__}. Numbers of two "
+            "versions are not mixed in one run.",
+            hint="Choose another folder with --out, or finish it with the version that began it.",
+        )
+    asked = _asked(_run_card(settings, parts, model, former.benchmarks))
+    for key, value in _asked(former).items():
+        if asked[key] != value:
+            raise UserError(
+                f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
+                hint="Choose another folder with --out, or delete this one.",
+            )
+    samples = RowLog(run / layout.ROWS / "samples.jsonl", Sample).recover()
+    if not samples:
+        samples = read_records(run, "samples", Sample)
+    plan = (run / layout.PLAN_FILE).read_bytes()
+    return Contents(former, samples, msgspec.json.decode(plan, type=list[Batch]))
+
+
+def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+    run = settings.out
+    log = RowLog(run / layout.ROWS / "samples.jsonl", Sample)
+    log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
+    samples: list[Sample] = []
+    counts: dict[str, int] = {}
+    origins: dict[str, Origin] = {}
+    for benchmark in parts.benchmarks:
+        name = benchmark.card.name
+        data = Data(benchmark.card, benchmark.folder, settings.data)
+        origins[name] = data.origin()
+        mine = list(_stored(run, benchmark, data, settings.limit))
+        log.append(mine)
+        samples += mine
+        counts[name] = len(mine)
+        write_record(run / layout.CARDS / f"{name}.json", benchmark.card)
+    runs = {
+        b.card.name: _benchmark_run(
+            settings, parts, model, b.card, origins[b.card.name], counts[b.card.name]
+        )
+        for b in parts.benchmarks
+    }
+    card = _run_card(settings, parts, model, runs)
+    batches = list(_batches(card, parts, samples))
+    write_record(run / layout.PLAN_FILE, batches)
+    write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
+    return Contents(card, samples, batches)
+
+
+def _stored(run: Path, benchmark: Benchmark, data: Data, limit: int | None) -> Iterator[Sample]:
+    """The samples of a benchmark, their pictures put into the store on the way."""
+    seen: set[str] = set()
+    for item in _limited(benchmark.samples(data), limit, benchmark.card):
+        if item.sample.uid in seen:
+            raise UserError(
+                f"'{benchmark.card.name}': the row '{item.sample.key}' occurs twice in the data.",
+                hint="Use the files of the dataset as published.",
+            )
+        seen.add(item.sample.uid)
+        for picture in item.pictures:
+            write_picture(run, picture)
+        yield item.sample
+
+
+def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
+    """The first `limit` items; a unit that was begun is finished where the card asks for it."""
+    iterator = iter(items)
+    taken = list(islice(iterator, limit)) if limit is not None else None
+    if taken is None:
+        yield from iterator
+        return
+    yield from taken
+    if card.keep_units and taken:
+        for item in iterator:
+            if item.sample.unit != taken[-1].sample.unit:
+                return
+            yield item
+
+
+def _benchmark_run(
+    settings: RunSettings, parts: Parts, model: Model, card: Card, origin: Origin, planned: int
+) -> BenchmarkRun:
+    judge = parts.judges.get(card.name)
+    return BenchmarkRun(
+        protocols=tuple(card.protocols),
+        decoding=card.decoding,
+        batch_size=settings.batch_size or model.batch_size(card.capability),
+        origin=origin.kind,
+        revision=origin.revision,
+        judge=judge.snapshot if judge else None,
+        expected=card.expected,
+        planned=planned,
+    )
+
+
+def _run_card(
+    settings: RunSettings, parts: Parts, model: Model, former: dict[str, BenchmarkRun]
+) -> RunCard:
+    """The card of this command; `former` gives what only reading the data can tell."""
+    runs = {}
+    for benchmark in parts.benchmarks:
+        card = benchmark.card
+        known = former.get(card.name)
+        origin = Origin(known.origin, known.revision) if known else Origin("", "")
+        planned = known.planned if known else 0
+        runs[card.name] = _benchmark_run(settings, parts, model, card, origin, planned)
+    return RunCard(
+        format=RECORD_FORMAT,
+        code=__version__,
+        name=settings.out.name,
+        checkpoint=model.identity,
+        suite=settings.suite,
+        benchmarks=runs,
+        seed=settings.seed,
+        limit=settings.limit,
+        environment=_environment(model),
+        command=settings.command(),
+    )
+
+
+def _asked(card: RunCard) -> dict[str, Any]:
+    """What two starts of one command must agree on."""
+    return {
+        "checkpoint": card.checkpoint.weights,
+        "precision": card.checkpoint.dtype,
+        "benchmarks": {name: part.protocols for name, part in card.benchmarks.items()},
+        "decoding": {name: part.decoding.id for name, part in card.benchmarks.items()},
+        "judge": {name: part.judge for name, part in card.benchmarks.items()},
+        "batch size": {name: part.batch_size for name, part in card.benchmarks.items()},
+        "seed": card.seed,
+        "limit": card.limit,
+    }
+
+
+def _environment(model: Model) -> dict[str, str]:
+    """Versions and hardware that a number may depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("torch", "transformers", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**found, "hardware": model.hardware}
+
+
+def _batches(card: RunCard, parts: Parts, samples: Sequence[Sample]) -> Iterator[Batch]:
+    for benchmark in parts.benchmarks:
+        name, own = benchmark.card.name, card.benchmarks[benchmark.card.name]
+        owed = [
+            Owed(output_id(sample.uid, draw, own.decoding.id), sample.uid, draw)
+            for sample in samples
+            if sample.benchmark == name
+            for draw in range(benchmark.card.draws)
+        ]
+        for start in range(0, len(owed), own.batch_size):
+            outputs = tuple(owed[start : start + own.batch_size])
+            yield Batch(name, benchmark.card.capability, outputs)
