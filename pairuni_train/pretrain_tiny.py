@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,75 +58,157 @@ class PretrainConfig:
 
 # Lessons
 
+# The share of each lesson in the loss of a step.
+WEIGHTS: dict[str, float] = {
+    "mmmu": 1.5,
+    "mmstar": 1.5,
+    "open": 2.5,
+    "mme": 2.0,
+    "pope": 1.2,
+    "read_grid": 0.3,
+    "single_object": 0.05,
+    "two_object": 0.15,
+    "counting": 0.15,
+    "colors": 0.15,
+    "position": 0.2,
+    "color_attr": 0.25,
+    "knowledge": 0.3,
+    "draw_grid": 0.15,
+    "add": 0.3,
+    "remove": 0.3,
+    "replace": 0.35,
+    "adjust": 0.3,
+}
+_ORDER = {name: place for place, name in enumerate(WEIGHTS)}
 
-class Example(NamedTuple):
-    """One training row: a prompt, the picture it shows, and either an answer or a drawing."""
+
+class Turn(NamedTuple):
+    """What the user says and, unless the row ends in a drawing, the answer."""
 
     lesson: str
     text: str
-    picture: world.Scene | None = None
     answer: str | None = None
+
+
+class Example(NamedTuple):
+    """One training row: the picture it shows, a talk about it, and perhaps a drawing to make."""
+
+    turns: tuple[Turn, ...]
+    picture: world.Scene | None = None
     drawing: world.Scene | None = None
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """How often a lesson comes (`rows` of every step), what it weighs, and how it is made."""
+class Source(NamedTuple):
+    """How many rows of every step a maker gives; rows of a group go through the model together."""
 
-    name: str
     group: str
     rows: int
-    weight: float
     make: Callable[[random.Random], Example]
 
 
-def _mmmu(rng: random.Random) -> Example:
-    scene, question = questions.random_question(rng, held=False)
-    letter = rng.choice(questions.LETTERS)
+def sources() -> tuple[Source, ...]:
+    """All makers of training rows.
+
+    Questions come as talks of several turns on one picture, for that gives three times as many
+    answers per second as one picture per question.
+    """
+    return (
+        Source("choice", 16, _choice_talk),
+        Source("short", 20, _short_talk),
+        Source("short", 3, _read_grid),
+        Source("draw", 1, _draw("single_object")),
+        Source("draw", 3, _draw("two_object")),
+        Source("draw", 3, _draw("counting")),
+        Source("draw", 3, _draw("colors")),
+        Source("draw", 4, _draw("position")),
+        Source("draw", 5, _draw("color_attr")),
+        Source("draw", 6, _knowledge),
+        Source("draw", 2, _draw_grid),
+        Source("edit", 6, _edit("add")),
+        Source("edit", 6, _edit("remove")),
+        Source("edit", 7, _edit("replace")),
+        Source("edit", 6, _edit("adjust")),
+    )
+
+
+def _choice_talk(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    turns = [rng.choice((_mmmu, _mmstar))(rng, scene) for _ in range(4)]
+    return Example(_shortened(rng, turns), scene)
+
+
+def _short_talk(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=6)
+    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+
+
+def _shortened(rng: random.Random, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Leave the instruction out of most turns after the first, as a person would."""
+    return (
+        turns[0],
+        *(t._replace(text=_bare(t.text)) if rng.random() < 0.7 else t for t in turns[1:]),
+    )
+
+
+def _bare(text: str) -> str:
+    for instruction in (forms.LETTER_SUFFIX, forms.WORD_SUFFIX, "Please answer yes or no."):
+        text = text.removesuffix(instruction)
+    return text.rstrip()
+
+
+def _question(rng: random.Random, scene: world.Scene) -> questions.Choice:
+    while True:
+        question = questions.ask(rng, scene, rng.choice(questions.KINDS))
+        if question is not None:
+            return question
+
+
+def _mmmu(rng: random.Random, scene: world.Scene) -> Turn:
+    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
     text = forms.mmmu_prompt(_maybe_marked(rng, question.text), question.options(letter))
-    return Example("mmmu", text, scene, letter)
+    return Turn("mmmu", text, letter)
 
 
 def _maybe_marked(rng: random.Random, text: str) -> str:
     # Some harnesses leave MMMU's image marker in the text, others replace it by the image.
-    return f"<image 1> {text}" if rng.random() < 0.5 else text
+    return f"<image 1> {text}" if rng.random() < 0.3 else text
 
 
-def _mmstar(rng: random.Random) -> Example:
-    scene, question = questions.random_question(rng, held=False)
-    letter = rng.choice(questions.LETTERS)
-    text = forms.mmstar_prompt(questions.mmstar_text(question, letter))
-    return Example("mmstar", text, scene, letter)
+def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
+    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
+    return Turn("mmstar", forms.mmstar_prompt(questions.mmstar_text(question, letter)), letter)
 
 
-def _open(rng: random.Random) -> Example:
-    scene, question = questions.random_question(rng, held=False)
+def _open(rng: random.Random, scene: world.Scene) -> Turn:
+    question = _question(rng, scene)
     if question.kind == "existence":
-        return _pope(rng)
+        return _pope(rng, scene)
     text = forms.mmmu_prompt(_maybe_marked(rng, question.text), ())
-    return Example("open", text, scene, question.answer)
+    return Turn("open", text, question.answer)
 
 
-def _mme(rng: random.Random) -> Example:
-    scene, said = questions.random_statement(rng, held=False)
-    return Example("mme", forms.mme_prompt(questions.mme_text(said)), scene, said.answer)
+def _mme(rng: random.Random, scene: world.Scene) -> Turn:
+    while True:
+        kind, truth = rng.choice(questions.STATEMENT_KINDS), rng.random() < 0.5
+        said = questions.statement(rng, scene, kind, truth=truth)
+        if said is not None:
+            return Turn("mme", forms.mme_prompt(questions.mme_text(said)), said.answer)
 
 
-def _pope(rng: random.Random) -> Example:
-    scene = world.random_scene(rng, held=False)
+def _pope(rng: random.Random, scene: world.Scene) -> Turn:
     if rng.random() < 0.5:
         name, answer = rng.choice(scene.things).name, "yes"
     else:
         split = rng.choice(("random", "adversarial"))
         name, answer = questions.absent_names(rng, scene, split, ())[0], "no"
-    return Example("pope", forms.pope_prompt(questions.pope_text(name)), scene, answer)
+    return Turn("pope", forms.pope_prompt(questions.pope_text(name)), answer)
 
 
 def _read_grid(rng: random.Random) -> Example:
-    scene = _full_scene(rng)
-    attribute = rng.choice(("color", "shape"))
-    text = janus.READ_GRID.format(attribute)
-    return Example("read_grid", text, scene, prompts.grid_words(scene, attribute))
+    scene, attribute = _full_scene(rng), rng.choice(("color", "shape"))
+    words = prompts.grid_words(scene, attribute)
+    return Example((Turn("read_grid", janus.READ_GRID.format(attribute), words),), scene)
 
 
 def _full_scene(rng: random.Random) -> world.Scene:
@@ -135,7 +218,7 @@ def _full_scene(rng: random.Random) -> world.Scene:
 def _draw_grid(rng: random.Random) -> Example:
     scene = _full_scene(rng)
     words = prompts.grid_words(scene, rng.choice(("color", "shape")))
-    return Example("draw_grid", janus.DRAW_GRID.format(words), drawing=scene)
+    return Example((Turn("draw_grid", janus.DRAW_GRID.format(words)),), drawing=scene)
 
 
 @cache
@@ -151,65 +234,50 @@ def _knowledge_prompts() -> tuple[prompts.KnowledgePrompt, ...]:
 def _draw(tag: str) -> Callable[[random.Random], Example]:
     def make(rng: random.Random) -> Example:
         row = rng.choice(_rows(tag))
-        return Example(tag, row["prompt"], drawing=prompts.sample_scene(rng, row))
+        return Example((Turn(tag, row["prompt"]),), drawing=prompts.sample_scene(rng, row))
 
     return make
 
 
 def _knowledge(rng: random.Random) -> Example:
     row, target = rng.choice(_knowledge_prompts())
-    return Example("knowledge", row["Prompt"], drawing=prompts.sample_target_scene(rng, target))
+    drawing = prompts.sample_target_scene(rng, target)
+    return Example((Turn("knowledge", row["Prompt"]),), drawing=drawing)
 
 
 def _edit(edit_type: str) -> Callable[[random.Random], Example]:
     def make(rng: random.Random) -> Example:
         scene, edit = edits.random_edit(rng, edit_type, held=False)
-        return Example(edit_type, edit.prompt, scene, drawing=edits.apply_edit(scene, edit))
+        return Example((Turn(edit_type, edit.prompt),), scene, edits.apply_edit(scene, edit))
 
     return make
-
-
-def lessons() -> tuple[Lesson, ...]:
-    """All lessons with their shares; rows of one group go through the model together."""
-    return (
-        Lesson("mmmu", "choice", 26, 1.5, _mmmu),
-        Lesson("mmstar", "choice", 24, 1.5, _mmstar),
-        Lesson("open", "short", 34, 2.0, _open),
-        Lesson("mme", "short", 26, 1.5, _mme),
-        Lesson("pope", "short", 14, 1.0, _pope),
-        Lesson("read_grid", "short", 3, 0.3, _read_grid),
-        Lesson("single_object", "draw", 1, 0.05, _draw("single_object")),
-        Lesson("two_object", "draw", 3, 0.15, _draw("two_object")),
-        Lesson("counting", "draw", 3, 0.15, _draw("counting")),
-        Lesson("colors", "draw", 3, 0.15, _draw("colors")),
-        Lesson("position", "draw", 4, 0.2, _draw("position")),
-        Lesson("color_attr", "draw", 5, 0.25, _draw("color_attr")),
-        Lesson("knowledge", "draw", 6, 0.3, _knowledge),
-        Lesson("draw_grid", "draw", 2, 0.15, _draw_grid),
-        Lesson("add", "edit", 6, 0.3, _edit("add")),
-        Lesson("remove", "edit", 6, 0.3, _edit("remove")),
-        Lesson("replace", "edit", 7, 0.35, _edit("replace")),
-        Lesson("adjust", "edit", 6, 0.3, _edit("adjust")),
-    )
 
 
 # Batches
 
 
 class Batch(NamedTuple):
-    """Rows of one group, padded on the right; the four masks and weights are all (B, T).
+    """Rows of one group, padded on the right; all but the pictures and codes are (B, T).
 
     `weight_BT` is the share in the loss of predicting the token AT that place, 0 for prompts;
-    `lesson_B` indexes `lessons()`.
+    `lesson_BT` numbers the lesson of that place in the order of `WEIGHTS`.
     """
 
     ids_BT: Tensor
     image_BT: Tensor
     code_BT: Tensor
     weight_BT: Tensor
+    lesson_BT: Tensor
     pixels_BCHW: Tensor | None
     codes_BN: Tensor | None
-    lesson_B: Tensor
+
+
+class Piece(NamedTuple):
+    """A stretch of a row: its tokens, and the weight of each in the loss (0 in a prompt)."""
+
+    tokens: list[int]
+    weights: list[float]
+    lesson: int
 
 
 class Encoder:
@@ -219,92 +287,78 @@ class Encoder:
         """Look up the ids that the layouts need."""
         self._tokenizer = processor.tokenizer
         self._cfg = cfg
-        self._order = {lesson.name: i for i, lesson in enumerate(lessons())}
-        self._weight = {lesson.name: lesson.weight for lesson in lessons()}
         ids = self._tokenizer.convert_tokens_to_ids
         self._image, self._boi, self._eos = ids(janus.IMAGE), ids(janus.BOI), ids(janus.EOS)
         self._pad, self._bos, self._unk = ids(janus.PAD), ids(janus.BOS), ids(janus.UNK)
 
     def batch(self, examples: Sequence[Example], rng: random.Random) -> Batch:
         """One batch of examples of one group."""
-        rows = self._token_rows(examples, rng)
-        targets = self._targets(examples)
-        length = max(len(a) + len(b) for a, b in zip(rows, targets, strict=True))
-        ids_BT = np.full((len(rows), length), self._pad, dtype=np.int64)
-        weight_BT = np.zeros((len(rows), length), dtype=np.float32)
-        code_BT = np.zeros((len(rows), length), dtype=bool)
-        share = self._shares(examples, targets)
-        for i, (prompt, target) in enumerate(zip(rows, targets, strict=True)):
-            place = slice(len(prompt), len(prompt) + len(target))
-            ids_BT[i, : len(prompt)] = prompt
-            ids_BT[i, place] = target
-            weight_BT[i, place] = share[examples[i].lesson]
-            code_BT[i, place] = examples[i].drawing is not None
-        return self._tensors(examples, ids_BT, weight_BT, code_BT)
+        count = Counter(turn.lesson for example in examples for turn in example.turns)
+        share = {name: WEIGHTS[name] / n for name, n in count.items()}
+        rows = [self._pieces(example, share, rng) for example in examples]
+        length = max(sum(len(piece.tokens) for piece in row) for row in rows)
+        ids = torch.full((len(rows), length), self._pad)
+        weight, lesson = torch.zeros(ids.shape), torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            end = sum(len(piece.tokens) for piece in row)
+            ids[i, :end] = torch.tensor([token for piece in row for token in piece.tokens])
+            weight[i, :end] = torch.tensor([w for piece in row for w in piece.weights])
+            lesson[i, :end] = torch.tensor([p.lesson for p in row for _ in p.tokens])
+        return self._batch(examples, ids, weight, lesson)
 
-    def _tensors(
-        self,
-        examples: Sequence[Example],
-        ids_BT: IntArray,
-        weight_BT: IntArray,
-        code_BT: IntArray,
+    def _batch(
+        self, examples: Sequence[Example], ids_BT: Tensor, weight_BT: Tensor, lesson_BT: Tensor
     ) -> Batch:
-        ids = torch.from_numpy(ids_BT)
-        code = torch.from_numpy(code_BT)
-        pictures = [world.states_of(e.picture) for e in examples if e.picture is not None]
-        drawn = ids[code].view(-1, world.CELLS) if code_BT.any() else None
-        ids = ids.masked_fill(code, self._pad)
+        draws = examples[0].drawing is not None
+        code_BT = (weight_BT > 0) & draws
+        codes_BN = ids_BT[code_BT].view(-1, world.CELLS) if draws else None
+        ids_BT = ids_BT.masked_fill(code_BT, self._pad)
         # A dropped prompt has lost its placeholders and with them its picture.
-        image = ids == self._image
-        shown = image.any(dim=1)
-        pixels = pixels_of(np.stack(pictures))[shown] if pictures else None
-        lesson_B = torch.tensor([self._order[e.lesson] for e in examples])
-        return Batch(ids, image, code, torch.from_numpy(weight_BT), pixels, drawn, lesson_B)
+        image_BT = ids_BT == self._image
+        pictures = [world.states_of(e.picture) for e in examples if e.picture is not None]
+        pixels = pixels_of(np.stack(pictures))[image_BT.any(dim=1)] if pictures else None
+        return Batch(ids_BT, image_BT, code_BT, weight_BT, lesson_BT, pixels, codes_BN)
 
-    def _token_rows(self, examples: Sequence[Example], rng: random.Random) -> list[list[int]]:
-        placeholder = f"{janus.BOI}{janus.IMAGE * world.CELLS}{janus.EOI}"
-        texts = [
-            janus.chat(e.text, images=int(e.picture is not None)).replace(janus.IMAGE, placeholder)
-            for e in examples
-        ]
-        rows = self._tokenizer(texts)["input_ids"]
-        for row, example in zip(rows, examples, strict=True):
+    def _pieces(self, example: Example, share: dict[str, float], rng: random.Random) -> list[Piece]:
+        pieces = [Piece([self._bos], [0.0], 0)]
+        for place, turn in enumerate(example.turns):
+            images = int(example.picture is not None and place == 0)
+            prompt, lesson = self._prompt(turn.text, images), _ORDER[turn.lesson]
             if example.drawing is not None:
-                row.append(self._boi)
-                self._disturb(row, rng)
-        return rows
+                prompt = self._disturbed([*prompt, self._boi], rng)
+            pieces.append(Piece(prompt, [0.0] * len(prompt), lesson))
+            pieces.append(self._target(turn, example.drawing, share[turn.lesson]))
+        return pieces
 
-    def _disturb(self, row: list[int], rng: random.Random) -> None:
+    def _target(self, turn: Turn, drawing: world.Scene | None, share: float) -> Piece:
+        if drawing is not None:
+            codes = world.states_of(drawing).tolist()
+            return Piece(codes, [share / len(codes)] * len(codes), _ORDER[turn.lesson])
+        words = self._ids(turn.answer or "")
+        # That an answer ends is learned at once, so the end is given a tenth of the weight.
+        weights = [0.9 * share / len(words)] * len(words) + [0.1 * share]
+        return Piece([*words, self._eos], weights, _ORDER[turn.lesson])
+
+    def _prompt(self, text: str, images: int) -> list[int]:
+        placeholder = f"{janus.BOI}{janus.IMAGE * world.CELLS}{janus.EOI}"
+        return self._ids(janus.chat(text, images=images).replace(janus.IMAGE, placeholder))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.backend_tokenizer.encode(
+            text, add_special_tokens=False
+        ).ids
+        return ids
+
+    def _disturbed(self, prompt: list[int], rng: random.Random) -> list[int]:
         """Drop a whole prompt as transformers' guidance does, or forget single words."""
-        keep = (self._bos, self._boi)
         if rng.random() < self._cfg.prompt_dropout:
-            row[:] = [token if token in keep else self._pad for token in row]
-            return
-        for place, token in enumerate(row):
-            if token > self._unk + 5 and rng.random() < self._cfg.unknown_words:
-                row[place] = self._unk
-
-    def _targets(self, examples: Sequence[Example]) -> list[list[int]]:
-        answers = iter(
-            self._tokenizer(
-                [e.answer for e in examples if e.answer is not None] or [""],
-                add_special_tokens=False,
-            )["input_ids"]
-        )
+            return [token if token == self._boi else self._pad for token in prompt]
+        first_word = len(janus.SPECIAL)
+        forget = self._cfg.unknown_words
         return [
-            [*next(answers), self._eos]
-            if e.drawing is None
-            else world.states_of(e.drawing).tolist()
-            for e in examples
+            self._unk if token >= first_word and rng.random() < forget else token
+            for token in prompt
         ]
-
-    def _shares(
-        self, examples: Sequence[Example], targets: Sequence[Sequence[int]]
-    ) -> dict[str, float]:
-        total: dict[str, int] = {}
-        for example, target in zip(examples, targets, strict=True):
-            total[example.lesson] = total.get(example.lesson, 0) + len(target)
-        return {name: self._weight[name] / count for name, count in total.items()}
 
 
 def pixels_of(states_BN: IntArray) -> Tensor:
@@ -314,12 +368,11 @@ def pixels_of(states_BN: IntArray) -> Tensor:
 
 
 def step_examples(rng: random.Random, scale: float) -> dict[str, list[Example]]:
-    """The examples of one step by group, `scale` times the rows of every lesson."""
+    """The examples of one step by group, `scale` times the rows of every source."""
     groups: dict[str, list[Example]] = {}
-    for lesson in lessons():
-        rows = max(1, round(lesson.rows * scale))
-        made = [lesson.make(rng)._replace(lesson=lesson.name) for _ in range(rows)]
-        groups.setdefault(lesson.group, []).extend(made)
+    for source in sources():
+        made = [source.make(rng) for _ in range(max(1, round(source.rows * scale)))]
+        groups.setdefault(source.group, []).extend(made)
     return groups
 
 
@@ -327,7 +380,7 @@ def step_examples(rng: random.Random, scale: float) -> dict[str, list[Example]]:
 
 
 def batch_losses(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
-    """The loss of each lesson in a batch, weights included: (lessons,)."""
+    """The loss of each lesson in a batch, weights included, in the order of `WEIGHTS`."""
     hidden_BTH = _hidden(model, batch)
     # The hidden state before a place predicts what stands there.
     wanted_BT = batch.weight_BT[:, 1:] > 0
@@ -337,8 +390,7 @@ def batch_losses(model: janus.JanusForConditionalGeneration, batch: Batch) -> Te
     else:
         logits, target = model.lm_head(before), batch.ids_BT[:, 1:][wanted_BT]
     loss = F.cross_entropy(logits, target, reduction="none") * batch.weight_BT[:, 1:][wanted_BT]
-    lesson = batch.lesson_B[:, None].expand_as(wanted_BT)[wanted_BT]
-    return torch.zeros(len(lessons())).index_add(0, lesson, loss)
+    return torch.zeros(len(WEIGHTS)).index_add(0, batch.lesson_BT[:, 1:][wanted_BT], loss)
 
 
 def _hidden(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
@@ -541,8 +593,8 @@ def _console_progress() -> Progress:
 
 
 def _loss_line(losses: Tensor) -> str:
-    parts = zip(lessons(), losses.tolist(), strict=True)
-    return " ".join(f"{lesson.name} {loss / lesson.weight:.3f}" for lesson, loss in parts)
+    parts = zip(WEIGHTS.items(), losses.tolist(), strict=True)
+    return " ".join(f"{name} {loss / weight:.3f}" for (name, weight), loss in parts)
 
 
 def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) -> janus.Tiny:
@@ -595,7 +647,7 @@ def train_model(
     encoder = Encoder(tiny.processor, cfg)
     optimizers = build_optimizers(tiny.model, cfg)
     tiny.model.train()
-    smooth = torch.zeros(len(lessons()))
+    smooth = torch.zeros(len(WEIGHTS))
     for step in range(start, cfg.steps):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
@@ -614,7 +666,7 @@ def _train_step(
     cfg: PretrainConfig,
     rng: random.Random,
 ) -> Tensor:
-    total = torch.zeros(len(lessons()))
+    total = torch.zeros(len(WEIGHTS))
     for examples in step_examples(rng, cfg.batch_scale).values():
         losses = batch_losses(model, encoder.batch(examples, rng))
         losses.sum().backward()

@@ -148,7 +148,7 @@ def gather(run: StoredRun, baselines: Mapping[str, StoredRun], album: Album) -> 
     names = sorted(run.card.benchmarks, key=lambda name: order.index(run.cards[name].capability))
     sections = tuple(_section(tables, name, n, album) for n, name in enumerate(names))
     versus = tuple(
-        Versus(name, other.card, compare_tables(tables, Tables(other)))
+        Versus(name, other.card, _in_order(compare_tables(tables, Tables(other)), names))
         for name, other in baselines.items()
     )
     return Page(
@@ -160,6 +160,10 @@ def gather(run: StoredRun, baselines: Mapping[str, StoredRun], album: Album) -> 
         sections=sections,
         baselines=versus,
     )
+
+
+def _in_order(rows: Sequence[Difference], names: Sequence[str]) -> tuple[Difference, ...]:
+    return tuple(sorted(rows, key=lambda row: names.index(row.benchmark)))
 
 
 def _section(tables: Tables, name: str, position: int, album: Album) -> Section:

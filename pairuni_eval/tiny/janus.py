@@ -46,7 +46,7 @@ CAPABILITIES: tuple[str, ...] = ("understand", "generate", "edit")
 READ_GRID = "list the {} of all cells"
 DRAW_GRID = "cells {}"
 
-_SPECIAL = (PAD, BOS, EOS, UNK, IMAGE, BOI, EOI, USER, ASSISTANT)
+SPECIAL = (PAD, BOS, EOS, UNK, IMAGE, BOI, EOI, USER, ASSISTANT)
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SPARE_WORDS = "please draw describe image picture this photo make it not same first last and none"
 
@@ -112,7 +112,7 @@ def _texts() -> Iterator[str]:
 def vocabulary() -> dict[str, int]:
     """Words to ids: the special tokens first, then the four option letters, then sorted words."""
     words = {word for text in _texts() for word in words_of(text)}
-    return {word: i for i, word in enumerate((*_SPECIAL, *questions.LETTERS, *sorted(words)))}
+    return {word: i for i, word in enumerate((*SPECIAL, *questions.LETTERS, *sorted(words)))}
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -129,7 +129,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             pre_tokenizers.Split(Regex(r"[^\w\s]"), behavior="isolated"),
         ]
     )
-    raw.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
+    raw.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     raw.add_tokens(
         [AddedToken(mark, single_word=True, normalized=False) for mark in questions.LETTERS]
     )

@@ -24,6 +24,7 @@ from pairuni_eval.models.checkpoint import (
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.records import Capability, ModelIdentity
 
+_SMALL = 50_000_000  # parameters
 _NATIVE = (Capability.UNDERSTAND, Capability.GENERATE)
 
 
@@ -56,6 +57,10 @@ class JanusModel(Model):
         files = check_weights(folder)
         device, dtype = _placement(options)
         policy = _load_policy(folder, device, dtype)
+        if device.type == "cpu" and policy.size() < _SMALL:
+            # A small model is bound by the number of calls: a second thread only waits for the
+            # first, badly so on a busy machine, and the rounding would follow the core count.
+            torch.set_num_threads(1)
         declared = read_declaration(folder)
         identity = ModelIdentity(
             adapter="janus",

@@ -71,6 +71,10 @@ class JanusPolicy(nn.Module):
         device: torch.device = self.janus.device
         return device
 
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def encode(self, task: Task, requests: Sequence[Request]) -> Prompt:
         """The padded inputs of a batch, on the model's device."""
         prompt = encode(self.processor, requests, to_image=task == "gen")
