@@ -154,23 +154,24 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point: runs a command and prints user errors without a traceback."""
+    """Entry point of `pairuni-eval`."""
+    run_app(app)
+
+
+def run_app(commands: typer.Typer) -> None:
+    """Run a command line, printing user errors and interruptions without a traceback."""
     try:
-        app()
+        commands()
     except UserError as error:
-        _complain(error)
+        typer.echo(f"Error: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"Next:  {error.hint}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo(
             "\nInterrupted. What was finished is kept; the same command continues.", err=True
         )
         sys.exit(130)
-
-
-def _complain(error: UserError) -> None:
-    typer.echo(f"Error: {error.message}", err=True)
-    if error.hint:
-        typer.echo(f"Next:  {error.hint}", err=True)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,8 +48,9 @@ class PretrainConfig:
     prompt_dropout: float = 0.1
     unknown_words: float = 0.01
     vq_steps: int = 400
-    vq_batch: int = 32
-    vq_lr: float = 2e-3
+    vq_batch: int = 16
+    vq_matrix_lr: float = 1.5e-2
+    vq_lr: float = 1e-2
     batch_scale: float = 1.0
     save_every: int = 250
     threads: int = 2
@@ -65,7 +66,9 @@ WEIGHTS: dict[str, float] = {
     "open": 2.5,
     "mme": 2.0,
     "pope": 1.2,
-    "read_grid": 0.3,
+    "match": 0.8,
+    "locate": 1.2,
+    "read_grid": 0.2,
     "single_object": 0.05,
     "two_object": 0.15,
     "counting": 0.15,
@@ -115,7 +118,8 @@ def sources() -> tuple[Source, ...]:
     return (
         Source("choice", 16, _choice_talk),
         Source("short", 20, _short_talk),
-        Source("short", 3, _read_grid),
+        Source("short", 8, _locate),
+        Source("short", 2, _read_grid),
         Source("draw", 1, _draw("single_object")),
         Source("draw", 3, _draw("two_object")),
         Source("draw", 3, _draw("counting")),
@@ -133,8 +137,8 @@ def sources() -> tuple[Source, ...]:
 
 def _choice_talk(rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
-    turns = [rng.choice((_mmmu, _mmstar))(rng, scene) for _ in range(4)]
-    return Example(_shortened(rng, turns), scene)
+    makers = rng.choices((_mmmu, _mmstar, _match), weights=(4, 4, 2), k=4)
+    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
 
 
 def _short_talk(rng: random.Random) -> Example:
@@ -180,6 +184,17 @@ def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
     return Turn("mmstar", forms.mmstar_prompt(questions.mmstar_text(question, letter)), letter)
 
 
+def _match(rng: random.Random, scene: world.Scene) -> Turn:
+    """The letter of a word that is given: half of what a question with options takes."""
+    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
+    asked = replace(question, text=f"Which is {question.answer}?")
+    if rng.random() < 0.5:
+        text = forms.mmmu_prompt(asked.text, asked.options(letter))
+    else:
+        text = forms.mmstar_prompt(questions.mmstar_text(asked, letter))
+    return Turn("match", text, letter)
+
+
 def _open(rng: random.Random, scene: world.Scene) -> Turn:
     question = _question(rng, scene)
     if question.kind == "existence":
@@ -203,6 +218,16 @@ def _pope(rng: random.Random, scene: world.Scene) -> Turn:
         split = rng.choice(("random", "adversarial"))
         name, answer = questions.absent_names(rng, scene, split, ())[0], "no"
     return Turn("pope", forms.pope_prompt(questions.pope_text(name)), answer)
+
+
+def _locate(rng: random.Random) -> Example:
+    """Every thing in raster order with its row and column: "circle red first second ..."."""
+    scene = world.random_scene(rng, held=False)
+    words = " ".join(
+        f"{t.shape} {t.color} {questions.ORDINALS[t.row]} {questions.ORDINALS[t.col]}"
+        for t in scene.things
+    )
+    return Example((Turn("locate", janus.LOCATE, words),), scene)
 
 
 def _read_grid(rng: random.Random) -> Example:
@@ -421,7 +446,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Sequence[nn.Parameter], *, lr: float, weight_decay: float, momentum: float
     ):
-        """Group `params`, all of them matrices, by shape."""
+        """Group `params`, matrices and kernels (taken as matrices, one row a filter), by shape."""
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for parameter in params:
             shapes.setdefault(tuple(parameter.shape), []).append(parameter)
@@ -439,7 +464,7 @@ class Muon(torch.optim.Optimizer):
             scale = group["lr"] * 0.2 * max(update_XAB.shape[1:]) ** 0.5
             for parameter, update_AB in zip(parameters, update_XAB, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.sub_(scale * update_AB)
+                parameter.sub_(scale * update_AB.view_as(parameter))
 
     def _nesterov(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
         gradient = parameter.grad
@@ -448,7 +473,7 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        return gradient.lerp(velocity, group["momentum"])
+        return gradient.lerp(velocity, group["momentum"]).flatten(1)
 
 
 def orthogonal(matrices_XAB: Tensor) -> Tensor:
@@ -469,12 +494,12 @@ class Optimizers(NamedTuple):
     muon: Muon
     adamw: torch.optim.AdamW
 
-    def set_rate(self, cfg: PretrainConfig, share: float) -> None:
-        """Set both learning rates to `share`, in [0, 1], of their peaks."""
+    def set_rate(self, matrix_lr: float, other_lr: float, share: float) -> None:
+        """Set both learning rates to `share`, in [0, 1], of these peaks."""
         for group in self.muon.param_groups:
-            group["lr"] = cfg.matrix_lr * share
+            group["lr"] = matrix_lr * share
         for group in self.adamw.param_groups:
-            group["lr"] = cfg.other_lr * share
+            group["lr"] = other_lr * share
 
     def step(self) -> None:
         """Take one step with both and clear the gradients."""
@@ -511,71 +536,67 @@ def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0) -> float:
 
 
 def train_vq(vq: nn.Module, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
-    """Train encoder, codebook and decoder; after each step yield its number, from 1, and its loss.
+    """Train the VQ in place; after each step yield its number, from 1, and its loss.
 
-    The first half trains encoder and decoder without quantisation, on unit latents with a little
-    noise. Then codebook row s becomes the mean latent of cell state s, the rows left over are
-    random, and the decoder learns from exact rows while the encoder rests. So the code of a cell
-    is its state. All rows have length one, since transformers' `encode` measures them as they are
-    and `decode` normalises them.
+    A cell has 25 states, so the code of a cell shall be its state: the codebook rows are fixed,
+    unit vectors far from each other, the encoder learns to hit the row of each cell's state and
+    the decoder to draw it. Rows beyond the 25th stay unused. All rows have length one, since
+    transformers' `encode` measures them as they are and `decode` normalises them.
     """
     rng = np.random.default_rng(cfg.seed)
-    noise = torch.Generator().manual_seed(cfg.seed)
+    rows_KD = spread_rows(*vq.quantize.embedding.weight.shape, seed=cfg.seed)
     vq.requires_grad_(True)
-    first = range(cfg.vq_steps // 2)
-    yield from _fit(vq, cfg, first, lambda states: _autoencode(vq, states, noise), rng)
-    _fill_codebook(vq, rng, noise)
-    second = range(len(first), cfg.vq_steps)
-    yield from _fit(vq, cfg, second, lambda states: vq.decode(torch.from_numpy(states)), rng)
+    vq.quantize.embedding.weight.requires_grad_(False).copy_(rows_KD)
+    optimizers = _vq_optimizers(vq, cfg)
+    for step in range(cfg.vq_steps):
+        left = 1 - step / cfg.vq_steps
+        optimizers.set_rate(cfg.vq_matrix_lr, cfg.vq_lr, min(1.0, (step + 1) / 15, 1.5 * left))
+        loss = _vq_loss(vq, random_states(rng, cfg.vq_batch), rows_KD)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(vq.parameters(), 1.0)
+        optimizers.step()
+        yield step + 1, float(loss.detach())
     vq.requires_grad_(False)
 
 
-def _fit(
-    vq: nn.Module,
-    cfg: PretrainConfig,
-    steps: range,
-    draw: Callable[[IntArray], Tensor],
-    rng: np.random.Generator,
-) -> Iterator[tuple[int, float]]:
-    optimizer = torch.optim.AdamW(vq.parameters(), lr=cfg.vq_lr, weight_decay=0.0)
-    for done, step in enumerate(steps):
-        optimizer.param_groups[0]["lr"] = cfg.vq_lr * min(1.0, 2 * (1 - done / len(steps)))
-        states_BN = random_states(rng, cfg.vq_batch)
-        loss = F.smooth_l1_loss(draw(states_BN), pixels_of(states_BN), beta=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        yield step + 1, float(loss.detach())
+def _vq_optimizers(vq: nn.Module, cfg: PretrainConfig) -> Optimizers:
+    trained = [p for p in vq.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
+    return Optimizers(
+        Muon(kernels, lr=cfg.vq_matrix_lr, weight_decay=0.0, momentum=0.9),
+        torch.optim.AdamW(others, lr=cfg.vq_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    )
 
 
-def _latents(vq: nn.Module, states_BN: IntArray) -> Tensor:
-    return F.normalize(vq.quant_conv(vq.encoder(pixels_of(states_BN))), dim=1)
+def _vq_loss(vq: nn.Module, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
+    wanted_BN, pixels = torch.from_numpy(states_BN), pixels_of(states_BN)
+    latent_BND = vq.quant_conv(vq.encoder(pixels)).permute(0, 2, 3, 1).flatten(1, 2)
+    logits_BNK = 10 * F.normalize(latent_BND, dim=-1) @ rows_KD.T
+    naming = F.cross_entropy(logits_BNK.flatten(0, 1), wanted_BN.flatten())
+    # Most of a picture is ground. Squared and weighted, the error of the shapes is not drowned;
+    # an absolute error would be content with an empty picture for hundreds of steps.
+    ground = pixels_of(np.zeros((1, world.CELLS), dtype=np.int64))
+    weight = 1 + 4 * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.02)
+    drawing = (weight * (vq.decode(wanted_BN) - pixels) ** 2).mean()
+    return 0.3 * naming + drawing
 
 
-def _autoencode(vq: nn.Module, states_BN: IntArray, noise: torch.Generator) -> Tensor:
-    latent_BDhw = _latents(vq, states_BN)
-    latent_BDhw = latent_BDhw + 0.1 * torch.randn(latent_BDhw.shape, generator=noise)
-    pixels: Tensor = vq.decoder(vq.post_quant_conv(F.normalize(latent_BDhw, dim=1)))
-    return pixels
-
-
-@torch.no_grad()
-def _fill_codebook(vq: nn.Module, rng: np.random.Generator, noise: torch.Generator) -> None:
-    states_BN = random_states(rng, 256)
-    latent_ND = _latents(vq, states_BN).permute(0, 2, 3, 1).flatten(0, 2)
-    rows_KD = torch.randn(vq.quantize.embedding.weight.shape, generator=noise)
-    state = torch.from_numpy(states_BN).flatten()
-    for s in range(world.STATES):
-        if (state == s).any():
-            rows_KD[s] = latent_ND[state == s].mean(dim=0)
-    vq.quantize.embedding.weight.copy_(F.normalize(rows_KD, dim=-1))
-    vq.quantize.embedding.weight.requires_grad_(False)
+def spread_rows(rows: int, width: int, *, seed: int) -> Tensor:
+    """Unit vectors (rows, width) pushed apart from each other."""
+    generator = torch.Generator().manual_seed(seed)
+    rows_KD = F.normalize(torch.randn(rows, width, generator=generator), dim=-1)
+    for _ in range(300):
+        push_KK = torch.softmax(20 * rows_KD @ rows_KD.T - 1e9 * torch.eye(rows), dim=-1)
+        rows_KD = F.normalize(rows_KD - 0.05 * push_KK @ rows_KD, dim=-1)
+    return rows_KD
 
 
 def random_states(rng: np.random.Generator, count: int) -> IntArray:
-    """Cell states (count, 16) of pictures of which about a half of the cells is empty."""
+    """Cell states (count, 16) of pictures of zero to eight things."""
     states_BN = rng.integers(1, world.STATES, size=(count, world.CELLS))
-    return np.where(rng.random(states_BN.shape) < 0.5, 0, states_BN)
+    rank_BN = rng.random(states_BN.shape).argsort(axis=1)
+    return np.where(rank_BN < rng.integers(0, 9, size=(count, 1)), states_BN, 0)
 
 
 # The run
@@ -651,7 +672,8 @@ def train_model(
     for step in range(start, cfg.steps):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
-        optimizers.set_rate(cfg, rate_share(step, cfg, start=start))
+        share = rate_share(step, cfg, start=start)
+        optimizers.set_rate(cfg.matrix_lr, cfg.other_lr, share)
         losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
         memory = min(0.95, (step - start) / (step - start + 1))
         smooth = memory * smooth + (1 - memory) * losses

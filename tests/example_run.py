@@ -58,7 +58,9 @@ def picture(colour: str, shape: str, *, place: int = 0, size: int = 32) -> Pictu
     elif shape == "square":
         pen.rectangle(box, fill=COLOURS[colour])
     else:
-        pen.polygon([(box[0], box[3]), (box[2], box[3]), (left + size // 6, box[1])], COLOURS[colour])
+        pen.polygon(
+            [(box[0], box[3]), (box[2], box[3]), (left + size // 6, box[1])], COLOURS[colour]
+        )
     return Picture.from_image(image)
 
 
@@ -95,61 +97,161 @@ def card(name: str, title: str, capability: str, expected: int, **more: object) 
 def cards(count: int) -> list[Card]:
     mean = metric("accuracy", by="category", title="Accuracy")
     return [
-        card("tiny-mmmu", "Tiny MMMU", "understand", count,
-             protocols={"official": protocol("accuracy", mean),
-                        "lmms-eval": protocol("accuracy", mean, unparsed="excluded")}),
-        card("tiny-mmstar", "Tiny MMStar", "understand", count,
-             protocols={"official": protocol("accuracy", mean)}),
-        card("tiny-mme", "Tiny MME", "understand", count,
-             protocols={"official": protocol("perception", metric(
-                 "perception", "mme_total", by="category", scale=1.0, title="Perception"))}),
-        card("tiny-pope", "Tiny POPE", "understand", count,
-             protocols={"official": protocol(
-                 "f1", metric("f1", "f1", of="said_yes", by="category", title="F1"),
-                 metric("precision", "precision", of="said_yes", title="Precision"),
-                 metric("recall", "recall", of="said_yes", title="Recall"),
-                 metric("yes_ratio", "yes_ratio", of="said_yes", direction="none", title="Yes"),
-                 metric("random_f1", "f1", of="said_yes", where={"category": "random"},
-                        title="F1, random split"))}),
-        card("tiny-geneval", "Tiny GenEval", "generate", count,
-             protocols={"official": protocol(
-                 "overall", metric("overall", "macro_mean", by="task", title="Overall"))}),
-        card("tiny-wise", "Tiny WISE", "generate", count,
-             protocols={"legacy": protocol("wiscore", metric(
-                 "wiscore", "weighted_mean", of="wiscore", by="task", scale=1.0, decimals=2,
-                 weights={"culture": 0.6, "time": 0.25, "physics": 0.15}, title="WiScore"))}),
-        card("tiny-imgedit", "Tiny ImgEdit", "edit", count,
-             protocols={"official": protocol("overall", metric(
-                 "overall", "macro_mean", of="rating", by="task", scale=1.0, decimals=2,
-                 title="Overall, 1 to 5"))}),
+        card(
+            "tiny-mmmu",
+            "Tiny MMMU",
+            "understand",
+            count,
+            protocols={
+                "official": protocol("accuracy", mean),
+                "lmms-eval": protocol("accuracy", mean, unparsed="excluded"),
+            },
+        ),
+        card(
+            "tiny-mmstar",
+            "Tiny MMStar",
+            "understand",
+            count,
+            protocols={"official": protocol("accuracy", mean)},
+        ),
+        card(
+            "tiny-mme",
+            "Tiny MME",
+            "understand",
+            count,
+            protocols={
+                "official": protocol(
+                    "perception",
+                    metric("perception", "mme_total", by="category", scale=1.0, title="Perception"),
+                )
+            },
+        ),
+        card(
+            "tiny-pope",
+            "Tiny POPE",
+            "understand",
+            count,
+            protocols={
+                "official": protocol(
+                    "f1",
+                    metric("f1", "f1", of="said_yes", by="category", title="F1"),
+                    metric("precision", "precision", of="said_yes", title="Precision"),
+                    metric("recall", "recall", of="said_yes", title="Recall"),
+                    metric("yes_ratio", "yes_ratio", of="said_yes", direction="none", title="Yes"),
+                    metric(
+                        "random_f1",
+                        "f1",
+                        of="said_yes",
+                        where={"category": "random"},
+                        title="F1, random split",
+                    ),
+                )
+            },
+        ),
+        card(
+            "tiny-geneval",
+            "Tiny GenEval",
+            "generate",
+            count,
+            protocols={
+                "official": protocol(
+                    "overall", metric("overall", "macro_mean", by="task", title="Overall")
+                )
+            },
+        ),
+        card(
+            "tiny-wise",
+            "Tiny WISE",
+            "generate",
+            count,
+            protocols={
+                "legacy": protocol(
+                    "wiscore",
+                    metric(
+                        "wiscore",
+                        "weighted_mean",
+                        of="wiscore",
+                        by="task",
+                        scale=1.0,
+                        decimals=2,
+                        weights={"culture": 0.6, "time": 0.25, "physics": 0.15},
+                        title="WiScore",
+                    ),
+                )
+            },
+        ),
+        card(
+            "tiny-imgedit",
+            "Tiny ImgEdit",
+            "edit",
+            count,
+            protocols={
+                "official": protocol(
+                    "overall",
+                    metric(
+                        "overall",
+                        "macro_mean",
+                        of="rating",
+                        by="task",
+                        scale=1.0,
+                        decimals=2,
+                        title="Overall, 1 to 5",
+                    ),
+                )
+            },
+        ),
     ]
 
 
 def geneval_card(expected: int) -> Card:
     """A benchmark that is not tiny, with published figures, for runs without a detector."""
     return card(
-        "geneval", "GenEval", "generate", expected, tiny=False,
-        protocols={"official": protocol(
-            "overall", metric("overall", "macro_mean", by="task", title="Overall"))},
+        "geneval",
+        "GenEval",
+        "generate",
+        expected,
+        tiny=False,
+        protocols={
+            "official": protocol(
+                "overall", metric("overall", "macro_mean", by="task", title="Overall")
+            )
+        },
         published=(
-            Published(model="Janus-Pro-1B", metric="overall", value=0.73, source="Janus-Pro, T4",
-                      protocol="official"),
+            Published(
+                model="Janus-Pro-1B",
+                metric="overall",
+                value=0.73,
+                source="Janus-Pro, T4",
+                protocol="official",
+            ),
             Published(model="PairUni-1B", metric="overall", value=0.79, source="PairUni, T3"),
         ),
     )
 
 
 def _question(card: Card, n: int, tags: dict[str, str], answer: str, image: Picture) -> Item:
-    return make_item(benchmark=card.name, version=card.version, key=f"q{n:04d}",
-                     capability=card.capability,
-                     parts=(image, f"Is there a {COLOURS and 'red'} circle? (question {n})"),
-                     reference={"answer": answer}, tags=tags)
+    return make_item(
+        benchmark=card.name,
+        version=card.version,
+        key=f"q{n:04d}",
+        capability=card.capability,
+        parts=(image, f"Is there a red circle? (question {n})"),
+        reference={"answer": answer},
+        tags=tags,
+    )
 
 
 def _prompt(card: Card, n: int, tags: dict[str, str], text: str, source: Picture | None) -> Item:
     parts = (source, text) if source else (text,)
-    return make_item(benchmark=card.name, version=card.version, key=f"p{n:04d}",
-                     capability=card.capability, parts=parts, reference={"prompt": text}, tags=tags)
+    return make_item(
+        benchmark=card.name,
+        version=card.version,
+        key=f"p{n:04d}",
+        capability=card.capability,
+        parts=parts,
+        reference={"prompt": text},
+        tags=tags,
+    )
 
 
 def graded(card: Card, count: int, skill: float, rng: random.Random) -> list[Graded]:
@@ -169,18 +271,22 @@ def _answered(card: Card, n: int, right: bool, colour: str, shape: str) -> Grade
     image = picture(list(COLOURS)[n // 2 % 4], SHAPES[n // 8 % 3], place=n // 24 % 9)
     answer = "yes" if n % 2 else "no"
     splits = ("random", "random,popular", "popular,adversarial")
-    names = splits if card.name == "tiny-pope" else ("count", "colour", "position")
+    names = splits if card.name == "tiny-pope" else ("count", "colour", "commonsense_reasoning")
     tags = {"category": names[n // 2 % 3], "label": answer}
     said = answer if right else ("no" if answer == "yes" else "yes")
     if n % 17 == 5:
-        return Graded(_question(card, n, tags, answer, image), HOSTILE,
-                      {"correct": None, "said_yes": None})
+        return Graded(
+            _question(card, n, tags, answer, image), HOSTILE, {"correct": None, "said_yes": None}
+        )
     scores = {"correct": float(right), "said_yes": float(said == "yes")}
     return Graded(_question(card, n, tags, answer, image), f"{said.capitalize()}.", scores)
 
 
 def _drawn(card: Card, n: int, right: bool, colour: str, shape: str, rng: random.Random) -> Graded:
-    tasks = {"tiny-wise": ("culture", "time", "physics"), "tiny-imgedit": ("add", "remove", "recolour")}
+    tasks = {
+        "tiny-wise": ("culture", "time", "physics"),
+        "tiny-imgedit": ("add", "remove", "recolour"),
+    }
     task = tasks.get(card.name, ("single object", "two objects", "counting"))[n % 3]
     editing = card.capability is Capability.EDIT
     text = f"make the {shape} {colour}" if editing else f"a photo of a {colour} {shape}"
@@ -188,7 +294,8 @@ def _drawn(card: Card, n: int, right: bool, colour: str, shape: str, rng: random
     item = _prompt(card, n, {"task": task}, text, source)
     shown = colour if right else rng.choice(list(COLOURS))
     scores: dict[str, float | None] = {
-        "correct": float(right), "wiscore": rng.choice((0.5, 0.85, 1.0)) if right else 0.2,
+        "correct": float(right),
+        "wiscore": rng.choice((0.5, 0.85, 1.0)) if right else 0.2,
         "rating": rng.choice((3.67, 4.0, 5.0)) if right else rng.choice((1.0, 2.33)),
     }
     return Graded(item, picture(shown, shape, place=n % 9), scores)
@@ -211,8 +318,10 @@ def write_run(
     for card in chosen:
         rows[card.name] = graded(card, count, skill, random.Random(f"{seed}/{card.name}/{skill}"))
         if not card.tiny:
-            rows[card.name] = [row._replace(skipped="no detector", scores={"correct": None})
-                               for row in rows[card.name]]
+            rows[card.name] = [
+                row._replace(skipped="no detector", scores={"correct": None})
+                for row in rows[card.name]
+            ]
     store(folder, chosen, rows, name=name, seed=seed, with_images=with_images)
     return folder
 
@@ -251,8 +360,15 @@ def _output(row: Graded, card: Card, seed: int) -> Output:
     elif row.reply is not None:
         parts = (TextPart(row.reply),)
     sample = row.item.sample.uid
-    return Output(id=output_id(sample, 0, card.decoding.id), sample=sample, draw=0, seed=seed,
-                  decoding=card.decoding.id, parts=parts, error=row.error)
+    return Output(
+        id=output_id(sample, 0, card.decoding.id),
+        sample=sample,
+        draw=0,
+        seed=seed,
+        decoding=card.decoding.id,
+        parts=parts,
+        error=row.error,
+    )
 
 
 def _scores(row: Graded, card: Card, output: Output) -> list[Score]:
@@ -263,24 +379,43 @@ def _scores(row: Graded, card: Card, output: Output) -> list[Score]:
             status = Status.SCORED if value is not None else Status.UNPARSED
             status = Status.SKIPPED if row.skipped else status
             status = Status.MISSING_OUTPUT if row.error else status
-            made.append(Score(output=output.id, protocol=f"{card.name}@{name}", metric=of,
-                              value=value, status=status, scorer="made_up/1",
-                              verdict=row.skipped or "as read"))
+            made.append(
+                Score(
+                    output=output.id,
+                    protocol=f"{card.name}@{name}",
+                    metric=of,
+                    value=value,
+                    status=status,
+                    scorer="made_up/1",
+                    verdict=row.skipped or "as read",
+                )
+            )
     return made
 
 
 def _run_card(chosen: list[Card], planned: dict[str, int], name: str, seed: int) -> RunCard:
     runs = {
         card.name: BenchmarkRun(
-            protocols=tuple(f"{card.name}@{key}" for key in card.protocols), decoding=Decoding(),
-            batch_size=8, origin="built in" if card.tiny else "hub:made/up",
-            revision="v1" if card.tiny else "unpinned", judge=None, expected=card.expected,
-            planned=planned[card.name])
+            protocols=tuple(f"{card.name}@{key}" for key in card.protocols),
+            decoding=Decoding(),
+            batch_size=8,
+            origin="built in" if card.tiny else "hub:made/up",
+            revision="v1" if card.tiny else "unpinned",
+            judge=None,
+            expected=card.expected,
+            planned=planned[card.name],
+        )
         for card in chosen
     }
     return RunCard(
-        format=RECORD_FORMAT, code="0.1.0", name=name,
+        format=RECORD_FORMAT,
+        code="0.1.0",
+        name=name,
         checkpoint=ModelIdentity(adapter="janus", name=name, weights="4f" * 32),
-        suite="tiny", benchmarks=runs, seed=seed, limit=None,
+        suite="tiny",
+        benchmarks=runs,
+        seed=seed,
+        limit=None,
         environment={"python": "3.11.7", "torch": "2.6.0", "device": "cpu"},
-        command=f"pairuni-eval run --checkpoint {name} --suite tiny --seed {seed}")
+        command=f"pairuni-eval run --checkpoint {name} --suite tiny --seed {seed}",
+    )

@@ -182,7 +182,8 @@ def _pair_features(rows: Rows, keep: Mask) -> Array:
     key = rows.unit[index] * (rows.draw.max() + 1) + rows.draw[index]
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     lowest = np.full(len(first), np.inf)
-    np.minimum.at(lowest, inverse, rows.value[index])  # NaN wins a minimum
+    known = np.nan_to_num(rows.value[index], nan=-np.inf)  # one missing row decides the unit
+    np.minimum.at(lowest, inverse, known)
     sums[index[first], 2] = lowest >= 1
     sums[index[first], 3] = np.isfinite(lowest)
     return sums

@@ -28,8 +28,10 @@ from pairuni_eval.analysis.aggregate import Array, Bounds, Rows, make_aggregate
 from pairuni_eval.analysis.intervals import (
     DRAWS,
     Interval,
+    agreeing_interval,
     bootstrap_weights,
     cluster_sums,
+    is_point,
     percentile_interval,
 )
 from pairuni_eval.analysis.tables import Tables, rows_of
@@ -131,14 +133,15 @@ def _difference(
     )
     place = f"{benchmark}/{protocol}/{spec.name}"
     first, second = (_number(pair.finish(side.sum(axis=0))) for side in (pair.ours, pair.theirs))
-    settled = first is not None and second is not None and len(pair.ours) >= 2
-    run_seed = ours.run.card.seed
-    p = _swap_p(pair, seed_for(run_seed, place, 0, "permutation")) if settled else None
-    spread = _spread(pair, seed_for(run_seed, place, 0, "paired bootstrap")) if settled else None
+    p, spread, word = None, None, Word.CANNOT_TELL
+    if first is not None and second is not None and len(pair.ours) >= 2:
+        run_seed = ours.run.card.seed
+        p = _swap_p(pair, seed_for(run_seed, place, 0, "permutation"))
+        spread = _spread(pair, first - second, seed_for(run_seed, place, 0, "paired bootstrap"))
+        word = _tie(pair, spread)
     headline = protocol == ours.protocols(benchmark)[0] and (
         spec.name == ours.spec(benchmark, protocol).headline
     )
-    word = _tie(pair, spread) if settled else Word.CANNOT_TELL
     return Difference(
         benchmark=benchmark,
         protocol=protocol,
@@ -191,14 +194,19 @@ def _number(value: Array) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _spread(pair: _Pair, seed: int) -> Interval | None:
-    """The interval of the difference; none where no draw differs from another."""
+def _spread(pair: _Pair, value: float, seed: int) -> Interval | None:
+    """The interval of the difference; where all clusters agree, Wilson's on -range to range."""
     blocks = [
         pair.finish(weight @ pair.ours) - pair.finish(weight @ pair.theirs)
         for weight in bootstrap_weights(len(pair.ours), seed=seed)
     ]
     interval = percentile_interval(np.concatenate(blocks))
-    return None if interval is None or interval.low == interval.high else interval
+    if interval is None or not is_point(interval):
+        return interval
+    if pair.equal or pair.bounds is None:
+        return None
+    span = pair.bounds.high - pair.bounds.low
+    return agreeing_interval(value, len(pair.ours), Bounds(-span, span))
 
 
 def _swaps(clusters: int, seed: int) -> Array:

@@ -126,8 +126,8 @@ def estimate(aggregate: Aggregate, rows: Rows, *, seed: int) -> Estimate:
     if len(sums) < 2:
         return Estimate(value, None, len(sums), bounds)
     interval = _spread(aggregate, sums, value, seed)
-    if interval is not None and _is_point(interval):
-        interval = _agreeing(value, effective_clusters(aggregate, rows), bounds)
+    if interval is not None and is_point(interval):
+        interval = agreeing_interval(value, effective_clusters(aggregate, rows), bounds)
     return Estimate(value, interval and _clip(interval, bounds), len(sums), bounds)
 
 
@@ -139,11 +139,12 @@ def _spread(aggregate: Aggregate, sums: Array, value: float, seed: int) -> Inter
     return percentile_interval(np.concatenate([aggregate.finish(w @ sums) for w in blocks]))
 
 
-def _is_point(interval: Interval) -> bool:
+def is_point(interval: Interval) -> bool:
+    """Whether an interval has no width beyond rounding."""
     return interval.high - interval.low <= 1e-9 * max(1.0, abs(interval.high))
 
 
-def _agreeing(value: float, size: float, bounds: Bounds | None) -> Interval | None:
+def agreeing_interval(value: float, size: float, bounds: Bounds | None) -> Interval | None:
     """The interval where all clusters agree; none on a scale whose range is not known."""
     if bounds is None:
         return None

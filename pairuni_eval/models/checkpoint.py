@@ -1,8 +1,7 @@
-"""From what the user typed after --checkpoint to a checked folder and the adapter that reads it.
+"""A checkpoint folder: where it lies, what it says of itself, whether its weights are whole.
 
 `tiny` is the folder shipped with the package; an existing path is taken as it is; `owner/name` is
-fetched from the hub; `scripted:FILE` and `replay:RUN` go to the adapter of that name. The adapter
-is the plugin named like the `model_type` in config.json, unless --model overrides it.
+fetched from the hub.
 
 Only safetensors are read. A folder that holds nothing but pickled weights is refused, because
 unpickling runs whatever the file says.
@@ -13,13 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from pairuni_eval import catalog
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.models.base import LoadOptions, Model
 
 TINY = "tiny"
 DECLARATION = "pairuni.json"
@@ -33,48 +30,6 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     recipe: str | None = None
     step: int | None = None
     parent: str | None = None
-
-
-class Resolved(NamedTuple):
-    """A checkpoint argument taken apart."""
-
-    adapter: str
-    location: str
-
-
-def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Model:
-    """Find the adapter of a checkpoint and load it.
-
-    Raises:
-        UserError: for an unknown checkpoint or adapter, and for weights that cannot be used.
-    """
-    resolved = resolve(checkpoint, adapter)
-    plugin = catalog.load_plugin("models", resolved.adapter)
-    model = plugin.load(resolved.location, options)
-    if not isinstance(model, Model):
-        raise UserError(
-            f"The model plugin '{resolved.adapter}' returned a {type(model).__name__}, "
-            "which is no pairuni Model."
-        )
-    return model
-
-
-def resolve(checkpoint: str, adapter: str | None = None) -> Resolved:
-    """Say which adapter reads a checkpoint, without loading anything."""
-    if adapter is not None:
-        return Resolved(adapter, checkpoint)
-    prefix, colon, rest = checkpoint.partition(":")
-    if colon and prefix in catalog.plugin_names("models"):
-        return Resolved(prefix, rest)
-    model_type = read_config(find_folder(checkpoint)).get("model_type")
-    known = catalog.plugin_names("models")
-    if model_type not in known:
-        raise UserError(
-            f"No adapter for model_type '{model_type}' of {checkpoint}. "
-            f"Installed: {', '.join(known)}.",
-            hint="Name one with --model, or install the plugin that brings it.",
-        )
-    return Resolved(str(model_type), checkpoint)
 
 
 def find_folder(checkpoint: str) -> Path:

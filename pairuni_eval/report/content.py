@@ -31,7 +31,7 @@ KINDS = {
     Capability.GENERATE: "Generation",
     Capability.EDIT: "Editing",
 }
-_TINY_CHECKPOINT = "tiny"
+_TINY_CHECKPOINT = "tiny"  # as --checkpoint names it; its recipes begin with "pairuni-tiny"
 _FLIPS_SHOWN = 12
 
 
@@ -169,7 +169,7 @@ def _in_order(rows: Sequence[Difference], names: Sequence[str]) -> tuple[Differe
 def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
     card, run = tables.card(name), tables.run.card.benchmarks[name]
     metrics = benchmark_metrics(tables, name)
-    tiny = card.tiny or tables.run.card.checkpoint.name == _TINY_CHECKPOINT
+    tiny = card.tiny or _is_tiny(tables.run.card)
     return Section(
         anchor=f"benchmark-{position + 1}",
         card=card,
@@ -192,6 +192,12 @@ def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
         graded=_graded(tables, name),
         expected=run.expected * card.draws,
     )
+
+
+def _is_tiny(card: RunCard) -> bool:
+    """Whether the weights are the tiny ones, whose numbers are tiny on any benchmark."""
+    named = _TINY_CHECKPOINT in (card.name, card.checkpoint.name)
+    return named or (card.checkpoint.recipe or "").startswith("pairuni-tiny")
 
 
 def _graded(tables: Tables, name: str) -> int:
@@ -314,8 +320,9 @@ def _answer(card: RunCard, sections: Sequence[Section]) -> str:
     tiny = sum(section.tiny for section in sections)
     which = ", all tiny" if tiny == len(sections) > 0 else f", {tiny} of them tiny" if tiny else ""
     state = "the run is PARTIAL" if card.partial else "the run is complete"
+    checkpoint = "" if card.checkpoint.name == card.name else f"checkpoint {card.checkpoint.name}, "
     return (
-        f"{card.checkpoint.name} ({card.checkpoint.adapter}, weights "
+        f"{card.name} ({checkpoint}{card.checkpoint.adapter}, weights "
         f"{card.checkpoint.weights[:12]}) was measured on {len(sections)} "
         f"benchmark{'s' * (len(sections) != 1)}{which}: {graded} of {expected} expected outputs "
         f"have a value, and {state}."

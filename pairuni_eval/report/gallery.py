@@ -27,6 +27,8 @@ from pairuni_eval.store.read import StoredRun, decode_cell
 AT_MOST = 12  # exhibits per benchmark
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _LONGEST = 700  # characters of a question or an answer
+_BINARY = ("right", "wrong")
+_FINER = ("upper", "lower")
 _GOLD_KEYS = ("answer", "gold", "label", "target")
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -56,7 +58,7 @@ class Exhibit(NamedTuple):
     Attributes:
         group: The group it was chosen for, empty without groups.
         verdict: "right", "wrong", a score, or why there is none.
-        tone: "right", "wrong" or "none", for the style.
+        tone: "right", "wrong", "upper", "lower" or "none", for the choice and the style.
         note: What the scorer or judge said.
         before: The pictures of the request.
         after: The picture the model gave; None for a text answer.
@@ -138,7 +140,7 @@ def exhibits(tables: Tables, benchmark: str, album: Album) -> tuple[Exhibit, ...
     frame = frame.assign(
         group=_groups(frame, headline), tone=_tones(frame, tables, benchmark, protocol)
     )
-    binary = bool(frame["value"].dropna().isin([0.0, 1.0]).all())
+    binary = _is_binary(frame["value"])
     drawn = tables.card(benchmark).capability is not Capability.UNDERSTAND
     return tuple(
         _exhibit({str(name): cell for name, cell in row.items()}, album, binary=binary, drawn=drawn)
@@ -152,13 +154,19 @@ def _groups(frame: pd.DataFrame, headline: MetricSpec) -> pd.Series:
 
 
 def _tones(frame: pd.DataFrame, tables: Tables, benchmark: str, protocol: str) -> list[str]:
-    """Right, wrong or none; on a finer scale the upper half of the values is "right"."""
+    """Right or wrong; on a finer scale the upper or lower half of the range; none without value."""
     value = frame["value"]
     if tables.verdict_metric(benchmark, protocol) == "said_yes" and "tag.label" in frame:
-        good = (value >= 0.5) == (frame["tag.label"].str.lower() == "yes")
+        good, words = (value >= 0.5) == (frame["tag.label"].str.lower() == "yes"), _BINARY
+    elif _is_binary(value):
+        good, words = value == 1.0, _BINARY
     else:
-        good = value >= (1.0 if value.dropna().isin([0.0, 1.0]).all() else value.median())
-    return list(np.where(value.isna(), "none", np.where(good, "right", "wrong")))
+        good, words = value > (value.min() + value.max()) / 2, _FINER
+    return list(np.where(value.isna(), "none", np.where(good, *words)))
+
+
+def _is_binary(value: pd.Series) -> bool:
+    return bool(value.dropna().isin([0.0, 1.0]).all())
 
 
 def choose(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
@@ -168,9 +176,19 @@ def choose(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
         for sample, draw in zip(frame["sample"], frame["draw"], strict=True)
     ]
     ordered = frame.assign(hash=keys).sort_values("hash")
-    strata = [list(part.index) for _, part in ordered.groupby(["tone", "group"], sort=True)]
-    turns = [place for turn in zip_longest(*strata) for place in turn if place is not None]
+    turns = _in_turn([_over_groups(part) for _, part in ordered.groupby("tone", sort=True)])
     return ordered.loc[turns[:at_most]]
+
+
+def _over_groups(frame: pd.DataFrame) -> list[Any]:
+    """The places of a frame's rows, one group after the other in turn; rarest group first."""
+    parts = [list(part.index) for _, part in frame.groupby("group", sort=True)]
+    return _in_turn(sorted(parts, key=len))
+
+
+def _in_turn(lists: Sequence[Sequence[Any]]) -> list[Any]:
+    """The first of each list, then the second of each, and so on."""
+    return [place for turn in zip_longest(*lists) for place in turn if place is not None]
 
 
 def _verdict(row: dict[str, Any], *, binary: bool) -> str:

@@ -80,7 +80,7 @@ def escape_markdown(value: Any) -> str:
         return value
     text = clean(str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
-    text = re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", text)  # no list, no underline of a heading
+    text = re.sub(r"^(\d+(?=[.)])|(?=[-+=]))", r"\1\\", text)  # no list, no heading's underline
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 

@@ -23,8 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Model
-from pairuni_eval.models.checkpoint import load_model
 from pairuni_eval.records import Score
 from pairuni_eval.run.execute import Executor
 from pairuni_eval.run.grade import Chunk, Grader

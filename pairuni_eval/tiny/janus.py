@@ -44,6 +44,7 @@ IMAGE, BOI, EOI = "<image_placeholder>", "<begin_of_image>", "<end_of_image>"
 USER, ASSISTANT = "<|User|>", "<|Assistant|>"
 CAPABILITIES: tuple[str, ...] = ("understand", "generate", "edit")
 READ_GRID = "list the {} of all cells"
+LOCATE = "list the row and column of all shapes"
 DRAW_GRID = "cells {}"
 
 SPECIAL = (PAD, BOS, EOS, UNK, IMAGE, BOI, EOI, USER, ASSISTANT)
@@ -78,7 +79,7 @@ class TinySize:
     codes: int = 32
     code_dim: int = 8
     vq_channels: int = 32
-    vq_latent: int = 16
+    vq_latent: int = 32
     positions: int = 512
 
 
@@ -104,6 +105,7 @@ def _texts() -> Iterator[str]:
     yield prompt_forms.mmmu_prompt("", ["", ""])
     yield prompt_forms.pope_prompt("")
     yield READ_GRID.format("color shape")
+    yield LOCATE
     yield DRAW_GRID.format("")
     yield _SPARE_WORDS
     yield ". , ; : ! ? ' \" ( ) < >"
@@ -254,6 +256,7 @@ def _initialise(model: JanusForConditionalGeneration) -> None:
     inner.language_model.embed_tokens.weight.normal_(std=0.5)
     model.lm_head.weight.normal_(std=0.02)
     inner.generation_embeddings.weight.normal_()
+    inner.vision_model.embeddings.position_embedding.weight.normal_(std=0.5)
     for part in (inner.aligner, inner.generation_aligner, inner.generation_head):
         for layer in part.modules():
             if isinstance(layer, nn.Linear):
@@ -263,10 +266,13 @@ def _initialise(model: JanusForConditionalGeneration) -> None:
 
 
 def _initialise_vq(vq: nn.Module) -> None:
-    for layer in vq.modules():
+    """Keep the size of what passes, with residual branches that start at zero."""
+    for name, layer in vq.named_modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
-            nn.init.zeros_(layer.bias)
+            fan_in = layer.in_channels * layer.kernel_size[0] ** 2
+            quiet = name.endswith(("conv2", "proj_out"))
+            layer.weight.normal_(std=0.0 if quiet else fan_in**-0.5)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:

@@ -25,7 +25,6 @@ from pairuni_eval.tiny.prompts import (
 )
 from pairuni_eval.tiny.world import (
     COLORS,
-    GRID,
     MAX_THINGS,
     SHAPES,
     Scene,

@@ -25,13 +25,22 @@ import pytest
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
 
-_BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_BINARY = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 _DRIVER = shutil.which("chromedriver")
-_FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync "
-    "--disable-dev-shm-usage --hide-scrollbars"
-).split()
+_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+]
 
 pytestmark = pytest.mark.skipif(
     _BINARY is None or _DRIVER is None, reason="chromium and chromedriver are not installed"
@@ -61,8 +70,11 @@ class Browser:
         )
         self._wait()
         options = {"binary": _BINARY, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
-        asked = {"browserName": "chrome", "goog:chromeOptions": options,
-                 "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
+        asked = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
         session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": asked}})
         self._session = f"/session/{session['sessionId']}"
 
@@ -91,12 +103,18 @@ class Browser:
             self._process.wait(timeout=20)
 
     def devtools(self, command: str, **params: Any) -> Any:
-        return self._call("POST", f"{self._session}/goog/cdp/execute",
-                          {"cmd": command, "params": params})
+        return self._call(
+            "POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": params}
+        )
 
     def open(self, page: Path, *, width: int, dark: bool = False) -> None:
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900,
-                      deviceScaleFactor=1, mobile=width < 700)
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 700,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.devtools("Emulation.setEmulatedMedia", features=[scheme])
         self._call("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
@@ -109,14 +127,20 @@ class Browser:
 
     def requests(self) -> list[str]:
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
-        return [event["params"]["request"]["url"] for event in events
-                if event["method"] == "Network.requestWillBeSent"]
+        return [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
 
     def screenshot(self, path: Path) -> None:
         height = self.run("return document.documentElement.scrollHeight")
         width = self.run("return innerWidth")
-        shot = self.devtools("Page.captureScreenshot", captureBeyondViewport=True,
-                             clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1})
+        shot = self.devtools(
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
+        )
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def pdf(self, path: Path) -> None:
@@ -186,7 +210,9 @@ def test_policy_forbids_the_network(browser: Browser, report: Path) -> None:
     browser.log("browser")
     browser.run("document.body.append(Object.assign(new Image(), {src: 'http://evil.test/x.png'}))")
     time.sleep(0.3)
-    assert ["Content Security Policy" in entry["message"] for entry in browser.log("browser")] == [True]
+    assert ["Content Security Policy" in entry["message"] for entry in browser.log("browser")] == [
+        True
+    ]
 
 
 CONTRAST = """
@@ -204,7 +230,8 @@ const ground = one => {
 };
 const poor = new Set();
 for (const one of document.querySelectorAll('main *, header *')) {
-  if (![...one.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || one.closest('svg')) continue;
+  const written = [...one.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!written || one.closest('svg')) continue;
   const [a, b] = [lum(getComputedStyle(one).color), lum(ground(one))].sort((x, y) => y - x);
   if ((a + .05) / (b + .05) < 4.5) poor.add(one.className + ' ' + one.tagName);
 }

@@ -57,7 +57,9 @@ def test_a_weight_of_two_is_two_copies(drawn: list, name: str) -> None:
     rows = as_rows(drawn)
     aggregate = make_aggregate(spec(name), rows)
     sums = cluster_sums(aggregate.features(rows), rows)
-    np.testing.assert_allclose(aggregate.finish(2 * sums.sum(axis=0)), aggregate.finish(sums.sum(axis=0)))
+    np.testing.assert_allclose(
+        aggregate.finish(2 * sums.sum(axis=0)), aggregate.finish(sums.sum(axis=0))
+    )
 
 
 @given(many, st.sampled_from(NAMES))

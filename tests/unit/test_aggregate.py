@@ -130,7 +130,9 @@ class Largest(Aggregate):
     """A plugin's aggregate: share of rows above one half, squared."""
 
     def features(self, rows: Rows) -> Array:
-        return np.column_stack([np.nan_to_num(rows.value) > 0.5, np.isfinite(rows.value)]).astype(float)
+        return np.column_stack([np.nan_to_num(rows.value) > 0.5, np.isfinite(rows.value)]).astype(
+            float
+        )
 
     def finish(self, sums: Array) -> Array:
         return np.square(sums[..., 0] / sums[..., 1])

@@ -31,21 +31,44 @@ example = load_example()
 
 def card(name: str = "toy", direction: str = "up", unparsed: str = "wrong") -> Card:
     metric = MetricSpec(name="accuracy", direction=direction)  # type: ignore[arg-type]
-    rule = ProtocolSpec(summary="", source="", headline="accuracy", metrics=(metric,),
-                        unparsed=unparsed)  # type: ignore[arg-type]
-    return Card(name=name, title=name, summary="", version="1", expected=8, unit="image",
-                capability=Capability.UNDERSTAND, licence="none", protocols={"official": rule})
+    rule = ProtocolSpec(
+        summary="", source="", headline="accuracy", metrics=(metric,), unparsed=unparsed
+    )  # type: ignore[arg-type]
+    return Card(
+        name=name,
+        title=name,
+        summary="",
+        version="1",
+        expected=8,
+        unit="image",
+        capability=Capability.UNDERSTAND,
+        licence="none",
+        protocols={"official": rule},
+    )
 
 
-def run(folder: Path, values: list[float | None], *, per_unit: int = 1, first: int = 0,
-        cards: tuple[Card, ...] = (card(),)) -> StoredRun:
+def run(
+    folder: Path,
+    values: list[float | None],
+    *,
+    per_unit: int = 1,
+    first: int = 0,
+    cards: tuple[Card, ...] = (card(),),
+) -> StoredRun:
     """A run whose sample n (from `first`) scores values[n]; `per_unit` samples share a cluster."""
     graded = {}
     for one in cards:
         made = []
         for n, value in enumerate(values, start=first):
-            item = make_item(benchmark=one.name, version="1", key=str(n), parts=(f"q{n}",),
-                             capability=one.capability, reference={}, unit=f"u{n // per_unit}")
+            item = make_item(
+                benchmark=one.name,
+                version="1",
+                key=str(n),
+                parts=(f"q{n}",),
+                capability=one.capability,
+                reference={},
+                unit=f"u{n // per_unit}",
+            )
             made.append(example.Graded(item, "answer", {"correct": value}))
         graded[one.name] = made
     example.store(folder, list(cards), graded)
@@ -69,7 +92,9 @@ def test_down_is_better_where_the_card_says_so(tmp_path: Path) -> None:
     cards = (card(direction="down"),)
     ours = run(tmp_path / "a", [1.0] * 20, cards=cards)
     found = only(ours, run(tmp_path / "b", [0.0] * 20, cards=cards))
-    assert found.word is Word.CANNOT_TELL or found.word is Word.WORSE
+    # every cluster agrees: Wilson at 20 of 20 on the range from -1 to 1
+    assert found.word is Word.WORSE
+    assert found.interval == pytest.approx((2 * 20 / (20 + 1.959964**2) - 1, 1.0), abs=1e-5)
 
 
 def test_exact_permutation_by_hand(tmp_path: Path) -> None:
@@ -95,7 +120,7 @@ def test_equal_runs_are_tied(tmp_path: Path) -> None:
 
 def test_noise_cannot_be_told(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
-    one, two = (list(draw.integers(0, 2, 40).astype(float)) for _ in range(2))
+    one, two = (draw.integers(0, 2, 40).astype(float).tolist() for _ in range(2))
     assert only(run(tmp_path / "a", one), run(tmp_path / "b", two)).word is Word.CANNOT_TELL
 
 
@@ -122,8 +147,9 @@ def test_a_row_without_a_value_on_one_side_leaves_both(tmp_path: Path) -> None:
 
 
 def test_one_cluster_cannot_be_told(tmp_path: Path) -> None:
-    found = only(run(tmp_path / "a", [1.0] * 4, per_unit=4),
-                 run(tmp_path / "b", [0.0] * 4, per_unit=4))
+    found = only(
+        run(tmp_path / "a", [1.0] * 4, per_unit=4), run(tmp_path / "b", [0.0] * 4, per_unit=4)
+    )
     assert found.word is Word.CANNOT_TELL and found.interval is None and found.p is None
 
 
@@ -142,8 +168,9 @@ def test_holm_by_hand() -> None:
 
 def test_headlines_are_corrected_together(tmp_path: Path) -> None:
     cards = tuple(card(name) for name in ("one", "two", "three"))
-    rows = compare_runs(run(tmp_path / "a", [1.0] * 6, cards=cards),
-                        run(tmp_path / "b", [0.0] * 6, cards=cards))
+    rows = compare_runs(
+        run(tmp_path / "a", [1.0] * 6, cards=cards), run(tmp_path / "b", [0.0] * 6, cards=cards)
+    )
     assert [row.p for row in rows] == pytest.approx([2 / 64] * 3)
     assert [row.corrected for row in rows] == pytest.approx([6 / 64] * 3)
     assert {row.word for row in rows} == {Word.CANNOT_TELL}

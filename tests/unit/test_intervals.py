@@ -121,7 +121,9 @@ def covered(aggregate: str, trials: int) -> float:
     hits = 0
     for trial in range(trials):
         given = made_up(draw, 40, 4)
-        found = of(given, aggregate, seed=trial, by="task" if aggregate != "mean" else None).interval
+        found = of(
+            given, aggregate, seed=trial, by="task" if aggregate != "mean" else None
+        ).interval
         assert found is not None
         hits += found.low <= 0.6 <= found.high
     return hits / trials

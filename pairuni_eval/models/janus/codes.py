@@ -43,6 +43,7 @@ def draw_codes(
     decoding: Decoding,
     seeds: Sequence[int],
     record_logp: bool = False,
+    compiled: bool = False,
 ) -> Codes:
     """Sample the codes of one image per row.
 
@@ -53,6 +54,7 @@ def draw_codes(
         decoding: Temperature, top-k, top-p and CFG scale.
         seeds: One per row.
         record_logp: Also return log-probs of the distribution that was sampled from.
+        compiled: Compile the decoding step; see `StaticDecoder`.
     """
     guided = decoding.cfg_scale != 1.0
     steps = code_count(janus)
@@ -66,7 +68,7 @@ def draw_codes(
     codes_BN = torch.empty(len(seeds), steps, dtype=torch.long, device=device)
     logp_BN = torch.empty(codes_BN.shape, device=device) if record_logp else None
     slots = prompt.mask_NP.shape[1] + steps - 1
-    decoder = StaticDecoder(janus.model.language_model, slots=slots)
+    decoder = StaticDecoder(janus.model.language_model, slots=slots, compiled=compiled)
     hidden_BD = decoder.prefill(*start)
     for i in range(steps):
         logits_BV = janus.model.generation_head(hidden_BD)

@@ -1,21 +1,22 @@
 """One pass of a Llama decoder over a static key-value cache, without transformers' bookkeeping.
 
-Weights are read when the decoder is made, so freshly updated ones are honoured; large models are
-called module by module, small ones through fused copies. What is left out is mask building, cache
-classes and output records, which cost more than the arithmetic on small models and small batches.
-Shapes are fixed from the first step on.
+What is left out is mask building, cache classes and output records, which cost more than the
+arithmetic on small models and small batches. From the first step on every shape is fixed and the
+position is a tensor, so a step can be compiled once and reused. Weights are read when the decoder
+is made, so freshly updated ones are honoured; large models are called module by module, small ones
+through fused copies.
 
 Positions are slot numbers. With left padding that shifts every row by its own constant, which
 rotary embeddings cannot see.
 
 Legend: B rows, U distinct prompts, P prompt positions, T new positions, S cache slots, D hidden
-size, H query heads, G key-value heads, R query heads per group, J all heads side by side, E head
-size.
+size, H query heads, G key-value heads, J all heads side by side, E head size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,19 +26,28 @@ from torch import Tensor, nn
 # Below this size a step is bound by the number of calls, not by arithmetic, and a second copy of
 # the weights costs nothing; above it the copy would cost gigabytes.
 _FUSE_BELOW_PARAMETERS = 50_000_000
+# Compiled steps exist per number of slots: round up, so that prompts of many lengths share one.
+_SLOTS_WHEN_COMPILED = 16
+
+Projection = Callable[[Tensor], Tensor]
 
 
 class _Layer(NamedTuple):
     """A decoder layer as the callables a step needs."""
 
-    query_key_value: Callable[[Tensor], Tensor]
-    gate_up: Callable[[Tensor], Tensor]
+    query_key_value: Projection
+    gate_up: Projection
     module: Any
 
 
-class _LayerCache(NamedTuple):
-    keys_BGSE: Tensor
-    values_BGSE: Tensor
+class _State(NamedTuple):
+    """What a step reads and writes: caches per layer, the mask, and the rotary tables."""
+
+    keys_BGSE: list[Tensor]
+    values_BGSE: list[Tensor]
+    bias_B11S: Tensor  # additive: -inf until a slot holds a token somebody may look at
+    cos_SE: Tensor
+    sin_SE: Tensor
 
 
 class StaticDecoder:
@@ -50,23 +60,20 @@ class StaticDecoder:
     Args:
         llama: transformers' `LlamaModel` (not wrapped by a sharding strategy).
         slots: Prompt length plus the number of positions that will follow.
+        compiled: Run the steps through torch.compile (needs a C++ compiler on the CPU). The first
+            batch of each shape takes much longer; the many that follow are faster.
     """
 
-    def __init__(self, llama: Any, *, slots: int) -> None:
-        fuse = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
-        self._layers = [_prepare(layer, fuse=fuse) for layer in llama.layers]
-        self._norm = llama.norm
-        self._head_size: int = llama.layers[0].self_attn.head_dim
-        self._heads: int = llama.config.num_attention_heads
-        self._groups: int = llama.config.num_key_value_heads
-        self._slots = slots
+    def __init__(self, llama: Any, *, slots: int, compiled: bool = False) -> None:
+        small = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
+        self._layers = [_prepare(layer, fuse=small and not compiled) for layer in llama.layers]
+        self._llama = llama
+        self._slots = (
+            -(-slots // _SLOTS_WHEN_COMPILED) * _SLOTS_WHEN_COMPILED if compiled else slots
+        )
+        self._advance = _compiled_advance() if compiled else _advance
         self._filled = 0
-        weight = llama.embed_tokens.weight
-        positions_1S = torch.arange(slots, device=weight.device)[None]
-        cos_1SE, sin_1SE = llama.rotary_emb(weight[:1], positions_1S)
-        self._cos_SE, self._sin_SE = cos_1SE[0], sin_1SE[0]
-        self._cache: list[_LayerCache] = []
-        self._bias_BS = weight.new_empty(0)
+        self._state: _State | None = None
 
     def prefill(self, x_UPD: Tensor, mask_UP: Tensor, copies_B: Tensor) -> Tensor:
         """Run the prompts; returns the hidden state of the last position of every row (B, D).
@@ -77,9 +84,15 @@ class StaticDecoder:
             copies_B: Which prompt each of the B rows starts from.
         """
         length = mask_UP.shape[1]
+        positions_1S = torch.arange(self._slots, device=x_UPD.device)[None]
+        cos_1SE, sin_1SE = self._llama.rotary_emb(x_UPD, positions_1S)
         bias_U1PP = _causal_bias(mask_UP, x_UPD.dtype)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
         for layer in self._layers:
-            q_UHPE, k_UGPE, v_UGPE = self._project(layer, x_UPD, 0)
+            q_UHPE, k_UGPE, v_UGPE = _project(
+                layer, x_UPD, cos_1SE[0, :length], sin_1SE[0, :length]
+            )
             mixed_UHPE = F.scaled_dot_product_attention(
                 q_UHPE,
                 k_UGPE,
@@ -88,65 +101,93 @@ class StaticDecoder:
                 scale=layer.module.self_attn.scaling,
                 enable_gqa=q_UHPE.shape[1] != k_UGPE.shape[1],
             )
-            self._cache.append(self._fan_out(k_UGPE, v_UGPE, copies_B))
+            keys.append(self._fan_out(k_UGPE, copies_B))
+            values.append(self._fan_out(v_UGPE, copies_B))
             x_UPD = _finish(layer, x_UPD, mixed_UHPE.transpose(1, 2).flatten(2))
-        # Additive mask over slots: -inf until a slot holds a token somebody may look at.
-        self._bias_BS = x_UPD.new_full((len(copies_B), self._slots), float("-inf"))
-        self._bias_BS[:, :length].masked_fill_(mask_UP[copies_B], 0.0)
+        bias_BS = x_UPD.new_full((len(copies_B), self._slots), float("-inf"))
+        bias_BS[:, :length].masked_fill_(mask_UP[copies_B], 0.0)
+        self._state = _State(keys, values, bias_BS[:, None, None], cos_1SE[0], sin_1SE[0])
         self._filled = length
-        return _rms(self._norm, x_UPD[:, -1])[copies_B]
+        return _rms(self._llama.norm, x_UPD[:, -1])[copies_B]
 
     def step(self, x_BD: Tensor) -> Tensor:
-        """Append one position to every row; returns its hidden state (B, D)."""
-        here = self._filled
-        self._filled += 1
-        self._bias_BS[:, here] = 0.0
-        bias_B11S = self._bias_BS[:, None, None, : self._filled]
-        x_BTD = x_BD[:, None]
-        for layer, cache in zip(self._layers, self._cache, strict=True):
-            q_BHTE, k_BGTE, v_BGTE = self._project(layer, x_BTD, here)
-            cache.keys_BGSE[:, :, here : self._filled] = k_BGTE
-            cache.values_BGSE[:, :, here : self._filled] = v_BGTE
-            scaled_BHTE = q_BHTE * layer.module.self_attn.scaling
-            mixed_BTD = self._look_back(scaled_BHTE, cache, bias_B11S)
-            x_BTD = _finish(layer, x_BTD, mixed_BTD)
-        return _rms(self._norm, x_BTD[:, 0])
+        """Append one position to every row; returns its hidden state (B, D).
 
-    def _project(self, layer: _Layer, x_BTD: Tensor, start: int) -> Sequence[Tensor]:
-        """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E)."""
-        rows, length, _ = x_BTD.shape
-        joint_BTD = layer.query_key_value(_rms(layer.module.input_layernorm, x_BTD))
-        joint_BJTE = joint_BTD.view(rows, length, -1, self._head_size).transpose(1, 2)
-        turned = self._heads + self._groups
-        cos_TE, sin_TE = self._cos_SE[start : start + length], self._sin_SE[start : start + length]
-        rotated_BJTE = _rotate(joint_BJTE[:, :turned], cos_TE, sin_TE)
-        return (
-            rotated_BJTE[:, : self._heads],
-            rotated_BJTE[:, self._heads :],
-            joint_BJTE[:, turned:],
-        )
-
-    def _fan_out(self, k_UGPE: Tensor, v_UGPE: Tensor, copies_B: Tensor) -> _LayerCache:
-        """A layer's cache for all rows, its first slots filled from the prompts."""
-        _, groups, length, size = k_UGPE.shape
-        shape = (len(copies_B), groups, self._slots, size)
-        cache = _LayerCache(k_UGPE.new_zeros(shape), v_UGPE.new_zeros(shape))
-        cache.keys_BGSE[:, :, :length] = k_UGPE[copies_B]
-        cache.values_BGSE[:, :, :length] = v_UGPE[copies_B]
-        return cache
-
-    def _look_back(self, q_BHTE: Tensor, cache: _LayerCache, bias_B11S: Tensor) -> Tensor:
-        """Attention of one new, already scaled query over the filled slots: (B, 1, H * E).
-
-        For a single query two plain products beat the fused kernel, and grouped heads come for
-        free: the queries of a group are rows of one product.
+        Raises:
+            RuntimeError: if `prefill` has not run, or no slot is left.
         """
-        rows = q_BHTE.shape[0]
-        q_BGRE = q_BHTE.reshape(rows, self._groups, -1, self._head_size)
-        logits_BGRS = q_BGRE @ cache.keys_BGSE[:, :, : self._filled].transpose(2, 3) + bias_B11S
-        weights_BGRS = logits_BGRS.softmax(-1, dtype=torch.float32).to(q_BHTE.dtype)
-        mixed_BGRE = weights_BGRS @ cache.values_BGSE[:, :, : self._filled]
-        return mixed_BGRE.reshape(rows, 1, -1)
+        if self._state is None or self._filled == self._slots:
+            raise RuntimeError("the decoder has no prompt yet, or no slot left")
+        here_1 = torch.tensor([self._filled], device=x_BD.device)
+        self._filled += 1
+        return self._advance(self._layers, self._llama.norm, self._state, x_BD, here_1)
+
+    def _fan_out(self, prompt_UGPE: Tensor, copies_B: Tensor) -> Tensor:
+        """Keys or values of all rows over all slots, the first ones filled from the prompts."""
+        _, groups, length, size = prompt_UGPE.shape
+        all_BGSE = prompt_UGPE.new_zeros((len(copies_B), groups, self._slots, size))
+        all_BGSE[:, :, :length] = prompt_UGPE[copies_B]
+        return all_BGSE
+
+
+def _advance(
+    layers: Sequence[_Layer], norm: Any, state: _State, x_BD: Tensor, here_1: Tensor
+) -> Tensor:
+    """One new position for every row at slot `here_1`; fixed shapes, nothing waits for the host."""
+    state.bias_B11S.index_fill_(3, here_1, 0.0)
+    cos_1E, sin_1E = state.cos_SE[here_1], state.sin_SE[here_1]
+    x_BTD = x_BD[:, None]
+    for i, layer in enumerate(layers):
+        q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_1E, sin_1E)
+        state.keys_BGSE[i].index_copy_(2, here_1, k_BGTE)
+        state.values_BGSE[i].index_copy_(2, here_1, v_BGTE)
+        mixed_BTD = _look_back(
+            q_BHTE * layer.module.self_attn.scaling,
+            state.keys_BGSE[i],
+            state.values_BGSE[i],
+            state.bias_B11S,
+        )
+        x_BTD = _finish(layer, x_BTD, mixed_BTD)
+    return _rms(norm, x_BTD[:, 0])
+
+
+@cache
+def _compiled_advance() -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(_advance, fullgraph=True, dynamic=False)
+    return compiled
+
+
+def _project(
+    layer: _Layer, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E)."""
+    attention = layer.module.self_attn
+    groups = attention.config.num_key_value_heads
+    joint_BTD = layer.query_key_value(_rms(layer.module.input_layernorm, x_BTD))
+    joint_BJTE = joint_BTD.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+    rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_TE, sin_TE)
+    return rotated_BJTE[:, :-groups], rotated_BJTE[:, -groups:], joint_BJTE[:, -groups:]
+
+
+def _look_back(q_BHTE: Tensor, keys_BGSE: Tensor, values_BGSE: Tensor, bias_B11S: Tensor) -> Tensor:
+    """Attention of one new, already scaled query over the slots: (B, 1, H * E).
+
+    For a single query two plain products beat the fused kernel, and grouped heads come for free:
+    the queries of a group are rows of one product.
+    """
+    rows, groups, _, size = keys_BGSE.shape
+    logits = q_BHTE.reshape(rows, groups, -1, size) @ keys_BGSE.transpose(2, 3) + bias_B11S
+    weights = logits.softmax(-1, dtype=torch.float32).to(q_BHTE.dtype)
+    return (weights @ values_BGSE).reshape(rows, 1, -1)
+
+
+def _finish(layer: _Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
+    """What follows the attention in a layer: output projection and feed-forward, with residuals."""
+    module = layer.module
+    x_BTD = x_BTD + module.self_attn.o_proj(mixed_BTD)
+    gate, up = layer.gate_up(_rms(module.post_attention_layernorm, x_BTD)).chunk(2, dim=-1)
+    out: Tensor = x_BTD + module.mlp.down_proj(F.silu(gate) * up)
+    return out
 
 
 def _prepare(layer: Any, *, fuse: bool) -> _Layer:
@@ -158,27 +199,25 @@ def _prepare(layer: Any, *, fuse: bool) -> _Layer:
     )
 
 
-def _together(modules: list[nn.Module], *, fuse: bool) -> Callable[[Tensor], Tensor]:
-    """Several projections of one input, side by side: one product if they are plain and small.
+class _SideBySide:
+    """Several projections of one input, concatenated; each is called as the module it is."""
 
-    A wrapped projection (LoRA) is always called as the module it is.
-    """
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.modules = modules
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([module(x) for module in self.modules], dim=-1)
+
+
+def _together(modules: list[nn.Module], *, fuse: bool) -> Projection:
+    """Several projections as one product, if they are plain and small (LoRA wrappers are not)."""
     if not fuse or any(type(module) is not nn.Linear for module in modules):
-        return lambda x: torch.cat([module(x) for module in modules], dim=-1)
+        return _SideBySide(modules)
     linears = cast("list[nn.Linear]", modules)
     weight = torch.cat([linear.weight.data for linear in linears])
     biases = [linear.bias.data for linear in linears if linear.bias is not None]
     bias = torch.cat(biases) if biases else None
     return lambda x: F.linear(x, weight, bias)
-
-
-def _finish(layer: _Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
-    """What follows the attention in a layer: output projection and feed-forward, with residuals."""
-    module = layer.module
-    x_BTD = x_BTD + module.self_attn.o_proj(mixed_BTD)
-    gate, up = layer.gate_up(_rms(module.post_attention_layernorm, x_BTD)).chunk(2, dim=-1)
-    out: Tensor = x_BTD + module.mlp.down_proj(F.silu(gate) * up)
-    return out
 
 
 def _causal_bias(mask_UP: Tensor, dtype: torch.dtype) -> Tensor:

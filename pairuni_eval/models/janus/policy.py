@@ -46,12 +46,14 @@ class JanusPolicy(nn.Module):
     Args:
         janus: transformers' `JanusForConditionalGeneration`.
         processor: The checkpoint's `JanusProcessor`.
+        compiled: Compile the decoding step of the image sampler.
     """
 
     tasks: frozenset[Task] = frozenset({"und", "gen"})
 
-    def __init__(self, janus: Any, processor: Any) -> None:
+    def __init__(self, janus: Any, processor: Any, *, compiled: bool = False) -> None:
         super().__init__()
+        self._compiled = compiled
         self.janus = janus
         self.processor = processor
         tokenizer = processor.tokenizer
@@ -116,6 +118,7 @@ class JanusPolicy(nn.Module):
                 decoding=decoding,
                 seeds=seeds,
                 record_logp=record_logp,
+                compiled=self._compiled,
             )
             full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
             return Rollout(

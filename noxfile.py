@@ -1,0 +1,50 @@
+"""Thin sessions: each is the command a person would type."""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+PACKAGES = ["pairuni_eval", "pairuni_train", "registry"]
+
+
+def install(session: nox.Session, *extras: str) -> None:
+    """The project with its tested versions."""
+    target = f".[{','.join(extras)}]" if extras else "."
+    session.install("-c", "constraints.txt", "-e", target)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests; arguments go to pytest."""
+    install(session, "dev")
+    session.run("pytest", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint and import directions."""
+    install(session, "dev")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy in strict mode."""
+    install(session, "dev")
+    session.run("mypy")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job on the tiny model."""
+    install(session)
+    session.run("pairuni-eval", "run", "--checkpoint", "tiny", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed as ratios against a named peer in the same run; not part of the tests."""
+    install(session, "dev")
+    session.run("python", "tests/bench/image_sampler.py", *session.posargs)
