@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from transformers import JanusForConditionalGeneration, JanusProcessor
+from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.tiny import edits, janus, prompts, questions, world
@@ -308,7 +310,7 @@ class Piece(NamedTuple):
 class Encoder:
     """Turns examples into batches; the VQ code of a cell is its state (see `train_vq`)."""
 
-    def __init__(self, processor: janus.JanusProcessor, cfg: PretrainConfig):
+    def __init__(self, processor: JanusProcessor, cfg: PretrainConfig):
         """Look up the ids that the layouts need."""
         self._tokenizer = processor.tokenizer
         self._cfg = cfg
@@ -404,7 +406,7 @@ def step_examples(rng: random.Random, scale: float) -> dict[str, list[Example]]:
 # Loss
 
 
-def batch_losses(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
+def batch_losses(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     """The loss of each lesson in a batch, weights included, in the order of `WEIGHTS`."""
     hidden_BTH = _hidden(model, batch)
     # The hidden state before a place predicts what stands there.
@@ -418,7 +420,7 @@ def batch_losses(model: janus.JanusForConditionalGeneration, batch: Batch) -> Te
     return torch.zeros(len(WEIGHTS)).index_add(0, batch.lesson_BT[:, 1:][wanted_BT], loss)
 
 
-def _hidden(model: janus.JanusForConditionalGeneration, batch: Batch) -> Tensor:
+def _hidden(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     embeds_BTH = model.get_input_embeddings()(batch.ids_BT)
     if batch.pixels_BCHW is not None and len(batch.pixels_BCHW):
         features = model.model.get_image_features(batch.pixels_BCHW).pooler_output
@@ -454,7 +456,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Take one step."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
@@ -473,14 +475,15 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        return gradient.lerp(velocity, group["momentum"]).flatten(1)
+        update: Tensor = gradient.lerp(velocity, group["momentum"])
+        return update.flatten(1)
 
 
 def orthogonal(matrices_XAB: Tensor) -> Tensor:
     """Near-orthogonal factors of a stack of matrices by five Newton-Schulz steps (Jordan 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices_XAB.shape[1] > matrices_XAB.shape[2]
-    x = matrices_XAB.mT if tall else matrices_XAB
+    x: Tensor = matrices_XAB.mT if tall else matrices_XAB
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     for _ in range(5):
         gram = x @ x.mT
@@ -508,7 +511,7 @@ class Optimizers(NamedTuple):
             optimizer.zero_grad(set_to_none=True)
 
 
-def build_optimizers(model: janus.JanusForConditionalGeneration, cfg: PretrainConfig) -> Optimizers:
+def build_optimizers(model: JanusForConditionalGeneration, cfg: PretrainConfig) -> Optimizers:
     """Freeze the VQ and split the other parameters by kind."""
     model.model.vqmodel.requires_grad_(False)
     matrices: list[nn.Parameter] = []
@@ -535,7 +538,7 @@ def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0) -> float:
 # The VQ
 
 
-def train_vq(vq: nn.Module, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
+def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
     """Train the VQ in place; after each step yield its number, from 1, and its loss.
 
     A cell has 25 states, so the code of a cell shall be its state: the codebook rows are fixed,
@@ -559,7 +562,7 @@ def train_vq(vq: nn.Module, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
     vq.requires_grad_(False)
 
 
-def _vq_optimizers(vq: nn.Module, cfg: PretrainConfig) -> Optimizers:
+def _vq_optimizers(vq: JanusVQVAE, cfg: PretrainConfig) -> Optimizers:
     trained = [p for p in vq.parameters() if p.requires_grad]
     kernels = [p for p in trained if p.ndim > 1]
     others = [p for p in trained if p.ndim <= 1]
@@ -569,7 +572,7 @@ def _vq_optimizers(vq: nn.Module, cfg: PretrainConfig) -> Optimizers:
     )
 
 
-def _vq_loss(vq: nn.Module, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
+def _vq_loss(vq: JanusVQVAE, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
     wanted_BN, pixels = torch.from_numpy(states_BN), pixels_of(states_BN)
     latent_BND = vq.quant_conv(vq.encoder(pixels)).permute(0, 2, 3, 1).flatten(1, 2)
     logits_BNK = 10 * F.normalize(latent_BND, dim=-1) @ rows_KD.T
@@ -579,7 +582,8 @@ def _vq_loss(vq: nn.Module, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
     ground = pixels_of(np.zeros((1, world.CELLS), dtype=np.int64))
     weight = 1 + 4 * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.02)
     drawing = (weight * (vq.decode(wanted_BN) - pixels) ** 2).mean()
-    return 0.3 * naming + drawing
+    loss: Tensor = 0.3 * naming + drawing
+    return loss
 
 
 def spread_rows(rows: int, width: int, *, seed: int) -> Tensor:
@@ -682,7 +686,7 @@ def train_model(
 
 
 def _train_step(
-    model: janus.JanusForConditionalGeneration,
+    model: JanusForConditionalGeneration,
     encoder: Encoder,
     optimizers: Optimizers,
     cfg: PretrainConfig,
@@ -691,7 +695,7 @@ def _train_step(
     total = torch.zeros(len(WEIGHTS))
     for examples in step_examples(rng, cfg.batch_scale).values():
         losses = batch_losses(model, encoder.batch(examples, rng))
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         total += losses.detach()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizers.step()

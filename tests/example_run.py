@@ -34,7 +34,10 @@ from pairuni_eval.store.write import compact, write_picture, write_record
 
 COLOURS = {"red": "#d1352b", "blue": "#2b5fd1", "green": "#2a9d4a", "yellow": "#e8c33b"}
 SHAPES = ("circle", "square", "triangle")
-HOSTILE = "<script>alert(1)</script> | `x` | <img src=http://evil.test/a.png> [a](http://evil.test) \u202e"
+HOSTILE = (
+    "<script>alert(1)</script> | `x` | <img src=http://evil.test/a.png> "
+    "[a](http://evil.test) \u202e"
+)
 
 
 class Graded(NamedTuple):

@@ -25,7 +25,7 @@ from pairuni_eval.records import Picture
 from pairuni_eval.store import layout
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder()
 
 
 class RowLog(Generic[Row]):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL.Image import Image
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from torch import Tensor, nn
@@ -171,7 +172,7 @@ def chat(text: str, *, images: int = 0) -> str:
     return f"{USER}: {(IMAGE + chr(10)) * images}{text}\n\n{ASSISTANT}:"
 
 
-def pixel_values(pictures: Sequence[world.Image.Image]) -> Tensor:
+def pixel_values(pictures: Sequence[Image]) -> Tensor:
     """Pictures as (B, 3, 32, 32) floats in [-1, 1], equal to what the processor makes of them."""
     arrays = [torch.from_numpy(world.to_array(picture).copy()) for picture in pictures]
     return torch.stack(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1.0

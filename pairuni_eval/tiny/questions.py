@@ -593,5 +593,6 @@ def wordings() -> Iterator[str]:
     yield from (phrase for phrase, _ in shape_phrases())
     yield "How many shapes are there together? Which shape is in the image? yes no of a an and"
     yield "What color is the? What shape is? Where is the relative to the? In which row column"
-    yield "Is the number of in the image? Which kind of shape is there the most? Are there more than? Please answer yes or no."
+    yield "Is the number of in the image? Which kind of shape is there the most?"
+    yield "Are there more than? Please answer yes or no."
     yield "Options: A: B: C: D: () <image 1>"

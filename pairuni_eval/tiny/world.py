@@ -261,7 +261,8 @@ def detect(image: Image.Image) -> list[Detection]:
 
 def cell_residuals(image: Image.Image) -> FloatArray:
     """The (16,) residuals of all cells, empty ones included, in raster order."""
-    return nearest_states(to_array(image)[None])[1][0]
+    residual_BN = nearest_states(to_array(image)[None])[1]
+    return np.asarray(residual_BN[0], dtype=np.float64)
 
 
 def read(image: Image.Image) -> Scene:

@@ -164,7 +164,7 @@ def _project(
     attention = layer.module.self_attn
     groups = attention.config.num_key_value_heads
     joint_BTD = layer.query_key_value(_rms(layer.module.input_layernorm, x_BTD))
-    joint_BJTE = joint_BTD.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+    joint_BJTE = joint_BTD.view(*x_BTD.shape[:2], -1, attention.head_dim).transpose(1, 2)
     rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_TE, sin_TE)
     return rotated_BJTE[:, :-groups], rotated_BJTE[:, -groups:], joint_BJTE[:, -groups:]
 
