@@ -193,7 +193,7 @@ def read_suite(path: Path) -> Suite:
 def _read(path: Path, kind: type[_Table]) -> _Table:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as failure:
+    except ValueError as failure:  # no TOML, or no UTF-8
         raise UserError(f"{path}: not valid TOML: {failure}.") from failure
     try:
         return msgspec.convert(table, kind)

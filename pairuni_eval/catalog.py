@@ -102,11 +102,18 @@ def load_benchmark(name: str) -> Benchmark:
     """Import a benchmark's code and hand it its card.
 
     Raises:
-        UserError: if its benchmark.py does not define exactly one subclass of `Benchmark`.
+        UserError: if its benchmark.py cannot be imported or does not define exactly one subclass
+            of `Benchmark`.
     """
     folders = benchmark_folders()
     card = _card(name, folders)
-    module = importlib.import_module(f"{folders[name].package}.benchmark")
+    try:
+        module = importlib.import_module(f"{folders[name].package}.benchmark")
+    except ImportError as failure:
+        raise UserError(
+            f"The benchmark '{name}' in {folders[name].folder} cannot be imported: {failure}.",
+            hint="A benchmark is a folder with card.toml and benchmark.py.",
+        ) from failure
     classes = [
         value
         for value in vars(module).values()
@@ -155,8 +162,9 @@ def load_plugin(kind: Kind, name: str) -> Any:
         raise unknown_name(kind[:-1], name, by_name, list_command=f"pairuni-eval list {kind}")
     try:
         return by_name[name].load()
-    except ImportError as failure:
+    except (ImportError, AttributeError) as failure:
+        lacks = failure.name if isinstance(failure, ModuleNotFoundError) else None
         raise UserError(
             f"The {kind[:-1]} '{name}' cannot be imported: {failure}.",
-            hint=f"pip install '{failure.name}'" if failure.name else None,
+            hint=f"pip install '{lacks}'" if lacks else f"It is {by_name[name].value}.",
         ) from failure

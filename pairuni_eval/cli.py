@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_eval.run.settings import RunSettings
+    from pairuni_eval.store.read import StoredRun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure a unified vision-language model: understanding, drawing and editing.",
 )
+
+
+_INTERRUPTED = 130
+_STOPPED = "\nInterrupted. What was finished is kept; the same command continues."
 
 
 class Listing(StrEnum):
@@ -79,6 +84,9 @@ def run(
     model: Annotated[str | None, typer.Option(help="Adapter instead of the config's.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the decoding step; pays off in long runs.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what is owed and how long it takes; stop there.")
     ] = False,
@@ -102,6 +110,7 @@ def run(
         judge=judge,
         device=device,
         dtype=dtype,
+        compiled=compiled,
     )
     console = Console(stderr=True)
     if plan:
@@ -109,7 +118,7 @@ def run(
         return
     from pairuni_eval.run.measure import measure
 
-    baselines = _baselines(baseline)
+    baselines = _baselines(baseline)  # before the work, not after it
     folder = measure(settings, console)
     _report(folder, report, baselines, console)
 
@@ -168,10 +177,12 @@ def run_app(commands: typer.Typer) -> None:
             typer.echo(f"Next:  {error.hint}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo(
-            "\nInterrupted. What was finished is kept; the same command continues.", err=True
-        )
-        sys.exit(130)
+        typer.echo(_STOPPED, err=True)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # how typer passes an interruption on
+            typer.echo(_STOPPED, err=True)
+        raise
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -187,8 +198,10 @@ def _default_out(
     return Path("runs") / "-".join([last, what, *([f"limit{limit}"] if limit else [])])
 
 
-def _baselines(options: list[str] | None) -> dict[str, Path]:
-    named: dict[str, Path] = {}
+def _baselines(options: list[str] | None) -> dict[str, StoredRun]:
+    from pairuni_eval.store.read import StoredRun
+
+    named: dict[str, StoredRun] = {}
     for option in options or []:
         name, equals, folder = option.partition("=")
         if not (name and equals and folder):
@@ -196,7 +209,7 @@ def _baselines(options: list[str] | None) -> dict[str, Path]:
                 f"--baseline '{option}' is not of the form NAME=RUN.",
                 hint="e.g. --baseline grpo=runs/grpo-tiny",
             )
-        named[name] = Path(folder)
+        named[name] = StoredRun(Path(folder))
     return named
 
 
@@ -208,13 +221,14 @@ def _plan(settings: RunSettings, console: Console) -> None:
     typer.echo(f"Next: {settings.command()} --out {settings.out}")
 
 
-def _report(folder: Path, out: Path | None, baselines: dict[str, Path], console: Console) -> None:
+def _report(
+    folder: Path, out: Path | None, baselines: dict[str, StoredRun], console: Console
+) -> None:
     from pairuni_eval.report.build import build_report
     from pairuni_eval.store.read import StoredRun
 
     with console.status("writing the report"):
-        stored = {name: StoredRun(path) for name, path in baselines.items()}
-        page = build_report(StoredRun(folder), out or Path("reports") / folder.name, stored)
+        page = build_report(StoredRun(folder), out or Path("reports") / folder.name, baselines)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
     typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")

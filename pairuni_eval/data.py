@@ -66,11 +66,11 @@ class Data:
         for path in self.files():
             try:
                 table = pq.ParquetFile(path)
-            except (pa.ArrowInvalid, OSError) as failure:
+                check_columns(path, columns, table.schema_arrow.names)
+                for block in table.iter_batches(batch_size=256, columns=list(columns)):
+                    yield from block.to_pylist()
+            except (pa.ArrowException, OSError) as failure:
                 raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
-            check_columns(path, columns, table.schema_arrow.names)
-            for block in table.iter_batches(batch_size=256, columns=list(columns)):
-                yield from block.to_pylist()
 
     def jsonl_rows(self) -> Iterator[dict[str, Any]]:
         """Rows of the JSON-lines files as dicts.
@@ -79,7 +79,7 @@ class Data:
             UserError: naming file and line, for a line that is not a JSON object.
         """
         for path in self.files():
-            with path.open(encoding="utf-8") as lines:
+            with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     if line.strip():
                         yield _json_object(path, number, line)
@@ -154,10 +154,10 @@ def check_columns(path: Path, wanted: Sequence[str], have: Sequence[str]) -> Non
             )
 
 
-def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as failure:
+    except ValueError as failure:  # no JSON, or no UTF-8
         raise UserError(f"{path}, line {number}: not JSON: {failure}.") from failure
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")

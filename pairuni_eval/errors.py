@@ -50,6 +50,18 @@ class DatasetError(BoundaryError):
 # (TypeError, AttributeError, KeyError, AssertionError stay uncaught on purpose).
 _FOREIGN_FAILURES = (RuntimeError, ValueError, OSError, ArithmeticError)
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
+
 
 @contextmanager
 def boundary(kind: type[BoundaryError]) -> Iterator[None]:
@@ -64,8 +76,8 @@ def boundary(kind: type[BoundaryError]) -> Iterator[None]:
     except BoundaryError:
         raise
     except _FOREIGN_FAILURES as failure:
-        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        if isinstance(failure, OSError) and failure.errno in _FULL:
+            raise _disk_full(failure.filename or "a file") from failure
         raise kind(f"{type(failure).__name__}: {failure}") from failure
 
 
@@ -75,17 +87,21 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"The disk is full while writing {what}. What was written before is kept.",
-                hint="Free some space and run the same command again: it continues.",
-            ) from failure
-        if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if failure.errno in _FULL:
+            raise _disk_full(what) from failure
+        if failure.errno in _REFUSED:
             raise UserError(
                 f"Cannot write {what}: {failure.strerror}.",
                 hint="Choose a folder that you may write to, e.g. --out /tmp/run.",
             ) from failure
         raise
+
+
+def _disk_full(what: str) -> UserError:
+    return UserError(
+        f"The disk is full while writing {what}. What was written before is kept.",
+        hint="Free some space and run the same command again: it continues.",
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

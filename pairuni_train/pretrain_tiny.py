@@ -68,7 +68,7 @@ WEIGHTS: dict[str, float] = {
     "open": 2.5,
     "mme": 2.0,
     "pope": 1.2,
-    "match": 0.8,
+    "match": 2.0,
     "locate": 1.2,
     "read_grid": 0.2,
     "single_object": 0.05,
@@ -118,29 +118,35 @@ def sources() -> tuple[Source, ...]:
     answers per second as one picture per question.
     """
     return (
-        Source("choice", 16, _choice_talk),
-        Source("short", 20, _short_talk),
-        Source("short", 8, _locate),
-        Source("short", 2, _read_grid),
+        Source("choice", 6, _choice_talk),
+        Source("match", 6, _match_talk),
+        Source("short", 10, _short_talk),
+        Source("dense", 4, _locate),
+        Source("dense", 1, _read_grid),
         Source("draw", 1, _draw("single_object")),
-        Source("draw", 3, _draw("two_object")),
-        Source("draw", 3, _draw("counting")),
-        Source("draw", 3, _draw("colors")),
-        Source("draw", 4, _draw("position")),
-        Source("draw", 5, _draw("color_attr")),
-        Source("draw", 6, _knowledge),
-        Source("draw", 2, _draw_grid),
-        Source("edit", 6, _edit("add")),
-        Source("edit", 6, _edit("remove")),
-        Source("edit", 7, _edit("replace")),
-        Source("edit", 6, _edit("adjust")),
+        Source("draw", 1, _draw("two_object")),
+        Source("draw", 2, _draw("counting")),
+        Source("draw", 1, _draw("colors")),
+        Source("draw", 2, _draw("position")),
+        Source("draw", 3, _draw("color_attr")),
+        Source("draw", 3, _knowledge),
+        Source("draw", 1, _draw_grid),
+        Source("edit", 3, _edit("add")),
+        Source("edit", 3, _edit("remove")),
+        Source("edit", 3, _edit("replace")),
+        Source("edit", 3, _edit("adjust")),
     )
 
 
 def _choice_talk(rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
-    makers = rng.choices((_mmmu, _mmstar, _match), weights=(4, 4, 2), k=4)
+    makers = rng.choices((_mmmu, _mmstar, _match), weights=(4, 4, 1), k=4)
     return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+
+
+def _match_talk(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    return Example(_shortened(rng, [_match(rng, scene) for _ in range(6)]))
 
 
 def _short_talk(rng: random.Random) -> Example:

@@ -76,10 +76,17 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Where and how to load: a torch device name and dtype name, or "auto" for both."""
+    """Where and how to load.
+
+    Attributes:
+        device: A torch device name, or "auto".
+        dtype: A torch dtype name, or "auto".
+        compiled: Compile the decoding step: slow on the first batches, faster on the many after.
+    """
 
     device: str = "auto"
     dtype: str = "auto"
+    compiled: bool = False
 
 
 class Model(ABC):

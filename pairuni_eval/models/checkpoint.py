@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.records import Capability
 
 TINY = "tiny"
 DECLARATION = "pairuni.json"
@@ -26,7 +27,7 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """What a checkpoint says of itself in pairuni.json; every field is optional."""
 
-    capabilities: tuple[str, ...] | None = None
+    capabilities: tuple[Capability, ...] | None = None
     recipe: str | None = None
     step: int | None = None
     parent: str | None = None
@@ -41,7 +42,13 @@ def find_folder(checkpoint: str) -> Path:
     if checkpoint == TINY:
         import pairuni_eval.tiny
 
-        return Path(pairuni_eval.tiny.__file__).parent / "weights"
+        shipped = Path(pairuni_eval.tiny.__file__).parent / "weights"
+        if not shipped.is_dir():
+            raise UserError(
+                f"This install has no shipped weights: there is no {shipped}.",
+                hint="Install the package again, or make them: pairuni-train pretrain-tiny.",
+            )
+        return shipped
     path = Path(checkpoint).expanduser()
     if path.is_dir():
         return path
@@ -138,13 +145,13 @@ def _is_hub_id(checkpoint: str) -> bool:
 def _fetch(repo: str) -> Path:
     """Download a checkpoint's safetensors and configuration, or find them in the cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(
             snapshot_download(repo, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"])
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
             f"There is no folder '{repo}', and the hub gave none: {failure}.",
             hint="Check the name; offline, give the folder of a local copy.",

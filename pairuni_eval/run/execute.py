@@ -8,7 +8,9 @@ again as a whole: its rows have the same neighbours as in an uninterrupted run.
 
 from __future__ import annotations
 
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +35,18 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.write import Journal, RowLog, write_picture
 
 _HOPELESS_AFTER = 3
+
+# What Pillow's decoders raise on broken files beyond the failures that `boundary` knows.
+_BROKEN_IMAGE = (
+    Image.DecompressionBombError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 
 class Executor:
@@ -187,7 +201,10 @@ def load_image(run: Path, image: str) -> Image.Image:
         DatasetError: if it is empty, truncated or no image at all.
     """
     path = layout.image_path(run, image)
-    if path.stat().st_size == 0:
+    if not path.is_file() or path.stat().st_size == 0:
         raise DatasetError("the image is missing from the dataset row")
-    with boundary(DatasetError), Image.open(path) as opened:
-        return opened.convert("RGB")
+    try:
+        with boundary(DatasetError), Image.open(path) as opened:
+            return opened.convert("RGB")
+    except _BROKEN_IMAGE as failure:
+        raise DatasetError(f"{type(failure).__name__}: {failure}") from failure

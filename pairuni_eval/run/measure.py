@@ -84,6 +84,9 @@ def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
     settings.cards()
     model = _load(settings, console)
     with exclusive(settings.out):
+        if (settings.out / layout.COMPLETE).exists():
+            plan_run(settings, load_parts(settings), model)
+            return [Estimate(card.name, 0, 0, None) for card in settings.cards()]
         started = _start(settings, model, console)
         return [
             _estimate(started, benchmark.card.name, model) for benchmark in started.parts.benchmarks
@@ -120,7 +123,7 @@ class _Started(NamedTuple):
 
 def _load(settings: RunSettings, console: Console) -> Model:
     with console.status(f"loading {settings.checkpoint}"):
-        options = LoadOptions(settings.device, settings.dtype)
+        options = LoadOptions(settings.device, settings.dtype, settings.compiled)
         return load_model(settings.checkpoint, settings.adapter, options)
 
 

@@ -113,8 +113,10 @@ def _former(settings: RunSettings, parts: Parts, model: Model) -> Contents:
     samples = RowLog(run / layout.ROWS / "samples.jsonl", Sample).recover()
     if not samples:
         samples = read_records(run, "samples", Sample)
-    plan = (run / layout.PLAN_FILE).read_bytes()
-    return Contents(former, samples, msgspec.json.decode(plan, type=list[Batch]))
+    batches = msgspec.json.decode((run / layout.PLAN_FILE).read_bytes(), type=list[Batch])
+    if {sample.uid for sample in samples} != {o.sample for b in batches for o in b.outputs}:
+        return _fresh(settings, parts, model)  # samples were lost: plan again, outputs stand
+    return Contents(former, samples, batches)
 
 
 def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:

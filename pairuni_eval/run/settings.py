@@ -34,6 +34,7 @@ class RunSettings:
     judge: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    compiled: bool = False
 
     def cards(self) -> list[Card]:
         """The cards of the benchmarks asked for, in order.
@@ -69,4 +70,6 @@ class RunSettings:
         for option, value in options:
             if value is not None:
                 words += [option, str(value)]
+        if self.compiled:
+            words.append("--compile")
         return shlex.join(words)

@@ -103,8 +103,16 @@ class StoredRun:
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
+        import pyarrow as pa
 
-        return pd.read_parquet(self.folder / f"{name}.parquet")
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pd.read_parquet(path)
+        except (pa.ArrowException, OSError) as failure:
+            raise UserError(
+                f"{path}: cannot be read, though the run is marked complete: {failure}.",
+                hint="Copy the run folder again; or delete COMPLETE and repeat its command.",
+            ) from failure
 
 
 def read_records(run: Path, name: str, kind: type[Row]) -> list[Row]:

@@ -11,10 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden", default=None, help="folder with recorded official scores")
-
-
 def golden_folder(config: pytest.Config) -> Path:
     given = config.getoption("--golden", default=None)
     if given:

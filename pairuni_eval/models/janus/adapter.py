@@ -46,7 +46,7 @@ class JanusModel(Model):
         self.policy = policy.eval()
         self.identity = identity
         self.capabilities = capabilities
-        self.hardware = _describe(policy.device)
+        self.hardware = _describe(policy)
 
     @classmethod
     def load(cls, checkpoint: str, options: LoadOptions) -> JanusModel:
@@ -56,7 +56,7 @@ class JanusModel(Model):
             raise UserError(f"{folder}: config.json is not of a Janus model.")
         files = check_weights(folder)
         device, dtype = _placement(options)
-        policy = _load_policy(folder, device, dtype)
+        policy = _load_policy(folder, device, dtype, compiled=options.compiled)
         if device.type == "cpu" and policy.size() < _SMALL:
             # A small model is bound by the number of calls: a second thread only waits for the
             # first, badly so on a busy machine, and the rounding would follow the core count.
@@ -115,13 +115,18 @@ def _placement(options: LoadOptions) -> tuple[torch.device, torch.dtype]:
     return device, dtype
 
 
-def _describe(device: torch.device) -> str:
+def _describe(policy: JanusPolicy) -> str:
+    device = policy.device
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{device.type}, {torch.get_num_threads()} threads"
+    return f"{name}, compiled" if policy.compiled else name
 
 
-def _load_policy(folder: Path, device: torch.device, dtype: torch.dtype) -> JanusPolicy:
+def _load_policy(
+    folder: Path, device: torch.device, dtype: torch.dtype, *, compiled: bool
+) -> JanusPolicy:
     from transformers import AutoProcessor, JanusForConditionalGeneration
     from transformers.utils import logging
 
@@ -140,4 +145,4 @@ def _load_policy(folder: Path, device: torch.device, dtype: torch.dtype) -> Janu
             f"{folder}: {len(found['missing_keys'])} weights are missing, e.g. {first}.",
             hint="Copy the whole checkpoint, every shard of it.",
         )
-    return JanusPolicy(janus.to(device), processor)
+    return JanusPolicy(janus.to(device), processor, compiled=compiled)

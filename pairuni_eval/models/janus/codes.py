@@ -8,7 +8,9 @@ Legend: B images, N codes per image, V codebook, D hidden size, H x W pixels, C 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -54,35 +56,73 @@ def draw_codes(
         decoding: Temperature, top-k, top-p and CFG scale.
         seeds: One per row.
         record_logp: Also return log-probs of the distribution that was sampled from.
-        compiled: Compile the decoding step; see `StaticDecoder`.
+        compiled: Run the loop's body through torch.compile (needs a C++ compiler on the CPU): the
+            first batch of each shape takes seconds to minutes, the many after are faster.
     """
-    guided = decoding.cfg_scale != 1.0
     steps = code_count(janus)
     start = embed_distinct(janus, prompt)
-    if guided:
+    if decoding.cfg_scale != 1.0:
         bare = unconditional(prompt, keep=guidance.keep, pad=guidance.pad)
         start = stack(start, embed_distinct(janus, bare))
-    device = start.x_UPD.device
-    uniform_BN = uniforms(seeds, steps, device)
+    uniform_BN = uniforms(seeds, steps, start.x_UPD.device)
+    # A draw a row, so that every column is a tensor of its own: compiled code wants them alike.
+    uniform_NB = uniform_BN.T.contiguous()
     table_VD = code_embeddings(janus)
-    codes_BN = torch.empty(len(seeds), steps, dtype=torch.long, device=device)
-    logp_BN = torch.empty(codes_BN.shape, device=device) if record_logp else None
     slots = prompt.mask_NP.shape[1] + steps - 1
-    decoder = StaticDecoder(janus.model.language_model, slots=slots, compiled=compiled)
-    hidden_BD = decoder.prefill(*start)
-    for i in range(steps):
-        logits_BV = janus.model.generation_head(hidden_BD)
-        if guided:
-            logits_BV = guide(logits_BV.float(), decoding.cfg_scale)
-        logits_BV = warp(logits_BV, decoding)
-        code_B = pick(logits_BV, uniform_BN[:, i], greedy=decoding.temperature == 0.0)
-        codes_BN[:, i] = code_B
-        if logp_BN is not None:
-            logp_BN[:, i] = logp_of(logits_BV, code_B)
-        if i + 1 < steps:
-            x_BD = table_VD[code_B]
-            hidden_BD = decoder.step(torch.cat((x_BD, x_BD)) if guided else x_BD)
-    return Codes(codes_BN, logp_BN)
+    decoder = StaticDecoder(janus.model.language_model, slots=slots, shareable=compiled)
+    choose = _Choice(janus.model.generation_head, *_numbers(decoding), record_logp)
+    advance = _compiled_advance() if compiled else _advance
+    drawn = [choose(decoder.prefill(*start), uniform_NB[0])]
+    for uniform_B in uniform_NB[1:]:
+        drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
+    logps = [one.logp_B for one in drawn if one.logp_B is not None]
+    codes_BN = torch.stack([one.code_B for one in drawn], dim=1)
+    return Codes(codes_BN, torch.stack(logps, dim=1) if logps else None)
+
+
+class _Drawn(NamedTuple):
+    code_B: Tensor
+    logp_B: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """From hidden states to codes, in plain numbers that a compiler can read."""
+
+    head: Any
+    temperature: float
+    top_k: int
+    top_p: float
+    cfg_scale: float
+    record_logp: bool
+
+    def __call__(self, hidden_CD: Tensor, uniform_B: Tensor) -> _Drawn:
+        """The next code of each image; C is 2B under guidance (conditional rows first), else B."""
+        logits_BV = self.head(hidden_CD)
+        if self.cfg_scale != 1.0:
+            logits_BV = guide(logits_BV.float(), self.cfg_scale)
+        logits_BV = warp(logits_BV, self.temperature, self.top_k, self.top_p)
+        code_B = pick(logits_BV, uniform_B, greedy=self.temperature == 0.0)
+        return _Drawn(code_B, logp_of(logits_BV, code_B) if self.record_logp else None)
+
+
+def _numbers(decoding: Decoding) -> tuple[float, int, float, float]:
+    return decoding.temperature, decoding.top_k, decoding.top_p, decoding.cfg_scale
+
+
+def _advance(
+    decoder: StaticDecoder, choose: _Choice, table_VD: Tensor, code_B: Tensor, uniform_B: Tensor
+) -> _Drawn:
+    """One more code for every image."""
+    x_BD = table_VD[code_B]
+    guided = choose.cfg_scale != 1.0
+    return choose(decoder.step(torch.cat((x_BD, x_BD)) if guided else x_BD), uniform_B)
+
+
+@cache
+def _compiled_advance() -> Callable[..., _Drawn]:
+    compiled: Callable[..., _Drawn] = torch.compile(_advance, fullgraph=True, dynamic=False)
+    return compiled
 
 
 def code_count(janus: Any) -> int:

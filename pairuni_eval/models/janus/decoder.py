@@ -15,8 +15,7 @@ size, H query heads, G key-value heads, J all heads side by side, E head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 # the weights costs nothing; above it the copy would cost gigabytes.
 _FUSE_BELOW_PARAMETERS = 50_000_000
 # Compiled steps exist per number of slots: round up, so that prompts of many lengths share one.
-_SLOTS_WHEN_COMPILED = 16
+_SLOTS_WHEN_SHAREABLE = 8
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -48,6 +47,7 @@ class _State(NamedTuple):
     bias_B11S: Tensor  # additive: -inf until a slot holds a token somebody may look at
     cos_SE: Tensor
     sin_SE: Tensor
+    here_1: Tensor  # the next slot
 
 
 class StaticDecoder:
@@ -60,19 +60,15 @@ class StaticDecoder:
     Args:
         llama: transformers' `LlamaModel` (not wrapped by a sharding strategy).
         slots: Prompt length plus the number of positions that will follow.
-        compiled: Run the steps through torch.compile (needs a C++ compiler on the CPU). The first
-            batch of each shape takes much longer; the many that follow are faster.
+        shareable: Choose shapes that many batches have in common, for steps that are compiled.
     """
 
-    def __init__(self, llama: Any, *, slots: int, compiled: bool = False) -> None:
+    def __init__(self, llama: Any, *, slots: int, shareable: bool = False) -> None:
         small = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
-        self._layers = [_prepare(layer, fuse=small and not compiled) for layer in llama.layers]
+        self._layers = [_prepare(layer, fuse=small) for layer in llama.layers]
         self._llama = llama
-        self._slots = (
-            -(-slots // _SLOTS_WHEN_COMPILED) * _SLOTS_WHEN_COMPILED if compiled else slots
-        )
-        self._advance = _compiled_advance() if compiled else _advance
-        self._filled = 0
+        unit = _SLOTS_WHEN_SHAREABLE if shareable else 1
+        self._slots = -(-slots // unit) * unit
         self._state: _State | None = None
 
     def prefill(self, x_UPD: Tensor, mask_UP: Tensor, copies_B: Tensor) -> Tensor:
@@ -84,15 +80,12 @@ class StaticDecoder:
             copies_B: Which prompt each of the B rows starts from.
         """
         length = mask_UP.shape[1]
-        positions_1S = torch.arange(self._slots, device=x_UPD.device)[None]
-        cos_1SE, sin_1SE = self._llama.rotary_emb(x_UPD, positions_1S)
+        cos_SE, sin_SE = _rotary_tables(self._llama, x_UPD, self._slots)
         bias_U1PP = _causal_bias(mask_UP, x_UPD.dtype)
         keys: list[Tensor] = []
         values: list[Tensor] = []
         for layer in self._layers:
-            q_UHPE, k_UGPE, v_UGPE = _project(
-                layer, x_UPD, cos_1SE[0, :length], sin_1SE[0, :length]
-            )
+            q_UHPE, k_UGPE, v_UGPE = _project(layer, x_UPD, cos_SE[:length], sin_SE[:length])
             mixed_UHPE = F.scaled_dot_product_attention(
                 q_UHPE,
                 k_UGPE,
@@ -103,58 +96,45 @@ class StaticDecoder:
             )
             keys.append(self._fan_out(k_UGPE, copies_B))
             values.append(self._fan_out(v_UGPE, copies_B))
+            if layer is self._layers[-1]:  # nobody reads its other positions
+                x_UPD, mixed_UHPE = x_UPD[:, -1:], mixed_UHPE[:, :, -1:]
             x_UPD = _finish(layer, x_UPD, mixed_UHPE.transpose(1, 2).flatten(2))
         bias_BS = x_UPD.new_full((len(copies_B), self._slots), float("-inf"))
         bias_BS[:, :length].masked_fill_(mask_UP[copies_B], 0.0)
-        self._state = _State(keys, values, bias_BS[:, None, None], cos_1SE[0], sin_1SE[0])
-        self._filled = length
+        here_1 = torch.tensor([length], device=x_UPD.device)
+        self._state = _State(keys, values, bias_BS[:, None, None], cos_SE, sin_SE, here_1)
         return _rms(self._llama.norm, x_UPD[:, -1])[copies_B]
 
     def step(self, x_BD: Tensor) -> Tensor:
         """Append one position to every row; returns its hidden state (B, D).
 
+        Fixed shapes, and nothing waits for the host: a caller may compile this.
+
         Raises:
             RuntimeError: if `prefill` has not run, or no slot is left.
         """
-        if self._state is None or self._filled == self._slots:
-            raise RuntimeError("the decoder has no prompt yet, or no slot left")
-        here_1 = torch.tensor([self._filled], device=x_BD.device)
-        self._filled += 1
-        return self._advance(self._layers, self._llama.norm, self._state, x_BD, here_1)
+        state = self._state
+        if state is None:
+            raise RuntimeError("the decoder has no prompt yet")
+        here_1 = state.here_1
+        state.bias_B11S.index_fill_(3, here_1, 0.0)
+        cos_1E, sin_1E = state.cos_SE[here_1], state.sin_SE[here_1]
+        x_BTD = x_BD[:, None]
+        for i, layer in enumerate(self._layers):
+            q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_1E, sin_1E)
+            keys_BGSE = state.keys_BGSE[i].index_copy_(2, here_1, k_BGTE)
+            values_BGSE = state.values_BGSE[i].index_copy_(2, here_1, v_BGTE)
+            scaled_BHTE = q_BHTE * layer.module.self_attn.scaling
+            mixed_BTD = _look_back(scaled_BHTE, keys_BGSE, values_BGSE, state.bias_B11S)
+            x_BTD = _finish(layer, x_BTD, mixed_BTD)
+        here_1.add_(1)
+        return _rms(self._llama.norm, x_BTD[:, 0])
 
     def _fan_out(self, prompt_UGPE: Tensor, copies_B: Tensor) -> Tensor:
         """Keys or values of all rows over all slots, the first ones filled from the prompts."""
-        _, groups, length, size = prompt_UGPE.shape
-        all_BGSE = prompt_UGPE.new_zeros((len(copies_B), groups, self._slots, size))
-        all_BGSE[:, :, :length] = prompt_UGPE[copies_B]
-        return all_BGSE
-
-
-def _advance(
-    layers: Sequence[_Layer], norm: Any, state: _State, x_BD: Tensor, here_1: Tensor
-) -> Tensor:
-    """One new position for every row at slot `here_1`; fixed shapes, nothing waits for the host."""
-    state.bias_B11S.index_fill_(3, here_1, 0.0)
-    cos_1E, sin_1E = state.cos_SE[here_1], state.sin_SE[here_1]
-    x_BTD = x_BD[:, None]
-    for i, layer in enumerate(layers):
-        q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_1E, sin_1E)
-        state.keys_BGSE[i].index_copy_(2, here_1, k_BGTE)
-        state.values_BGSE[i].index_copy_(2, here_1, v_BGTE)
-        mixed_BTD = _look_back(
-            q_BHTE * layer.module.self_attn.scaling,
-            state.keys_BGSE[i],
-            state.values_BGSE[i],
-            state.bias_B11S,
-        )
-        x_BTD = _finish(layer, x_BTD, mixed_BTD)
-    return _rms(norm, x_BTD[:, 0])
-
-
-@cache
-def _compiled_advance() -> Callable[..., Tensor]:
-    compiled: Callable[..., Tensor] = torch.compile(_advance, fullgraph=True, dynamic=False)
-    return compiled
+        rows_BGPE = prompt_UGPE[copies_B]
+        rest = self._slots - rows_BGPE.shape[2]
+        return F.pad(rows_BGPE, (0, 0, 0, rest))
 
 
 def _project(
@@ -209,15 +189,23 @@ class _SideBySide:
         return torch.cat([module(x) for module in self.modules], dim=-1)
 
 
+class _OneProduct:
+    """Several linear projections of one input as a single product over copied weights."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        self.weight = torch.cat([linear.weight.data for linear in linears])
+        biases = [linear.bias.data for linear in linears if linear.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
 def _together(modules: list[nn.Module], *, fuse: bool) -> Projection:
     """Several projections as one product, if they are plain and small (LoRA wrappers are not)."""
-    if not fuse or any(type(module) is not nn.Linear for module in modules):
-        return _SideBySide(modules)
-    linears = cast("list[nn.Linear]", modules)
-    weight = torch.cat([linear.weight.data for linear in linears])
-    biases = [linear.bias.data for linear in linears if linear.bias is not None]
-    bias = torch.cat(biases) if biases else None
-    return lambda x: F.linear(x, weight, bias)
+    if fuse and all(type(module) is nn.Linear for module in modules):
+        return _OneProduct(cast("list[nn.Linear]", modules))
+    return _SideBySide(modules)
 
 
 def _causal_bias(mask_UP: Tensor, dtype: torch.dtype) -> Tensor:
@@ -242,6 +230,16 @@ def _rms(norm: Any, x: Tensor) -> Tensor:
 
 
 def _rotate(x_BHTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Rotary embedding in the half-split convention of Llama."""
-    first, second = x_BHTE.chunk(2, dim=-1)
-    return x_BHTE * cos_TE + torch.cat((-second, first), dim=-1) * sin_TE
+    """Rotary embedding in the half-split convention of Llama.
+
+    `sin_TE` has its first half negated, so that swapping the halves is a roll.
+    """
+    return torch.addcmul(x_BHTE * cos_TE, x_BHTE.roll(x_BHTE.shape[-1] // 2, -1), sin_TE)
+
+
+def _rotary_tables(llama: Any, x: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """Cosines and half-negated sines of every slot, (S, E) each."""
+    positions_1S = torch.arange(slots, device=x.device)[None]
+    cos_1SE, sin_1SE = llama.rotary_emb(x, positions_1S)
+    first_SE, second_SE = sin_1SE[0].chunk(2, dim=-1)
+    return cos_1SE[0], torch.cat((-first_SE, second_SE), dim=-1)

@@ -53,7 +53,7 @@ class JanusPolicy(nn.Module):
 
     def __init__(self, janus: Any, processor: Any, *, compiled: bool = False) -> None:
         super().__init__()
-        self._compiled = compiled
+        self.compiled = compiled
         self.janus = janus
         self.processor = processor
         tokenizer = processor.tokenizer
@@ -118,7 +118,7 @@ class JanusPolicy(nn.Module):
                 decoding=decoding,
                 seeds=seeds,
                 record_logp=record_logp,
-                compiled=self._compiled,
+                compiled=self.compiled,
             )
             full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
             return Rollout(

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pairuni_eval.records import Decoding
-
 
 def uniforms(seeds: Sequence[int], steps: int, device: torch.device) -> Tensor:
     """One row of `steps` numbers in [0, 1) per seed: (B, T) float64."""
@@ -41,19 +39,19 @@ def guide(logits_CV: Tensor, scale: float) -> Tensor:
     return unconditional_BV + scale * (conditional_BV - unconditional_BV)
 
 
-def warp(logits_BV: Tensor, decoding: Decoding) -> Tensor:
+def warp(logits_BV: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Apply temperature, top-k and top-p in transformers' order; greedy leaves logits alone."""
-    if decoding.temperature == 0.0:
+    if temperature == 0.0:
         return logits_BV
-    if decoding.temperature != 1.0:
-        logits_BV = logits_BV / decoding.temperature
-    if 0 < decoding.top_k < logits_BV.shape[-1]:
-        floor_B1 = logits_BV.topk(decoding.top_k, dim=-1).values[:, -1:]
+    if temperature != 1.0:
+        logits_BV = logits_BV / temperature
+    if 0 < top_k < logits_BV.shape[-1]:
+        floor_B1 = logits_BV.topk(top_k, dim=-1).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < floor_B1, float("-inf"))
-    if decoding.top_p < 1.0:
+    if top_p < 1.0:
         sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True)
         mass_BV = sorted_BV.softmax(-1).cumsum(-1) - sorted_BV.softmax(-1)
-        sorted_BV = sorted_BV.masked_fill(mass_BV >= decoding.top_p, float("-inf"))
+        sorted_BV = sorted_BV.masked_fill(mass_BV >= top_p, float("-inf"))
         logits_BV = torch.empty_like(logits_BV).scatter(-1, order_BV, sorted_BV)
     return logits_BV
 

@@ -67,7 +67,12 @@ def write_words(
     masks: list[Tensor] = []
     logps: list[Tensor] = []
     for i in range(limit):
-        logits_BV = warp(ban(janus.lm_head(hidden_BD).float(), vocabulary), decoding)
+        logits_BV = warp(
+            ban(janus.lm_head(hidden_BD).float(), vocabulary),
+            decoding.temperature,
+            decoding.top_k,
+            decoding.top_p,
+        )
         token_B = pick(logits_BV, uniform_BT[:, i], greedy=decoding.temperature == 0.0)
         if record_logp:
             logps.append(logp_of(logits_BV, token_B).masked_fill(~alive_B, 0.0))

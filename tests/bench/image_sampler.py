@@ -1,0 +1,107 @@
+"""Images per second of our sampler against transformers' own `generate`, in one run.
+
+Same weights, same prompts, same number of threads; the two take turns, so a machine that slows
+down slows both. Prints the median of each and the median of the paired ratios. Codes only: both
+decode pixels with the same VQ decoder.
+
+    python tests/bench/image_sampler.py [--checkpoint tiny] [--batch 16] [--cfg-scale 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pairuni_eval.adapters import load_model
+from pairuni_eval.models.base import LoadOptions, Request
+from pairuni_eval.models.janus import JanusModel
+from pairuni_eval.models.janus.codes import draw_codes
+from pairuni_eval.records import Decoding
+
+PROMPTS = (
+    "a photo of a red circle",
+    "a photo of two squares",
+    "a photo of a cross left of a square",
+    "a photo of a blue circle and a green triangle",
+)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def contenders(model: JanusModel, batch: int, cfg_scale: float) -> dict[str, Callable[[], Any]]:
+    """transformers and our sampler, eager and compiled, on the same prompts (4 images each)."""
+    policy, janus = model.policy, model.policy.janus
+    decoding = Decoding(temperature=1.0, cfg_scale=cfg_scale)
+    requests = [
+        Request((PROMPTS[i // 4 % len(PROMPTS)],), decoding, seed=i, uid=str(i))
+        for i in range(batch)
+    ]
+    prompt = policy.encode("gen", requests)
+    seeds = [request.seed for request in requests]
+
+    @torch.no_grad()
+    def peer() -> None:
+        janus.generate(
+            prompt.ids_NP,
+            attention_mask=prompt.mask_NP.long(),
+            generation_mode="image",
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            guidance_scale=cfg_scale,
+        )
+
+    def ours(compiled: bool) -> Callable[[], Any]:
+        return lambda: draw_codes(
+            janus,
+            prompt,
+            guidance=policy.guidance,
+            decoding=decoding,
+            seeds=seeds,
+            compiled=compiled,
+        )
+
+    return {"transformers generate": peer, "ours": ours(False), "ours, compiled": ours(True)}
+
+
+def main() -> None:
+    """Print images per second and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--cfg-scale", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    model = load_model(options.checkpoint, "janus", LoadOptions())
+    assert isinstance(model, JanusModel)
+    works = contenders(model, options.batch, options.cfg_scale)
+    for work in works.values():
+        work()  # warm-up; compiles
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(options.rounds):
+        for name, work in works.items():
+            times[name].append(seconds(work))
+    peer = times["transformers generate"]
+    print(
+        f"batch {options.batch}, CFG {options.cfg_scale:g}, {model.hardware}, "
+        f"{options.rounds} rounds"
+    )
+    for name, taken in times.items():
+        ratio = statistics.median(a / b for a, b in zip(peer, taken, strict=True))
+        rate = options.batch / statistics.median(taken)
+        print(f"{name:24} {rate:8.1f} images/s   {ratio:5.2f} x transformers")
+
+
+if __name__ == "__main__":
+    main()

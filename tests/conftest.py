@@ -1,0 +1,252 @@
+"""What several test modules share: the command line, small checkpoints, photographs, parquet files.
+
+PAIRUNI_SHARED names the folder of recorded scores and data (default: `shared` beside the
+repository). PAIRUNI_TINY names a tiny checkpoint to test instead of the shipped weights.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+# Read by the hub client at import: no test may reach for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).parents[1]
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", default=None, help="folder with recorded official scores")
+
+
+class Ran(NamedTuple):
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one error line, without its word in front."""
+        lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, f"expected one error line in:\n{self.err}"
+        return lines[0].removeprefix("Error: ")
+
+    @property
+    def next(self) -> str:
+        """The line that says what to do next, on either stream."""
+        lines = [x for x in (self.out + self.err).splitlines() if x.startswith("Next:")]
+        assert len(lines) == 1, f"expected one next line in:\n{self.out}{self.err}"
+        return lines[0].removeprefix("Next:").strip()
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """`pairuni-eval ARGUMENTS` in this process, in a folder of its own.
+
+    What the command line does not catch, the test sees as an exception.
+    """
+    from pairuni_eval.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["pairuni-eval", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded scores and data; tests that need it are skipped without."""
+    given = os.environ.get("PAIRUNI_SHARED")
+    folder = Path(given) if given else ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no shared data in {folder}; set PAIRUNI_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Path:
+    """The folder of the shipped tiny weights, or the one that PAIRUNI_TINY names."""
+    from pairuni_eval.tiny.janus import shipped
+
+    folder = Path(os.environ.get("PAIRUNI_TINY") or shipped())
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"no tiny weights in {folder}; set PAIRUNI_TINY")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of the smallest tiny Janus, never trained."""
+    from pairuni_eval.tiny import janus
+
+    size = janus.TinySize(
+        hidden=32,
+        layers=1,
+        heads=2,
+        feed_forward=32,
+        vision_hidden=32,
+        vision_layers=1,
+        vision_heads=2,
+        vq_channels=32,
+    )
+    folder = tmp_path_factory.mktemp("checkpoints") / "untrained"
+    janus.save(janus.build(0, size), folder, recipe="none", step=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, bytes]:
+    """Real photographs that scikit-image ships, by file name, as encoded."""
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("scikit-image, which ships the photographs, is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return {name: (folder / name).read_bytes() for name in PHOTOGRAPHS}
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+    return path
+
+
+@pytest.fixture
+def write_pope() -> Callable[[Path, Sequence[Mapping[str, Any]]], Path]:
+    """Write rows in the columns of the published POPE files to FOLDER/pope/data/."""
+    import pyarrow as pa
+
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    words = ("id", "question_id", "question", "answer", "image_source")
+    schema = pa.schema(
+        [*((name, pa.string()) for name in words), ("image", picture), ("category", pa.string())]
+    )
+
+    def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+        path = folder / "pope" / "data" / "test-00000-of-00001.parquet"
+        return write_parquet(path, rows, schema)
+
+    return write
+
+
+@pytest.fixture
+def write_mmstar() -> Callable[[Path, Sequence[Mapping[str, Any]]], Path]:
+    """Write rows in the columns of the published MMStar file to FOLDER/mmstar/."""
+    import pyarrow as pa
+
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    origin = pa.struct([(n, pa.string()) for n in ("source", "split", "image_path")])
+    schema = pa.schema(
+        [
+            ("index", pa.int64()),
+            ("question", pa.string()),
+            ("image", picture),
+            ("answer", pa.string()),
+            ("category", pa.string()),
+            ("l2_category", pa.string()),
+            ("meta_info", origin),
+        ]
+    )
+
+    def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+        return write_parquet(folder / "mmstar" / "mmstar.parquet", rows, schema)
+
+    return write
+
+
+@pytest.fixture
+def write_script(tmp_path: Path) -> Callable[[Mapping[str, str]], str]:
+    """Write a script of prompts and answers; returns what --checkpoint takes."""
+
+    def write(answers: Mapping[str, str]) -> str:
+        path = tmp_path / "script.jsonl"
+        lines = (json.dumps({"prompt": prompt, "text": text}) for prompt, text in answers.items())
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return f"scripted:{path}"
+
+    return write
+
+
+class Child:
+    """One command in a process group of its own."""
+
+    def __init__(self, server: Forked, pid: int, log: Path) -> None:
+        self._server = server
+        self.pid = pid
+        self.log = log
+
+    def wait(self) -> int:
+        """The exit code; minus the signal's number after a kill."""
+        return int(self._server.read()["code"])
+
+
+class Forked:
+    """Starts commands from a process that has imported everything already.
+
+    A start from nothing spends seconds on imports; here each command is still a real process
+    that can be killed.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "forked.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> Child:
+        """Start `pairuni-eval ARGUMENTS`; with `die`, see `tests/forked.py`."""
+        assert self._process.stdin is not None
+        order = {"arguments": [str(a) for a in arguments], "log": str(log), "die": die}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return Child(self, int(self.read()["pid"]), log)
+
+    def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:
+        """Start a command and wait for its end."""
+        return self.start(*arguments, log=log, die=die).wait()
+
+    def read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the process that starts the commands has ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked]:
+    """A starter of real processes."""
+    server = Forked()
+    yield server
+    server.close()

@@ -1,0 +1,107 @@
+"""Starts `pairuni-eval` commands on order, each in a forked process and a process group of its own.
+
+Orders are JSON lines on standard input: {"arguments": [...], "log": FILE, "die": null or MOMENT}.
+The reply is {"pid": N} at once and {"code": N} at the end. MOMENT makes the command kill itself
+with SIGKILL inside the `nth` call of fsync on a file whose path holds `file`, or the `nth` removal
+of one (`"call": "unlink"`); with `torn`, half of the file's last line is cut off first, as if the
+disk had got no further.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Serve orders until the input ends."""
+    _preload()
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _child(order)
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def _preload() -> None:
+    import pandas  # noqa: F401
+    import torch
+    import transformers
+
+    import pairuni_eval.models.janus
+    import pairuni_eval.report.build
+    import pairuni_eval.run.measure
+    import pairuni_eval.tiny.janus  # noqa: F401
+
+    torch.set_num_threads(1)
+    _ = transformers.JanusForConditionalGeneration, transformers.AutoProcessor
+
+
+def _child(order: dict[str, Any]) -> None:
+    from pairuni_eval.cli import main as command
+
+    os.setpgid(0, 0)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    code = 0
+    if order["die"]:
+        _arm(order["die"])
+    sys.argv = ["pairuni-eval", *order["arguments"]]
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:  # noqa: BLE001 - the child must not return into the server's loop
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _arm(moment: dict[str, Any]) -> None:
+    """Let the process kill itself at that moment."""
+    left = moment["nth"]
+    fsync, unlink = os.fsync, os.unlink
+
+    def meet(path: str) -> None:
+        nonlocal left
+        if moment["file"] not in path:
+            return
+        left -= 1
+        if left == 0:
+            if moment.get("torn"):
+                _tear(Path(path))
+            os.killpg(0, signal.SIGKILL)
+
+    def watched_fsync(handle: int) -> None:
+        fsync(handle)
+        if moment.get("call", "fsync") == "fsync":
+            meet(str(Path(f"/proc/self/fd/{handle}").readlink()))
+
+    def watched_unlink(path: Any, **options: Any) -> None:
+        if moment.get("call") == "unlink":
+            meet(os.fspath(path))
+        unlink(path, **options)
+
+    os.fsync, os.unlink = watched_fsync, watched_unlink
+
+
+def _tear(path: Path) -> None:
+    data = path.read_bytes()
+    start = data.rfind(b"\n", 0, -1) + 1
+    os.truncate(path, start + (len(data) - start) // 2)
+
+
+if __name__ == "__main__":
+    main()

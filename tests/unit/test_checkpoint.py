@@ -1,0 +1,205 @@
+"""Checkpoint folders: found, described, checked; only whole safetensors get through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pairuni_eval.adapters import find_adapter, load_model
+from pairuni_eval.errors import UserError
+from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.checkpoint import (
+    check_weights,
+    find_folder,
+    read_config,
+    read_declaration,
+    weights_hash,
+)
+from pairuni_eval.records import Capability
+from pairuni_eval.tiny import janus
+
+
+@pytest.fixture
+def folder(untrained: Path, tmp_path: Path) -> Path:
+    """A checkpoint that a test may damage."""
+    return Path(shutil.copytree(untrained, tmp_path / "checkpoint"))
+
+
+def test_the_weights_of_the_tiny_model_are_shipped_and_small() -> None:
+    files = check_weights(janus.shipped())
+    assert read_config(janus.shipped())["model_type"] == "janus"
+    assert sum(path.stat().st_size for path in files) < 12_000_000
+
+
+def test_an_existing_folder_is_taken_as_it_is(folder: Path) -> None:
+    assert find_folder(str(folder)) == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tinny", "There is no checkpoint 'tinny'.*Did you mean 'tiny'"),
+        ("/no/such/folder", "There is no checkpoint '/no/such/folder'"),
+        ("nobody/nothing", "There is no folder 'nobody/nothing', and the hub gave none"),
+        ("no one/no thing", "There is no folder 'no one/no thing', and the hub gave none"),
+    ],
+)
+def test_a_checkpoint_that_is_nowhere_is_refused(name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        find_folder(name)
+    assert caught.value.hint
+
+
+def test_a_near_folder_is_offered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(UserError, match="Did you mean 'checkpoint'"):
+        find_folder("chekpoint")
+
+
+def test_a_file_is_no_checkpoint(folder: Path) -> None:
+    with pytest.raises(UserError, match="is a file; a checkpoint is a folder"):
+        find_folder(str(folder / "config.json"))
+
+
+def test_a_folder_without_config_says_what_it_holds(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"has no config\.json. It holds: .*model\.safetensors"):
+        read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"{", "not JSON"), (b"\xff", "not JSON"), (b"[]", "found list")]
+)
+def test_a_config_that_is_no_object_is_refused(folder: Path, content: bytes, told: str) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        read_config(folder)
+
+
+def test_a_declaration_is_optional_but_not_free(folder: Path) -> None:
+    assert read_declaration(folder).step == 0
+    (folder / "pairuni.json").write_text('{"step": "many"}')
+    with pytest.raises(UserError, match=r"pairuni\.json"):
+        read_declaration(folder)
+    (folder / "pairuni.json").unlink()
+    assert read_declaration(folder).capabilities is None
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_truncated_weights_are_refused(folder: Path, kept: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"model\.safetensors: cut off or damaged"):
+        check_weights(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "last.ckpt"])
+def test_pickled_weights_are_refused_and_never_opened(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    with pytest.raises(UserError, match=f"pickled weights only \\({name}\\)") as caught:
+        check_weights(folder)
+    assert "save_pretrained" in str(caught.value.hint)
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="holds no model weights"):
+        check_weights(folder)
+
+
+def shard(folder: Path) -> None:
+    model = janus.load(folder).model
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="200KB")
+
+
+def test_a_missing_shard_is_refused(folder: Path) -> None:
+    shard(folder)
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    load_model(str(folder), None, LoadOptions())
+    shards[-1].unlink()
+    with pytest.raises(UserError, match=shards[-1].name):
+        load_model(str(folder), None, LoadOptions())
+
+
+def test_weights_that_lack_a_tensor_are_refused_not_filled_up(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = janus.load(folder).model.state_dict()
+    lost = "model.language_model.norm.weight"
+    save_file(
+        {name: t.clone() for name, t in tensors.items() if name != lost},
+        path,
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(UserError, match=f"1 weights are missing, e.g. {lost}"):
+        load_model(str(folder), None, LoadOptions())
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["vocab_size"] += 1
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot be loaded as Janus"):
+        load_model(str(folder), None, LoadOptions())
+
+
+def test_a_model_type_without_adapter_is_named(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(UserError, match="No adapter for model_type 'llama'") as caught:
+        find_adapter(str(folder))
+    assert "--model" in str(caught.value.hint)
+    with pytest.raises(UserError, match="not of a Janus model"):
+        load_model(str(folder), "janus", LoadOptions())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (LoadOptions(device="gpu"), "Unknown device 'gpu'"),
+        (LoadOptions(dtype="float"), ""),
+        (LoadOptions(dtype="half precision"), "Unknown precision 'half precision'"),
+    ],
+)
+def test_unknown_device_or_precision_is_refused(
+    untrained: Path, options: LoadOptions, told: str
+) -> None:
+    if not told:
+        assert load_model(str(untrained), None, options).identity.dtype == "float32"
+        return
+    with pytest.raises(UserError, match=told):
+        load_model(str(untrained), None, options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(untrained: Path) -> None:
+    with pytest.raises(UserError, match="No CUDA device"):
+        load_model(str(untrained), None, LoadOptions(device="cuda"))
+
+
+def test_an_identity_is_the_weights_and_not_the_folder(untrained: Path, folder: Path) -> None:
+    one = load_model(str(untrained), None, LoadOptions()).identity
+    two = load_model(str(folder), None, LoadOptions()).identity
+    assert one.weights == two.weights == weights_hash(check_weights(folder))
+    assert (one.name, two.name) == ("untrained", "checkpoint")
+    assert (one.step, one.recipe, one.dtype, one.adapter) == (0, "none", "float32", "janus")
+
+
+def test_capabilities_are_the_declared_ones_or_the_native_two(folder: Path) -> None:
+    assert load_model(str(folder), None, LoadOptions()).capabilities == frozenset(Capability)
+    (folder / "pairuni.json").unlink()
+    assert load_model(str(folder), None, LoadOptions()).capabilities == {
+        Capability.UNDERSTAND,
+        Capability.GENERATE,
+    }
+    (folder / "pairuni.json").write_text('{"capabilities": ["draw"]}')
+    with pytest.raises(UserError, match="draw"):
+        load_model(str(folder), None, LoadOptions())
