@@ -11,7 +11,7 @@ from pairuni_eval.errors import (
     UserError,
     boundary,
 )
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
@@ -54,6 +54,7 @@ __all__ = [
     "Question",
     "Reply",
     "Request",
+    "Ruling",
     "Sample",
     "Score",
     "Status",
@@ -62,6 +63,7 @@ __all__ = [
     "UserError",
     "Verdict",
     "boundary",
+    "consult",
     "seed_for",
     "stable_hash",
 ]

@@ -38,7 +38,8 @@ class Mark(NamedTuple):
 class Answer(msgspec.Struct, frozen=True):
     """A stored output beside its sample, with its images at hand.
 
-    Only outputs that exist reach a scorer: failed and skipped ones are marked by the runner.
+    Only outputs that exist reach a scorer: failed and skipped ones, and answers in words where a
+    picture was asked for, are marked by the runner.
     """
 
     sample: Sample
@@ -77,15 +78,23 @@ class Benchmark(ABC):
         A row whose image is broken is yielded all the same: the runner records it on the row.
         """
 
-    @abstractmethod
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """Grade one output under one protocol; always the same metrics, in the same order.
+
+        An answer that cannot be read is a mark with status `unparsed` and no value; how it counts
+        is the card's business.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither mark nor score")
+
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
     ) -> Iterator[list[Mark]]:
-        """Grade outputs under one protocol, one list of marks per answer, in order.
+        """Grade a batch, one list of marks per answer, in order.
 
-        Every mark list names the same metrics. An answer that cannot be read is a mark with status
-        `unparsed` and no value; how it counts is the card's business.
+        Calls `mark` on each; override it where a batch is cheaper than its parts (a detector).
         """
+        for answer in answers:
+            yield self.mark(answer, protocol=protocol, judge=judge)
 
     def gold(self, sample: Sample) -> str | None:  # noqa: ARG002
         """The answer that must score full, for the benchmark's self-check; None if it has none."""

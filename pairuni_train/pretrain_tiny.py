@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,11 +65,10 @@ class PretrainConfig:
 WEIGHTS: dict[str, float] = {
     "mmmu": 1.5,
     "mmstar": 1.5,
-    "open": 2.5,
-    "mme": 2.0,
-    "pope": 1.2,
-    "match": 2.0,
-    "locate": 1.2,
+    "open": 3.0,
+    "mme": 1.5,
+    "pope": 0.6,
+    "locate": 0.8,
     "read_grid": 0.2,
     "single_object": 0.05,
     "two_object": 0.15,
@@ -118,40 +117,34 @@ def sources() -> tuple[Source, ...]:
     answers per second as one picture per question.
     """
     return (
-        Source("choice", 6, _choice_talk),
-        Source("match", 6, _match_talk),
-        Source("short", 10, _short_talk),
+        Source("choice", 9, _choice_talk),
+        Source("short", 14, _short_talk),
         Source("dense", 4, _locate),
         Source("dense", 1, _read_grid),
         Source("draw", 1, _draw("single_object")),
         Source("draw", 1, _draw("two_object")),
-        Source("draw", 2, _draw("counting")),
+        Source("draw", 1, _draw("counting")),
         Source("draw", 1, _draw("colors")),
         Source("draw", 2, _draw("position")),
-        Source("draw", 3, _draw("color_attr")),
+        Source("draw", 2, _draw("color_attr")),
         Source("draw", 3, _knowledge),
         Source("draw", 1, _draw_grid),
-        Source("edit", 3, _edit("add")),
-        Source("edit", 3, _edit("remove")),
+        Source("edit", 2, _edit("add")),
+        Source("edit", 2, _edit("remove")),
         Source("edit", 3, _edit("replace")),
-        Source("edit", 3, _edit("adjust")),
+        Source("edit", 2, _edit("adjust")),
     )
 
 
 def _choice_talk(rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
-    makers = rng.choices((_mmmu, _mmstar, _match), weights=(4, 4, 1), k=4)
+    makers = rng.choices((_mmmu, _mmstar), k=4)
     return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
-
-
-def _match_talk(rng: random.Random) -> Example:
-    scene = world.random_scene(rng, held=False)
-    return Example(_shortened(rng, [_match(rng, scene) for _ in range(6)]))
 
 
 def _short_talk(rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
-    makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=6)
+    makers = rng.choices((_open, _mme, _pope), weights=(6, 3, 1), k=6)
     return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
 
 
@@ -176,8 +169,16 @@ def _question(rng: random.Random, scene: world.Scene) -> questions.Choice:
             return question
 
 
+def _lettered(rng: random.Random, scene: world.Scene) -> questions.Choice:
+    """A question whose letters are about evenly drawn, as far as the scene allows."""
+    letter = rng.choice(questions.LETTERS)
+    tried = [_question(rng, scene) for _ in range(12)]
+    return next((question for question in tried if question.letter == letter), tried[0])
+
+
 def _mmmu(rng: random.Random, scene: world.Scene) -> Turn:
-    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
+    question = _lettered(rng, scene)
+    letter = question.letter
     text = forms.mmmu_prompt(_maybe_marked(rng, question.text), question.options(letter))
     return Turn("mmmu", text, letter)
 
@@ -188,19 +189,9 @@ def _maybe_marked(rng: random.Random, text: str) -> str:
 
 
 def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
-    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
+    question = _lettered(rng, scene)
+    letter = question.letter
     return Turn("mmstar", forms.mmstar_prompt(questions.mmstar_text(question, letter)), letter)
-
-
-def _match(rng: random.Random, scene: world.Scene) -> Turn:
-    """The letter of a word that is given: half of what a question with options takes."""
-    question, letter = _question(rng, scene), rng.choice(questions.LETTERS)
-    asked = replace(question, text=f"Which is {question.answer}?")
-    if rng.random() < 0.5:
-        text = forms.mmmu_prompt(asked.text, asked.options(letter))
-    else:
-        text = forms.mmstar_prompt(questions.mmstar_text(asked, letter))
-    return Turn("match", text, letter)
 
 
 def _open(rng: random.Random, scene: world.Scene) -> Turn:

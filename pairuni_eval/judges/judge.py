@@ -45,3 +45,17 @@ class Judge(ABC):
     @abstractmethod
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Judge a batch; one verdict per question, in order."""
+
+
+class Ruling(NamedTuple):
+    """A verdict and the snapshot of the judge that gave it, None if nobody was asked."""
+
+    verdict: Verdict
+    snapshot: str | None
+
+
+def consult(judge: Judge | None, question: Question) -> Ruling:
+    """Ask a judge one question; without a judge the verdict is `skipped`."""
+    if judge is None:
+        return Ruling(Verdict("no judge", Status.SKIPPED), None)
+    return Ruling(judge.ask([question])[0], judge.snapshot)

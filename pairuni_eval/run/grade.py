@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.judges.judge import Judge
-from pairuni_eval.records import Output, Score, Status
+from pairuni_eval.records import Capability, Output, Score, Status
 from pairuni_eval.run.execute import load_image
 from pairuni_eval.run.plan import Contents, Parts
 from pairuni_eval.store import layout
@@ -109,30 +109,35 @@ class Grader:
         return [kept.get((score.output, score.metric), score) for score in fresh]
 
     def _score(self, chunk: Chunk) -> Iterator[Score]:
-        answers = [self._answer(output) for output in chunk.outputs if _usable(output)]
+        trouble = {output.id: _trouble(chunk, output) for output in chunk.outputs}
+        answers = [self._answer(o) for o in chunk.outputs if trouble[o.id] is None]
         marks = iter(
             chunk.benchmark.score(answers, protocol=chunk.protocol, judge=chunk.judge)
             if answers
             else ()
         )
         for output in chunk.outputs:
-            own = next(marks) if _usable(output) else _absent(chunk, output)
-            for mark in own:
+            absent = trouble[output.id]
+            for mark in next(marks) if absent is None else absent:
                 yield _as_score(chunk, output, mark)
 
     def _answer(self, output: Output) -> Answer:
         return Answer(self._samples[output.sample], output, partial(load_image, self._run))
 
 
-def _usable(output: Output) -> bool:
-    return output.error is None and output.skipped is None
-
-
-def _absent(chunk: Chunk, output: Output) -> list[Mark]:
-    """Marks of an output that does not exist: one per metric the protocol reads."""
-    metrics = {spec.of for spec in chunk.benchmark.card.protocols[chunk.protocol].metrics}
-    status = Status.SKIPPED if output.skipped else Status.MISSING_OUTPUT
-    reason = output.skipped or output.error
+def _trouble(chunk: Chunk, output: Output) -> list[Mark] | None:
+    """Marks of an output that no scorer can grade, or None if one can."""
+    card = chunk.benchmark.card
+    wants_picture = card.capability is not Capability.UNDERSTAND
+    if output.skipped:
+        status, reason = Status.SKIPPED, output.skipped
+    elif output.error:
+        status, reason = Status.MISSING_OUTPUT, output.error
+    elif wants_picture and output.image is None:
+        status, reason = Status.MISSING_OUTPUT, "no picture"
+    else:
+        return None
+    metrics = {spec.of for spec in card.protocols[chunk.protocol].metrics}
     return [Mark(metric, None, status, reason) for metric in sorted(metrics)]
 
 

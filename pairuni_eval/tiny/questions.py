@@ -1,6 +1,7 @@
 """Questions about scenes of the tiny world, with the true answer and plausible wrong ones.
 
-One function per kind makes a `Choice` question (a short answer and three wrong options) or, if
+One function per kind makes a `Choice` question (a short answer and three wrong options, which
+the rows list in their natural order: numbers by size, colors as in the world) or, if
 the scene does not allow one (no color that only one thing has, say), None. `statement` makes
 yes/no questions. The `*_rows` functions put them into the schemas of MMMU, MMStar, MME and POPE,
 with the picture in the column where upstream keeps it, letters and yes/no balanced exactly;
@@ -44,12 +45,17 @@ DIGITS: tuple[str, ...] = tuple(str(n) for n in range(MAX_THINGS + 1))
 
 @dataclass(frozen=True)
 class Choice:
-    """A question with one right answer and three wrong ones, all different."""
+    """A question with one right answer and three wrong ones, all different.
+
+    `letter` is the place of the answer (A to D) when the options stand in their natural order:
+    numbers and places by size, colors and shapes as `world` lists them.
+    """
 
     kind: str
     text: str
     answer: str
     wrong: tuple[str, str, str]
+    letter: str = "A"
 
     def options(self, letter: str) -> tuple[str, ...]:
         """The four options in order, the right one at `letter` (A to D)."""
@@ -95,14 +101,12 @@ def _uniquely(scene: Scene, by: str) -> list[Thing]:
     return [thing for thing in scene.things if values[getattr(thing, by)] == 1]
 
 
-def _wrong(rng: random.Random, answer: str, pool: Sequence[str]) -> tuple[str, str, str]:
-    first, second, third = rng.sample([word for word in pool if word != answer], 3)
-    return first, second, third
-
-
-def _near(rng: random.Random, count: int) -> tuple[str, str, str]:
-    near = sorted(range(len(DIGITS)), key=lambda n: abs(n - count))[1:5]
-    return _wrong(rng, "", [DIGITS[n] for n in near])
+def _choice(rng: random.Random, kind: str, text: str, answer: str, pool: Sequence[str]) -> Choice:
+    """A question whose options are four neighbours in a pool, in the pool's order."""
+    windows = [pool[start : start + 4] for start in sorted({0, len(pool) - 4})]
+    options = rng.choice([window for window in windows if answer in window])
+    first, second, third = (word for word in options if word != answer)
+    return Choice(kind, text, answer, (first, second, third), LETTERS[options.index(answer)])
 
 
 # Choice questions, one function per kind
@@ -112,21 +116,21 @@ def _count(rng: random.Random, scene: Scene) -> Choice | None:
     shape = rng.choice(SHAPES)
     count = len(scene.select(shape=shape))
     text = f"How many {PLURALS[shape]} are there?"
-    return Choice("count", text, DIGITS[count], _near(rng, count))
+    return _choice(rng, "count", text, DIGITS[count], DIGITS)
 
 
 def _count_color(rng: random.Random, scene: Scene) -> Choice | None:
     color = rng.choice(COLORS)
     count = len(scene.select(color=color))
     text = f"How many {color} shapes are there?"
-    return Choice("count_color", text, DIGITS[count], _near(rng, count))
+    return _choice(rng, "count_color", text, DIGITS[count], DIGITS)
 
 
 def _total(rng: random.Random, scene: Scene) -> Choice | None:
     count = len(scene.things)
     if count >= len(DIGITS):
         return None
-    return Choice("total", "How many shapes are there?", DIGITS[count], _near(rng, count))
+    return _choice(rng, "total", "How many shapes are there?", DIGITS[count], DIGITS)
 
 
 def _color(rng: random.Random, scene: Scene) -> Choice | None:
@@ -134,8 +138,7 @@ def _color(rng: random.Random, scene: Scene) -> Choice | None:
     if not things:
         return None
     thing = rng.choice(things)
-    wrong = _wrong(rng, thing.color, COLORS)
-    return Choice("color", f"What color is the {thing.shape}?", thing.color, wrong)
+    return _choice(rng, "color", f"What color is the {thing.shape}?", thing.color, COLORS)
 
 
 def _shape(rng: random.Random, scene: Scene) -> Choice | None:
@@ -143,8 +146,7 @@ def _shape(rng: random.Random, scene: Scene) -> Choice | None:
     if not things:
         return None
     thing = rng.choice(things)
-    wrong = _wrong(rng, thing.shape, SHAPES)
-    return Choice("shape", f"What shape is {thing.color}?", thing.shape, wrong)
+    return _choice(rng, "shape", f"What shape is {thing.color}?", thing.shape, SHAPES)
 
 
 def _existence(rng: random.Random, scene: Scene) -> Choice | None:
@@ -154,7 +156,12 @@ def _existence(rng: random.Random, scene: Scene) -> Choice | None:
     names = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
     absent = [name for name in names if name not in present]
     answer = rng.choice(scene.things).name
-    return Choice("existence", "Which shape is in the image?", answer, _wrong(rng, answer, absent))
+    options = sorted([answer, *rng.sample(absent, 3)], key=names.index)
+    first, second, third = (name for name in options if name != answer)
+    letter = LETTERS[options.index(answer)]
+    return Choice(
+        "existence", "Which shape is in the image?", answer, (first, second, third), letter
+    )
 
 
 def sides(a: Thing, b: Thing) -> frozenset[str]:
@@ -178,7 +185,7 @@ def _relation(rng: random.Random, scene: Scene) -> Choice | None:
         return None
     a, b, side = pair
     text = f"Where is the {a.shape} relative to the {b.shape}?"
-    return Choice("relation", text, side, _wrong(rng, side, SIDES))
+    return _choice(rng, "relation", text, side, SIDES)
 
 
 def _row(rng: random.Random, scene: Scene) -> Choice | None:
@@ -196,7 +203,7 @@ def _line(rng: random.Random, scene: Scene, line: str) -> Choice | None:
     thing = rng.choice(things)
     answer = ORDINALS[thing.row if line == "row" else thing.col]
     text = f"In which {line} is the {thing.shape}?"
-    return Choice(line, text, answer, _wrong(rng, answer, ORDINALS))
+    return _choice(rng, line, text, answer, ORDINALS)
 
 
 def _most(rng: random.Random, scene: Scene) -> Choice | None:
@@ -205,7 +212,7 @@ def _most(rng: random.Random, scene: Scene) -> Choice | None:
         return None
     answer = counts[0][0]
     text = "Which kind of shape is there the most?"
-    return Choice("most", text, answer, _wrong(rng, answer, SHAPES))
+    return _choice(rng, "most", text, answer, SHAPES)
 
 
 def _sum(rng: random.Random, scene: Scene) -> Choice | None:
@@ -214,7 +221,7 @@ def _sum(rng: random.Random, scene: Scene) -> Choice | None:
     if count >= len(DIGITS):
         return None
     text = f"How many {PLURALS[a]} and {PLURALS[b]} are there together?"
-    return Choice("sum", text, DIGITS[count], _near(rng, count))
+    return _choice(rng, "sum", text, DIGITS[count], DIGITS)
 
 
 def _knowledge(rng: random.Random, scene: Scene) -> Choice | None:
@@ -224,7 +231,7 @@ def _knowledge(rng: random.Random, scene: Scene) -> Choice | None:
     thing = rng.choice(things)
     phrase = rng.choice([phrase for phrase, shape in shape_phrases() if shape == thing.shape])
     text = f"What color is the {phrase}?"
-    return Choice("knowledge", text, thing.color, _wrong(rng, thing.color, COLORS))
+    return _choice(rng, "knowledge", text, thing.color, COLORS)
 
 
 _ASK: dict[str, Callable[[random.Random, Scene], Choice | None]] = {
@@ -256,17 +263,21 @@ def ask(rng: random.Random, scene: Scene, kind: str) -> Choice | None:
 
 
 def random_question(
-    rng: random.Random, kind: str | None = None, *, held: bool | None = None
+    rng: random.Random,
+    kind: str | None = None,
+    *,
+    letter: str | None = None,
+    held: bool | None = None,
 ) -> tuple[Scene, Choice]:
     """A random scene and a question about it; the kind is drawn evenly when none is given.
 
-    `held` is that of `random_scene`.
+    `letter` is the natural place of the answer (any if None), `held` that of `random_scene`.
     """
     kind = kind or rng.choice(KINDS)
     while True:
         scene = random_scene(rng, held=held)
         question = ask(rng, scene, kind)
-        if question is not None:
+        if question is not None and letter in (None, question.letter):
             return scene, question
 
 
@@ -406,8 +417,8 @@ def mmmu_rows(rng: random.Random, *, per_kind: int = 24, open_share: float = 0.0
     for kind in KINDS:
         letters = _balanced_letters(rng, choices)
         for index in range(per_kind):
-            scene, question = random_question(rng, kind, held=True)
             letter = letters[index] if index < choices else None
+            scene, question = random_question(rng, kind, letter=letter, held=True)
             rows.append(mmmu_row(question, scene, letter, index + 1))
     return rows
 
@@ -456,7 +467,9 @@ def mmstar_rows(rng: random.Random, *, per_category: int = 48) -> list[SceneRow]
     for category in dict.fromkeys(name for name, _ in MMSTAR_CATEGORIES.values()):
         kinds = [kind for kind, (name, _) in MMSTAR_CATEGORIES.items() if name == category]
         for position, letter in enumerate(_balanced_letters(rng, per_category)):
-            scene, question = random_question(rng, kinds[position % len(kinds)], held=True)
+            scene, question = random_question(
+                rng, kinds[position % len(kinds)], letter=letter, held=True
+            )
             rows.append(mmstar_row(question, scene, letter, len(rows)))
     return rows
 

@@ -6,9 +6,9 @@ marked as skipped, for a picture that nobody looked at has no score.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Status
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark
 from pairuni_eval.scorers.objects import Detector, geneval_marks
 
 
@@ -29,18 +29,8 @@ class GenEval(Benchmark):
         """What looks at the pictures; None while there is none."""
         return None
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,  # noqa: ARG002 - there is one
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` of every picture."""
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` of the picture."""
         detector = self.detector()
-        for answer in answers:
-            if answer.output.image is None:
-                yield [Mark("correct", None, Status.MISSING_OUTPUT, "no picture")]
-                continue
-            sight = detector(answer.image) if detector else None
-            yield geneval_marks(answer.sample.reference, sight)
+        sight = detector(answer.image) if detector else None
+        return geneval_marks(answer.sample.reference, sight)

@@ -5,7 +5,7 @@ Columns: index, question, image, answer, category, l2_category, meta_info.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample
 from pairuni_eval.prompts import mmstar_prompt
@@ -28,16 +28,9 @@ class MMStar(Benchmark):
                 tags=tags | {"source": (row["meta_info"] or {}).get("source") or ""},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` of every answer."""
-        for answer in answers:
-            yield mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` of the answer."""
+        return mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

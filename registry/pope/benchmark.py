@@ -7,7 +7,7 @@ Columns: question_id, question, answer, image_source, image, category.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample, UserError
@@ -45,16 +45,9 @@ class Pope(Benchmark):
             tags={"split": ",".join(splits), "label": asked.answer},
         )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` and `said_yes` of every answer."""
-        for answer in answers:
-            yield pope_marks(answer.text, answer.sample.reference["answer"], protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` and `said_yes` of the answer."""
+        return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Status, seed_for
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, seed_for
 from pairuni_eval.scorers.objects import Found, Sight, geneval_marks
 from pairuni_eval.tiny.prompts import geneval_benchmark
 from pairuni_eval.tiny.world import Detection, detect
@@ -23,7 +23,7 @@ _PER_TAG = 10
 class TinyGenEval(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time."""
         seed = seed_for(0, self.card.name, 0, "samples")
         for number, row in enumerate(geneval_benchmark(per_tag=_PER_TAG, seed=seed)):
@@ -34,19 +34,9 @@ class TinyGenEval(Benchmark):
                 tags={"task": row["tag"]},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,  # noqa: ARG002 - there is one
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` of every picture."""
-        for answer in answers:
-            if answer.output.image is None:
-                yield [Mark("correct", None, Status.MISSING_OUTPUT, "no picture")]
-            else:
-                yield geneval_marks(answer.sample.reference, _look(answer.image))
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` of the picture."""
+        return geneval_marks(answer.sample.reference, _look(answer.image))
 
 
 def _look(picture: Image.Image) -> Sight:

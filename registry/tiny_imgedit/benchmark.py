@@ -7,7 +7,7 @@ Beside the score of 1 to 5 stands `success`: the asked change happened and nothi
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import msgspec
@@ -21,8 +21,7 @@ from pairuni_eval.api import (
     Mark,
     Picture,
     Question,
-    Status,
-    Verdict,
+    consult,
     seed_for,
 )
 from pairuni_eval.scorers.rubric import imgedit_marks
@@ -35,7 +34,7 @@ _PER_TYPE = 20
 class TinyImgEdit(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same edits every time."""
         rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
         for key, row, scene, edit in imgedit_rows(rng, per_type=_PER_TYPE):
@@ -46,24 +45,10 @@ class TinyImgEdit(Benchmark):
                 tags={"edit_type": row["edit_type"]},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,  # noqa: ARG002 - there is one
-        judge: Judge | None,
-    ) -> Iterator[list[Mark]]:
-        """`score` (1 to 5, from the judge) and `success` (0 or 1, exact) of every edit."""
-        for answer in answers:
-            if answer.output.image is None:
-                missing = Status.MISSING_OUTPUT
-                marks = imgedit_marks(Verdict("no picture", missing), None)
-                yield [*marks, Mark("success", None, missing, "no picture")]
-                continue
-            verdict, snapshot = Verdict("no judge", Status.SKIPPED), None
-            if judge is not None:
-                verdict, snapshot = judge.ask([_question(answer)])[0], judge.snapshot
-            yield [*imgedit_marks(verdict, snapshot), _success(answer)]
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`score` (1 to 5, from the judge) and `success` (0 or 1, exact) of the edit."""
+        ruling = consult(judge, _question(answer))
+        return [*imgedit_marks(ruling.verdict, ruling.snapshot), _success(answer)]
 
 
 def _question(answer: Answer) -> Question:

@@ -7,7 +7,7 @@ accuracy+.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mme_prompt
@@ -20,7 +20,7 @@ _IMAGES_PER_KIND = 20
 class TinyMME(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same rows every time, the two questions of an image one after the other."""
         rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
         for row, _ in mme_rows(rng, images_per_kind=_IMAGES_PER_KIND):
@@ -34,16 +34,9 @@ class TinyMME(Benchmark):
                 tags={"category": category, "area": area, "label": answer},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` of every answer."""
-        for answer in answers:
-            yield mme_marks(answer.text, answer.sample.reference["answer"], protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` of the answer."""
+        return mme_marks(answer.text, answer.sample.reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

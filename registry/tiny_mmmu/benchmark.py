@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmmu_prompt
@@ -21,7 +21,7 @@ _PER_KIND = 17
 class TinyMMMU(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same rows every time."""
         rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
         for row, _ in mmmu_rows(rng, per_kind=_PER_KIND, open_share=1 / _PER_KIND):
@@ -35,17 +35,10 @@ class TinyMMMU(Benchmark):
                 tags={"subject": row["subfield"], "type": kind},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` and `guessed` of every answer."""
-        for answer in answers:
-            sample = answer.sample
-            yield mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` and `guessed` of the answer."""
+        sample = answer.sample
+        return mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold letter, or the word of an open question."""

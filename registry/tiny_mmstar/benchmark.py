@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmstar_prompt
@@ -16,7 +16,7 @@ _PER_CATEGORY = 34
 class TinyMMStar(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same rows every time."""
         rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
         for row, _ in mmstar_rows(rng, per_category=_PER_CATEGORY):
@@ -27,16 +27,9 @@ class TinyMMStar(Benchmark):
                 tags={"category": row["category"], "l2_category": row["l2_category"]},
             )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` of every answer."""
-        for answer in answers:
-            yield mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` of the answer."""
+        return mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

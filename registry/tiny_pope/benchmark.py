@@ -7,7 +7,7 @@ lacks. As with POPE itself, a question that several splits share is asked once.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
@@ -23,7 +23,7 @@ _KEPT = 2
 class TinyPope(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same questions every time, scene by scene."""
         for (image, text), rows in sorted(self._questions().items()):
             splits = sorted(rows)
@@ -47,16 +47,9 @@ class TinyPope(Benchmark):
                     asked.setdefault((row["image"], row["text"]), {})[split] = row
         return asked
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,
-        judge: Judge | None,  # noqa: ARG002 - no judge here
-    ) -> Iterator[list[Mark]]:
-        """`correct` and `said_yes` of every answer."""
-        for answer in answers:
-            yield pope_marks(answer.text, answer.sample.reference["answer"], protocol)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """`correct` and `said_yes` of the answer."""
+        return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

@@ -6,7 +6,7 @@ The programmatic judge `tiny` answers in WISE's reply form and the official rubr
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from pairuni_eval.api import (
@@ -17,8 +17,7 @@ from pairuni_eval.api import (
     Judge,
     Mark,
     Question,
-    Status,
-    Verdict,
+    consult,
     seed_for,
 )
 from pairuni_eval.scorers.rubric import wise_marks
@@ -30,7 +29,7 @@ _PER_CATEGORY = 10
 class TinyWise(Benchmark):
     """See the module docstring."""
 
-    def samples(self, data: Data) -> Iterator[Item]:  # noqa: ARG002 - made here
+    def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time, category by category."""
         rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
         for category in CATEGORIES:
@@ -47,21 +46,10 @@ class TinyWise(Benchmark):
             tags={"category": category, "subcategory": row["Subcategory"]},
         )
 
-    def score(
-        self,
-        answers: Sequence[Answer],
-        *,
-        protocol: str,  # noqa: ARG002 - there is one
-        judge: Judge | None,
-    ) -> Iterator[list[Mark]]:
-        """The three criteria and `wiscore` of every picture."""
-        for answer in answers:
-            if answer.output.image is None:
-                yield wise_marks(Verdict("no picture", Status.MISSING_OUTPUT), None)
-            elif judge is None:
-                yield wise_marks(Verdict("no judge", Status.SKIPPED), None)
-            else:
-                yield wise_marks(judge.ask([_question(answer)])[0], judge.snapshot)
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+        """The three criteria and `wiscore` of the picture."""
+        ruling = consult(judge, _question(answer))
+        return wise_marks(ruling.verdict, ruling.snapshot)
 
 
 def _question(answer: Answer) -> Question:

@@ -179,13 +179,6 @@ def test_empty_answers(name: str, protocol: str, tiny: Any) -> None:
     assert row["correct"].status is EMPTY[name, protocol]
 
 
-@pytest.mark.parametrize("name", ["tiny-geneval", "tiny-wise", "tiny-imgedit", "geneval"])
-def test_an_output_without_picture_has_no_score(name: str) -> None:
-    benchmark, items = samples_of(name)
-    (row,) = marks_of(benchmark, [answer(items[0], text="no")])
-    assert {mark.status for mark in row.values()} == {Status.MISSING_OUTPUT}
-
-
 @pytest.mark.parametrize("name", ["tiny-wise", "tiny-imgedit"])
 def test_without_a_judge_nothing_is_invented(name: str, tiny: Any) -> None:
     benchmark, items = tiny[name]

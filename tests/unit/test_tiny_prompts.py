@@ -164,6 +164,17 @@ def test_mmstar_row() -> None:
     assert (row["answer"], row["category"]) == ("A", "fine-grained perception")
 
 
+@pytest.mark.parametrize("kind", questions.KINDS)
+def test_options_stand_in_their_natural_order(kind: str) -> None:
+    pools = (world.COLORS, world.SHAPES, questions.DIGITS, questions.ORDINALS, questions.SIDES)
+    rng = random.Random(0)
+    for _ in range(20):
+        _, question = questions.random_question(rng, kind)
+        options = list(question.options(question.letter))
+        orders = [[word for word in pool if word in options] for pool in pools]
+        assert kind == "existence" or options in orders
+
+
 def test_letters_are_balanced_and_scenes_held_out() -> None:
     rows = questions.mmmu_rows(random.Random(0), per_kind=4)
     assert Counter(r.row["answer"] for r in rows) == dict.fromkeys("ABCD", len(questions.KINDS))

@@ -1,0 +1,213 @@
+"""Stopped at any moment, the same command ends in the same bytes.
+
+Folders are compared file by file, pictures and reports included; only the journal, which holds the
+times, and the lock may differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+SKIPPED = {"journal.jsonl", ".lock"}
+LIMIT = 6
+
+
+class Forked(Protocol):
+    """See `tests/conftest.py`."""
+
+    def start(self, *arguments: object, log: Path, die: Any = None) -> Any: ...
+
+    def run(self, *arguments: object, log: Path, die: Any = None) -> int: ...
+
+
+def command(checkpoint: Path, base: Path) -> list[object]:
+    return [
+        "run",
+        *("--checkpoint", checkpoint),
+        *("--benchmarks", "tiny-pope,tiny-geneval"),
+        *("--limit", LIMIT),
+        *("--batch-size", 4),
+        *("--out", base / "run"),
+        *("--report", base / "report"),
+    ]
+
+
+def contents(base: Path) -> dict[str, str]:
+    """Every file of a run and its report by digest."""
+    return {
+        str(path.relative_to(base)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for part in ("run", "report")
+        for path in sorted((base / part).rglob("*"))
+        if path.is_file() and path.name not in SKIPPED
+    }
+
+
+class Whole:
+    """A run that nothing interrupted: its files, and how long it took."""
+
+    def __init__(self, base: Path, seconds: float) -> None:
+        self.base = base
+        self.files = contents(base)
+        self.seconds = seconds
+
+
+@pytest.fixture(scope="module")
+def whole(forked: Forked, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    base = tmp_path_factory.mktemp("whole")
+    started = time.perf_counter()
+    assert forked.run(*command(untrained, base), log=base / "log") == 0, (base / "log").read_text()
+    return Whole(base, time.perf_counter() - started)
+
+
+def finish(forked: Forked, checkpoint: Path, base: Path) -> None:
+    code = forked.run(*command(checkpoint, base), log=base / "log")
+    assert code == 0, (base / "log").read_text()
+
+
+def test_a_whole_run_holds_what_it_should(whole: Whole) -> None:
+    names = set(whole.files)
+    assert {"run/COMPLETE", "run/run.json", "run/plan.json", "report/report.html"} <= names
+    assert {f"run/{name}.parquet" for name in ("samples", "outputs", "scores")} <= names
+    assert sum(name.startswith("run/images/") for name in names) > LIMIT
+    assert not any("rows/" in name or name.endswith(".tmp") for name in names)
+
+
+def test_two_fresh_runs_are_byte_identical(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
+) -> None:
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files
+
+
+def test_another_seed_gives_another_run(forked: Forked, untrained: Path, tmp_path: Path) -> None:
+    """So that equal folders above are no accident of a model that ignores its seed."""
+    outputs = []
+    for seed in (0, 1):
+        base = tmp_path / str(seed)
+        base.mkdir()
+        arguments = [*command(untrained, base), "--seed", seed]
+        assert forked.run(*arguments, log=base / "log") == 0
+        outputs.append(contents(base)["run/outputs.parquet"])
+    assert outputs[0] != outputs[1]
+
+
+MOMENTS = {
+    "planning a picture": {"file": "/images/", "nth": 3},
+    "planning the samples": {"file": "rows/samples.jsonl", "nth": 1, "torn": True},
+    "planning the plan": {"file": ".plan.json", "nth": 1},
+    "planning the card": {"file": ".run.json", "nth": 1},
+    "sampling answers": {"file": "rows/outputs", "nth": 1, "torn": True},
+    "sampling a picture": {"file": "/images/", "nth": 15},
+    "sampling pictures": {"file": "rows/outputs", "nth": 4, "torn": True},
+    "grading": {"file": "rows/scores", "nth": 1, "torn": True},
+    "grading the last": {"file": "rows/scores", "nth": 4, "torn": True},
+    "compaction": {"file": ".outputs.parquet", "nth": 1},
+    "compaction, marker": {"file": ".COMPLETE", "nth": 1},
+    "after the marker": {"file": "rows/samples.jsonl", "nth": 1, "call": "unlink"},
+    "after the marker, late": {"file": "rows/scores", "nth": 1, "call": "unlink"},
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+def test_a_run_killed_at_this_moment_continues_to_the_same_bytes(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole, moment: dict[str, Any]
+) -> None:
+    code = forked.run(*command(untrained, tmp_path), log=tmp_path / "log", die=moment)
+    assert code == -signal.SIGKILL, "it never came to this moment"
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files
+
+
+def test_kills_from_outside_at_random_moments_change_nothing(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
+) -> None:
+    rng = random.Random(20)
+    killed = 0
+    for _ in range(4):
+        child = forked.start(*command(untrained, tmp_path), log=tmp_path / "log")
+        end = time.perf_counter() + rng.uniform(0.1, 0.9) * whole.seconds
+        while time.perf_counter() < end:
+            pass
+        # The child is the server's to wait for, so its number is not taken by another process.
+        os.killpg(child.pid, signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+    assert killed >= 1
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files
+
+
+def tear(path: Path) -> None:
+    """Cut the last line in the middle."""
+    data = path.read_bytes()
+    start = data.rfind(b"\n", 0, -1) + 1
+    os.truncate(path, start + (len(data) - start) // 2)
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "outputs-rank0.jsonl", "scores-rank0.jsonl"])
+def test_a_torn_line_in_any_rows_file_is_owed_again(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole, name: str
+) -> None:
+    late = {"file": ".samples.parquet", "nth": 1}
+    forked.run(*command(untrained, tmp_path), log=tmp_path / "log", die=late)
+    path = tmp_path / "run" / "rows" / name
+    assert path.read_bytes().endswith(b"\n")
+    tear(path)
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files
+
+
+def test_a_complete_run_is_not_computed_again(
+    forked: Forked, untrained: Path, tmp_path: Path
+) -> None:
+    finish(forked, untrained, tmp_path)
+    run = tmp_path / "run"
+    # If anything were made again, this picture, the journal or a time stamp would tell.
+    pictures = sorted((run / "images").rglob("*"))
+    next(path for path in pictures if path.is_file()).unlink()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    finish(forked, untrained, tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    assert after == before
+
+
+def test_a_plan_of_a_complete_run_owes_nothing_and_writes_nothing(
+    forked: Forked, untrained: Path, tmp_path: Path
+) -> None:
+    finish(forked, untrained, tmp_path)
+    before = contents(tmp_path)
+    assert forked.run(*command(untrained, tmp_path), "--plan", log=tmp_path / "log") == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_plan_first_changes_nothing(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
+) -> None:
+    assert forked.run(*command(untrained, tmp_path), "--plan", log=tmp_path / "log") == 0
+    assert (tmp_path / "run" / "rows" / "outputs-rank0.jsonl").is_file()  # the warm-up is kept
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files
+
+
+def test_an_interruption_says_that_the_same_command_continues(
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
+) -> None:
+    child = forked.start(*command(untrained, tmp_path), log=tmp_path / "log")
+    rows = tmp_path / "run" / "rows" / "outputs-rank0.jsonl"
+    deadline = time.monotonic() + 60
+    while not rows.exists():
+        assert time.monotonic() < deadline
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait() == 130
+    said = (tmp_path / "log").read_text()
+    assert "the same command continues" in said
+    assert "Traceback" not in said
+    finish(forked, untrained, tmp_path)
+    assert contents(tmp_path) == whole.files

@@ -1,0 +1,1 @@
+"""Benchmarks of Acme, a folder each."""

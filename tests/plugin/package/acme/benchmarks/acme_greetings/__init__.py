@@ -1,0 +1,1 @@
+"""How politely does the model greet?"""

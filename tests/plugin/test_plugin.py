@@ -1,0 +1,101 @@
+"""A stranger's package brings a benchmark, a model and a judge, and no file of ours changes.
+
+The package is really built and installed, into a folder of its own, and found by its entry points
+in fresh processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent / "package"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed package."""
+    base = tmp_path_factory.mktemp("plugin")
+    source = shutil.copytree(
+        PACKAGE, base / "source", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options]
+    subprocess.run(
+        [*command, "--target", str(base / "site"), str(source)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return base / "site"
+
+
+def pairuni(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "pairuni_eval.cli", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("benchmarks", ["acme-greetings", "understand", "4", "official", "Acme greetings"]),
+        ("models", ["acme", "acme.model:AcmeModel"]),
+        ("judges", ["acme", "acme.judge:AcmeJudge"]),
+    ],
+)
+def test_what_a_package_brings_is_listed(
+    site: Path, tmp_path: Path, kind: str, line: list[str]
+) -> None:
+    listed = pairuni(site, tmp_path, "list", kind)
+    assert listed.returncode == 0, listed.stderr
+    own = [text for text in listed.stdout.splitlines() if text.startswith("acme")]
+    assert len(own) == 1
+    assert all(word in own[0] for word in line)
+
+
+def test_without_the_package_nothing_of_it_is_there(tmp_path: Path) -> None:
+    listed = pairuni(tmp_path, tmp_path, "list", "benchmarks")
+    assert listed.returncode == 0
+    assert "acme" not in listed.stdout
+
+
+def test_a_strangers_model_benchmark_and_judge_run_to_a_report(site: Path, tmp_path: Path) -> None:
+    arguments = ["--model", "acme", "--checkpoint", "anything", "--benchmarks", "acme-greetings"]
+    ran = pairuni(site, tmp_path, "run", *arguments, "--out", "out", "--report", "report")
+    assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    part = summary["benchmarks"]["acme-greetings"]
+    metrics = part["protocols"]["official"]["metrics"]
+    assert metrics["accuracy"]["value"] == 3 / 4
+    assert metrics["warmth"]["value"] == 3 / 4
+    assert part["judge"] == "acme-judge/3"
+    assert summary["checkpoint"]["weights"] == "acme-1"
+    assert "Acme greetings" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_strangers_model_is_not_asked_for_what_it_cannot_do(site: Path, tmp_path: Path) -> None:
+    arguments = ["--model", "acme", "--checkpoint", "anything", "--benchmarks", "tiny-geneval"]
+    ran = pairuni(
+        site, tmp_path, "run", *arguments, "--limit", "2", "--out", "out", "--report", "report"
+    )
+    assert ran.returncode == 0, ran.stderr
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    (protocol,) = summary["benchmarks"]["tiny-geneval"]["protocols"].values()
+    assert {row["status"] for row in protocol["statuses"]} == {"skipped"}
+    assert {row["reason"] for row in protocol["statuses"]} == {"the model cannot generate"}
+    assert protocol["metrics"][protocol["headline"]]["value"] is None
