@@ -203,6 +203,7 @@ class Child:
 
     def wait(self) -> int:
         """The exit code; minus the signal's number after a kill."""
+        self._server.send({"wait": self.pid})
         return int(self._server.read()["code"])
 
 
@@ -220,18 +221,21 @@ class Forked:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self.read() == {"ready": True}
 
     def start(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> Child:
         """Start `pairuni-eval ARGUMENTS`; with `die`, see `tests/forked.py`."""
-        assert self._process.stdin is not None
-        order = {"arguments": [str(a) for a in arguments], "log": str(log), "die": die}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
+        self.send({"arguments": [str(a) for a in arguments], "log": str(log), "die": die})
         return Child(self, int(self.read()["pid"]), log)
 
     def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:
         """Start a command and wait for its end."""
         return self.start(*arguments, log=log, die=die).wait()
+
+    def send(self, order: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
 
     def read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

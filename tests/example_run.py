@@ -98,6 +98,10 @@ def card(name: str, title: str, capability: str, expected: int, **more: object) 
 
 
 def cards(count: int) -> list[Card]:
+    return [*choice_cards(count), *yes_no_cards(count), *picture_cards(count)]
+
+
+def choice_cards(count: int) -> list[Card]:
     mean = metric("accuracy", by="category", title="Accuracy")
     return [
         card(
@@ -117,6 +121,11 @@ def cards(count: int) -> list[Card]:
             count,
             protocols={"official": protocol("accuracy", mean)},
         ),
+    ]
+
+
+def yes_no_cards(count: int) -> list[Card]:
+    return [
         card(
             "tiny-mme",
             "Tiny MME",
@@ -151,6 +160,11 @@ def cards(count: int) -> list[Card]:
                 )
             },
         ),
+    ]
+
+
+def picture_cards(count: int) -> list[Card]:
+    return [
         card(
             "tiny-geneval",
             "Tiny GenEval",

@@ -1,7 +1,8 @@
 """Starts `pairuni-eval` commands on order, each in a forked process and a process group of its own.
 
 Orders are JSON lines on standard input: {"arguments": [...], "log": FILE, "die": null or MOMENT}.
-The reply is {"pid": N} at once and {"code": N} at the end. MOMENT makes the command kill itself
+The reply is {"pid": N} at once and {"code": N} at the end, once
+a further line asks for it: until then the number belongs to that process. MOMENT makes the command kill itself
 with SIGKILL inside the `nth` call of fsync on a file whose path holds `file`, or the `nth` removal
 of one (`"call": "unlink"`); with `torn`, half of the file's last line is cut off first, as if the
 disk had got no further.
@@ -9,6 +10,7 @@ disk had got no further.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,12 +22,15 @@ from typing import Any
 def main() -> None:
     """Serve orders until the input ends."""
     _preload()
-    for line in sys.stdin:
+    print(json.dumps({"ready": True}), flush=True)
+    while line := sys.stdin.readline():
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _child(order)
+        os.setpgid(pid, pid)
         print(json.dumps({"pid": pid}), flush=True)
+        sys.stdin.readline()
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
 
@@ -47,7 +52,8 @@ def _preload() -> None:
 def _child(order: dict[str, Any]) -> None:
     from pairuni_eval.cli import main as command
 
-    os.setpgid(0, 0)
+    with contextlib.suppress(PermissionError):  # the server was first
+        os.setpgid(0, 0)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -136,7 +136,6 @@ def test_kills_from_outside_at_random_moments_change_nothing(
         end = time.perf_counter() + rng.uniform(0.1, 0.9) * whole.seconds
         while time.perf_counter() < end:
             pass
-        # The child is the server's to wait for, so its number is not taken by another process.
         os.killpg(child.pid, signal.SIGKILL)
         killed += child.wait() == -signal.SIGKILL
     assert killed >= 1

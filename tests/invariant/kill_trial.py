@@ -1,0 +1,125 @@
+"""Kill a run of the whole tiny suite at random moments, finish it, and compare every byte.
+
+    python tests/invariant/kill_trial.py [--checkpoint tiny] [--kills 20] [--seed 0]
+
+Each kill is SIGKILL to the process group of a fresh `pairuni-eval run`, a random moment after a
+phase was seen to begin; the kills are spread over all phases. Prints one line a kill; the exit code
+is 1 on a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LEFT_OUT = {"journal.jsonl", ".lock"}
+
+
+def main() -> int:
+    """Run the trial."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        base = Path(scratch)
+        started = time.perf_counter()
+        if start(given.checkpoint, base / "whole").wait():
+            return 1
+        seconds = time.perf_counter() - started
+        print(f"uninterrupted: {seconds:.1f} s, {len(contents(base / 'whole'))} files", flush=True)
+        kill_often(given.checkpoint, base / "killed", given.kills, random.Random(given.seed))
+        if start(given.checkpoint, base / "killed").wait():
+            return 1
+        return compare(contents(base / "whole"), contents(base / "killed"))
+
+
+def start(checkpoint: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A run of the suite in a process group of its own."""
+    arguments = ["run", "--checkpoint", checkpoint, "--suite", "tiny"]
+    places = ["--out", str(folder / "run"), "--report", str(folder / "report")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pairuni_eval.cli", *arguments, *places],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill_often(checkpoint: str, folder: Path, kills: int, rng: random.Random) -> None:
+    """Start and kill, again and again in one folder."""
+    phases = list(PHASES)
+    for number in range(1, kills + 1):
+        phase = phases[number * len(phases) // (kills + 1)]
+        process = start(checkpoint, folder)
+        while process.poll() is None and not PHASES[phase](folder / "run"):
+            time.sleep(0.005)
+        end = time.perf_counter() + rng.uniform(0, 0.6)
+        while process.poll() is None and time.perf_counter() < end:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+        print(
+            f"kill {number:2}: aimed at {phase}, code {code}, {state(folder / 'run')}", flush=True
+        )
+
+
+def rows(run: Path, name: str) -> int:
+    """Whole lines of a rows file."""
+    path = run / "rows" / f"{name}.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+PHASES = {
+    "planning": lambda run: run.exists(),
+    "answers": lambda run: rows(run, "outputs-rank0") > 0,
+    "pictures": lambda run: rows(run, "outputs-rank0") > 950,
+    "grading": lambda run: rows(run, "scores-rank0") > 0,
+    "compaction": lambda run: (run / "samples.parquet").exists(),
+    "report": lambda run: (run / "COMPLETE").exists(),
+}
+
+
+def state(run: Path) -> str:
+    """What a run folder holds, in words."""
+    if (run / "COMPLETE").exists():
+        return "complete"
+    if (run / "samples.parquet").exists():
+        return "compacting"
+    counts = ", ".join(
+        f"{rows(run, name)} {name}" for name in ("samples", "outputs-rank0", "scores-rank0")
+    )
+    return counts + ("" if (run / "run.json").exists() else ", not planned")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file by digest."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in LEFT_OUT
+    }
+
+
+def compare(whole: dict[str, str], killed: dict[str, str]) -> int:
+    """Print what differs."""
+    different = [name for name in whole if killed.get(name, whole[name]) != whole[name]]
+    print(f"missing: {sorted(set(whole) - set(killed))}")
+    print(f"extra: {sorted(set(killed) - set(whole))}")
+    print(f"different: {different}")
+    print("IDENTICAL" if whole == killed else "NOT IDENTICAL")
+    return int(whole != killed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
