@@ -154,6 +154,9 @@ def list_command(
     else:
         for name, target in catalog.plugin_names(what.value).items():  # type: ignore[arg-type]
             typer.echo(f"{name:14} {target}")
+    option = {Listing.SUITES: "--suite NAME", Listing.MODELS: "--model NAME"}
+    wanted = option.get(what, "--benchmarks NAME,NAME")
+    typer.echo(f"Next: pairuni-eval run --checkpoint tiny {wanted}", err=True)
 
 
 @app.command()

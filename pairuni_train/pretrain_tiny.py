@@ -63,11 +63,11 @@ class PretrainConfig:
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
-    "mmmu": 1.5,
-    "mmstar": 1.5,
+    "mmmu": 1.2,
+    "mmstar": 1.2,
     "open": 3.0,
-    "mme": 1.5,
-    "pope": 0.6,
+    "mme": 2.5,
+    "pope": 1.5,
     "locate": 0.8,
     "read_grid": 0.2,
     "single_object": 0.05,
@@ -144,7 +144,7 @@ def _choice_talk(rng: random.Random) -> Example:
 
 def _short_talk(rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
-    makers = rng.choices((_open, _mme, _pope), weights=(6, 3, 1), k=6)
+    makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=8)
     return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
 
 

@@ -1,11 +1,11 @@
 """Starts `pairuni-eval` commands on order, each in a forked process and a process group of its own.
 
 Orders are JSON lines on standard input: {"arguments": [...], "log": FILE, "die": null or MOMENT}.
-The reply is {"pid": N} at once and {"code": N} at the end, once
-a further line asks for it: until then the number belongs to that process. MOMENT makes the command kill itself
-with SIGKILL inside the `nth` call of fsync on a file whose path holds `file`, or the `nth` removal
-of one (`"call": "unlink"`); with `torn`, half of the file's last line is cut off first, as if the
-disk had got no further.
+The reply is {"pid": N} at once and {"code": N} at the end, once a further line asks for it: until
+then the number belongs to that process. MOMENT makes the command kill itself with SIGKILL inside
+the `nth` call of fsync on a file whose path holds `file`, or the `nth` removal of one (`"call":
+"unlink"`); with `torn`, half of the file's last line is cut off first, as if the disk had got no
+further.
 """
 
 from __future__ import annotations
@@ -44,8 +44,13 @@ def _preload() -> None:
     import pairuni_eval.report.build
     import pairuni_eval.run.measure
     import pairuni_eval.tiny.janus  # noqa: F401
+    from pairuni_eval import catalog
+    from pairuni_eval.data import Data
 
     torch.set_num_threads(1)
+    for name in ("tiny-pope", "tiny-geneval"):  # fills what children would each fill again
+        benchmark = catalog.load_benchmark(name)
+        list(benchmark.samples(Data(benchmark.card, benchmark.folder)))
     _ = transformers.JanusForConditionalGeneration, transformers.AutoProcessor
 
 

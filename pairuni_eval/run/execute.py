@@ -2,8 +2,9 @@
 
 A failure at the model or in a dataset's image is a row with an error, and the run goes on; a batch
 that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
-batches in a row stop the run, because then it is not the requests. An incomplete batch is computed
-again as a whole: its rows have the same neighbours as in an uninterrupted run.
+batches in a row stop the run, because then it is not the requests; no row of theirs is stored, so
+the next start tries them again. An incomplete batch is computed again as a whole: its rows have the
+same neighbours as in an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -80,34 +81,40 @@ class Executor:
         Raises:
             UserError: if several batches in a row fail entirely, or the disk is full.
         """
-        failures = 0
+        failed: list[list[Output]] = []  # held back until it is clear that the run goes on
         for batch in batches:
             start = time.perf_counter()
-            made = self.run_batch(batch)
+            made = self._make(batch)
             seconds = time.perf_counter() - start
             self._journal.note("batch", benchmark=batch.benchmark, rows=len(made), seconds=seconds)
-            failures = failures + 1 if all(output.error for output in made) else 0
-            if failures == _HOPELESS_AFTER:
+            failed.append(made)
+            if not all(output.error for output in made):
+                self._store_all(failed)
+            elif len(failed) == _HOPELESS_AFTER:
                 raise UserError(
-                    f"{failures} batches in a row failed entirely, the last on "
+                    f"{len(failed)} batches in a row failed entirely, the last on "
                     f"'{batch.benchmark}' with: {made[-1].error}",
-                    hint="The rows so far are kept. Mend the cause, delete the run folder's "
-                    f"failed rows or choose a new --out, and run again ({self._run}).",
+                    hint="The rows before them are kept. Mend the cause and run the same command "
+                    "again: it goes on with these.",
                 )
             done(batch, seconds)
+        self._store_all(failed)
 
-    def run_batch(self, batch: Batch) -> list[Output]:
-        """Make all outputs of a batch and store those that were missing."""
+    def _store_all(self, made: list[list[Output]]) -> None:
+        """Append what is missing of the batches, oldest first, and empty the list."""
+        for outputs in made:
+            missing = [output for output in outputs if output.id not in self.outputs]
+            self._log.append(missing)
+            self.outputs.update((output.id, output) for output in missing)
+        made.clear()
+
+    def _make(self, batch: Batch) -> list[Output]:
+        """All outputs of a batch, with its pictures stored but no row yet."""
         decoding = self._card.benchmarks[batch.benchmark].decoding
         if batch.capability not in self._model.capabilities:
             reason = f"the model cannot {batch.capability.value}"
-            made = [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
-        else:
-            made = self._ask(batch, decoding)
-        missing = [output for output in made if output.id not in self.outputs]
-        self._log.append(missing)
-        self.outputs.update((output.id, output) for output in missing)
-        return made
+            return [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
+        return self._ask(batch, decoding)
 
     def _ask(self, batch: Batch, decoding: Decoding) -> list[Output]:
         requests: dict[str, Request] = {}
