@@ -706,7 +706,7 @@ def _arguments() -> argparse.Namespace:
     for name in ("seed", "steps", "vq_steps", "save_every", "threads"):
         default = getattr(PretrainConfig(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
-    for name in ("matrix_lr", "other_lr", "weight_decay", "batch_scale"):
+    for name in ("matrix_lr", "other_lr", "weight_decay", "warmup", "batch_scale"):
         default = getattr(PretrainConfig(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default)
     return parser.parse_args()

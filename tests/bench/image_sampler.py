@@ -2,9 +2,11 @@
 
 Same weights, same prompts, same number of threads; the two take turns, so a machine that slows
 down slows both. Prints the median of each and the median of the paired ratios. Codes only: both
-decode pixels with the same VQ decoder.
+decode pixels with the same VQ decoder. A batch of 16 comes in three mixes, because we run each
+distinct prompt once: 16 prompts, 4 prompts x 4 images (GenEval) and 2 prompts x 8 rollouts (the
+paper's batch per device).
 
-    python tests/bench/image_sampler.py [--checkpoint tiny] [--batch 16] [--cfg-scale 5]
+    python tests/bench/image_sampler.py [--checkpoint tiny] [--cfg-scale 5] [--rounds 15]
 """
 
 from __future__ import annotations
@@ -23,11 +25,17 @@ from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.codes import draw_codes
 from pairuni_eval.records import Decoding
 
-PROMPTS = (
-    "a photo of a red circle",
-    "a photo of two squares",
-    "a photo of a cross left of a square",
-    "a photo of a blue circle and a green triangle",
+BATCH = 16
+IMAGES_PER_PROMPT = (1, 4, 8)
+PROMPTS = tuple(
+    prompt
+    for color in ("red", "blue", "green", "yellow")
+    for prompt in (
+        f"a photo of a {color} circle",
+        "a photo of two squares",
+        f"a photo of a {color} cross left of a square",
+        f"a photo of a blue circle and a {color} triangle",
+    )
 )
 
 
@@ -38,14 +46,11 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def contenders(model: JanusModel, batch: int, cfg_scale: float) -> dict[str, Callable[[], Any]]:
-    """transformers and our sampler, eager and compiled, on the same prompts (4 images each)."""
+def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Callable[[], Any]]:
+    """The peer and our sampler, eager and compiled, on the same prompts, `share` images each."""
     policy, janus = model.policy, model.policy.janus
     decoding = Decoding(temperature=1.0, cfg_scale=cfg_scale)
-    requests = [
-        Request((PROMPTS[i // 4 % len(PROMPTS)],), decoding, seed=i, uid=str(i))
-        for i in range(batch)
-    ]
+    requests = [Request((PROMPTS[i // share],), decoding, seed=i, uid=str(i)) for i in range(BATCH)]
     prompt = policy.encode("gen", requests)
     seeds = [request.seed for request in requests]
 
@@ -75,32 +80,34 @@ def contenders(model: JanusModel, batch: int, cfg_scale: float) -> dict[str, Cal
     return {"transformers generate": peer, "ours": ours(False), "ours, compiled": ours(True)}
 
 
+def compare(works: dict[str, Callable[[], Any]], rounds: int) -> None:
+    """Let the contenders take turns and print their medians."""
+    for work in works.values():
+        work()  # warm-up; compiles
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name].append(seconds(work))
+    peer = times["transformers generate"]
+    for name, taken in times.items():
+        ratio = statistics.median(a / b for a, b in zip(peer, taken, strict=True))
+        rate = BATCH / statistics.median(taken)
+        print(f"  {name:24} {rate:8.1f} images/s   {ratio:5.2f} x transformers")
+
+
 def main() -> None:
     """Print images per second and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="tiny")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--cfg-scale", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     model = load_model(options.checkpoint, "janus", LoadOptions())
     assert isinstance(model, JanusModel)
-    works = contenders(model, options.batch, options.cfg_scale)
-    for work in works.values():
-        work()  # warm-up; compiles
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(options.rounds):
-        for name, work in works.items():
-            times[name].append(seconds(work))
-    peer = times["transformers generate"]
-    print(
-        f"batch {options.batch}, CFG {options.cfg_scale:g}, {model.hardware}, "
-        f"{options.rounds} rounds"
-    )
-    for name, taken in times.items():
-        ratio = statistics.median(a / b for a, b in zip(peer, taken, strict=True))
-        rate = options.batch / statistics.median(taken)
-        print(f"{name:24} {rate:8.1f} images/s   {ratio:5.2f} x transformers")
+    print(f"batch {BATCH}, CFG {options.cfg_scale:g}, {model.hardware}, {options.rounds} rounds")
+    for share in IMAGES_PER_PROMPT:
+        print(f"{BATCH // share} prompts x {share} images")
+        compare(contenders(model, share, options.cfg_scale), options.rounds)
 
 
 if __name__ == "__main__":

@@ -145,3 +145,21 @@ def test_training_lowers_the_loss() -> None:
     tiny = janus.build(0, SMALL)
     losses = [loss.sum() for _, loss in pretrain_tiny.train_model(tiny, cfg)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_shipped_folder_is_small_complete_and_of_this_vocabulary() -> None:
+    folder = janus.shipped()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12_000_000
+    tiny = janus.load(folder)
+    assert tiny.processor.tokenizer.get_vocab() == janus.vocabulary()
+    assert janus.step_of(folder) > 0
+
+
+@torch.no_grad()
+def test_the_shipped_vq_redraws_scenes_exactly() -> None:
+    vq = janus.load(janus.shipped()).model.model.vqmodel
+    rng = random.Random(0)
+    scenes = [world.random_scene(rng) for _ in range(30)]
+    codes = vq.encode(janus.pixel_values([world.render(scene) for scene in scenes])).image_tokens
+    pixels = ((vq.decode(codes.view(30, -1)) + 1) * 127.5).round().clamp(0, 255)
+    assert world.read_batch(pixels.permute(0, 2, 3, 1).byte().numpy()) == scenes
