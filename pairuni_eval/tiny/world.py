@@ -279,7 +279,7 @@ def read_batch(pixels_BHWC: ByteArray) -> list[Scene]:
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether a scene is one of the tenth that no training of the shipped weights has shown."""
+    """Whether a scene is of the tenth on which training never asks a question or an edit."""
     return zlib.crc32(states_of(scene).astype(np.uint8).tobytes()) % 10 == 0
 
 
