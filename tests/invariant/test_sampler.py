@@ -27,6 +27,11 @@ GREEDY = Decoding(temperature=0.0, cfg_scale=5.0)
 TOLERANCE = 1e-5
 
 
+def allowed(cfg_scale: float) -> float:
+    """The tolerance under guidance: u + w (c - u) multiplies both branches' rounding."""
+    return TOLERANCE * (2 * cfg_scale - 1)
+
+
 def drawing(cfg_scale: float) -> Decoding:
     return Decoding(temperature=1.0, cfg_scale=cfg_scale)
 
@@ -113,7 +118,8 @@ def test_replay_gives_the_samplers_log_probs(
     assert rollout.sampler_logp_NT is not None
     gap_NT = (replay(policy, rollout) - rollout.sampler_logp_NT).abs()
     assert rollout.mask_NT.any(dim=1).all()
-    assert float(gap_NT.max()) <= TOLERANCE
+    assert float(gap_NT.max()) <= allowed(cfg_scale)
+    assert float(gap_NT[rollout.mask_NT].quantile(0.95)) <= TOLERANCE
 
 
 @pytest.mark.parametrize("kind", ["draw", "edit", "answer"])
@@ -123,7 +129,7 @@ def test_replay_divides_by_the_temperature(policy: JanusPolicy, kind: str) -> No
     rollout = policy.sample(task, [r._replace(decoding=warm) for r in asked], record_logp=True)
     assert rollout.sampler_logp_NT is not None
     gap_NT = (replay(policy, rollout) - rollout.sampler_logp_NT).abs()
-    assert float(gap_NT.max()) <= TOLERANCE
+    assert float(gap_NT.max()) <= allowed(5.0)
 
 
 def test_answers_end_at_different_places_and_padding_counts_nothing(policy: JanusPolicy) -> None:
@@ -445,4 +451,4 @@ def test_fused_and_module_by_module_decoding_agree(
     assert torch.equal(fused.tokens_NT, plain.tokens_NT)
     assert fused.sampler_logp_NT is not None
     assert plain.sampler_logp_NT is not None
-    assert float((fused.sampler_logp_NT - plain.sampler_logp_NT).abs().max()) <= TOLERANCE
+    assert float((fused.sampler_logp_NT - plain.sampler_logp_NT).abs().max()) <= allowed(5.0)
