@@ -6,6 +6,7 @@ Everything runs on the shipped tiny weights in float32 on the CPU.
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import JanusForConditionalGeneration
 from pairuni_eval import prompts as forms
 from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models.janus import JanusPolicy, decoder
+from pairuni_eval.models.janus.codes import draw_codes
 from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import edits, janus, prompts, questions, world
 
@@ -452,3 +454,23 @@ def test_fused_and_module_by_module_decoding_agree(
     assert fused.sampler_logp_NT is not None
     assert plain.sampler_logp_NT is not None
     assert float((fused.sampler_logp_NT - plain.sampler_logp_NT).abs().max()) <= allowed(5.0)
+
+
+# The compiled loop
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on the CPU needs g++")
+def test_compiled_steps_draw_the_same_codes(policy: JanusPolicy) -> None:
+    prompt = policy.encode("gen", draw_requests(4, drawing(5.0)))
+    codes = [
+        draw_codes(
+            policy.janus,
+            prompt,
+            guidance=policy.guidance,
+            decoding=drawing(5.0),
+            seeds=range(4),
+            compiled=compiled,
+        ).codes_BN
+        for compiled in (False, True)
+    ]
+    assert torch.equal(*codes)

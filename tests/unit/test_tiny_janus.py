@@ -11,7 +11,9 @@ from transformers import AutoProcessor
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.tiny import edits, janus, prompts, questions, world
-from pairuni_train import pretrain_tiny
+from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
+from pairuni_train.pretrain_tiny.optimisers import orthogonal, rate_share
+from pairuni_train.pretrain_tiny.run import train_model
 
 SMALL = janus.TinySize(hidden=32, layers=1, heads=2, feed_forward=32, vision_hidden=32)
 
@@ -110,27 +112,27 @@ def test_same_seed_same_model() -> None:
 
 def test_orthogonal_brings_singular_values_near_one() -> None:
     matrices = torch.randn(3, 8, 20, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(pretrain_tiny.orthogonal(matrices))
+    values = torch.linalg.svdvals(orthogonal(matrices))
     assert values.min() > 0.5
     assert values.max() < 1.5
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
-    cfg = pretrain_tiny.PretrainConfig(steps=100, warmup=0.1)
-    shares = [pretrain_tiny.rate_share(step, cfg) for step in range(101)]
+    cfg = PretrainConfig(steps=100, warmup=0.1)
+    shares = [rate_share(step, cfg) for step in range(101)]
     assert shares[0] == 0.1
     assert max(shares) == shares[9] == 1.0
     assert shares[100] == 0.0
 
 
 def test_pretraining_learns_and_writes_a_folder(tmp_path: Path) -> None:
-    cfg = pretrain_tiny.PretrainConfig(
+    cfg = PretrainConfig(
         steps=12, vq_steps=6, vq_batch=4, batch_scale=0.1, save_every=6, threads=1, size=SMALL
     )
-    trained = pretrain_tiny.pretrain(cfg, tmp_path)
+    trained = pretrain(cfg, tmp_path)
     assert (tmp_path / "pairuni.json").is_file()
     assert (tmp_path / "step-6" / "model.safetensors").is_file()
-    again = pretrain_tiny.pretrain(cfg, tmp_path / "more", resume=tmp_path / "step-6")
+    again = pretrain(cfg, tmp_path / "more", resume=tmp_path / "step-6")
     assert janus.step_of(tmp_path / "more") == 12
     assert torch.equal(
         again.model.model.vqmodel.quantize.embedding.weight,
@@ -141,9 +143,9 @@ def test_pretraining_learns_and_writes_a_folder(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss() -> None:
-    cfg = pretrain_tiny.PretrainConfig(steps=30, batch_scale=0.1, size=SMALL)
+    cfg = PretrainConfig(steps=30, batch_scale=0.1, size=SMALL)
     tiny = janus.build(0, SMALL)
-    losses = [loss.sum() for _, loss in pretrain_tiny.train_model(tiny, cfg)]
+    losses = [loss.sum() for _, loss in train_model(tiny, cfg)]
     assert losses[-1] < 0.8 * losses[0]
 
 

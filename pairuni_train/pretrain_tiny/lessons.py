@@ -1,0 +1,231 @@
+"""What the tiny model is taught: every lesson makes one training row from a random generator.
+
+The prompt forms of the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and
+dense companions: listing what stands in which row and column, reading all cells off a picture, and
+drawing from such a list.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from pairuni_eval import prompts as forms
+from pairuni_eval.tiny import edits, janus, prompts, questions, world
+
+# The share of each lesson in the loss of a step.
+WEIGHTS: dict[str, float] = {
+    "mmmu": 1.2,
+    "mmstar": 1.2,
+    "open": 3.0,
+    "mme": 2.5,
+    "pope": 1.5,
+    "locate": 0.8,
+    "read_grid": 0.2,
+    "single_object": 0.05,
+    "two_object": 0.15,
+    "counting": 0.15,
+    "colors": 0.15,
+    "position": 0.2,
+    "color_attr": 0.25,
+    "knowledge": 0.3,
+    "draw_grid": 0.15,
+    "add": 0.3,
+    "remove": 0.3,
+    "replace": 0.35,
+    "adjust": 0.3,
+}
+ORDER = {name: place for place, name in enumerate(WEIGHTS)}
+
+
+class Turn(NamedTuple):
+    """What the user says and, unless the row ends in a drawing, the answer."""
+
+    lesson: str
+    text: str
+    answer: str | None = None
+
+
+class Example(NamedTuple):
+    """One training row: the picture it shows, a talk about it, and perhaps a drawing to make."""
+
+    turns: tuple[Turn, ...]
+    picture: world.Scene | None = None
+    drawing: world.Scene | None = None
+
+
+class Source(NamedTuple):
+    """How many rows of every step a maker gives; rows of a group go through the model together."""
+
+    group: str
+    rows: int
+    make: Callable[[random.Random], Example]
+
+
+def sources() -> tuple[Source, ...]:
+    """All makers of training rows.
+
+    Questions come as talks of several turns on one picture, for that gives three times as many
+    answers per second as one picture per question.
+    """
+    return (
+        Source("choice", 9, _choice_talk),
+        Source("short", 14, _short_talk),
+        Source("dense", 4, _locate),
+        Source("dense", 1, _read_grid),
+        Source("draw", 1, _draw("single_object")),
+        Source("draw", 1, _draw("two_object")),
+        Source("draw", 1, _draw("counting")),
+        Source("draw", 1, _draw("colors")),
+        Source("draw", 2, _draw("position")),
+        Source("draw", 2, _draw("color_attr")),
+        Source("draw", 3, _knowledge),
+        Source("draw", 1, _draw_grid),
+        Source("edit", 2, _edit("add")),
+        Source("edit", 2, _edit("remove")),
+        Source("edit", 3, _edit("replace")),
+        Source("edit", 2, _edit("adjust")),
+    )
+
+
+def _choice_talk(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    makers = rng.choices((_mmmu, _mmstar), k=4)
+    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+
+
+def _short_talk(rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=8)
+    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+
+
+def _shortened(rng: random.Random, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Leave the instruction out of most turns after the first, as a person would."""
+    return (
+        turns[0],
+        *(t._replace(text=_bare(t.text)) if rng.random() < 0.7 else t for t in turns[1:]),
+    )
+
+
+def _bare(text: str) -> str:
+    for instruction in (forms.LETTER_SUFFIX, forms.WORD_SUFFIX, "Please answer yes or no."):
+        text = text.removesuffix(instruction)
+    return text.rstrip()
+
+
+def _question(rng: random.Random, scene: world.Scene) -> questions.Choice:
+    while True:
+        question = questions.ask(rng, scene, rng.choice(questions.KINDS))
+        if question is not None:
+            return question
+
+
+def _lettered(rng: random.Random, scene: world.Scene) -> questions.Choice:
+    """A question whose letters are about evenly drawn, as far as the scene allows."""
+    letter = rng.choice(questions.LETTERS)
+    tried = [_question(rng, scene) for _ in range(12)]
+    return next((question for question in tried if question.letter == letter), tried[0])
+
+
+def _mmmu(rng: random.Random, scene: world.Scene) -> Turn:
+    question = _lettered(rng, scene)
+    letter = question.letter
+    text = forms.mmmu_prompt(_maybe_marked(rng, question.text), question.options(letter))
+    return Turn("mmmu", text, letter)
+
+
+def _maybe_marked(rng: random.Random, text: str) -> str:
+    # Some harnesses leave MMMU's image marker in the text, others replace it by the image.
+    return f"<image 1> {text}" if rng.random() < 0.3 else text
+
+
+def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
+    question = _lettered(rng, scene)
+    letter = question.letter
+    return Turn("mmstar", forms.mmstar_prompt(questions.mmstar_text(question, letter)), letter)
+
+
+def _open(rng: random.Random, scene: world.Scene) -> Turn:
+    question = _question(rng, scene)
+    if question.kind == "existence":
+        return _pope(rng, scene)
+    text = forms.mmmu_prompt(_maybe_marked(rng, question.text), ())
+    return Turn("open", text, question.answer)
+
+
+def _mme(rng: random.Random, scene: world.Scene) -> Turn:
+    while True:
+        kind, truth = rng.choice(questions.STATEMENT_KINDS), rng.random() < 0.5
+        said = questions.statement(rng, scene, kind, truth=truth)
+        if said is not None:
+            return Turn("mme", forms.mme_prompt(questions.mme_text(said)), said.answer)
+
+
+def _pope(rng: random.Random, scene: world.Scene) -> Turn:
+    if rng.random() < 0.5:
+        name, answer = rng.choice(scene.things).name, "yes"
+    else:
+        split = rng.choice(("random", "adversarial"))
+        name, answer = questions.absent_names(rng, scene, split, ())[0], "no"
+    return Turn("pope", forms.pope_prompt(questions.pope_text(name)), answer)
+
+
+def _locate(rng: random.Random) -> Example:
+    """Every thing in raster order with its row and column: "circle red first second ..."."""
+    scene = world.random_scene(rng, held=False)
+    words = " ".join(
+        f"{t.shape} {t.color} {questions.ORDINALS[t.row]} {questions.ORDINALS[t.col]}"
+        for t in scene.things
+    )
+    return Example((Turn("locate", janus.LOCATE, words),), scene)
+
+
+def _read_grid(rng: random.Random) -> Example:
+    scene, attribute = _full_scene(rng), rng.choice(("color", "shape"))
+    words = prompts.grid_words(scene, attribute)
+    return Example((Turn("read_grid", janus.READ_GRID.format(attribute), words),), scene)
+
+
+def _full_scene(rng: random.Random) -> world.Scene:
+    return world.random_scene(rng, min_things=6, max_things=16, held=False)
+
+
+def _draw_grid(rng: random.Random) -> Example:
+    scene = _full_scene(rng)
+    words = prompts.grid_words(scene, rng.choice(("color", "shape")))
+    return Example((Turn("draw_grid", janus.DRAW_GRID.format(words)),), drawing=scene)
+
+
+@cache
+def _rows(tag: str) -> tuple[prompts.Row, ...]:
+    return tuple(prompts.geneval_rows(tag))
+
+
+@cache
+def _knowledge_prompts() -> tuple[prompts.KnowledgePrompt, ...]:
+    return tuple(prompts.knowledge_prompts())
+
+
+def _draw(tag: str) -> Callable[[random.Random], Example]:
+    def make(rng: random.Random) -> Example:
+        row = rng.choice(_rows(tag))
+        return Example((Turn(tag, row["prompt"]),), drawing=prompts.sample_scene(rng, row))
+
+    return make
+
+
+def _knowledge(rng: random.Random) -> Example:
+    row, target = rng.choice(_knowledge_prompts())
+    drawing = prompts.sample_target_scene(rng, target)
+    return Example((Turn("knowledge", row["Prompt"]),), drawing=drawing)
+
+
+def _edit(edit_type: str) -> Callable[[random.Random], Example]:
+    def make(rng: random.Random) -> Example:
+        scene, edit = edits.random_edit(rng, edit_type, held=False)
+        return Example((Turn(edit_type, edit.prompt),), scene, edits.apply_edit(scene, edit))
+
+    return make
