@@ -197,8 +197,8 @@ def _default_out(
 ) -> Path:
     """runs/CHECKPOINT-SUITE, with the limit in the name so that a trial never blocks a full run."""
     last = checkpoint.rstrip("/").rpartition("/")[2].replace(":", "-")
-    what = suite or "-".join(_names(benchmarks))
-    return Path("runs") / "-".join([last, what, *([f"limit{limit}"] if limit else [])])
+    words = [last, suite or "-".join(_names(benchmarks)), f"limit{limit}" if limit else ""]
+    return Path("runs") / "-".join(dict.fromkeys(word for word in words if word))
 
 
 def _baselines(options: list[str] | None) -> dict[str, StoredRun]:
