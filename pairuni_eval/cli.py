@@ -152,8 +152,11 @@ def list_command(
         for suite in catalog.suites().values():
             typer.echo(f"{suite.name:10} {', '.join(suite.benchmarks)}")
     else:
-        for name, target in catalog.plugin_names(what.value).items():  # type: ignore[arg-type]
+        found = catalog.plugin_names(what.value)  # type: ignore[arg-type]
+        for name, target in found.items():
             typer.echo(f"{name:14} {target}")
+        if not found:
+            typer.echo(f"No {what.value} are installed.", err=True)
     option = {Listing.SUITES: "--suite NAME", Listing.MODELS: "--model NAME"}
     wanted = option.get(what, "--benchmarks NAME,NAME")
     typer.echo(f"Next: pairuni-eval run --checkpoint tiny {wanted}", err=True)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, janus, prompts, questions, world
+from pairuni_eval.tiny import edits, janus, prompts, question_rows, questions, world
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -145,7 +145,7 @@ def _maybe_marked(rng: random.Random, text: str) -> str:
 def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
     question = _lettered(rng, scene)
     letter = question.letter
-    return Turn("mmstar", forms.mmstar_prompt(questions.mmstar_text(question, letter)), letter)
+    return Turn("mmstar", forms.mmstar_prompt(question_rows.mmstar_text(question, letter)), letter)
 
 
 def _open(rng: random.Random, scene: world.Scene) -> Turn:
@@ -161,7 +161,7 @@ def _mme(rng: random.Random, scene: world.Scene) -> Turn:
         kind, truth = rng.choice(questions.STATEMENT_KINDS), rng.random() < 0.5
         said = questions.statement(rng, scene, kind, truth=truth)
         if said is not None:
-            return Turn("mme", forms.mme_prompt(questions.mme_text(said)), said.answer)
+            return Turn("mme", forms.mme_prompt(question_rows.mme_text(said)), said.answer)
 
 
 def _pope(rng: random.Random, scene: world.Scene) -> Turn:
@@ -169,8 +169,8 @@ def _pope(rng: random.Random, scene: world.Scene) -> Turn:
         name, answer = rng.choice(scene.things).name, "yes"
     else:
         split = rng.choice(("random", "adversarial"))
-        name, answer = questions.absent_names(rng, scene, split, ())[0], "no"
-    return Turn("pope", forms.pope_prompt(questions.pope_text(name)), answer)
+        name, answer = question_rows.absent_names(rng, scene, split, ())[0], "no"
+    return Turn("pope", forms.pope_prompt(question_rows.pope_text(name)), answer)
 
 
 def _locate(rng: random.Random) -> Example:

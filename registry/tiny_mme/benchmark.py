@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mme_prompt
 from pairuni_eval.scorers.yes_no import MME_PERCEPTION, mme_marks
-from pairuni_eval.tiny.questions import mme_rows
+from pairuni_eval.tiny.question_rows import mme_rows
 
 _IMAGES_PER_KIND = 20
 

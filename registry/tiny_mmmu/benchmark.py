@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmmu_prompt
 from pairuni_eval.scorers.choice import mmmu_marks
-from pairuni_eval.tiny.questions import mmmu_rows
+from pairuni_eval.tiny.question_rows import mmmu_rows
 
 _PER_KIND = 17
 

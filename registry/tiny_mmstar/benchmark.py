@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmstar_prompt
 from pairuni_eval.scorers.choice import mmstar_marks
-from pairuni_eval.tiny.questions import mmstar_rows
+from pairuni_eval.tiny.question_rows import mmstar_rows
 
 _PER_CATEGORY = 34
 

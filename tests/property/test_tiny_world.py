@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairuni_eval.tiny import edits, prompts, questions, world
+from pairuni_eval.tiny import edits, prompts, question_rows, questions, world
 
 states = st.lists(st.integers(0, world.STATES - 1), min_size=world.CELLS, max_size=world.CELLS)
 seeds = st.integers(0, 2**32)
@@ -39,7 +39,7 @@ def test_a_scene_made_for_a_prompt_satisfies_it(seed: int, tag: str, extra: int)
 @given(seeds, st.sampled_from(questions.KINDS), st.sampled_from("ABCD"))
 def test_a_question_has_four_options_and_one_right(seed: int, kind: str, letter: str) -> None:
     scene, question = questions.random_question(random.Random(seed), kind)
-    row = questions.mmmu_row(question, scene, letter, 1).row
+    row = question_rows.mmmu_row(question, scene, letter, 1).row
     options = ast.literal_eval(row["options"])
     assert len(set(options)) == 4
     assert options["ABCD".index(row["answer"])] == question.answer

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, janus, prompts, questions, world
+from pairuni_eval.tiny import edits, janus, prompts, question_rows, questions, world
 from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
 from pairuni_train.pretrain_tiny.optimisers import orthogonal, rate_share
 from pairuni_train.pretrain_tiny.run import train_model
@@ -31,9 +31,9 @@ def _texts(rng: random.Random) -> list[str]:
     return [
         forms.mmmu_prompt(question.text, question.options("B")),
         forms.mmmu_prompt(f"<image 1> {question.text}", ()),
-        forms.mmstar_prompt(questions.mmstar_text(question, "D")),
-        forms.mme_prompt(questions.mme_text(said)),
-        forms.pope_prompt(questions.pope_text("orange cross")),
+        forms.mmstar_prompt(question_rows.mmstar_text(question, "D")),
+        forms.mme_prompt(question_rows.mme_text(said)),
+        forms.pope_prompt(question_rows.pope_text("orange cross")),
         question.answer,
         edit.prompt,
         prompts.short_caption(scene),

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, prompts, questions, world
+from pairuni_eval.tiny import edits, prompts, question_rows, questions, world
 from pairuni_eval.tiny.edits import Edit
 from pairuni_eval.tiny.prompts import Target
 from pairuni_eval.tiny.questions import Choice
@@ -146,18 +146,18 @@ def test_captions() -> None:
 
 def test_mmmu_row() -> None:
     question = Choice("color", "What color is the circle?", "red", ("blue", "green", "purple"))
-    row = questions.mmmu_row(question, SCENE, "C", 7).row
+    row = question_rows.mmmu_row(question, SCENE, "C", 7).row
     assert row["id"] == "validation_Color_7"
     assert row["question"] == "<image 1> What color is the circle?"
     assert row["options"] == "['blue', 'green', 'red', 'purple']"
     assert (row["answer"], row["question_type"]) == ("C", "multiple-choice")
-    opened = questions.mmmu_row(question, SCENE, None, 7).row
+    opened = question_rows.mmmu_row(question, SCENE, None, 7).row
     assert (opened["options"], opened["answer"], opened["question_type"]) == ("[]", "red", "open")
 
 
 def test_mmstar_row() -> None:
     question = Choice("color", "What color is the circle?", "red", ("blue", "green", "purple"))
-    row = questions.mmstar_row(question, SCENE, "A", 3).row
+    row = question_rows.mmstar_row(question, SCENE, "A", 3).row
     assert row["question"] == (
         "What color is the circle?\nOptions: A: red, B: blue, C: green, D: purple"
     )
@@ -176,16 +176,16 @@ def test_options_stand_in_their_natural_order(kind: str) -> None:
 
 
 def test_letters_are_balanced_and_scenes_held_out() -> None:
-    rows = questions.mmmu_rows(random.Random(0), per_kind=4)
+    rows = question_rows.mmmu_rows(random.Random(0), per_kind=4)
     assert Counter(r.row["answer"] for r in rows) == dict.fromkeys("ABCD", len(questions.KINDS))
     assert all(world.held_out(r.scene) for r in rows)
-    starred = questions.mmstar_rows(random.Random(0), per_category=4)
+    starred = question_rows.mmstar_rows(random.Random(0), per_category=4)
     assert len({r.row["category"] for r in starred}) == 6
     assert Counter(r.row["answer"] for r in starred) == dict.fromkeys("ABCD", 6)
 
 
 def test_mme_rows_come_in_pairs_yes_then_no() -> None:
-    rows = questions.mme_rows(random.Random(0), images_per_kind=3)
+    rows = question_rows.mme_rows(random.Random(0), images_per_kind=3)
     for yes, no in zip(rows[::2], rows[1::2], strict=True):
         assert yes.row["question_id"] == no.row["question_id"]
         assert (yes.row["answer"], no.row["answer"]) == ("Yes", "No")
@@ -193,25 +193,25 @@ def test_mme_rows_come_in_pairs_yes_then_no() -> None:
         assert yes.scene == no.scene
 
 
-@pytest.mark.parametrize("split", questions.POPE_SPLITS)
+@pytest.mark.parametrize("split", question_rows.POPE_SPLITS)
 def test_pope_rows_ask_three_present_and_three_absent(split: str) -> None:
     rng = random.Random(0)
-    rows = questions.pope_rows(rng, split, scenes=questions.pope_scenes(rng, 5))
+    rows = question_rows.pope_rows(rng, split, scenes=question_rows.pope_scenes(rng, 5))
     assert len(rows) == 30
     for row, scene in rows:
-        named = {questions.pope_text(thing.name) for thing in scene.things}
+        named = {question_rows.pope_text(thing.name) for thing in scene.things}
         assert (row["text"] in named) == (row["label"] == "yes")
     assert [row["label"] for row, _ in rows[:4]] == ["yes", "no", "yes", "no"]
 
 
 def test_adversarial_absent_things_mix_what_the_scene_has() -> None:
-    names = questions.absent_names(random.Random(0), SCENE, "adversarial", ())
+    names = question_rows.absent_names(random.Random(0), SCENE, "adversarial", ())
     assert set(names[:2]) == {"blue circle", "red square"}
 
 
 def test_popular_absent_things_come_by_frequency() -> None:
     others = [Scene((Thing("cross", "green", 0, 0),))] * 2 + [Scene((SQUARE,))]
-    names = questions.absent_names(random.Random(0), Scene((CIRCLE,)), "popular", others)
+    names = question_rows.absent_names(random.Random(0), Scene((CIRCLE,)), "popular", others)
     assert names[:2] == ["green cross", "blue square"]
 
 
