@@ -191,6 +191,6 @@ def _snapshot(dataset: str, revision: str, patterns: Sequence[str]) -> Path:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
-            f"Cannot get the dataset {dataset} at revision {revision}: {failure}.",
+            f"Cannot get the dataset {dataset} at revision {revision}: {str(failure).rstrip('.')}.",
             hint="Without network: put its files into a folder and give --data DIR.",
         ) from failure

@@ -1,6 +1,6 @@
 """A made-up finished run for the tests of analysis and report: seven small benchmarks, PNGs, cards.
 
-Loaded by path (see `load_example` in the tests), because tests are not a package.
+Imported by name: `tests` is on pytest's path, though it is no package.
 """
 
 from __future__ import annotations

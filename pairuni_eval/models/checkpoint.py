@@ -153,6 +153,6 @@ def _fetch(repo: str) -> Path:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
-            f"There is no folder '{repo}', and the hub gave none: {failure}.",
+            f"There is no folder '{repo}', and the hub gave none: {str(failure).rstrip('.')}.",
             hint="Check the name; offline, give the folder of a local copy.",
         ) from failure

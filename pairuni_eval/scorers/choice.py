@@ -20,8 +20,6 @@ from pairuni_eval.benchmark import Mark
 from pairuni_eval.records import Status
 from pairuni_eval.seeds import seed_for
 
-VERSION = "choice/1"
-
 # MMMU, multiple choice
 
 _MMMU_STRIPPED = ",.!?;:'"

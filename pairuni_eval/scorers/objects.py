@@ -24,7 +24,6 @@ from pairuni_eval.records import Status
 if TYPE_CHECKING:
     from PIL import Image
 
-VERSION = "objects/1"
 
 COLORS: tuple[str, ...] = (
     "red",

@@ -18,8 +18,6 @@ from pairuni_eval.benchmark import Mark
 from pairuni_eval.judges.judge import Verdict
 from pairuni_eval.records import Status
 
-VERSION = "rubric/1"
-
 # WISE, legacy
 
 WISE_CRITERIA: tuple[str, ...] = ("consistency", "realism", "aesthetic_quality")

@@ -19,8 +19,6 @@ from typing import NamedTuple
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.records import Status
 
-VERSION = "yes_no/1"
-
 MME_PERCEPTION: tuple[str, ...] = (
     "existence",
     "count",

@@ -6,20 +6,18 @@ library alone; skips by name where there is no Chromium.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import example_run as example
 import pytest
 
 from pairuni_eval.report.build import build_report
@@ -45,16 +43,6 @@ _FLAGS = [
 pytestmark = pytest.mark.skipif(
     _BINARY is None or _DRIVER is None, reason="chromium and chromedriver are not installed"
 )
-
-
-def load_example() -> ModuleType:
-    path = Path(__file__).parents[1] / "example_run.py"
-    spec = importlib.util.spec_from_file_location("example_run", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["example_run"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Browser:
@@ -158,7 +146,6 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    example = load_example()
     root = tmp_path_factory.mktemp("browser")
     benchmarks = [*example.cards(96), example.geneval_card(96)]
     ours = example.write_run(root / "a", benchmarks=benchmarks, count=30)

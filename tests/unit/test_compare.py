@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
+import example_run as example
 import numpy as np
 import pytest
 
@@ -14,19 +12,6 @@ from pairuni_eval.analysis.compare import Difference, Word, compare_runs, holm
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.records import Capability, make_item
 from pairuni_eval.store.read import StoredRun
-
-
-def load_example() -> ModuleType:
-    path = Path(__file__).parents[1] / "example_run.py"
-    spec = importlib.util.spec_from_file_location("example_run", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["example_run"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load_example()
 
 
 def card(name: str = "toy", direction: str = "up", unparsed: str = "wrong") -> Card:

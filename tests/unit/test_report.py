@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
+import example_run as example
 import pytest
 
 from pairuni_eval.analysis.tables import Tables, metric_rows, status_counts
@@ -22,19 +20,6 @@ from pairuni_eval.report.build import build_report
 from pairuni_eval.report.gallery import AT_MOST
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
-
-
-def load_example() -> ModuleType:
-    path = Path(__file__).parents[1] / "example_run.py"
-    spec = importlib.util.spec_from_file_location("example_run", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["example_run"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load_example()
 
 
 class Page(HTMLParser):
