@@ -1,7 +1,15 @@
 """The public surface: everything a plugin or a notebook imports."""
 
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
-from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec, Published, Suite
+from pairuni_eval.cards import (
+    Card,
+    JudgeSpec,
+    MetricSpec,
+    ProtocolSpec,
+    Published,
+    Suite,
+    WeightSpec,
+)
 from pairuni_eval.data import Data
 from pairuni_eval.errors import (
     BoundaryError,
@@ -11,7 +19,15 @@ from pairuni_eval.errors import (
     UserError,
     boundary,
 )
-from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult
+from pairuni_eval.judges.judge import (
+    Judge,
+    JudgeSetup,
+    Question,
+    Ruling,
+    Verdict,
+    consult,
+    consult_all,
+)
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
@@ -41,6 +57,8 @@ __all__ = [
     "Item",
     "Judge",
     "JudgeError",
+    "JudgeSetup",
+    "JudgeSpec",
     "LoadOptions",
     "Mark",
     "MetricSpec",
@@ -62,8 +80,10 @@ __all__ = [
     "TextPart",
     "UserError",
     "Verdict",
+    "WeightSpec",
     "boundary",
     "consult",
+    "consult_all",
     "seed_for",
     "stable_hash",
 ]

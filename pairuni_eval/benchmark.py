@@ -78,6 +78,17 @@ class Benchmark(ABC):
         A row whose image is broken is yielded all the same: the runner records it on the row.
         """
 
+    def equip(self, data: Data, *, device: str) -> None:  # noqa: B027 - most need nothing
+        """Get ready to grade: load what `score` needs beside the answers (a detector).
+
+        Called once, before the first `score`, and only if something is to be graded. What cannot be
+        had is no reason to stop: keep the reason and mark every answer as skipped with it.
+
+        Args:
+            data: Finds the card's `weights`.
+            device: A torch device name, or "auto".
+        """
+
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
         """Grade one output under one protocol; always the same metrics, in the same order.
 

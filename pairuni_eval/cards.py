@@ -44,6 +44,29 @@ class DataSpec(_Strict, frozen=True, kw_only=True):
     sha256: dict[str, str] = {}
 
 
+class WeightSpec(_Strict, frozen=True, kw_only=True):
+    """Weights of a model that grades: a detector, an image-text scorer.
+
+    Looked for in DIR/<benchmark>/weights/<name>, then DIR/weights/<name> of `--data DIR`, then on
+    the hub.
+
+    Attributes:
+        files: Glob patterns that must match.
+        hub: Model id on the Hugging Face hub, or None.
+        revision: Commit of the model repository, or "unpinned".
+        sha256: Expected SHA-256 by file name.
+        licence: Licence of the weights.
+        summary: Whose training this is, for people.
+    """
+
+    files: tuple[str, ...]
+    summary: str
+    licence: str
+    hub: str | None = None
+    revision: str = "unpinned"
+    sha256: dict[str, str] = {}
+
+
 class MetricSpec(_Strict, frozen=True, kw_only=True):
     """How the scores of one protocol become one number.
 
@@ -98,11 +121,23 @@ class ProtocolSpec(_Strict, frozen=True, kw_only=True):
 
 
 class JudgeSpec(_Strict, frozen=True, kw_only=True):
-    """Which judge a benchmark asks, and how often per output."""
+    """Which judge a benchmark asks, and how often per output.
+
+    Attributes:
+        name: Name of the judge plugin.
+        snapshot: Exact model name the protocol prescribes.
+        calls: Calls per output and protocol, for the plan.
+        temperature: Sampling temperature; None leaves it to the endpoint, as some protocols do.
+        max_tokens: Longest reply in tokens; None leaves it to the endpoint.
+        extra: Further fields of the request, e.g. `chat_template_kwargs`.
+    """
 
     name: str
     snapshot: str | None = None
     calls: int = 1
+    temperature: float | None = None
+    max_tokens: int | None = None
+    extra: dict[str, Any] = {}
 
 
 class Published(_Strict, frozen=True, kw_only=True):
@@ -126,6 +161,7 @@ class Card(_Strict, frozen=True, kw_only=True):
         expected: Number of samples of the complete benchmark.
         draws: Outputs per sample (GenEval: 4 images a prompt).
         unit: What one cluster is: "image", "prompt" or "source".
+        weights: Models that grade, by name; `Data.weights(name)` finds their files.
         keep_units: True if --limit must not cut a unit in two (MME scores pairs).
         tiny: True for the benchmarks of the tiny world, whose numbers never stand in one column
             with anybody else's.
@@ -145,6 +181,7 @@ class Card(_Strict, frozen=True, kw_only=True):
     draws: int = 1
     homepage: str | None = None
     judge: JudgeSpec | None = None
+    weights: dict[str, WeightSpec] = {}
     published: tuple[Published, ...] = ()
     keep_units: bool = False
     tiny: bool = False
@@ -219,5 +256,6 @@ _TABLES: tuple[type[_Strict], ...] = (
     MetricSpec,
     ProtocolSpec,
     JudgeSpec,
+    WeightSpec,
     Published,
 )

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pairuni_eval.cards import Card
+from pairuni_eval.cards import Card, WeightSpec
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.records import Picture
 
@@ -47,7 +47,20 @@ class Data:
         """
         paths = self._locate()[1]
         for path in paths:
-            self._check_digest(path)
+            self._check_digest(path, self._card.data.sha256, self._card.data.revision)
+        return paths
+
+    def weights(self, name: str) -> list[Path]:
+        """The files of one of the card's `weights`, in the order of its patterns.
+
+        Raises:
+            UserError: if they are nowhere to be found, or a file's SHA-256 is not the card's.
+            KeyError: if the card has no weights of that name.
+        """
+        spec = self._card.weights[name]
+        paths = self._locate_weights(name, spec)
+        for path in paths:
+            self._check_digest(path, spec.sha256, spec.revision)
         return paths
 
     def origin(self) -> Origin:
@@ -112,6 +125,27 @@ class Data:
                 return Origin(f"hub:{spec.hub}", spec.revision), paths
         raise self._not_found()
 
+    def _locate_weights(self, name: str, spec: WeightSpec) -> list[Path]:
+        given = self._user_folder
+        places = (
+            [given / self._card.name / "weights" / name, given / "weights" / name] if given else []
+        )
+        for place in places:
+            paths = _matches(place, spec.files)
+            if paths is not None:
+                return paths
+        if spec.hub is not None:
+            paths = _matches(
+                _snapshot(spec.hub, spec.revision, spec.files, kind="model"), spec.files
+            )
+            if paths is not None:
+                return paths
+        raise UserError(
+            f"The weights '{name}' of '{self._card.name}' ({spec.summary}) were not found. Looked "
+            f"for {', '.join(spec.files)} in {', '.join(map(str, places)) or 'no folder'}.",
+            hint=f"Put them into DIR/weights/{name}/ and give --data DIR.",
+        )
+
     def _local_places(self) -> list[Path]:
         given = self._user_folder
         below = [given / self._card.name, given] if given is not None else []
@@ -128,8 +162,8 @@ class Data:
             f"DIR/{self._card.name}/ and give --data DIR.",
         )
 
-    def _check_digest(self, path: Path) -> None:
-        expected = self._card.data.sha256.get(path.name)
+    def _check_digest(self, path: Path, digests: Mapping[str, str], revision: str) -> None:
+        expected = digests.get(path.name)
         if expected is None:
             return
         with path.open("rb") as stream:
@@ -138,7 +172,7 @@ class Data:
             raise UserError(
                 f"{path}: SHA-256 is {found[:12]}..., the card of '{self._card.name}' expects "
                 f"{expected[:12]}...: this is another version of the file.",
-                hint=f"Get it at revision {self._card.data.revision}.",
+                hint=f"Get it at revision {revision}.",
             )
 
 
@@ -177,8 +211,14 @@ def _matches(place: Path, patterns: Sequence[str]) -> list[Path] | None:
     return found
 
 
-def _snapshot(dataset: str, revision: str, patterns: Sequence[str]) -> Path:
-    """Download (or find in the cache) the matching files of a dataset at a revision."""
+def _snapshot(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    *,
+    kind: Literal["dataset", "model"] = "dataset",
+) -> Path:
+    """Download (or find in the cache) the matching files of a repository at a revision."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -186,11 +226,12 @@ def _snapshot(dataset: str, revision: str, patterns: Sequence[str]) -> Path:
     try:
         return Path(
             snapshot_download(
-                dataset, repo_type="dataset", revision=pinned, allow_patterns=list(patterns)
+                repository, repo_type=kind, revision=pinned, allow_patterns=list(patterns)
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
-            f"Cannot get the dataset {dataset} at revision {revision}: {str(failure).rstrip('.')}.",
+            f"Cannot get the {kind} {repository} at revision {revision}: "
+            f"{str(failure).rstrip('.')}.",
             hint="Without network: put its files into a folder and give --data DIR.",
         ) from failure

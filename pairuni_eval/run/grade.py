@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.data import Data
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.records import Capability, Output, Score, Status
 from pairuni_eval.run.execute import load_image
 from pairuni_eval.run.plan import Contents, Parts
+from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.write import RowLog
 
@@ -40,21 +41,27 @@ class Grader:
     """Grades the outputs of one run and appends their scores.
 
     Args:
-        run: The run folder.
-        contents: Its plan.
+        settings: What was asked: the run folder, the data and the device.
+        contents: The run's plan.
         parts: Benchmarks and judges.
         outputs: Every output by id.
     """
 
     def __init__(
-        self, run: Path, contents: Contents, parts: Parts, outputs: Mapping[str, Output]
+        self,
+        settings: RunSettings,
+        contents: Contents,
+        parts: Parts,
+        outputs: Mapping[str, Output],
     ) -> None:
-        self._run = run
+        self._settings = settings
+        self._run = settings.out
+        self._equipped: set[str] = set()
         self._contents = contents
         self._parts = parts
         self._outputs = outputs
         self._samples = {sample.uid: sample for sample in contents.samples}
-        self._log = RowLog(run / layout.ROWS / "scores-rank0.jsonl", Score)
+        self._log = RowLog(self._run / layout.ROWS / "scores-rank0.jsonl", Score)
         self._known: dict[tuple[str, str], list[Score]] = {}
         for score in self._log.recover():
             self._known.setdefault((score.output, score.protocol), []).append(score)
@@ -111,6 +118,8 @@ class Grader:
     def _score(self, chunk: Chunk) -> Iterator[Score]:
         trouble = {output.id: _trouble(chunk, output) for output in chunk.outputs}
         answers = [self._answer(o) for o in chunk.outputs if trouble[o.id] is None]
+        if answers:
+            self._equip(chunk.benchmark)
         marks = iter(
             chunk.benchmark.score(answers, protocol=chunk.protocol, judge=chunk.judge)
             if answers
@@ -120,6 +129,13 @@ class Grader:
             absent = trouble[output.id]
             for mark in next(marks) if absent is None else absent:
                 yield _as_score(chunk, output, mark)
+
+    def _equip(self, benchmark: Benchmark) -> None:
+        """Let a benchmark load what it grades with, once and only when there is work for it."""
+        if benchmark.card.name not in self._equipped:
+            data = Data(benchmark.card, benchmark.folder, self._settings.data)
+            benchmark.equip(data, device=self._settings.device)
+            self._equipped.add(benchmark.card.name)
 
     def _answer(self, output: Output) -> Answer:
         return Answer(self._samples[output.sample], output, partial(load_image, self._run))

@@ -154,7 +154,7 @@ def _execute(started: _Started, console: Console) -> None:
 
 
 def _grade(started: _Started, console: Console) -> list[Score]:
-    grader = Grader(started.settings.out, started.contents, started.parts, started.executor.outputs)
+    grader = Grader(started.settings, started.contents, started.parts, started.executor.outputs)
     with _progress(console) as progress:
         bar = progress.add_task("grading", total=sum(len(c.outputs) for c in grader.chunks()))
 

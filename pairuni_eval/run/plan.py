@@ -21,7 +21,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import Judge
+from pairuni_eval.judges.judge import Judge, JudgeSetup
 from pairuni_eval.models.base import Model
 from pairuni_eval.records import (
     RECORD_FORMAT,
@@ -76,9 +76,8 @@ def load_parts(settings: RunSettings) -> Parts:
     for benchmark in benchmarks:
         spec = benchmark.card.judge
         if spec is not None:
-            judges[benchmark.card.name] = catalog.load_plugin(
-                "judges", settings.judge or spec.name
-            )()
+            plugin = catalog.load_plugin("judges", settings.judge or spec.name)
+            judges[benchmark.card.name] = plugin.load(JudgeSetup(spec, settings.out))
     return Parts(benchmarks, judges)
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from parity.rules.form import Given, lines_of
 
 ROOT = Path(__file__).parents[2]
+RULES = Path(__file__).parent / "rules"
+
+
+@cache
+def rules_for(benchmark: str) -> ModuleType | None:
+    """The module that answers for a benchmark's cases, None if there is none."""
+    if not (RULES / f"{benchmark}.py").is_file():
+        return None
+    return importlib.import_module(f"parity.rules.{benchmark}")
 
 
 def golden_folder(config: pytest.Config) -> Path:
@@ -19,32 +31,28 @@ def golden_folder(config: pytest.Config) -> Path:
     return (Path(shared) if shared else ROOT.parent / "shared" / "data") / "golden"
 
 
-def _cases(folder: Path) -> list[dict]:
-    cases = []
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open(encoding="utf-8") as lines:
-            cases += [json.loads(line) for line in lines if line.strip()]
-    return cases
+def _cases(folder: Path) -> list[Given]:
+    return [case for path in sorted(folder.glob("*.jsonl")) for case in lines_of(path)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Fill in the recorded cases that a test asks for by the name of its argument.
 
-    `case`: every case whose rule is there; `told`: every case that also tells what another harness
-    gives, by a rule that is there; `missing`: every rule that is not there.
+    `case`: every case, whether or not we know its function; `told`: every case that also tells what
+    another harness gives, by a rule that we have.
     """
-    asked = {"case", "told", "missing"} & set(metafunc.fixturenames)
+    asked = {"case", "told"} & set(metafunc.fixturenames)
     if not asked:
         return
     (name,) = asked
     cases = _cases(golden_folder(metafunc.config))
-    if name == "missing":
-        unknown = sorted({(c["benchmark"], c["fn"]) for c in cases} - set(metafunc.module.RULES))
-        metafunc.parametrize(name, unknown, ids=["/".join(pair) for pair in unknown])
-        return
-    rules = metafunc.module.RULES if name == "case" else metafunc.module.OTHERS
-    known = [case for case in cases if (case["benchmark"], case["fn"]) in rules]
-    metafunc.parametrize(name, known, ids=[case["id"] for case in known])
+    if name == "told":
+        cases = [
+            case
+            for case in cases
+            if case["fn"] in getattr(rules_for(case["benchmark"]), "OTHERS", {})
+        ]
+    metafunc.parametrize(name, cases, ids=[case["id"] for case in cases])
 
 
 @pytest.fixture

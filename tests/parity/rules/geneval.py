@@ -1,0 +1,129 @@
+"""Recorded GenEval cases as calls of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from parity.rules.form import Form, Given, Rule, lines_of, same
+
+from pairuni_eval.scorers import objects
+
+
+def _as_objects(detections: Given) -> objects.Objects:
+    import numpy as np
+
+    return {
+        name: [
+            objects.Found(np.asarray(row[:4], dtype=float), row[4], index)
+            for index, row in enumerate(rows)
+        ]
+        for name, rows in detections.items()
+    }
+
+
+def _colors(detections: Given) -> objects.ColorOf:
+    return lambda name, found: [detections[name][thing.place][5] for thing in found]
+
+
+def geneval_position(given: Given, _: Path) -> Any:
+    held = objects.relative_position(
+        given["box_a"], given["box_b"], threshold=given["position_threshold"]
+    )
+    return sorted(held)
+
+
+def geneval_evaluate(given: Given, _: Path) -> Any:
+    found = given["objects"]
+    verdict = objects.evaluate(given["metadata"], _as_objects(found), _colors(found))
+    return verdict._asdict()
+
+
+_OPTIONS = {"max_overlap": float, "max_objects": int} | dict.fromkeys(
+    ("threshold", "counting_threshold", "position_threshold"), float
+)
+
+
+def geneval_image(given: Given, _: Path) -> Any:
+    options = {key: _OPTIONS[key](value) for key, value in given["options"].items()}
+    limits = objects.Limits(**options)
+    metadata, found = given["metadata"], given["detections"]
+    kept = objects.keep(found, tag=metadata["tag"], limits=limits)
+    verdict = objects.evaluate(metadata, kept, _colors(found), limits=limits)
+    details = {
+        name: [[*thing.box.tolist(), thing.score] for thing in things]
+        for name, things in kept.items()
+    }
+    return verdict._asdict() | {"details": details}
+
+
+def geneval_bulk(given: Given, folder: Path) -> Any:
+    prompt_rows = lines_of(folder / given["metadata_file"])
+    lines = lines_of(folder / given["detections_file"].split(" ")[0])
+    right = 0
+    for line in lines:
+        metadata = prompt_rows[line["prompt_index"]]
+        sight = objects.Sight(line["detections"], _colors(line["detections"]))
+        verdict = objects.judge(metadata, sight)
+        assert verdict.correct == line["correct"], line
+        assert _reason(verdict.reason) == _reason(line["reason"]), line
+        right += verdict.correct
+    return {"n": len(lines), "n_correct": right}
+
+
+def geneval_summary(given: Given, folder: Path) -> Any:
+    rows = lines_of(folder / given["results_file"])
+    total = objects.summarize(
+        objects.Graded(row["tag"], row["metadata"], row["correct"]) for row in rows
+    )
+    tasks = [
+        f"{tag:<16} = {right / count:.2%} ({right} / {count})\n"
+        for tag, (right, count) in total.tasks.items()
+    ]
+    text = (
+        f"Summary\n=======\nTotal images: {total.images}\nTotal prompts: {total.prompts}\n"
+        f"% correct images: {total.image_share:.2%}\n"
+        f"% correct prompts: {total.prompt_share:.2%}\n\n"
+        f"Task breakdown\n==============\n{''.join(tasks)}\n"
+        f"Overall score (avg. over tasks): {total.overall:.5f}\n"
+    )
+    return {"stdout": text}
+
+
+def _reason(text: str) -> Any:
+    """A position's relations are joined in the order of a Python set: compare them as a set."""
+    lines = []
+    for line in text.split("\n"):
+        head, found, tail = line.rpartition(", found ")
+        if found and tail.endswith("target"):
+            lines.append((head, frozenset(tail.removesuffix("target").strip().split(" and "))))
+        else:
+            lines.append((line, frozenset()))
+    return lines
+
+
+RULES: dict[str, Rule] = {
+    "relative_position": geneval_position,
+    "compute_iou": lambda given, _: objects.intersection_over_union(given["box_a"], given["box_b"]),
+    "evaluate": geneval_evaluate,
+    "evaluate_image": geneval_image,
+    "evaluate_image_bulk": geneval_bulk,
+    "object_names": lambda _given, _: list(objects.OBJECT_NAMES),
+    "summary_scores.py": geneval_summary,
+    "main_file_selection": lambda given, _: [
+        path for path in given["tree"] if objects.is_sample_file(path)
+    ],
+}
+
+
+def _fold_reason(verdict: Given) -> Given:
+    parts = [(head, tuple(sorted(words))) for head, words in _reason(verdict["reason"])]
+    return verdict | {"reason": str(sorted(map(str, parts)))}
+
+
+FORMS: dict[str, Form] = {
+    "evaluate": (_fold_reason, _fold_reason),
+    "evaluate_image": (_fold_reason, _fold_reason),
+    "relative_position": (same, list),
+    "object_names": (same, list),
+}
