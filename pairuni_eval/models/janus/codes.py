@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.janus.decoder import StaticDecoder
-from pairuni_eval.models.janus.prompts import Prompt, embed_distinct, stack, unconditional
+from pairuni_eval.models.janus.prefix import begin
+from pairuni_eval.models.janus.prompts import Prompt, unconditional
 from pairuni_eval.models.janus.sampling import guide, logp_of, pick, uniforms, warp
 from pairuni_eval.records import Decoding
 
@@ -60,11 +61,10 @@ def draw_codes(
             first batch of each shape takes seconds to minutes, the many after are faster.
     """
     steps = code_count(janus)
-    start = embed_distinct(janus, prompt)
+    prompts = [prompt]
     if decoding.cfg_scale != 1.0:
-        bare = unconditional(prompt, keep=guidance.keep, pad=guidance.pad)
-        start = stack(start, embed_distinct(janus, bare))
-    uniform_BN = uniforms(seeds, steps, start.x_UPD.device)
+        prompts.append(unconditional(prompt, keep=guidance.keep, pad=guidance.pad))
+    uniform_BN = uniforms(seeds, steps, prompt.ids_NP.device)
     # A draw a row, so that every column is a tensor of its own: compiled code wants them alike.
     uniform_NB = uniform_BN.T.contiguous()
     table_VD = code_embeddings(janus)
@@ -72,7 +72,7 @@ def draw_codes(
     decoder = StaticDecoder(janus.model.language_model, slots=slots, shareable=compiled)
     choose = _Choice(janus.model.generation_head, *_numbers(decoding), record_logp)
     advance = _compiled_advance() if compiled else _advance
-    drawn = [choose(decoder.prefill(*start), uniform_NB[0])]
+    drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
     for uniform_B in uniform_NB[1:]:
         drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
     logps = [one.logp_B for one in drawn if one.logp_B is not None]
@@ -121,7 +121,9 @@ def _advance(
 
 @cache
 def _compiled_advance() -> Callable[..., _Drawn]:
-    compiled: Callable[..., _Drawn] = torch.compile(_advance, fullgraph=True, dynamic=False)
+    compiled: Callable[..., _Drawn] = torch.compile(
+        _advance, fullgraph=True, dynamic=False, options={"cpp_wrapper": True}
+    )
     return compiled
 
 

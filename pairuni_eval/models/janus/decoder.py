@@ -6,11 +6,9 @@ position is a tensor, so a step can be compiled once and reused. Weights are rea
 is made, so freshly updated ones are honoured; large models are called module by module, small ones
 through fused copies.
 
-Positions are slot numbers. With left padding that shifts every row by its own constant, which
-rotary embeddings cannot see.
-
-Legend: B rows, U distinct prompts, P prompt positions, T new positions, S cache slots, D hidden
-size, H query heads, G key-value heads, J all heads side by side, E head size.
+Legend: B rows, U sequences of the prefix with M tokens each, P prompt positions (left-padded),
+L last tokens of prompts, T new positions, S cache slots, D hidden size, H query heads, G key-value
+heads, J all heads side by side, E head size.
 """
 
 from __future__ import annotations
@@ -21,6 +19,8 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pairuni_eval.models.janus.prefix import Prefix
 
 # Below this size a step is bound by the number of calls, not by arithmetic, and a second copy of
 # the weights costs nothing; above it the copy would cost gigabytes.
@@ -42,20 +42,20 @@ class _Layer(NamedTuple):
 class _State(NamedTuple):
     """What a step reads and writes: caches per layer, the mask, and the rotary tables."""
 
-    keys_BGSE: list[Tensor]
-    values_BGSE: list[Tensor]
-    bias_B11S: Tensor  # additive: -inf until a slot holds a token somebody may look at
+    keys_GBSE: list[Tensor]
+    values_GBSE: list[Tensor]
+    bias_1B1S: Tensor  # additive: -inf until a slot holds a token somebody may look at
     cos_SE: Tensor
     sin_SE: Tensor
     here_1: Tensor  # the next slot
+    position_B: Tensor  # the next rotary position of each row
 
 
 class StaticDecoder:
     """A decoder bound to one batch of prompts.
 
-    `prefill` runs each distinct prompt once and copies its keys and values to the rows that share
-    it: the rollouts of a group, the images of a prompt, and the unconditional rows of guidance,
-    which differ in their padding only.
+    `prefill` runs a prefix, in which rows share what they have in common, and copies the keys and
+    values of each row's prompt to the row.
 
     Args:
         llama: transformers' `LlamaModel` (not wrapped by a sharding strategy).
@@ -71,39 +71,43 @@ class StaticDecoder:
         self._slots = -(-slots // unit) * unit
         self._state: _State | None = None
 
-    def prefill(self, x_UPD: Tensor, mask_UP: Tensor, copies_B: Tensor) -> Tensor:
-        """Run the prompts; returns the hidden state of the last position of every row (B, D).
-
-        Args:
-            x_UPD: Embeddings of the U distinct prompts, left-padded.
-            mask_UP: True at real tokens.
-            copies_B: Which prompt each of the B rows starts from.
-        """
-        length = mask_UP.shape[1]
-        cos_SE, sin_SE = _rotary_tables(self._llama, x_UPD, self._slots)
-        bias_U1PP = _causal_bias(mask_UP, x_UPD.dtype)
+    def prefill(self, prefix: Prefix) -> Tensor:
+        """Run the prefix; returns the hidden state of the last prompt token of every row (B, D)."""
+        cos_SE, sin_SE = _rotary_tables(self._llama, prefix.x_UMD, self._slots)
+        cos_U1ME, sin_U1ME = (
+            cos_SE[prefix.position_UM][:, None],
+            sin_SE[prefix.position_UM][:, None],
+        )
+        bias_U1MM = _additive(prefix.sees_UMM, prefix.x_UMD.dtype)[:, None]
+        last_L, end_B = torch.unique(prefix.where_BP[:, -1], return_inverse=True)
+        x_UMD, slots_N, rows = prefix.x_UMD, self._slots_of(prefix), len(end_B)
         keys: list[Tensor] = []
         values: list[Tensor] = []
         for layer in self._layers:
-            q_UHPE, k_UGPE, v_UGPE = _project(layer, x_UPD, cos_SE[:length], sin_SE[:length])
-            mixed_UHPE = F.scaled_dot_product_attention(
-                q_UHPE,
-                k_UGPE,
-                v_UGPE,
-                attn_mask=bias_U1PP,
+            q_UHME, k_UGME, v_UGME = _project(layer, x_UMD, cos_U1ME, sin_U1ME)
+            mixed_UHME = F.scaled_dot_product_attention(
+                q_UHME,
+                k_UGME,
+                v_UGME,
+                attn_mask=bias_U1MM,
                 scale=layer.module.self_attn.scaling,
-                enable_gqa=q_UHPE.shape[1] != k_UGPE.shape[1],
+                enable_gqa=q_UHME.shape[1] != k_UGME.shape[1],
             )
-            keys.append(self._fan_out(k_UGPE, copies_B))
-            values.append(self._fan_out(v_UGPE, copies_B))
+            keys.append(_fan_out(k_UGME, slots_N, rows))
+            values.append(_fan_out(v_UGME, slots_N, rows))
+            mixed_UMD = mixed_UHME.transpose(1, 2).flatten(2)
             if layer is self._layers[-1]:  # nobody reads its other positions
-                x_UPD, mixed_UHPE = x_UPD[:, -1:], mixed_UHPE[:, :, -1:]
-            x_UPD = _finish(layer, x_UPD, mixed_UHPE.transpose(1, 2).flatten(2))
-        bias_BS = x_UPD.new_full((len(copies_B), self._slots), float("-inf"))
-        bias_BS[:, :length].masked_fill_(mask_UP[copies_B], 0.0)
-        here_1 = torch.tensor([length], device=x_UPD.device)
-        self._state = _State(keys, values, bias_BS[:, None, None], cos_SE, sin_SE, here_1)
-        return _rms(self._llama.norm, x_UPD[:, -1])[copies_B]
+                x_UMD = x_UMD.flatten(0, 1)[last_L][None]
+                mixed_UMD = mixed_UMD.flatten(0, 1)[last_L][None]
+            x_UMD = _finish(layer, x_UMD, mixed_UMD)
+        bias_1B1S = F.pad(
+            _additive(prefix.mask_BP, x_UMD.dtype),
+            (0, self._slots - prefix.mask_BP.shape[1]),
+            value=float("-inf"),
+        )[None, :, None]
+        here_1 = torch.tensor([prefix.mask_BP.shape[1]], device=x_UMD.device)
+        self._state = _State(keys, values, bias_1B1S, cos_SE, sin_SE, here_1, prefix.next_B.clone())
+        return _rms(self._llama.norm, x_UMD[0])[end_B]
 
     def step(self, x_BD: Tensor) -> Tensor:
         """Append one position to every row; returns its hidden state (B, D).
@@ -117,48 +121,60 @@ class StaticDecoder:
         if state is None:
             raise RuntimeError("the decoder has no prompt yet")
         here_1 = state.here_1
-        state.bias_B11S.index_fill_(3, here_1, 0.0)
-        cos_1E, sin_1E = state.cos_SE[here_1], state.sin_SE[here_1]
+        state.bias_1B1S.index_fill_(3, here_1, 0.0)
+        cos_B11E = state.cos_SE[state.position_B][:, None, None]
+        sin_B11E = state.sin_SE[state.position_B][:, None, None]
         x_BTD = x_BD[:, None]
         for i, layer in enumerate(self._layers):
-            q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_1E, sin_1E)
-            keys_BGSE = state.keys_BGSE[i].index_copy_(2, here_1, k_BGTE)
-            values_BGSE = state.values_BGSE[i].index_copy_(2, here_1, v_BGTE)
+            q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_B11E, sin_B11E)
+            keys_GBSE = state.keys_GBSE[i].index_copy_(2, here_1, k_BGTE.transpose(0, 1))
+            values_GBSE = state.values_GBSE[i].index_copy_(2, here_1, v_BGTE.transpose(0, 1))
             scaled_BHTE = q_BHTE * layer.module.self_attn.scaling
-            mixed_BTD = _look_back(scaled_BHTE, keys_BGSE, values_BGSE, state.bias_B11S)
+            mixed_BTD = _look_back(scaled_BHTE, keys_GBSE, values_GBSE, state.bias_1B1S)
             x_BTD = _finish(layer, x_BTD, mixed_BTD)
         here_1.add_(1)
+        state.position_B.add_(1)
         return _rms(self._llama.norm, x_BTD[:, 0])
 
-    def _fan_out(self, prompt_UGPE: Tensor, copies_B: Tensor) -> Tensor:
-        """Keys or values of all rows over all slots, the first ones filled from the prompts."""
-        rows_BGPE = prompt_UGPE[copies_B]
-        rest = self._slots - rows_BGPE.shape[2]
-        return F.pad(rows_BGPE, (0, 0, 0, rest))
+    def _slots_of(self, prefix: Prefix) -> Tensor:
+        """The token of the prefix that each slot starts with (B * S,).
+
+        Slots beyond the prompt start with any token at all: nobody looks before they are written.
+        """
+        rest = self._slots - prefix.where_BP.shape[1]
+        return F.pad(prefix.where_BP, (0, rest)).flatten()
+
+
+def _fan_out(prefix_UGME: Tensor, slots_N: Tensor, rows: int) -> Tensor:
+    """Keys or values of all rows over all slots, filled from the prefix: (G, B, S, E)."""
+    flat_GNE = prefix_UGME.transpose(0, 1).flatten(1, 2)
+    spread_GNE = flat_GNE.index_select(1, slots_N)
+    return spread_GNE.view(len(spread_GNE), rows, -1, spread_GNE.shape[-1])
 
 
 def _project(
-    layer: _Layer, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor
+    layer: _Layer, x_BTD: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E)."""
     attention = layer.module.self_attn
     groups = attention.config.num_key_value_heads
     joint_BTD = layer.query_key_value(_rms(layer.module.input_layernorm, x_BTD))
     joint_BJTE = joint_BTD.view(*x_BTD.shape[:2], -1, attention.head_dim).transpose(1, 2)
-    rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_TE, sin_TE)
+    rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_B1TE, sin_B1TE)
     return rotated_BJTE[:, :-groups], rotated_BJTE[:, -groups:], joint_BJTE[:, -groups:]
 
 
-def _look_back(q_BHTE: Tensor, keys_BGSE: Tensor, values_BGSE: Tensor, bias_B11S: Tensor) -> Tensor:
+def _look_back(q_BHTE: Tensor, keys_GBSE: Tensor, values_GBSE: Tensor, bias_1B1S: Tensor) -> Tensor:
     """Attention of one new, already scaled query over the slots: (B, 1, H * E).
 
     For a single query two plain products beat the fused kernel, and grouped heads come for free:
     the queries of a group are rows of one product.
     """
-    rows, groups, _, size = keys_BGSE.shape
-    logits = q_BHTE.reshape(rows, groups, -1, size) @ keys_BGSE.transpose(2, 3) + bias_B11S
-    weights = logits.softmax(-1, dtype=torch.float32).to(q_BHTE.dtype)
-    return (weights @ values_BGSE).reshape(rows, 1, -1)
+    groups, rows, _, size = keys_GBSE.shape
+    q_GBQE = q_BHTE.reshape(rows, groups, -1, size).transpose(0, 1)  # Q = H / G
+    logits_GBQS = q_GBQE @ keys_GBSE.transpose(2, 3) + bias_1B1S
+    weights_GBQS = logits_GBQS.softmax(-1, dtype=torch.float32).to(q_BHTE.dtype)
+    return (weights_GBQS @ values_GBSE).transpose(0, 1).reshape(rows, 1, -1)
 
 
 def _finish(layer: _Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
@@ -208,17 +224,10 @@ def _together(modules: list[nn.Module], *, fuse: bool) -> Projection:
     return _SideBySide(modules)
 
 
-def _causal_bias(mask_UP: Tensor, dtype: torch.dtype) -> Tensor:
-    """Additive mask (U, 1, P, P): a position sees the real tokens up to itself, and itself.
-
-    Padding positions see themselves only: no row of a softmax may be empty.
-    """
-    length = mask_UP.shape[1]
-    seen_PP = torch.ones(length, length, dtype=torch.bool, device=mask_UP.device).tril()
-    eye_PP = torch.eye(length, dtype=torch.bool, device=mask_UP.device)
-    allowed_UPP = (seen_PP & mask_UP[:, None]) | eye_PP
-    bias_UPP = torch.zeros(allowed_UPP.shape, dtype=dtype, device=mask_UP.device)
-    return bias_UPP.masked_fill_(~allowed_UPP, float("-inf"))[:, None]
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as numbers to add to logits: 0 where allowed, -inf elsewhere."""
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return bias.masked_fill_(~allowed, float("-inf"))
 
 
 def _rms(norm: Any, x: Tensor) -> Tensor:
@@ -229,12 +238,12 @@ def _rms(norm: Any, x: Tensor) -> Tensor:
     return out
 
 
-def _rotate(x_BHTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
+def _rotate(x_BHTE: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor) -> Tensor:
     """Rotary embedding in the half-split convention of Llama.
 
-    `sin_TE` has its first half negated, so that swapping the halves is a roll.
+    `sin_B1TE` has its first half negated, so that swapping the halves is a roll.
     """
-    return torch.addcmul(x_BHTE * cos_TE, x_BHTE.roll(x_BHTE.shape[-1] // 2, -1), sin_TE)
+    return torch.addcmul(x_BHTE * cos_B1TE, x_BHTE.roll(x_BHTE.shape[-1] // 2, -1), sin_B1TE)
 
 
 def _rotary_tables(llama: Any, x: Tensor, slots: int) -> tuple[Tensor, Tensor]:

@@ -5,15 +5,14 @@ followed by the begin-of-image token. The unconditional row of classifier-free g
 begin-of-sequence and begin-of-image tokens and turns every other token into padding *embeddings*
 that stay visible, as transformers does; an image to edit is dropped with the rest.
 
-Legend: N rows, P prompt positions (left-padded), K images per row at most, D hidden size,
-U distinct prompts.
+Legend: N rows, P prompt positions (left-padded), K images per row at most, D hidden size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,35 +98,6 @@ def unconditional(prompt: Prompt, *, keep: Sequence[int], pad: int) -> Prompt:
     kept_NP = torch.isin(prompt.ids_NP, torch.tensor(list(keep), device=prompt.ids_NP.device))
     ids_NP = prompt.ids_NP.masked_fill(~kept_NP, pad)
     return Prompt(ids_NP, prompt.mask_NP, None, torch.zeros_like(prompt.images_N))
-
-
-class Distinct(NamedTuple):
-    """Embeddings and masks of the distinct prompts, and which of them each row starts from."""
-
-    x_UPD: Tensor
-    mask_UP: Tensor
-    copies_N: Tensor
-
-
-def embed_distinct(janus: Any, prompt: Prompt) -> Distinct:
-    """Embed each distinct prompt once; rows with images are all taken as distinct."""
-    if prompt.pixels_NKCHW is not None:
-        rows_N = torch.arange(len(prompt.ids_NP), device=prompt.ids_NP.device)
-        return Distinct(embed(janus, prompt), prompt.mask_NP, rows_N)
-    seen_NP = prompt.ids_NP.masked_fill(~prompt.mask_NP, -1)
-    distinct_UP, copies_N = torch.unique(seen_NP, dim=0, return_inverse=True)
-    mask_UP = distinct_UP >= 0
-    x_UPD: Tensor = janus.get_input_embeddings()(distinct_UP.clamp(min=0))
-    return Distinct(x_UPD, mask_UP, copies_N)
-
-
-def stack(above: Distinct, below: Distinct) -> Distinct:
-    """Two batches of the same prompt length as one."""
-    return Distinct(
-        torch.cat((above.x_UPD, below.x_UPD)),
-        torch.cat((above.mask_UP, below.mask_UP)),
-        torch.cat((above.copies_N, below.copies_N + len(above.x_UPD))),
-    )
 
 
 def _chat(processor: Any, request: Request) -> str:

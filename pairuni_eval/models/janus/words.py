@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.janus.decoder import StaticDecoder
-from pairuni_eval.models.janus.prompts import Prompt, embed_distinct
+from pairuni_eval.models.janus.prefix import begin
+from pairuni_eval.models.janus.prompts import Prompt
 from pairuni_eval.models.janus.sampling import logp_of, pick, uniforms, warp
 from pairuni_eval.records import Decoding
 
@@ -60,7 +61,7 @@ def write_words(
     limit = decoding.max_tokens
     slots = prompt.mask_NP.shape[1] + limit - 1
     decoder = StaticDecoder(janus.model.language_model, slots=slots)
-    hidden_BD = decoder.prefill(*embed_distinct(janus, prompt))
+    hidden_BD = decoder.prefill(begin(janus, [prompt]))
     uniform_BT = uniforms(seeds, limit, hidden_BD.device)
     alive_B = torch.ones(len(seeds), dtype=torch.bool, device=hidden_BD.device)
     tokens: list[Tensor] = []

@@ -1,0 +1,165 @@
+"""What runs before the first new token: every distinct beginning of a batch's prompts, once.
+
+Prompts to draw share their template and often their first words; the unconditional rows of guidance
+are one word repeated. Texts therefore run as one tree: a node is a distinct beginning, it looks at
+its ancestors, and a row is a path from the root. Rows with images run side by side instead, padded
+to one length, for there is nothing to share and a tree over their many tokens would be mostly mask.
+
+Legend: B rows, P prompt positions (left-padded), U sequences that run, M tokens in each (nodes of
+the tree, or P), D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pairuni_eval.models.janus.prompts import Prompt, embed
+
+
+class Prefix(NamedTuple):
+    """Sequences to run, and where each row finds its prompt in them.
+
+    Attributes:
+        x_UMD: Embeddings.
+        sees_UMM: True where a token looks at another; always at itself.
+        position_UM: Rotary position of each token.
+        where_BP: Each row's prompt as flat indices into the U * M tokens; arbitrary at padding.
+        mask_BP: True at the prompt's tokens, False at padding.
+        next_B: Rotary position of each row's first new token.
+    """
+
+    x_UMD: Tensor
+    sees_UMM: Tensor
+    position_UM: Tensor
+    where_BP: Tensor
+    mask_BP: Tensor
+    next_B: Tensor
+
+
+class Tree(NamedTuple):
+    """Distinct beginnings of many token sequences.
+
+    Attributes:
+        ids_M: The last token of each beginning.
+        depth_M: Its position in a sequence.
+        sees_MM: True at a beginning's own beginnings, itself included.
+        where_BP: The node of each position of each row, 0 at padding.
+    """
+
+    ids_M: list[int]
+    depth_M: list[int]
+    sees_MM: np.ndarray[Any, np.dtype[np.bool_]]
+    where_BP: list[list[int]]
+
+
+def begin(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
+    """The prefix of all rows of some prompts of one length, in order."""
+    if any(prompt.pixels_NKCHW is not None for prompt in prompts):
+        return _side_by_side(janus, prompts)
+    mask_BP = torch.cat([prompt.mask_NP for prompt in prompts])
+    ids_BP = torch.cat([prompt.ids_NP for prompt in prompts])
+    tree = grow(
+        [
+            ids_P[-count:] if count else []
+            for ids_P, count in zip(ids_BP.tolist(), mask_BP.sum(1).tolist(), strict=True)
+        ],
+        mask_BP.shape[1],
+    )
+    device = mask_BP.device
+    return Prefix(
+        janus.get_input_embeddings()(torch.tensor([tree.ids_M], device=device)),
+        torch.from_numpy(tree.sees_MM)[None].to(device),
+        torch.tensor([tree.depth_M], device=device),
+        torch.tensor(tree.where_BP, device=device),
+        mask_BP,
+        mask_BP.sum(1),
+    )
+
+
+def grow(sequences: Sequence[Sequence[int]], width: int) -> Tree:
+    """The tree of some token sequences, nodes in order of first appearance.
+
+    Args:
+        sequences: The tokens of each row, without padding.
+        width: P, the length that rows are padded to on the left.
+    """
+    nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+    parents: list[int] = []
+    ids: list[int] = []
+    depths: list[int] = []
+    paths: dict[tuple[int, ...], list[int]] = {}
+    for tokens in map(tuple, sequences):
+        if tokens in paths:
+            continue
+        node, path = -1, []
+        for depth, token in enumerate(tokens):
+            parent = node
+            node = nodes.setdefault((parent, token), len(ids))
+            if node == len(ids):
+                parents.append(parent)
+                ids.append(token)
+                depths.append(depth)
+            path.append(node)
+        paths[tokens] = [0] * (width - len(path)) + path
+    return Tree(ids, depths, _ancestry(parents), [paths[tuple(tokens)] for tokens in sequences])
+
+
+def _ancestry(parents: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """(M, M): which nodes are on the path from the root to each node. Parents come first."""
+    sees_MM = np.eye(len(parents), dtype=np.bool_)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            sees_MM[node] |= sees_MM[parent]
+    return sees_MM
+
+
+def _side_by_side(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
+    """Every row by itself; of rows without images each distinct one runs once.
+
+    Positions are those of the padded row: a constant shift, which rotary embeddings cannot see.
+    """
+    x: list[Tensor] = []
+    masks: list[Tensor] = []
+    rows: list[Tensor] = []
+    for prompt in prompts:
+        x_UPD, mask_UP, copies_N = _distinct_rows(janus, prompt)
+        rows.append(copies_N + sum(map(len, masks)))
+        x.append(x_UPD)
+        masks.append(mask_UP)
+    mask_UP, rows_B = torch.cat(masks), torch.cat(rows)
+    length = mask_UP.shape[1]
+    places_P = torch.arange(length, device=mask_UP.device)
+    return Prefix(
+        torch.cat(x),
+        _causal(mask_UP),
+        places_P.expand(len(mask_UP), -1),
+        rows_B[:, None] * length + places_P,
+        mask_UP[rows_B],
+        torch.full_like(rows_B, length),
+    )
+
+
+def _distinct_rows(janus: Any, prompt: Prompt) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings (U, P, D) and masks (U, P) of the rows to run, and which each row (N,) is."""
+    if prompt.pixels_NKCHW is not None:
+        rows_N = torch.arange(len(prompt.ids_NP), device=prompt.ids_NP.device)
+        return embed(janus, prompt), prompt.mask_NP, rows_N
+    seen_NP = prompt.ids_NP.masked_fill(~prompt.mask_NP, -1)
+    distinct_UP, copies_N = torch.unique(seen_NP, dim=0, return_inverse=True)
+    return janus.get_input_embeddings()(distinct_UP.clamp(min=0)), distinct_UP >= 0, copies_N
+
+
+def _causal(mask_UP: Tensor) -> Tensor:
+    """Which positions each position sees (U, P, P): the real tokens up to itself, and itself.
+
+    Padding sees itself only: no row of a softmax may be empty.
+    """
+    length = mask_UP.shape[1]
+    before_PP = torch.ones(length, length, dtype=torch.bool, device=mask_UP.device).tril()
+    eye_PP = torch.eye(length, dtype=torch.bool, device=mask_UP.device)
+    return (before_PP & mask_UP[:, None]) | eye_PP
