@@ -31,11 +31,10 @@ def test_the_same_token_after_another_is_another_node() -> None:
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=8))
 def test_a_path_spells_its_sequence_and_sees_just_itself(sequences: list[list[int]]) -> None:
     tree = grow(sequences, width=6)
-    for tokens, path in zip(sequences, tree.where_BP, strict=True):
-        path = path[6 - len(tokens) :]
+    for tokens, padded in zip(sequences, tree.where_BP, strict=True):
+        path = padded[6 - len(tokens) :]
         assert [tree.ids_M[node] for node in path] == tokens
         assert [tree.depth_M[node] for node in path] == list(range(len(tokens)))
         assert tree.sees_MM[path[-1]].nonzero()[0].tolist() == sorted(path)
-    assert len(set(tree.ids_M)) <= len(tree.ids_M) == len({
-        tuple(tokens[: i + 1]) for tokens in sequences for i in range(len(tokens))
-    })  # fmt: skip
+    beginnings = {tuple(tokens[: i + 1]) for tokens in sequences for i in range(len(tokens))}
+    assert len(tree.ids_M) == len(beginnings)
