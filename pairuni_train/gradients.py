@@ -1,0 +1,212 @@
+"""Do the two tasks pull the shared weights the same way? Exact Gram entries of their gradients.
+
+A probe of one step holds the gradient of each half of each task's batch as it stands after the
+reduction over ranks: the mean over the global batch, for a cosine of per-rank gradients is noisier
+and biased towards 0. From them come, per block of parameters and exact (float64 sums of the
+gradients' own values): u.u, u.g, g.g, and for each task the Gram of its two halves. The halves tell
+how much of a gradient is noise: without that ceiling a low cosine may only mean a small batch.
+
+What is measured is the gradient of the loss that trains, pair weights and dead groups included; the
+share of live groups stands beside every row. `preconditioned` rows divide both gradients by Adam's
+running root mean square first: the directions in which the weights will move.
+
+Legend: none; every tensor here has the shape of its parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pairuni_eval.models.base import Task
+
+Gradients = Mapping[str, Tensor]
+"""Gradients by parameter name; sharded parameters give their local shard."""
+
+ALL = "all"  # the block that holds every shared parameter
+_CHUNK = 1 << 22  # numbers of each vector that are widened to float64 at a time
+
+
+class Gram(NamedTuple):
+    """Inner products of two vectors a and b."""
+
+    aa: float
+    ab: float
+    bb: float
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between them; NaN if one is zero."""
+        norm = (self.aa * self.bb) ** 0.5
+        return self.ab / norm if norm > 0 else float("nan")
+
+
+class BlockGrams(NamedTuple):
+    """What a probe knows about one block of parameters.
+
+    Attributes:
+        tasks: Understanding against generation.
+        halves: For each task, the first half of its batch against the second.
+    """
+
+    tasks: Gram
+    halves: Mapping[Task, Gram]
+
+
+class Probe:
+    """Takes the gradients of a step aside, half by half, and gives them back.
+
+    Memory: one gradient for each part that is held, i.e. one more than training holds anyway for
+    each part after the first. Nothing is copied: the tensors change hands.
+
+    Args:
+        parameters: The shared parameters by name.
+        blocks: The block of each.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], blocks: Mapping[str, str]) -> None:
+        self._parameters = parameters
+        self._blocks = blocks
+        self._parts: dict[tuple[Task, int], dict[str, Tensor]] = {}
+
+    def take(self, task: Task, half: int) -> None:
+        """Move the gradients that the last backward passes left into part (task, half)."""
+        part: dict[str, Tensor] = {}
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                part[name] = parameter.grad
+                parameter.grad = None
+        self._parts[task, half] = part
+
+    def give_back(self) -> None:
+        """Put the sum of all parts into the parameters, as if nobody had looked."""
+        for name, parameter in self._parameters.items():
+            held = [part[name] for part in self._parts.values() if name in part]
+            if held:
+                total = held[0]
+                for gradient in held[1:]:
+                    total.add_(gradient)
+                parameter.grad = total
+        self._parts.clear()
+
+    def grams(self, scale: Gradients | None = None) -> dict[str, BlockGrams]:
+        """The Gram entries of every block and of all together; call before `give_back`.
+
+        Args:
+            scale: Factors to multiply every gradient by (preconditioning), by parameter name.
+        """
+        sums: dict[str, _Sums] = {}
+        for name in self._parameters:
+            vectors = {key: self._vector(key, name, scale) for key in self._parts}
+            found = _products(vectors)
+            for block in (ALL, self._blocks[name]):
+                _add(sums.setdefault(block, {}), found)
+        return {block: _block_grams(total) for block, total in sums.items()}
+
+    def _vector(self, key: tuple[Task, int], name: str, scale: Gradients | None) -> Tensor | None:
+        gradient = self._parts[key].get(name)
+        if gradient is None:
+            return None
+        flat = local(gradient).flatten()
+        return flat if scale is None else flat * local(scale[name]).flatten()
+
+
+_Key = tuple[Task, int]
+_Sums = dict[tuple[_Key, _Key], float]
+
+
+def _products(vectors: Mapping[_Key, Tensor | None]) -> _Sums:
+    """Inner products of all parts of one parameter, each pair once."""
+    present = {key: vector for key, vector in vectors.items() if vector is not None}
+    keys = list(present)
+    products = gramian(list(present.values()))
+    return {
+        (keys[i], keys[j]): products[i][j] for i in range(len(keys)) for j in range(i, len(keys))
+    }
+
+
+def _add(total: _Sums, more: _Sums) -> None:
+    for key, value in more.items():
+        total[key] = total.get(key, 0.0) + value
+
+
+def _block_grams(total: _Sums) -> BlockGrams:
+    def between(first: Iterable[_Key], second: Iterable[_Key]) -> float:
+        return sum(total.get((a, b), total.get((b, a), 0.0)) for a in first for b in tuple(second))
+
+    def gram(first: tuple[_Key, ...], second: tuple[_Key, ...]) -> Gram:
+        return Gram(between(first, first), between(first, second), between(second, second))
+
+    und: tuple[_Key, ...] = (("und", 0), ("und", 1))
+    gen: tuple[_Key, ...] = (("gen", 0), ("gen", 1))
+    return BlockGrams(
+        gram(und, gen), {"und": gram(und[:1], und[1:]), "gen": gram(gen[:1], gen[1:])}
+    )
+
+
+def gramian(vectors: Sequence[Tensor]) -> list[list[float]]:
+    """All inner products of some flat vectors, summed in float64.
+
+    Goes through them in chunks, so that no float64 copy of the whole is made.
+    """
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    length = len(vectors[0]) if vectors else 0
+    for start in range(0, length, _CHUNK):
+        rows = torch.stack([vector[start : start + _CHUNK].double() for vector in vectors])
+        total += (rows @ rows.T).cpu()
+    products: list[list[float]] = total.tolist()
+    return products
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The shard of this rank, for a sharded tensor; else the tensor itself."""
+    to_local = getattr(tensor, "to_local", None)
+    found: Tensor = to_local() if to_local is not None else tensor
+    return found
+
+
+def adam_scale(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> Gradients | None:
+    """1 / (sqrt(v) + eps) of AdamW for each parameter, bias-corrected; None before its first step.
+
+    v is the one *before* the step that is probed.
+    """
+    scales: dict[str, Tensor] = {}
+    for group in optimizer.param_groups:
+        members = {id(parameter) for parameter in group["params"]}
+        for name, parameter in parameters.items():
+            if id(parameter) not in members:
+                continue
+            state = optimizer.state.get(parameter)
+            if not state:
+                return None
+            correction = 1 - group["betas"][1] ** float(state["step"])
+            root = (state["exp_avg_sq"] / correction).sqrt()
+            scales[name] = 1.0 / (root + group["eps"])
+    return scales
+
+
+def flat_sums(grams: Mapping[str, BlockGrams]) -> list[float]:
+    """All entries in a fixed order, for one reduction over ranks of a sharded model."""
+    return [number for block in sorted(grams) for number in _numbers(grams[block])]
+
+
+def from_sums(names: Iterable[str], sums: Iterable[float]) -> dict[str, BlockGrams]:
+    """The inverse of `flat_sums`."""
+    stream = iter(sums)
+    return {block: _from_numbers(stream) for block in sorted(names)}
+
+
+def _numbers(grams: BlockGrams) -> tuple[float, ...]:
+    return (*grams.tasks, *grams.halves["und"], *grams.halves["gen"])
+
+
+def _from_numbers(stream: Iterator[float]) -> BlockGrams:
+    def gram() -> Gram:
+        return Gram(next(stream), next(stream), next(stream))
+
+    return BlockGrams(gram(), {"und": gram(), "gen": gram()})

@@ -1,0 +1,114 @@
+"""The PairGRPO objective of one task: a clipped surrogate over tokens, as pure tensor functions.
+
+    L = - 1/M  sum over sequences i  1/|o_i|  sum over tokens t
+            min(rho A, clip(rho, 1 - eps_low, 1 + eps_high) A)  -  beta KL
+
+with rho = pi / pi_old per token, A = w_p times the group-relative advantage (paper, PairGRPO
+objective), and KL the k3 estimate exp(d) - d - 1, d = log pi_ref - log pi (0 by default).
+
+The mean is taken over sequences of their token means. trl's default ("dapo") divides by all tokens
+of the batch instead, so that in a joint batch one picture of 576 tokens would outweigh an answer of
+20 tokens 29 to 1. M comes from the *global* batch and is passed in, so that neither micro-batches
+nor ranks change the loss.
+
+Sequences of fixed length (pictures) are never taken as truncated.
+
+Legend: N sequences of a micro-batch, T token positions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Clip(NamedTuple):
+    """How far a token's probability ratio may move before it stops counting."""
+
+    low: float = 0.2
+    high: float = 0.2
+
+
+class Terms(NamedTuple):
+    """The loss of a micro-batch and what is worth watching, as sums that add up over micro-batches.
+
+    Attributes:
+        loss: Scalar with gradient; the sum over micro-batches is the loss of the task.
+        tokens: Number of tokens.
+        clipped_low: Tokens held back at 1 - eps_low (negative advantage).
+        clipped_high: Tokens held back at 1 + eps_high (positive advantage).
+        ratio_off: Largest |ratio - 1|.
+        kl: Sum of the k3 estimates over tokens; 0 without a reference.
+    """
+
+    loss: Tensor
+    tokens: Tensor
+    clipped_low: Tensor
+    clipped_high: Tensor
+    ratio_off: Tensor
+    kl: Tensor
+
+
+def surrogate(
+    logp_NT: Tensor,
+    mask_NT: Tensor,
+    advantage_N: Tensor,
+    *,
+    sequences: float,
+    clip: Clip,
+    old_logp_NT: Tensor | None = None,
+    reference_logp_NT: Tensor | None = None,
+    beta: float = 0.0,
+) -> Terms:
+    """The clipped surrogate of a micro-batch.
+
+    Args:
+        logp_NT: Log-probs under the policy, with gradient.
+        mask_NT: True at tokens that count.
+        advantage_N: Advantages, pair weight included.
+        sequences: M, the number of sequences that the mean is taken over.
+        clip: The trust region.
+        old_logp_NT: Log-probs under the policy that sampled, from the same scoring function; None
+            on the first inner step, where they equal `logp_NT`.
+        reference_logp_NT: Log-probs under the reference; needed for `beta` > 0.
+        beta: Weight of the KL penalty.
+
+    Raises:
+        ValueError: `beta` without a reference.
+    """
+    if beta and reference_logp_NT is None:
+        raise ValueError("a KL penalty needs the reference's log-probs")
+    old_NT = logp_NT.detach() if old_logp_NT is None else old_logp_NT
+    ratio_NT = (logp_NT - old_NT).exp()
+    bound_NT = ratio_NT.clamp(1 - clip.low, 1 + clip.high)
+    scale_N1 = advantage_N[:, None]
+    gain_NT = torch.minimum(ratio_NT * scale_N1, bound_NT * scale_N1)
+    kl_NT = (
+        torch.zeros_like(logp_NT) if reference_logp_NT is None else k3(logp_NT, reference_logp_NT)
+    )
+    loss = -_token_means(gain_NT - beta * kl_NT, mask_NT).sum() / sequences
+    with torch.no_grad():
+        held_NT = mask_NT & (gain_NT < ratio_NT * scale_N1)
+        return Terms(
+            loss,
+            mask_NT.sum(),
+            (held_NT & (scale_N1 < 0)).sum(),
+            (held_NT & (scale_N1 > 0)).sum(),
+            (ratio_NT - 1).abs().masked_fill(~mask_NT, 0.0).amax(),
+            kl_NT.masked_fill(~mask_NT, 0.0).sum(),
+        )
+
+
+def k3(logp_NT: Tensor, reference_logp_NT: Tensor) -> Tensor:
+    """Schulman's estimate of KL(policy, reference) per token: unbiased and never negative."""
+    off_NT = reference_logp_NT - logp_NT
+    return off_NT.exp() - off_NT - 1
+
+
+def _token_means(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Mean over the tokens of each sequence; 0 for a sequence without tokens."""
+    kept_NT = torch.where(mask_NT, value_NT, 0.0)
+    mean_N: Tensor = kept_NT.sum(1) / mask_NT.sum(1).clamp(min=1)
+    return mean_N
