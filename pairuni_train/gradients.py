@@ -81,6 +81,12 @@ class Probe:
                 parameter.grad = None
         self._parts[task, half] = part
 
+    def scale(self, factors: Mapping[Task, float]) -> None:
+        """Multiply every gradient of a task by a number."""
+        for (task, _), part in self._parts.items():
+            for gradient in part.values():
+                gradient.mul_(factors[task])
+
     def give_back(self) -> None:
         """Put the sum of all parts into the parameters, as if nobody had looked."""
         for name, parameter in self._parameters.items():

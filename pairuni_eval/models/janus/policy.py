@@ -18,7 +18,9 @@ Legend: N rows, T completion positions, P prompt positions, V vocabulary or code
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ from pairuni_eval.models.base import (
     Task,
     View,
 )
+from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
 from pairuni_eval.models.janus.prompts import Prompt, embed, encode, unconditional
 from pairuni_eval.models.janus.sampling import guide
@@ -190,6 +193,13 @@ class JanusPolicy(nn.Module):
         prefix = "janus.model.language_model."
         names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
         return {name: _block(name.removeprefix(prefix)) for name in names}
+
+    def save(self, folder: Path, declaration: Mapping[str, Any]) -> None:
+        """Write a folder that transformers and `JanusModel.load` read, with its `pairuni.json`."""
+        self.janus.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        text = json.dumps(dict(declaration), indent=2) + "\n"
+        (folder / DECLARATION).write_text(text, encoding="utf-8")
 
     def _code_logits(
         self, rollout: Rollout, prompt: Prompt, decoding: Decoding, policy_logits: PolicyLogits

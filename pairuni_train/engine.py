@@ -1,0 +1,86 @@
+"""Where a run's arithmetic happens: device, precision, ranks. Nothing else knows of distribution.
+
+Replicated weights: every rank holds the whole model, and gradients are summed over ranks in a pass
+of its own. Hooks that fire inside backward would hang where a rank holds no row of a task, and are
+skipped without an error by whoever calls an inner module. The objective's normalisers are those of
+the global batch, so gradients are summed, not averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairuni_train.gradients import BlockGrams
+
+
+class Engine:
+    """One process of a run.
+
+    Args:
+        accelerator: accelerate's `Accelerator`, which knows ranks, device and precision.
+        model: The policy; all of its parameters that require gradients are trained.
+    """
+
+    def __init__(self, accelerator: Any, model: nn.Module) -> None:
+        self.accelerator = accelerator
+        self.model = model
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+
+    @property
+    def rank(self) -> int:
+        """This process among all, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def ranks(self) -> int:
+        """Number of processes."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.accelerator.wait_for_everyone()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss."""
+        self.accelerator.backward(loss)
+
+    def sum_gradients(self) -> None:
+        """Sum the gradients over ranks; a rank that has none adds zeros."""
+        if self.ranks == 1:
+            return
+        for parameter in self.trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Sum of a vector over ranks."""
+        if self.ranks == 1:
+            return numbers
+        moved = numbers.to(self.device)
+        torch.distributed.all_reduce(moved)
+        return moved.to(numbers.device)
+
+    def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:
+        """Grams over ranks: replicated gradients are whole on every rank already."""
+        return grams
+
+    def clip_gradients(self, limit: float) -> float:
+        """Clip the global gradient norm; returns the norm before."""
+        return float(nn.utils.clip_grad_norm_(self.trained, limit))
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All weights at hand on this rank, for sampling: replicated weights always are."""
+        yield

@@ -1,0 +1,229 @@
+"""What a training run is: an arm of the experiment on a backbone.
+
+A recipe (`recipes/NAME.toml`) is an arm of the paper: which pair set it trains on, how a pair's
+similarity weights the advantages, whether conflicting gradients are projected. A backbone
+(`recipes/backbones/NAME.toml`) holds everything that belongs to the model: checkpoint, rollouts,
+learning rate, decoding, rewards. Any recipe runs on any backbone, so that two arms differ in their
+arm alone. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from pairuni_eval.errors import UserError, nearest, unknown_name
+from pairuni_eval.models.base import PolicyLogits, Task
+from pairuni_eval.records import Decoding
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: frozen, keyword-only, unknown keys refused."""
+
+
+class Recipe(_Strict, frozen=True, kw_only=True):
+    """An arm of the experiment.
+
+    Attributes:
+        pairs: The pair set it trains on, as `pairuni-train pairs build` names it.
+        weighting: How a pair weighs: "none", "linear", "sqrt", or a plugin "package.module:object".
+        surgery: "pcgrad" projects each task's gradient off the other's where they conflict.
+        source: Where the paper describes it.
+    """
+
+    name: str
+    summary: str
+    pairs: str
+    weighting: str = "none"
+    surgery: Literal["none", "pcgrad"] = "none"
+    source: str = ""
+
+
+class RewardSpec(_Strict, frozen=True, kw_only=True):
+    """One reward of a weighted sum.
+
+    Attributes:
+        name: The plugin's name, e.g. "accuracy".
+        weight: Its factor in the sum.
+        options: Its own settings.
+    """
+
+    name: str
+    weight: float = 1.0
+    options: dict[str, Any] = {}
+
+
+class TaskSpec(_Strict, frozen=True, kw_only=True):
+    """How one task is sampled, rewarded and weighed.
+
+    Attributes:
+        rollouts: Rollouts per prompt: the size of a group.
+        decoding: Temperature 1, top_k 0 and top_p 1, or the policy learns from a distribution that
+            is not its own.
+        instruction: Appended to the question, e.g. the form of the answer.
+        weight: lambda, the factor of this task's loss.
+    """
+
+    rollouts: int
+    decoding: Decoding
+    rewards: tuple[RewardSpec, ...]
+    instruction: str = ""
+    weight: float = 1.0
+
+
+class LoraSpec(_Strict, frozen=True, kw_only=True):
+    """Low-rank adapters instead of full weights (peft)."""
+
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+class ProbeSpec(_Strict, frozen=True, kw_only=True):
+    """When gradients are looked at.
+
+    Attributes:
+        every: Steps between two looks; 0 never looks.
+        halves: Also take the two halves of each task's batch apart, for the noise ceiling.
+    """
+
+    every: int = 0
+    halves: bool = True
+
+
+class Backbone(_Strict, frozen=True, kw_only=True):
+    """Everything about a training run that belongs to the model.
+
+    Attributes:
+        checkpoint: Folder, hub id or "tiny".
+        steps: Optimizer steps.
+        pairs_per_step: Pairs in the global batch of a step, over all ranks.
+        rollout_batch: Rollouts that are sampled together.
+        micro_batch: Rollouts per forward and backward pass.
+        inner_steps: Optimizer steps on the same rollouts.
+        lr: Learning rate, constant after `warmup` steps.
+        beta: Weight of the KL to the checkpoint that training starts from; 0 keeps no copy of it.
+        clip_low: How far below 1 a ratio may move.
+        clip_high: How far above 1 a ratio may move.
+        policy_logits: Whose probability an image token has; see `pairuni_eval.models.janus.policy`.
+        trainable: Prefixes of the parameter names that train.
+        checkpoint_every: Steps between two checkpoints.
+    """
+
+    name: str
+    checkpoint: str
+    und: TaskSpec
+    gen: TaskSpec
+    steps: int
+    pairs_per_step: int
+    rollout_batch: int
+    micro_batch: int
+    lr: float
+    inner_steps: int = 1
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup: int = 0
+    max_grad_norm: float = 1.0
+    beta: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    policy_logits: PolicyLogits = "conditional"
+    trainable: tuple[str, ...] = ("janus.model.language_model.",)
+    checkpoint_every: int = 100
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    lora: LoraSpec | None = None
+    probe: ProbeSpec = ProbeSpec()
+    tiny: bool = False
+
+    def task(self, task: Task) -> TaskSpec:
+        """The settings of one task."""
+        return self.und if task == "und" else self.gen
+
+
+_Table = TypeVar("_Table", Recipe, Backbone)
+_FOLDERS: dict[type, str] = {Recipe: "recipes", Backbone: "recipes/backbones"}
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by the name of a shipped one or the path of a TOML file."""
+    return _find(name, Recipe)
+
+
+def find_backbone(name: str, **changes: Any) -> Backbone:
+    """A backbone by the name of a shipped one or the path of a TOML file.
+
+    Args:
+        name: Name or path.
+        changes: Keys to replace, e.g. `steps`; None leaves a key alone.
+
+    Raises:
+        UserError: for an unknown name, an unknown key or a value out of range.
+    """
+    found = _find(name, Backbone)
+    return _checked(
+        msgspec.structs.replace(found, **{k: v for k, v in changes.items() if v is not None})
+    )
+
+
+def names_of(kind: type[Recipe] | type[Backbone]) -> list[str]:
+    """Names of the shipped recipes or backbones."""
+    folder = files("pairuni_train").joinpath(_FOLDERS[kind])
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def _find(name: str, kind: type[_Table]) -> _Table:
+    place: Path | Traversable
+    if name.endswith(".toml"):
+        place = Path(name)
+        if not place.is_file():
+            raise UserError(f"There is no file {name}.")
+    else:
+        known = names_of(kind)
+        if name not in known:
+            raise unknown_name(
+                kind.__name__.lower(), name, known, list_command="pairuni-train list"
+            )
+        place = files("pairuni_train").joinpath(_FOLDERS[kind], f"{name}.toml")
+    try:
+        return msgspec.convert(tomllib.loads(place.read_text(encoding="utf-8")), kind)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{place}: {_explain(str(failure))}") from failure
+    except ValueError as failure:  # no TOML, or no UTF-8
+        raise UserError(f"{place}: not valid TOML: {failure}.") from failure
+
+
+def _explain(message: str) -> str:
+    """Msgspec's message, with the nearest valid key for an unknown one."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if not unknown:
+        return f"{message}."
+    tables = (Recipe, Backbone, TaskSpec, RewardSpec, LoraSpec, ProbeSpec, Decoding)
+    guess = nearest(unknown.group(1), {key for t in tables for key in t.__struct_fields__})
+    return f"unknown key '{unknown.group(1)}'." + (f" Did you mean '{guess}'?" if guess else "")
+
+
+def _checked(backbone: Backbone) -> Backbone:
+    for key in ("steps", "pairs_per_step", "rollout_batch", "micro_batch", "inner_steps"):
+        if getattr(backbone, key) < 1:
+            raise UserError(f"{backbone.name}: {key} is {getattr(backbone, key)}; at least 1.")
+    for task in ("und", "gen"):
+        spec: TaskSpec = getattr(backbone, task)
+        if spec.rollouts < 2:
+            raise UserError(
+                f"{backbone.name}: {task}.rollouts is {spec.rollouts}; a group needs at least 2, "
+                "or no rollout has anything to be compared with."
+            )
+        if not spec.rewards:
+            raise UserError(f"{backbone.name}: {task} has no reward.")
+    return backbone
