@@ -30,6 +30,8 @@ class DataSpec(_Strict, frozen=True, kw_only=True):
         files: Glob patterns, looked for below `--data DIR`, DIR/<benchmark>, the benchmark's own
             folder and the hub snapshot, in this order.
         hub: Dataset id on the Hugging Face hub, or None.
+        hub_files: Patterns that the hub is asked for, where `files` would match more of it than is
+            needed; empty means `files`.
         revision: Commit of the dataset; "unpinned" is allowed and shown in every report.
         split: Name of the split, for people.
         rows: Rows in the files, where that differs from the number of samples.
@@ -38,10 +40,16 @@ class DataSpec(_Strict, frozen=True, kw_only=True):
 
     files: tuple[str, ...] = ()
     hub: str | None = None
+    hub_files: tuple[str, ...] = ()
     revision: str = "unpinned"
     split: str | None = None
     rows: int | None = None
     sha256: dict[str, str] = {}
+
+    @property
+    def remote_files(self) -> tuple[str, ...]:
+        """The patterns that the hub is asked for."""
+        return self.hub_files or self.files
 
 
 class WeightSpec(_Strict, frozen=True, kw_only=True):
@@ -72,10 +80,12 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         name: Key of the metric in summaries.
-        aggregate: A built-in (`mean`, `macro_mean`, `weighted_mean`, `f1`, `macro_f1`, `precision`,
-            `recall`, `yes_ratio`, `mme_total`) or "package.module:object" of a plugin. Those of
-            POPE read `said_yes` (0 or 1) against the tag `label` (yes or no); with `by`, a row in
-            several groups counts once in each.
+        aggregate: A built-in (`mean`, `macro_mean`, `weighted_mean`, `f1`, `precision`, `recall`,
+            `macro_f1`, `macro_precision`, `macro_recall`, `yes_ratio`, `label_ratio`, `mme_total`)
+            or "package.module:object" of a plugin. Those of POPE read `said_yes` (0 or 1) against
+            the tag `label` (yes or no), and `label_ratio` is the share of that tag's yes; with
+            `by`, a row in several groups counts once in each. `any_of_unit` is the share of units
+            with any row right.
         of: The score metric it reads.
         by: Tag whose values are the groups of `macro_mean`, `weighted_mean` and the per-task table.
             A tag may name several groups joined by commas: the row then counts in each.

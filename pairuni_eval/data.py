@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -67,6 +68,18 @@ class Data:
         """Where the files come from, without reading them."""
         return self._locate()[0]
 
+    def at_hand(self) -> Origin | None:
+        """Where the files lie on this machine; None if they do not. Asks no network."""
+        here = self._locate_here()
+        if here is not None:
+            return here[0]
+        spec = self._card.data
+        if spec.hub is None:
+            return None
+        if _matches(_cached(spec.hub, spec.revision), spec.remote_files) is None:
+            return None
+        return Origin(f"hub:{spec.hub}", spec.revision)
+
     def parquet_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows of the parquet files as dicts, a block at a time.
 
@@ -110,6 +123,19 @@ class Data:
         return Picture.from_bytes(cell or b"")
 
     def _locate(self) -> tuple[Origin, list[Path]]:
+        here = self._locate_here()
+        if here is not None:
+            return here
+        spec = self._card.data
+        if self._user_folder is None and spec.hub is not None:
+            place = _snapshot(spec.hub, spec.revision, spec.remote_files)
+            paths = _matches(place, spec.remote_files)
+            if paths is not None:
+                return Origin(f"hub:{spec.hub}", spec.revision), paths
+        raise self._not_found()
+
+    def _locate_here(self) -> tuple[Origin, list[Path]] | None:
+        """The files if they are made here, in the user's folder or beside the card."""
         spec = self._card.data
         if not spec.files:
             return Origin("made here", self._card.version), []
@@ -118,12 +144,7 @@ class Data:
             if paths is not None:
                 kind = "shipped" if place == self._folder else "folder"
                 return Origin(kind, spec.revision), paths
-        if self._user_folder is None and spec.hub is not None:
-            place = _snapshot(spec.hub, spec.revision, spec.files)
-            paths = _matches(place, spec.files)
-            if paths is not None:
-                return Origin(f"hub:{spec.hub}", spec.revision), paths
-        raise self._not_found()
+        return None
 
     def _locate_weights(self, name: str, spec: WeightSpec) -> list[Path]:
         given = self._user_folder
@@ -209,6 +230,17 @@ def _matches(place: Path, patterns: Sequence[str]) -> list[Path] | None:
             return None
         found += [hit for hit in hits if hit not in found]
     return found
+
+
+def _cached(repository: str, revision: str) -> Path:
+    """Where the hub's client keeps a dataset at a revision, without importing the client."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    root = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    folder = root / f"datasets--{repository.replace('/', '--')}"
+    newest = folder / "refs" / "main"
+    if revision == "unpinned" and newest.is_file():
+        revision = newest.read_text().strip()
+    return folder / "snapshots" / revision
 
 
 def _snapshot(

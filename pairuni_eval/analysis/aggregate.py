@@ -146,13 +146,19 @@ def _mean(sums: Array) -> Array:
     return ratio(sums[..., 0], sums[..., 1])
 
 
+def _labelled_yes(rows: Rows) -> Mask:
+    if "label" not in rows.tags:
+        raise UserError(
+            "f1, precision, recall and label_ratio need the tag 'label' (yes or no) on every row."
+        )
+    return np.array([str(label).strip().lower() == "yes" for label in rows.tags["label"]], bool)
+
+
 def _verdict_features(rows: Rows, keep: Mask) -> Array:
     """True positives, false positives, false negatives of "yes"."""
-    if "label" not in rows.tags:
-        raise UserError("f1, precision and recall need the tag 'label' (yes or no) on every row.")
+    gold = _labelled_yes(rows)
     has = keep & np.isfinite(rows.value)
     said = has & (rows.value >= 0.5)
-    gold = np.array([str(label).strip().lower() == "yes" for label in rows.tags["label"]], bool)
     return np.column_stack([said & gold, said & ~gold, has & ~said & gold]).astype(np.float64)
 
 
@@ -166,6 +172,12 @@ def _precision(sums: Array) -> Array:
 
 def _recall(sums: Array) -> Array:
     return ratio(sums[..., 0], sums[..., 0] + sums[..., 2])
+
+
+def _label_features(rows: Rows, keep: Mask) -> Array:
+    """Rows labelled yes, rows; those without a value are in neither."""
+    has = keep & np.isfinite(rows.value)
+    return np.column_stack([has & _labelled_yes(rows), has]).astype(np.float64)
 
 
 def _pair_features(rows: Rows, keep: Mask) -> Array:
@@ -194,10 +206,30 @@ def _mme(sums: Array) -> Array:
     return 100 * ratio(sums[..., 0], sums[..., 1]) + 100 * ratio(sums[..., 2], sums[..., 3])
 
 
+def _any_features(rows: Rows, keep: Mask) -> Array:
+    """Units with any row right, units; a unit stands at its first row.
+
+    A unit with a row that has no value is in neither: whether any of it is right is not known.
+    """
+    sums = np.zeros((len(rows.value), 2))
+    index = np.flatnonzero(keep)
+    if len(index) == 0:
+        return sums
+    _, first, inverse = np.unique(rows.unit[index], return_index=True, return_inverse=True)
+    highest = np.full(len(first), -np.inf)
+    known = np.nan_to_num(rows.value[index], nan=np.inf)  # one missing row decides the unit
+    np.maximum.at(highest, inverse, known)
+    sums[index[first], 0] = np.isfinite(highest) & (highest >= 1)
+    sums[index[first], 1] = np.isfinite(highest)
+    return sums
+
+
 _MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
 _F1 = _Statistic(_verdict_features, _f1, 1.0)
 _PRECISION = _Statistic(_verdict_features, _precision, 1.0)
 _RECALL = _Statistic(_verdict_features, _recall, 1.0)
+_LABELS = _Statistic(_label_features, _mean, 1.0, is_ratio=True)
+_ANY = _Statistic(_any_features, _mean, 1.0, is_ratio=True)
 _MME = _Statistic(_pair_features, _mme, 200.0)
 
 
@@ -292,12 +324,18 @@ _BUILT_IN: Mapping[str, Maker] = {
     "precision": partial(Pooled, _PRECISION),
     "recall": partial(Pooled, _RECALL),
     "yes_ratio": partial(Pooled, _MEAN),
+    "label_ratio": partial(Pooled, _LABELS),
+    "any_of_unit": partial(Pooled, _ANY),
     "macro_mean": partial(Grouped, _MEAN),
     "macro_f1": partial(Grouped, _F1),
+    "macro_precision": partial(Grouped, _PRECISION),
+    "macro_recall": partial(Grouped, _RECALL),
     "weighted_mean": partial(Grouped, _MEAN, weighted=True),
     "mme_total": partial(Grouped, _MME, total=True),
 }
-_OVER_GROUPS = frozenset({"macro_mean", "macro_f1", "weighted_mean", "mme_total"})
+_OVER_GROUPS = frozenset(
+    {"macro_mean", "macro_f1", "macro_precision", "macro_recall", "weighted_mean", "mme_total"}
+)
 
 
 def _plugin(name: str) -> Maker:

@@ -259,8 +259,8 @@ def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[Status
     rule = tables.spec(benchmark, protocol)
     frame = tables.joined(benchmark, protocol, rule.metric(rule.headline).of)
     reasons = frame["skipped"].fillna(frame["error"])
-    skipped = frame["status"] == str(Status.SKIPPED)
-    reasons = reasons.fillna(frame["verdict"].where(skipped)).fillna("")
+    ungraded = frame["status"].isin([str(Status.SKIPPED), str(Status.MISSING_OUTPUT)])
+    reasons = reasons.fillna(frame["verdict"].where(ungraded)).fillna("")
     counted = Counter(zip(frame["status"], reasons, strict=True))
     rows = [StatusCount(status, reason, n) for (status, reason), n in counted.items()]
     return tuple(sorted(rows, key=lambda row: (-row.rows, row.status, row.reason)))

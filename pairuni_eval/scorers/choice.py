@@ -1,23 +1,32 @@
 """Multiple choice and short answers: which option or value did a text name?
 
 MMMU (official `mmmu/utils/eval_utils.py`): brackets first, then bare letters, then option texts;
-the last mention wins. Upstream draws a random option when nothing matches and calls that the
-answer; here the parser returns None, and only the protocol `official` draws, from the sample's own
-seed, and says so in the verdict.
+the last mention wins. Upstream, and lmms-eval after it, draws a random option when nothing matches
+and calls that the answer; here the parsers return None, and only the protocols that draw do so,
+from the sample's own seed, and say so in the verdict.
 MMStar (official `MMStar_eval`): the letter must stand in one of four fixed places. Odd but
 official: "because it is A" is right for B, "**B**" and "The answer is (B)" are right for nothing.
 MMStar of lmms-eval 0.7.3 ranks every mention of a letter by its form (`lmms_letter`).
+VLMEvalKit's rules for both stand in `matching`.
 """
 
 from __future__ import annotations
 
+import ast
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairuni_eval.benchmark import Mark
+from pairuni_eval.prompts import lettered
 from pairuni_eval.records import Status
+from pairuni_eval.scorers.matching import (
+    NO_OPTION,
+    vlmevalkit_choice,
+    vlmevalkit_letter,
+    vlmevalkit_question,
+)
 from pairuni_eval.seeds import seed_for
 
 # MMMU, multiple choice
@@ -34,15 +43,19 @@ def mmmu_letter(response: str, letters: Sequence[str], options: Mapping[str, str
         letters: The letters that may be answered, in order.
         options: The text of each letter's option.
     """
-    text = response
-    for mark in _MMMU_STRIPPED:
-        text = text.strip(mark)
-    text = f" {text} "
+    text = _mmmu_stripped(response)
     return (
         _last_named(text, {letter: f"({letter})" for letter in letters})
         or _last_named(text, {letter: f" {letter} " for letter in letters})
         or _last_content(text, options)
     )
+
+
+def _mmmu_stripped(response: str) -> str:
+    """Without punctuation marks at the ends, one kind after the other, and between blanks."""
+    for mark in _MMMU_STRIPPED:
+        response = response.strip(mark)
+    return f" {response} "
 
 
 def _last_named(text: str, forms: Mapping[str, str]) -> str | None:
@@ -56,6 +69,32 @@ def _last_content(text: str, options: Mapping[str, str]) -> str | None:
     if len(text.split()) < _MIN_WORDS_FOR_CONTENT:
         return None
     return _last_named(text.lower(), {key: option.lower() for key, option in options.items()})
+
+
+def lmms_mmmu_letter(
+    response: str, letters: Sequence[str], options: Mapping[str, str]
+) -> str | None:
+    """The option that lmms-eval 0.7.3 reads, or None where it draws one at random.
+
+    Unlike the official rule, a letter at the end of any word counts ("NASA is" names A), and before
+    a full stop too; of several such letters the last one that stands alone wins, else the first.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 0.7.3, `tasks/_task_utils/mmmu_mcq_utils.py`.
+
+    Args:
+        response: The model's text.
+        letters: The letters that may be answered, in order.
+        options: The text of each letter's option.
+    """
+    text = _mmmu_stripped(response)
+    bracketed = _last_named(text, {letter: f"({letter})" for letter in letters})
+    if bracketed is not None:
+        return bracketed
+    for form in ("{} ", "{}."):
+        found = [letter for letter in letters if form.format(letter) in text]
+        if found:
+            return max(found, key=lambda letter: text.rfind(f" {letter} "))
+    return _last_content(text, options)
 
 
 def mmmu_guess(letters: Sequence[str], sample: str) -> str:
@@ -147,35 +186,92 @@ def _matches(candidate: Value, wanted: Sequence[Value]) -> bool:
     return candidate in wanted
 
 
+# MMMU, one answer under each protocol
+
+
+def spelled_list(cell: str) -> list[str] | None:
+    """The list that a cell spells as Python does, its items as text; None if it spells none."""
+    if not cell.lstrip().startswith("["):
+        return None
+    try:
+        value = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return [str(item) for item in value] if isinstance(value, list) else None
+
+
+class _MmmuRule(NamedTuple):
+    """How one protocol reads an answer.
+
+    Attributes:
+        letter: Reads the answer to a multiple-choice question.
+        draws: Whether an unreadable one is replaced by a guess.
+        lists: Whether a gold answer that spells a list stands for each of its items.
+    """
+
+    letter: Callable[[str, Sequence[str], Mapping[str, str]], str | None]
+    draws: bool
+    lists: bool
+
+
+_MMMU_RULES = {
+    "official": _MmmuRule(mmmu_letter, draws=True, lists=True),
+    "no-guess": _MmmuRule(mmmu_letter, draws=False, lists=True),
+    "lmms-eval": _MmmuRule(lmms_mmmu_letter, draws=True, lists=False),
+}
+
+
 def mmmu_marks(text: str, reference: Mapping[str, Any], sample: str, protocol: str) -> list[Mark]:
-    """Grade one MMMU answer: `correct`, and `guessed` (1 where the official rule draws).
+    """Grade one MMMU answer: `correct`, and `guessed` (1 where the rule draws).
+
+    `guessed` is missing under `vlmevalkit`, which never draws.
 
     Args:
         text: The model's answer.
         reference: `type` ("multiple-choice" or "open"), `answer`, and `options` as a list.
         sample: The uid that fixes the guess.
-        protocol: `official` draws a guess for an unreadable choice; `no-guess` calls it unparsed.
+        protocol: `official` and `lmms-eval` draw a guess for an unreadable choice; `no-guess`, the
+            official rule without that, and `vlmevalkit` call it unparsed.
 
     Raises:
         ValueError: an unknown protocol.
     """
-    if protocol not in ("official", "no-guess"):
+    if protocol == "vlmevalkit":
+        return [_vlmevalkit_mmmu(text, reference)]
+    if protocol not in _MMMU_RULES:
         raise ValueError(f"unknown MMMU protocol {protocol!r}")
+    rule = _MMMU_RULES[protocol]
+    answer: str = reference["answer"]
+    gold = (spelled_list(answer) if rule.lists else None) or answer
     if reference["type"] != "multiple-choice":
-        right = open_correct(reference["answer"], open_candidates(text))
+        right = open_correct(gold, open_candidates(text))
         return [Mark("correct", float(right)), Mark("guessed", 0.0)]
-    options = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", reference["options"], strict=False))
-    letters = list(options)
-    letter = mmmu_letter(text, letters, options)
+    options = lettered(reference["options"])
+    letters = tuple(options)
+    letter = rule.letter(text, letters, options)
     if letter is not None:
-        right = choice_correct(reference["answer"], letter)
+        right = choice_correct(gold, letter)
         return [Mark("correct", float(right), verdict=letter), Mark("guessed", 0.0)]
-    if protocol == "no-guess":
-        return [Mark("correct", None, Status.UNPARSED, "names no option"), Mark("guessed", 0.0)]
+    if not rule.draws:
+        return [_NAMES_NONE, Mark("guessed", 0.0)]
     letter = mmmu_guess(letters, sample)
-    right = choice_correct(reference["answer"], letter)
     said = f"names no option; {letter} drawn from the sample's seed"
+    right = choice_correct(gold, letter)
     return [Mark("correct", float(right), verdict=said), Mark("guessed", 1.0)]
+
+
+_NAMES_NONE = Mark("correct", None, Status.UNPARSED, "names no option")
+
+
+def _vlmevalkit_mmmu(text: str, reference: Mapping[str, Any]) -> Mark:
+    asked = vlmevalkit_question(reference["answer"], reference["options"])
+    return _vlmevalkit_mark(vlmevalkit_choice(text, asked.options), asked.gold)
+
+
+def _vlmevalkit_mark(letter: str | None, gold: str) -> Mark:
+    if letter in (None, NO_OPTION):
+        return _NAMES_NONE
+    return Mark("correct", float(letter == gold), verdict=letter)
 
 
 # MMStar
@@ -274,18 +370,52 @@ def _lmms_after_phrases(text: str, letters: Sequence[str]) -> Iterator[_Mention]
                 yield _Mention(_LMMS_PHRASE, position, letter)
 
 
-def mmstar_marks(text: str, answer: str, protocol: str) -> list[Mark]:
+_INLINE_OPTIONS = re.compile(r"(?:options|choices):", re.IGNORECASE)
+_INLINE_OPTION = re.compile(r"(?:^|,|\n)\s*\(?([A-H])(?::|\))\s")
+
+
+def inline_options(question: str) -> dict[str, str]:
+    """The options that an MMStar question lists as `A: ..., B: ...` or `(A) ...` lines.
+
+    Empty if there is no such list, or its letters are not A, B and so on in order.
+    """
+    listed = _INLINE_OPTIONS.split(question)[-1].strip()
+    marks = list(_INLINE_OPTION.finditer(listed))
+    letters = "".join(mark.group(1) for mark in marks)
+    if len(letters) < 2 or not "ABCDEFGH".startswith(letters):
+        return {}
+    ends = [mark.start() for mark in marks[1:]] + [len(listed)]
+    return {
+        mark.group(1): listed[mark.end() : end].strip()
+        for mark, end in zip(marks, ends, strict=True)
+    }
+
+
+def mmstar_marks(
+    text: str, answer: str, protocol: str, options: Mapping[str, str] | None = None
+) -> list[Mark]:
     """Grade one MMStar answer: `correct`, unparsed where the rule finds no letter.
 
+    Args:
+        text: The model's answer.
+        answer: The gold letter.
+        protocol: `official`, `lmms-eval` or `vlmevalkit`.
+        options: The options' texts by letter, which `vlmevalkit` alone looks for; without them it
+            looks for the letters A to D only.
+
     Raises:
-        ValueError: a protocol other than `official` and `lmms-eval`.
+        ValueError: an unknown protocol.
     """
+    gold = answer.strip().upper()
+    if protocol == "vlmevalkit":
+        letter = vlmevalkit_choice(text, options) if options else vlmevalkit_letter(text, "ABCD")
+        return [_vlmevalkit_mark(letter, gold)]
     if protocol not in _MMSTAR_READERS:
         raise ValueError(f"unknown MMStar protocol {protocol!r}")
     letter = _MMSTAR_READERS[protocol](text)
     if letter is None:
-        return [Mark("correct", None, Status.UNPARSED, "names no option")]
-    return [Mark("correct", float(letter == answer.strip().upper()), verdict=letter)]
+        return [_NAMES_NONE]
+    return [Mark("correct", float(letter == gold), verdict=letter)]
 
 
 _MMSTAR_READERS: dict[str, Callable[[str], str | None]] = {

@@ -6,14 +6,13 @@ cannot tell" are all yes, so under this rule nothing is ever unparsed.
 MME (official `calculation.py`): only the first four characters count; "Not really", "None" and
 "snow" are no, "**Yes**" and "The answer is yes" are neither. Neither counts as wrong.
 lmms-eval wants exactly yes or no for POPE: "Yes." is wrong for accuracy and at the same time absent
-from precision and recall. VLMEvalKit looks for the word anywhere.
+from precision and recall. VLMEvalKit looks for the word anywhere, in POPE and MME alike.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.benchmark import Mark
@@ -63,7 +62,7 @@ def lmms_pope_label(text: str) -> str | None:
 
 _VLMEVALKIT_MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
-_FULL_STOP = re.compile(r"\.(?!\d)")
+_FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 _MOST_FULL_STOPS = 32  # upstream hands a regex flag over where the count belongs
 
 
@@ -187,7 +186,7 @@ def mme_marks(text: str, answer: str, protocol: str) -> list[Mark]:
     """Grade one MME answer: `correct`, unparsed where the rule reads neither yes nor no.
 
     Raises:
-        ValueError: a protocol other than `official` and `lmms-eval`.
+        ValueError: a protocol other than `official`, `lmms-eval` and `vlmevalkit`.
     """
     if protocol not in _MME_READERS:
         raise ValueError(f"unknown MME protocol {protocol!r}")
@@ -197,7 +196,66 @@ def mme_marks(text: str, answer: str, protocol: str) -> list[Mark]:
     return [Mark("correct", float(label == answer.strip().lower()), verdict=label)]
 
 
-_MME_READERS = {"official": mme_label, "lmms-eval": lmms_mme_label}
+_MME_READERS = {
+    "official": mme_label,
+    "lmms-eval": lmms_mme_label,
+    "vlmevalkit": vlmevalkit_label,
+}
+
+
+class MmeMetric(NamedTuple):
+    """What the official tool counts over answers that are yes, no or "other" (neither).
+
+    Attributes:
+        tp: Yes for yes; `fn` no for yes, `tn` no for no, `fp` yes for no.
+        precision: Right ones among the yes answers, 0 where there is none.
+        recall: Found ones among the readable rows whose answer is yes, 0 where there is none.
+        other: Answers that are neither; they are in no count, but wrong for `accuracy`.
+    """
+
+    tp: int
+    fn: int
+    tn: int
+    fp: int
+    precision: float
+    recall: float
+    other: int
+    accuracy: float
+
+
+def mme_metric(golds: Sequence[str], said: Sequence[str]) -> MmeMetric:
+    """The official `compute_metric`.
+
+    Raises:
+        AssertionError: if there are not as many golds as answers, as upstream.
+        KeyError: for a label other than yes, no and other, as upstream.
+        ValueError: without a single readable answer, as upstream on today's scikit-learn. (The
+            benchmarks do not come this way: there such answers are wrong.)
+    """
+    assert len(golds) == len(said), f"{len(golds)} gold answers, {len(said)} answers"
+    for label in (*golds, *said):
+        if label not in _MME_LABELS:
+            raise KeyError(label)
+    read = [pair for pair in zip(golds, said, strict=True) if pair[1] != _OTHER]
+    if not read:
+        raise ValueError(f"none of {len(said)} answers is yes or no")
+    counts = confusion((gold for gold, _ in read), (label for _, label in read))
+    yes_said = sum(label == "yes" for _, label in read)
+    yes_wanted = counts.tp + counts.fn
+    return MmeMetric(
+        tp=counts.tp,
+        fn=counts.fn,
+        tn=counts.tn,
+        fp=counts.fp,
+        precision=counts.tp / yes_said if yes_said else 0.0,
+        recall=counts.tp / yes_wanted if yes_wanted else 0.0,
+        other=len(said) - len(read),
+        accuracy=sum(map(str.__eq__, golds, said)) / len(golds),
+    )
+
+
+_OTHER = "other"
+_MME_LABELS = frozenset({"yes", "no", _OTHER})
 
 
 class MmeRow(NamedTuple):
@@ -225,38 +283,35 @@ def mme_table(rows: Sequence[MmeRow]) -> MmeTable:
     """The official table: 100 x accuracy + 100 x share of images with both questions right.
 
     Images are **consecutive pairs of lines** of a task, as in the official tool, whatever their
-    names; shuffled rows give another number.
+    names; shuffled rows give another number. Tasks without rows are not in the table.
 
     Raises:
-        AssertionError: for a gold answer that is not exactly yes or no, as upstream.
-        ValueError: for a task without a single readable answer, as upstream on today's
-            scikit-learn. (The benchmarks do not come this way: there such answers are wrong.)
+        AssertionError: for an odd number of lines, or a gold answer that is not exactly yes or no,
+            as upstream.
+        ValueError: for a task without a single readable answer, or a prediction that breaks its
+            line in two or has a tab, as upstream.
     """
-    by_task: dict[str, list[bool]] = {}
-    readable: set[str] = set()
+    lines: dict[str, list[MmeRow]] = {}
     for row in rows:
-        gold, said = row.answer.lower(), mme_label(row.prediction)
-        assert gold in ("yes", "no"), f"gold answer {row.answer!r} of {row.image}"
-        by_task.setdefault(row.task, []).append(said == gold)
-        readable |= {row.task} if said else set()
-    if readable != by_task.keys():
-        raise ValueError(f"no readable answer in {', '.join(sorted(by_task.keys() - readable))}")
+        lines.setdefault(row.task, []).append(row)
     return MmeTable(
-        {task: mme_task_score(by_task[task]) for task in MME_PERCEPTION if task in by_task},
-        {task: mme_task_score(by_task[task]) for task in MME_COGNITION if task in by_task},
+        {task: _mme_task(lines[task]) for task in MME_PERCEPTION if task in lines},
+        {task: _mme_task(lines[task]) for task in MME_COGNITION if task in lines},
     )
 
 
-def mme_task_score(right: Sequence[bool]) -> float:
-    """A task's score in [0, 200] from its questions in order, two consecutive ones an image.
-
-    Raises:
-        ZeroDivisionError: for no question.
-    """
-    pairs = [all(pair) for pair in _pairs(right)]
-    return 100 * sum(right) / len(right) + 100 * sum(pairs) / len(pairs)
-
-
-def _pairs(right: Sequence[bool]) -> Iterator[list[bool]]:
-    for _, pair in groupby(enumerate(right), key=lambda entry: entry[0] // 2):
-        yield [value for _, value in pair]
+def _mme_task(rows: Sequence[MmeRow]) -> float:
+    """A task's score in [0, 200] from its lines in order, two an image."""
+    golds: list[str] = []
+    said: list[str] = []
+    for place, row in enumerate(rows):
+        assert place % 2 or place + 1 < len(rows), f"{row.image} has one line, not two"
+        if any(mark in row.prediction for mark in "\t\r\n"):
+            raise ValueError(f"the prediction for {row.image} is more than one field")
+        gold = row.answer.lower()
+        assert gold in ("yes", "no"), f"gold answer {row.answer!r} of {row.image}"
+        golds.append(gold)
+        said.append(mme_label(row.prediction) or _OTHER)
+    right = [gold == label for gold, label in zip(golds, said, strict=True)]
+    pairs = [first and second for first, second in zip(right[::2], right[1::2], strict=True)]
+    return 100 * mme_metric(golds, said).accuracy + 100 * sum(pairs) / len(pairs)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample
 from pairuni_eval.prompts import mmstar_prompt
-from pairuni_eval.scorers.choice import mmstar_marks
+from pairuni_eval.scorers.choice import inline_options, mmstar_marks
 
 _COLUMNS = ("index", "question", "image", "answer", "category", "l2_category", "meta_info")
 
@@ -24,13 +24,17 @@ class MMStar(Benchmark):
             yield self.item(
                 key=str(row["index"]),
                 parts=(data.picture(row["image"]), mmstar_prompt(row["question"])),
-                reference={"answer": row["answer"]},
+                reference={
+                    "answer": row["answer"],
+                    "options": inline_options(row["question"]),
+                },
                 tags=tags | {"source": (row["meta_info"] or {}).get("source") or ""},
             )
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
         """`correct` of the answer."""
-        return mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
+        reference = answer.sample.reference
+        return mmstar_marks(answer.text, reference["answer"], protocol, reference["options"])
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

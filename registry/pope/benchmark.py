@@ -53,9 +53,23 @@ class Pope(Benchmark):
         """The gold word."""
         return str(sample.reference["answer"])
 
+    def aliases(self, sample: Sample) -> tuple[str, ...]:
+        """The key, each row's own id as SPLIT/QUESTION_ID, and QUESTION_ID where that is enough."""
+        rows = sample.key.split(",")
+        return (sample.key, *rows, *(row.partition("/")[2] for row in rows))
+
+    def rows(self, data: Data) -> Iterator[str]:
+        """All 9000 rows in the files' order."""
+        for row in data.parquet_rows(("category", "question_id")):
+            yield f"{_split(row)}/{row['question_id']}"
+
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:
     return row["image_source"], row["question"]
+
+
+def _split(row: dict[str, Any]) -> str:
+    return str(row["category"]).strip().lower()
 
 
 def _collect(data: Data) -> dict[tuple[str, str], _Asked]:
@@ -74,5 +88,5 @@ def _collect(data: Data) -> dict[tuple[str, str], _Asked]:
                 f"'{row['question']}' with both '{asked.answer}' and '{answer}'.",
                 hint="Use the files of the dataset as published.",
             )
-        asked.rows[str(row["category"]).strip().lower()] = str(row["question_id"])
+        asked.rows[_split(row)] = str(row["question_id"])
     return found

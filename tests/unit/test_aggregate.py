@@ -74,6 +74,24 @@ def test_precision_recall_and_yes_ratio_over_splits() -> None:
     assert number(pope(), "yes_ratio", by="split") == pytest.approx(3 / 5)
 
 
+def test_label_ratio_is_the_share_of_gold_answers() -> None:
+    # pooled 2 of 4; exploded: yes in random, popular, random of five rows
+    assert number(pope(), "label_ratio", of="correct") == pytest.approx(2 / 4)
+    assert number(pope(), "label_ratio", of="correct", by="split") == pytest.approx(3 / 5)
+    lost = rows([NAN, 0], label=["yes", "no"])
+    assert number(lost, "label_ratio") == 0.0
+    with pytest.raises(UserError, match="label"):
+        number(rows([1, 0]), "label_ratio")
+
+
+def test_macro_precision_and_recall_are_means_of_the_splits() -> None:
+    # random tp 1, fn 1; popular tp 1; adversarial fp 1, and without a yes it has no recall
+    assert number(pope(), "macro_precision", by="split") == pytest.approx((1 + 1 + 0) / 3)
+    assert number(pope(), "macro_recall", by="split") == pytest.approx((1 / 2 + 1) / 2)
+    with pytest.raises(UserError, match="needs `by`"):
+        number(pope(), "macro_recall")
+
+
 def test_macro_f1_is_the_mean_of_the_splits() -> None:
     # random 2/(2+0+1), popular 2/2, adversarial 0/1
     assert number(pope(), "macro_f1", by="split") == pytest.approx((2 / 3 + 1 + 0) / 3)

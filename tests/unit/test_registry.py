@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ TINY = [
     "tiny-pope",
     "tiny-wise",
 ]
-BIG = ["geneval", "mmstar", "pope"]
+BIG = ["geneval", "mme", "mmmu", "mmstar", "pope"]
 ANSWERED_IN_TEXT = ["tiny-mme", "tiny-mmmu", "tiny-mmstar", "tiny-pope"]
 
 
@@ -86,9 +87,24 @@ def test_card_is_consistent(name: str) -> None:
     assert {figure.metric for figure in card.published} <= metrics
 
 
+def test_the_hub_is_asked_for_one_layout_of_pope() -> None:
+    """`Full` holds the same rows again."""
+    assert find_card("pope").data.remote_files == ("data/test-*.parquet",)
+    assert find_card("mmstar").data.remote_files == find_card("mmstar").data.files
+
+
+@pytest.mark.parametrize("name", ["mme", "mmmu", "mmstar", "pope"])
+def test_understanding_is_graded_by_three_toolkits_at_a_pinned_revision(name: str) -> None:
+    card = find_card(name)
+    assert {"official", "lmms-eval", "vlmevalkit"} <= set(card.protocols)
+    assert re.fullmatch(r"[0-9a-f]{40}", card.data.revision)
+    assert card.expected == {"mme": 2374, "mmmu": 900, "mmstar": 1500, "pope": 5127}[name]
+
+
 def test_suites_name_only_what_exists() -> None:
     known = {card.name for card in all_cards()}
-    assert {"tiny", "smoke", "paper", "table1", "table3"} <= set(suites())
+    assert {"tiny", "smoke", "paper", "understanding", "editing"} <= set(suites())
+    assert {"table1", "table2", "table3"} <= set(suites())
     for suite in suites().values():
         assert set(suite.benchmarks) <= known
     assert sorted(suites()["tiny"].benchmarks) == TINY
@@ -308,6 +324,13 @@ def test_pope_f1_over_all_rows(pope: tuple[Benchmark, list[Item]]) -> None:
     assert counts.f1 == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("protocol", ["official", "lmms-eval", "vlmevalkit"])
+def test_pope_prints_random_mean_and_overall_of_every_figure(protocol: str) -> None:
+    names = {spec.name for spec in find_card("pope").protocols[protocol].metrics}
+    figures = ("f1", "accuracy", "precision", "recall")
+    assert {f"{name}{which}" for name in figures for which in ("", "_random", "_mean")} <= names
+
+
 def test_pope_refuses_two_answers_to_one_question(tmp_path: Path) -> None:
     rows = [*POPE_ROWS, ("random", "astronaut", "car", "yes")]
     pq.write_table(pope_table(rows), tmp_path / "test.parquet")
@@ -341,6 +364,9 @@ def test_mmstar_reads_the_upstream_file(tmp_path: Path) -> None:
     assert items[0].sample.text.endswith("letter from the given choices directly.")
     answers = [answer(item, text="A") for item in items]
     assert [row["correct"].value for row in marks_of(benchmark, answers)] == [1.0, 0.0]
+    # VLMEvalKit looks for the text of an option where no letter stands.
+    answers = [answer(item, text="I see a person.") for item in items]
+    assert [m["correct"].value for m in marks_of(benchmark, answers, "vlmevalkit")] == [0.0, 1.0]
 
 
 TABLES: dict[str, Callable[[], pa.Table]] = {

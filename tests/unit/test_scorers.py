@@ -7,7 +7,7 @@ import pytest
 from pairuni_eval.judges.judge import Question, Verdict
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import Status
-from pairuni_eval.scorers import choice, objects, rubric, yes_no
+from pairuni_eval.scorers import choice, matching, objects, rubric, yes_no
 from pairuni_eval.tiny.world import Scene, Thing, render
 
 OPTIONS = {"A": "a cat", "B": "a dog", "C": "a horse"}
@@ -84,6 +84,84 @@ def test_mmstar_letters(text: str, official: str | None, lmms: str | None) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "lmms", "vlm"),
+    [
+        ("B", "B", "B"),
+        ("DNA and so on", "A", None),  # a letter at the end of a word counts for lmms-eval alone
+        ("[B]", None, "B"),
+        ("A.b", "A", "A"),  # before a full stop
+        ("A.B", "B", None),  # two letters as words: VLMEvalKit reads neither
+        ("(C) or (B) of these", "B", None),
+        ("It is a dog", None, "B"),  # five words: lmms-eval looks for no text yet
+        ("a dog or a cat", None, None),  # two texts
+        ("a dog " * 8, "B", None),  # longer than twice all options: no text is looked for
+        ("B stands for what I see in the image", "B", None),  # the letter is too far from the end
+        ("The answer is **c**, not A or B", "B", "C"),
+        ("Cannot determine the answer", None, "Z"),
+        ("Z", None, "Z"),
+        ("", None, None),
+    ],
+)
+def test_other_toolkits_read_a_choice(text: str, lmms: str | None, vlm: str | None) -> None:
+    assert choice.lmms_mmmu_letter(text, "ABC", OPTIONS) == lmms
+    assert matching.vlmevalkit_choice(text, OPTIONS) == vlm
+
+
+def test_vlmevalkit_makes_a_choice_of_an_open_question() -> None:
+    assert matching.vlmevalkit_question("7", []) == ({"A": "7", "B": "Other Answers"}, "A")
+    assert matching.vlmevalkit_question("C", [])[1] == "C"
+    assert matching.vlmevalkit_question("B", ["x", "y"]) == ({"A": "x", "B": "y"}, "B")
+    reference = {"type": "open", "answer": "7", "options": []}
+    values = {
+        said: choice.mmmu_marks(said, reference, "sample", "vlmevalkit")[0].value
+        for said in ("x = 7", "7", "8", "Other Answers")
+    }
+    assert values == {"x = 7": 1.0, "7": 1.0, "8": None, "Other Answers": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        ("['24/7', '3.429']", ["24/7", "3.429"]),
+        (" [1, 'b'] ", ["1", "b"]),
+        ("[]", []),
+        ("24/7", None),
+        ("['open", None),
+        ("['a', f()]", None),
+        ("[" * 10_000, None),
+    ],
+)
+def test_a_cell_may_spell_a_list(cell: str, items: list[str] | None) -> None:
+    assert choice.spelled_list(cell) == items
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        ("Where?\nOptions: A: On it., B: Under it", {"A": "On it.", "B": "Under it"}),
+        ("Options: 3?\nChoices:\n(A) 1\n(B) 2, or C: 3", {"A": "1", "B": "2, or C: 3"}),
+        ("Which? A: cat, B: dog", {}),
+        ("Options: B: cat, A: dog", {}),
+        ("Options: A: cat", {}),
+    ],
+)
+def test_mmstar_questions_list_their_options(question: str, options: dict[str, str]) -> None:
+    assert choice.inline_options(question) == options
+
+
+def test_mmstar_under_vlmevalkit() -> None:
+    options = {"A": "a cat", "B": "a dog"}
+    values = {
+        said: choice.mmstar_marks(said, "B", "vlmevalkit", options)[0].value
+        for said in ("**B**", "I see a dog", "A", "neither")
+    }
+    assert values == {"**B**": 1.0, "I see a dog": 1.0, "A": 0.0, "neither": None}
+    assert choice.mmstar_marks("I see a dog", "B", "vlmevalkit")[0].status is Status.UNPARSED
+    with pytest.raises(ValueError, match="protocol"):
+        choice.mmstar_marks("B", "B", "officious")
+
+
+@pytest.mark.parametrize(
     ("text", "official", "lmms", "vlm"),
     [
         ("Yes", "yes", "yes", "yes"),
@@ -118,14 +196,73 @@ def test_confusion_has_no_ratio_without_a_denominator() -> None:
         _ = yes_no.confusion(["yes"], ["no"]).precision
 
 
-def test_mme_scores_accuracy_and_pairs() -> None:
-    # Three of four right: 75, one of two images with both right: 50.
-    assert yes_no.mme_task_score([True, True, True, False]) == 125.0
-    with pytest.raises(ValueError, match="count"):
-        yes_no.mme_table([yes_no.MmeRow("count", "1.jpg", "Yes", "maybe")])
-    assert yes_no.mme_label("Not really") == "no"
-    assert yes_no.mme_label("**Yes**") is None
-    assert yes_no.lmms_mme_label(" Y. ") == "yes"
+def mme_rows(task: str, *said: str) -> list[yes_no.MmeRow]:
+    """Lines of one task, the images' first answer yes and their second no."""
+    return [
+        yes_no.MmeRow(task, f"{n // 2}.jpg", ("Yes", "No")[n % 2], text)
+        for n, text in enumerate(said)
+    ]
+
+
+def test_mme_table_scores_accuracy_and_pairs() -> None:
+    # Three of four right: 75, one of two images with both right: 50. Code: all right.
+    rows = [
+        *mme_rows("count", "Yes", "no.", "yes", "Yes"),
+        *mme_rows("code_reasoning", "yes", "no"),
+    ]
+    table = yes_no.mme_table(rows)
+    assert table == ({"count": 125.0}, {"code_reasoning": 200.0})
+    assert table.totals == (125.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        (("maybe", "perhaps"), ValueError),
+        (("Yes", "no", "Yes"), AssertionError),  # the last image has one line
+        (("Yes\tsir", "no"), ValueError),
+        (("Yes\nNo", "no"), ValueError),
+    ],
+)
+def test_mme_table_stops_where_the_official_tool_stops(
+    said: tuple[str, ...], failure: type[Exception]
+) -> None:
+    with pytest.raises(failure):
+        yes_no.mme_table(mme_rows("count", *said))
+
+
+def test_mme_metric_counts() -> None:
+    golds, said = ["yes", "yes", "yes", "no", "no"], ["yes", "no", "other", "yes", "no"]
+    found = yes_no.mme_metric(golds, said)
+    assert (found.tp, found.fn, found.tn, found.fp, found.other) == (1, 1, 1, 1, 1)
+    assert (found.precision, found.recall, found.accuracy) == (0.5, 0.5, 0.4)
+    for golds, said, failure in (
+        (["yes"], [], AssertionError),
+        (["maybe"], ["yes"], KeyError),
+        (["yes"], ["other"], ValueError),
+    ):
+        with pytest.raises(failure):
+            yes_no.mme_metric(golds, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "official", "lmms", "vlm"),
+    [
+        ("Not really", "no", "no", None),
+        ("**Yes**", None, None, None),
+        (" Y. ", None, "yes", None),
+        ("The answer is yes", None, None, "yes"),
+        ("yes or no", "yes", "yes", None),
+    ],
+)
+def test_mme_readings(text: str, official: str | None, lmms: str | None, vlm: str | None) -> None:
+    readings = {"official": official, "lmms-eval": lmms, "vlmevalkit": vlm}
+    for protocol, label in readings.items():
+        (mark,) = yes_no.mme_marks(text, "Yes", protocol)
+        assert mark.value == (None if label is None else float(label == "yes"))
+        assert mark.status is (Status.UNPARSED if label is None else Status.SCORED)
+    with pytest.raises(ValueError, match="protocol"):
+        yes_no.mme_marks(text, "Yes", "officious")
 
 
 DOG = {"class": "dog", "count": 1}

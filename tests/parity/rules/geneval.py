@@ -102,6 +102,66 @@ def _reason(text: str) -> Any:
     return lines
 
 
+def geneval_cut_out(given: Given, _: Path) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    from pairuni_eval.instruments.colors import GROUND, cut_out
+
+    width, height = given["image_size_wh"]
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    levels = np.stack([20 * x % 256, 30 * y % 256, 10 * (x + y) % 256], axis=2)
+    picture = Image.fromarray(levels.astype(np.uint8)).convert(given["mode"])
+    mask, options = given["mask"], given["options"]
+    cut = cut_out(
+        picture,
+        given["box"],
+        None if mask is None else np.array(mask, dtype=bool),
+        ground=options.get("bgcolor", GROUND),
+        cropped=options.get("crop", "1") == "1",
+    )
+    pixels = np.asarray(cut)
+    return {"shape": list(pixels.shape), "pixels": pixels.tolist()}
+
+
+def geneval_colors(given: Given, _: Path) -> Any:
+    import torch
+
+    from pairuni_eval.instruments.colors import color_directions, color_logits, templates
+
+    text, sentences = given["text_features"], templates(given["classname"])
+    text_CTD = torch.tensor(
+        [[text[line.format(c=color)] for line in sentences] for color in objects.COLORS]
+    )
+    image_ND = torch.tensor(given["image_features"])
+    logits_NC = color_logits(image_ND, color_directions(text_CTD))
+    colors = [objects.COLORS[index] for index in logits_NC.argmax(dim=1).tolist()]
+    return {"colors": colors, "templates": list(sentences), "logits": logits_NC.tolist()}
+
+
+def geneval_instances(given: Given, _: Path) -> Any:
+    import torch
+
+    from pairuni_eval.instruments.mask2former import Framing, find_instances
+
+    class_logits_QC = torch.tensor(given["mask_cls_logits"])
+    mask_logits_QHW = torch.tensor(given["mask_pred_logits_at_padded_input_size"])
+    assert class_logits_QC.shape[1] == given["num_classes"] + 1
+    sizes = (given["ori_shape_hw"], given["img_shape_hw"], mask_logits_QHW.shape[1:])
+    framing = Framing(*(tuple(size[:2]) for size in sizes))
+    found = find_instances(class_logits_QC, mask_logits_QHW, framing, limit=given["max_per_image"])
+    return [
+        {"label": label, "score": score, "bbox": box, "mask_area": area}
+        for label, score, box, area in zip(
+            found.labels_N.tolist(),
+            found.scores_N.tolist(),
+            found.boxes_N4.tolist(),
+            found.masks_NHW.sum(dim=(1, 2)).tolist(),
+            strict=True,
+        )
+    ]
+
+
 RULES: dict[str, Rule] = {
     "relative_position": geneval_position,
     "compute_iou": lambda given, _: objects.intersection_over_union(given["box_a"], given["box_b"]),
@@ -113,6 +173,9 @@ RULES: dict[str, Rule] = {
     "main_file_selection": lambda given, _: [
         path for path in given["tree"] if objects.is_sample_file(path)
     ],
+    "ImageCrops": geneval_cut_out,
+    "color_classification": geneval_colors,
+    "mmdet_instance_postprocess": geneval_instances,
 }
 
 
@@ -121,9 +184,20 @@ def _fold_reason(verdict: Given) -> Given:
     return verdict | {"reason": str(sorted(map(str, parts)))}
 
 
+def _surest_first(instances: list[Given]) -> list[Given]:
+    """By score, and among equal scores by everything else, for upstream leaves their order open."""
+    return sorted(
+        instances,
+        key=lambda one: (-round(one["score"], 4), one["label"], one["bbox"], one["mask_area"]),
+    )
+
+
 FORMS: dict[str, Form] = {
+    "mmdet_instance_postprocess": (_surest_first, _surest_first),
     "evaluate": (_fold_reason, _fold_reason),
     "evaluate_image": (_fold_reason, _fold_reason),
     "relative_position": (same, list),
     "object_names": (same, list),
 }
+
+TOLERANCES = {"color_classification": 1e-5, "mmdet_instance_postprocess": 1e-5}

@@ -10,21 +10,58 @@ from parity.rules.form import Given, Rule, lines_of
 from pairuni_eval.scorers import yes_no
 
 
-def mme_files(given: Given, folder: Path) -> Any:
-    rows = [
+def _rows(given: Given, folder: Path) -> list[yes_no.MmeRow]:
+    return [
         yes_no.MmeRow(row["task"], row["image"], row["gt"], str(row["pred"]))
         for row in lines_of(folder / given["rows_file"])
     ]
-    table = yes_no.mme_table(rows)
-    perception, cognition = table.totals
+
+
+def mme_files(given: Given, folder: Path) -> Any:
+    table = yes_no.mme_table(_rows(given, folder))
+    tasks = {"Perception": table.perception, "Cognition": table.cognition}
+    # Upstream reads one file per task.
+    for task in (*yes_no.MME_PERCEPTION, *yes_no.MME_COGNITION):
+        if task not in table.perception | table.cognition:
+            raise FileNotFoundError(task)
+    totals = dict(zip(tasks, table.totals, strict=True))
+    return {name: {"tasks": scores, "total": totals[name]} for name, scores in tasks.items()}
+
+
+def mme_metric(given: Given, _: Path) -> Any:
+    found = yes_no.mme_metric(given["gts"], given["preds"])
     return {
-        "Perception": {"tasks": table.perception, "total": perception},
-        "Cognition": {"tasks": table.cognition, "total": cognition},
+        "TP": found.tp,
+        "FN": found.fn,
+        "TN": found.tn,
+        "FP": found.fp,
+        "precision": found.precision,
+        "recall": found.recall,
+        "other_num": found.other,
+        "acc": found.accuracy,
+    }
+
+
+def mme_by_lmms(given: Given, folder: Path) -> Any:
+    """lmms-eval's two totals: images are pairs of rows of the same task and name."""
+    images: dict[tuple[str, str], list[bool]] = {}
+    for row in _rows(given, folder):
+        gold = row.answer.lower().strip().replace(".", "")
+        said = yes_no.lmms_mme_label(row.prediction)
+        images.setdefault((row.task, row.image), []).append(gold == said)
+    scores: dict[str, list[float]] = {}
+    for (task, _), right in images.items():
+        scores.setdefault(task, []).append(50 * sum(right) + 100 * all(right))
+    means = {task: sum(found) / len(found) for task, found in scores.items()}
+    return {
+        "mme_perception_score": sum(means.get(task, 0) for task in yes_no.MME_PERCEPTION),
+        "mme_cognition_score": sum(means.get(task, 0) for task in yes_no.MME_COGNITION),
     }
 
 
 RULES: dict[str, Rule] = {
     "parse_pred_ans": lambda given, _: yes_no.mme_label(given["prediction"]) or "other",
+    "compute_metric": mme_metric,
     "process_result": mme_files,
 }
 
@@ -36,4 +73,5 @@ OTHERS: dict[str, dict[str, Rule]] = {
             yes_no.vlmevalkit_label(given["prediction"]) or "Unknown"
         ).capitalize(),
     },
+    "process_result": {"lmms_eval_0.7.3": mme_by_lmms},
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.rules.form import Given, Rule, lines_of
 
-from pairuni_eval.scorers import choice
+from pairuni_eval.scorers import choice, matching
 
 
 def mmstar_files(given: Given, folder: Path) -> Any:
@@ -55,6 +55,12 @@ RULES: dict[str, Rule] = {
 OTHERS: dict[str, dict[str, Rule]] = {
     "single_row_correct": {
         "lmms_eval_letter": lambda given, _: choice.lmms_letter(str(given["prediction"])) or "",
+        "lmms_eval_0.7.3": lambda given, _: (
+            choice.lmms_letter(str(given["prediction"])) == str(given["answer"]).strip().upper()
+        ),
+        "vlmevalkit_can_infer_option": lambda given, _: (
+            matching.vlmevalkit_letter(str(given["prediction"]), "ABCD") or False
+        ),
     },
     "MMStar_eval": {"lmms_eval_0.7.3": mmstar_by_lmms},
 }

@@ -50,7 +50,19 @@ def _pope_rows(given: Given, folder: Path) -> Iterator[tuple[str, str]]:
 
 def pope_by_lmms(given: Given, folder: Path) -> Any:
     """Over all rows; an answer that is not exactly yes or no is in none of the four counts."""
-    rows = [(label, yes_no.lmms_pope_label(text)) for label, text in _pope_rows(given, folder)]
+    return _lmms_table(list(_pope_rows(given, folder)))
+
+
+def pope_by_lmms_and_split(given: Given, folder: Path) -> Any:
+    tables = {}
+    for split, path in given["answer_files"].items():
+        one = {"answer_files": {split: path}, "label_files": given["label_files"]}
+        tables[split] = pope_by_lmms(one, folder)
+    return tables
+
+
+def _lmms_table(answers: list[tuple[str, str]]) -> Any:
+    rows = [(label, yes_no.lmms_pope_label(text)) for label, text in answers]
     read = [(label, said) for label, said in rows if said]
     counts = yes_no.confusion([label for label, _ in read], [said for _, said in read])
     return {
@@ -77,6 +89,14 @@ def pope_by_vlmevalkit(given: Given, folder: Path) -> Any:
     }
 
 
+def pope_by_vlmevalkit_and_split(given: Given, folder: Path) -> Any:
+    tables = {"Overall": pope_by_vlmevalkit(given, folder)}
+    for split, path in given["answer_files"].items():
+        one = {"answer_files": {split: path}, "label_files": given["label_files"]}
+        tables[split] = pope_by_vlmevalkit(one, folder)
+    return tables
+
+
 RULES: dict[str, Rule] = {
     "answer_to_label": lambda given, _: yes_no.pope_label(given["answer"]),
     "evaluate.py": pope_evaluate,
@@ -87,11 +107,13 @@ RULES: dict[str, Rule] = {
 OTHERS: dict[str, dict[str, Rule]] = {
     "coco_three_splits": {
         "lmms_eval_0.7.3_pope_all_9000": pope_by_lmms,
-        "vlmevalkit_POPE_rating_exploded_9000": lambda given, folder: {
-            "Overall": pope_by_vlmevalkit(given, folder)
-        },
+        "lmms_eval_0.7.3_per_split": pope_by_lmms_and_split,
+        "vlmevalkit_POPE_rating_exploded_9000": pope_by_vlmevalkit_and_split,
     },
     "answer_to_label": {
+        "lmms_eval_0.7.3_prediction": lambda given, _: (
+            yes_no.lmms_pope_label(given["answer"]) or given["answer"].lower().strip()
+        ),
         "lmms_eval_counts_as_correct_if_gold_no": lambda given, _: (
             yes_no.lmms_pope_label(given["answer"]) == "no"
         ),

@@ -1,0 +1,1 @@
+"""MME: yes/no questions in pairs about an image, for perception and cognition."""

@@ -1,0 +1,1 @@
+"""MMMU: college-level questions of thirty subjects, with one image or several."""
