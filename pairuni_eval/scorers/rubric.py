@@ -1,24 +1,45 @@
-"""Replies of judges, read as the rubrics' own code reads them: WISE (legacy) and ImgEdit.
+"""Replies of judges, read as the rubrics' own code reads them: WISE, WISE-Verified, ImgEdit.
 
 WISE legacy (`WISE_legacy/gpt_eval.py`, `Calculate.py`): three criteria of 0 to 2, WiScore = (0.7
 consistency + 0.2 realism + 0.1 aesthetic quality) / 2, categories weighted by their size. Odd but
 official: any digit passes (so a 9 is a score), the last mention wins, "**Consistency:** 2" is not
 read, and one missing prompt cancels the overall.
+WISE-Verified (`vllm_eval.py`, `calculate_verified.py`): one score of 0 or 1, the first mention
+wins; other prompts under the same ids, other bounds of the categories, other weights.
 ImgEdit (`step1_get_avgscore.py`, `step2_typescore.py`): the mean of however many lines read
 "something: digits"; "4/5", "4." and "**X:** 4" are passed over, a line "Brief reasoning: 5" counts.
-Departure: a reply that cannot be read is the judge's failure, a status, never a score of the model.
+lmms-eval reads WISE the same way and ImgEdit by the last three numbers after a colon; a judge's
+failure is 0 there.
+Departure: a reply that cannot be read is the judge's failure, a status, never a score of the model,
+except under the protocol whose rule it is.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pairuni_eval.benchmark import Mark
-from pairuni_eval.judges.judge import Verdict
+from pairuni_eval.judges.judge import Ruling, Verdict
 from pairuni_eval.records import Status
+from pairuni_eval.scorers.asking import marks_without_score
 
-# WISE, legacy
+# WISE
+
+
+class Edition(NamedTuple):
+    """One of WISE's two editions.
+
+    Attributes:
+        last_id: The last prompt id of each category, in order; the first category begins at 1.
+        weights: The weight of each category in the overall.
+    """
+
+    last_id: Mapping[str, int]
+    weights: Mapping[str, float]
+
 
 WISE_CRITERIA: tuple[str, ...] = ("consistency", "realism", "aesthetic_quality")
 WISE_WEIGHTS: dict[str, float] = {
@@ -29,26 +50,31 @@ WISE_WEIGHTS: dict[str, float] = {
     "PHYSICS": 0.1,
     "CHEMISTRY": 0.1,
 }
-_WISE_LAST_ID = {
-    "CULTURE": 400,
-    "TIME": 567,
-    "SPACE": 700,
-    "BIOLOGY": 800,
-    "PHYSICS": 900,
-    "CHEMISTRY": 1000,
-}
+LEGACY = Edition(
+    {"CULTURE": 400, "TIME": 567, "SPACE": 700, "BIOLOGY": 800, "PHYSICS": 900, "CHEMISTRY": 1000},
+    WISE_WEIGHTS,
+)
+VERIFIED = Edition(
+    {"CULTURE": 400, "TIME": 520, "SPACE": 640, "BIOLOGY": 760, "PHYSICS": 880, "CHEMISTRY": 1000},
+    dict.fromkeys(WISE_WEIGHTS, 0.12) | {"CULTURE": 0.4},
+)
+
 _WISE_NAMED = re.compile(
     r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*:?\s*(\d)", re.IGNORECASE
 )
 _WISE_BARE = re.compile(r"^\s*([0-2])\s*$", re.MULTILINE)
+_VERIFIED_NAMED = re.compile(r"\*{0,2}score\*{0,2}\s*:?\s*([01])\b", re.IGNORECASE)
+_VERIFIED_BARE = re.compile(r"^\s*([01])\s*$", re.MULTILINE)
+_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+_END_OF_THOUGHT = re.compile(r"</think>\s*")
 
 
 def wise_scores(reply: str) -> dict[str, float]:
-    """The criteria that a judge's reply gives, by name; {} if it gives none.
+    """The criteria that a judge's reply gives under legacy WISE, by name; {} if it gives none.
 
     Three bare lines of 0 to 2 will do where no criterion is named.
 
-    Source: PKU-YuanGroup/WISE, `WISE_legacy/gpt_eval.py`.
+    Source: PKU-YuanGroup/WISE, `WISE_legacy/gpt_eval.py`; lmms-eval 0.7.3, `tasks/WISE/utils.py`.
     """
     named = {
         name.lower().replace(" ", "_"): float(digit) for name, digit in _WISE_NAMED.findall(reply)
@@ -59,38 +85,38 @@ def wise_scores(reply: str) -> dict[str, float]:
     return dict(zip(WISE_CRITERIA, map(float, bare), strict=False))
 
 
+def wise_is_complete(reply: str) -> bool:
+    """Whether a reply gives all three criteria; official code asks again if it does not."""
+    return len(wise_scores(reply)) == len(WISE_CRITERIA)
+
+
 def wiscore(consistency: float, realism: float, aesthetic_quality: float) -> float:
     """WISE's weighted score, in [0, 1] for criteria of 0 to 2."""
     return (0.7 * consistency + 0.2 * realism + 0.1 * aesthetic_quality) / 2
 
 
-def wise_category(prompt_id: int) -> str | None:
-    """The category that legacy WISE gives an id of 1 to 1000; None outside."""
+def wise_category(prompt_id: int, edition: Edition = LEGACY) -> str | None:
+    """The category that an edition gives an id of 1 to 1000; None outside."""
     if prompt_id < 1:
         return None
-    return next((name for name, last in _WISE_LAST_ID.items() if prompt_id <= last), None)
+    return next((name for name, last in edition.last_id.items() if prompt_id <= last), None)
 
 
-def wise_overall(means: Mapping[str, float]) -> float:
-    """The overall WiScore from the means of all six categories, weighted by WISE's sizes.
-
-    Raises:
-        KeyError: if a category has no mean: officially there is no overall then.
-    """
-    return sum(weight * means[name] for name, weight in WISE_WEIGHTS.items())
-
-
-def wise_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
-    """Grade one picture from a judge's verdict: the three criteria and `wiscore`.
+def wise_marks(
+    verdict: Verdict, judge: str | None, *, failure_counts: float | None = None
+) -> list[Mark]:
+    """Grade one picture by legacy WISE: the three criteria and `wiscore`.
 
     Args:
         verdict: The judge's reply, or its failure.
         judge: The judge's snapshot; None if none was asked.
+        failure_counts: See `marks_without_score`.
     """
     metrics = (*WISE_CRITERIA, "wiscore")
     scores = wise_scores(verdict.text) if verdict.status is Status.SCORED else {}
     if len(scores) < len(WISE_CRITERIA):
-        return _no_verdict(metrics, verdict, judge)
+        ruling = Ruling(verdict, judge)
+        return marks_without_score(metrics, ruling, failure_counts=failure_counts)
     values = [scores[name] for name in WISE_CRITERIA]
     return [
         Mark(metric, value, verdict=verdict.text, judge=judge)
@@ -98,13 +124,42 @@ def wise_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
     ]
 
 
-def _no_verdict(metrics: Iterable[str], verdict: Verdict, judge: str | None) -> list[Mark]:
-    """Marks without value: the judge's own status, or that its reply cannot be read."""
-    failed = Status.JUDGE_FAILED if verdict.status is Status.SCORED else verdict.status
-    return [Mark(metric, None, failed, verdict.text, judge) for metric in metrics]
+def verified_score(reply: str) -> float | None:
+    """0 or 1, as WISE-Verified reads a reply without its thoughts; None if it cannot.
+
+    One bare line of 0 or 1 will do where no score is named.
+
+    Source: PKU-YuanGroup/WISE, `vllm_eval.py`.
+    """
+    named = _VERIFIED_NAMED.search(reply)
+    if named:
+        return float(named.group(1))
+    bare = _VERIFIED_BARE.findall(reply)
+    return float(bare[0]) if len(bare) == 1 else None
+
+
+def without_thoughts(reply: str) -> str:
+    """A reply without what stands in `<think>` tags, and without a lone closing tag.
+
+    Source: PKU-YuanGroup/WISE, `vllm_eval.py`.
+    """
+    return _END_OF_THOUGHT.sub("", _THOUGHT.sub("", reply)).strip()
+
+
+def verified_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
+    """Grade one picture by WISE-Verified: `correct`, 0 or 1; arguments as in `wise_marks`."""
+    score = None
+    if verdict.status is Status.SCORED:
+        score = verified_score(without_thoughts(verdict.text))
+    if score is None:
+        return marks_without_score(("correct",), Ruling(verdict, judge))
+    return [Mark("correct", score, verdict=verdict.text, judge=judge)]
 
 
 # ImgEdit
+
+_AFTER_COLON = re.compile(r":\s*(\d+)")
+_AT_LINE_END = re.compile(r"(\d+)\s*$")
 
 
 def imgedit_score(reply: str) -> float | None:
@@ -121,6 +176,25 @@ def imgedit_score(reply: str) -> float | None:
     return round(sum(scores) / len(scores), 2) if scores else None
 
 
+def lmms_imgedit_scores(reply: str) -> tuple[float, float, float] | None:
+    """The last three numbers after a colon, else at the ends of lines; None if there are fewer.
+
+    Source: EvolvingLMMs-Lab/lmms-eval 0.7.3, `tasks/imgedit/utils.py`, where None is three zeros.
+    """
+    ends = (_AT_LINE_END.search(line.strip()) for line in reply.strip().split("\n"))
+    for found in (_AFTER_COLON.findall(reply), [end.group(1) for end in ends if end]):
+        if len(found) >= 3:
+            first, second, third = map(float, found[-3:])
+            return first, second, third
+    return None
+
+
+def lmms_imgedit_score(reply: str) -> float | None:
+    """The mean of lmms-eval's three scores, None if it finds fewer."""
+    scores = lmms_imgedit_scores(reply)
+    return sum(scores) / 3 if scores else None
+
+
 def imgedit_type_means(scores: Mapping[str, float], types: Mapping[str, str]) -> dict[str, float]:
     """Mean score per edit type, rounded to two decimals; keys without a type are left out.
 
@@ -135,19 +209,33 @@ def imgedit_type_means(scores: Mapping[str, float], types: Mapping[str, str]) ->
     return {name: round(sum(group) / len(group), 2) for name, group in groups.items()}
 
 
-def imgedit_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
+def imgedit_marks(verdict: Verdict, judge: str | None, protocol: str = "official") -> list[Mark]:
     """Grade one edit from a judge's verdict: `score`, 1 to 5.
 
     Args:
         verdict: The judge's reply, or its failure.
         judge: The judge's snapshot; None if none was asked.
+        protocol: "official" or "lmms-eval", under which a failed judge counts 0.
+
+    Raises:
+        ValueError: an unknown protocol.
     """
+    if protocol not in ("official", "lmms-eval"):
+        raise ValueError(f"no protocol '{protocol}' for ImgEdit")
+    lmms = protocol == "lmms-eval"
     score = None
     if verdict.status is Status.SCORED:
-        try:
-            score = imgedit_score(verdict.text)
-        except ValueError:
-            score = None
+        score = _number(lmms_imgedit_score if lmms else imgedit_score, verdict.text)
     if score is None:
-        return _no_verdict(("score",), verdict, judge)
+        ruling = Ruling(verdict, judge)
+        return marks_without_score(("score",), ruling, failure_counts=0.0 if lmms else None)
     return [Mark("score", score, verdict=verdict.text, judge=judge)]
+
+
+def _number(read: Callable[[str], float | None], reply: str) -> float | None:
+    """What a rule reads, None where that is no number: a superscript, hundreds of digits."""
+    try:
+        score = read(reply)
+    except (ValueError, OverflowError):
+        return None
+    return score if score is not None and math.isfinite(score) else None

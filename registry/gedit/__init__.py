@@ -1,0 +1,1 @@
+"""GEdit-Bench, English: edits that users really asked for, in eleven groups."""

@@ -1,0 +1,88 @@
+"""What both languages of GEdit-Bench share: rows of the same parquet files, two questions an edit.
+
+Columns: task_type, key, instruction, instruction_language, input_image, input_image_raw,
+Intersection_exist. The model edits `input_image`, the picture that the judge sees as the source;
+upstream's example hands the model `input_image_raw`, scaled to about 512 x 512. The edited picture
+is scaled to the source's size before it is judged. See `scorers/viescore.py` for the rules.
+Departure: pictures go to the judge as PNG, upstream's client sends JPEG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark
+from pairuni_eval.scorers.asking import (
+    Unasked,
+    marks_without_score,
+    question_about,
+    unasked_ruling,
+)
+from pairuni_eval.scorers.viescore import METRICS, Pair, ask_pairs, opinion_marks
+
+from . import judge_prompts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_COLUMNS = (
+    "task_type",
+    "key",
+    "instruction",
+    "instruction_language",
+    "input_image",
+    "Intersection_exist",
+)
+
+
+class GEditBenchmark(Benchmark):
+    """Base of both languages.
+
+    Attributes:
+        language: The value of `instruction_language` whose rows are read.
+    """
+
+    language: ClassVar[str]
+
+    def samples(self, data: Data) -> Iterator[Item]:
+        """One sample a row of the language, in the order of the files."""
+        for row in data.parquet_rows(_COLUMNS):
+            if row["instruction_language"] != self.language:
+                continue
+            yield self.item(
+                key=row["key"],
+                parts=(data.picture(row["input_image"]), row["instruction"]),
+                reference={"task_type": row["task_type"]},
+                tags={
+                    "task_type": row["task_type"],
+                    "intersection": "yes" if row["Intersection_exist"] else "no",
+                },
+            )
+
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[Mark]]:
+        """Both questions about all edits at once, and again both where one cannot be read."""
+        failure_counts = 0.0 if protocol == "lmms-eval" else None
+        pairs = [_pair(answer) for answer in answers]
+        opinions = iter(ask_pairs(judge, [pair for pair in pairs if isinstance(pair, Pair)]))
+        for pair in pairs:
+            if isinstance(pair, Pair):
+                yield opinion_marks(next(opinions), failure_counts=failure_counts)
+            else:
+                yield marks_without_score(METRICS, unasked_ruling(pair))
+
+
+def _pair(answer: Answer) -> Pair | Unasked:
+    """The question about source and edit, and the one about the edit alone."""
+    first = question_about(answer, judge_prompts.semantics(answer.sample.text), _pictures)
+    if isinstance(first, Unasked):
+        return first
+    return Pair(first, first._replace(prompt=judge_prompts.QUALITY, images=first.images[1:]))
+
+
+def _pictures(answer: Answer) -> tuple[Image.Image, Image.Image]:
+    """Source and edited picture, the latter scaled as upstream does (Pillow's default filter)."""
+    source, edited = answer.source_images[0], answer.image
+    return source, edited.resize(source.size)

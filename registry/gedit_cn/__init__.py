@@ -1,0 +1,1 @@
+"""GEdit-Bench, Chinese: the second half of the same files."""

@@ -1,0 +1,1 @@
+"""ImgEdit Basic: single edits of real pictures in nine types."""

@@ -1,0 +1,146 @@
+"""ImgEdit Basic from `basic_edit.json`: 737 edits of 171 pictures, judged on three scores.
+
+The JSON maps a key to {id: path of the picture, prompt, edit_type}; the pictures are those of
+`Benchmark.tar`, looked for beside the JSON and in the folders into which that archive is usually
+unpacked. The judge prompts, one per type, have no licence and come from the user's file. A picture
+that is not there is a row without output, a type without prompt a skipped one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Card,
+    Data,
+    Item,
+    Judge,
+    Mark,
+    Picture,
+    Question,
+    UserError,
+)
+from pairuni_eval.scorers.asking import Unasked, question_about, rulings_on
+from pairuni_eval.scorers.rubric import imgedit_marks
+from pairuni_eval.scorers.user_files import (
+    check_complete,
+    find_beside,
+    json_value,
+    judge_with_prompt,
+    no_prompt,
+    text_fields,
+)
+
+_FIELDS = ("id", "prompt", "edit_type")
+_PLACEHOLDER = "<edit_prompt>"
+_REPOSITORY = "https://github.com/PKU-YuanGroup/ImgEdit"
+# As in Benchmark/Basic of the repository, in the data of this project's tests, in Benchmark.tar.
+_PROMPT_FILES = ("prompts.json", "judge_prompts.json", "judge_prompt.json")
+_PICTURE_FOLDERS = (".", "singleturn", "Benchmark/singleturn", "images")
+
+_DATA_SHA256 = {
+    "basic_edit.json": "5ee9b7d61e918692416f79896300f738598c83adff8de737b25be4aaff72dc69"
+}
+# Of names and texts: the same prompts stand in files of different form.
+_PROMPTS_SHA256 = "0bdfd883e2701e4e52dee463f9da6f129f41f2e2688cff23cb599f41db3d7a65"
+
+
+class _Prompts(NamedTuple):
+    """The judge prompts by edit type, and their digest."""
+
+    by_type: Mapping[str, str]
+    sha256: str
+
+
+class ImgEdit(Benchmark):
+    """See the module docstring."""
+
+    def __init__(self, card: Card, folder: Path) -> None:
+        super().__init__(card, folder)
+        self._prompts: _Prompts | Unasked = no_prompt("none was looked for")
+
+    def samples(self, data: Data) -> Iterator[Item]:
+        """One sample an edit, in the order of the file; the key is that of the file.
+
+        Raises:
+            UserError: for a file of another form, or one that is complete and not the official one.
+        """
+        (path,) = data.files()[:1]
+        rows = json_value(path)
+        if not isinstance(rows, dict):
+            raise UserError(f"{path}: expected an object of edits, found {type(rows).__name__}.")
+        if len(rows) == self.card.expected:
+            place = f"{_REPOSITORY}/tree/{self.card.data.revision}"
+            check_complete([path], _DATA_SHA256, revision=place)
+        fields = {key: text_fields(path, f"key '{key}'", row, _FIELDS) for key, row in rows.items()}
+        folder = _picture_folder(path, [picture for picture, _, _ in fields.values()])
+        for key, (picture, prompt, edit_type) in fields.items():
+            yield self.item(
+                key=key,
+                parts=(_picture(folder / picture), prompt),
+                reference={"source": picture, "edit_type": edit_type},
+                tags={"edit_type": edit_type},
+            )
+
+    def equip(self, data: Data, *, device: str) -> None:
+        """Read the judge prompts from the user's file."""
+        found = find_beside(data, _PROMPT_FILES, source=f"{_REPOSITORY} (Benchmark/Basic)")
+        self._prompts = found if isinstance(found, Unasked) else _read_prompts(found)
+
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[Mark]]:
+        """All questions at once, each asked once, as in the official script."""
+        questions = [self._question(answer) for answer in answers]
+        for verdict, snapshot in rulings_on(judge, questions, bool, tries=1):
+            yield imgedit_marks(verdict, self._named(snapshot), protocol)
+
+    def _question(self, answer: Answer) -> Question | Unasked:
+        if isinstance(self._prompts, Unasked):
+            return self._prompts
+        edit_type = answer.sample.reference["edit_type"]
+        template = self._prompts.by_type.get(edit_type)
+        if template is None:
+            return no_prompt(f"there is none for the edit type '{edit_type}'")
+        text = template.replace(_PLACEHOLDER, answer.sample.text)
+        return question_about(answer, text, lambda one: (*one.source_images, one.image))
+
+    def _named(self, snapshot: str | None) -> str | None:
+        if isinstance(self._prompts, Unasked):
+            return snapshot
+        return judge_with_prompt(snapshot, self._prompts.sha256, _PROMPTS_SHA256)
+
+
+def _picture_folder(path: Path, pictures: Sequence[str]) -> Path:
+    """The first place that holds one of the pictures; the JSON's own folder if none does."""
+    above = path.resolve().parent
+    places = [
+        base / name
+        for base in (path.parent, above.parent, above.parent.parent)
+        for name in _PICTURE_FOLDERS
+    ]
+    return next(
+        (place for place in places if any((place / name).is_file() for name in pictures)),
+        path.parent,
+    )
+
+
+def _picture(path: Path) -> Picture:
+    """A picture as it is on the disk; an empty one, which the runner records, if it is not."""
+    return Picture.from_bytes(path.read_bytes() if path.is_file() else b"")
+
+
+def _read_prompts(path: Path) -> _Prompts | Unasked:
+    try:
+        found: Any = json_value(path)
+    except UserError as failure:
+        return no_prompt(failure.message)
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        return no_prompt(f"{path} is no object of texts by edit type")
+    listed = "\0".join(f"{name}\0{text}" for name, text in sorted(found.items()))
+    return _Prompts(found, hashlib.sha256(listed.encode()).hexdigest())

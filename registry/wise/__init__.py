@@ -1,0 +1,1 @@
+"""WISE, legacy edition: pictures that need knowledge of the world."""

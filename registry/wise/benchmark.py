@@ -1,0 +1,43 @@
+"""WISE, legacy edition (2025): 1000 prompts in six categories, judged on three criteria.
+
+Comparable with every figure printed under the name WISE before April 2026. See `knowledge.py` for
+the data and `scorers/rubric.py` for the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pairuni_eval.api import Mark, Ruling
+from pairuni_eval.scorers.rubric import LEGACY, wise_is_complete, wise_marks
+
+from .knowledge import KnowledgeBenchmark
+
+
+class Wise(KnowledgeBenchmark):
+    """See the module docstring."""
+
+    edition = LEGACY
+    script = "gpt_eval.py"
+    prompt_sha256 = "b14eef22928c4c2c2c5020236b4bea468ec7c371ef95b9d894074e81f56b13db"
+    files_sha256: ClassVar[Mapping[str, str]] = {
+        "cultural_common_sense.json": (
+            "7a59216c768698280cea37caa574b52f3faf054d73b398b9bb6b3161baf8e3aa"
+        ),
+        "spatio-temporal_reasoning.json": (
+            "e27d797885ad86e64d857d0cc93d33e04be572a8dcae95692a2c7e7876233f9a"
+        ),
+        "natural_science.json": (
+            "b262fae58e413c7a4bd3c3d5a089f8c6529feac227e4b6606be261a949035544"
+        ),
+    }
+
+    def readable(self, reply: str) -> bool:
+        """All three criteria are there."""
+        return wise_is_complete(reply)
+
+    def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
+        """The three criteria and `wiscore`; under lmms-eval a failed judge counts 0."""
+        failure_counts = 0.0 if protocol == "lmms-eval" else None
+        return wise_marks(ruling.verdict, ruling.snapshot, failure_counts=failure_counts)
