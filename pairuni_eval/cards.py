@@ -92,6 +92,7 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
         where: Keep only rows whose tags hold these values.
         weights: Weight per group, for `weighted_mean`.
         scale: Factor for printing (100 prints a share as per cent).
+        range: Lowest and highest value of a row, before scaling, where that is not 0 to 1.
     """
 
     name: str
@@ -104,6 +105,7 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
     title: str | None = None
     scale: float = 100.0
     decimals: int = 1
+    range: tuple[float, float] | None = None
 
 
 class ProtocolSpec(_Strict, frozen=True, kw_only=True):

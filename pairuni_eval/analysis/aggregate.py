@@ -129,10 +129,15 @@ class _Statistic(NamedTuple):
     top: float | None  # the highest number it gives; None: as high as its values
     is_ratio: bool = False
 
-    def bounds(self, rows: Rows) -> Bounds | None:
-        """0 to `top`; a mean is 0 to 1 if every value lies there, else its range is not known."""
+    def bounds(self, rows: Rows, spec: MetricSpec) -> Bounds | None:
+        """0 to `top`; a mean has the range of its values.
+
+        Without a range in the card it is 0 to 1 if every value lies there, else it is not known.
+        """
         if self.top is not None:
             return Bounds(0.0, self.top)
+        if spec.range is not None:
+            return Bounds(*spec.range)
         value = rows.value[np.isfinite(rows.value)]
         return Bounds(0.0, 1.0) if bool(((value >= 0) & (value <= 1)).all()) else None
 
@@ -256,7 +261,7 @@ class Pooled(Aggregate):
 
     def bounds(self, rows: Rows) -> Bounds | None:
         """See `Aggregate.bounds`."""
-        return self._statistic.bounds(rows)
+        return self._statistic.bounds(rows, self.spec)
 
 
 class Grouped(Aggregate):
@@ -297,7 +302,7 @@ class Grouped(Aggregate):
 
     def bounds(self, rows: Rows) -> Bounds | None:
         """See `Aggregate.bounds`."""
-        one = self._statistic.bounds(rows)
+        one = self._statistic.bounds(rows, self.spec)
         return one and Bounds(one.low * self._factor, one.high * self._factor)
 
     def group_weights(self) -> Array:
