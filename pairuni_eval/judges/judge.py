@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pairuni_eval.cards import JudgeSpec
+from pairuni_eval.errors import UserError
+from pairuni_eval.judges.bills import Receipt
 from pairuni_eval.records import Status
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL import Image
+
+
+_REPLIES, _SECOND_REPLIES = "replies.jsonl", "second.jsonl"
 
 
 class Question(NamedTuple):
@@ -49,13 +53,29 @@ class JudgeSetup(NamedTuple):
 
     Attributes:
         spec: What the benchmark's card prescribes.
-        folder: The run folder, where a judge may remember its calls; None keeps nothing.
+        folder: A folder of the run for what a judge remembers of its calls; None keeps nothing.
         options: The user's own settings for the judge, by key.
+        source: The file that holds the options: errors name it, and paths in the options start
+            from its folder.
+        second: True for the judge that is asked again about a share of the samples.
     """
 
     spec: JudgeSpec
     folder: Path | None = None
     options: Mapping[str, Any] = {}
+    source: Path | None = None
+    second: bool = False
+
+    def path(self, option: str) -> Path:
+        """A path from the options, relative ones from the folder of their file."""
+        return (self.source.parent if self.source else Path()) / Path(option).expanduser()
+
+    def reply_file(self, cache: str | None = None) -> Path | None:
+        """Where replies are remembered: in the folder `cache` of the options, or in the run."""
+        name = _SECOND_REPLIES if self.second else _REPLIES
+        if cache is not None:
+            return self.path(cache) / name
+        return self.folder / name if self.folder is not None else None
 
 
 class Judge(ABC):
@@ -68,17 +88,29 @@ class Judge(ABC):
     snapshot: str
 
     @classmethod
-    def load(cls, setup: JudgeSetup) -> Self:  # noqa: ARG003 - for judges that need nothing
-        """Make a judge for one benchmark of one run.
+    def load(cls, setup: JudgeSetup) -> Self:
+        """Make a judge for one benchmark of one run; this one is for judges without options.
 
         Raises:
             UserError: if it cannot be had as asked: no key, an unknown option.
         """
+        if setup.options:
+            raise UserError(
+                f"{setup.source or '--judge'}: unknown key '{next(iter(setup.options))}': this "
+                "judge takes no options."
+            )
         return cls()
 
     @abstractmethod
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Judge a batch; one verdict per question, in order."""
+
+    def take_receipts(self) -> list[Receipt]:
+        """What became of every question since the last call of this, in order.
+
+        Empty for a judge whose answers cost nothing and never fail to come.
+        """
+        return []
 
 
 class Ruling(NamedTuple):

@@ -18,11 +18,13 @@ from markupsafe import Markup
 
 from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.analysis.intervals import Estimate, Interval
-from pairuni_eval.analysis.tables import MetricRow
+from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.errors import writing
+from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
 from pairuni_eval.report.gallery import Album
+from pairuni_eval.report.judging import judging_entry
 from pairuni_eval.store.read import StoredRun
 
 SUMMARY_FORMAT = "pairuni-summary/1"
@@ -164,6 +166,20 @@ def _section_entry(section: Section) -> dict[str, Any]:
             }
             for part in section.protocols
         },
+        **({"judging": judging_entry(section.judging)} if section.judging else {}),
+        **({"figures": [_figure_entry(one) for one in section.figures]} if section.figures else {}),
+    }
+
+
+def _figure_entry(figure: Figure) -> dict[str, Any]:
+    """A figure of another toolkit, in that toolkit's own scale."""
+    return {
+        "protocol": bare(figure.protocol),
+        "metric": figure.metric,
+        "value": figure.value,
+        "rows": figure.rows,
+        "source": figure.source,
+        "note": figure.note,
     }
 
 

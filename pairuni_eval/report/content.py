@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from markupsafe import Markup
 
 from pairuni_eval.analysis.compare import Difference, Word, compare_tables
@@ -20,9 +21,10 @@ from pairuni_eval.analysis.tables import (
     status_counts,
 )
 from pairuni_eval.cards import Card, ProtocolSpec, Published
-from pairuni_eval.records import BenchmarkRun, Capability, RunCard
+from pairuni_eval.records import BenchmarkRun, Capability, Figure, RunCard, Status
 from pairuni_eval.report.figures import Other, strip
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
+from pairuni_eval.report.judging import Judging, judging
 from pairuni_eval.report.text import shorten
 from pairuni_eval.store.read import StoredRun, decode_cell
 
@@ -92,11 +94,16 @@ class Section(NamedTuple):
     exhibits: tuple[Exhibit, ...]
     graded: int
     expected: int
+    figures: tuple[Figure, ...] = ()
+    judging: Judging | None = None
 
     @property
     def headline(self) -> MetricRow:
-        """The headline under the default protocol."""
-        return self.protocols[0].metrics[0]
+        """The headline under the default protocol; a foreign figure if its rows hold no numbers."""
+        headline = self.protocols[0].metrics[0]
+        if headline.estimate.value is None and self.figures:
+            return _as_metric(self.figures[0], headline)
+        return headline
 
 
 class HeadlineRow(NamedTuple):
@@ -190,7 +197,24 @@ def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
         published=() if tiny else _published(card, tables.protocols(name)),
         exhibits=exhibits(tables, name, album),
         graded=_graded(tables, name),
+        figures=_figures(tables, name),
+        judging=judging(tables, name),
         expected=run.expected * card.draws,
+    )
+
+
+def _figures(tables: Tables, name: str) -> tuple[Figure, ...]:
+    """What other toolkits computed for a benchmark."""
+    return tuple(
+        figure for figure in tables.run.figures if figure.protocol.rpartition("@")[0] == name
+    )
+
+
+def _as_metric(figure: Figure, headline: MetricRow) -> MetricRow:
+    """A foreign figure in the place of a headline without a value: no interval, no groups."""
+    spec = msgspec.structs.replace(headline.spec, name=figure.metric, title=figure.metric)
+    return headline._replace(
+        spec=spec, estimate=Estimate(figure.value, None, 0), scored=figure.rows, groups=()
     )
 
 
@@ -203,7 +227,7 @@ def _is_tiny(card: RunCard) -> bool:
 def _graded(tables: Tables, name: str) -> int:
     protocol = tables.protocols(name)[0]
     frame = tables.joined(name, protocol, tables.verdict_metric(name, protocol))
-    return int(frame["value"].notna().sum())
+    return int((frame["value"].notna() | (frame["status"] == Status.SCORED)).sum())
 
 
 def _group_tables(metrics: Sequence[MetricRow], protocol: str) -> tuple[GroupTable, ...]:

@@ -1,20 +1,25 @@
 """Outputs to scores: every protocol of every benchmark reads the same stored outputs.
 
 Failed and skipped outputs are marked here and never reach a scorer. Grading goes in fixed chunks
-that are stored as they are finished; a judge that fails is a status on its row.
+that are stored as they are finished; a judge that fails is a status on its row. A chunk is not
+stored while its judge owes a reply that asking again may bring (a time-out, a spent budget): it
+stands in the results with the status, and the same command grades it again, with the replies that
+did come from the judge's memory. What a second judge says is stored apart and never mixed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
-from pairuni_eval.data import Data
+from pairuni_eval.judges.bills import Bill
 from pairuni_eval.judges.judge import Judge
-from pairuni_eval.records import Capability, Output, Score, Status
+from pairuni_eval.records import Capability, Figure, Output, Score, Status
 from pairuni_eval.run.execute import load_image
+from pairuni_eval.run.judging import Second, sees_again
 from pairuni_eval.run.plan import Contents, Parts
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
@@ -30,11 +35,37 @@ class Chunk(NamedTuple):
     judge: Judge | None
     protocol: str
     outputs: Sequence[Output]
+    second: bool = False
 
     @property
     def address(self) -> str:
         """The protocol's full name, e.g. "pope@official"."""
         return f"{self.benchmark.card.name}@{self.protocol}"
+
+
+class _Stored:
+    """Scores that an earlier start left, and the file that further ones go to."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = RowLog(path, Score)
+        self._rows: dict[tuple[str, str], list[Score]] = {}
+        self._last: tuple[str, str] | None = None
+        for score in self._log.recover():
+            self._last = (score.output, score.protocol)
+            self._rows.setdefault(self._last, []).append(score)
+
+    def of(self, chunk: Chunk, output: Output) -> list[Score]:
+        """The scores of one output under the chunk's protocol."""
+        return self._rows.get((output.id, chunk.address), [])
+
+    def holds(self, chunk: Chunk) -> bool:
+        """Whether a chunk is stored whole; the last one that was written may be torn."""
+        places = [(output.id, chunk.address) for output in chunk.outputs]
+        return self._last not in places and all(place in self._rows for place in places)
+
+    def append(self, scores: Iterable[Score]) -> None:
+        """Store further scores."""
+        self._log.append(scores)
 
 
 class Grader:
@@ -61,59 +92,112 @@ class Grader:
         self._parts = parts
         self._outputs = outputs
         self._samples = {sample.uid: sample for sample in contents.samples}
-        self._log = RowLog(self._run / layout.ROWS / "scores-rank0.jsonl", Score)
-        self._known: dict[tuple[str, str], list[Score]] = {}
-        for score in self._log.recover():
-            self._known.setdefault((score.output, score.protocol), []).append(score)
+        rows, opinions = self._run / layout.ROWS, f"{layout.OPINIONS}-rank0.jsonl"
+        self._stored = {
+            False: _Stored(rows / "scores-rank0.jsonl"),
+            True: _Stored(rows / opinions),
+        }
+        self._bills = RowLog(self._run / layout.JUDGE / layout.BILLS, Bill)
+        self._bills.recover()  # cuts off a torn line
 
     def chunks(self) -> list[Chunk]:
         """All chunks of the run in order, graded or not."""
-        return [chunk for benchmark in self._parts.benchmarks for chunk in self._chunks(benchmark)]
+        return [
+            Chunk(benchmark, self._parts.judges.get(benchmark.card.name), protocol, outputs)
+            for benchmark in self._parts.benchmarks
+            for protocol, outputs in self._pieces(benchmark, self._owned(benchmark))
+        ]
 
-    def _chunks(self, benchmark: Benchmark) -> Iterator[Chunk]:
-        name = benchmark.card.name
-        outputs = [
+    def second_chunks(self) -> list[Chunk]:
+        """What the second judge is asked about, in the same order."""
+        return [
+            Chunk(benchmark, second.judge, protocol, outputs, second=True)
+            for benchmark in self._parts.benchmarks
+            if (second := self._parts.seconds.get(benchmark.card.name))
+            for protocol, outputs in self._pieces(benchmark, self._share(benchmark, second))
+        ]
+
+    def _owned(self, benchmark: Benchmark) -> list[Output]:
+        """The outputs of a benchmark in the run's order."""
+        return [
             self._outputs[owed.id]
             for batch in self._contents.batches
-            if batch.benchmark == name
+            if batch.benchmark == benchmark.card.name
             for owed in batch.outputs
         ]
-        for protocol in self._contents.card.benchmarks[name].protocols:
+
+    def _share(self, benchmark: Benchmark, second: Second) -> list[Output]:
+        card, seed = benchmark.card, self._contents.card.seed
+        mine = [s for s in self._contents.samples if s.benchmark == card.name]
+        seen = sees_again(card, mine, second.share, seed)
+        return [output for output in self._owned(benchmark) if output.sample in seen]
+
+    def _pieces(
+        self, benchmark: Benchmark, outputs: Sequence[Output]
+    ) -> Iterator[tuple[str, Sequence[Output]]]:
+        """The outputs in fixed pieces, once for each protocol."""
+        for protocol in self._contents.card.benchmarks[benchmark.card.name].protocols:
             for start in range(0, len(outputs), _CHUNK):
-                judge = self._parts.judges.get(name)
-                yield Chunk(benchmark, judge, protocol, outputs[start : start + _CHUNK])
+                yield protocol, outputs[start : start + _CHUNK]
 
     def grade(self, done: Callable[[Chunk], None]) -> list[Score]:
         """Grade what is owed; returns all scores of the run in order."""
+        return self._grade_all(self.chunks(), done)
+
+    def second_opinions(self, done: Callable[[Chunk], None]) -> list[Score]:
+        """Ask the second judge what is owed; returns all its scores of the run in order."""
+        scores = self._grade_all(self.second_chunks(), done)
+        return [score for score in scores if score.judge is not None]
+
+    def _grade_all(self, chunks: Iterable[Chunk], done: Callable[[Chunk], None]) -> list[Score]:
         everything: list[Score] = []
-        chunks = self.chunks()
-        started = [i for i, chunk in enumerate(chunks) if self._begun(chunk)]
-        # Chunks are appended one after the other, so only the last one can be torn: it is graded
-        # again as a whole, and what it had stored stands.
-        whole = set(started[:-1])
-        for i, chunk in enumerate(chunks):
-            if i in whole:
-                everything += [s for o in chunk.outputs for s in self._stored(chunk, o)]
+        for chunk in chunks:
+            stored = self._stored[chunk.second]
+            if stored.holds(chunk):
+                everything += [s for output in chunk.outputs for s in stored.of(chunk, output)]
             else:
-                everything += self._grade_chunk(chunk)
+                everything += self._grade_chunk(chunk, stored)
             done(chunk)
         return everything
 
-    def _begun(self, chunk: Chunk) -> bool:
-        return any(self._stored(chunk, output) for output in chunk.outputs[:1])
+    def figures(self, scores: Sequence[Score]) -> list[Figure]:
+        """What other toolkits make of all scores of the run, benchmark by benchmark."""
+        found: list[Figure] = []
+        for benchmark in self._parts.benchmarks:
+            if type(benchmark).figures is Benchmark.figures:
+                continue
+            self._equip(benchmark)
+            for protocol in benchmark.card.protocols:
+                address = f"{benchmark.card.name}@{protocol}"
+                mine = [score for score in scores if score.protocol == address]
+                found += benchmark.figures(mine, protocol=protocol)
+        return found
 
-    def _stored(self, chunk: Chunk, output: Output) -> list[Score]:
-        return self._known.get((output.id, chunk.address), [])
-
-    def _grade_chunk(self, chunk: Chunk) -> list[Score]:
+    def _grade_chunk(self, chunk: Chunk, stored: _Stored) -> list[Score]:
+        """Grade a chunk; what is stored of it stands."""
         kept = {
             (score.output, score.metric): score
             for output in chunk.outputs
-            for score in self._stored(chunk, output)
+            for score in stored.of(chunk, output)
         }
         fresh = list(self._score(chunk))
-        self._log.append(score for score in fresh if (score.output, score.metric) not in kept)
+        if not self._owes_replies(chunk):
+            stored.append(score for score in fresh if (score.output, score.metric) not in kept)
         return [kept.get((score.output, score.metric), score) for score in fresh]
+
+    def _owes_replies(self, chunk: Chunk) -> bool:
+        """Whether the judge left a question open; its bill is stored before the scores."""
+        receipts = chunk.judge.take_receipts() if chunk.judge else []
+        if not receipts:
+            return False
+        bill = Bill(
+            protocol=chunk.address,
+            outputs=tuple(output.id for output in chunk.outputs),
+            receipts=tuple(receipts),
+            second=chunk.second,
+        )
+        self._bills.append([bill])
+        return bill.open
 
     def _score(self, chunk: Chunk) -> Iterator[Score]:
         trouble = {output.id: _trouble(chunk, output) for output in chunk.outputs}
@@ -133,7 +217,7 @@ class Grader:
     def _equip(self, benchmark: Benchmark) -> None:
         """Let a benchmark load what it grades with, once and only when there is work for it."""
         if benchmark.card.name not in self._equipped:
-            data = Data(benchmark.card, benchmark.folder, self._settings.data)
+            data = benchmark.data(self._settings.data)
             benchmark.equip(data, device=self._settings.device)
             self._equipped.add(benchmark.card.name)
 

@@ -8,8 +8,16 @@
     rows/*.jsonl          append-only rows while the run goes on, one file per rank
     images/ab/<sha>       pictures by content, written to a temporary name and renamed
     samples.parquet outputs.parquet scores.parquet      after compaction
+    opinions.parquet      scores by the second judge, where there is one
+    figures.json          figures that another toolkit computed, where there are any
     COMPLETE              written last: counts, and the SHA-256 of every parquet file
-    journal.jsonl         when it started, how long each batch took: the only file with times
+    judge/replies.jsonl   what the judge replied and what that cost; a cache, see judges/replies.py
+    judge/second.jsonl    the same for the second judge
+    judge/bills.jsonl     which replies the scores rest on, one line for each group of outputs
+    journal.jsonl         when it started, how long each batch took
+
+Only the journal and judge/ hold times or an order of arrival: all else is equal byte for byte for
+two runs of one command.
 """
 
 from __future__ import annotations
@@ -21,9 +29,13 @@ PLAN_FILE = "plan.json"
 CARDS = "cards"
 ROWS = "rows"
 IMAGES = "images"
+FIGURES = "figures.json"
 COMPLETE = "COMPLETE"
 JOURNAL = "journal.jsonl"
 LOCK = ".lock"
+JUDGE = "judge"
+BILLS = "bills.jsonl"
+OPINIONS = "opinions"
 TABLES = ("samples", "outputs", "scores")
 
 

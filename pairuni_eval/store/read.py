@@ -16,7 +16,8 @@ import msgspec
 from pairuni_eval import __version__
 from pairuni_eval.cards import Card
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import RECORD_FORMAT, RunCard
+from pairuni_eval.judges.bills import Bill, standing
+from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
 
 if TYPE_CHECKING:
@@ -97,6 +98,26 @@ class StoredRun:
         """One row per score: output, protocol, metric, value, status, scorer, judge, verdict."""
         return self._table("scores")
 
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """What other toolkits computed over the whole run; empty for most runs."""
+        path = self.folder / layout.FIGURES
+        if not path.is_file():
+            return []
+        return msgspec.json.decode(path.read_bytes(), type=list[Figure])
+
+    @cached_property
+    def opinions(self) -> pd.DataFrame:
+        """As `scores`, by the second judge; no rows where there is none."""
+        if not (self.folder / f"{layout.OPINIONS}.parquet").is_file():
+            return self.scores.iloc[:0]
+        return self._table(layout.OPINIONS)
+
+    @cached_property
+    def bills(self) -> list[Bill]:
+        """What the judges were asked and what it cost."""
+        return read_bills(self.folder)
+
     def image_path(self, image: str) -> Path:
         """The file that holds a picture."""
         return layout.image_path(self.folder, image)
@@ -126,6 +147,21 @@ def read_records(run: Path, name: str, kind: type[Row]) -> list[Row]:
     for row in rows:
         row.update({key: msgspec.json.decode(row[key]) for key in _STRUCTURED if key in row})
     return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
+
+
+def read_bills(run: Path) -> list[Bill]:
+    """The standing bills of a run's judges, in the order of grading; empty if there are none."""
+    path = run / layout.JUDGE / layout.BILLS
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")  # a torn line is no bill
+    try:
+        return standing(msgspec.json.Decoder(Bill).decode_lines(whole))
+    except msgspec.DecodeError as failure:
+        raise UserError(
+            f"{path}: cannot be read: {failure}.",
+            hint="Delete the file: the scores stand, what the judge cost is not known then.",
+        ) from failure
 
 
 def decode_cell(text: str) -> Any:

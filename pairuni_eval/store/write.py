@@ -1,18 +1,22 @@
 """Writing a run folder so that a kill at any moment loses at most the batch in flight.
 
-Rows are appended a batch at a time and flushed to the disk; a torn last line is cut off on the next
-start and is simply owed again. Pictures are written under a temporary name and renamed to the hash
-of their content. Whole files (cards, plan, parquet) appear by rename, so their existence means
-that they are complete.
+Rows are appended a batch at a time and handed to the operating system, which keeps them when the
+process dies; once a second they are also waited for until they are on the disk, so a power cut
+costs a second more. A torn last line is cut off on the next start and is simply owed again.
+Pictures are written under a temporary name and renamed to the hash of their content. Whole files
+(cards, plan, parquet, pictures) appear by rename after they are on the disk, so their existence
+means that they are complete.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,6 +27,10 @@ from filelock import FileLock, Timeout
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.records import Picture
 from pairuni_eval.store import layout
+
+_SYNC_AFTER = 1.0  # seconds of rows that a power cut may cost
+_TOGETHER = 256  # pictures that wait for the disk together
+_WAITERS = 32  # threads that wait: a disk serves many waiters in the time of one
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
@@ -39,6 +47,7 @@ class RowLog(Generic[Row]):
     def __init__(self, path: Path, kind: type[Row]) -> None:
         self.path = path
         self._decoder = msgspec.json.Decoder(kind)
+        self._synced = -math.inf
 
     def recover(self) -> list[Row]:
         """Read all whole rows and cut off a torn tail.
@@ -55,14 +64,22 @@ class RowLog(Generic[Row]):
         return [self._decode(number, line) for number, line in enumerate(data[:whole].splitlines())]
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Append rows in one write and wait until they are on the disk."""
+        """Append rows in one write; the first ones, and once a second, wait for the disk."""
         block = b"".join(_encoder.encode(row) + b"\n" for row in rows)
         with writing(str(self.path)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as stream:
                 stream.write(block)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if time.monotonic() - self._synced >= _SYNC_AFTER:
+                    os.fsync(stream.fileno())
+                    self._synced = time.monotonic()
+
+    def sync(self) -> None:
+        """Wait until all rows are on the disk."""
+        if self.path.exists():
+            with writing(str(self.path)):
+                _wait_for_disk(self.path)
 
     def _decode(self, number: int, line: bytes) -> Row:
         try:
@@ -78,7 +95,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it exists only when complete."""
     with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        partial = _partial(path)
         with partial.open("wb") as stream:
             stream.write(data)
             stream.flush()
@@ -91,12 +108,70 @@ def write_record(path: Path, record: Any) -> None:
     write_whole(path, msgspec.json.format(_encoder.encode(record), indent=2) + b"\n")
 
 
+class Pictures:
+    """Pictures on their way into a run folder, each stored once under its content id.
+
+    `add` writes a picture under a temporary name; `settle` waits for all of them together and gives
+    them their names. Waiting for each alone would take longer than everything else a row costs.
+
+    Args:
+        run: The run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._folders: set[Path] = set()
+        self._waiting: dict[Path, Path] = {}  # final path: temporary path
+
+    def add(self, picture: Picture) -> str:
+        """Write a picture unless it is there already; returns its id."""
+        path = layout.image_path(self._run, picture.id)
+        if path in self._waiting or path.exists():
+            return picture.id
+        with writing(str(path)):
+            if path.parent not in self._folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders.add(path.parent)
+            partial = _partial(path)
+            partial.write_bytes(picture.data)
+        self._waiting[path] = partial
+        if len(self._waiting) == _TOGETHER:
+            self.settle()
+        return picture.id
+
+    def settle(self) -> None:
+        """Wait until the pictures are on the disk, then let them appear."""
+        partials = list(self._waiting.values())
+        with writing(str(self._run / layout.IMAGES)):
+            if len(partials) == 1:
+                _wait_for_disk(partials[0])
+            elif partials:
+                with ThreadPoolExecutor(min(_WAITERS, len(partials))) as waiters:
+                    list(waiters.map(_wait_for_disk, partials))
+            for path, partial in self._waiting.items():
+                partial.replace(path)
+        self._waiting.clear()
+
+
 def write_picture(run: Path, picture: Picture) -> str:
     """Store a picture under its content id, once; returns the id."""
-    path = layout.image_path(run, picture.id)
-    if not path.exists():
-        write_whole(path, picture.data)
+    pictures = Pictures(run)
+    pictures.add(picture)
+    pictures.settle()
     return picture.id
+
+
+def _partial(path: Path) -> Path:
+    """The temporary name of a file that is being written; `clear_temporaries` knows its form."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _wait_for_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def clear_temporaries(run: Path) -> None:

@@ -1,0 +1,159 @@
+"""Replies that were paid for, remembered so that nobody pays twice.
+
+One JSON line per reply, appended under a file lock and flushed to the disk before anyone uses it,
+so a kill loses at most the calls that were under way, and runs and processes may share a file. A
+torn last line is cut off by the next writer. Two processes that ask the same thing at the same
+moment both pay; both lines count as spent, and the first one is the reply.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from filelock import FileLock
+
+from pairuni_eval.errors import UserError, writing
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint replied, usable or not.
+
+    Attributes:
+        key: Hash of everything that moves the reply.
+        snapshot: The model that was asked for.
+        served: The model that the endpoint says it was, None if it does not say.
+        text: What it said; empty if nothing.
+        finish: Why it stopped, in the endpoint's word: "stop", "length", "content_filter", ...;
+            "refusal" if it declined in so many words.
+        prompt_tokens: Tokens of the question, None if not told.
+        completion_tokens: Tokens of the reply, None if not told.
+        cost: Money at the prices of the judge file, None without prices.
+        seconds: Time of the call that succeeded.
+        tries: Calls it took, failed ones included.
+        run: Hash of the place of the run that paid.
+    """
+
+    key: str
+    snapshot: str
+    text: str
+    finish: str
+    served: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
+    seconds: float = 0.0
+    tries: int = 1
+    run: str = ""
+
+
+class Spent(NamedTuple):
+    """What a file of replies has cost: calls, money, and the dearest reply in it."""
+
+    calls: int = 0
+    cost: float = 0.0
+    dearest: float = 0.0
+
+
+class ReplyBook:
+    """Remembered replies by key.
+
+    Every method may be called from several threads as long as they take turns.
+
+    Args:
+        path: The file, shared or not; None remembers in memory only.
+
+    Raises:
+        UserError: if the file cannot be read or its folder not be made.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._decoder = msgspec.json.Decoder(Reply)
+        self._replies: dict[str, Reply] = {}
+        self._costs: list[float] = []
+        self._calls = 0
+        self._read = 0  # bytes of the file that are known here
+        self._lines = 0
+        if path is not None:
+            with writing(str(path)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{path}.lock")
+            self.refresh()
+
+    def __len__(self) -> int:
+        """How many replies are known, each key once."""
+        return len(self._replies)
+
+    def find(self, key: str) -> Reply | None:
+        """The reply to a question, if it is known here; `refresh` looks for those of others."""
+        return self._replies.get(key)
+
+    @property
+    def spent(self) -> Spent:
+        """What is known to have been spent, whoever spent it."""
+        return Spent(self._calls, math.fsum(self._costs), max(self._costs, default=0.0))
+
+    def refresh(self) -> None:
+        """Learn what other processes have added."""
+        if self._path is not None and self._path.exists():
+            with writing(str(self._path)), self._lock:
+                self._catch_up(self._path)
+
+    def add(self, reply: Reply) -> Reply:
+        """Remember a reply; returns the one that holds for its key, the first one given.
+
+        It is on the disk when this returns.
+
+        Raises:
+            UserError: if the disk is full or the folder may not be written.
+        """
+        if self._path is None:
+            self._learn(reply)
+        else:
+            with writing(str(self._path)), self._lock:
+                self._catch_up(self._path)
+                self._append(self._path, reply)
+        return self._replies[reply.key]
+
+    def _append(self, path: Path, reply: Reply) -> None:
+        line = msgspec.json.encode(reply) + b"\n"
+        with path.open("ab") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._read += len(line)
+        self._lines += 1
+        self._learn(reply)
+
+    def _catch_up(self, path: Path) -> None:
+        """Read what is new, holding the lock: a line without an end has no writer any more."""
+        if not path.exists():
+            return
+        with path.open("rb") as stream:
+            stream.seek(self._read)
+            new = stream.read()
+        whole = new.rfind(b"\n") + 1
+        if whole < len(new):
+            os.truncate(path, self._read + whole)
+        for line in new[:whole].splitlines():
+            self._lines += 1
+            self._learn(self._decode(path, line))
+        self._read += whole
+
+    def _decode(self, path: Path, line: bytes) -> Reply:
+        try:
+            return self._decoder.decode(line)
+        except msgspec.DecodeError as failure:
+            raise UserError(
+                f"{path}, line {self._lines}: cannot be read: {failure}.",
+                hint="Delete that line: its question is asked again.",
+            ) from failure
+
+    def _learn(self, reply: Reply) -> None:
+        self._replies.setdefault(reply.key, reply)
+        self._calls += 1
+        self._costs.append(reply.cost or 0.0)

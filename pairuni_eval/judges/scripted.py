@@ -1,0 +1,113 @@
+"""A judge whose replies are written in a file: for tests, and for grading recorded verdicts.
+
+JSON lines `{"prompt": ..., "image": ..., "text": ...}`. A line answers a question whose whole
+prompt and whose last image (the id of its pixels, as drawn images are named in a run folder) are
+those of the line; what a line leaves out matches anything. The most particular line wins; of
+several equal ones the n-th answers the n-th attempt, the last one all further attempts. Where no
+line names a prompt or an image, the n-th line answers the n-th new question, which is remembered in
+the run folder. A question without a line is the judge's failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
+from pairuni_eval.judges.replies import Reply, ReplyBook
+from pairuni_eval.judges.settings import ScriptOptions, read_options
+from pairuni_eval.records import Picture, Status
+from pairuni_eval.seeds import stable_hash
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recorded reply; see the module docstring.
+
+    Attributes:
+        status: "refused" and "judge_failed" record that there was no verdict; `text` says why.
+    """
+
+    text: str
+    prompt: str | None = None
+    image: str | None = None
+    status: Literal["scored", "refused", "judge_failed"] = "scored"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the judge said."""
+        return Verdict(self.text, Status(self.status))
+
+
+class ScriptedJudge(Judge):
+    """Replies from a table; `book` remembers which question took which of the lines in order."""
+
+    def __init__(self, lines: Sequence[Line], snapshot: str, book: ReplyBook) -> None:
+        self.snapshot = snapshot
+        self._lines = lines
+        self._in_order = all(line.prompt is None and line.image is None for line in lines)
+        self._book = book
+
+    @classmethod
+    def load(cls, setup: JudgeSetup) -> ScriptedJudge:
+        """Read the script.
+
+        Raises:
+            UserError: if the file is missing or a line is not of the form above.
+        """
+        options = read_options(ScriptOptions, setup.options, setup.source)
+        path = setup.path(options.replies)
+        if not path.is_file():
+            raise UserError(
+                f"{setup.source or '--judge'}: there is no file of replies {path}.",
+                hint='name = "scripted"\nreplies = "FILE.jsonl"',
+            )
+        data = path.read_bytes()
+        try:
+            lines = msgspec.json.Decoder(Line).decode_lines(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+            raise UserError(f"{path}: {failure}.") from failure
+        snapshot = options.snapshot or f"scripted/{hashlib.sha256(data).hexdigest()[:12]}"
+        return cls(lines, snapshot, ReplyBook(setup.reply_file()))
+
+    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+        """The scripted replies."""
+        return [self._reply(question) for question in questions]
+
+    def _reply(self, question: Question) -> Verdict:
+        line = self._next(question) if self._in_order else self._match(question)
+        if line is None:
+            reason = "the script has no line for this question"
+            return Verdict(reason, Status.JUDGE_FAILED)
+        return line.verdict
+
+    def _match(self, question: Question) -> Line | None:
+        image = Picture.from_image(question.images[-1]).id if question.images else None
+        fitting = [
+            line
+            for line in self._lines
+            if line.prompt in (None, question.prompt) and line.image in (None, image)
+        ]
+        best = max((_particular(line) for line in fitting), default=0)
+        equal = [line for line in fitting if _particular(line) == best]
+        return equal[min(question.attempt, len(equal) - 1)] if equal else None
+
+    def _next(self, question: Question) -> Line | None:
+        images = [Picture.from_image(image).id for image in question.images]
+        key = stable_hash("scripted/1", question.prompt, images, question.attempt)
+        self._book.refresh()  # the judge of another benchmark of the run reads from the same script
+        known = self._book.find(key)
+        place = int(known.text) if known else len(self._book)
+        if place >= len(self._lines):
+            return None
+        if known is None:
+            taken = Reply(key=key, snapshot=self.snapshot, text=str(place), finish="stop")
+            self._book.add(taken)
+        return self._lines[place]
+
+
+def _particular(line: Line) -> int:
+    return (line.prompt is not None) + (line.image is not None)

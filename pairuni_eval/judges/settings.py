@@ -1,0 +1,183 @@
+"""The judge file: which judge is asked, under what name, how, and for how much at most.
+
+`--judge FILE.toml` holds `name`, a plugin, and that plugin's options; a table `[second]` holds the
+same for a judge that is asked again about a `share` of the samples. Unknown keys are errors. The
+file never holds a secret: `key_env` names the environment variable that does.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from pairuni_eval.errors import UserError, nearest
+
+_DEFAULT_PLUGIN = "openai"
+_OWN_KEYS = ("name", "second", "share")  # of the file, whatever the plugin
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the judge `openai`.
+
+    Attributes:
+        snapshot: Exact model name; default: the card's.
+        base_url: Where the endpoint is; default: OPENAI_BASE_URL, else OpenAI's own.
+        key_env: Environment variable with the key. With a `base_url` the default one may be unset.
+        concurrency: Calls under way at once.
+        timeout_s: Seconds without an answer after which a call has failed.
+        retries: Further calls after one that failed and may pass.
+        backoff_s: Seconds before the second call; doubled with each further one.
+        max_wait_s: Longest wait before a call, also where the endpoint asks for more.
+        patience_s: Seconds without any reply, over eight failed questions in a row at least, after
+            which the endpoint is given up and the rest stays open.
+        max_calls: Most replies to pay for, counted over the whole cache.
+        max_cost: Most money to spend, counted over the whole cache; needs both prices. Replies that
+            were remembered without prices count nothing, and a first handful of calls may pass it,
+            because nobody knows yet what one costs.
+        input_price: Money per million tokens of questions.
+        output_price: Money per million tokens of replies.
+        cache: Folder of remembered replies, to be shared between runs; default: the run folder.
+        temperature: Instead of the card's; "unset" leaves it to the endpoint.
+        max_tokens: Instead of the card's; "unset" leaves it to the endpoint.
+        extra: Further fields of the request, instead of the card's.
+    """
+
+    snapshot: str | None = None
+    base_url: str | None = None
+    key_env: str | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    timeout_s: Positive = 120.0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 5
+    backoff_s: NotNegative = 1.0
+    max_wait_s: NotNegative = 60.0
+    patience_s: NotNegative = 600.0
+    max_calls: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_cost: NotNegative | None = None
+    input_price: NotNegative | None = None
+    output_price: NotNegative | None = None
+    cache: str | None = None
+    temperature: NotNegative | Literal["unset"] | None = None
+    max_tokens: Count | Literal["unset"] | None = None
+    extra: dict[str, Any] | None = None
+
+
+class ScriptOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the judge `scripted`.
+
+    Attributes:
+        replies: File of replies, JSON lines; a relative path starts from the judge file's folder.
+        snapshot: Name of the judge that gave them; default: a hash of the file.
+    """
+
+    replies: str
+    snapshot: str | None = None
+
+
+class Choice(NamedTuple):
+    """A judge as asked for.
+
+    Attributes:
+        plugin: Name of the plugin; None takes the card's.
+        options: The plugin's own options.
+        source: The file they are from.
+        share: For a second judge, the share of the samples it is asked about, in (0, 1].
+    """
+
+    plugin: str | None = None
+    options: Mapping[str, Any] = {}
+    source: Path | None = None
+    share: float | None = None
+
+
+class Choices(NamedTuple):
+    """What `--judge` asks for: the judge and, if any, the second one."""
+
+    first: Choice
+    second: Choice | None = None
+
+
+class _Second(msgspec.Struct, frozen=True):
+    share: Share
+
+
+def read_choices(judge: str | None) -> Choices:
+    """Take apart what stands after `--judge`: nothing, the name of a plugin, or a TOML file.
+
+    Raises:
+        UserError: for a file that is missing, no TOML, or whose own keys are of the wrong form;
+            the options are checked by the plugin.
+    """
+    if judge is None or not judge.endswith(".toml"):
+        return Choices(Choice(judge))
+    path = Path(judge)
+    table = _read_table(path)
+    second = table.pop("second", None)
+    first = Choice(_plugin(path, table), table, path)
+    if second is None:
+        return Choices(first)
+    if not isinstance(second, dict):
+        raise UserError(f"{path}: second is no table.", hint="[second]\nshare = 0.1")
+    share = read_options(_Second, second, path).share
+    options = {key: value for key, value in second.items() if key != "share"}
+    return Choices(first, Choice(_plugin(path, options), options, path, share))
+
+
+Options = TypeVar("Options", bound=msgspec.Struct)
+
+
+def read_options(kind: type[Options], table: Mapping[str, Any], source: Path | None) -> Options:
+    """Check a plugin's options.
+
+    Args:
+        kind: The struct of the options; where it forbids unknown keys they are errors.
+        table: The options by key.
+        source: The file to name in errors.
+
+    Raises:
+        UserError: naming the file, the key and the nearest valid key.
+    """
+    try:
+        return msgspec.convert(dict(table), kind)
+    except msgspec.ValidationError as failure:
+        known = (*kind.__struct_fields__, *_OWN_KEYS)
+        raise UserError(f"{source or '--judge'}: {_explain(str(failure), known)}") from failure
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(
+            f"There is no judge file {path}.",
+            hint="--judge NAME takes a plugin (pairuni-eval list judges), --judge FILE.toml a file",
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as failure:  # no TOML, or no UTF-8
+        raise UserError(f"{path}: not valid TOML: {failure}.") from failure
+
+
+def _plugin(path: Path, table: dict[str, Any]) -> str:
+    """Take the name of the plugin out of a table."""
+    name = table.pop("name", _DEFAULT_PLUGIN)
+    if not isinstance(name, str):
+        raise UserError(f"{path}: name is no text.", hint="See them all: pairuni-eval list judges")
+    return name
+
+
+def _explain(message: str, known: tuple[str, ...]) -> str:
+    """Msgspec's message, with the nearest valid key for an unknown one."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if not unknown:
+        return message.replace(" - at `$.", " at `") + "."
+    guess = nearest(unknown.group(1), known)
+    offer = f" Did you mean '{guess}'?" if guess else f" Known: {', '.join(known)}."
+    return f"unknown key '{unknown.group(1)}'.{offer}"

@@ -1,0 +1,151 @@
+"""An OpenAI-compatible endpoint on loopback whose behavior a test writes down.
+
+A plan is called with the prompt and with how often that prompt came before; what it returns is
+served. The endpoint counts the replies it gave and the calls that were under way at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+
+class Served(NamedTuple):
+    """What the endpoint does with one call."""
+
+    text: str | None = ""
+    status: int = 200
+    finish: str | None = "stop"
+    delay: float = 0.0
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None  # instead of a chat completion
+    refusal: str | None = None
+    error: Mapping[str, str] = {}
+
+
+Plan = Callable[[str, int], Served]
+
+
+class Call(NamedTuple):
+    """One call as it came in."""
+
+    prompt: str
+    images: tuple[Image.Image, ...]
+    request: dict[str, Any]
+    authorization: str | None
+
+
+class Loopback:
+    """A running endpoint; `plan` may be replaced while it runs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.calls: list[Call] = []
+        self.times: list[float] = []
+        self.replied: Counter[tuple[str, str]] = Counter()  # by model and prompt
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self, call: Call) -> tuple[Served, bytes]:
+        with self._lock:
+            seen = sum(earlier.prompt == call.prompt for earlier in self.calls)
+            self.calls.append(call)
+            self.times.append(time.monotonic())
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        served = self.plan(call.prompt, seen)
+        time.sleep(served.delay)
+        with self._lock:
+            self._at_once -= 1
+            # Who waits for this longer than a time-out is gone.
+            replied = served.status == 200 and not served.delay
+            self.replied[call.request["model"], call.prompt] += replied
+        return served, served.body if served.body is not None else _body(call, served)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or every reply waits 40 ms for an acknowledgement
+
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                served, body = endpoint.serve(_call(request, self.headers["Authorization"]))
+                with contextlib.suppress(ConnectionError):
+                    self.send_response(served.status)
+                    for name, value in served.headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        return Handler
+
+
+@contextmanager
+def endpoint(plan: Plan) -> Iterator[Loopback]:
+    """A running endpoint."""
+    running = Loopback(plan)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def _call(request: dict[str, Any], authorization: str | None) -> Call:
+    content = request["messages"][0]["content"]
+    if isinstance(content, str):
+        return Call(content, (), request, authorization)
+    assert [part["type"] for part in content] == ["text", *["image_url"] * (len(content) - 1)]
+    images = []
+    for part in content[1:]:
+        kind, _, data = part["image_url"]["url"].partition(",")
+        assert kind == "data:image/png;base64"
+        images.append(Image.open(io.BytesIO(base64.b64decode(data))))
+    return Call(content[0]["text"], tuple(images), request, authorization)
+
+
+def _body(call: Call, served: Served) -> bytes:
+    if served.status != 200:
+        return json.dumps(
+            {"error": {"message": f"status {served.status}", **served.error}}
+        ).encode()
+    message = {"role": "assistant", "content": served.text, "refusal": served.refusal}
+    return json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": call.request["model"],
+            "choices": [{"index": 0, "message": message, "finish_reason": served.finish}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+        }
+    ).encode()

@@ -1,0 +1,175 @@
+"""Replies that were paid for: remembered over kills, torn lines and other processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.judges.bills import Bill, Receipt, standing, tally
+from pairuni_eval.judges.replies import Reply, ReplyBook, Spent
+
+
+def reply(key: str, text: str = "fine", cost: float | None = None) -> Reply:
+    return Reply(key=key, snapshot="m", text=text, finish="stop", cost=cost)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "replies.jsonl"
+
+
+def test_what_one_book_adds_the_next_one_knows(path: Path) -> None:
+    ReplyBook(path).add(reply("a", "line\nbreak \u2028 \U0001f600"))
+    book = ReplyBook(path)
+    assert book.find("a") == reply("a", "line\nbreak \u2028 \U0001f600")
+    assert book.find("b") is None
+    assert len(book) == 1
+
+
+def test_two_open_books_see_each_other_after_a_refresh(path: Path) -> None:
+    one, two = ReplyBook(path), ReplyBook(path)
+    one.add(reply("a"))
+    assert two.find("a") is None
+    two.refresh()
+    assert two.find("a") == reply("a")
+
+
+def test_the_first_reply_to_a_question_stands_and_both_are_spent(path: Path) -> None:
+    one, two = ReplyBook(path), ReplyBook(path)
+    one.add(reply("a", "first", cost=0.5))
+    assert two.add(reply("a", "second", cost=0.25)).text == "first"
+    assert two.spent == Spent(calls=2, cost=0.75, dearest=0.5)
+    assert ReplyBook(path).find("a") == reply("a", "first", cost=0.5)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_torn_line_is_cut_off_and_nothing_else(path: Path, cut: int) -> None:
+    book = ReplyBook(path)
+    book.add(reply("a"))
+    whole = path.read_bytes()
+    book.add(reply("b"))
+    os.truncate(path, len(path.read_bytes()) - cut)
+    again = ReplyBook(path)
+    assert again.find("a") == reply("a")
+    assert again.find("b") is None
+    assert path.read_bytes() == whole
+    again.add(reply("c"))
+    assert [ReplyBook(path).find(key) is not None for key in "abc"] == [True, False, True]
+
+
+def test_a_line_that_somebody_changed_is_named(path: Path) -> None:
+    book = ReplyBook(path)
+    for key in "abc":
+        book.add(reply(key))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b'{"key": 7}\n' + lines[2])
+    with pytest.raises(UserError, match=r"replies\.jsonl, line 2: cannot be read"):
+        ReplyBook(path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"):
+        ReplyBook(tmp_path / "file" / "replies.jsonl")
+
+
+def _add_many(path: Path, name: str, count: int) -> None:
+    book = ReplyBook(path)
+    for number in range(count):
+        book.add(reply(f"{name}{number}", "x" * 500))
+
+
+def _add_until_killed(path: Path, started: str) -> None:
+    book = ReplyBook(path)
+    for number in range(10_000):
+        book.add(reply(f"k{number}"))
+        if number == 5:
+            Path(started).touch()
+
+
+def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
+    spawn = multiprocessing.get_context("fork")
+    workers = [spawn.Process(target=_add_many, args=(path, name, 40)) for name in "abc"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    book = ReplyBook(path)
+    assert all(book.find(f"{name}{n}") for name in "abc" for n in range(40))
+    assert book.spent.calls == 120
+
+
+def test_a_writer_that_is_killed_keeps_nobody_from_writing(path: Path, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    spawn = multiprocessing.get_context("fork")
+    writer = spawn.Process(target=_add_until_killed, args=(path, str(started)))
+    writer.start()
+    while not started.exists():
+        assert writer.is_alive()
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join(60)
+    book = ReplyBook(path)
+    assert len(book) >= 6
+    book.add(reply("after"))
+    assert ReplyBook(path).find("after") == reply("after")
+
+
+# Bills
+
+
+def receipt(key: str, **fields: object) -> Receipt:
+    return Receipt(key=key, **fields)  # type: ignore[arg-type]
+
+
+def paid(key: str, cost: float | None = 0.1) -> Receipt:
+    return Receipt(
+        key=key, replied=True, paid=True, prompt_tokens=100, completion_tokens=10, cost=cost
+    )
+
+
+def bill(protocol: str, outputs: str, *receipts: Receipt, second: bool = False) -> Bill:
+    return Bill(protocol=protocol, outputs=tuple(outputs), receipts=receipts, second=second)
+
+
+def test_a_later_bill_stands_in_place_of_the_earlier_one() -> None:
+    open_one = bill("wise@a", "xy", receipt("1", open=True, trouble="HTTP 429"))
+    others = [bill("wise@b", "xy", paid("1")), bill("wise@a", "xy", paid("1"), second=True)]
+    closed = bill("wise@a", "xy", paid("1"))
+    assert standing([open_one, *others, closed]) == [closed, *others]
+    assert open_one.open
+    assert not closed.open
+
+
+def test_an_account_counts_a_reply_once_that_two_protocols_read() -> None:
+    usage = tally(
+        [
+            bill("wise@a", "xy", paid("1"), paid("2"), receipt("3", trouble="HTTP 500", open=True)),
+            bill("wise@b", "xy", paid("1"), paid("2"), receipt("3", trouble="HTTP 500", open=True)),
+            bill("wise@b", "z", receipt("4", replied=True), receipt("5", trouble="HTTP 400: no")),
+        ]
+    )
+    assert usage.questions == 8
+    assert usage.calls == 2
+    assert usage.remembered == 3  # 1 and 2 for the second protocol, 4 from an earlier run
+    assert (usage.prompt_tokens, usage.completion_tokens) == (200, 20)
+    assert usage.cost == pytest.approx(0.2)
+    assert usage.troubles == (("HTTP 500", 2), ("HTTP 400: no", 1))
+    assert usage.open == 2
+
+
+def test_a_cost_that_is_not_known_makes_the_sum_unknown_not_smaller() -> None:
+    usage = tally([bill("wise@a", "xy", paid("1"), paid("2", cost=None))])
+    assert usage.cost is None
+    assert usage.prompt_tokens == 200
+
+
+def test_no_calls_cost_nothing() -> None:
+    usage = tally([])
+    assert (usage.questions, usage.calls, usage.cost) == (0, 0, 0.0)
