@@ -16,12 +16,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pairuni_eval.cards import Card
-from pairuni_eval.records import Item, Output, Picture, Sample, Status, make_item
+from pairuni_eval.data import Data
+from pairuni_eval.records import (
+    Figure,
+    Item,
+    Output,
+    Picture,
+    Sample,
+    Score,
+    Status,
+    make_item,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pairuni_eval.data import Data
     from pairuni_eval.judges.judge import Judge
 
 
@@ -71,6 +80,18 @@ class Benchmark(ABC):
         self.card = card
         self.folder = folder
 
+    def data(self, user_folder: Path | None) -> Data:
+        """Where the rows come from; override it where another toolkit reads them.
+
+        Args:
+            user_folder: What the user gave as `--data`, or None.
+        """
+        return Data(self.card, self.folder, user_folder)
+
+    def count(self, data: Data) -> int:  # noqa: ARG002 - for those whose card cannot know
+        """Samples of the complete benchmark; override it where only the data can tell."""
+        return self.card.expected
+
     @abstractmethod
     def samples(self, data: Data) -> Iterable[Item]:
         """Yield the samples in the dataset's own order.
@@ -107,8 +128,30 @@ class Benchmark(ABC):
         for answer in answers:
             yield self.mark(answer, protocol=protocol, judge=judge)
 
+    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:  # noqa: ARG002
+        """Figures of the whole run that another toolkit computes from its rows; most have none.
+
+        Called once per protocol when everything is graded, after `equip`.
+
+        Args:
+            scores: Every score of this benchmark under the protocol, in the run's order.
+            protocol: The protocol's name in the card.
+        """
+        return []
+
     def gold(self, sample: Sample) -> str | None:  # noqa: ARG002
         """The answer that must score full, for the benchmark's self-check; None if it has none."""
+        return None
+
+    def aliases(self, sample: Sample) -> Iterable[str]:
+        """Every id by which recorded answers may name a sample: its key, and those of its rows."""
+        return (sample.key,)
+
+    def rows(self, data: Data) -> Iterable[str] | None:  # noqa: ARG002
+        """A key or alias for each row of the dataset's files, in order, for answers by position.
+
+        None if every sample is one row.
+        """
         return None
 
     def item(

@@ -115,10 +115,12 @@ class Endpoint:
         Raises:
             CallFailed: with the last failure.
         """
-        message: Any = {"role": "user", "content": _content(question)}
+        messages: list[Any] = [{"role": "user", "content": _content(question)}]
+        if question.system:
+            messages.insert(0, {"role": "system", "content": question.system})
         for earlier in range(self._options.retries + 1):
             try:
-                return self._call(message, earlier + 1)
+                return self._call(messages, earlier + 1)
             except CallFailed as failure:
                 if failure.fault is not Fault.PASSING or earlier == self._options.retries:
                     raise
@@ -132,13 +134,13 @@ class Endpoint:
         wait = max(self._options.backoff_s * 2.0**earlier * jitter, failure.wait)
         return min(wait, self._options.max_wait_s)
 
-    def _call(self, message: Any, tries: int) -> Answered:
+    def _call(self, messages: list[Any], tries: int) -> Answered:
         import openai
 
         started = time.perf_counter()
         try:
             raw = self._client.chat.completions.with_raw_response.create(
-                messages=[message], **self._fields
+                messages=messages, **self._fields
             )
         except openai.APITimeoutError as failure:
             reason = f"no answer within {self._options.timeout_s:g} s"

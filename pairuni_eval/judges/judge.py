@@ -33,12 +33,14 @@ class Question(NamedTuple):
         facts: What the benchmark knows about the sample, for programmatic judges only.
         attempt: 0, or how often this was asked before, for protocols that ask again after a reply
             they cannot read; part of what a cache knows a reply by.
+        system: What the judge is told before the prompt; empty tells it nothing.
     """
 
     prompt: str
     images: tuple[Image.Image, ...]
     facts: Mapping[str, Any]
     attempt: int = 0
+    system: str = ""
 
 
 class Verdict(NamedTuple):

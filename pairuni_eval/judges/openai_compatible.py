@@ -131,7 +131,8 @@ class OpenAIJudge(Judge):
 
     def _key(self, question: Question) -> str:
         images = [_pixels(image) for image in question.images]
-        return stable_hash("judge/1", self._settings, question.prompt, images, question.attempt)
+        texts = [question.system, question.prompt]
+        return stable_hash("judge/1", self._settings, texts, images, question.attempt)
 
     def _settle(self, distinct: dict[str, Question]) -> dict[str, Outcome]:
         failed = self._without_reply

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from PIL import Image
     from torch import Tensor
@@ -52,12 +54,18 @@ class Request(NamedTuple):
         decoding: How to turn the distribution into an output.
         seed: Seed of this request's own generator.
         uid: The output id, for replay and for error messages.
+        benchmark: Name of the benchmark that asks; empty outside a run.
+        key: The dataset's own id of the sample, for recorded answers.
+        draw: Which of several outputs of the sample this is, from 0.
     """
 
     parts: tuple[str | Image.Image, ...]
     decoding: Decoding
     seed: int
     uid: str
+    benchmark: str = ""
+    key: str = ""
+    draw: int = 0
 
     @property
     def text(self) -> str:
@@ -96,11 +104,14 @@ class Model(ABC):
         capabilities: What `answer`, `draw` and `edit` may be called for.
         identity: Which weights these are.
         hardware: What it runs on, for the run card.
+        live: False for one that hands out what was made before: questions come to it without their
+            images, and no number of rows without an answer stops the run.
     """
 
     capabilities: frozenset[Capability]
     identity: ModelIdentity
     hardware: str = "none"
+    live: ClassVar[bool] = True
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 16,
@@ -159,6 +170,29 @@ class Rollout:
         """Number of rows N."""
         return int(self.tokens_NT.shape[0])
 
+    def rows(self, index: slice) -> Rollout:
+        """Some of the rows, with whatever replay needs of them."""
+
+        def some(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[index]
+
+        return Rollout(
+            self.task,
+            self.tokens_NT[index],
+            self.mask_NT[index],
+            {key: _rows_of(value, index) for key, value in self.conditions.items()},
+            self.fixed_length,
+            some(self.trace_NT),
+            some(self.sampler_logp_NT),
+        )
+
+
+def _rows_of(value: Any, index: slice) -> Any:
+    """Rows of a condition: of an object that can give some, of a tensor; else the value itself."""
+    if hasattr(value, "rows"):
+        return value.rows(index)
+    return value[index] if hasattr(value, "shape") else value
+
 
 @dataclass(frozen=True)
 class View:
@@ -211,6 +245,10 @@ class Policy(Protocol):
 
     def decode(self, rollout: Rollout) -> list[Reply]:
         """Texts or images of a rollout."""
+        ...
+
+    def save(self, folder: Path, declaration: Mapping[str, Any]) -> None:
+        """Write a checkpoint folder that the adapter can load."""
         ...
 
     def shared_parameters(self) -> dict[str, str]:

@@ -9,9 +9,7 @@ same neighbours as in an uninterrupted run.
 
 from __future__ import annotations
 
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from PIL import Image
 
 from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
 from pairuni_eval.models.base import Model, Reply, Request
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import (
     Capability,
     Decoding,
@@ -36,18 +35,6 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.write import Journal, RowLog, write_picture
 
 _HOPELESS_AFTER = 3
-
-# What Pillow's decoders raise on broken files beyond the failures that `boundary` knows.
-_BROKEN_IMAGE = (
-    Image.DecompressionBombError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
 
 
 class Executor:
@@ -88,7 +75,7 @@ class Executor:
             seconds = time.perf_counter() - start
             self._journal.note("batch", benchmark=batch.benchmark, rows=len(made), seconds=seconds)
             failed.append(made)
-            if not all(output.error for output in made):
+            if not self._model.live or not all(output.error for output in made):
                 self._store_all(failed)
             elif len(failed) == _HOPELESS_AFTER:
                 raise UserError(
@@ -136,12 +123,14 @@ class Executor:
 
     def _request(self, owed: Owed, decoding: Decoding) -> Request:
         sample = self._samples[owed.sample]
+        seen = self._model.live or sample.capability is not Capability.UNDERSTAND
         parts = tuple(
             part.text if isinstance(part, TextPart) else load_image(self._run, part.image)
             for part in sample.parts
+            if seen or isinstance(part, TextPart)
         )
         seed = seed_for(self._card.seed, owed.sample, owed.draw, "decode")
-        return Request(parts, decoding, seed, owed.id)
+        return Request(parts, decoding, seed, owed.id, sample.benchmark, sample.key, owed.draw)
 
     def _call(self, capability: Capability, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request; what fails together is tried again alone."""
@@ -210,8 +199,4 @@ def load_image(run: Path, image: str) -> Image.Image:
     path = layout.image_path(run, image)
     if not path.is_file() or path.stat().st_size == 0:
         raise DatasetError("the image is missing from the dataset row")
-    try:
-        with boundary(DatasetError), Image.open(path) as opened:
-            return opened.convert("RGB")
-    except _BROKEN_IMAGE as failure:
-        raise DatasetError(f"{type(failure).__name__}: {failure}") from failure
+    return read_rgb(path, DatasetError)

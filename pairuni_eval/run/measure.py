@@ -1,7 +1,8 @@
 """The whole way of a run: plan, execute, grade, compact.
 
 The same call continues what an earlier one left, at whatever moment that one ended, and the folder
-ends up byte for byte as if nothing had happened; only the journal, which holds the times, differs.
+ends up byte for byte as if nothing had happened; only the journal, which holds the times, and the
+judges' memory differ. A complete run whose judge left questions open is taken up again by it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from rich.table import Table
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Model
-from pairuni_eval.records import Score
+from pairuni_eval.records import Figure, Score
 from pairuni_eval.run.execute import Executor
 from pairuni_eval.run.grade import Chunk, Grader
+from pairuni_eval.run.judging import left_open, reopen
 from pairuni_eval.run.plan import Batch, Contents, Parts, load_parts, plan_run
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
@@ -37,6 +39,7 @@ from pairuni_eval.store.write import (
     compact,
     exclusive,
     remove_rows,
+    write_record,
 )
 
 
@@ -56,26 +59,29 @@ class Estimate(NamedTuple):
     seconds: float | None
 
 
-def measure(settings: RunSettings, console: Console) -> Path:
+def measure(settings: RunSettings, console: Console, model: Model | None = None) -> Path:
     """Run what the settings ask for, or what is left of it; returns the run folder.
+
+    Args:
+        settings: What is asked.
+        console: Where progress is shown.
+        model: The model, if it is at hand already; else the settings' checkpoint is loaded.
 
     Raises:
         UserError: for whatever the user can mend; the rows so far are kept.
     """
     settings.cards()  # unknown names fail before a model is loaded
-    model = _load(settings, console)
+    model = model or _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
             plan_run(settings, load_parts(settings), model)
-            remove_rows(settings.out)
-            return settings.out
+            if not reopen(settings.out):
+                remove_rows(settings.out)
+                return settings.out
         started = _start(settings, model, console)
         _execute(started, console)
-        scores = _grade(started, console)
-        outputs = [started.executor.outputs[o.id] for b in started.batches for o in b.outputs]
-        samples = started.contents.samples
-        compact(settings.out, {"samples": samples, "outputs": outputs, "scores": scores})
-        Journal(settings.out).note("complete")
+        _finish(started, *_grade(started, console))
+        _say_what_is_open(settings.out, console)
     return settings.out
 
 
@@ -153,16 +159,52 @@ def _execute(started: _Started, console: Console) -> None:
         started.executor.execute(owed, done)
 
 
-def _grade(started: _Started, console: Console) -> list[Score]:
+def _grade(started: _Started, console: Console) -> tuple[list[Score], list[Figure], list[Score]]:
+    """All scores, the figures made of them, and the scores by the second judge."""
     grader = Grader(started.settings, started.contents, started.parts, started.executor.outputs)
     with _progress(console) as progress:
-        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in grader.chunks()))
+        chunks = [*grader.chunks(), *grader.second_chunks()]
+        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in chunks))
 
         def done(chunk: Chunk) -> None:
             text = f"grading  {chunk.address}"
             progress.update(bar, advance=len(chunk.outputs), description=text)
 
-        return grader.grade(done)
+        scores = grader.grade(done)
+        opinions = grader.second_opinions(done)
+    return scores, grader.figures(scores), opinions
+
+
+def _finish(
+    started: _Started, scores: list[Score], figures: list[Figure], opinions: list[Score]
+) -> None:
+    """Write the tables and mark the run complete."""
+    run = started.settings.out
+    if figures:
+        write_record(run / layout.FIGURES, figures)
+    compact(
+        run,
+        {
+            "samples": started.contents.samples,
+            "outputs": [started.executor.outputs[o.id] for b in started.batches for o in b.outputs],
+            "scores": scores,
+            **({layout.OPINIONS: opinions} if opinions else {}),
+        },
+    )
+    Journal(run).note("complete")
+
+
+def _say_what_is_open(run: Path, console: Console) -> None:
+    """Tell which questions to a judge got no reply; nothing if there is none."""
+    for benchmark, usage in left_open(run):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in usage.troubles)
+        console.print(
+            f"{benchmark}: {usage.open} of {usage.questions} questions to the judge got no reply "
+            f"({reasons}). The same command asks them again.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _estimate(started: _Started, benchmark: str, model: Model) -> Estimate:

@@ -8,7 +8,7 @@ interrupted. `run.json` says what was asked; a folder that holds another run is 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import Judge, JudgeSetup
+from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
 from pairuni_eval.records import (
     RECORD_FORMAT,
@@ -32,10 +32,11 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
+from pairuni_eval.run.judging import Second, load_judges
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import read_records, read_run_card
-from pairuni_eval.store.write import RowLog, write_picture, write_record
+from pairuni_eval.store.write import Pictures, RowLog, write_record
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -63,22 +64,21 @@ class Contents(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The loaded code of a run: benchmarks in order and the judge of each that has one."""
+    """The loaded code of a run: benchmarks in order and the judges of each that has one."""
 
     benchmarks: list[Benchmark]
     judges: dict[str, Judge]
+    seconds: Mapping[str, Second] = {}
 
 
 def load_parts(settings: RunSettings) -> Parts:
     """Import the benchmarks and judges that the settings name."""
-    benchmarks = [catalog.load_benchmark(card.name) for card in settings.cards()]
-    judges: dict[str, Judge] = {}
-    for benchmark in benchmarks:
-        spec = benchmark.card.judge
-        if spec is not None:
-            plugin = catalog.load_plugin("judges", settings.judge or spec.name)
-            judges[benchmark.card.name] = plugin.load(JudgeSetup(spec, settings.out))
-    return Parts(benchmarks, judges)
+    cards = settings.cards()
+    benchmarks = [catalog.load_benchmark(card.name) for card in cards]
+    for benchmark, card in zip(benchmarks, cards, strict=True):
+        benchmark.card = card  # only with the protocols that were asked for
+    judges = load_judges(settings.judge, cards, settings.out)
+    return Parts(benchmarks, judges.first, judges.second)
 
 
 def plan_run(settings: RunSettings, parts: Parts, model: Model) -> Contents:
@@ -125,23 +125,24 @@ def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
     samples: list[Sample] = []
     counts: dict[str, int] = {}
     origins: dict[str, Origin] = {}
+    cards: dict[str, Card] = {}
     for benchmark in parts.benchmarks:
         name = benchmark.card.name
-        data = Data(benchmark.card, benchmark.folder, settings.data)
+        data = benchmark.data(settings.data)
         origins[name] = data.origin()
         mine = list(_stored(run, benchmark, data, settings.limit))
         log.append(mine)
         samples += mine
         counts[name] = len(mine)
-        write_record(run / layout.CARDS / f"{name}.json", benchmark.card)
+        cards[name] = msgspec.structs.replace(benchmark.card, expected=benchmark.count(data))
+        write_record(run / layout.CARDS / f"{name}.json", cards[name])
     runs = {
-        b.card.name: _benchmark_run(
-            settings, parts, model, b.card, origins[b.card.name], counts[b.card.name]
-        )
-        for b in parts.benchmarks
+        name: _benchmark_run(settings, parts, model, card, origins[name], counts[name])
+        for name, card in cards.items()
     }
     card = _run_card(settings, parts, model, runs)
     batches = list(_batches(card, parts, samples))
+    log.sync()
     write_record(run / layout.PLAN_FILE, batches)
     write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
     return Contents(card, samples, batches)
@@ -150,6 +151,7 @@ def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
 def _stored(run: Path, benchmark: Benchmark, data: Data, limit: int | None) -> Iterator[Sample]:
     """The samples of a benchmark, their pictures put into the store on the way."""
     seen: set[str] = set()
+    pictures = Pictures(run)
     for item in _limited(benchmark.samples(data), limit, benchmark.card):
         if item.sample.uid in seen:
             raise UserError(
@@ -158,8 +160,9 @@ def _stored(run: Path, benchmark: Benchmark, data: Data, limit: int | None) -> I
             )
         seen.add(item.sample.uid)
         for picture in item.pictures:
-            write_picture(run, picture)
+            pictures.add(picture)
         yield item.sample
+    pictures.settle()
 
 
 def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
@@ -180,7 +183,7 @@ def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
 def _benchmark_run(
     settings: RunSettings, parts: Parts, model: Model, card: Card, origin: Origin, planned: int
 ) -> BenchmarkRun:
-    judge = parts.judges.get(card.name)
+    judge, second = parts.judges.get(card.name), parts.seconds.get(card.name)
     return BenchmarkRun(
         protocols=tuple(card.protocols),
         decoding=card.decoding,
@@ -188,6 +191,7 @@ def _benchmark_run(
         origin=origin.kind,
         revision=origin.revision,
         judge=judge.snapshot if judge else None,
+        second_judge=second.words if second else None,
         expected=card.expected,
         planned=planned,
     )
@@ -203,6 +207,8 @@ def _run_card(
         known = former.get(card.name)
         origin = Origin(known.origin, known.revision) if known else Origin("", "")
         planned = known.planned if known else 0
+        if known:
+            card = msgspec.structs.replace(card, expected=known.expected)
         runs[card.name] = _benchmark_run(settings, parts, model, card, origin, planned)
     return RunCard(
         format=RECORD_FORMAT,
@@ -226,6 +232,7 @@ def _asked(card: RunCard) -> dict[str, Any]:
         "benchmarks": {name: part.protocols for name, part in card.benchmarks.items()},
         "decoding": {name: part.decoding.id for name, part in card.benchmarks.items()},
         "judge": {name: part.judge for name, part in card.benchmarks.items()},
+        "second judge": {name: part.second_judge for name, part in card.benchmarks.items()},
         "batch size": {name: part.batch_size for name, part in card.benchmarks.items()},
         "seed": card.seed,
         "limit": card.limit,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from pairuni_eval import catalog
 from pairuni_eval.cards import Card
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,8 @@ class RunSettings:
         suite: Name of a suite, or None if benchmarks were named.
         batch_size: Requests per batch, or None for what suits the model.
         limit: Samples per benchmark; a run with a limit is PARTIAL.
+        judge: A judge plugin or a judge file instead of the cards' judges, or "none".
+        protocols: Grade under these only; empty means all of each card.
     """
 
     checkpoint: str
@@ -35,9 +40,10 @@ class RunSettings:
     device: str = "auto"
     dtype: str = "auto"
     compiled: bool = False
+    protocols: tuple[str, ...] = ()
 
     def cards(self) -> list[Card]:
-        """The cards of the benchmarks asked for, in order.
+        """The cards of the benchmarks asked for, in order, with the protocols asked for.
 
         Raises:
             UserError: for an unknown name or a number out of range.
@@ -49,10 +55,13 @@ class RunSettings:
         if self.data is not None and not self.data.is_dir():
             raise UserError(f"--data {self.data} is no folder.")
         names = self.benchmarks or catalog.find_suite(self.suite or "").benchmarks
-        return [catalog.find_card(name) for name in dict.fromkeys(names)]
+        cards = [catalog.find_card(name) for name in dict.fromkeys(names)]
+        return [_restricted(card, self.protocols) for card in cards]
 
     def command(self) -> str:
         """The command that repeats this run, without where it writes."""
+        if self.protocols:
+            return self._grade_command()
         options: list[tuple[str, object]] = [
             ("--checkpoint", self.checkpoint),
             ("--model", self.adapter),
@@ -66,10 +75,40 @@ class RunSettings:
             ("--device", None if self.device == "auto" else self.device),
             ("--dtype", None if self.dtype == "auto" else self.dtype),
         ]
-        words = ["pairuni-eval", "run"]
-        for option, value in options:
-            if value is not None:
-                words += [option, str(value)]
+        words = _words("run", options)
         if self.compiled:
             words.append("--compile")
         return shlex.join(words)
+
+    def _grade_command(self) -> str:
+        """As `command`, where single protocols grade recorded outputs: only `grade` does that."""
+        options: list[tuple[str, object]] = [
+            ("--benchmark", ",".join(self.benchmarks)),
+            ("--protocol", ",".join(self.protocols)),
+            ("--responses", self.checkpoint.partition(":")[2]),
+            ("--data", self.data),
+            ("--limit", self.limit),
+            ("--judge", self.judge),
+            ("--device", None if self.device == "auto" else self.device),
+        ]
+        return shlex.join(_words("grade", options))
+
+
+def _words(verb: str, options: Sequence[tuple[str, object]]) -> list[str]:
+    """The words of a command, without the options that are None."""
+    given = [(option, str(value)) for option, value in options if value is not None]
+    return ["pairuni-eval", verb, *(word for pair in given for word in pair)]
+
+
+def _restricted(card: Card, names: Sequence[str]) -> Card:
+    """The card with only the named protocols, in their order; all of them if none is named."""
+    for name in names:
+        if name not in card.protocols:
+            raise unknown_name(
+                f"protocol of '{card.name}'",
+                name,
+                card.protocols,
+                list_command="pairuni-eval list benchmarks",
+            )
+    chosen = {name: card.protocols[name] for name in names or card.protocols}
+    return msgspec.structs.replace(card, protocols=chosen)

@@ -4,8 +4,7 @@ Files: lists of {Prompt, Explanation, Category, Subcategory, prompt_id}. The cat
 given by the id, as in the official scripts; the file's own word only guards against reading one
 edition as the other. `*_rewrite.json`, the same prompts spelled out, is another task and not read.
 The judge prompt has no licence and comes from the user's copy of the edition's script.
-Departures: a picture is handed over as PNG whatever its file was; the judge gets the user message
-alone, for a question has no place for the system message yet.
+Departure: a picture is handed over as PNG whatever its file was.
 """
 
 from __future__ import annotations
@@ -131,7 +130,8 @@ class KnowledgeBenchmark(Benchmark):
         if isinstance(self._prompt, Unasked):
             return self._prompt
         text = self._prompt.fill(answer.sample.text, answer.sample.reference["explanation"])
-        return question_about(answer, text, lambda one: (one.image,))
+        asked = question_about(answer, text, lambda one: (one.image,))
+        return asked._replace(system=self._prompt.system) if isinstance(asked, Question) else asked
 
     def _named(self, snapshot: str | None) -> str | None:
         if isinstance(self._prompt, Unasked):

@@ -21,6 +21,7 @@ LIGHT_COMMANDS = {
     "--help": ["--help"],
     "list benchmarks": ["list", "benchmarks"],
     "run --help": ["run", "--help"],
+    "grade --help": ["grade", "--help"],
     "list models": ["list", "models"],
     "version": ["version"],
 }
@@ -42,6 +43,19 @@ RUN_OPTIONS = [
     "--report",
     "--seed",
     "--suite",
+]
+
+GRADE_OPTIONS = [
+    "--benchmark",
+    "--data",
+    "--device",
+    "--format",
+    "--json",
+    "--judge",
+    "--limit",
+    "--out",
+    "--protocol",
+    "--responses",
 ]
 
 LOADED = """
@@ -89,11 +103,25 @@ def test_the_options_of_run_are_these() -> None:
     """A new option is a decision: change this list with it."""
     assert options("run") == RUN_OPTIONS
     assert options("report") == ["--baseline", "--out"]
+    assert options("grade") == GRADE_OPTIONS
+    assert options("show") == ["--protocol"]
+    assert options("list") == ["--data", "--json"]
+    assert options("validate") == ["--data", "--json", "--limit"]
+    assert options("fetch") == ["--benchmarks", "--suite", "--to"]
 
 
 def test_the_commands_are_these() -> None:
     group: Any = typer.main.get_command(app)
-    assert sorted(group.commands) == ["list", "report", "run", "version"]
+    assert sorted(group.commands) == [
+        "fetch",
+        "grade",
+        "list",
+        "report",
+        "run",
+        "show",
+        "validate",
+        "version",
+    ]
 
 
 def test_every_benchmark_is_listed_with_its_size(cli: Any) -> None:

@@ -69,6 +69,18 @@ def test_the_message_is_the_text_then_the_images_in_order_as_png(
     assert call.authorization == "Bearer sk-secret"
 
 
+def test_a_system_message_goes_first_and_makes_another_question(
+    loopback: Loopback, load: Load
+) -> None:
+    judge = load()
+    judge.ask([question("q")._replace(system="Be strict."), question("q")])
+    sent = [call.request["messages"] for call in loopback.calls]
+    assert sorted(sent, key=len) == [
+        [{"role": "user", "content": "q"}],
+        [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "q"}],
+    ]
+
+
 def test_nothing_is_sent_that_the_card_does_not_say(loopback: Loopback, load: Load) -> None:
     one(load())
     assert set(loopback.calls[0].request) == {"model", "messages"}

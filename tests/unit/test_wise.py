@@ -163,6 +163,7 @@ def test_the_prompt_is_read_and_the_script_not_run(tmp_path: Path, picture: Any)
     judge = WrittenJudge(lambda _: GOOD)
     marked(benchmark, [drawn(items[0], picture)], judge, "official")
     ((question,),) = judge.batches
+    assert question.system == "You look at {pictures}."
     assert question.prompt == (
         'Is it right? Say {"score"}.\nPROMPT: prompt 1\nMEANT: meaning 1 {with} braces'
     )

@@ -1,0 +1,119 @@
+"""`pairuni-eval grade`: recorded answers or images, no model."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, split_names
+from pairuni_eval.responses.formats import Format
+
+if TYPE_CHECKING:
+    from pairuni_eval.run.settings import RunSettings
+
+
+def grade(
+    benchmark: Annotated[str, typer.Option(help="Benchmark the answers are for.")],
+    responses: Annotated[
+        Path, typer.Option(help="File of the answers; images lie beside it.", show_default=False)
+    ],
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols, comma-separated; default: all of the benchmark.")
+    ] = None,
+    data: Data = None,
+    layout: Annotated[
+        Format | None, typer.Option("--format", help="Layout of the file; default: found out.")
+    ] = None,
+    judge: Judge = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the graded run in this folder; default: nowhere, or in runs/ if a judge is "
+            "asked.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade recorded answers or images, without any model.
+
+    Rows are JSON lines {"id": the dataset's own id, "text": ...} or {"id", "image", "draw"}; sample
+    files of lmms-eval and prediction files of VLMEvalKit are read as well. A sample without a row
+    is missing, never zero.
+    """
+    from pairuni_eval.catalog import find_card
+    from pairuni_eval.run.settings import RunSettings
+
+    card = find_card(benchmark)
+    protocols = split_names(protocol)
+    if out is None and card.judge is not None:
+        out = _default_out(responses, benchmark, protocols, limit)
+    with _folder(out) as folder:
+        settings = RunSettings(
+            checkpoint=f"recorded:{responses}",
+            out=folder,
+            benchmarks=(benchmark,),
+            protocols=protocols or tuple(card.protocols),
+            data=data,
+            limit=limit,
+            judge=judge,
+            device=device,
+        )
+        _grade(settings, layout, as_json=as_json)
+    _say_next(settings, out)
+
+
+def _default_out(
+    responses: Path, benchmark: str, protocols: tuple[str, ...], limit: int | None
+) -> Path:
+    """A folder for what a judge was asked: its replies cost money, and the folder remembers them.
+
+    Without a judge nothing is kept: the numbers are made again in seconds.
+    """
+    words = (responses.stem, benchmark, *protocols, f"limit{limit}" if limit else "")
+    return Path("runs") / "-".join(word for word in words if word)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """The run folder asked for, or one that is gone afterwards."""
+    if out is not None:
+        yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="pairuni-grade-") as folder:
+        yield Path(folder)
+
+
+def _grade(settings: RunSettings, layout: Format | None, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from pairuni_eval.report import grading
+    from pairuni_eval.run.recorded import grade_recorded
+    from pairuni_eval.store.read import StoredRun
+
+    path = Path(settings.checkpoint.partition(":")[2])
+    recorded = grade_recorded(settings, path, layout, Console(stderr=True))
+    for note in recorded.notes:
+        typer.echo(f"Note: {note}.", err=True)
+    found = grading.graded(StoredRun(recorded.folder), settings.benchmarks[0])
+    if as_json:
+        typer.echo(json.dumps(grading.as_json(found), ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo("\n".join(grading.as_lines(found)))
+
+
+def _say_next(settings: RunSettings, out: Path | None) -> None:
+    """The way on, on stderr: stdout holds the numbers."""
+    if out is None:
+        typer.echo(f"Next: {settings.command()} --out runs/{settings.benchmarks[0]}", err=True)
+    else:
+        typer.echo(f"Run:  {out}", err=True)
+        typer.echo(f"Next: pairuni-eval report {out}", err=True)

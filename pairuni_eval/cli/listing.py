@@ -1,0 +1,118 @@
+"""`pairuni-eval list` and `version`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairuni_eval import __version__
+from pairuni_eval.cli.options import Data
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pairuni_eval.cards import Card
+    from pairuni_eval.catalog import Found
+
+
+class Listing(StrEnum):
+    """What `list` can show."""
+
+    BENCHMARKS = "benchmarks"
+    SUITES = "suites"
+    MODELS = "models"
+    JUDGES = "judges"
+    REWARDS = "rewards"
+    ENCODERS = "encoders"
+
+
+_NEXT = {
+    Listing.BENCHMARKS: "pairuni-eval run --checkpoint tiny --benchmarks NAME,NAME",
+    Listing.SUITES: "pairuni-eval run --checkpoint tiny --suite NAME",
+    Listing.MODELS: "pairuni-eval run --checkpoint tiny --model NAME",
+    Listing.JUDGES: "pairuni-eval run --checkpoint tiny --judge NAME",
+    Listing.REWARDS: "pairuni-train --help",
+    Listing.ENCODERS: "pairuni-train --help",
+}
+
+
+def list_command(
+    what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.BENCHMARKS,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list on stdout.")] = False,
+) -> None:
+    """List benchmarks (and whether their data is at hand), suites, models, judges and so on."""
+    rows = _rows(what, data)
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    else:
+        for line in _lines(what, rows):
+            typer.echo(line)
+        if not rows:
+            typer.echo(f"No {what.value} are installed.", err=True)
+    typer.echo(f"Next: {_NEXT[what]}", err=True)
+
+
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _rows(what: Listing, data: Path | None) -> list[dict[str, Any]]:
+    from pairuni_eval import catalog
+
+    if what is Listing.BENCHMARKS:
+        folders = catalog.benchmark_folders()
+        return [_benchmark(card, folders, data) for card in catalog.all_cards()]
+    if what is Listing.SUITES:
+        suites = catalog.suites().values()
+        return [{"name": s.name, "title": s.title, "benchmarks": s.benchmarks} for s in suites]
+    found = catalog.plugin_names(what.value)  # type: ignore[arg-type]
+    return [{"name": name, "target": target} for name, target in found.items()]
+
+
+def _benchmark(card: Card, folders: dict[str, Found], data: Path | None) -> dict[str, Any]:
+    from pairuni_eval.data import Data as Files
+
+    origin = Files(card, folders[card.name].folder, data).at_hand()
+    return {
+        "name": card.name,
+        "title": card.title,
+        "capability": card.capability.value,
+        "samples": card.expected,
+        "draws": card.draws,
+        "protocols": list(card.protocols),
+        "judge": card.judge.name if card.judge else None,
+        "licence": card.licence,
+        "hub": card.data.hub,
+        "data": origin.kind if origin else None,
+    }
+
+
+def _lines(what: Listing, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One line a row, in columns as wide as what stands in them."""
+    cells = [[str(cell) for cell in _cells(what, row)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        yield "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+
+
+def _cells(what: Listing, row: dict[str, Any]) -> tuple[object, ...]:
+    if what is Listing.BENCHMARKS:
+        asked = f"{row['samples']:5} x {row['draws']}"
+        protocols = "/".join(row["protocols"])
+        return row["name"], row["capability"], asked, protocols, f"{row['title']}  ({_data(row)})"
+    if what is Listing.SUITES:
+        return row["name"], ", ".join(row["benchmarks"])
+    return row["name"], row["target"]
+
+
+def _data(row: dict[str, Any]) -> str:
+    """Where the data is, or where it would come from."""
+    if row["data"]:
+        return f"data: {row['data']}"
+    return f"data not here: hub {row['hub']}" if row["hub"] else "data not here: --data DIR"

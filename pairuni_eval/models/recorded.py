@@ -1,0 +1,103 @@
+"""Outputs that were made elsewhere as a model: `--checkpoint recorded:FILE`.
+
+FILE is as `pairuni_eval.responses.rows` says; a request is answered by its sample's own key and
+draw, whatever it asks. A request without a row is an error on its row, and the run goes on.
+Nothing here looks at an image of a question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pairuni_eval.errors import ModelError, UserError
+from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
+from pairuni_eval.pictures import read_rgb
+from pairuni_eval.records import Capability, ModelIdentity
+from pairuni_eval.responses.rows import Response, digest, read_responses
+
+
+class RecordedModel(Model):
+    """Replies from a responses file.
+
+    Args:
+        path: The file, for its name and its content's hash.
+        responses: Its rows, under the keys of their samples.
+    """
+
+    capabilities = frozenset(Capability)
+    live: ClassVar[bool] = False
+    default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
+        Capability.UNDERSTAND: 256,
+        Capability.GENERATE: 16,
+        Capability.EDIT: 16,
+    }
+
+    def __init__(self, path: Path, responses: Iterable[Response]) -> None:
+        held = list(responses)
+        self._path = path
+        self._rows = {(row.benchmark, row.id, row.draw): row for row in held}
+        self._served: str | None = None
+        self.identity = ModelIdentity(
+            adapter="recorded", name=path.stem, weights=digest(path, held)
+        )
+
+    @classmethod
+    def load(cls, checkpoint: str, options: LoadOptions) -> RecordedModel:  # noqa: ARG003
+        """Read a responses file; see `read_responses` for what it refuses."""
+        path = Path(checkpoint)
+        return cls(path, read_responses(path))
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """The recorded texts."""
+        return [self._text(request) for request in requests]
+
+    def draw(self, requests: Sequence[Request]) -> list[Reply]:
+        """The recorded images."""
+        return [self._image(request) for request in requests]
+
+    edit = draw
+
+    def _text(self, request: Request) -> Reply:
+        row = self._find(request)
+        if row is None or row.text is None:
+            return Reply(error=_lacking(row, "answer"))
+        return Reply(text=row.text, tokens=len(row.text.split()))
+
+    def _image(self, request: Request) -> Reply:
+        row = self._find(request)
+        if row is None or row.image is None:
+            return Reply(error=_lacking(row, "image"))
+        try:
+            return Reply(text=row.text, image=read_rgb(row.image, ModelError))
+        except ModelError as failure:
+            return Reply(error=f"the recorded image cannot be read: {failure}")
+
+    def _find(self, request: Request) -> Response | None:
+        named = self._rows.get((request.benchmark, request.key, request.draw))
+        return named or self._unnamed(request)
+
+    def _unnamed(self, request: Request) -> Response | None:
+        """A row without a benchmark's name: such a file serves one benchmark only.
+
+        Raises:
+            UserError: if a second benchmark asks, because ids like "12" are in many.
+        """
+        row = self._rows.get((None, request.key, request.draw))
+        if row is None:
+            return None
+        self._served = self._served or request.benchmark
+        if self._served != request.benchmark:
+            raise UserError(
+                f"{self._path}: its rows name no benchmark, and both '{self._served}' and "
+                f"'{request.benchmark}' have samples of their ids.",
+                hint='Name one with --benchmarks, or give each row its "benchmark".',
+            )
+        return row
+
+
+def _lacking(row: Response | None, what: str) -> str:
+    if row is None:
+        return "the file has no row for this sample"
+    return f"the file records no {what} for this sample"
