@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -251,17 +252,28 @@ def _snapshot(
     kind: Literal["dataset", "model"] = "dataset",
 ) -> Path:
     """Download (or find in the cache) the matching files of a repository at a revision."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx
 
     pinned = None if revision == "unpinned" else revision
+    fetch = partial(
+        snapshot_download,
+        repository,
+        repo_type=kind,
+        revision=pinned,
+        allow_patterns=list(patterns),
+    )
     try:
-        return Path(
-            snapshot_download(
-                repository, repo_type=kind, revision=pinned, allow_patterns=list(patterns)
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+        if pinned is None:
+            return Path(fetch())
+        try:
+            return Path(fetch(local_files_only=True))
+        except LocalEntryNotFoundError:
+            # Fails at once without network, where listing a commit's files is retried for 23 s.
+            HfApi().repo_info(repository, repo_type=kind, revision=pinned)
+            return Path(fetch())
+    except (httpx.HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
             f"Cannot get the {kind} {repository} at revision {revision}: "
             f"{str(failure).rstrip('.')}.",

@@ -13,17 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.records import Status
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 COLORS: tuple[str, ...] = (
     "red",
@@ -103,9 +99,6 @@ class Sight(NamedTuple):
 
     detections: Mapping[str, Sequence[Sequence[float]]]
     color_of: ColorOf
-
-
-Detector = Callable[["Image.Image"], Sight]
 
 
 class Judgement(NamedTuple):
@@ -214,7 +207,7 @@ def evaluate(
     reasons: list[str] = []
     groups: list[Sequence[Found] | None] = []
     for wanted in metadata.get("include", []):
-        found = objects.get(wanted["class"], [])[: wanted["count"]]
+        found = _surest(wanted, objects)
         complaint = _complaint(wanted, found, groups, color_of, limits)
         groups.append(None if complaint else found)
         reasons += complaint
@@ -223,6 +216,26 @@ def evaluate(
         if count >= barred["count"]:
             reasons.append(f"expected {barred['class']}<{barred['count']}, found {count}")
     return Judgement(not reasons, "\n".join(reasons))
+
+
+def color_questions(
+    metadata: Mapping[str, Any], objects: Objects
+) -> list[tuple[str, Sequence[Found]]]:
+    """What `evaluate` will ask `color_of`, known before: class and objects, in order.
+
+    Lets a classifier answer for many pictures at once.
+    """
+    asked = [
+        (wanted["class"], wanted["count"], _surest(wanted, objects))
+        for wanted in metadata.get("include", [])
+        if "color" in wanted
+    ]
+    return [(name, found) for name, count, found in asked if len(found) >= count]
+
+
+def _surest(wanted: Mapping[str, Any], objects: Objects) -> Sequence[Found]:
+    """The objects an `include` clause is about: the surest ones, as many as it wants."""
+    return objects.get(wanted["class"], [])[: wanted["count"]]
 
 
 def _complaint(

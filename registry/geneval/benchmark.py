@@ -1,19 +1,63 @@
-"""GenEval's 553 prompts, four pictures each, from the metadata file shipped beside the card.
+"""GenEval: what a prompt names must be found in the picture, by a detector and by CLIP.
 
-The rules are in `scorers/objects.py`. They need a detector; until one is at hand every picture is
-marked as skipped, for a picture that nobody looked at has no score.
+The rules are in `scorers/objects.py`, the models in `instruments/`. A protocol is one detector:
+`official` is OpenMMLab's, `hf` is Meta's training of the same architecture. Weights are looked for
+when a protocol is first graded; without them its rows are skipped, with the reason, for a picture
+that nobody looked at has no score. A picture that cannot be decoded is missing; one that makes the
+detector fail (out of memory) is tried again alone, and then has no verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark
-from pairuni_eval.scorers.objects import Detector, geneval_marks
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    BoundaryError,
+    Card,
+    Data,
+    DatasetError,
+    Item,
+    Judge,
+    JudgeError,
+    Mark,
+    Status,
+    UserError,
+    boundary,
+)
+from pairuni_eval.scorers.objects import OBJECT_NAMES, geneval_marks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from pairuni_eval.instruments.colors import ColorNamer
+    from pairuni_eval.instruments.detector import Observer
+
+_DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protocol
+_READERS = 8  # threads that decode pictures while a detector waits for them
+
+
+class _Equipment(NamedTuple):
+    """Where weights are found, and the device they go to."""
+
+    data: Data
+    device: str
 
 
 class GenEval(Benchmark):
     """See the module docstring."""
+
+    def __init__(self, card: Card, folder: Path) -> None:
+        super().__init__(card, folder)
+        self._equipment: _Equipment | None = None
+        self._observers: dict[str, Observer | str] = {}
+        self._colors: ColorNamer | None = None
 
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample a prompt; the key is the folder name that GenEval's scripts use."""
@@ -25,12 +69,83 @@ class GenEval(Benchmark):
                 tags={"task": row["tag"]},
             )
 
-    def detector(self) -> Detector | None:
-        """What looks at the pictures; None while there is none."""
-        return None
+    def equip(self, data: Data, *, device: str) -> None:
+        """Remember where weights are; they are loaded when a protocol is first graded."""
+        self._equipment = _Equipment(data, device)
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
-        """`correct` of the picture."""
-        detector = self.detector()
-        sight = detector(answer.image) if detector else None
-        return geneval_marks(answer.sample.reference, sight)
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[Mark]]:
+        """`correct` of each picture; all are looked at together."""
+        observer = self._observer(protocol)
+        if isinstance(observer, str):
+            yield from ([Mark("correct", None, Status.SKIPPED, observer)] for _ in answers)
+            return
+        with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
+            pictures = list(readers.map(_decoded, answers))
+        whole = [
+            (picture, answer)
+            for picture, answer in zip(pictures, answers, strict=True)
+            if not isinstance(picture, DatasetError)
+        ]
+        verdicts = iter(_verdicts(observer, whole))
+        for picture in pictures:
+            if isinstance(picture, DatasetError):
+                yield [Mark("correct", None, Status.MISSING_OUTPUT, str(picture))]
+            else:
+                yield next(verdicts)
+
+    def _observer(self, protocol: str) -> Observer | str:
+        """What looks at pictures under a protocol, or why there is nothing and what to do."""
+        if protocol not in self._observers:
+            try:
+                self._observers[protocol] = self._load(protocol)
+            except UserError as absent:
+                reason = f"{absent.message} {absent.hint or ''}"
+                self._observers[protocol] = " ".join(reason.split())
+        return self._observers[protocol]
+
+    def _load(self, protocol: str) -> Observer:
+        if self._equipment is None:
+            raise UserError("no detector")
+        detector_files, clip_files = self._files(_DETECTORS[protocol]), self._files("clip")
+        from pairuni_eval.instruments.colors import ColorNamer
+        from pairuni_eval.instruments.detector import Observer
+        from pairuni_eval.instruments.mask2former import Mask2Former
+
+        device = self._equipment.device
+        detector = Mask2Former.load(detector_files, device=device, classes=len(OBJECT_NAMES))
+        if self._colors is None:
+            self._colors = ColorNamer.load(clip_files, device=device)
+        return Observer(detector, self._colors)
+
+    def _files(self, name: str) -> list[Path]:
+        """The files of one of the card's weights; if there are none, the error says their place."""
+        assert self._equipment is not None
+        try:
+            return self._equipment.data.weights(name)
+        except UserError as absent:
+            place, hint = f"DIR/weights/{name}/", absent.hint or ""
+            more = "" if place in hint else f" Without network its files go into {place}."
+            raise UserError(absent.message, hint=hint + more) from absent
+
+
+def _decoded(answer: Answer) -> Image.Image | DatasetError:
+    """The picture of an answer, or why there is none."""
+    try:
+        return answer.image
+    except DatasetError as failure:
+        return failure
+
+
+def _verdicts(observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]) -> list[list[Mark]]:
+    """The marks of each picture; what fails together is tried again alone."""
+    prompts = [answer.sample.reference for _, answer in pairs]
+    try:
+        with boundary(JudgeError):
+            sights = observer.observe([picture for picture, _ in pairs], prompts)
+    except BoundaryError as failure:
+        if len(pairs) == 1:
+            return [[Mark("correct", None, Status.JUDGE_FAILED, str(failure))]]
+        return [marks for pair in pairs for marks in _verdicts(observer, [pair])]
+    return [geneval_marks(*known) for known in zip(prompts, sights, strict=True)]

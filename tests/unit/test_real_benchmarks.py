@@ -149,15 +149,18 @@ def test_geneval_draws_four_pictures_a_prompt_and_skips_what_nobody_can_judge(
     assert all((tmp_path / "run" / "images" / p[:2] / p).is_file() for p in pictures)
     assert len(set(pictures)) > 100
     scores = pd.read_parquet(tmp_path / "run" / "scores.parquet")
-    assert len(scores) == 160
+    assert len(scores) == 320  # two protocols, each with a detector of its own
     assert set(scores["status"]) == {"skipped"}
-    assert set(scores["verdict"]) == {"no detector"}
+    assert scores["verdict"].str.contains("DIR/weights/detector").all()
     assert scores["value"].isna().all()
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert summary["partial"] is True
     assert summary["benchmarks"]["geneval"]["partial"] is True
-    (protocol,) = summary["benchmarks"]["geneval"]["protocols"].values()
-    assert protocol["statuses"] == [{"status": "skipped", "reason": "no detector", "rows": 160}]
-    assert all(metric["value"] is None for metric in protocol["metrics"].values())
+    protocols = summary["benchmarks"]["geneval"]["protocols"]
+    assert list(protocols) == ["official", "hf"]
+    for protocol in protocols.values():
+        (reason,) = protocol["statuses"]
+        assert (reason["status"], reason["rows"]) == ("skipped", 160)
+        assert all(metric["value"] is None for metric in protocol["metrics"].values())
     for name in ("report.html", "report.md"):
         assert "PARTIAL" in (tmp_path / "report" / name).read_text()
