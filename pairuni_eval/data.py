@@ -254,7 +254,7 @@ def _snapshot(
     """Download (or find in the cache) the matching files of a repository at a revision."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # its own HTTP client
 
     pinned = None if revision == "unpinned" else revision
     fetch = partial(

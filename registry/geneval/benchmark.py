@@ -57,6 +57,7 @@ class GenEval(Benchmark):
         super().__init__(card, folder)
         self._equipment: _Equipment | None = None
         self._observers: dict[str, Observer | str] = {}
+        self._weights: dict[str, str] = {}  # which weights look, by protocol
         self._colors: ColorNamer | None = None
 
     def samples(self, data: Data) -> Iterator[Item]:
@@ -93,7 +94,7 @@ class GenEval(Benchmark):
             if isinstance(picture, DatasetError):
                 yield [Mark("correct", None, Status.MISSING_OUTPUT, str(picture))]
             else:
-                yield next(verdicts)
+                yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
 
     def _observer(self, protocol: str) -> Observer | str:
         """What looks at pictures under a protocol, or why there is nothing and what to do."""
@@ -112,11 +113,14 @@ class GenEval(Benchmark):
         from pairuni_eval.instruments.colors import ColorNamer
         from pairuni_eval.instruments.detector import Observer
         from pairuni_eval.instruments.mask2former import Mask2Former
+        from pairuni_eval.instruments.weight_file import digest_of
 
         device = self._equipment.device
         detector = Mask2Former.load(detector_files, device=device, classes=len(OBJECT_NAMES))
         if self._colors is None:
             self._colors = ColorNamer.load(clip_files, device=device)
+        looks, names = digest_of(detector_files), digest_of(clip_files)
+        self._weights[protocol] = f"mask2former {looks}, clip {names}"
         return Observer(detector, self._colors)
 
     def _files(self, name: str) -> list[Path]:
