@@ -1,0 +1,146 @@
+"""What an experiment is: one TOML file under `registry/suites/experiments`.
+
+It names arms (recipes, or "base" for the checkpoint that training starts from), the benchmarks and
+the columns of the table, and the rows that the paper prints. The same file runs on the tiny model
+and on any other backbone: `sisters` names the tiny world's benchmark that stands for each real one,
+and a tiny number is never put into one column with the paper's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pairuni_eval import catalog
+from pairuni_eval.errors import UserError, unknown_name
+
+BASE = "base"
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: frozen, keyword-only, unknown keys refused."""
+
+
+class Column(_Strict, frozen=True, kw_only=True):
+    """One column of the table.
+
+    Attributes:
+        title: As the paper prints it.
+        benchmark: The real benchmark's name.
+        protocol: Its protocol; None is the default one.
+        metric: The metric; None is the headline of the protocol.
+        group: A group of the metric, e.g. a category; None is the whole.
+        tiny_metric: The metric of the tiny sister, where it has another name.
+        tiny_group: The group of the tiny sister, where it has another name.
+    """
+
+    title: str
+    benchmark: str
+    protocol: str | None = None
+    metric: str | None = None
+    group: str | None = None
+    tiny_metric: str | None = None
+    tiny_group: str | None = None
+
+
+class Printed(_Strict, frozen=True, kw_only=True):
+    """A row of the paper's table: one cell a column, "-" where it prints none."""
+
+    row: str
+    cells: tuple[float | str, ...]
+
+
+class Arm(_Strict, frozen=True, kw_only=True):
+    """One row of our table.
+
+    Attributes:
+        name: As printed.
+        recipe: The recipe that trains it, or "base".
+        pairs: The pair set, where it is not the recipe's own.
+        changes: Keys of the pair sets' configuration that differ, e.g. "retrieval.threshold".
+    """
+
+    name: str
+    recipe: str
+    pairs: str | None = None
+    changes: dict[str, str | int | float] = {}
+
+
+class Experiment(_Strict, frozen=True, kw_only=True):
+    """One table or figure.
+
+    Attributes:
+        kind: "table" compares arms by benchmarks; "curves" draws rewards over steps; "gradients"
+            compares scenarios of the probe at one set of weights.
+        source: Where the paper prints it.
+        arms: Rows, in order.
+        against: Names of the arms that the others are compared with.
+        columns: Columns, in order.
+        printed: The paper's rows.
+        sisters: For each real benchmark, the tiny world's.
+        steps: Training steps by backbone, where they differ from the backbone's own.
+        question: What the experiment asks, in a sentence; the answer is written from the figures.
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str
+    kind: Literal["table", "curves", "gradients"] = "table"
+    arms: tuple[Arm, ...] = ()
+    against: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    printed: tuple[Printed, ...] = ()
+    sisters: dict[str, str] = {}
+    steps: dict[str, int] = {}
+
+    def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
+        """The benchmarks that its columns read, each once."""
+        names = dict.fromkeys(column.benchmark for column in self.columns)
+        return tuple(self.sisters[name] if tiny else name for name in names)
+
+
+def experiments() -> dict[str, Path]:
+    """Every experiment file by name."""
+    return {
+        path.stem: path
+        for root in catalog.registry_roots()
+        for path in sorted(root.glob("suites/experiments/*.toml"))
+    }
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by name; UserError with the nearest name if there is none."""
+    known = experiments()
+    if name not in known:
+        raise unknown_name("experiment", name, known, list_command="pairuni-train list experiments")
+    return read_experiment(known[name])
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        UserError: naming file and key, for bad TOML, an unknown key or a table that does not fit.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Experiment)
+    except (ValueError, msgspec.ValidationError) as failure:
+        raise UserError(f"{path}: {failure}.") from failure
+    names = [arm.name for arm in found.arms]
+    for name in found.against:
+        if name not in names:
+            raise UserError(f"{path}: against names '{name}', which is none of its arms.")
+    for printed in found.printed:
+        if len(printed.cells) != len(found.columns):
+            raise UserError(
+                f"{path}: the row '{printed.row}' has {len(printed.cells)} cells for "
+                f"{len(found.columns)} columns."
+            )
+    for column in found.columns:
+        if column.benchmark not in found.sisters:
+            raise UserError(f"{path}: sisters lacks '{column.benchmark}'.")
+    return found
