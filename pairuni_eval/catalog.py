@@ -1,4 +1,4 @@
-"""Finds benchmarks, models, judges, rewards and encoders by name.
+"""Finds benchmarks, families of benchmarks, models, judges, rewards and encoders by name.
 
 Built-ins and strangers enter through the same door, the entry points of installed packages:
 
@@ -8,6 +8,8 @@ Built-ins and strangers enter through the same door, the entry points of install
     acme = "acme.model:AcmeModel"     # the name is the `model_type` of its config.json, or --model
     [project.entry-points."pairuni.judges"]
     acme = "acme.judge:AcmeJudge"
+    [project.entry-points."pairuni.families"]
+    acme = "acme.tasks:AcmeTasks"     # a `Family`: makes the benchmark of every name "acme:..."
 
 Cards and suites are read without importing any plugin code; code is imported when it is used.
 """
@@ -19,13 +21,14 @@ import importlib.util
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card, Suite, read_card, read_suite
 from pairuni_eval.errors import UserError, unknown_name
 
-Kind = Literal["models", "judges", "rewards", "encoders"]
+Kind = Literal["models", "judges", "rewards", "encoders", "families"]
+_FAMILY = ":"  # what stands between the name of a family and that of its benchmark
 
 
 class Found(NamedTuple):
@@ -33,6 +36,26 @@ class Found(NamedTuple):
 
     package: str
     folder: Path
+
+
+class Family(Protocol):
+    """Benchmarks that are made on demand, e.g. one for every task of another toolkit.
+
+    An entry point of the group `pairuni.families` names such a class. Its benchmarks are called
+    FAMILY:NAME and are not listed; what they import is imported when one is asked for.
+    """
+
+    @classmethod
+    def load(cls, name: str) -> Benchmark:
+        """The benchmark FAMILY:NAME, whose card carries that full name.
+
+        Args:
+            name: What stands after the colon.
+
+        Raises:
+            UserError: if there is no such benchmark, with the nearest name that there is.
+        """
+        ...
 
 
 def _entry_points(kind: str) -> list[EntryPoint]:
@@ -54,6 +77,11 @@ def _registry_folders() -> Iterator[Found]:
             )
         for location in spec.submodule_search_locations:
             yield Found(entry.value, Path(location))
+
+
+def registry_roots() -> list[Path]:
+    """The folders of all installed registries, without importing them."""
+    return [found.folder for found in _registry_folders()]
 
 
 def benchmark_folders() -> dict[str, Found]:
@@ -79,6 +107,8 @@ def benchmark_folders() -> dict[str, Found]:
 
 def find_card(name: str) -> Card:
     """The card of a benchmark; UserError with the nearest name if there is none."""
+    if _FAMILY in name:
+        return _load_member(name).card
     return _card(name, benchmark_folders())
 
 
@@ -98,6 +128,23 @@ def _card(name: str, folders: dict[str, Found]) -> Card:
     return card
 
 
+def _load_member(name: str) -> Benchmark:
+    """A benchmark of a family."""
+    prefix, _, member = name.partition(_FAMILY)
+    known = plugin_names("families")
+    if prefix not in known:
+        raise unknown_name(
+            "benchmark family", prefix, known, list_command="pairuni-eval list benchmarks"
+        )
+    family: type[Family] = load_plugin("families", prefix)
+    benchmark = family.load(member)
+    if benchmark.card.name != name:
+        raise UserError(
+            f"The family '{prefix}' ({known[prefix]}) made '{benchmark.card.name}' for '{name}'."
+        )
+    return benchmark
+
+
 def load_benchmark(name: str) -> Benchmark:
     """Import a benchmark's code and hand it its card.
 
@@ -105,6 +152,8 @@ def load_benchmark(name: str) -> Benchmark:
         UserError: if its benchmark.py cannot be imported or does not define exactly one subclass
             of `Benchmark`.
     """
+    if _FAMILY in name:
+        return _load_member(name)
     folders = benchmark_folders()
     card = _card(name, folders)
     try:
@@ -146,6 +195,28 @@ def find_suite(name: str) -> Suite:
     return known[name]
 
 
+def suite_baselines(name: str) -> dict[str, Path]:
+    """The stored runs that a suite names as its baselines, by printed name; none if it names none.
+
+    Raises:
+        UserError: for a baseline whose folder the registry package does not hold.
+    """
+    found: dict[str, Path] = {}
+    for _, root in _registry_folders():
+        for path in sorted(root.glob("suites/*.toml")):
+            suite = read_suite(path)
+            if suite.name != name:
+                continue
+            for printed, folder in suite.baselines.items():
+                if not (root / folder).is_dir():
+                    raise UserError(
+                        f"{path}: the baseline '{printed}' is not there: {root / folder}.",
+                        hint="Name other baselines with --baseline NAME=RUN, or install again.",
+                    )
+                found[printed] = root / folder
+    return found
+
+
 def plugin_names(kind: Kind) -> dict[str, str]:
     """Names of the installed plugins of a kind, each with the object it points to."""
     return {entry.name: entry.value for entry in _entry_points(kind)}
@@ -158,13 +229,14 @@ def load_plugin(kind: Kind, name: str) -> Any:
         UserError: for an unknown name, or a plugin whose import fails for lack of a package.
     """
     by_name = {entry.name: entry for entry in _entry_points(kind)}
+    one = "family" if kind == "families" else kind[:-1]
     if name not in by_name:
-        raise unknown_name(kind[:-1], name, by_name, list_command=f"pairuni-eval list {kind}")
+        raise unknown_name(one, name, by_name, list_command=f"pairuni-eval list {kind}")
     try:
         return by_name[name].load()
     except (ImportError, AttributeError) as failure:
         lacks = failure.name if isinstance(failure, ModuleNotFoundError) else None
         raise UserError(
-            f"The {kind[:-1]} '{name}' cannot be imported: {failure}.",
+            f"The {one} '{name}' cannot be imported: {failure}.",
             hint=f"pip install '{lacks}'" if lacks else f"It is {by_name[name].value}.",
         ) from failure

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairuni_eval import __version__
 from pairuni_eval.cli import run_app
+from pairuni_train.experiments.commands import reproduce
+from pairuni_train.pairs.commands import app as pairs_app
+
+if TYPE_CHECKING:
+    from pairuni_train.recipe import Backbone
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +22,75 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train a unified vision-language model.",
 )
+app.add_typer(pairs_app, name="pairs")
+app.command()(reproduce)
+
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+BackboneName = Annotated[
+    str, typer.Option(help="Backbone: tiny, janus-pro-1b, janus-pro-7b or FILE.toml.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE of the backbone, e.g. gen.decoding.cfg_scale=2.0."),
+]
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Option(help="Arm of the experiment, or FILE.toml.")] = "pairuni",
+    backbone: BackboneName = "tiny",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pair set, or the folder that `pairs build` wrote; default: built."),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/RECIPE-BACKBONE-seedSEED.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    pairs_per_step: Annotated[int | None, typer.Option(help="Pairs in a global batch.")] = None,
+    settings: Set = None,
+    tracker: Annotated[
+        str | None, typer.Option(help="Also log to tensorboard, trackio, wandb, ...")
+    ] = None,
+) -> None:
+    """Train an arm on a backbone. The same command goes on with an interrupted run."""
+    from rich.console import Console
+
+    from pairuni_train.pair_files import find_pairs
+    from pairuni_train.recipe import find_recipe
+
+    arm = find_recipe(recipe)
+    named = {"steps": steps, "lr": lr, "pairs_per_step": pairs_per_step}
+    model = _backbone(backbone, settings, named)
+    file = find_pairs(pairs, arm.pairs, model)
+
+    from pairuni_train.assemble import Job
+    from pairuni_train.run import train
+
+    place = out or Path("runs") / f"{arm.name}-{model.name}-seed{seed}"
+    job = Job(arm, model, file, seed, place, tracker)
+    checkpoint = train(job, Console(stderr=True))
+    if checkpoint is not None:  # this is the first rank
+        typer.echo(f"Checkpoint: {checkpoint}")
+        typer.echo(f"Next:       pairuni-eval run --checkpoint {checkpoint}{_suite(model)}")
+
+
+@app.command(name="list")
+def list_command() -> None:
+    """List recipes and backbones."""
+    from pairuni_train.recipe import Backbone, Recipe, find_backbone, find_recipe, names_of
+
+    typer.echo("Recipes")
+    for name in names_of(Recipe):
+        typer.echo(f"  {name:18} {find_recipe(name).summary}")
+    typer.echo("Backbones")
+    for name in names_of(Backbone):
+        found = find_backbone(name)
+        sizes = f"{found.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
+        typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
+    typer.echo("Next: pairuni-train run --recipe NAME --backbone NAME", err=True)
 
 
 @app.command(name="pretrain-tiny")
@@ -24,7 +99,7 @@ def pretrain_tiny(
     steps: Annotated[
         int | None, typer.Option(help="Training steps; default: the recipe's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    seed: Seed = 0,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint folder to go on from.")] = None,
 ) -> None:
     """Train the tiny model from nothing: VQ first, then vision tower and language model."""
@@ -42,6 +117,19 @@ def pretrain_tiny(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _backbone(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Backbone:
+    """The backbone with what the options change; an option of its own goes before --set."""
+    from pairuni_train.recipe import find_backbone, read_changes
+
+    given = {key: value for key, value in named.items() if value is not None}
+    return find_backbone(name, {**read_changes(settings or ()), **given})
+
+
+def _suite(backbone: Backbone) -> str:
+    """What measures the checkpoint: the suite of its world."""
+    return " --suite tiny" if backbone.pairs == "tiny" else ""
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pairuni_eval.errors import UserError
-from pairuni_train.experiments.jobs import BASE, Setting, last_words, run_all, trials
-from pairuni_train.experiments.spec import Experiment
+from pairuni_train.experiments.jobs import Setting, last_words, run_all, trials
+from pairuni_train.experiments.spec import BASE, Experiment
 from pairuni_train.experiments.table import make_table
 from pairuni_train.experiments.write import write_table
 

@@ -20,6 +20,7 @@ from pairuni_eval.analysis.paired import narrowed
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.report.text import arrows
 from pairuni_eval.store.read import StoredRun
 from pairuni_train.experiments.jobs import Setting, Trial, run_folder
 from pairuni_train.experiments.spec import BASE, Arm, Column, Experiment
@@ -111,14 +112,14 @@ def make_table(experiment: Experiment, setting: Setting) -> Table:
         )
         for column, place in zip(experiment.columns, places, strict=True)
     )
-    notes = {found.note for found in compared.values() if found is not None and found.note}
+    sides = (
+        _side(arm.name, place.benchmark, experiment, runs)
+        for arm in experiment.arms
+        for place in places
+    )
+    notes = dict.fromkeys(side.note for side in sides if side.runs and side.note)
     return Table(
-        experiment,
-        setting.tiny,
-        headings,
-        rows,
-        _findings(experiment, compared),
-        tuple(sorted(notes)),
+        experiment, setting.tiny, headings, rows, _findings(experiment, compared), tuple(notes)
     )
 
 
@@ -222,9 +223,15 @@ def _findings(
         for (ours, theirs, _), comparison in compared.items():
             if (ours, theirs) == (method, other) and comparison is not None:
                 found += [
-                    f"{method} against {other}: {row.sentence}." for row in comparison.headlines
+                    f"{method} against {other}: {arrows(row.sentence)}."
+                    for row in comparison.headlines
                 ]
     return tuple(found)
+
+
+def addresses(table: Table) -> list[str]:
+    """What the columns read, each once."""
+    return list(dict.fromkeys(heading.address for heading in table.headings))
 
 
 def headline_rows(table: Table) -> Sequence[tuple[str, Cell]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairuni_eval.report import text
-from pairuni_train.experiments.table import Cell, Table, headline_rows
+from pairuni_train.experiments.table import Cell, Table, addresses, headline_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,8 @@ def markdown(table: Table, *, command: str) -> str:
     )
     environment.filters["md"] = text.escape_markdown
     environment.filters["number"] = _number
-    return environment.get_template("table.md.j2").render(table=table, command=command)
+    page = environment.get_template("table.md.j2")
+    return page.render(table=table, addresses=addresses(table), command=command)
 
 
 def _number(cell: Cell) -> str:
