@@ -48,3 +48,17 @@ def bench(session: nox.Session) -> None:
     """Speed as ratios against a named peer in the same run; not part of the tests."""
     install(session, "dev")
     session.run("python", "tests/bench/image_sampler.py", *session.posargs)
+
+
+@nox.session
+def lmms(session: nox.Session) -> None:
+    """lmms-eval on both sides: equal numbers, its command on our model, harness time beside it.
+
+    Arguments go to the harness bench.
+    """
+    session.install("-c", "constraints.txt", "-c", "constraints-lmms.txt", "-e", ".[dev,lmms]")
+    # Beside a CPU torch the torchvision that lmms-eval brings cannot be imported, and transformers'
+    # vision imports break on it; none of the tasks run here needs it.
+    session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
+    session.run("pytest", "tests/lmms", "-s")
+    session.run("python", "tests/bench/harness_rate.py", *session.posargs)

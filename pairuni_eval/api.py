@@ -3,6 +3,7 @@
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.cards import (
     Card,
+    DataSpec,
     JudgeSpec,
     MetricSpec,
     ProtocolSpec,
@@ -10,7 +11,7 @@ from pairuni_eval.cards import (
     Suite,
     WeightSpec,
 )
-from pairuni_eval.data import Data
+from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import (
     BoundaryError,
     DatasetError,
@@ -32,6 +33,7 @@ from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
     Decoding,
+    Figure,
     ImagePart,
     Item,
     ModelIdentity,
@@ -51,8 +53,10 @@ __all__ = [
     "Capability",
     "Card",
     "Data",
+    "DataSpec",
     "DatasetError",
     "Decoding",
+    "Figure",
     "ImagePart",
     "Item",
     "Judge",
@@ -65,6 +69,7 @@ __all__ = [
     "Model",
     "ModelError",
     "ModelIdentity",
+    "Origin",
     "Output",
     "Picture",
     "ProtocolSpec",

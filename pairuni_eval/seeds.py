@@ -22,6 +22,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"stable_hash cannot address a {type(value).__name__}")
 
 
+_encode = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=True,
+    allow_nan=False,
+    default=_plain,
+).encode
+
+
 def stable_hash(*parts: Any) -> str:
     """Hash JSON-like values to 32 hexadecimal digits, equal on every machine.
 
@@ -31,15 +40,7 @@ def stable_hash(*parts: Any) -> str:
         TypeError: for a value that JSON cannot express.
         ValueError: for NaN or infinity, which have no JSON form.
     """
-    text = json.dumps(
-        parts,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-        allow_nan=False,
-        default=_plain,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:_ID_HEX]
+    return hashlib.sha256(_encode(parts).encode()).hexdigest()[:_ID_HEX]
 
 
 def seed_for(run_seed: int, sample: str, draw: int, purpose: str) -> int:

@@ -1,52 +1,63 @@
 """What a run leaves behind, and how it goes on from there.
 
 A checkpoint is a folder that transformers reads: weights, processor, `pairuni.json` with recipe,
-step and the hash of the weights that training began from. Beside it, in `trainer/`, is what only a
-resumed run needs: the state of the optimizer. The folder is written under another name and renamed,
-so a checkpoint is whole or not there. The order of pairs and every seed are functions of the step,
-so nothing else has to be kept.
-
-Metrics are JSON lines; a resumed run cuts them back to its checkpoint, so that it ends in the state
-of a run that was never stopped.
+step and the hash of the weights that training began from. The newest one also has what only a
+resumed run needs, in `trainer/`: the state of the optimizer, and adapters where there are some. A
+folder is written under another name and renamed, so a checkpoint is whole or not there. The order
+of pairs and every seed are functions of the step, so nothing else has to be kept.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import UserError, writing
+from pairuni_eval.store.write import write_whole
 
 _PREFIX = "checkpoint-"
 SETTINGS = "settings.json"
-METRICS = "metrics.jsonl"
-_OPTIMIZER = Path("trainer") / "optimizer.safetensors"
+_TRAINER = "trainer"
+_GROWS = "steps"  # may be raised when a run goes on: no step depends on how many will follow
 
 
 class Resumed(NamedTuple):
-    """Where a run goes on: the last whole checkpoint and its step (steps done)."""
+    """Where a run goes on: the newest checkpoint and its step (steps done)."""
 
     folder: Path
     step: int
 
 
+class Kept(NamedTuple):
+    """What a resumed run needs beside the weights of the checkpoint, by parameter name.
+
+    Attributes:
+        optimizer: "NAME/KEY" for every tensor of the optimizer's state.
+        adapters: Adapters, which the checkpoint's weights hold merged; empty without.
+    """
+
+    optimizer: Mapping[str, Tensor]
+    adapters: Mapping[str, Tensor]
+
+
 def last_checkpoint(out: Path) -> Resumed | None:
-    """The newest whole checkpoint of a run folder."""
-    found = [
-        Resumed(path, int(path.name.removeprefix(_PREFIX)))
-        for path in out.glob(f"{_PREFIX}*")
-        if path.name.removeprefix(_PREFIX).isdigit()
-    ]
-    return max(found, key=lambda one: one.step, default=None)
+    """The newest checkpoint of a run folder."""
+    return max(_checkpoints(out), key=lambda one: one.step, default=None)
+
+
+def _checkpoints(out: Path) -> Iterator[Resumed]:
+    for path in out.glob(f"{_PREFIX}*"):
+        step = path.name.removeprefix(_PREFIX)
+        if step.isdigit():
+            yield Resumed(path, int(step))
 
 
 def save_checkpoint(
@@ -54,59 +65,63 @@ def save_checkpoint(
     step: int,
     *,
     policy: Any,
-    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, Tensor] | None,
+    kept: Kept,
     declaration: Mapping[str, Any],
 ) -> Path:
-    """Write the checkpoint of a step; returns its folder."""
+    """Write the checkpoint of a step; returns its folder.
+
+    Args:
+        out: The run folder.
+        step: Steps done.
+        policy: Saves itself.
+        weights: The model's whole weights where the policy does not hold them as they are.
+        kept: What a resumed run needs beside them; older checkpoints lose theirs.
+        declaration: What `pairuni.json` says.
+    """
     target = out / f"{_PREFIX}{step}"
     unfinished = out / f".unfinished-{step}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    policy.save(unfinished, {**declaration, "step": step})
-    (unfinished / "trainer").mkdir()
-    save_file(_flat(optimizer), unfinished / _OPTIMIZER)
-    shutil.rmtree(target, ignore_errors=True)
-    unfinished.rename(target)
+    with writing(str(target)):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        policy.save(unfinished, {**declaration, "step": step}, weights=weights)
+        folder = unfinished / _TRAINER
+        folder.mkdir()
+        for name, tensors in kept._asdict().items():
+            if tensors:
+                save_file(dict(tensors), folder / f"{name}.safetensors")
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.rename(target)
+        for older in _checkpoints(out):
+            if older.step < step:
+                shutil.rmtree(older.folder / _TRAINER, ignore_errors=True)
     return target
 
 
-def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore the optimizer's state of a checkpoint.
+def load_kept(folder: Path) -> Kept:
+    """What a checkpoint keeps for a resumed run.
 
     Raises:
-        UserError: if it is missing, cut off, or of other parameters.
+        UserError: if the optimizer's state is missing, or a file is cut off.
     """
-    path = folder / _OPTIMIZER
+    optimizer = _load(folder, "optimizer")
+    has_adapters = (folder / _TRAINER / "adapters.safetensors").is_file()
+    return Kept(optimizer, _load(folder, "adapters") if has_adapters else {})
+
+
+def _load(folder: Path, name: str) -> dict[str, Tensor]:
+    path = folder / _TRAINER / f"{name}.safetensors"
     try:
-        saved = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as failure:
         raise UserError(
             f"{path}: training cannot go on from here: {failure}.",
-            hint="Delete this checkpoint to go on from the one before it.",
+            hint=f"Train on from its weights in another folder: --set checkpoint={folder}",
         ) from failure
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in saved.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if any(
-        index >= len(parameters) or one["exp_avg"].shape != parameters[index].shape
-        for index, one in state.items()
-    ):
-        raise UserError(f"{path}: the state of an optimizer of other parameters.")
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by "parameter number.name"."""
-    return {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
+    return tensors
 
 
 def claim(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make the run folder, or check that it holds the same run.
+    """Make the run folder, or check that it holds the same run, perhaps of fewer steps.
 
     Raises:
         UserError: naming the first setting that differs from the run that is there.
@@ -114,27 +129,19 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     path = out / SETTINGS
     asked = json.loads(msgspec.json.encode(settings))
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        for key in sorted(asked.keys() | there.keys()):
-            if asked.get(key) != there.get(key):
+        for key, (former, now) in _differences(json.loads(path.read_text("utf-8")), asked):
+            if key.rpartition(".")[2] != _GROWS or now < former:
                 raise UserError(
-                    f"{out} holds another run: its {key} is {there.get(key)!r}, now it is "
-                    f"{asked.get(key)!r}.",
+                    f"{out} holds another run: its {key} is {former!r}, now it is {now!r}.",
                     hint="Choose another folder with --out, or give the former settings.",
                 )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(asked, indent=2).encode() + b"\n")
 
 
-def cut_back(path: Path, steps: int) -> None:
-    """Drop the lines of a JSON-lines file that belong to a step >= `steps`, and a torn last one."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
-        if json.loads(line)["step"] < steps:
-            kept.append(line)
-    path.write_bytes(b"".join(kept))
+def _differences(former: Any, now: Any, key: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Dotted keys whose values differ, with both values."""
+    if isinstance(former, dict) and isinstance(now, dict):
+        for name in sorted(former.keys() | now.keys()):
+            yield from _differences(former.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+    elif former != now:
+        yield key, (former, now)

@@ -9,7 +9,7 @@ the global batch, so gradients are summed, not averaged.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -22,13 +22,15 @@ class Engine:
     """One process of a run.
 
     Args:
-        accelerator: accelerate's `Accelerator`, which knows ranks, device and precision.
+        accelerator: accelerate's `Accelerator`, which knows ranks and device.
         model: The policy; all of its parameters that require gradients are trained.
+        bfloat16: Run the model in bfloat16 where that is safe; weights stay as they are.
     """
 
-    def __init__(self, accelerator: Any, model: nn.Module) -> None:
+    def __init__(self, accelerator: Any, model: nn.Module, *, bfloat16: bool = False) -> None:
         self.accelerator = accelerator
         self.model = model
+        self._bfloat16 = bfloat16
         self.trained = [p for p in model.parameters() if p.requires_grad]
 
     @property
@@ -51,25 +53,39 @@ class Engine:
         """Until every rank is here."""
         self.accelerator.wait_for_everyone()
 
+    def precision(self) -> AbstractContextManager[None]:
+        """The context that the model runs in, sampling and scoring alike."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss."""
-        self.accelerator.backward(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def sum_gradients(self) -> None:
-        """Sum the gradients over ranks; a rank that has none adds zeros."""
-        if self.ranks == 1:
-            return
+        """Sum the gradients over ranks; a parameter that no row reached has gradient zero.
+
+        An optimizer skips parameters without a gradient, so without the zeros a step would depend
+        on which rank met which row.
+        """
         for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            torch.distributed.all_reduce(parameter.grad)
+            if self.ranks > 1:
+                torch.distributed.all_reduce(parameter.grad)
 
     def total(self, numbers: Tensor) -> Tensor:
         """Sum of a vector over ranks."""
+        return self._reduced(numbers, torch.distributed.ReduceOp.SUM)
+
+    def largest(self, numbers: Tensor) -> Tensor:
+        """Largest of each number over ranks."""
+        return self._reduced(numbers, torch.distributed.ReduceOp.MAX)
+
+    def _reduced(self, numbers: Tensor, operation: Any) -> Tensor:
         if self.ranks == 1:
             return numbers
-        moved = numbers.to(self.device)
-        torch.distributed.all_reduce(moved)
+        moved = numbers.to(self.device, copy=True)
+        torch.distributed.all_reduce(moved, operation)
         return moved.to(numbers.device)
 
     def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:

@@ -63,13 +63,13 @@ class Probe:
     each part after the first. Nothing is copied: the tensors change hands.
 
     Args:
-        parameters: The shared parameters by name.
-        blocks: The block of each.
+        parameters: Every parameter that trains, by name.
+        blocks: The block of each parameter that both tasks share; others are held, not looked at.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], blocks: Mapping[str, str]) -> None:
         self._parameters = parameters
-        self._blocks = blocks
+        self._blocks = {name: block for name, block in blocks.items() if name in parameters}
         self._parts: dict[tuple[Task, int], dict[str, Tensor]] = {}
 
     def take(self, task: Task, half: int) -> None:
@@ -82,10 +82,10 @@ class Probe:
         self._parts[task, half] = part
 
     def scale(self, factors: Mapping[Task, float]) -> None:
-        """Multiply every gradient of a task by a number."""
+        """Multiply the gradient of a task in the shared parameters by a number."""
         for (task, _), part in self._parts.items():
-            for gradient in part.values():
-                gradient.mul_(factors[task])
+            for name in self._blocks.keys() & part.keys():
+                part[name].mul_(factors[task])
 
     def give_back(self) -> None:
         """Put the sum of all parts into the parameters, as if nobody had looked."""
@@ -105,10 +105,10 @@ class Probe:
             scale: Factors to multiply every gradient by (preconditioning), by parameter name.
         """
         sums: dict[str, _Sums] = {}
-        for name in self._parameters:
+        for name, own in self._blocks.items():
             vectors = {key: self._vector(key, name, scale) for key in self._parts}
             found = _products(vectors)
-            for block in (ALL, self._blocks[name]):
+            for block in (ALL, own):
                 _add(sums.setdefault(block, {}), found)
         return {block: _block_grams(total) for block, total in sums.items()}
 

@@ -1,8 +1,8 @@
 """The training loop: sample, reward, compare, update; every step the same four words.
 
 Reads like this: `PairOrder` says which pairs, `sample_track` gives the rollouts of each task with
-their advantages, `accumulate` adds each task's gradient, the optimizer steps, a line of metrics is
-written. What a step needs is a function of the seed and the step, so a run can stop anywhere.
+their advantages, `accumulate` adds each task's gradient, the optimizer steps. What a step needs is
+a function of the seed and the step, so a run can stop anywhere.
 
 Metric names follow trl where it has one (`loss`, `grad_norm`, `clip_ratio/...`, `entropy`, `kl`,
 `reward`, `frac_reward_zero_std`), with the task after a slash.
@@ -10,17 +10,14 @@ Metric names follow trl where it has one (`loss`, `grad_norm`, `clip_ratio/...`,
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pairuni_eval.models.base import Task
 from pairuni_train.advantages import Weighting
-from pairuni_train.alarms import Alarm, Watch
 from pairuni_train.clock import Clock
 from pairuni_train.engine import Engine
 from pairuni_train.gradients import BlockGrams, Probe, adam_scale
@@ -29,10 +26,10 @@ from pairuni_train.recipe import Backbone, Recipe
 from pairuni_train.rewards import WeightedSum
 from pairuni_train.rollouts import TASKS, Sampling, Track, sample_track
 from pairuni_train.update import (
-    MicroBatch,
-    OldLogProbs,
+    Compared,
     TaskTotals,
     accumulate,
+    accumulate_apart,
     micro_batches,
     old_log_probs,
     project_conflicts,
@@ -64,6 +61,21 @@ class Look(NamedTuple):
     pairs: int
 
 
+class Stepped(NamedTuple):
+    """A finished step.
+
+    Attributes:
+        metrics: Functions of the seed and the step, over all ranks.
+        seconds: What the phases took on this rank.
+        look: What the probe saw, if it looked.
+    """
+
+    step: int
+    metrics: Metrics
+    seconds: Metrics
+    look: Look | None
+
+
 class Trainer:
     """One run on one process.
 
@@ -79,55 +91,37 @@ class Trainer:
         self.backbone = backbone
         self.parts = parts
         self._seed = seed
-        self._watch = Watch()
-        blocks = parts.policy.shared_parameters()
-        named = dict(parts.policy.named_parameters())
-        self._shared = {name: named[name] for name in blocks if named[name].requires_grad}
-        self._blocks = blocks
+        named = parts.policy.named_parameters()
+        self._trained = {name: one for name, one in named if one.requires_grad}
+        self._blocks = parts.policy.shared_parameters()
 
-    def run(
-        self,
-        first: int,
-        *,
-        metrics: Path | None,
-        done: Callable[[int, Metrics, Sequence[Alarm]], None],
-        looked: Callable[[Look], None],
-    ) -> None:
-        """Train from step `first` to the end.
-
-        Args:
-            first: Steps that are done already.
-            metrics: The JSON-lines file that every step adds a line to; None writes none.
-            done: Hears of each step with its metrics and alarms; may save and may raise.
-            looked: Hears of each look at the gradients.
-        """
+    def steps(self, first: int) -> Iterator[Stepped]:
+        """Train from step `first` (the number of steps that are done) to the end."""
         for step in range(first, self.backbone.steps):
-            found, look = self.step(step)
-            if look is not None:
-                looked(look)
-            if metrics is not None:
-                with metrics.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps({"step": step, **found}) + "\n")
-            done(step, found, self._watch.look(found))
+            yield self.step(step)
 
-    def step(self, step: int) -> tuple[Metrics, Look | None]:
-        """One step: returns its metrics, and what the probe saw if it looked."""
+    def step(self, step: int) -> Stepped:
+        """Sample, reward, compare, update."""
         clock = Clock()
+        tracks = self._sampled(step, clock)
+        sequences = sequences_of(tracks, self.backbone, self.parts.engine)
+        with clock.phase("old"):
+            compared = {task: self._compared(track) for task, track in tracks.items()}
+        with clock.phase("update"):
+            updates = [
+                self._update(step, tracks, compared, sequences, looks=self._looks(step, inner))
+                for inner in range(self.backbone.inner_steps)
+            ]
+        return Stepped(step, self._metrics(tracks, updates), clock.seconds, updates[0].look)
+
+    def _sampled(self, step: int, clock: Clock) -> dict[Task, Track]:
         engine = self.parts.engine
         pairs = slice_of(self.parts.order.of_step(step), engine.rank, engine.ranks)
-        with engine.whole():
-            tracks = {
+        with engine.whole(), engine.precision():
+            return {
                 task: sample_track(self.parts.policy, pairs, self._sampling(task), step, clock)
                 for task in TASKS
             }
-        with clock.phase("update"):
-            batches, old = self._prepared(tracks)
-            sequences = sequences_of(tracks, engine)
-            updates = [
-                self._update(step, tracks, batches, old, sequences, looks=self._looks(step, inner))
-                for inner in range(self.backbone.inner_steps)
-            ]
-        return self._metrics(tracks, updates, clock), updates[0].look
 
     def _sampling(self, task: Task) -> Sampling:
         return Sampling(
@@ -143,23 +137,18 @@ class Trainer:
         every = self.backbone.probe.every
         return every > 0 and step % every == 0 and inner == 0
 
-    def _prepared(
-        self, tracks: Mapping[Task, Track]
-    ) -> tuple[dict[Task, list[MicroBatch]], dict[Task, list[OldLogProbs]]]:
-        parts, size = self.parts, self.backbone.micro_batch
-        batches = {t: micro_batches(parts.policy, track, size) for t, track in tracks.items()}
-        old = {
-            task: old_log_probs(parts.engine.model, parts.reference, cut, self.backbone)
-            for task, cut in batches.items()
-        }
-        return batches, old
+    def _compared(self, track: Track) -> Compared:
+        parts = self.parts
+        batches = micro_batches(parts.policy, track, self.backbone)
+        return Compared(
+            batches, old_log_probs(parts.engine, parts.reference, batches, self.backbone)
+        )
 
     def _update(
         self,
         step: int,
         tracks: Mapping[Task, Track],
-        batches: Mapping[Task, Sequence[MicroBatch]],
-        old: Mapping[Task, Sequence[OldLogProbs]],
+        compared: Mapping[Task, Compared],
         sequences: Mapping[Task, float],
         *,
         looks: bool,
@@ -167,72 +156,78 @@ class Trainer:
         """One optimizer step: both tasks' gradients, a look at them, clipping, AdamW."""
         engine, optimizer = self.parts.engine, self.parts.optimizer
         optimizer.zero_grad(set_to_none=True)
-        apart = looks or self.recipe.surgery == "pcgrad"
-        probe = Probe(self._shared, self._blocks) if apart else None
-        totals = {
-            task: accumulate(
-                engine,
-                engine.model,
-                batches[task],
-                old[task],
-                self.backbone,
-                task=task,
-                sequences=sequences[task],
-                probe=probe,
-                halves=looks and self.backbone.probe.halves,
-            )
-            for task in TASKS
-        }
-        look = None
-        if probe is None:
-            engine.sum_gradients()
+        if looks or self.recipe.surgery == "pcgrad":
+            totals, look = self._apart(step, tracks, compared, sequences, looks=looks)
         else:
-            look = self._look(step, probe, tracks) if looks else None
-            if self.recipe.surgery == "pcgrad":
-                project_conflicts(probe)
-            else:
-                probe.give_back()
+            look = None
+            totals = {
+                task: accumulate(
+                    engine, compared[task], self.backbone, task=task, sequences=sequences[task]
+                )
+                for task in TASKS
+            }
+            engine.sum_gradients()
         norm = engine.clip_gradients(self.backbone.max_grad_norm)
         set_rate(optimizer, self.backbone, step)
         optimizer.step()
         return _Update(totals, norm, look)
 
+    def _apart(
+        self,
+        step: int,
+        tracks: Mapping[Task, Track],
+        compared: Mapping[Task, Compared],
+        sequences: Mapping[Task, float],
+        *,
+        looks: bool,
+    ) -> tuple[dict[Task, TaskTotals], Look | None]:
+        """Both tasks' gradients one aside of the other, looked at and put together again."""
+        probe = Probe(self._trained, self._blocks)
+        totals = {
+            task: accumulate_apart(
+                self.parts.engine,
+                compared[task],
+                self.backbone,
+                probe,
+                task=task,
+                sequences=sequences[task],
+                halves=looks and self.backbone.probe.halves,
+            )
+            for task in TASKS
+        }
+        look = self._look(step, probe, tracks) if looks else None
+        if self.recipe.surgery == "pcgrad":
+            project_conflicts(probe, self.parts.engine)
+        else:
+            probe.give_back()
+        return totals, look
+
     def _look(self, step: int, probe: Probe, tracks: Mapping[Task, Track]) -> Look:
-        scale = adam_scale(self._shared, self.parts.optimizer)
+        engine = self.parts.engine
+        scale = adam_scale(self._trained, self.parts.optimizer)
         return Look(
             step,
-            self.parts.engine.total_grams(probe.grams()),
-            None if scale is None else self.parts.engine.total_grams(probe.grams(scale)),
-            {task: _live_share(self.parts.engine, track) for task, track in tracks.items()},
+            engine.total_grams(probe.grams()),
+            None if scale is None else engine.total_grams(probe.grams(scale)),
+            {task: _live_share(engine, track) for task, track in tracks.items()},
             self.parts.order.rows_per_step,
         )
 
-    def _metrics(
-        self,
-        tracks: Mapping[Task, Track],
-        updates: Sequence[_Update],
-        clock: Clock,
-    ) -> Metrics:
+    def _metrics(self, tracks: Mapping[Task, Track], updates: Sequence[_Update]) -> Metrics:
         """The step in numbers, over all ranks."""
         engine = self.parts.engine
         found: Metrics = {"loss": 0.0, "grad_norm": updates[-1].norm}
         for task, track in tracks.items():
-            sums = _sums_of(updates[-1].totals[task])
-            numbers = engine.total(sums).tolist()
-            loss, tokens, low, high, kl, entropy = numbers
-            tokens = max(tokens, 1.0)
-            found["loss"] += loss * self.backbone.task(task).weight
-            found[f"loss/{task}"] = loss
-            found[f"clip_ratio/low/{task}"] = low / tokens
-            found[f"clip_ratio/high/{task}"] = high / tokens
-            found[f"kl/{task}"] = kl / tokens
-            found[f"entropy/{task}"] = entropy / tokens
-            found[f"first_ratio_off/{task}"] = float(updates[0].totals[task].terms.ratio_off)
+            totals = updates[-1].totals[task]
+            found |= _term_metrics(engine, task, totals)
+            found["loss"] += found[f"loss/{task}"] * self.backbone.task(task).weight
+            first = updates[0].totals[task].terms.ratio_off
+            found[f"first_ratio_off/{task}"] = float(engine.largest(first[None])[0])
             found[f"live_groups/{task}"] = _live_share(engine, track)
             found[f"frac_reward_zero_std/{task}"] = 1.0 - found[f"live_groups/{task}"]
             found |= _reward_metrics(engine, track)
         found["lr"] = float(self.parts.optimizer.param_groups[0]["lr"])
-        return found | {f"seconds/{name}": seconds for name, seconds in clock.seconds.items()}
+        return found
 
 
 class _Update(NamedTuple):
@@ -250,10 +245,20 @@ def set_rate(optimizer: torch.optim.Optimizer, backbone: Backbone, step: int) ->
         group["lr"] = backbone.lr * share
 
 
-def _sums_of(totals: TaskTotals) -> Tensor:
+def _term_metrics(engine: Engine, task: Task, totals: TaskTotals) -> Metrics:
+    """The objective's terms as means over the tokens of all ranks."""
     terms = totals.terms
     parts = (terms.loss, terms.tokens, terms.clipped_low, terms.clipped_high, terms.kl)
-    return torch.stack([part.double().cpu() for part in (*parts, totals.entropy)])
+    sums = torch.stack([part.double().cpu() for part in (*parts, totals.entropy)])
+    loss, tokens, low, high, kl, entropy = engine.total(sums).tolist()
+    tokens = max(tokens, 1.0)
+    return {
+        f"loss/{task}": loss,
+        f"clip_ratio/low/{task}": low / tokens,
+        f"clip_ratio/high/{task}": high / tokens,
+        f"kl/{task}": kl / tokens,
+        f"entropy/{task}": entropy / tokens,
+    }
 
 
 def _live_share(engine: Engine, track: Track) -> float:

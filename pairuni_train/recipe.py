@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -114,6 +115,10 @@ class Backbone(_Strict, frozen=True, kw_only=True):
         policy_logits: Whose probability an image token has; see `pairuni_eval.models.janus.policy`.
         trainable: Prefixes of the parameter names that train.
         checkpoint_every: Steps between two checkpoints.
+        precision: "bf16" runs the model in bfloat16 (autocast); weights stay in float32.
+        gradient_checkpointing: Layers run again in the backward pass, to save memory.
+        lora: Train low-rank adapters; checkpoints hold them merged into the weights.
+        pairs: Preset of `pairuni-train pairs build` that a run without pair sets builds.
     """
 
     name: str
@@ -136,11 +141,11 @@ class Backbone(_Strict, frozen=True, kw_only=True):
     policy_logits: PolicyLogits = "conditional"
     trainable: tuple[str, ...] = ("janus.model.language_model.",)
     checkpoint_every: int = 100
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False
     lora: LoraSpec | None = None
     probe: ProbeSpec = ProbeSpec()
-    tiny: bool = False
+    pairs: str | None = None
 
     def task(self, task: Task) -> TaskSpec:
         """The settings of one task."""
@@ -153,23 +158,48 @@ _FOLDERS: dict[type, str] = {Recipe: "recipes", Backbone: "recipes/backbones"}
 
 def find_recipe(name: str) -> Recipe:
     """A recipe by the name of a shipped one or the path of a TOML file."""
-    return _find(name, Recipe)
+    table, place = _read(name, Recipe)
+    return _convert(table, Recipe, place)
 
 
-def find_backbone(name: str, **changes: Any) -> Backbone:
+def find_backbone(name: str, changes: Mapping[str, Any] | None = None) -> Backbone:
     """A backbone by the name of a shipped one or the path of a TOML file.
 
     Args:
         name: Name or path.
-        changes: Keys to replace, e.g. `steps`; None leaves a key alone.
+        changes: Values to replace, by dotted key: {"lr": 1e-5, "gen.decoding.cfg_scale": 1.0}.
 
     Raises:
         UserError: for an unknown name, an unknown key or a value out of range.
     """
-    found = _find(name, Backbone)
-    return _checked(
-        msgspec.structs.replace(found, **{k: v for k, v in changes.items() if v is not None})
-    )
+    table, place = _read(name, Backbone)
+    found = _convert(table, Backbone, place)
+    if changes:
+        for key, value in changes.items():
+            _replace(table, key, value)
+        found = _convert(table, Backbone, f"{place}, with {', '.join(changes)} changed")
+    return _checked(found)
+
+
+def read_changes(settings: Iterable[str]) -> dict[str, Any]:
+    """Changes written as KEY=VALUE, the value in TOML; what is no TOML is taken as text.
+
+    Raises:
+        UserError: for one without a key or without "=".
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key.strip() and equals):
+            raise UserError(
+                f"--set '{setting}' is not of the form KEY=VALUE.",
+                hint="e.g. --set gen.decoding.cfg_scale=2.0",
+            )
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = value
+    return found
 
 
 def names_of(kind: type[Recipe] | type[Backbone]) -> list[str]:
@@ -182,12 +212,13 @@ def names_of(kind: type[Recipe] | type[Backbone]) -> list[str]:
     )
 
 
-def _find(name: str, kind: type[_Table]) -> _Table:
+def _read(name: str, kind: type[_Table]) -> tuple[dict[str, Any], str]:
+    """The TOML table of that name, and where it stands."""
     place: Path | Traversable
     if name.endswith(".toml"):
         place = Path(name)
         if not place.is_file():
-            raise UserError(f"There is no file {name}.")
+            raise UserError(f"There is no file {name}.", hint="pairuni-train list")
     else:
         known = names_of(kind)
         if name not in known:
@@ -196,11 +227,27 @@ def _find(name: str, kind: type[_Table]) -> _Table:
             )
         place = files("pairuni_train").joinpath(_FOLDERS[kind], f"{name}.toml")
     try:
-        return msgspec.convert(tomllib.loads(place.read_text(encoding="utf-8")), kind)
-    except msgspec.ValidationError as failure:
-        raise UserError(f"{place}: {_explain(str(failure))}") from failure
+        return tomllib.loads(place.read_text(encoding="utf-8")), str(place)
     except ValueError as failure:  # no TOML, or no UTF-8
         raise UserError(f"{place}: not valid TOML: {failure}.") from failure
+
+
+def _convert(table: Mapping[str, Any], kind: type[_Table], place: str) -> _Table:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{place}: {_explain(str(failure))}") from failure
+
+
+def _replace(table: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value into nested tables by its dotted key; `_convert` says what has no such key."""
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {key}: '{name}' is no table.")
+        table = inner
+    table[last] = value
 
 
 def _explain(message: str) -> str:
@@ -214,16 +261,39 @@ def _explain(message: str) -> str:
 
 
 def _checked(backbone: Backbone) -> Backbone:
-    for key in ("steps", "pairs_per_step", "rollout_batch", "micro_batch", "inner_steps"):
+    for key in _COUNTS:
         if getattr(backbone, key) < 1:
             raise UserError(f"{backbone.name}: {key} is {getattr(backbone, key)}; at least 1.")
     for task in ("und", "gen"):
-        spec: TaskSpec = getattr(backbone, task)
-        if spec.rollouts < 2:
-            raise UserError(
-                f"{backbone.name}: {task}.rollouts is {spec.rollouts}; a group needs at least 2, "
-                "or no rollout has anything to be compared with."
-            )
-        if not spec.rewards:
-            raise UserError(f"{backbone.name}: {task} has no reward.")
+        _check_task(f"{backbone.name}: {task}", getattr(backbone, task))
     return backbone
+
+
+_COUNTS = (
+    "steps",
+    "pairs_per_step",
+    "rollout_batch",
+    "micro_batch",
+    "inner_steps",
+    "checkpoint_every",
+)
+
+
+def _check_task(where: str, spec: TaskSpec) -> None:
+    if spec.rollouts < 2:
+        raise UserError(
+            f"{where}.rollouts is {spec.rollouts}; a group needs at least 2, or no rollout has "
+            "anything to be compared with."
+        )
+    if not spec.rewards:
+        raise UserError(f"{where} has no reward.")
+    if spec.decoding.temperature <= 0.0:
+        raise UserError(
+            f"{where}.decoding.temperature is {spec.decoding.temperature}: greedy rollouts of one "
+            "prompt are all alike, and nothing can be learned from them."
+        )
+    if spec.decoding.top_k or spec.decoding.top_p != 1.0:
+        raise UserError(
+            f"{where}.decoding cuts the distribution (top_k or top_p): the log-probs that are "
+            "trained would be those of another policy than the one that samples."
+        )

@@ -10,12 +10,13 @@ Legend: N rollouts of a task, P groups (one per prompt), T token positions.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Policy, Reply, Request, Rollout, Task
 from pairuni_eval.seeds import seed_for
 from pairuni_train.advantages import Weighting, normalize
@@ -24,7 +25,11 @@ from pairuni_train.pairs.record import Generation, Pair, Understanding
 from pairuni_train.recipe import TaskSpec
 from pairuni_train.rewards import Judged, WeightedSum
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 TASKS: tuple[Task, ...] = ("und", "gen")
+_TOGETHER = 8  # pictures that are decoded at once
 
 
 class Prompted(NamedTuple):
@@ -84,15 +89,14 @@ def sample_track(
     """Sample, decode, reward and normalise one task of a step."""
     prompts = prompts_of(sampling.task, pairs, sampling.weighting)
     count = sampling.spec.rollouts
-    requests = [
-        _request(prompt, draw, sampling, step) for prompt in prompts for draw in range(count)
-    ]
-    with clock.phase("sample"):
+    requests = [one for prompt in prompts for one in _requests(prompt, sampling, step)]
+    with clock.phase(f"sample/{sampling.task}"):
         chunks = [
             policy.sample(sampling.task, requests[start : start + sampling.rollout_batch])
             for start in range(0, len(requests), sampling.rollout_batch)
         ]
-        replies = [reply for chunk in chunks for reply in policy.decode(chunk)]
+    with clock.phase("decode"):
+        replies = [reply for chunk in chunks for reply in policy.decode(chunk, together=_TOGETHER)]
     group_N = torch.arange(len(prompts)).repeat_interleave(count)
     judged = [
         Judged(prompts[group].half, reply)
@@ -115,14 +119,31 @@ def sample_track(
     )
 
 
-def _request(prompt: Prompted, draw: int, sampling: Sampling, step: int) -> Request:
-    from PIL import Image
+def _requests(prompt: Prompted, sampling: Sampling, step: int) -> Iterator[Request]:
+    """The group of a prompt; its requests share their parts, so that these are encoded once."""
+    parts = _parts(prompt.half, sampling.spec.instruction)
+    for draw in range(sampling.spec.rollouts):
+        seed = seed_for(sampling.seed, prompt.pair, draw, f"rollout-{sampling.task}-{step}")
+        uid = f"{step}/{sampling.task}/{prompt.pair}/{draw}"
+        yield Request(parts, sampling.spec.decoding, seed, uid)
 
-    seed = seed_for(sampling.seed, prompt.pair, draw, f"rollout-{sampling.task}-{step}")
-    half, decoding = prompt.half, sampling.spec.decoding
-    uid = f"{step}/{sampling.task}/{prompt.pair}/{draw}"
+
+def _parts(half: Understanding | Generation, instruction: str) -> tuple[str | Image, ...]:
+    """What the policy reads of a half.
+
+    Raises:
+        UserError: if the image cannot be read.
+    """
     if isinstance(half, Generation):
-        return Request((half.prompt,), decoding, seed, uid)
-    text = "\n".join(part for part in (half.question, sampling.spec.instruction) if part)
-    image = Image.open(io.BytesIO(half.image)).convert("RGB")
-    return Request((image, text), decoding, seed, uid)
+        return (half.prompt,)
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(half.image)).convert("RGB")
+    except (UnidentifiedImageError, OSError) as failure:
+        raise UserError(
+            f"The image of understanding half '{half.id}' of {half.source} cannot be read: "
+            f"{failure}.",
+            hint="Find every such row: pairuni-train pairs check FILE",
+        ) from failure
+    return (image, "\n".join(part for part in (half.question, instruction) if part))

@@ -5,25 +5,27 @@ which is the joint objective. Going task by task costs nothing and leaves the tw
 looked at (`pairuni_train.gradients`) or projected off each other (PCGrad).
 
 Micro-batches never straddle the middle of a task's prompts, so that a probe can take the two halves
-apart; how many there are changes neither loss nor gradient.
+apart; how many there are changes neither loss nor gradient. Groups without spread have no gradient:
+their rollouts run forward only, to be counted in the metrics.
 
 Legend: N rollouts of a task or of a micro-batch, T token positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pairuni_eval.models.base import Rollout, Task, View
+from pairuni_eval.models.base import LogProbs, Rollout, Task, View
 from pairuni_train.engine import Engine
 from pairuni_train.gradients import ALL, Probe
 from pairuni_train.objective import Clip, Terms, surrogate
 from pairuni_train.recipe import Backbone
-from pairuni_train.rollouts import TASKS, Track
+from pairuni_train.rollouts import Track
 
 
 class MicroBatch(NamedTuple):
@@ -31,12 +33,14 @@ class MicroBatch(NamedTuple):
 
     Attributes:
         half: 0 for the first half of the task's prompts, 1 for the second.
+        teaches: False if no row has a gradient.
         rollout: The rows.
         advantage_N: Their advantages, pair weight included.
         view: What is scored.
     """
 
     half: int
+    teaches: bool
     rollout: Rollout
     advantage_N: Tensor
     view: View
@@ -56,45 +60,54 @@ class TaskTotals(NamedTuple):
     entropy: Tensor
 
 
-def micro_batches(policy: Any, track: Track, size: int) -> list[MicroBatch]:
-    """Cut a track into micro-batches of at most `size` rows, in order."""
-    middle = int((track.group_N < len(track.prompts) // 2).sum())
+def micro_batches(policy: Any, track: Track, backbone: Backbone) -> list[MicroBatch]:
+    """Cut a track into micro-batches, in order."""
+    second_N = track.group_N >= len(track.prompts) // 2
+    # A penalty has a gradient in every row.
+    teaches_N = track.live_P[track.group_N] | (backbone.beta > 0)
     found = []
     first = 0
     for chunk in track.chunks:
-        for rows in _cuts(len(chunk), size, middle - first):
-            rollout = chunk.rows(rows)
-            # An autoregressive policy has one view and draws nothing for it.
-            (view,) = policy.plan_views(rollout, torch.Generator())
-            place = slice(first + rows.start, first + rows.stop)
-            half = int(place.start >= middle)
-            advantage_N = track.advantage_N[place].to(rollout.tokens_NT.device)
-            found.append(MicroBatch(half, rollout, advantage_N, view))
-        first += len(chunk)
+        here = slice(first, first + len(chunk))
+        for half, teaches in product((0, 1), (True, False)):
+            chosen_N = (second_N[here] == half) & (teaches_N[here] == teaches)
+            for row_N in torch.split(chosen_N.nonzero()[:, 0], backbone.micro_batch):
+                if len(row_N):
+                    advantage_N = track.advantage_N[here][row_N]
+                    found.append(_micro_batch(policy, chunk, row_N, advantage_N, half, teaches))
+        first = here.stop
     return found
 
 
-def _cuts(length: int, size: int, middle: int) -> Iterator[slice]:
-    """Slices of at most `size` that never straddle `middle`."""
-    start = 0
-    while start < length:
-        stop = min(start + size, length)
-        if start < middle < stop:
-            stop = middle
-        yield slice(start, stop)
-        start = stop
+def _micro_batch(
+    policy: Any, chunk: Rollout, row_N: Tensor, advantage_N: Tensor, half: int, teaches: bool
+) -> MicroBatch:
+    device = chunk.tokens_NT.device
+    rollout = chunk.rows(row_N.to(device))
+    # An autoregressive policy has one view and draws nothing for it.
+    (view,) = policy.plan_views(rollout, torch.Generator())
+    return MicroBatch(half, teaches, rollout, advantage_N.to(device), view)
 
 
-def score(model: nn.Module, batch: MicroBatch, backbone: Backbone, *, entropy: bool = False) -> Any:
+def score(
+    engine: Engine,
+    model: nn.Module,
+    batch: MicroBatch,
+    backbone: Backbone,
+    *,
+    entropy: bool = False,
+) -> LogProbs:
     """Log-probs of a micro-batch by the one entry that carries gradients."""
-    return model(
-        batch.rollout, batch.view, policy_logits=backbone.policy_logits, with_entropy=entropy
-    )
+    with engine.precision():
+        scored: LogProbs = model(
+            batch.rollout, batch.view, policy_logits=backbone.policy_logits, with_entropy=entropy
+        )
+    return scored
 
 
 @torch.no_grad()
 def old_log_probs(
-    model: nn.Module,
+    engine: Engine,
     reference: nn.Module | None,
     batches: Sequence[MicroBatch],
     backbone: Backbone,
@@ -105,68 +118,88 @@ def old_log_probs(
     """
     return [
         OldLogProbs(
-            score(model, batch, backbone).logp_NT if backbone.inner_steps > 1 else None,
-            score(reference, batch, backbone).logp_NT if reference is not None else None,
+            score(engine, engine.model, batch, backbone).logp_NT
+            if backbone.inner_steps > 1
+            else None,
+            score(engine, reference, batch, backbone).logp_NT if reference is not None else None,
         )
         for batch in batches
     ]
 
 
+class Compared(NamedTuple):
+    """The micro-batches of a task on this rank, and what each is compared with."""
+
+    batches: Sequence[MicroBatch]
+    old: Sequence[OldLogProbs]
+
+    def of_half(self, half: int) -> Compared:
+        """The micro-batches of one half of the prompts."""
+        both = zip(self.batches, self.old, strict=True)
+        chosen = [(batch, old) for batch, old in both if batch.half == half]
+        return Compared([batch for batch, _ in chosen], [old for _, old in chosen])
+
+
 def accumulate(
-    engine: Engine,
-    model: nn.Module,
-    batches: Sequence[MicroBatch],
-    old: Sequence[OldLogProbs],
-    backbone: Backbone,
-    *,
-    task: Task,
-    sequences: float,
-    probe: Probe | None = None,
-    halves: bool = False,
+    engine: Engine, compared: Compared, backbone: Backbone, *, task: Task, sequences: float
 ) -> TaskTotals:
     """Add the gradient of one task's objective to the parameters; returns its terms.
 
-    Without a probe the gradients of several ranks are left unsummed: `Engine.sum_gradients` follows
-    once, after the last task.
-
     Args:
-        engine: Runs backward passes and sums gradients over ranks.
-        model: The policy as the engine wraps it.
-        batches: All micro-batches of the task on this rank.
-        old: What each is compared with.
+        engine: Runs the model and its backward pass. Gradients of several ranks are left unsummed:
+            `Engine.sum_gradients` follows once, after the last task.
+        compared: What this rank has of the task.
         backbone: Settings.
         task: Which task it is.
         sequences: M of the objective, over all ranks.
-        probe: Takes the gradient aside, summed over ranks; the parameters then hold none of it.
-        halves: The probe takes the two halves apart.
     """
-    totals: TaskTotals | None = None
+    totals = nothing(engine.device)
     clip = Clip(backbone.clip_low, backbone.clip_high)
-    for half in (0, 1) if halves else (None,):
-        for batch, before in zip(batches, old, strict=True):
-            if half is not None and batch.half != half:
-                continue
-            scored = score(model, batch, backbone, entropy=True)
+    for batch, old in zip(compared.batches, compared.old, strict=True):
+        with torch.set_grad_enabled(batch.teaches):
+            scored = score(engine, engine.model, batch, backbone, entropy=True)
             terms = surrogate(
                 scored.logp_NT,
                 batch.view.target_NT,
                 batch.advantage_N,
                 sequences=sequences,
                 clip=clip,
-                old_logp_NT=before.sampled,
-                reference_logp_NT=before.reference,
+                old_logp_NT=old.sampled,
+                reference_logp_NT=old.reference,
                 beta=backbone.beta,
             )
+        if batch.teaches:
             engine.backward(terms.loss * backbone.task(task).weight)
-            entropy = (scored.entropy_NT * batch.view.target_NT).sum().detach()
-            totals = _plus(totals, TaskTotals(_detached(terms), entropy))
-        if probe is not None:
-            engine.sum_gradients()
-            probe.take(task, half or 0)
-    return totals or _nothing(engine.device)
+        totals = _plus(totals, terms, _entropy(scored, batch.view))
+    return totals
 
 
-def sequences_of(tracks: Mapping[Task, Track], engine: Engine) -> dict[Task, float]:
+def accumulate_apart(
+    engine: Engine,
+    compared: Compared,
+    backbone: Backbone,
+    probe: Probe,
+    *,
+    task: Task,
+    sequences: float,
+    halves: bool,
+) -> TaskTotals:
+    """Like `accumulate`, but the probe takes the gradient, summed over ranks; parameters hold none.
+
+    With `halves` it takes the two halves of the prompts apart.
+    """
+    totals = nothing(engine.device)
+    for half, part in enumerate(map(compared.of_half, (0, 1)) if halves else (compared,)):
+        found = accumulate(engine, part, backbone, task=task, sequences=sequences)
+        engine.sum_gradients()
+        probe.take(task, half)
+        totals = _plus(totals, found.terms, found.entropy)
+    return totals
+
+
+def sequences_of(
+    tracks: Mapping[Task, Track], backbone: Backbone, engine: Engine
+) -> dict[Task, float]:
     """M per task over all ranks: the number of pairs times the rollouts of a prompt.
 
     With pairs this is the number of the task's rollouts. Rows of one half count half a pair, so a
@@ -174,46 +207,43 @@ def sequences_of(tracks: Mapping[Task, Track], engine: Engine) -> dict[Task, flo
     """
     prompts = sum(len(track.prompts) for track in tracks.values())
     pairs = float(engine.total(torch.tensor([float(prompts)]))[0]) / 2
-    per_prompt = {
-        task: len(track.group_N) / len(track.prompts) if track.prompts else 0.0
-        for task, track in tracks.items()
-    }
-    return {task: max(pairs * per_prompt[task], 1.0) for task in TASKS if task in tracks}
+    return {task: pairs * backbone.task(task).rollouts for task in tracks}
 
 
-def project_conflicts(probe: Probe) -> None:
+def project_conflicts(probe: Probe, engine: Engine) -> None:
     """PCGrad for two tasks in closed form, in place of the plain sum; the probe gives back.
 
     Where u.g < 0: u - (u.g / g.g) g  +  g - (u.g / u.u) u, i.e. u (1 - u.g/u.u) + g (1 - u.g/g.g).
     Otherwise the sum. The inner product is over all shared parameters, as in Yu et al. 2020.
     """
-    tasks = probe.grams()[ALL].tasks
+    tasks = engine.total_grams(probe.grams())[ALL].tasks
     if tasks.ab < 0 and tasks.aa > 0 and tasks.bb > 0:
         probe.scale({"und": 1 - tasks.ab / tasks.aa, "gen": 1 - tasks.ab / tasks.bb})
     probe.give_back()
 
 
-def _detached(terms: Terms) -> Terms:
-    return terms._replace(loss=terms.loss.detach())
+def nothing(device: torch.device) -> TaskTotals:
+    """The totals of no micro-batch."""
+    zero = torch.zeros((), device=device)
+    return TaskTotals(Terms(zero, zero, zero, zero, zero, zero), zero)
 
 
-def _plus(first: TaskTotals | None, second: TaskTotals) -> TaskTotals:
-    if first is None:
-        return second
-    a, b = first.terms, second.terms
+def _entropy(scored: LogProbs, view: View) -> Tensor:
+    if scored.entropy_NT is None:
+        raise RuntimeError("the policy was asked for its entropy and gave none")
+    return scored.entropy_NT.masked_fill(~view.target_NT, 0.0).sum()
+
+
+def _plus(totals: TaskTotals, terms: Terms, entropy: Tensor) -> TaskTotals:
+    a, b = totals.terms, terms
     return TaskTotals(
         Terms(
-            a.loss + b.loss,
+            a.loss + b.loss.detach(),
             a.tokens + b.tokens,
             a.clipped_low + b.clipped_low,
             a.clipped_high + b.clipped_high,
             torch.maximum(a.ratio_off, b.ratio_off),
             a.kl + b.kl,
         ),
-        first.entropy + second.entropy,
+        totals.entropy + entropy,
     )
-
-
-def _nothing(device: torch.device) -> TaskTotals:
-    zero = torch.zeros((), device=device)
-    return TaskTotals(Terms(zero, zero, zero, zero, zero, zero), zero)

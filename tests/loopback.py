@@ -121,7 +121,7 @@ def endpoint(plan: Plan) -> Iterator[Loopback]:
 
 
 def _call(request: dict[str, Any], authorization: str | None) -> Call:
-    content = request["messages"][0]["content"]
+    content = request["messages"][-1]["content"]  # behind a system message, if any
     if isinstance(content, str):
         return Call(content, (), request, authorization)
     assert [part["type"] for part in content] == ["text", *["image_url"] * (len(content) - 1)]

@@ -90,7 +90,7 @@ class Aggregate(ABC):
         groups: The groups of the tag `spec.by` that have a value; empty without `by`.
     """
 
-    is_ratio: bool = False  # True: finish(s) is s[0] / s[1], so a closed form exists
+    is_ratio: bool = False  # True: finish(s) is s[0] / s[1], the mean of s[1] values
 
     def __init__(self, spec: MetricSpec, groups: tuple[str, ...]) -> None:
         self.spec = spec
@@ -130,16 +130,18 @@ class _Statistic(NamedTuple):
     is_ratio: bool = False
 
     def bounds(self, rows: Rows, spec: MetricSpec) -> Bounds | None:
-        """0 to `top`; a mean has the range of its values.
+        """0 to `top`; a mean has the range of its values."""
+        return value_range(rows, spec) if self.top is None else Bounds(0.0, self.top)
 
-        Without a range in the card it is 0 to 1 if every value lies there, else it is not known.
-        """
-        if self.top is not None:
-            return Bounds(0.0, self.top)
-        if spec.range is not None:
-            return Bounds(*spec.range)
-        value = rows.value[np.isfinite(rows.value)]
-        return Bounds(0.0, 1.0) if bool(((value >= 0) & (value <= 1)).all()) else None
+
+def value_range(rows: Rows, spec: MetricSpec) -> Bounds | None:
+    """The range of a row's value: the card's, else 0 to 1.
+
+    None, not known, if a value lies outside: some official rules let a judge's 9 of 5 pass.
+    """
+    low, high = spec.range or (0.0, 1.0)
+    value = rows.value[np.isfinite(rows.value)]
+    return Bounds(low, high) if bool(((value >= low) & (value <= high)).all()) else None
 
 
 def _mean_features(rows: Rows, keep: Mask) -> Array:
@@ -284,6 +286,7 @@ class Grouped(Aggregate):
         self._statistic = statistic
         self._weight = _card_weights(spec, groups) if weighted else np.ones(len(groups))
         self._factor = len(groups) if total else 1
+        self.is_ratio = statistic.is_ratio and len(groups) == 1 and not total
 
     def features(self, rows: Rows) -> Array:
         """See `Aggregate.features`."""

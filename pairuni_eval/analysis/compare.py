@@ -1,70 +1,106 @@
-"""Two runs of the same samples: is the difference real?
+"""Two runs of the same samples: is the difference real, and what may be said about it?
 
-Shapes: C clusters, K sums, B draws.
+Goes in: the tables of two finished runs. Comes out: every metric that both have, each with both
+numbers on the shared outputs, interval, p value, margin, power, a word and a sentence; the same for
+the groups of every headline; and for whatever could not be compared, the reason. Nothing is left
+out in silence.
 
-Rows meet by (sample uid, draw); a row counts where both runs have a value. The interval of the
-difference is a percentile bootstrap over clusters with the same weights on both runs. The p value
-is a permutation test by cluster: each cluster's results are swapped between the runs or not, which
-for a mean is the sign-flip test (Good 2005, ch. 3), and holds for every other aggregate as well.
-
-The words, for a headline (its p corrected by Holm over the benchmarks) and for any other metric
-(its own p):
-    better, worse   the interval leaves out 0 and p < 0.05
-    tied            every shared row is equal in both runs, or the interval lies within 1 % of the
-                    metric's range
-    cannot tell     everything else, and always with fewer than two clusters
+`paired` holds the tests, `verdict` the words, `comparable` the reasons; `arms` compares recipes of
+several runs. The p values of the headlines are corrected together by Holm, and those of the groups
+of one headline together; any other metric has its own p.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from enum import StrEnum
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import Array, Bounds, Rows, make_aggregate
-from pairuni_eval.analysis.intervals import (
-    DRAWS,
-    Interval,
-    agreeing_interval,
-    bootstrap_weights,
-    cluster_sums,
-    is_point,
-    percentile_interval,
+from pairuni_eval.analysis.aggregate import groups_of
+from pairuni_eval.analysis.comparable import (
+    Side,
+    lacking_benchmark,
+    lacking_protocol,
+    other_grader,
+    other_rule,
+    other_settings,
 )
-from pairuni_eval.analysis.tables import Tables, rows_of
-from pairuni_eval.cards import MetricSpec
+from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.multiple import holm, holm_where_known
+from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, pair_up, weigh
+from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.analysis.verdict import ALPHA, Word, change, choose, distance, sentence
+from pairuni_eval.cards import Card, MetricSpec
+from pairuni_eval.errors import UserError
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store.read import StoredRun
 
-ALPHA = 0.05
+__all__ = [
+    "ALPHA",
+    "TIE_MARGIN",
+    "Comparison",
+    "Counts",
+    "Difference",
+    "Place",
+    "Refusal",
+    "UnitResult",
+    "Units",
+    "Word",
+    "compare",
+    "compare_runs",
+    "compare_tables",
+    "holm",
+    "unit_results",
+]
+
 TIE_MARGIN = 0.01  # of the metric's range: one point of a percentage
-_EXACT_UP_TO = 11  # clusters: 2,048 swaps are listed instead of drawn
-
-Finish = Callable[[Array], Array]
+_LEVEL_GAIN = 1e-12  # of the range: a unit that moves the number less is level
 
 
-class Word(StrEnum):
-    """What may be said about a difference."""
+class Place(NamedTuple):
+    """Where a number stands: a metric of a protocol, or one group of it."""
 
-    BETTER = "better"
-    WORSE = "worse"
-    TIED = "tied"
-    CANNOT_TELL = "cannot tell"
+    benchmark: str
+    protocol: str
+    spec: MetricSpec
+    headline: bool = False
+    group: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The address of the number's random draws."""
+        parts = [self.benchmark, self.protocol, self.spec.name, self.group]
+        return "/".join(part for part in parts if part is not None)
 
 
 class Difference(NamedTuple):
-    """One metric in two runs, on the rows that both have.
+    """One metric on both sides, on the outputs that both have.
 
     Attributes:
-        ours: The metric on the shared rows of the first run; None if they make no number.
-        theirs: The same for the second run.
-        interval: 95 % interval of ours - theirs.
-        p: Two-sided permutation p; for a headline `corrected` is the same after Holm.
-        shared: Rows that have a value in both runs.
+        headline: Whether this is the first metric of the default protocol, over all groups.
+        ours: The metric on our shared outputs; None if they make no number.
+        theirs: The same for the other side.
+        interval: 95 % interval of ours - theirs; None where every output is equal.
+        p: Two-sided p of "no difference".
+        corrected: `p` after Holm: for headlines over the benchmarks, for groups over the groups.
+        shared: Outputs that have a value on both sides.
+        clusters: Units that they belong to.
         same_settings: Whether decoding, judge and data revision agree.
+        group: The group of `spec.by`, for a line of the per-task table.
+        subject: What was measured, e.g. "tiny GenEval" or "counting (tiny GenEval)".
+        test: Which test `p` comes from.
+        error: Standard error of the difference.
+        margin: The largest difference that counts as none, on the metric's own scale.
+        tie_p: p of "the difference is at least the margin".
+        detectable: The difference that would be found in 4 of 5 repetitions.
+        units: How many units each side wins; None for a metric without a direction.
+        counts: Right outputs, where every output is right or wrong.
+        settings: What differs between the runs besides the checkpoint, in words.
+        seeds: Runs on our side and on the other.
+        reason: Why no test was made; None if one was.
+        sentence: The verdict in words.
     """
 
     benchmark: str
@@ -80,6 +116,19 @@ class Difference(NamedTuple):
     clusters: int
     word: Word
     same_settings: bool
+    group: str | None = None
+    subject: str = ""
+    test: str = ""
+    error: float | None = None
+    margin: float | None = None
+    tie_p: float | None = None
+    detectable: float | None = None
+    units: Units | None = None
+    counts: Counts | None = None
+    settings: tuple[str, ...] = ()
+    seeds: tuple[int, int] = (1, 1)
+    reason: str | None = None
+    sentence: str = ""
 
     @property
     def value(self) -> float | None:
@@ -89,192 +138,298 @@ class Difference(NamedTuple):
         return self.ours - self.theirs
 
 
-class _Pair(NamedTuple):
-    """Both runs on their shared rows, as cluster sums of one aggregate."""
+class Refusal(NamedTuple):
+    """Something that could not be compared, and why.
 
-    ours: Array  # (C, K)
-    theirs: Array  # (C, K)
-    finish: Finish
-    bounds: Bounds | None
-    equal: bool
-    shared: int
+    Attributes:
+        protocol: None where the whole benchmark is meant.
+        metric: None where the whole protocol is meant.
+    """
+
+    benchmark: str
+    protocol: str | None
+    metric: str | None
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """E.g. "mme@lmms-eval: the other side was not graded under this protocol"."""
+        protocol = f"@{self.protocol}" if self.protocol else ""
+        metric = f", {self.metric}" if self.metric else ""
+        return f"{self.benchmark}{protocol}{metric}: {self.reason}"
+
+
+class Comparison(NamedTuple):
+    """Everything that two sides say about each other.
+
+    Attributes:
+        differences: Every metric that both have, in the order of our first run.
+        groups: The groups of every headline.
+        refusals: Whatever could not be compared.
+        note: What the verdicts do not cover, e.g. the choice of the training seed.
+    """
+
+    differences: tuple[Difference, ...]
+    groups: tuple[Difference, ...]
+    refusals: tuple[Refusal, ...]
+    note: str | None = None
+
+    @property
+    def headlines(self) -> tuple[Difference, ...]:
+        """The first metric of every benchmark's default protocol."""
+        return tuple(row for row in self.differences if row.headline)
+
+    @property
+    def regressions(self) -> tuple[Difference, ...]:
+        """Headlines and groups that got worse."""
+        return self._with(Word.WORSE)
+
+    @property
+    def gains(self) -> tuple[Difference, ...]:
+        """Headlines and groups that got better."""
+        return self._with(Word.BETTER)
+
+    def _with(self, word: Word) -> tuple[Difference, ...]:
+        return tuple(row for row in (*self.headlines, *self.groups) if row.word is word)
+
+    def checked(self) -> Comparison:
+        """The comparison itself.
+
+        Raises:
+            UserError: if no metric could be compared; it says why for the first few.
+        """
+        if any(row.reason is None for row in self.differences):
+            return self
+        reasons = "; ".join(refusal.sentence for refusal in self.refusals[:5])
+        raise UserError(
+            f"Nothing can be compared: {reasons or 'the runs hold no benchmark'}.",
+            hint="Measure both with the same suite, protocols and judge: pairuni-eval run --help",
+        )
+
+
+class UnitResult(NamedTuple):
+    """One unit on both sides.
+
+    Attributes:
+        gain: What the unit adds to ours - theirs: positive where our outputs make the number
+            higher.
+        winner: "ours", "theirs" or "level", after the metric's direction.
+    """
+
+    unit: str
+    gain: float
+    winner: str
+
+
+class Weigh(Protocol):
+    """How a pair of at least two clusters becomes evidence."""
+
+    def __call__(self, pair: Pair, *, seed: int) -> Evidence:
+        """The evidence; all random draws come from the seed."""
+        ...
 
 
 def compare_runs(ours: StoredRun, theirs: StoredRun) -> tuple[Difference, ...]:
     """Every metric that both runs have, in the order of the first run."""
-    return compare_tables(Tables(ours), Tables(theirs))
+    return compare(Tables(ours), Tables(theirs)).differences
 
 
 def compare_tables(ours: Tables, theirs: Tables) -> tuple[Difference, ...]:
     """As `compare_runs`, for tables that are already open."""
-    found = [
-        _difference(ours, theirs, benchmark, protocol, spec)
-        for benchmark, protocol, spec in _shared_metrics(ours, theirs)
-    ]
-    return _with_words(found)
+    return compare(ours, theirs).differences
 
 
-def _shared_metrics(ours: Tables, theirs: Tables) -> list[tuple[str, str, MetricSpec]]:
-    benchmarks = [name for name in ours.run.card.benchmarks if name in theirs.run.card.benchmarks]
-    return [
-        (benchmark, protocol, spec)
-        for benchmark in benchmarks
-        for protocol in ours.protocols(benchmark)
-        if protocol in theirs.protocols(benchmark)
-        for spec in ours.spec(benchmark, protocol).metrics
-    ]
+def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comparison:
+    """Everything that two runs say about each other.
 
-
-def _difference(
-    ours: Tables, theirs: Tables, benchmark: str, protocol: str, spec: MetricSpec
-) -> Difference:
-    pair = _pair(
-        ours.joined(benchmark, protocol, spec.of), theirs.joined(benchmark, protocol, spec.of), spec
-    )
-    place = f"{benchmark}/{protocol}/{spec.name}"
-    first, second = (_number(pair.finish(side.sum(axis=0))) for side in (pair.ours, pair.theirs))
-    p, spread, word = None, None, Word.CANNOT_TELL
-    if first is not None and second is not None and len(pair.ours) >= 2:
-        run_seed = ours.run.card.seed
-        p = _swap_p(pair, seed_for(run_seed, place, 0, "permutation"))
-        spread = _spread(pair, first - second, seed_for(run_seed, place, 0, "paired bootstrap"))
-        word = _tie(pair, spread)
-    headline = protocol == ours.protocols(benchmark)[0] and (
-        spec.name == ours.spec(benchmark, protocol).headline
-    )
-    return Difference(
-        benchmark=benchmark,
-        protocol=protocol,
-        spec=spec,
-        headline=headline,
-        ours=first,
-        theirs=second,
-        interval=spread,
-        p=p,
-        corrected=None,
-        shared=pair.shared,
-        clusters=len(pair.ours),
-        word=word,
-        same_settings=_same_settings(ours, theirs, benchmark),
-    )
-
-
-def _pair(left: pd.DataFrame, right: pd.DataFrame, spec: MetricSpec) -> _Pair:
-    """Cluster sums of both runs over the rows that both have, clusters in the same order."""
-    merged = left.merge(
-        right[["sample", "draw", "value"]].rename(columns={"value": "other"}),
-        on=["sample", "draw"],
-        how="inner",
-        validate="one_to_one",
-    )
-    both = merged["value"].notna() & merged["other"].notna()
-    mine = rows_of(merged.assign(value=merged["value"].where(both)), spec)
-    yours = rows_of(merged.assign(value=merged["other"].where(both)), spec)
-    aggregate = make_aggregate(spec, mine)
-    has = np.isfinite(mine.value)
-    return _Pair(
-        ours=cluster_sums(aggregate.features(mine), mine),
-        theirs=cluster_sums(aggregate.features(yours), yours),
-        finish=aggregate.finish,
-        bounds=_joint_bounds(aggregate.bounds(mine), aggregate.bounds(yours)),
-        equal=_equal(mine, yours),
-        shared=int(has.sum()),
-    )
-
-
-def _equal(mine: Rows, yours: Rows) -> bool:
-    return bool(np.array_equal(mine.value, yours.value, equal_nan=True))
-
-
-def _joint_bounds(one: Bounds | None, two: Bounds | None) -> Bounds | None:
-    return one if one == two else None
-
-
-def _number(value: Array) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _spread(pair: _Pair, value: float, seed: int) -> Interval | None:
-    """The interval of the difference; where all clusters agree, Wilson's on -range to range."""
-    blocks = [
-        pair.finish(weight @ pair.ours) - pair.finish(weight @ pair.theirs)
-        for weight in bootstrap_weights(len(pair.ours), seed=seed)
-    ]
-    interval = percentile_interval(np.concatenate(blocks))
-    if interval is None or not is_point(interval):
-        return interval
-    if pair.equal or pair.bounds is None:
-        return None
-    span = pair.bounds.high - pair.bounds.low
-    return agreeing_interval(value, len(pair.ours), Bounds(-span, span))
-
-
-def _swaps(clusters: int, seed: int) -> Array:
-    """(B, C) zeros and ones: which clusters are swapped; all of them where they are few."""
-    if clusters <= _EXACT_UP_TO:
-        numbers = np.arange(2**clusters)[:, None]
-        return ((numbers >> np.arange(clusters)) & 1).astype(np.float64)
-    drawn = np.random.default_rng(seed).integers(0, 2, size=(DRAWS, clusters), dtype=np.int8)
-    return drawn.astype(np.float64)
-
-
-def _swap_p(pair: _Pair, seed: int) -> float | None:
-    """Two-sided p: the share of swaps with a difference at least as large as the one seen."""
-    swap = _swaps(len(pair.ours), seed)
-    change = swap @ (pair.theirs - pair.ours)
-    one = pair.finish(pair.ours.sum(axis=0) + change)
-    two = pair.finish(pair.theirs.sum(axis=0) - change)
-    seen = abs(float(pair.finish(pair.ours.sum(axis=0)) - pair.finish(pair.theirs.sum(axis=0))))
-    drawn = np.abs(one - two)
-    drawn = drawn[np.isfinite(drawn)]
-    as_large = int((drawn >= seen - 1e-12 * max(1.0, seen)).sum())
-    if len(pair.ours) <= _EXACT_UP_TO:
-        return as_large / len(drawn) if len(drawn) else None
-    return (as_large + 1) / (len(drawn) + 1)  # the seen arrangement is one of them
-
-
-def _tie(pair: _Pair, interval: Interval | None) -> Word:
-    if pair.equal:
-        return Word.TIED
-    if interval is None or pair.bounds is None:
-        return Word.CANNOT_TELL
-    margin = TIE_MARGIN * (pair.bounds.high - pair.bounds.low)
-    within = -margin <= interval.low and interval.high <= margin
-    return Word.TIED if within else Word.CANNOT_TELL
-
-
-def _with_words(found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """Correct the headlines' p values together, then choose better or worse where they hold."""
-    places = [i for i, row in enumerate(found) if row.headline and row.p is not None]
-    corrected = dict(zip(places, holm([found[i].p or 0.0 for i in places]), strict=True))
-    rows = [row._replace(corrected=corrected.get(i)) for i, row in enumerate(found)]
-    return tuple(row._replace(word=_word(row)) for row in rows)
-
-
-def _word(row: Difference) -> Word:
-    p = row.corrected if row.headline else row.p
-    if row.interval is None or p is None or p >= ALPHA or row.spec.direction == "none":
-        return row.word
-    if row.interval.low <= 0 <= row.interval.high:
-        return row.word
-    up = (row.interval.low > 0) == (row.spec.direction == "up")
-    return Word.BETTER if up else Word.WORSE
-
-
-def holm(p: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down correction (1979), in the order given.
-
-    The i-th smallest of m is multiplied by m - i + 1; the result never falls and never exceeds 1.
+    Args:
+        ours: The tables of our run.
+        theirs: The tables of the run it is compared with.
+        margin: What counts as no difference, as a share of each metric's range.
     """
-    order = np.argsort(np.asarray(p, dtype=np.float64), kind="stable")
-    corrected = np.empty(len(p))
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
-        corrected[place] = highest
-    return tuple(float(value) for value in corrected)
+    return compare_sides((ours,), (theirs,), partial(weigh, margin=margin))
 
 
-def _same_settings(ours: Tables, theirs: Tables, benchmark: str) -> bool:
-    one, two = (tables.run.card.benchmarks[benchmark] for tables in (ours, theirs))
-    return (one.decoding.id, one.judge, one.revision) == (two.decoding.id, two.judge, two.revision)
+def compare_sides(ours: Side, theirs: Side, weigh_pair: Weigh) -> Comparison:
+    """As `compare`, for the mean numbers of several runs and any way of weighing."""
+    places, refusals = shared_places(ours, theirs)
+    found = [_difference(ours, theirs, place, weigh_pair) for place in places]
+    headlines = iter(_corrected([row for row in found if row.headline]))
+    rows = [next(headlines) if row.headline else _worded(row) for row in found]
+    groups = [
+        row
+        for place in places
+        if place.headline
+        for row in _groups(ours, theirs, place, weigh_pair)
+    ]
+    refused = [
+        Refusal(row.benchmark, row.protocol, row.spec.name, row.reason)
+        for row in rows
+        if row.reason is not None
+    ]
+    return Comparison(tuple(rows), tuple(groups), (*refusals, *refused))
+
+
+def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[Refusal]]:
+    """Every metric that all runs have, in the order of our first; and what only some have."""
+    everyone = (*ours, *theirs)
+    places: list[Place] = []
+    refusals: list[Refusal] = []
+    for benchmark in dict.fromkeys(name for run in everyone for name in run.run.card.benchmarks):
+        if lacking := lacking_benchmark(ours, theirs, benchmark):
+            refusals.append(Refusal(benchmark, None, None, lacking))
+            continue
+        for protocol in dict.fromkeys(
+            name for run in everyone for name in run.protocols(benchmark)
+        ):
+            if lacking := lacking_protocol(ours, theirs, benchmark, protocol):
+                refusals.append(Refusal(benchmark, protocol, None, lacking))
+            else:
+                places += _places(ours[0], benchmark, protocol)
+    return places, refusals
+
+
+def _places(run: Tables, benchmark: str, protocol: str) -> list[Place]:
+    rule = run.spec(benchmark, protocol)
+    leading = protocol == run.protocols(benchmark)[0]
+    return [
+        Place(benchmark, protocol, spec, leading and spec.name == rule.headline)
+        for spec in rule.metrics
+    ]
+
+
+def _groups(ours: Side, theirs: Side, place: Place, weigh_pair: Weigh) -> list[Difference]:
+    """The lines of the per-task table, corrected together; groups that all runs have values in."""
+    if place.spec.by is None:
+        return []
+    found = [
+        groups_of(run.rows(place.benchmark, place.protocol, place.spec), place.spec.by)
+        for run in (*ours, *theirs)
+    ]
+    names = [name for name in found[0] if all(name in others for others in found[1:])]
+    single = place._replace(headline=False)
+    return _corrected(
+        [_difference(ours, theirs, single._replace(group=name), weigh_pair) for name in names]
+    )
+
+
+def _difference(ours: Side, theirs: Side, place: Place, weigh_pair: Weigh) -> Difference:
+    """One metric of two sides, not yet corrected and without its word."""
+    everyone = (*ours, *theirs)
+    row = _blank(ours, theirs, place)
+    obstacle = other_rule(everyone, *place[:3])
+    if obstacle is not None:
+        return row._replace(reason=obstacle)
+    pair = pair_up(_frames(ours, place), _frames(theirs, place), place.spec, group=place.group)
+    one, two = pair.seen()
+    row = row._replace(ours=one, theirs=two, shared=pair.shared, clusters=pair.clusters)
+    obstacle = other_grader(everyone, *place[:3]) or _too_little(pair, one, two)
+    if obstacle is not None:
+        return row._replace(reason=obstacle)
+    seed = seed_for(ours[0].run.card.seed, place.name, 0, "paired draws")
+    return row._replace(
+        **weigh_pair(pair, seed=seed)._asdict(),
+        units=_count_units(pair, place.spec.direction),
+        counts=pair.counts(),
+    )
+
+
+def _blank(ours: Side, theirs: Side, place: Place) -> Difference:
+    settings = other_settings((*ours, *theirs), place.benchmark)
+    return Difference(
+        benchmark=place.benchmark,
+        protocol=place.protocol,
+        spec=place.spec,
+        headline=place.headline,
+        ours=None,
+        theirs=None,
+        interval=None,
+        p=None,
+        corrected=None,
+        shared=0,
+        clusters=0,
+        word=Word.CANNOT_TELL,
+        same_settings=not settings,
+        group=place.group,
+        subject=_subject(ours[0].card(place.benchmark), place),
+        settings=settings,
+        seeds=(len(ours), len(theirs)),
+    )
+
+
+def _subject(card: Card, place: Place) -> str:
+    """What a sentence is about."""
+    if place.group is not None:
+        return f"{place.group.replace('_', ' ')} ({card.title})"
+    if place.headline:
+        return card.title
+    protocol = "" if place.protocol == card.default_protocol else f" ({place.protocol})"
+    return f"{card.title}{protocol}, {place.spec.title or place.spec.name}"
+
+
+def _frames(side: Side, place: Place) -> list[pd.DataFrame]:
+    return [run.joined(place.benchmark, place.protocol, place.spec.of) for run in side]
+
+
+def _too_little(pair: Pair, ours: float | None, theirs: float | None) -> str | None:
+    if pair.shared == 0:
+        return "no output has a value on both sides"
+    if ours is None or theirs is None:
+        return "the shared outputs make no number"
+    if pair.clusters < 2:
+        return "all shared outputs belong to one unit"
+    return None
+
+
+def _winners(gains: Sequence[float], direction: str, span: float | None) -> list[str]:
+    least = _LEVEL_GAIN * (span or 1.0)
+    sign = -1 if direction == "down" else 1
+    return [
+        "ours" if sign * gain > least else "theirs" if sign * gain < -least else "level"
+        for gain in gains
+    ]
+
+
+def _count_units(pair: Pair, direction: str) -> Units | None:
+    if direction == "none":
+        return None
+    found = _winners(pair.gains().tolist(), direction, pair.span)
+    return Units(found.count("ours"), found.count("theirs"), found.count("level"))
+
+
+def unit_results(ours: Tables, theirs: Tables, place: Place) -> tuple[UnitResult, ...]:
+    """Who won which unit, the unit that adds most to the difference first; see `Pair.gains`."""
+    pair = pair_up(
+        _frames((ours,), place), _frames((theirs,), place), place.spec, group=place.group
+    )
+    gains = pair.gains().tolist()
+    winners = _winners(gains, place.spec.direction, pair.span)
+    found = [
+        UnitResult(str(name), gain, winner)
+        for name, gain, winner in zip(pair.units, gains, winners, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda one: (-abs(one.gain), one.unit)))
+
+
+def _corrected(rows: Sequence[Difference]) -> list[Difference]:
+    """The rows with their p values corrected together and their words chosen."""
+    p = holm_where_known([row.p for row in rows])
+    return [_worded(row._replace(corrected=one)) for row, one in zip(rows, p, strict=True)]
+
+
+def _worded(row: Difference) -> Difference:
+    """Choose the word and say it."""
+    p = row.p if row.corrected is None else row.corrected
+    word = choose(row.interval, p, row.tie_p, row.spec.direction)
+    equal = row.interval is None and row.tie_p == 0
+    said = sentence(
+        row.subject,
+        word,
+        change(row.theirs, row.ours, row.spec, row.counts),
+        p=p,
+        margin=None if equal else distance(row.margin, row.spec),
+        detectable=distance(row.detectable, row.spec),
+        directed=row.spec.direction != "none",
+        reason=row.reason,
+    )
+    return row._replace(word=word, sentence=said)

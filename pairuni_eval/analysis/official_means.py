@@ -5,7 +5,7 @@ Shapes: N rows, G groups, B blocks.
 `BlockMean` is HPSv2's: the mean of the means of consecutive blocks of rows that have a value, which
 differs from the plain mean where the last block is short. Blocks are those of the estimate in every
 bootstrap draw. `RoundedMacroMean` is ImgEdit's: every group's mean is rounded, to the metric's
-`decimals`, before the mean over groups is taken. Neither scale has a range that is known.
+`decimals`, before the mean over groups is taken.
 A card names them "pairuni_eval.analysis.official_means:BlockMean".
 """
 
@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairuni_eval.analysis.aggregate import Aggregate, Array, Rows, membership, ratio
+from pairuni_eval.analysis.aggregate import (
+    Aggregate,
+    Array,
+    Bounds,
+    Rows,
+    membership,
+    ratio,
+    value_range,
+)
 from pairuni_eval.scorers.preference import BLOCK
 
 
@@ -46,6 +54,10 @@ class RoundedMacroMean(Aggregate):
     def finish(self, sums: Array) -> Array:
         """See `Aggregate.finish`."""
         return _mean_of_ratios(sums, self.spec.decimals)
+
+    def bounds(self, rows: Rows) -> Bounds | None:
+        """See `Aggregate.bounds`; rounding leaves the ends of the range where they are."""
+        return value_range(rows, self.spec)
 
     def group_weights(self) -> Array:
         """Every group counts alike."""

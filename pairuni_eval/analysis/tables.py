@@ -64,6 +64,13 @@ class MetricRow(NamedTuple):
         return self.scored / self.expected if self.expected else 0.0
 
 
+class Graders(NamedTuple):
+    """Who gave the values of a score metric: scorers with versions, and judges."""
+
+    scorers: frozenset[str]
+    judges: frozenset[str]
+
+
 class Flip(NamedTuple):
     """An output that two protocols grade differently; a value is None where it has none."""
 
@@ -133,6 +140,12 @@ class Tables:
             self._joined[key] = frame
         return self._joined[key]
 
+    def graders(self, benchmark: str, protocol: str, of: str) -> Graders:
+        """Who gave the values of one score metric; rows without a value count for nothing."""
+        scores = self._scored(benchmark, protocol)
+        mine = scores[(scores["metric"] == of) & scores["value"].notna()]
+        return Graders(*(frozenset(mine[name].dropna()) for name in ("scorer", "judge")))
+
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
         """The rows that a metric is made of."""
         return rows_of(self.joined(benchmark, protocol, spec.of), spec)
@@ -167,7 +180,8 @@ def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
     return value
 
 
-def _matches(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
+def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
+    """Which rows of a joined frame have all of these groups."""
     keep = np.ones(len(frame), dtype=bool)
     for tag, wanted in where.items():
         column = frame[_TAG + tag] if _TAG + tag in frame else pd.Series("", index=frame.index)
@@ -177,7 +191,7 @@ def _matches(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
 
 def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
     """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
-    mine = frame[_matches(frame, spec.where)] if spec.where else frame
+    mine = frame[belongs(frame, spec.where)] if spec.where else frame
     units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
     tags = {
         name.removeprefix(_TAG): mine[name].to_numpy(dtype=object)
@@ -267,18 +281,33 @@ def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[Status
 
 
 def flips(tables: Tables, benchmark: str, first: str, second: str) -> tuple[Flip, ...]:
-    """The outputs that two protocols grade differently, in the run's order."""
-    metric = tables.verdict_metric(benchmark, first)
-    if metric not in tables.score_metrics(benchmark, second):
-        return ()
-    left = tables.joined(benchmark, first, metric)
-    right = tables.joined(benchmark, second, metric)
-    one, two = left["value"].to_numpy(), right["value"].to_numpy()
+    """The outputs that two protocols grade differently, in the run's order.
+
+    What one of them skipped (its detector is not there) was not graded and cannot flip.
+    """
+    both = _side_by_side(tables, benchmark, first, second)
+    one, two = both["value"].to_numpy(), both["second"].to_numpy()
     differ = np.flatnonzero(~((one == two) | (np.isnan(one) & np.isnan(two))))
     return tuple(
-        Flip(left["id"].iloc[i], left["sample"].iloc[i], _known(one[i]), _known(two[i]))
+        Flip(both["id"].iloc[i], both["sample"].iloc[i], _known(one[i]), _known(two[i]))
         for i in differ
     )
+
+
+def compared(tables: Tables, benchmark: str, first: str, second: str) -> int:
+    """How many outputs neither of two protocols skipped."""
+    return len(_side_by_side(tables, benchmark, first, second))
+
+
+def _side_by_side(tables: Tables, benchmark: str, first: str, second: str) -> pd.DataFrame:
+    """`joined` of the first protocol with the second one's value as `second`, skipped rows out."""
+    metric = tables.verdict_metric(benchmark, first)
+    left = tables.joined(benchmark, first, metric)
+    if metric not in tables.score_metrics(benchmark, second):
+        return left.iloc[:0].assign(second=np.nan)
+    right = tables.joined(benchmark, second, metric)
+    skipped = (left["status"] == str(Status.SKIPPED)) | (right["status"] == str(Status.SKIPPED))
+    return left.assign(second=right["value"])[~skipped]
 
 
 def _known(value: float) -> float | None:

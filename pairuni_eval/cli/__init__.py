@@ -9,7 +9,8 @@ import typer
 from pairuni_eval.cli.data import fetch, validate
 from pairuni_eval.cli.grade import grade
 from pairuni_eval.cli.listing import list_command, version
-from pairuni_eval.cli.measure import report_command, run
+from pairuni_eval.cli.measure import run
+from pairuni_eval.cli.report import compare, report
 from pairuni_eval.cli.show import show
 from pairuni_eval.errors import UserError
 
@@ -21,7 +22,8 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(grade)
-app.command(name="report")(report_command)
+app.command()(report)
+app.command()(compare)
 app.command()(show)
 app.command(name="list")(list_command)
 app.command()(validate)

@@ -1,4 +1,4 @@
-"""`pairuni-eval run` and `report`: measure a checkpoint, read a run."""
+"""`pairuni-eval run`: measure a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from pairuni_eval.cli.options import (
     Suite,
     split_names,
 )
-from pairuni_eval.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_eval.run.settings import RunSettings
-    from pairuni_eval.store.read import StoredRun
 
 
 def run(
@@ -78,22 +76,14 @@ def run(
     if plan:
         _plan(settings, console)
         return
+    from pairuni_eval.cli.report import open_baselines, write_report
     from pairuni_eval.run.measure import measure
+    from pairuni_eval.store.training import keep_training
 
-    baselines = _baselines(baseline)  # before the work, not after it
+    baselines = open_baselines(baseline, settings.suite)  # before the work, not after it
     folder = measure(settings, console)
-    _report(folder, report, baselines, console)
-
-
-def report_command(
-    run: Annotated[Path, typer.Argument(help="A complete run folder.")],
-    out: Annotated[Path | None, typer.Option(help="Report folder; default: reports/NAME.")] = None,
-    baseline: Baseline = None,
-) -> None:
-    """Build the report of a complete run again, e.g. with other baselines."""
-    from rich.console import Console
-
-    _report(run, out, _baselines(baseline), Console(stderr=True))
+    keep_training(folder, checkpoint)
+    write_report(folder, report, baselines, {}, console)
 
 
 def _default_out(
@@ -105,37 +95,9 @@ def _default_out(
     return Path("runs") / "-".join(dict.fromkeys(word for word in words if word))
 
 
-def _baselines(options: list[str] | None) -> dict[str, StoredRun]:
-    from pairuni_eval.store.read import StoredRun
-
-    named: dict[str, StoredRun] = {}
-    for option in options or []:
-        name, equals, folder = option.partition("=")
-        if not (name and equals and folder):
-            raise UserError(
-                f"--baseline '{option}' is not of the form NAME=RUN.",
-                hint="e.g. --baseline grpo=runs/grpo-tiny",
-            )
-        named[name] = StoredRun(Path(folder))
-    return named
-
-
 def _plan(settings: RunSettings, console: Console) -> None:
     from pairuni_eval.run.measure import estimate, estimate_table
 
     console.print(estimate_table(estimate(settings, console)))
     typer.echo(f"Planned in {settings.out}")
     typer.echo(f"Next: {settings.command()} --out {settings.out}")
-
-
-def _report(
-    folder: Path, out: Path | None, baselines: dict[str, StoredRun], console: Console
-) -> None:
-    from pairuni_eval.report.build import build_report
-    from pairuni_eval.store.read import StoredRun
-
-    with console.status("writing the report"):
-        page = build_report(StoredRun(folder), out or Path("reports") / folder.name, baselines)
-    typer.echo(f"Run:    {folder}")
-    typer.echo(f"Report: {page}")
-    typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")

@@ -170,7 +170,7 @@ class Rollout:
         """Number of rows N."""
         return int(self.tokens_NT.shape[0])
 
-    def rows(self, index: slice) -> Rollout:
+    def rows(self, index: slice | Tensor) -> Rollout:
         """Some of the rows, with whatever replay needs of them."""
 
         def some(tensor: Tensor | None) -> Tensor | None:
@@ -187,7 +187,7 @@ class Rollout:
         )
 
 
-def _rows_of(value: Any, index: slice) -> Any:
+def _rows_of(value: Any, index: slice | Tensor) -> Any:
     """Rows of a condition: of an object that can give some, of a tensor; else the value itself."""
     if hasattr(value, "rows"):
         return value.rows(index)
@@ -243,12 +243,18 @@ class Policy(Protocol):
         """Differentiable log-probs of the rollout's tokens."""
         ...
 
-    def decode(self, rollout: Rollout) -> list[Reply]:
-        """Texts or images of a rollout."""
+    def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
+        """Texts or images of a rollout; `together` images are decoded at once."""
         ...
 
-    def save(self, folder: Path, declaration: Mapping[str, Any]) -> None:
-        """Write a checkpoint folder that the adapter can load."""
+    def save(
+        self,
+        folder: Path,
+        declaration: Mapping[str, Any],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a checkpoint folder that the adapter can load, of these weights or its own."""
         ...
 
     def shared_parameters(self) -> dict[str, str]:

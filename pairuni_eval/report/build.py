@@ -1,4 +1,4 @@
-"""Writes a report: report.html, report.md, summary.json and images/ in one folder.
+"""Writes a report: report.html, report.md, summary.json, exports and images/ in one folder.
 
 Goes in: a finished run and named baselines. The three files are functions of the stores alone: no
 clock, no path, no order of a set, so two builds from equal stores are equal byte for byte. All text
@@ -7,49 +7,66 @@ that is not ours is escaped, in HTML by autoescape and in Markdown by `finalize`
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.analysis.intervals import Estimate, Interval
 from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
+from pairuni_eval.report.cost import duration
+from pairuni_eval.report.export import FILES, exports
 from pairuni_eval.report.gallery import Album
+from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.judging import judging_entry
+from pairuni_eval.report.versus import difference_entry
 from pairuni_eval.store.read import StoredRun
 
 SUMMARY_FORMAT = "pairuni-summary/1"
+_OWN_FILES = {
+    "summary.json": "the numbers of this page for programs",
+    "report.md": "this page as Markdown",
+}
 _COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}")  # what `Album` writes
 
 
-def build_report(run: StoredRun, out: Path, baselines: Mapping[str, StoredRun]) -> Path:
+def build_report(
+    run: StoredRun,
+    out: Path,
+    baselines: Mapping[str, StoredRun],
+    training: Mapping[str, Sequence[Path]] | None = None,
+) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
     Args:
         run: The finished run.
         out: The report's folder; made if it is not there, its earlier report is replaced.
         baselines: Finished runs to compare with, by the name that is printed.
+        training: Training folders by the name of their arm.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
-    album = Album(run, out)
-    page = gather(run, baselines, album)
+    album = Album(out)
+    page = gather(run, baselines, album, training or {})
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
         _write(out / "report.html", _html(page))
         _write(out / "report.md", _markdown(page))
         _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+        for name, content in exports(page).items():
+            _write(out / name, content)
     return out / "report.html"
 
 
@@ -71,6 +88,7 @@ _NUMBERS: dict[str, Callable[..., str]] = {
     "interval": text.interval,
     "unit": text.unit,
     "p_value": text.p_value,
+    "duration": duration,
 }
 
 
@@ -86,21 +104,35 @@ def _environment(**options: Any) -> Environment:
 
 def _html(page: Page) -> str:
     environment = _environment(autoescape=True)
-    environment.filters.update(_NUMBERS | {"clean": text.clean})
-    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    environment.filters.update(_NUMBERS | {"clean": text.clean, "arrows": text.arrows})
+    style, script = (_source(environment, name) for name in ("style.css", "browse.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
         style=Markup(style),
+        script=Markup(script),
+        script_hash=_hash(script),
+        files=FILES | _OWN_FILES,
         axis=figures.axis(),
         group_figure=group_figure,
         kinds=KINDS,
     )
 
 
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0].strip()
+
+
+def _hash(script: str) -> str:
+    """The script's name in the page's policy: no other script runs there."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
 def _markdown(page: Page) -> str:
     environment = _environment(autoescape=False, finalize=text.escape_markdown)
     ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
-    environment.filters.update(ours | {"fenced": text.fenced})
+    environment.filters.update(ours | {"fenced": text.fenced, "arrows": text.arrows})
     return environment.get_template("report.md.j2").render(
         page=page, kinds=KINDS, safe=text.MarkdownText
     )
@@ -183,32 +215,13 @@ def _figure_entry(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _difference_entry(row: Difference) -> dict[str, Any]:
-    return {
-        "benchmark": row.benchmark,
-        "protocol": row.protocol,
-        "metric": row.spec.name,
-        "headline": row.headline,
-        "ours": row.ours,
-        "theirs": row.theirs,
-        "difference": row.value,
-        "interval": _interval_entry(row.interval),
-        "p": row.p,
-        "p_holm": row.corrected,
-        "word": str(row.word),
-        "shared": row.shared,
-        "clusters": row.clusters,
-        "same_settings": row.same_settings,
-    }
-
-
 def _summary(page: Page) -> dict[str, Any]:
     """The numbers of the report for programs; values are unscaled, as the metric makes them."""
     run = page.run
     return {
         "format": SUMMARY_FORMAT,
         "name": run.name,
-        "partial": run.partial,
+        "partial": page.partial,
         "suite": run.suite,
         "seed": run.seed,
         "code": run.code,
@@ -225,8 +238,12 @@ def _summary(page: Page) -> dict[str, Any]:
             one.name: {
                 "checkpoint": one.card.checkpoint.name,
                 "weights": one.card.checkpoint.weights,
-                "differences": [_difference_entry(row) for row in one.differences],
+                "sentence": one.sentence,
+                "differences": [difference_entry(row) for row in one.differences],
+                "groups": [difference_entry(row) for row in one.groups],
+                "refusals": [refusal.sentence for refusal in one.refusals],
             }
             for one in page.baselines
         },
+        **({"gradients": gradients_entry(page.gradients)} if page.gradients else {}),
     }

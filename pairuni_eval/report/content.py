@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 from markupsafe import Markup
 
-from pairuni_eval.analysis.compare import Difference, Word, compare_tables
+from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.analysis.tables import (
     GroupRow,
     MetricRow,
     StatusCount,
     Tables,
-    bare,
     benchmark_metrics,
+    compared,
     flips,
     status_counts,
 )
-from pairuni_eval.cards import Card, ProtocolSpec, Published
+from pairuni_eval.cards import Card, ProtocolSpec
 from pairuni_eval.records import BenchmarkRun, Capability, Figure, RunCard, Status
+from pairuni_eval.report.browse import Browser, browser
+from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
+from pairuni_eval.report.cost import Cost, cost
+from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.figures import Other, strip
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
-from pairuni_eval.report.judging import Judging, judging
-from pairuni_eval.report.text import shorten
+from pairuni_eval.report.gradients import Gradients, gradients
+from pairuni_eval.report.judging import Judging, judges_named, judging
+from pairuni_eval.report.published import PublishedRow, nearest_to, published_rows
+from pairuni_eval.report.text import number, shorten
+from pairuni_eval.report.tininess import is_tiny
+from pairuni_eval.report.versus import Versus, caveats, versus
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 KINDS = {
@@ -33,8 +42,8 @@ KINDS = {
     Capability.GENERATE: "Generation",
     Capability.EDIT: "Editing",
 }
-_TINY_CHECKPOINT = "tiny"  # as --checkpoint names it; its recipes begin with "pairuni-tiny"
 _FLIPS_SHOWN = 12
+_PUBLISHED_BESIDE = 3  # printed figures in a line of the headline table
 
 
 class ProtocolPart(NamedTuple):
@@ -55,13 +64,6 @@ class GroupTable(NamedTuple):
     lines: tuple[tuple[GroupRow, ...], ...]
 
 
-class PublishedRow(NamedTuple):
-    """A printed figure and whether its protocol is one of this run's."""
-
-    figure: Published
-    match: str
-
-
 class FlipRow(NamedTuple):
     """An output that two protocols grade differently."""
 
@@ -72,9 +74,13 @@ class FlipRow(NamedTuple):
 
 
 class FlipTable(NamedTuple):
-    """The rows that flip between the default protocol and another; the first few are listed."""
+    """The rows that flip between the default protocol and another; the first few are listed.
+
+    `compared` outputs were looked at under both, the others were skipped by one of them.
+    """
 
     other: str
+    compared: int
     total: int
     lines: tuple[FlipRow, ...]
 
@@ -98,6 +104,16 @@ class Section(NamedTuple):
     judging: Judging | None = None
 
     @property
+    def coverage(self) -> tuple[int, int]:
+        """Outputs with a value and outputs expected, of the headline.
+
+        A headline over a part of the benchmark (`where`) knows only its rows in the run, so that
+        the whole benchmark stands in for it.
+        """
+        head = self.headline
+        return (self.graded, self.expected) if head.spec.where else (head.scored, head.expected)
+
+    @property
     def headline(self) -> MetricRow:
         """The headline under the default protocol; a foreign figure if its rows hold no numbers."""
         headline = self.protocols[0].metrics[0]
@@ -107,11 +123,17 @@ class Section(NamedTuple):
 
 
 class HeadlineRow(NamedTuple):
-    """A line of the headline table; `versus` has one entry per baseline."""
+    """A line of the headline table.
+
+    Attributes:
+        versus: One entry per baseline, None where it lacks the benchmark.
+        published: A few printed figures of the headline metric; none beside tiny numbers.
+    """
 
     section: Section
     figure: Markup
     versus: tuple[Difference | None, ...]
+    published: tuple[PublishedRow, ...]
 
 
 class HeadlineGroup(NamedTuple):
@@ -122,67 +144,116 @@ class HeadlineGroup(NamedTuple):
 
 
 class HeadlineTable(NamedTuple):
-    """Headlines that may stand in one column: tiny ones, or the others."""
+    """Headlines that may stand in one column: tiny ones, or the others.
+
+    Attributes:
+        published: Whether any line has a printed figure beside it; never where `tiny`.
+        slopes: From each baseline to this run, a line for each benchmark.
+    """
 
     tiny: bool
     groups: tuple[HeadlineGroup, ...]
-
-
-class Versus(NamedTuple):
-    """A baseline: its name, its run card and every metric it shares."""
-
-    name: str
-    card: RunCard
-    differences: tuple[Difference, ...]
+    published: bool
+    slopes: tuple[SlopeChart, ...]
 
 
 class Page(NamedTuple):
     """The whole report."""
 
     run: RunCard
+    unfinished: bool
     title: str
     answer: str
-    verdicts: tuple[str, ...]
+    caveats: tuple[str, ...]
     headlines: tuple[HeadlineTable, ...]
     sections: tuple[Section, ...]
     baselines: tuple[Versus, ...]
+    browser: Browser
+    training: Curves | None
+    gradients: Gradients | None
+    cost: Cost | None
+
+    @property
+    def partial(self) -> bool:
+        """Whether some benchmark is not here whole."""
+        return self.run.partial or self.unfinished
+
+    @property
+    def graded(self) -> int:
+        """Outputs that have a value."""
+        return sum(section.graded for section in self.sections)
+
+    @property
+    def expected(self) -> int:
+        """Outputs that the complete benchmarks ask for."""
+        return sum(section.expected for section in self.sections)
 
 
-def gather(run: StoredRun, baselines: Mapping[str, StoredRun], album: Album) -> Page:
-    """Everything the report says; copies the pictures it shows."""
+def gather(
+    run: StoredRun,
+    baselines: Mapping[str, StoredRun],
+    album: Album,
+    training: Mapping[str, Sequence[Path]],
+) -> Page:
+    """Everything the report says; copies the pictures it shows.
+
+    Args:
+        run: The reported run.
+        baselines: Runs to compare with, by name.
+        album: Takes the pictures.
+        training: Training folders by the name of their arm.
+    """
     tables = Tables(run)
+    others = {name: Tables(other) for name, other in baselines.items()}
     order = list(KINDS)
     names = sorted(run.card.benchmarks, key=lambda name: order.index(run.cards[name].capability))
-    sections = tuple(_section(tables, name, n, album) for n, name in enumerate(names))
-    versus = tuple(
-        Versus(name, other.card, _in_order(compare_tables(tables, Tables(other)), names))
-        for name, other in baselines.items()
+    sections = tuple(_section(tables, name, n, album, others) for n, name in enumerate(names))
+    found = tuple(
+        versus(name, n + 1, tables, other, names) for n, (name, other) in enumerate(others.items())
     )
+    tiny = {section.card.name: section.tiny for section in sections}
+    arms = training_arms(run, baselines, training)
     return Page(
         run=run.card,
+        unfinished=run.unfinished,
         title=f"{run.card.name}: {len(sections)} benchmark{'s' * (len(sections) != 1)}",
-        answer=_answer(run.card, sections),
-        verdicts=tuple(_verdict_sentence(one) for one in versus),
-        headlines=_headlines(sections, versus),
+        answer=_answer(run, sections),
+        caveats=caveats(found),
+        headlines=_headlines(run.card, sections, found),
         sections=sections,
-        baselines=versus,
+        baselines=found,
+        browser=browser(tables, others, album, tiny),
+        training=curves(arms),
+        gradients=gradients(arms, _scores(run.card.name, sections, found)),
+        cost=cost(run.folder),
     )
 
 
-def _in_order(rows: Sequence[Difference], names: Sequence[str]) -> tuple[Difference, ...]:
-    return tuple(sorted(rows, key=lambda row: names.index(row.benchmark)))
+def _scores(
+    name: str, sections: Sequence[Section], baselines: Sequence[Versus]
+) -> dict[str, dict[str, float]]:
+    """By benchmark, the headline of this run and of every baseline, on the shared outputs."""
+    found: dict[str, dict[str, float]] = {}
+    for section in sections:
+        rows = {one.name: _headline_difference(one, section.card.name) for one in baselines}
+        theirs = {arm: row.theirs for arm, row in rows.items() if row is not None}
+        by_arm = {name: section.headline.estimate.value, **theirs}
+        found[section.card.title] = {arm: value for arm, value in by_arm.items() if value is not None}
+    return found
 
 
-def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
+def _section(
+    tables: Tables, name: str, position: int, album: Album, others: Mapping[str, Tables]
+) -> Section:
     card, run = tables.card(name), tables.run.card.benchmarks[name]
     metrics = benchmark_metrics(tables, name)
-    tiny = card.tiny or _is_tiny(tables.run.card)
+    tiny = is_tiny(card, tables.run.card)
     return Section(
         anchor=f"benchmark-{position + 1}",
         card=card,
         run=run,
         tiny=tiny,
-        partial=run.planned < run.expected,
+        partial=run.planned < run.expected or tables.run.unfinished,
         protocols=tuple(
             ProtocolPart(
                 name=protocol,
@@ -194,8 +265,10 @@ def _section(tables: Tables, name: str, position: int, album: Album) -> Section:
         ),
         groups=_group_tables(metrics, tables.protocols(name)[0]),
         flips=_flip_tables(tables, name),
-        published=() if tiny else _published(card, tables.protocols(name)),
-        exhibits=exhibits(tables, name, album),
+        published=()
+        if tiny
+        else published_rows(card, tables.protocols(name), judges_named(tables, name)),
+        exhibits=exhibits(tables, name, album, others),
         graded=_graded(tables, name),
         figures=_figures(tables, name),
         judging=judging(tables, name),
@@ -216,12 +289,6 @@ def _as_metric(figure: Figure, headline: MetricRow) -> MetricRow:
     return headline._replace(
         spec=spec, estimate=Estimate(figure.value, None, 0), scored=figure.rows, groups=()
     )
-
-
-def _is_tiny(card: RunCard) -> bool:
-    """Whether the weights are the tiny ones, whose numbers are tiny on any benchmark."""
-    named = _TINY_CHECKPOINT in (card.name, card.checkpoint.name)
-    return named or (card.checkpoint.recipe or "").startswith("pairuni-tiny")
 
 
 def _graded(tables: Tables, name: str) -> int:
@@ -269,67 +336,102 @@ def _flip_tables(tables: Tables, name: str) -> tuple[FlipTable, ...]:
             )
             for flip in found[:_FLIPS_SHOWN]
         )
-        made.append(FlipTable(other, len(found), lines))
+        made.append(FlipTable(other, compared(tables, name, first, other), len(found), lines))
     return tuple(made)
 
 
 def _answer_text(tables: Tables, name: str, output: str) -> str:
+    """What the model said, or what its picture was asked to show."""
     frame = tables.outputs(name)
-    parts = decode_cell(frame.loc[frame["id"] == output, "parts"].iloc[0])
-    return " ".join(part.get("text", "(image)") for part in parts)
+    row = frame[frame["id"] == output].iloc[0]
+    said = [part["text"] for part in decode_cell(row["parts"]) if part["kind"] == "text"]
+    asked = [part["text"] for part in decode_cell(row["request"]) if part["kind"] == "text"]
+    return " ".join(said or ["(image)", *asked])
 
 
-def _published(card: Card, protocols: tuple[str, ...]) -> tuple[PublishedRow, ...]:
-    return tuple(PublishedRow(one, _match(one.protocol, protocols)) for one in card.published)
-
-
-def _match(stated: str, protocols: tuple[str, ...]) -> str:
-    """Whether a published protocol is ours; what stands after a semicolon is a reservation."""
-    name, _, reservation = (part.strip() for part in stated.partition(";"))
-    if name == "not stated":
-        return "protocol not stated"
-    if bare(name) not in protocols:
-        return "protocol differs"
-    return "protocol matches in part" if reservation else "protocol matches"
-
-
-def _headlines(sections: Sequence[Section], versus: Sequence[Versus]) -> tuple[HeadlineTable, ...]:
+def _headlines(
+    run: RunCard, sections: Sequence[Section], baselines: Sequence[Versus]
+) -> tuple[HeadlineTable, ...]:
     made = []
     for tiny in (False, True):
         groups = tuple(
             HeadlineGroup(title, rows)
             for kind, title in KINDS.items()
-            if (rows := _headline_rows(sections, versus, kind, tiny=tiny))
+            if (rows := _headline_rows(run, sections, baselines, kind, tiny=tiny))
         )
         if groups:
-            made.append(HeadlineTable(tiny, groups))
+            made.append(_headline_table(run, baselines, groups, tiny=tiny))
     return tuple(made)
 
 
+def _headline_table(
+    run: RunCard, baselines: Sequence[Versus], groups: tuple[HeadlineGroup, ...], *, tiny: bool
+) -> HeadlineTable:
+    rows = [row for group in groups for row in group.rows]
+    slopes = (
+        slope_chart(one.name, run.name, [ends for row in rows if (ends := _ends(row, place))])
+        for place, one in enumerate(baselines)
+    )
+    return HeadlineTable(
+        tiny=tiny,
+        groups=groups,
+        published=any(row.published for row in rows),
+        slopes=tuple(slope for slope in slopes if slope is not None),
+    )
+
+
+def _ends(row: HeadlineRow, place: int) -> Ends | None:
+    """Where the headline stands in a baseline and in this run, on its range; None if unknown."""
+    difference, bounds = row.versus[place], row.section.headline.estimate.bounds
+    if difference is None or bounds is None:
+        return None
+    if difference.ours is None or difference.theirs is None:
+        return None
+    span = bounds.high - bounds.low
+    return Ends(
+        name=row.section.card.title,
+        tone=str(difference.word).replace(" ", "-"),
+        before=(difference.theirs - bounds.low) / span,
+        after=(difference.ours - bounds.low) / span,
+        before_text=number(difference.theirs, difference.spec),
+        after_text=number(difference.ours, difference.spec),
+    )
+
+
 def _headline_rows(
-    sections: Sequence[Section], versus: Sequence[Versus], kind: Capability, *, tiny: bool
+    run: RunCard,
+    sections: Sequence[Section],
+    baselines: Sequence[Versus],
+    kind: Capability,
+    *,
+    tiny: bool,
 ) -> tuple[HeadlineRow, ...]:
     return tuple(
-        _headline_row(section, versus)
+        _headline_row(run, section, baselines)
         for section in sections
         if section.card.capability is kind and section.tiny is tiny
     )
 
 
-def _headline_row(section: Section, versus: Sequence[Versus]) -> HeadlineRow:
-    found = tuple(_headline_difference(one, section.card.name) for one in versus)
+def _headline_row(run: RunCard, section: Section, baselines: Sequence[Versus]) -> HeadlineRow:
+    found = tuple(_headline_difference(one, section.card.name) for one in baselines)
     others = [
         Other(one.name, difference.theirs if difference else None)
-        for one, difference in zip(versus, found, strict=True)
+        for one, difference in zip(baselines, found, strict=True)
     ]
     tiny = "tiny " if section.tiny else ""
     label = f"{tiny}{section.card.title}: dot with 95 % interval on the metric's range"
-    return HeadlineRow(section, strip(section.headline.estimate, label, others), found)
+    beside = nearest_to(
+        section.published,
+        section.headline.spec.name,
+        run.checkpoint.name,
+        at_most=_PUBLISHED_BESIDE,
+    )
+    return HeadlineRow(section, strip(section.headline.estimate, label, others), found, beside)
 
 
-def _headline_difference(versus: Versus, benchmark: str) -> Difference | None:
-    matching = (row for row in versus.differences if row.headline and row.benchmark == benchmark)
-    return next(matching, None)
+def _headline_difference(baseline: Versus, benchmark: str) -> Difference | None:
+    return next((row for row in baseline.headlines if row.benchmark == benchmark), None)
 
 
 def group_figure(number: Estimate, name: str) -> Markup:
@@ -337,13 +439,15 @@ def group_figure(number: Estimate, name: str) -> Markup:
     return strip(number, f"{name}: dot with 95 % interval on the metric's range")
 
 
-def _answer(card: RunCard, sections: Sequence[Section]) -> str:
+def _answer(run: StoredRun, sections: Sequence[Section]) -> str:
     """One sentence: what was measured, on what, and whether all of it."""
+    card = run.card
     graded = sum(section.graded for section in sections)
     expected = sum(section.expected for section in sections)
     tiny = sum(section.tiny for section in sections)
     which = ", all tiny" if tiny == len(sections) > 0 else f", {tiny} of them tiny" if tiny else ""
     state = "the run is PARTIAL" if card.partial else "the run is complete"
+    state = "the run has not ended" if run.unfinished else state
     checkpoint = "" if card.checkpoint.name == card.name else f"checkpoint {card.checkpoint.name}, "
     return (
         f"{card.name} ({checkpoint}{card.checkpoint.adapter}, weights "
@@ -351,11 +455,3 @@ def _answer(card: RunCard, sections: Sequence[Section]) -> str:
         f"benchmark{'s' * (len(sections) != 1)}{which}: {graded} of {expected} expected outputs "
         f"have a value, and {state}."
     )
-
-
-def _verdict_sentence(versus: Versus) -> str:
-    words = [row.word for row in versus.differences if row.headline]
-    if not words:
-        return f"Against {versus.name}: no benchmark in common."
-    counted = ", ".join(f"{word} on {words.count(word)}" for word in Word if word in words)
-    return f"Against {versus.name}: {counted}."

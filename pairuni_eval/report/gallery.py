@@ -7,7 +7,8 @@ content id with an extension from their first bytes; one that is lost or broken 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 AT_MOST = 12  # exhibits per benchmark
+PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _LONGEST = 700  # characters of a question or an answer
 _BINARY = ("right", "wrong")
@@ -52,6 +54,16 @@ class Shown(NamedTuple):
         return max(self.width, self.height) <= _SMALL
 
 
+class Beside(NamedTuple):
+    """What another run gave for the same sample and draw; the fields are an exhibit's."""
+
+    name: str
+    verdict: str
+    tone: str
+    after: Shown | None
+    answer: str | None
+
+
 class Exhibit(NamedTuple):
     """One output with what was asked.
 
@@ -63,6 +75,7 @@ class Exhibit(NamedTuple):
         before: The pictures of the request.
         after: The picture the model gave; None for a text answer.
         gold: The right answer, if the reference holds one.
+        beside: What the baselines gave, where they have the row.
     """
 
     key: str
@@ -75,44 +88,56 @@ class Exhibit(NamedTuple):
     after: Shown | None
     answer: str | None
     gold: str | None
+    beside: tuple[Beside, ...] = ()
 
 
 class Album:
-    """Copies pictures of a run beside the report, each once.
+    """Copies pictures of runs beside the report, each once.
+
+    A picture that lies there already whole is not written again, so that a report that is built
+    anew is quick.
 
     Args:
-        run: Where they come from.
         out: The report's folder.
+        at_most: How many pictures may be copied; any further one counts as left out.
     """
 
-    def __init__(self, run: StoredRun, out: Path) -> None:
-        self._run = run
+    def __init__(self, out: Path, *, at_most: int = PICTURES) -> None:
         self._folder = out / "images"
         self._shown: dict[str, Shown] = {}
+        self._room = at_most
+
+    @property
+    def full(self) -> bool:
+        """Whether no further picture is copied."""
+        return self._room <= 0
 
     @property
     def files(self) -> set[str]:
         """The names of the files that were copied."""
         return {Path(one.file).name for one in self._shown.values() if one.file}
 
-    def show(self, image: str, alt: str) -> Shown:
-        """The picture with this id, copied on first use."""
+    def show(self, run: StoredRun, image: str, alt: str) -> Shown:
+        """The picture of a run with this id, copied on first use."""
         if image not in self._shown:
-            self._shown[image] = self._copy(image)
+            if self.full:
+                return Shown(None, alt=alt)
+            self._shown[image] = self._copy(run.image_path(image), image)
+            self._room -= 1
         return self._shown[image]._replace(alt=alt)
 
-    def _copy(self, image: str) -> Shown:
-        path = self._run.image_path(image)
+    def _copy(self, path: Path, image: str) -> Shown:
         data = path.read_bytes() if path.is_file() else b""
         extension = _extension(data)
-        size = _size(path) if extension else None
+        size = _size(data) if extension else None
         if extension is None or size is None:
             return Shown(None)
-        name = f"{image}.{extension}"
-        with writing(str(self._folder / name)):
+        target = self._folder / f"{image}.{extension}"
+        with writing(str(target)):
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).write_bytes(data)
-        return Shown(f"images/{name}", *size)
+            if not target.is_file() or target.stat().st_size != len(data):
+                target.write_bytes(data)
+        return Shown(f"images/{target.name}", *size)
 
 
 def _extension(data: bytes) -> str | None:
@@ -121,31 +146,78 @@ def _extension(data: bytes) -> str | None:
     return next((name for start, name in _MAGIC if data.startswith(start)), None)
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture that decodes whole, else None."""
+def _size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a picture that is whole, else None.
+
+    PNG has checksums, which are cheaper than decoding; of JPEG every eighth pixel is decoded.
+    """
     try:
-        with Image.open(path) as image:
-            image.load()
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format == "PNG":
+                image.verify()
+            else:
+                image.draft("L", (image.width // 8, image.height // 8))
+                image.load()
+        with Image.open(io.BytesIO(data)) as image:
             return image.size
     except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
         return None
 
 
-def exhibits(tables: Tables, benchmark: str, album: Album) -> tuple[Exhibit, ...]:
-    """The outputs of a benchmark that are shown under its default protocol."""
-    protocol = tables.protocols(benchmark)[0]
-    rule = tables.spec(benchmark, protocol)
-    headline = rule.metric(rule.headline)
-    frame = tables.joined(benchmark, protocol, tables.verdict_metric(benchmark, protocol))
-    frame = frame.assign(
-        group=_groups(frame, headline), tone=_tones(frame, tables, benchmark, protocol)
-    )
-    binary = _is_binary(frame["value"])
+def exhibits(
+    tables: Tables, benchmark: str, album: Album, others: Mapping[str, Tables]
+) -> tuple[Exhibit, ...]:
+    """The outputs of a benchmark that are shown under its default protocol.
+
+    Args:
+        tables: The run.
+        benchmark: One of its benchmarks.
+        album: Takes the pictures.
+        others: The baselines, whose outputs stand beside.
+    """
+    frame = verdicts(tables, benchmark)
+    chosen = choose(frame)
+    found = {
+        name: _rows_by_place(frame_of, chosen)
+        for name, other in others.items()
+        if (frame_of := verdicts_under(tables, other, benchmark)) is not None
+    }
     drawn = tables.card(benchmark).capability is not Capability.UNDERSTAND
-    return tuple(
-        _exhibit({str(name): cell for name, cell in row.items()}, album, binary=binary, drawn=drawn)
-        for row in choose(frame).to_dict(orient="records")
+    made = []
+    for row in _records(chosen):
+        place = (row["sample"], row["draw"])
+        beside = tuple(
+            _beside(name, rows[place], others[name].run, album, drawn=drawn)
+            for name, rows in found.items()
+            if place in rows
+        )
+        made.append(_exhibit(row, tables.run, album, drawn=drawn)._replace(beside=beside))
+    return tuple(made)
+
+
+def verdicts(tables: Tables, benchmark: str, protocol: str | None = None) -> pd.DataFrame:
+    """The joined rows of a benchmark's verdict with `good`, `tone`, `binary` and `group`.
+
+    `good` is 1 for right and 0 for wrong, or the score on a finer scale; NaN without a value.
+    """
+    protocol = protocol or tables.protocols(benchmark)[0]
+    rule = tables.spec(benchmark, protocol)
+    frame = tables.joined(benchmark, protocol, tables.verdict_metric(benchmark, protocol))
+    good = _good(frame, tables, benchmark, protocol)
+    binary = bool(good.dropna().isin([0.0, 1.0]).all())
+    return frame.assign(
+        group=_groups(frame, rule.metric(rule.headline)),
+        good=good,
+        binary=binary,
+        tone=_tones(good, _BINARY if binary else _FINER),
     )
+
+
+def verdicts_under(tables: Tables, other: Tables, benchmark: str) -> pd.DataFrame | None:
+    """The verdicts of another run under the default protocol of this one; None if it has none."""
+    protocol = tables.protocols(benchmark)[0]
+    shared = benchmark in other.run.card.benchmarks and protocol in other.protocols(benchmark)
+    return verdicts(other, benchmark, protocol) if shared else None
 
 
 def _groups(frame: pd.DataFrame, headline: MetricSpec) -> pd.Series:
@@ -153,20 +225,31 @@ def _groups(frame: pd.DataFrame, headline: MetricSpec) -> pd.Series:
     return frame[column] if column in frame else pd.Series("", index=frame.index)
 
 
-def _tones(frame: pd.DataFrame, tables: Tables, benchmark: str, protocol: str) -> list[str]:
-    """Right or wrong; on a finer scale the upper or lower half of the range; none without value."""
+def _good(frame: pd.DataFrame, tables: Tables, benchmark: str, protocol: str) -> pd.Series:
+    """The verdict's value; where it is what was said, whether that is the label."""
     value = frame["value"]
-    if tables.verdict_metric(benchmark, protocol) == "said_yes" and "tag.label" in frame:
-        good, words = (value >= 0.5) == (frame["tag.label"].str.lower() == "yes"), _BINARY
-    elif _is_binary(value):
-        good, words = value == 1.0, _BINARY
-    else:
-        good, words = value > (value.min() + value.max()) / 2, _FINER
-    return list(np.where(value.isna(), "none", np.where(good, *words)))
+    if tables.verdict_metric(benchmark, protocol) != "said_yes" or "tag.label" not in frame:
+        return value
+    agrees = (value >= 0.5) == (frame["tag.label"].str.lower() == "yes")
+    return agrees.astype("float64").where(value.notna())
 
 
-def _is_binary(value: pd.Series) -> bool:
-    return bool(value.dropna().isin([0.0, 1.0]).all())
+def _tones(good: pd.Series, words: tuple[str, str]) -> list[str]:
+    """Right or wrong; on a finer scale the upper or lower half of the range; none without value."""
+    middle = (good.min() + good.max()) / 2 if words is _FINER else 0.5
+    return list(np.where(good.isna(), "none", np.where(good > middle, *words)))
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): cell for key, cell in row.items()} for row in frame.to_dict("records")]
+
+
+def _rows_by_place(
+    frame: pd.DataFrame, chosen: pd.DataFrame
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """The rows of a frame whose samples were chosen, by sample and draw."""
+    mine = frame[frame["sample"].isin(chosen["sample"])]
+    return {(row["sample"], row["draw"]): row for row in _records(mine)}
 
 
 def choose(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
@@ -191,40 +274,63 @@ def _in_turn(lists: Sequence[Sequence[Any]]) -> list[Any]:
     return [place for turn in zip_longest(*lists) for place in turn if place is not None]
 
 
-def _verdict(row: dict[str, Any], *, binary: bool) -> str:
-    if row["status"] == Status.SCORED:
-        return str(row["tone"]) if binary else f"score {row['value']:.4g}"
+def _verdict(row: dict[str, Any]) -> str:
+    if row["status"] == Status.SCORED and np.isfinite(row["good"]):
+        return str(row["tone"]) if row["binary"] else f"score {row['good']:.4g}"
     reason = _text(row["skipped"]) or _text(row["error"])
     if row["status"] == Status.SKIPPED:
         reason = reason or _text(row["verdict"])
     return shorten(f"{row['status']}: {reason}" if reason else str(row["status"]), 200)
 
 
-def _exhibit(row: dict[str, Any], album: Album, *, binary: bool, drawn: bool) -> Exhibit:
-    asked, given = decode_cell(row["request"]), decode_cell(row["parts"])
-    question = shorten(_joined(asked), _LONGEST)
-    pictures = [part["image"] for part in given if part["kind"] == "image"]
-    answer = _joined(given)
+def _exhibit(row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Exhibit:
+    asked = decode_cell(row["request"])
+    question = shorten(joined_text(asked), _LONGEST)
+    after, answer = _given(row, run, album, question, drawn=drawn)
     return Exhibit(
         key=shorten(row["key"], 80),
         group=shorten(_text(row["group"]), 80),
         question=question,
-        verdict=_verdict(row, binary=binary),
+        verdict=_verdict(row),
         tone=str(row["tone"]),
         note=shorten(_text(row["verdict"]), 200),
-        before=_before(asked, album, question),
-        after=album.show(pictures[0], f"Given for: {question}") if pictures else None,
-        answer=shorten(answer, _LONGEST) if answer or not drawn else None,
-        gold=None if drawn else _gold(decode_cell(row["reference"])),
+        before=_before(asked, run, album, question),
+        after=after,
+        answer=answer,
+        gold=None if drawn else gold_of(decode_cell(row["reference"])),
     )
 
 
-def _before(asked: Sequence[dict[str, Any]], album: Album, question: str) -> tuple[Shown, ...]:
+def _beside(
+    name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool
+) -> Beside:
+    question = shorten(joined_text(decode_cell(row["request"])), _LONGEST)
+    after, answer = _given(row, run, album, f"{question} (by {name})", drawn=drawn)
+    return Beside(name, _verdict(row), str(row["tone"]), after, answer)
+
+
+def _given(
+    row: dict[str, Any], run: StoredRun, album: Album, question: str, *, drawn: bool
+) -> tuple[Shown | None, str | None]:
+    """The picture and the text of an output."""
+    given = decode_cell(row["parts"])
+    pictures = [part["image"] for part in given if part["kind"] == "image"]
+    text = joined_text(given)
+    return (
+        album.show(run, pictures[0], f"Given for: {question}") if pictures else None,
+        shorten(text, _LONGEST) if text or not drawn else None,
+    )
+
+
+def _before(
+    asked: Sequence[dict[str, Any]], run: StoredRun, album: Album, question: str
+) -> tuple[Shown, ...]:
     images = [part["image"] for part in asked if part["kind"] == "image"]
-    return tuple(album.show(image, f"Image of: {question}") for image in images)
+    return tuple(album.show(run, image, f"Image of: {question}") for image in images)
 
 
-def _joined(parts: Sequence[dict[str, Any]]) -> str:
+def joined_text(parts: Sequence[dict[str, Any]]) -> str:
+    """The text parts of a request or an output, joined by blanks."""
     return " ".join(str(part["text"]) for part in parts if part["kind"] == "text")
 
 
@@ -233,7 +339,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _gold(reference: dict[str, Any]) -> str | None:
+def gold_of(reference: dict[str, Any]) -> str | None:
     """The right answer where the reference keeps it under a usual name."""
     found = next((reference[key] for key in _GOLD_KEYS if key in reference), None)
     if isinstance(found, list):

@@ -21,6 +21,7 @@ class Judging(NamedTuple):
     Attributes:
         judge: The judge that was asked, None if none was.
         prescribed: The card's judge, where another one or none was asked.
+        named: The judges that the scores name otherwise: with another prompt than the official one.
         second: The judge that was asked again and its share, None if there was none.
         accounts: What each was asked and what it cost, by the words for it.
         agreements: How far the second one agrees with the first.
@@ -28,6 +29,7 @@ class Judging(NamedTuple):
 
     judge: str | None
     prescribed: str | None
+    named: tuple[str, ...]
     second: str | None
     accounts: Mapping[str, Usage]
     agreements: tuple[Agreement, ...]
@@ -66,11 +68,19 @@ def judging(tables: Tables, benchmark: str) -> Judging | None:
     found = Judging(
         judge=run.judge,
         prescribed=card.judge.snapshot or card.judge.name if differs else None,
+        named=tuple(name for name in judges_named(tables, benchmark) if name != run.judge),
         second=run.second_judge,
         accounts={who: tally(some) for who, some in bills.items() if some},
         agreements=agreements(tables, benchmark) if run.second_judge else (),
     )
-    return found if found.prescribed or found.accounts or found.second else None
+    return found if any((found.prescribed, found.accounts, found.named, found.second)) else None
+
+
+def judges_named(tables: Tables, benchmark: str) -> tuple[str, ...]:
+    """The judges that the scores of a benchmark name, each once."""
+    scores = tables.run.scores
+    mine = scores.loc[scores["protocol"].str.rpartition("@")[0] == benchmark, "judge"]
+    return tuple(sorted(mine.dropna().unique()))
 
 
 def _words(who: str, usage: Usage) -> str:
@@ -94,6 +104,7 @@ def judging_entry(found: Judging) -> dict[str, Any]:
     return {
         "judge": found.judge,
         "differs_from_card": found.prescribed,
+        "named_in_scores": list(found.named),
         "second_judge": found.second,
         "usage": {
             who: {**usage._asdict(), "troubles": dict(usage.troubles)}

@@ -68,6 +68,11 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def arrows(text: str) -> str:
+    """A sentence's "->" as an arrow."""
+    return text.replace("->", "\N{RIGHTWARDS ARROW}")
+
+
 class MarkdownText(str):
     """Text that is Markdown already and is not escaped again."""
 

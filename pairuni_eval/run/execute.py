@@ -17,7 +17,7 @@ from PIL import Image
 
 from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
 from pairuni_eval.models.base import Model, Reply, Request
-from pairuni_eval.pictures import read_rgb
+from pairuni_eval.pictures import read_rgb, reused_memory
 from pairuni_eval.records import (
     Capability,
     Decoding,
@@ -68,6 +68,10 @@ class Executor:
         Raises:
             UserError: if several batches in a row fail entirely, or the disk is full.
         """
+        with reused_memory():
+            self._execute(batches, done)
+
+    def _execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
         failed: list[list[Output]] = []  # held back until it is clear that the run goes on
         for batch in batches:
             start = time.perf_counter()
@@ -197,6 +201,10 @@ def load_image(run: Path, image: str) -> Image.Image:
         DatasetError: if it is empty, truncated or no image at all.
     """
     path = layout.image_path(run, image)
-    if not path.is_file() or path.stat().st_size == 0:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    if size == 0:
         raise DatasetError("the image is missing from the dataset row")
     return read_rgb(path, DatasetError)

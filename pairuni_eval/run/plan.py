@@ -151,18 +151,18 @@ def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
 def _stored(run: Path, benchmark: Benchmark, data: Data, limit: int | None) -> Iterator[Sample]:
     """The samples of a benchmark, their pictures put into the store on the way."""
     seen: set[str] = set()
-    pictures = Pictures(run)
-    for item in _limited(benchmark.samples(data), limit, benchmark.card):
-        if item.sample.uid in seen:
-            raise UserError(
-                f"'{benchmark.card.name}': the row '{item.sample.key}' occurs twice in the data.",
-                hint="Use the files of the dataset as published.",
-            )
-        seen.add(item.sample.uid)
-        for picture in item.pictures:
-            pictures.add(picture)
-        yield item.sample
-    pictures.settle()
+    with Pictures(run) as pictures:
+        for item in _limited(benchmark.samples(data), limit, benchmark.card):
+            if item.sample.uid in seen:
+                name, key = benchmark.card.name, item.sample.key
+                raise UserError(
+                    f"'{name}': the row '{key}' occurs twice in the data.",
+                    hint="Use the files of the dataset as published.",
+                )
+            seen.add(item.sample.uid)
+            for picture in item.pictures:
+                pictures.add(picture)
+            yield item.sample
 
 
 def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
@@ -253,8 +253,9 @@ def _environment(model: Model) -> dict[str, str]:
 def _batches(card: RunCard, parts: Parts, samples: Sequence[Sample]) -> Iterator[Batch]:
     for benchmark in parts.benchmarks:
         name, own = benchmark.card.name, card.benchmarks[benchmark.card.name]
+        decoding = own.decoding.id
         owed = [
-            Owed(output_id(sample.uid, draw, own.decoding.id), sample.uid, draw)
+            Owed(output_id(sample.uid, draw, decoding), sample.uid, draw)
             for sample in samples
             if sample.benchmark == name
             for draw in range(benchmark.card.draws)

@@ -41,4 +41,4 @@ TABLES = ("samples", "outputs", "scores")
 
 def image_path(run: Path, image: str) -> Path:
     """Where a picture lies: images/<first two digits>/<id>."""
-    return run / IMAGES / image[:2] / image
+    return Path(f"{run}/{IMAGES}/{image[:2]}/{image}")

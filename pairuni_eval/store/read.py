@@ -64,6 +64,8 @@ class StoredRun:
         UserError: if it is no run folder or the run is not complete.
     """
 
+    unfinished = False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.card = read_run_card(folder)

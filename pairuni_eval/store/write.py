@@ -16,10 +16,10 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -27,13 +27,13 @@ from filelock import FileLock, Timeout
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.records import Picture
 from pairuni_eval.store import layout
+from pairuni_eval.store.disk import wait_for_disk
 
 _SYNC_AFTER = 1.0  # seconds of rows that a power cut may cost
-_TOGETHER = 256  # pictures that wait for the disk together
-_WAITERS = 32  # threads that wait: a disk serves many waiters in the time of one
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
+_STRUCTURED = (list, tuple, dict)  # what parquet holds as JSON text
 
 
 class RowLog(Generic[Row]):
@@ -79,7 +79,7 @@ class RowLog(Generic[Row]):
         """Wait until all rows are on the disk."""
         if self.path.exists():
             with writing(str(self.path)):
-                _wait_for_disk(self.path)
+                wait_for_disk([str(self.path)])
 
     def _decode(self, number: int, line: bytes) -> Row:
         try:
@@ -95,7 +95,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it exists only when complete."""
     with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path)
+        partial = Path(_partial(str(path)))
         with partial.open("wb") as stream:
             stream.write(data)
             stream.flush()
@@ -111,8 +111,9 @@ def write_record(path: Path, record: Any) -> None:
 class Pictures:
     """Pictures on their way into a run folder, each stored once under its content id.
 
-    `add` writes a picture under a temporary name; `settle` waits for all of them together and gives
-    them their names. Waiting for each alone would take longer than everything else a row costs.
+    `add` writes a picture under a temporary name; `settle` waits until all of them are on the disk
+    and gives them their names. As a context it settles at the end; after a failure the temporary
+    files are left to `clear_temporaries`.
 
     Args:
         run: The run folder.
@@ -120,58 +121,71 @@ class Pictures:
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._folders: set[Path] = set()
-        self._waiting: dict[Path, Path] = {}  # final path: temporary path
+        self._known: set[str] = set()
+        self._written: list[_Written] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is None:
+            self.settle()
 
     def add(self, picture: Picture) -> str:
         """Write a picture unless it is there already; returns its id."""
-        path = layout.image_path(self._run, picture.id)
-        if path in self._waiting or path.exists():
+        if picture.id in self._known:
             return picture.id
-        with writing(str(path)):
-            if path.parent not in self._folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._folders.add(path.parent)
+        self._known.add(picture.id)
+        path = str(layout.image_path(self._run, picture.id))
+        if not os.path.exists(path):  # noqa: PTH110 - strings: this is done for every row
             partial = _partial(path)
-            partial.write_bytes(picture.data)
-        self._waiting[path] = partial
-        if len(self._waiting) == _TOGETHER:
-            self.settle()
+            with writing(path):
+                _write_new(partial, picture.data)
+            self._written.append(_Written(partial, path))
         return picture.id
 
     def settle(self) -> None:
-        """Wait until the pictures are on the disk, then let them appear."""
-        partials = list(self._waiting.values())
+        """Let the pictures appear under their names once they are on the disk."""
         with writing(str(self._run / layout.IMAGES)):
-            if len(partials) == 1:
-                _wait_for_disk(partials[0])
-            elif partials:
-                with ThreadPoolExecutor(min(_WAITERS, len(partials))) as waiters:
-                    list(waiters.map(_wait_for_disk, partials))
-            for path, partial in self._waiting.items():
-                partial.replace(path)
-        self._waiting.clear()
+            wait_for_disk([one.partial for one in self._written])
+            for one in self._written:
+                os.replace(one.partial, one.path)  # noqa: PTH105
+        self._written.clear()
+
+
+class _Written(NamedTuple):
+    """A file that is written whole, and the name it is to have."""
+
+    partial: str
+    path: str
+
+
+def _write_new(path: str, data: bytes) -> None:
+    """Write a file, and make its folder if there is none yet."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, flags, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
 
 
 def write_picture(run: Path, picture: Picture) -> str:
     """Store a picture under its content id, once; returns the id."""
-    pictures = Pictures(run)
-    pictures.add(picture)
-    pictures.settle()
-    return picture.id
+    with Pictures(run) as pictures:
+        return pictures.add(picture)
 
 
-def _partial(path: Path) -> Path:
+def _partial(path: str) -> str:
     """The temporary name of a file that is being written; `clear_temporaries` knows its form."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def _wait_for_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.{os.getpid()}.tmp"
 
 
 def clear_temporaries(run: Path) -> None:
@@ -240,17 +254,20 @@ def _write_parquet(path: Path, rows: Sequence[msgspec.Struct]) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    records = [_flat(row) for row in rows]
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(records), buffer, compression="zstd")
+    pq.write_table(pa.table(_columns(rows)), buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
-def _flat(row: msgspec.Struct) -> dict[str, Any]:
-    plain = msgspec.to_builtins(row)
-    return {
-        key: _encoder.encode(value).decode() if isinstance(value, list | dict | tuple) else value
-        for key, value in plain.items()
-    }
+def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
+    """The fields of records as columns; lists and tables become JSON text."""
+    names = rows[0].__struct_fields__ if rows else ()
+    return {name: [_cell(getattr(row, name)) for row in rows] for name in names}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, _STRUCTURED):
+        return _encoder.encode(value).decode()
+    return str(value) if isinstance(value, StrEnum) else value

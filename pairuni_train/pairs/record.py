@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pairuni_eval.seeds import stable_hash
+
 
 class Kind(StrEnum):
     """How the halves of a pair came together."""
@@ -89,3 +91,9 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     generation: Generation | None = None
     similarity: float | None = None
     completed: Provenance | None = None
+
+
+def pair_id(kind: Kind, understanding: Understanding | None, generation: Generation | None) -> str:
+    """The id of a pair: the hash of its kind and of the sources and ids of its halves."""
+    halves = [half and [half.source, half.id] for half in (understanding, generation)]
+    return stable_hash("pair/1", str(kind), *halves)

@@ -172,3 +172,14 @@ def test_bounds_follow_the_values() -> None:
     total = MetricSpec(name="m", aggregate="mme_total", by="task")
     given = rows([1, 1], task=["a", "b"])
     assert make_aggregate(total, given).bounds(given) == Bounds(0, 400)
+
+
+@pytest.mark.parametrize(
+    "name", ["mean", "macro_mean", "pairuni_eval.analysis.official_means:RoundedMacroMean"]
+)
+def test_a_range_in_the_card_holds_unless_a_value_lies_outside(name: str) -> None:
+    rated = MetricSpec(name="m", aggregate=name, by="kind", range=(1.0, 5.0))
+    inside, above, below = [1.0, 5.0, NAN], [2.0, 9.0, 3.0], [0.5, 2.0, 2.0]
+    for values, found in ((inside, Bounds(1, 5)), (above, None), (below, None)):
+        given = rows(values, kind=["a", "b", "b"])
+        assert make_aggregate(rated, given).bounds(given) == found

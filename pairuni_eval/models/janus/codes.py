@@ -144,12 +144,21 @@ def code_embeddings(janus: Any) -> Tensor:
 
 
 @torch.no_grad()
-def decode_codes(janus: Any, codes_BN: Tensor) -> Tensor:
-    """Pixels of the codes: (B, H, W, 3) uint8 on the CPU.
+def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Tensor:
+    """Pixels of the codes: (B, H, W, 3) uint8 on the CPU. Equal codes are decoded once.
 
-    Row by row, because convolutions round differently at other batch sizes, and an image should
-    depend on its codes alone. The rounding is Janus' own: scale to 0..255, clamp, truncate.
+    The rounding is Janus' own: scale to 0..255, clamp, truncate.
+
+    Args:
+        janus: transformers' `JanusForConditionalGeneration`.
+        codes_BN: The codes.
+        together: Images per call of the decoder. Convolutions round differently at other batch
+            sizes: with 1 an image depends on its codes alone; with more it is made faster, and a
+            value may differ by 1.
     """
-    rows = [janus.model.vqmodel.decode(codes_1N)[0] for codes_1N in codes_BN[:, None]]
-    pixels_BCHW = torch.stack(rows).float()
-    return ((pixels_BCHW + 1) / 2 * 255).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu()
+    distinct_UN, which_B = torch.unique(codes_BN, dim=0, return_inverse=True)
+    pixels_UCHW = torch.cat(
+        [janus.model.vqmodel.decode(codes_CN) for codes_CN in distinct_UN.split(together)]
+    )
+    scaled_UCHW = ((pixels_UCHW.float() + 1) / 2 * 255).clamp(0, 255).byte()
+    return scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B.cpu()]

@@ -37,8 +37,9 @@ from pairuni_eval.models.base import (
 )
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
-from pairuni_eval.models.janus.prompts import Prompt, embed, encode, unconditional
+from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.sampling import guide
+from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.words import Vocabulary, ban, write_words
 from pairuni_eval.records import Decoding
 
@@ -156,7 +157,10 @@ class JanusPolicy(nn.Module):
         policy_logits: PolicyLogits = "conditional",
         with_entropy: bool = False,
     ) -> LogProbs:
-        """Log-probs (N, T) of the rollout's tokens under the current weights, 0 off target."""
+        """Log-probs (N, T) of the rollout's tokens under the current weights, 0 off target.
+
+        The entropy carries no gradient.
+        """
         decoding: Decoding = rollout.conditions["decoding"]
         prompt: Prompt = rollout.conditions["prompt"]
         if rollout.task == "gen":
@@ -166,15 +170,18 @@ class JanusPolicy(nn.Module):
         temperature = decoding.temperature or 1.0
         logp_NTV = (logits_NTV.float() / temperature).log_softmax(-1)
         logp_NT = logp_NTV.gather(-1, rollout.tokens_NT[..., None])[..., 0]
-        entropy_NT = _entropy(logp_NTV) if with_entropy else None
+        entropy_NT = _entropy(logp_NTV.detach()) if with_entropy else None
         return LogProbs(logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT)
 
-    def decode(self, rollout: Rollout) -> list[Reply]:
-        """Images of a generation rollout, texts of an understanding rollout."""
+    def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
+        """Images of a generation rollout, texts of an understanding rollout.
+
+        `together` images go through the decoder at once; see `decode_codes` for what that costs.
+        """
         if rollout.task == "gen":
             from PIL import Image
 
-            pixels = decode_codes(self.janus, rollout.tokens_NT)
+            pixels = decode_codes(self.janus, rollout.tokens_NT, together=together)
             count = rollout.tokens_NT.shape[1]
             return [Reply(image=Image.fromarray(p.numpy()), tokens=count) for p in pixels]
         replies = []
@@ -194,9 +201,22 @@ class JanusPolicy(nn.Module):
         names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
         return {name: _block(name.removeprefix(prefix)) for name in names}
 
-    def save(self, folder: Path, declaration: Mapping[str, Any]) -> None:
-        """Write a folder that transformers and `JanusModel.load` read, with its `pairuni.json`."""
-        self.janus.save_pretrained(folder)
+    def save(
+        self,
+        folder: Path,
+        declaration: Mapping[str, Any],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Write a folder that transformers and `JanusModel.load` read, with its `pairuni.json`.
+
+        `weights` are written instead of the model's own, e.g. where these are sharded.
+        """
+        self.janus.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+        fast = getattr(self.processor.tokenizer, "backend_tokenizer", None)
+        if fast is not None:  # it remembers how the last batch was padded, and would save that
+            fast.no_padding()
+            fast.no_truncation()
         self.processor.save_pretrained(folder)
         text = json.dumps(dict(declaration), indent=2) + "\n"
         (folder / DECLARATION).write_text(text, encoding="utf-8")
@@ -205,37 +225,24 @@ class JanusPolicy(nn.Module):
         self, rollout: Rollout, prompt: Prompt, decoding: Decoding, policy_logits: PolicyLogits
     ) -> Tensor:
         codes_NTD = code_embeddings(self.janus)[rollout.tokens_NT]
-        conditional_NTV = self._replay_codes(embed(self.janus, prompt), prompt, codes_NTD)
+        conditional_NTV = self._replay_codes(prompt, codes_NTD)
         if policy_logits == "conditional" or decoding.cfg_scale == 1.0:
             return conditional_NTV
         bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
         with torch.set_grad_enabled(torch.is_grad_enabled() and policy_logits == "cfg"):
-            unconditional_NTV = self._replay_codes(embed(self.janus, bare), bare, codes_NTD)
+            unconditional_NTV = self._replay_codes(bare, codes_NTD)
         both = torch.cat((conditional_NTV.float(), unconditional_NTV.float()))
         return guide(both, decoding.cfg_scale)
 
-    def _replay_codes(self, prompt_NPD: Tensor, prompt: Prompt, codes_NTD: Tensor) -> Tensor:
-        logits: Tensor = self.janus.model.generation_head(
-            self._replay(prompt_NPD, prompt, codes_NTD)
-        )
+    def _replay_codes(self, prompt: Prompt, codes_NTD: Tensor) -> Tensor:
+        hidden_NTD = hidden_before(self.janus, prompt, codes_NTD)
+        logits: Tensor = self.janus.model.generation_head(hidden_NTD)
         return logits
 
     def _word_logits(self, rollout: Rollout, prompt: Prompt) -> Tensor:
         words_NTD = self.janus.get_input_embeddings()(rollout.tokens_NT)
-        hidden_NTD = self._replay(embed(self.janus, prompt), prompt, words_NTD)
+        hidden_NTD = hidden_before(self.janus, prompt, words_NTD)
         return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)
-
-    def _replay(self, prompt_NPD: Tensor, prompt: Prompt, completion_NTD: Tensor) -> Tensor:
-        """Hidden states one position before each completion token: (N, T, D)."""
-        count = completion_NTD.shape[1]
-        seen_NT = prompt.mask_NP.new_ones(completion_NTD.shape[:2])
-        # The last token is never read: nothing is predicted from it.
-        x_NSD = torch.cat((prompt_NPD, completion_NTD[:, :-1]), dim=1)
-        mask_NS = torch.cat((prompt.mask_NP, seen_NT[:, :-1]), dim=1)
-        hidden_NSD: Tensor = self.janus.model.language_model(
-            inputs_embeds=x_NSD, attention_mask=mask_NS.long(), use_cache=False
-        ).last_hidden_state
-        return hidden_NSD[:, -count:]
 
 
 def _plain(tensor: Tensor | None) -> Tensor | None:

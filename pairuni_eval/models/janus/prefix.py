@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairuni_eval.models.janus.prompts import Prompt, embed
+from pairuni_eval.models.janus.prompts import Prompt, distinct, embed
 
 
 class Prefix(NamedTuple):
@@ -59,7 +59,7 @@ class Tree(NamedTuple):
 
 def begin(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
     """The prefix of all rows of some prompts of one length, in order."""
-    if any(prompt.pixels_NKCHW is not None for prompt in prompts):
+    if any(prompt.pixels_ICHW is not None for prompt in prompts):
         return _side_by_side(janus, prompts)
     mask_BP = torch.cat([prompt.mask_NP for prompt in prompts])
     ids_BP = torch.cat([prompt.ids_NP for prompt in prompts])
@@ -119,7 +119,7 @@ def _ancestry(parents: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _side_by_side(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
-    """Every row by itself; of rows without images each distinct one runs once.
+    """Every distinct row by itself.
 
     Positions are those of the padded row: a constant shift, which rotary embeddings cannot see.
     """
@@ -127,16 +127,17 @@ def _side_by_side(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
     masks: list[Tensor] = []
     rows: list[Tensor] = []
     for prompt in prompts:
-        x_UPD, mask_UP, copies_N = _distinct_rows(janus, prompt)
-        rows.append(copies_N + sum(map(len, masks)))
-        x.append(x_UPD)
-        masks.append(mask_UP)
+        first_U, kind_N = distinct(prompt)
+        different = prompt.rows(first_U)
+        rows.append(kind_N + sum(map(len, masks)))
+        x.append(embed(janus, different))
+        masks.append(different.mask_NP)
     mask_UP, rows_B = torch.cat(masks), torch.cat(rows)
     length = mask_UP.shape[1]
     places_P = torch.arange(length, device=mask_UP.device)
     return Prefix(
         torch.cat(x),
-        _causal(mask_UP),
+        causal(mask_UP),
         places_P.expand(len(mask_UP), -1),
         rows_B[:, None] * length + places_P,
         mask_UP[rows_B],
@@ -144,17 +145,7 @@ def _side_by_side(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
     )
 
 
-def _distinct_rows(janus: Any, prompt: Prompt) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings (U, P, D) and masks (U, P) of the rows to run, and which each row (N,) is."""
-    if prompt.pixels_NKCHW is not None:
-        rows_N = torch.arange(len(prompt.ids_NP), device=prompt.ids_NP.device)
-        return embed(janus, prompt), prompt.mask_NP, rows_N
-    seen_NP = prompt.ids_NP.masked_fill(~prompt.mask_NP, -1)
-    distinct_UP, copies_N = torch.unique(seen_NP, dim=0, return_inverse=True)
-    return janus.get_input_embeddings()(distinct_UP.clamp(min=0)), distinct_UP >= 0, copies_N
-
-
-def _causal(mask_UP: Tensor) -> Tensor:
+def causal(mask_UP: Tensor) -> Tensor:
     """Which positions each position sees (U, P, P): the real tokens up to itself, and itself.
 
     Padding sees itself only: no row of a softmax may be empty.

@@ -5,14 +5,15 @@ followed by the begin-of-image token. The unconditional row of classifier-free g
 begin-of-sequence and begin-of-image tokens and turns every other token into padding *embeddings*
 that stay visible, as transformers does; an image to edit is dropped with the rest.
 
-Legend: N rows, P prompt positions (left-padded), K images per row at most, D hidden size.
+Legend: N rows, U distinct rows, P prompt positions (left-padded), I distinct images, K images per
+row at most, F positions of an image, D hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,82 +23,114 @@ from pairuni_eval.models.base import Request
 
 @dataclass(frozen=True)
 class Prompt:
-    """The inputs of N rows; every tensor has N rows first, so a slice of rows is a slice of each.
+    """The inputs of N rows.
 
     Attributes:
         ids_NP: Token ids with image placeholders.
         mask_NP: True at real tokens.
-        pixels_NKCHW: Preprocessed images, zeros where a row has fewer than K; None without images.
-        images_N: How many images each row has.
+        pixels_ICHW: Preprocessed images, which rows may share; None without images.
+        images_NK: The images of each row in order, -1 where it has fewer than K.
     """
 
     ids_NP: Tensor
     mask_NP: Tensor
-    pixels_NKCHW: Tensor | None
-    images_N: Tensor
+    pixels_ICHW: Tensor | None
+    images_NK: Tensor
 
     def rows(self, index: slice | Tensor) -> Prompt:
         """Some of the rows."""
         return Prompt(
-            self.ids_NP[index],
-            self.mask_NP[index],
-            None if self.pixels_NKCHW is None else self.pixels_NKCHW[index],
-            self.images_N[index],
+            self.ids_NP[index], self.mask_NP[index], self.pixels_ICHW, self.images_NK[index]
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Prompt:
         """The same on a device, pixels in the model's precision."""
-        pixels = self.pixels_NKCHW
+        pixels = self.pixels_ICHW
         return Prompt(
             self.ids_NP.to(device),
             self.mask_NP.to(device),
             None if pixels is None else pixels.to(device, dtype),
-            self.images_N.to(device),
+            self.images_NK.to(device),
         )
+
+
+class Distinct(NamedTuple):
+    """Rows that differ from each other: the first of each kind (U,), and the kind of each (N,)."""
+
+    first_U: Tensor
+    kind_N: Tensor
+
+
+def distinct(prompt: Prompt) -> Distinct:
+    """The distinct rows of a prompt, in order of appearance."""
+    seen_NP = prompt.ids_NP.masked_fill(~prompt.mask_NP, -1)
+    return _first_of(map(tuple, torch.cat((seen_NP, prompt.images_NK), 1).tolist()), seen_NP.device)
+
+
+def _first_of(keys: Iterable[Hashable], device: torch.device) -> Distinct:
+    kinds: dict[Hashable, int] = {}
+    first: list[int] = []
+    kind_of = []
+    for row, key in enumerate(keys):
+        kind = kinds.setdefault(key, len(first))
+        if kind == len(first):
+            first.append(row)
+        kind_of.append(kind)
+    return Distinct(torch.tensor(first, device=device), torch.tensor(kind_of, device=device))
 
 
 def encode(processor: Any, requests: Sequence[Request], *, to_image: bool) -> Prompt:
     """Build the inputs of a batch with the checkpoint's chat template.
+
+    Requests of the same texts and the very same image objects are encoded once.
 
     Args:
         processor: transformers' `JanusProcessor`.
         requests: The batch.
         to_image: True to draw or edit (appends the begin-of-image token), False to answer.
     """
-    texts = [_chat(processor, request) for request in requests]
-    images = [[part for part in r.parts if not isinstance(part, str)] for r in requests]
+    first_U, kind_N = _first_of(map(_parts_key, requests), torch.device("cpu"))
+    different = [requests[row] for row in first_U.tolist()]
+    images = [[part for part in r.parts if not isinstance(part, str)] for r in different]
     flat = [image.convert("RGB") for row in images for image in row]
     batch = processor(
-        text=texts,
+        text=[_chat(processor, request) for request in different],
         images=flat or None,
         generation_mode="image" if to_image else "text",
         padding=True,
         return_tensors="pt",
     )
-    counts = [len(row) for row in images]
-    pixels = _by_row(batch["pixel_values"], counts) if flat else None
-    return Prompt(batch["input_ids"], batch["attention_mask"].bool(), pixels, torch.tensor(counts))
+    prompt = Prompt(
+        batch["input_ids"],
+        batch["attention_mask"].bool(),
+        batch["pixel_values"] if flat else None,
+        _numbered([len(row) for row in images]),
+    )
+    return prompt if len(different) == len(requests) else prompt.rows(kind_N)
 
 
 def embed(janus: Any, prompt: Prompt) -> Tensor:
-    """Input embeddings with image features in place: (N, P, D). Differentiable."""
+    """Input embeddings with image features in place: (N, P, D). Differentiable.
+
+    Every image that the rows show goes through the vision tower once.
+    """
     x_NPD: Tensor = janus.get_input_embeddings()(prompt.ids_NP)
-    if prompt.pixels_NKCHW is None:
+    if prompt.pixels_ICHW is None:
         return x_NPD
-    slots_K = torch.arange(prompt.pixels_NKCHW.shape[1], device=x_NPD.device)
-    present_NK = slots_K < prompt.images_N[:, None]
-    features = janus.model.get_image_features(
-        prompt.pixels_NKCHW[present_NK], return_dict=True
+    shown_S = prompt.images_NK[prompt.images_NK >= 0]  # row by row, as their places in the prompts
+    used_I, which_S = torch.unique(shown_S, return_inverse=True)
+    features_IFD = janus.model.get_image_features(
+        prompt.pixels_ICHW[used_I], return_dict=True
     ).pooler_output
     here_NP1 = (prompt.ids_NP == janus.config.image_token_id)[..., None]
-    return x_NPD.masked_scatter(here_NP1, features.to(x_NPD.dtype))
+    return x_NPD.masked_scatter(here_NP1, features_IFD[which_S].to(x_NPD.dtype))
 
 
 def unconditional(prompt: Prompt, *, keep: Sequence[int], pad: int) -> Prompt:
     """The prompt of the unconditional rows: every token but `keep` becomes `pad`, images go."""
     kept_NP = torch.isin(prompt.ids_NP, torch.tensor(list(keep), device=prompt.ids_NP.device))
     ids_NP = prompt.ids_NP.masked_fill(~kept_NP, pad)
-    return Prompt(ids_NP, prompt.mask_NP, None, torch.zeros_like(prompt.images_N))
+    return Prompt(ids_NP, prompt.mask_NP, None, prompt.images_NK[:, :0])
 
 
 def _chat(processor: Any, request: Request) -> str:
@@ -111,11 +144,16 @@ def _chat(processor: Any, request: Request) -> str:
     return text
 
 
-def _by_row(pixels_MCHW: Tensor, counts: Sequence[int]) -> Tensor:
-    """Spread a flat list of images over rows, padding with zeros: (N, K, C, H, W)."""
-    padded = pixels_MCHW.new_zeros((len(counts), max(counts), *pixels_MCHW.shape[1:]))
+def _parts_key(request: Request) -> tuple[str | int, ...]:
+    """Texts as they are, images by identity: comparing pixels would cost more than it saves."""
+    return tuple(part if isinstance(part, str) else id(part) for part in request.parts)
+
+
+def _numbered(counts: Sequence[int]) -> Tensor:
+    """Number the images of all rows one after the other, -1 behind each row's last: (N, K)."""
+    images_NK = torch.full((len(counts), max(counts)), -1)
     start = 0
     for row, count in enumerate(counts):
-        padded[row, :count] = pixels_MCHW[start : start + count]
+        images_NK[row, :count] = torch.arange(start, start + count)
         start += count
-    return padded
+    return images_NK

@@ -1,0 +1,67 @@
+"""What two texts or two images share, for telling whether evaluation items leaked into training.
+
+Pure functions: the evaluation side and the training side compare by the same ones. Texts are
+compared by runs of 13 words, the length that GPT-3's report used; images by a 64-bit perceptual
+hash, of which near copies (other sizes, other compression) differ in few bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WORDS = 13
+NEAR = 4  # bits in which the hashes of near copies may differ
+SMALL = 64  # pixels a side up to which only an equal image is a near copy
+
+_WORD = re.compile(r"\w+")
+_SIDE, _KEPT = 32, 8  # pixels that the cosine transform sees, and frequencies per axis that count
+
+
+def ngrams13(text: str) -> frozenset[str]:
+    """Every run of 13 words of a text, lower case, punctuation left out.
+
+    A text of fewer words gives itself, whole: it is shared only with an equal text. A text without
+    words gives nothing.
+    """
+    words = _WORD.findall(text.lower())
+    runs = range(max(1, len(words) - WORDS + 1)) if words else range(0)
+    return frozenset(" ".join(words[start : start + WORDS]) for start in runs)
+
+
+def perceptual_hash(image: Image) -> int:
+    """64 bits that describe what an image looks like, whatever its size and compression.
+
+    The image in grey at 32 x 32, its cosine transform, the 8 x 8 lowest frequencies: a bit is set
+    where one lies above the median of all but the mean brightness. An image of at most 64 pixels a
+    side has too little in it for that, and unlike ones would come out near: its 64 bits are from
+    the SHA-256 of its pixels, so that only an equal image is near it.
+    """
+    if max(image.size) <= SMALL:
+        return _pixel_hash(image)
+    from PIL.Image import Resampling
+    from scipy.fft import dctn
+
+    grey = image.convert("L").resize((_SIDE, _SIDE), Resampling.LANCZOS)
+    low = dctn(np.asarray(grey, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
+    bits = low > np.median(low[1:])
+    return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def _pixel_hash(image: Image) -> int:
+    digest = hashlib.sha256(f"{image.width}x{image.height}\n".encode())
+    digest.update(image.convert("RGB").tobytes())
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+def near_copies(one: int, others: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which of some hashes belong to near copies of the image of the first."""
+    found: npt.NDArray[np.bool_] = np.bitwise_count(others ^ np.uint64(one)) <= NEAR
+    return found

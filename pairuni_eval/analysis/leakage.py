@@ -1,0 +1,329 @@
+"""Which evaluation units a pair set has shown to the model, and the headline without them.
+
+Goes in: a stored run and the prints of a pair set (runs of words, image hashes; see
+`contamination`). An item of a benchmark is flagged
+    image      if its image, or a near copy, is that of an understanding half
+    text       if it has no image and shares its words with a question or a prompt
+    neighbor   if the features of its image have a cosine above the threshold with those of a pair
+Words alone do not flag an item that has an image, since wordings are common; they are counted.
+Images of generation halves serve for pairing and are never trained on, so they flag nothing. The
+answer instructions of the benchmarks are left out of all texts. A unit is flagged if one of its
+items is.
+
+Both headlines stand side by side with intervals; that they agree does not show that nothing leaked.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pairuni_eval.analysis.aggregate import Array, make_aggregate
+from pairuni_eval.analysis.contamination import near_copies, ngrams13, perceptual_hash
+from pairuni_eval.analysis.intervals import Estimate, estimate
+from pairuni_eval.analysis.tables import Tables, rows_of
+from pairuni_eval.analysis.verdict import printed
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.errors import DatasetError, UserError, boundary
+from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.store.read import decode_cell
+
+NEIGHBOR = 0.95  # cosine of image features above which two images count as one
+_COLUMNS = ("id", "question", "prompt", "understanding_image")
+_ROWS = 64  # pairs read together: what is in memory at once
+_BLOCK = 1024  # items whose features are compared at once
+
+
+class Prints(NamedTuple):
+    """What a pair set can be recognized by.
+
+    Attributes:
+        grams: The first pair that has a run of words.
+        hashes: (P,) perceptual hashes of the understanding images.
+        owners: The pair of each hash.
+        pairs: Rows of the set.
+        broken: Images that could not be decoded; they can be compared with nothing.
+    """
+
+    grams: Mapping[str, str]
+    hashes: npt.NDArray[np.uint64]
+    owners: tuple[str, ...]
+    pairs: int
+    broken: int
+
+
+class Features(NamedTuple):
+    """Features of images by one encoder; rows need not be normalized.
+
+    Attributes:
+        samples: The uid of the sample of each row of `items`.
+        items: (N, D) of the samples' images.
+        pairs: (P, D) of the pair set's images.
+        threshold: Cosine above which two images count as one.
+    """
+
+    samples: tuple[str, ...]
+    items: Array
+    pairs: Array
+    threshold: float = NEIGHBOR
+
+
+class Flag(NamedTuple):
+    """An evaluation item that the pair set has shown.
+
+    Attributes:
+        sample: The sample's uid.
+        key: The dataset's own id of it.
+        how: "image", "text" or "neighbor".
+        pair: The id of a pair that has it; empty for a neighbor.
+    """
+
+    sample: str
+    key: str
+    unit: str
+    how: str
+    pair: str
+
+
+class Leak(NamedTuple):
+    """What a pair set shares with one benchmark of a run.
+
+    Attributes:
+        items: Samples that were looked at.
+        words: Samples that share words with the set, flagged or not.
+        unseen: Samples whose image is not in the run folder, or broken.
+        units: Units of the benchmark in this run.
+        flagged: Units with a flagged item.
+        flags: Every flagged item, in the run's order.
+        everything: The headline over all units.
+        clean: The headline without the flagged units; no value if none is left.
+    """
+
+    benchmark: str
+    title: str
+    protocol: str
+    spec: MetricSpec
+    items: int
+    words: int
+    unseen: int
+    units: int
+    flagged: int
+    flags: tuple[Flag, ...]
+    everything: Estimate
+    clean: Estimate
+
+    @property
+    def by(self) -> Mapping[str, int]:
+        """Flagged items by how they were found."""
+        return Counter(flag.how for flag in self.flags)
+
+    @property
+    def sentence(self) -> str:
+        """E.g. "MME: 12 of 1187 units are in the pair set; 1444.0 with them, 1439.2 without."."""
+        if self.flagged == 0:
+            return f"{self.title}: none of {self.units} units was found in the pair set."
+        found = f"{self.title}: {self.flagged} of {self.units} units were found in the pair set"
+        if self.clean.value is None:
+            return f"{found}; without them nothing is left."
+        return f"{found}; {_shown(self.everything, self.spec)} with them, " + (
+            f"{_shown(self.clean, self.spec)} without."
+        )
+
+
+def _shown(number: Estimate, spec: MetricSpec) -> str:
+    value = printed(number.value, spec)
+    if number.interval is None:
+        return value
+    return f"{value} [{printed(number.interval.low, spec)}, {printed(number.interval.high, spec)}]"
+
+
+def read_prints(path: Path) -> Prints:
+    """The prints of a pair set, read row by row.
+
+    Args:
+        path: A parquet file with the columns id, question, prompt and understanding_image.
+
+    Raises:
+        UserError: if the file is not there, is no parquet file or lacks a column.
+    """
+    grams: dict[str, str] = {}
+    hashes, owners, pairs, broken = [], [], 0, 0
+    for row in _pairs(path):
+        pairs += 1
+        owner = str(row["id"])
+        for text in (row["question"], row["prompt"]):
+            for gram in ngrams13(_plain(text or "")):
+                grams.setdefault(gram, owner)
+        image = (row["understanding_image"] or {}).get("bytes")
+        if image is None:
+            continue
+        try:
+            hashes.append(_hash(image))
+            owners.append(owner)
+        except DatasetError:
+            broken += 1
+    return Prints(grams, np.array(hashes, dtype=np.uint64), tuple(owners), pairs, broken)
+
+
+def _pairs(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UserError(
+            f"There is no pair set {path}.",
+            hint="Make one: pairuni-train pairs build --help",
+        )
+    try:
+        file = pq.ParquetFile(path)
+        lacking = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+        if lacking:
+            raise UserError(f"{path}: it is no pair set: column '{lacking[0]}' is missing.")
+        for block in file.iter_batches(batch_size=_ROWS, columns=list(_COLUMNS)):
+            yield from block.to_pylist()
+    except (pa.ArrowException, OSError) as failure:
+        raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+
+
+def _plain(text: str) -> str:
+    """A text without the instruction that says how to answer."""
+    for instruction in (LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST.strip()):
+        text = text.replace(instruction, "")
+    return text
+
+
+def _hash(data: bytes) -> int:
+    from PIL import Image
+
+    with boundary(DatasetError):
+        return perceptual_hash(Image.open(io.BytesIO(data)))
+
+
+def leaks(tables: Tables, prints: Prints, features: Features | None = None) -> tuple[Leak, ...]:
+    """What a pair set shares with each benchmark of a run.
+
+    Args:
+        tables: The run's tables.
+        prints: The pair set's prints.
+        features: Image features of both, if there are any.
+    """
+    near = _neighbors(features) if features is not None else frozenset()
+    return tuple(_leak(tables, name, prints, near) for name in tables.run.card.benchmarks)
+
+
+def _neighbors(features: Features) -> frozenset[str]:
+    """The samples whose image has a neighbor in the pair set."""
+    pairs = _normalized(features.pairs)
+    best = [
+        (_normalized(features.items[start : start + _BLOCK]) @ pairs.T).max(axis=1, initial=-1.0)
+        for start in range(0, len(features.items), _BLOCK)
+    ]
+    found = np.concatenate(best) > features.threshold if best else np.zeros(0, dtype=bool)
+    return frozenset(uid for uid, hit in zip(features.samples, found, strict=True) if hit)
+
+
+def _normalized(rows: Array) -> Array:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = rows / np.where(length > 0, length, 1.0)
+    return unit
+
+
+def _leak(tables: Tables, benchmark: str, prints: Prints, near: frozenset[str]) -> Leak:
+    samples = tables.run.samples
+    mine = samples[samples["benchmark"] == benchmark]
+    flags, words, unseen = _flags(tables, mine, prints, near)
+    flagged = {flag.unit for flag in flags}
+    card, protocol = tables.card(benchmark), tables.protocols(benchmark)[0]
+    rule = tables.spec(benchmark, protocol)
+    spec = rule.metric(rule.headline)
+    frame = tables.joined(benchmark, protocol, spec.of)
+    place = f"{benchmark}/{protocol}/{spec.name}"
+    seed = seed_for(tables.run.card.seed, place, 0, "bootstrap")
+    return Leak(
+        benchmark=benchmark,
+        title=card.title,
+        protocol=protocol,
+        spec=spec,
+        items=len(mine),
+        words=words,
+        unseen=unseen,
+        units=int(mine["unit"].nunique()),
+        flagged=len(flagged),
+        flags=flags,
+        everything=_headline(frame, spec, seed),
+        clean=_headline(frame[~frame["unit"].isin(flagged)], spec, seed),
+    )
+
+
+def _headline(frame: pd.DataFrame, spec: MetricSpec, seed: int) -> Estimate:
+    rows = rows_of(frame, spec)
+    return estimate(make_aggregate(spec, rows), rows, seed=seed)
+
+
+def _flags(
+    tables: Tables, samples: pd.DataFrame, prints: Prints, near: frozenset[str]
+) -> tuple[tuple[Flag, ...], int, int]:
+    """The flagged items, how many share words, and how many have an image that cannot be seen."""
+    looks = _Looks(tables, prints)
+    flags, words, unseen = [], 0, 0
+    for row in samples.itertuples():
+        parts = decode_cell(str(row.parts))
+        text = " ".join(part["text"] for part in parts if "text" in part)
+        images = [part["image"] for part in parts if "image" in part]
+        said = looks.words(text)
+        shown = [looks.image(image) for image in images]
+        words += said is not None
+        unseen += None in shown
+        how, pair = "", next((owner for owner in shown if owner), "")
+        if pair:
+            how = "image"
+        elif not images and said is not None:
+            how, pair = "text", said
+        elif row.uid in near:
+            how = "neighbor"
+        if how:
+            flags.append(Flag(str(row.uid), str(row.key), str(row.unit), how, pair))
+    return tuple(flags), words, unseen
+
+
+class _Looks:
+    """Finds items in a pair set; every image is hashed once.
+
+    Args:
+        tables: The run that holds the images.
+        prints: The pair set.
+    """
+
+    def __init__(self, tables: Tables, prints: Prints) -> None:
+        self._run = tables.run
+        self._prints = prints
+        self._seen: dict[str, str | None] = {}
+
+    def words(self, text: str) -> str | None:
+        """A pair that shares words with a text, or None."""
+        grams = (self._prints.grams.get(gram) for gram in sorted(ngrams13(_plain(text))))
+        return next((owner for owner in grams if owner is not None), None)
+
+    def image(self, image: str) -> str | None:
+        """A pair that has an image or a near copy, "" if none has, None if it cannot be seen."""
+        if image not in self._seen:
+            self._seen[image] = self._look(image)
+        return self._seen[image]
+
+    def _look(self, image: str) -> str | None:
+        path = self._run.image_path(image)
+        if not path.is_file():
+            return None
+        try:
+            found = np.flatnonzero(near_copies(_hash(path.read_bytes()), self._prints.hashes))
+        except DatasetError:
+            return None
+        return self._prints.owners[found[0]] if len(found) else ""

@@ -1,0 +1,369 @@
+"""Two sides on the outputs that both have: how far apart, and could it be chance?
+
+Shapes: R runs of a side (training seeds), N shared outputs, C clusters, K sums of one run, B draws.
+
+A side is one run, or several runs of one recipe whose numbers are averaged. Outputs meet by (sample
+uid, draw) and count where every run has a value. The difference of two sides is a function of the
+sums over clusters like every other number, so its interval is that of `intervals.spread`.
+
+The p value is a permutation test by cluster: each cluster's results are swapped between the two
+runs or not, which for a mean is the sign-flip test (Good 2005, ch. 3) and holds for every other
+aggregate as well. Only clusters that differ matter; up to 11 of them are swapped in every possible
+way, more of them in 2,000 random ways. Where every cluster is one output that is right or wrong,
+this is McNemar's exact test (1947), and its binomial p is given.
+
+Two sides are equivalent where two one-sided t tests (Schuirmann 1987) both say that the difference
+lies within the margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import bdtr
+
+from pairuni_eval.analysis.aggregate import Array, Bounds, Rows, make_aggregate
+from pairuni_eval.analysis.intervals import (
+    DRAWS,
+    LEVEL,
+    Finish,
+    Interval,
+    agreeing_difference,
+    cluster_sums,
+    no_spread,
+    spread,
+    t_point,
+    t_tail,
+)
+from pairuni_eval.analysis.tables import belongs, rows_of
+from pairuni_eval.cards import MetricSpec
+
+POWER = 0.8
+_EXACT_UP_TO = 11  # clusters that differ: 2,048 swaps are listed instead of drawn
+_CHUNK_CELLS = 4_000_000  # swaps held at once: 32 MB
+
+Names = npt.NDArray[np.object_]
+
+
+class Counts(NamedTuple):
+    """Right outputs `of` so many, where every output is right or wrong."""
+
+    ours: int
+    theirs: int
+    of: int
+
+
+class Units(NamedTuple):
+    """How many units each side wins; on a level unit neither does."""
+
+    won: int
+    lost: int
+    level: int
+
+
+class Pair(NamedTuple):
+    """Both sides on their shared outputs, as cluster sums of one aggregate.
+
+    Attributes:
+        ours: (R, C, K), one layer a run.
+        theirs: The same for the other side, with its own R.
+        finish: What the sums (..., K) of one run make.
+        bounds: The range of one run's number, if known.
+        closed: Whether the number is a ratio of two sums.
+        equal: Whether all runs have the same value in every row.
+        shared: Outputs that have a value in all runs.
+        units: (C,) the names of the clusters.
+    """
+
+    ours: Array
+    theirs: Array
+    finish: Finish
+    bounds: Bounds | None
+    closed: bool
+    equal: bool
+    shared: int
+    units: Names
+
+    @property
+    def clusters(self) -> int:
+        """How many units are shared."""
+        return len(self.units)
+
+    @property
+    def single(self) -> bool:
+        """Whether each side is one run."""
+        return len(self.ours) == len(self.theirs) == 1
+
+    @property
+    def stacked(self) -> Array:
+        """(C, (R + R') K): the sums of all runs side by side, as `difference` takes them."""
+        layers = np.concatenate([self.ours, self.theirs])
+        runs, clusters, sums = layers.shape
+        return layers.transpose(1, 0, 2).reshape(clusters, runs * sums)
+
+    def difference(self, stacked: Array) -> Array:
+        """Ours - theirs for stacked sums (..., (R + R') K)."""
+        numbers = self.numbers(stacked)
+        ours, theirs = numbers[..., : len(self.ours)], numbers[..., len(self.ours) :]
+        change: Array = ours.mean(axis=-1) - theirs.mean(axis=-1)
+        return change
+
+    def numbers(self, stacked: Array) -> Array:
+        """(..., R + R'): the number of each run."""
+        shape = (*stacked.shape[:-1], len(self.ours) + len(self.theirs), self.ours.shape[2])
+        return self.finish(stacked.reshape(shape))
+
+    @property
+    def span(self) -> float | None:
+        """The width of the metric's range, if known."""
+        return self.bounds and self.bounds.high - self.bounds.low
+
+    def seen(self) -> tuple[float | None, float | None]:
+        """The mean number of each side; None where a run makes none."""
+        numbers = self.numbers(self.stacked.sum(axis=0))
+        ours, theirs = numbers[: len(self.ours)].mean(), numbers[len(self.ours) :].mean()
+        return _number(ours), _number(theirs)
+
+    def counts(self) -> Counts | None:
+        """Right outputs of two single runs; None where the number is no share of outputs."""
+        if not self.single or not self.closed or self.bounds != Bounds(0.0, 1.0):
+            return None
+        ours, theirs = self.ours[0].sum(axis=0), self.theirs[0].sum(axis=0)
+        if not np.array_equal([ours[0], theirs[0]], np.round([ours[0], theirs[0]])):
+            return None
+        return Counts(int(ours[0]), int(theirs[0]), int(ours[1]))
+
+    def gains(self) -> Array:
+        """(C,): how much each unit adds to the difference.
+
+        The mean of two changes: of the other side's number when the unit's outputs are replaced by
+        ours, and of our number when they replace the other side's. NaN where neither is a number.
+        """
+        ours, theirs = self.ours.mean(axis=0), self.theirs.mean(axis=0)
+        ours_total, theirs_total, change = ours.sum(axis=0), theirs.sum(axis=0), ours - theirs
+        into = self.finish(theirs_total + change) - self.finish(theirs_total)
+        out_of = self.finish(ours_total) - self.finish(ours_total - change)
+        gains: Array = (into + out_of) / 2
+        return gains
+
+
+class Evidence(NamedTuple):
+    """What a pair says about its difference.
+
+    Attributes:
+        interval: 95 % interval of ours - theirs; None where all runs are equal.
+        error: Standard error of the difference.
+        p: Two-sided p of "no difference".
+        test: Which test `p` comes from.
+        margin: The largest difference that counts as none; None if the range is not known.
+        tie_p: p of "the difference is at least the margin".
+        detectable: The difference that would be found in 4 of 5 repetitions.
+    """
+
+    interval: Interval | None
+    error: float
+    p: float | None
+    test: str
+    margin: float | None
+    tie_p: float | None
+    detectable: float | None
+
+
+def pair_up(
+    ours: Sequence[pd.DataFrame],
+    theirs: Sequence[pd.DataFrame],
+    spec: MetricSpec,
+    *,
+    group: str | None = None,
+) -> Pair:
+    """Both sides over the outputs that every run has.
+
+    Args:
+        ours: The joined frame (`Tables.joined`) of each of our runs.
+        theirs: The same for the other side.
+        spec: The metric.
+        group: Keep the rows of this group of `spec.by` only, as the one group they are in.
+    """
+    frame, values = _shared_rows([*ours, *theirs])
+    layers = [_rows(frame.assign(value=value), spec, group) for value in values]
+    names = _unit_names(frame, spec, group)
+    return pair_rows(layers[: len(ours)], layers[len(ours) :], spec, names)
+
+
+def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, names: Names) -> Pair:
+    """Both sides over rows that stand in the same order and have a value in all runs or in none.
+
+    Args:
+        ours: The rows of each of our runs.
+        theirs: The same for the other side.
+        spec: The metric.
+        names: The unit behind each integer code of the rows.
+    """
+    layers = [*ours, *theirs]
+    first = layers[0]
+    aggregate = make_aggregate(spec, first)
+    has = np.isfinite(first.value)
+    sums = np.stack([cluster_sums(aggregate.features(rows), rows) for rows in layers])
+    return Pair(
+        ours=sums[: len(ours)],
+        theirs=sums[len(ours) :],
+        finish=aggregate.finish,
+        bounds=_joint_bounds([aggregate.bounds(rows) for rows in layers]),
+        closed=aggregate.is_ratio,
+        equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers),
+        shared=int(has.sum()),
+        units=names[np.unique(first.unit[has])],
+    )
+
+
+def _shared_rows(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[pd.Series]]:
+    """The first frame's rows that all have, and each run's values; NaN unless all have one."""
+    frame = frames[0]
+    for number, other in enumerate(frames[1:]):
+        column = other[["sample", "draw", "value"]].rename(columns={"value": f"value.{number}"})
+        frame = frame.merge(column, on=["sample", "draw"], how="inner", validate="one_to_one")
+    columns = ["value", *(f"value.{number}" for number in range(len(frames) - 1))]
+    everywhere = frame[columns].notna().all(axis=1)
+    return frame, [frame[column].where(everywhere) for column in columns]
+
+
+def _rows(frame: pd.DataFrame, spec: MetricSpec, group: str | None) -> Rows:
+    if group is None:
+        return rows_of(frame, spec)
+    rows = rows_of(frame, narrowed(spec, group))
+    single = np.full(len(rows.value), group, dtype=object)
+    return rows._replace(tags={**rows.tags, spec.by or "": single})
+
+
+def narrowed(spec: MetricSpec, group: str) -> MetricSpec:
+    """The metric within one group of its tag."""
+    return msgspec.structs.replace(spec, where={**spec.where, spec.by or "": group})
+
+
+def _unit_names(frame: pd.DataFrame, spec: MetricSpec, group: str | None) -> Names:
+    """The unit behind each integer code of `rows_of`."""
+    where = spec.where if group is None else narrowed(spec, group).where
+    return np.asarray(pd.factorize(frame["unit"][belongs(frame, where)])[1], dtype=object)
+
+
+def _joint_bounds(found: Sequence[Bounds | None]) -> Bounds | None:
+    return found[0] if all(one == found[0] for one in found) else None
+
+
+def _number(value: Array) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
+    """Interval, p values and power of a pair of at least two clusters whose sides make numbers.
+
+    Args:
+        pair: The two sides.
+        margin: What counts as no difference, as a share of the metric's range.
+        seed: Seed of the draws.
+    """
+    value = float(pair.difference(pair.stacked.sum(axis=0)))
+    span = pair.span
+    bounds = span and Bounds(-span, span)
+    found = spread(
+        pair.stacked,
+        pair.difference,
+        bounds=bounds or None,
+        closed=pair.closed,
+        seed=seed,
+        leans=False,
+    )
+    interval, error = found
+    agreeing = no_spread(found, value)
+    if agreeing:
+        interval = agreeing_difference(value, pair.clusters, span) if not pair.equal else None
+    p, test = _p_value(pair, seed=seed)
+    freedom = pair.clusters - 1
+    limit = margin * span if span else None
+    tie_p = None if agreeing or limit is None else equivalence_p(value, error, freedom, limit)
+    return Evidence(
+        interval=interval,
+        error=error,
+        p=p if pair.single else difference_p(value, error, freedom),
+        test=test if pair.single else "t over units",
+        margin=limit,
+        tie_p=0.0 if pair.equal else tie_p,
+        detectable=None if agreeing else detectable(error, freedom),
+    )
+
+
+def difference_p(value: float, error: float, freedom: float) -> float | None:
+    """Two-sided p of a t test of "no difference"."""
+    return 2 * t_tail(abs(value) / error, freedom) if error > 0 else None
+
+
+def equivalence_p(value: float, error: float, freedom: float, margin: float) -> float:
+    """The larger p of the two one-sided t tests of "at least the margin away from zero"."""
+    return t_tail((margin - abs(value)) / error, freedom)
+
+
+def detectable(error: float, freedom: float) -> float:
+    """The difference that a two-sided test at 5 % finds in 80 % of repetitions."""
+    return error * (t_point(0.5 * (1 + LEVEL), freedom) + t_point(POWER, freedom))
+
+
+def _p_value(pair: Pair, *, seed: int) -> tuple[float | None, str]:
+    if not pair.single:
+        return None, ""
+    table = discordant(pair)
+    if table is not None:
+        return mcnemar_p(*table), "McNemar, exact"
+    return swap_p(pair, seed=seed)
+
+
+def discordant(pair: Pair) -> tuple[int, int] | None:
+    """Units that only we have right and only the other run has right.
+
+    None where a unit holds several outputs, or one that is neither right nor wrong.
+    """
+    if not pair.closed:
+        return None
+    ours, theirs = pair.ours[0], pair.theirs[0]
+    if (ours[:, 1] != 1).any() or not np.isin([ours[:, 0], theirs[:, 0]], (0.0, 1.0)).all():
+        return None
+    change = ours[:, 0] - theirs[:, 0]
+    return int((change > 0).sum()), int((change < 0).sum())
+
+
+def mcnemar_p(only_ours: int, only_theirs: int) -> float:
+    """Exact two-sided p of McNemar's test: a fair coin for every discordant unit."""
+    tosses = only_ours + only_theirs
+    return min(1.0, 2 * float(bdtr(min(only_ours, only_theirs), tosses, 0.5))) if tosses else 1.0
+
+
+def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
+    """Two-sided p: the share of swaps with a difference at least as large as the one seen."""
+    differs = (pair.ours[0] != pair.theirs[0]).any(axis=1)
+    change = (pair.theirs[0] - pair.ours[0])[differs]
+    ours, theirs = pair.ours[0].sum(axis=0), pair.theirs[0].sum(axis=0)
+    seen = abs(float(pair.finish(ours) - pair.finish(theirs)))
+    moved = (swap @ change for swap in _swaps(len(change), seed))
+    drawn = np.abs(
+        np.concatenate([pair.finish(ours + move) - pair.finish(theirs - move) for move in moved])
+    )
+    drawn = drawn[np.isfinite(drawn)]
+    as_large = int((drawn >= seen - 1e-12 * max(1.0, seen)).sum())
+    if len(change) <= _EXACT_UP_TO:
+        return (as_large / len(drawn) if len(drawn) else None), "permutation, exact"
+    # the arrangement that was seen is one of them
+    return (as_large + 1) / (len(drawn) + 1), f"permutation, {DRAWS:,} draws"
+
+
+def _swaps(clusters: int, seed: int) -> list[Array]:
+    """Blocks (b, C) of zeros and ones: which clusters are swapped; all ways where few are."""
+    if clusters <= _EXACT_UP_TO:
+        numbers = np.arange(2**clusters)[:, None]
+        return [((numbers >> np.arange(clusters)) & 1).astype(np.float64)]
+    drawn = np.random.default_rng(seed).integers(0, 2, size=(DRAWS, clusters), dtype=np.int8)
+    blocks = -(-drawn.size // _CHUNK_CELLS)
+    return [block.astype(np.float64) for block in np.array_split(drawn, blocks)]

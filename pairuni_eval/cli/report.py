@@ -1,0 +1,126 @@
+"""`pairuni-eval report` and `compare`: read runs. Neither needs torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairuni_eval.cli.options import Baseline, Json
+from pairuni_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pairuni_eval.store.read import StoredRun
+
+_NO_BASELINE = "none"
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, complete or not.")],
+    out: Annotated[Path | None, typer.Option(help="Report folder; default: reports/NAME.")] = None,
+    baseline: Baseline = None,
+    training: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER of a training run, for its curves and gradients; of this run if NAME "
+            "is the run's. May be given several times, the same NAME once for each seed."
+        ),
+    ] = None,
+) -> None:
+    """Build the report of a run again, e.g. with other baselines or with its training curves."""
+    from rich.console import Console
+
+    from pairuni_eval.store.read import read_run_card
+
+    baselines = open_baselines(baseline, read_run_card(run).suite)
+    write_report(run, out, baselines, _training_folders(training), Console(stderr=True))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run folder.")],
+    b: Annotated[Path, typer.Argument(help="The run folder it is compared with.")],
+    as_json: Json = False,
+) -> None:
+    """Is run A better than run B? Row by row on what both have, with intervals and verdicts."""
+    from rich.console import Console
+
+    from pairuni_eval.report import comparing
+    from pairuni_eval.store.unfinished import open_run
+
+    found = comparing.compared(open_run(a), open_run(b))
+    if as_json:
+        typer.echo(json.dumps(comparing.as_json(found), ensure_ascii=False, allow_nan=False))
+        return
+    Console().print(comparing.as_table(found))
+    typer.echo()
+    typer.echo("\n".join(comparing.as_lines(found)))
+    typer.echo(f"Next: pairuni-eval report {a} --baseline {b.name}={b}", err=True)
+
+
+def open_baselines(options: list[str] | None, suite: str | None) -> dict[str, StoredRun]:
+    """The runs to compare with: those named, else those of the suite; `none` for none.
+
+    Raises:
+        UserError: for an option that is not NAME=RUN, and for a folder that is no run.
+    """
+    from pairuni_eval.store.unfinished import open_run
+
+    if options == [_NO_BASELINE]:
+        return {}
+    if options:
+        return {name: open_run(folder) for name, folder in _pairs("--baseline", options)}
+    if suite is None:
+        return {}
+    from pairuni_eval.catalog import suite_baselines
+
+    return {name: open_run(folder) for name, folder in suite_baselines(suite).items()}
+
+
+def _training_folders(options: list[str] | None) -> dict[str, list[Path]]:
+    from pairuni_eval.store.training import training_folder
+
+    found: dict[str, list[Path]] = {}
+    for name, folder in _pairs("--training", options or []):
+        found.setdefault(name, []).append(training_folder(folder))
+    return found
+
+
+def _pairs(option: str, given: list[str]) -> list[tuple[str, Path]]:
+    """The parts of NAME=FOLDER.
+
+    Raises:
+        UserError: for an option of another form.
+    """
+    pairs = []
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise UserError(
+                f"{option} '{text}' is not of the form NAME=FOLDER.",
+                hint=f"e.g. {option} grpo=runs/grpo-tiny",
+            )
+        pairs.append((name, Path(folder)))
+    return pairs
+
+
+def write_report(
+    folder: Path,
+    out: Path | None,
+    baselines: dict[str, StoredRun],
+    training: dict[str, list[Path]],
+    console: Console,
+) -> None:
+    """Build a report and say where it is."""
+    from pairuni_eval.report.build import build_report
+    from pairuni_eval.store.unfinished import open_run
+
+    with console.status("writing the report"):
+        run = open_run(folder)
+        page = build_report(run, out or Path("reports") / folder.name, baselines, training)
+    typer.echo(f"Run:    {folder}")
+    typer.echo(f"Report: {page}")
+    typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")

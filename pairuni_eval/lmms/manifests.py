@@ -1,0 +1,13 @@
+"""What lmms-eval finds at the entry point `lmms_eval.models`: the name of our model's class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def manifests() -> list[Any]:
+    """lmms-eval's description of the model `pairuni`; the class is imported when it is used."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    path = "pairuni_eval.lmms.model.PairUniModel"
+    return [ModelManifest(model_id="pairuni", simple_class_path=path)]

@@ -1,0 +1,330 @@
+"""One task of lmms-eval with its documents: what it asks, how it scores, how it aggregates.
+
+Everything comes from lmms-eval's own `ConfigurableTask`; `simple_evaluate`, which seeds the
+process and patches other libraries, is never called. Departures from the class as it is:
+    retries       the five attempts around reading the data and scoring a row are left out: they
+                  take eight seconds and hide the cause
+    data          files of the user take the place of the hub dataset; `token: True`, which fails
+                  without a login, is dropped
+    documents     a row is scored on its document without the images, as the command does, unless
+                  the task says that it scores with them
+    images        a truncated image is a broken one; lmms-eval shows what is left of it
+    guesses       where the task's code draws a random number, the row's own seed decides it
+"""
+
+from __future__ import annotations
+
+import inspect
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from PIL import Image
+
+from pairuni_eval.api import DatasetError, JudgeError, UserError, boundary
+from pairuni_eval.lmms.chance import seeded
+from pairuni_eval.lmms.config import TaskConfig
+from pairuni_eval.lmms.contain import contained
+from pairuni_eval.lmms.generation import cut, stops_of
+
+if TYPE_CHECKING:
+    from lmms_eval.api.task import ConfigurableTask
+
+MODEL_NAME = "pairuni"  # the name tasks may have prompts of their own for
+_PLAIN_FILTER = "none"  # the name lmms-eval gives to taking the answer as it is
+_FUNCTIONS = ("doc_to_visual", "doc_to_text", "process_results", "process_docs")
+
+# What decoders raise on broken files beyond the failures that `boundary` knows.
+_BROKEN_IMAGE = (
+    Image.DecompressionBombError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+# What a task's functions raise on rows they were not made for, beyond those.
+_FOREIGN = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+
+
+class Asked(NamedTuple):
+    """A document as it is put to the model.
+
+    Attributes:
+        images: In order; None if an image of the document is missing or broken.
+    """
+
+    number: int
+    images: tuple[Image.Image, ...] | None
+    text: str
+
+
+class Results(NamedTuple):
+    """What a task makes of one answer.
+
+    Attributes:
+        values: For each of its metrics any JSON-like value. A key is the metric's name, with
+            ",FILTER" behind it where the task filters answers.
+        guessed: Whether its code drew a random number on the way.
+    """
+
+    values: dict[str, Any]
+    guessed: bool
+
+
+class OpenTask:
+    """A task with its documents loaded.
+
+    Args:
+        config: The task.
+        files: Parquet files of its split; without any lmms-eval fetches the dataset itself.
+
+    Raises:
+        UserError: if the documents cannot be had, or do not have the task's columns.
+    """
+
+    def __init__(self, config: TaskConfig, files: Sequence[Path]) -> None:
+        self._config = config
+        self._files = files
+        functions = [config.settings.get(key) for key in _FUNCTIONS]
+        self._speakers = {function.__module__ for function in functions if callable(function)}
+        self._stops = stops_of(config.generation)
+        self._task = self._load()
+
+    def __len__(self) -> int:
+        """How many documents there are."""
+        return len(self._task.eval_docs_no_media)
+
+    def asked(self) -> Iterator[Asked]:
+        """Every document in order, as it is put to the model."""
+        for number in range(len(self)):
+            with contained(self._speakers):
+                asked = Asked(number, self._images(number), self._text(number))
+            yield asked
+
+    def results(self, number: int, answer: str, seed: int) -> Results:
+        """What the task makes of an answer.
+
+        Args:
+            number: The document's.
+            answer: As the model gave it.
+            seed: Seed of a guess, should the task's code make one.
+
+        Raises:
+            JudgeError: if the task's own code fails on the row.
+            UserError: for a result that cannot be stored.
+        """
+        try:
+            with boundary(JudgeError), contained(self._speakers), seeded(seed) as drew:
+                found = dict(self._results(number, answer))
+                guessed = drew()
+        except _FOREIGN as failure:
+            raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
+        name = self._config.file.name
+        return Results({key: _plain(value, name) for key, value in found.items()}, guessed)
+
+    def aggregate(self, key: str, values: Sequence[Any]) -> Any:
+        """The figure that the task makes of all rows' values of one key of `results`.
+
+        Raises:
+            JudgeError: if the task's own code fails.
+        """
+        function = self._task.aggregation()[key.partition(",")[0]]
+        wants_options = "args" in inspect.signature(function).parameters
+        try:
+            with boundary(JudgeError), contained(self._speakers), seeded(0):
+                # The options of the command: there are none.
+                return function(values, args=None) if wants_options else function(values)
+        except _FOREIGN as failure:
+            raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
+
+    def _load(self) -> ConfigurableTask:
+        settings = {**self._config.settings, **self._dataset()}
+        try:
+            with boundary(DatasetError), contained(self._speakers):
+                task = _direct_task()(config=settings, model_name=MODEL_NAME)
+        except (DatasetError, *_FOREIGN) as failure:
+            raise self._unfit(failure) from failure
+        if getattr(task.config, "auto_strip_thinking", False) and not self._reasoning_tags(task):
+            from lmms_eval.filters.transformation import StripThinkingFilter
+
+            for chain in task._filters:
+                chain.filters.insert(0, StripThinkingFilter())
+        return task
+
+    def _dataset(self) -> dict[str, Any]:
+        """The dataset's settings: the user's files, or those of the task without its token."""
+        if not self._files:
+            kwargs = dict(self._config.settings.get("dataset_kwargs") or {})
+            kwargs.pop("token", None)
+            return {"dataset_kwargs": kwargs or None}
+        files = {self._config.split: [str(path) for path in self._files]}
+        features = _image_features(self._files[0])
+        kwargs = {"data_files": files} | ({"features": features} if features else {})
+        return {"dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": kwargs}
+
+    def _unfit(self, failure: BaseException) -> UserError:
+        name, hub = self._config.file.name, self._config.settings.get("dataset_path")
+        cause = f"{type(failure).__name__}: {failure}".removeprefix("DatasetError: ")
+        if self._files:
+            return UserError(
+                f"{self._files[0]}: its rows are not those of the lmms-eval task '{name}' "
+                f"({cause}). It has the columns {', '.join(_columns(self._files[0]))}.",
+                hint=f"Use the files of {hub} as published, columns unchanged.",
+            )
+        return UserError(
+            f"lmms-eval cannot get the dataset {hub} of its task '{name}': {cause}.",
+            hint=f"Without network: put its parquet files into DIR/lmms/{name}/ and give "
+            "--data DIR.",
+        )
+
+    def _images(self, number: int) -> tuple[Image.Image, ...] | None:
+        try:
+            with boundary(DatasetError):
+                document = self._task.eval_docs[number]  # decodes its images
+        except (DatasetError, *_BROKEN_IMAGE):
+            return None
+        try:
+            with boundary(DatasetError):
+                shown = self._task.doc_to_visual(document) or ()
+        except (DatasetError, AttributeError):  # an empty cell has no `convert`
+            return None
+        except LookupError as failure:
+            raise self._unfit(failure) from failure
+        for image in shown:
+            if not isinstance(image, Image.Image):
+                raise UserError(
+                    f"The lmms-eval task '{self._config.file.name}' shows a "
+                    f"{type(image).__name__}; here only images are shown.",
+                    hint=f"python -m lmms_eval --tasks {self._config.file.name}",
+                )
+        return tuple(shown)
+
+    def _text(self, number: int) -> str:
+        document = self._task.eval_docs_no_media[number]
+        try:
+            with boundary(DatasetError):
+                text = self._task.fewshot_context(document, 0)
+        except (DatasetError, *_FOREIGN) as failure:
+            raise self._unfit(failure) from failure
+        if not isinstance(text, str):
+            raise UserError(
+                f"The lmms-eval task '{self._config.file.name}' asks with a "
+                f"{type(text).__name__}; here a question is a text."
+            )
+        return text
+
+    def _results(self, number: int, answer: str) -> Iterator[tuple[str, Any]]:
+        """Filters, reasoning tags and scoring in lmms-eval's order, for one answer."""
+        task = self._task
+        about = {"task": self._config.file.name, "doc_id": number, "repeats": 1}
+        request = task.construct_requests(
+            doc_id=number, ctx="", metadata=about | {"split": self._config.split}
+        )
+        request.resps = [cut(answer, self._stops)]
+        task._instances = [request]
+        task.apply_filters()
+        document = task.eval_docs_no_media[number]
+        for name, filtered in request.filtered_resps.items():
+            read = _without_reasoning(filtered, self._reasoning_tags(task))
+            suffix = "" if name == _PLAIN_FILTER else f",{name}"
+            for metric, value in task.process_results(document, [read]).items():
+                if metric in task.aggregation():
+                    yield f"{metric}{suffix}", value
+
+    @staticmethod
+    def _reasoning_tags(task: ConfigurableTask) -> list[list[str]] | None:
+        from lmms_eval.api.reasoning import parse_reasoning_tags_config
+
+        tags: list[list[str]] | None = parse_reasoning_tags_config(
+            task_value=getattr(task.config, "reasoning_tags", None)
+        )
+        return tags
+
+
+def _direct_task() -> type[ConfigurableTask]:
+    """lmms-eval's task without its retries."""
+    from lmms_eval.api.task import ConfigurableTask
+
+    class DirectTask(ConfigurableTask):  # type: ignore[misc]
+        """See the module docstring."""
+
+        download = ConfigurableTask.download.__wrapped__
+        process_results = ConfigurableTask.process_results.__wrapped__
+
+    return DirectTask
+
+
+def _without_reasoning(filtered: Any, tags: list[list[str]] | None) -> Any:
+    from lmms_eval.api.reasoning import strip_reasoning_tags
+
+    if tags is None:
+        return filtered
+    if isinstance(filtered, list):
+        return [_without_reasoning(part, tags) for part in filtered]
+    return strip_reasoning_tags(filtered, tags) if isinstance(filtered, str) else filtered
+
+
+def _columns(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return []
+
+
+def _image_features(path: Path) -> Any:
+    """Features with images where a file's schema does not say which columns hold them.
+
+    Files that datasets wrote carry its metadata; in others an image is a table {bytes, path}.
+    None if the file needs no help.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return None  # datasets says what is wrong with the file
+    if b"huggingface" in (schema.metadata or {}):
+        return None
+    features = Features.from_arrow_schema(schema)
+    return Features({name: _with_images(feature) for name, feature in features.items()})
+
+
+def _with_images(feature: Any) -> Any:
+    import datasets
+
+    if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
+        return datasets.Image()
+    if isinstance(feature, datasets.List):
+        return datasets.List(_with_images(feature.feature))
+    return feature
+
+
+def _plain(value: Any, task: str) -> Any:
+    """A result as JSON-like values that come back equal from the store.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(part, task) for part in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(part, task) for key, part in value.items()}
+    if callable(getattr(value, "tolist", None)):  # numpy and torch
+        return _plain(value.tolist(), task)
+    raise UserError(
+        f"The lmms-eval task '{task}' gives a {type(value).__name__} for a row, which cannot be "
+        "stored.",
+        hint=f"python -m lmms_eval --model pairuni --tasks {task}",
+    )

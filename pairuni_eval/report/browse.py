@@ -1,0 +1,298 @@
+"""What the page's own browser of outputs reads: every row of a run, with the baselines beside it.
+
+Goes in: the tables of a run and of its baselines. Comes out: one JSON object in columns, where every
+text and every picture stands once and rows name them by number, so that tens of thousands of rows
+load and filter at once. The JSON is made safe to stand inside a page: no character of it can end
+the element that holds it. The script that reads it sets text as text, never as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from pairuni_eval.analysis.aggregate import names_in
+from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.records import Capability
+from pairuni_eval.report.gallery import (
+    Album,
+    Shown,
+    gold_of,
+    joined_text,
+    verdicts,
+    verdicts_under,
+)
+from pairuni_eval.report.text import shorten
+from pairuni_eval.seeds import stable_hash
+from pairuni_eval.store.read import decode_cell
+
+ROWS = 60_000  # at most in a page
+_CHARACTERS = 24_000_000  # of questions and answers in a page, at most
+_LONGEST, _SHORTEST, _NOTE, _KEY = 700, 60, 200, 80  # characters of one text
+_GROUPS = 60  # a tag with more values is no filter
+_TAG = "tag."
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+NO_ROW = -1  # in `given`, `picture`, `status`: the baseline lacks the row
+
+
+class Browser(NamedTuple):
+    """The rows for the page.
+
+    Attributes:
+        data: The JSON, safe inside a script element.
+        rows: How many rows it holds.
+        left_out: How many it does not hold, chosen by hash.
+        without_picture: Pictures that were not copied because there are too many.
+        longest: Characters at which a question or an answer is cut.
+        other_seeds: Baselines whose outputs were drawn from other seeds.
+    """
+
+    data: Markup
+    rows: int
+    left_out: int
+    without_picture: int
+    longest: int
+    other_seeds: tuple[str, ...]
+
+
+class _Pool:
+    """Different values in order of appearance, each known by its number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+
+    def __call__(self, value: Any) -> int:
+        return self._numbers.setdefault(value, len(self._numbers))
+
+    @property
+    def values(self) -> list[Any]:
+        return list(self._numbers)
+
+
+class _Columns(msgspec.Struct):
+    """The columns of the rows; `texts` and `pictures` are what their numbers stand for.
+
+    Attributes:
+        middle: By benchmark, the value above which an output counts as right.
+        shown: By row, the pictures of the request.
+        groups: By row, texts such as "category: counting".
+        given, picture, value, status, note: By run, then by row.
+    """
+
+    runs: list[str]
+    texts: list[str]
+    pictures: list[tuple[str, int, int]]
+    titles: list[str]
+    kinds: list[str]
+    tiny: list[bool]
+    binary: list[bool]
+    middle: list[float]
+    benchmark: list[int]
+    key: list[int]
+    asked: list[int]
+    gold: list[int]
+    shown: list[list[int]]
+    groups: list[list[int]]
+    given: list[list[int]]
+    picture: list[list[int]]
+    value: list[list[float | None]]
+    status: list[list[int]]
+    note: list[list[int]]
+
+
+class _Writer:
+    """Collects the columns benchmark by benchmark."""
+
+    def __init__(self, runs: Sequence[str], longest: int, album: Album) -> None:
+        self._texts, self._pictures = _Pool(), _Pool()
+        self._longest, self._album = longest, album
+        self._nothing = self._texts("")
+        self.without_picture = 0
+        lists: dict[str, Any] = {name: [] for name in _Columns.__struct_fields__}
+        for name in ("given", "picture", "value", "status", "note"):
+            lists[name] = [[] for _ in runs]
+        self.columns = _Columns(**(lists | {"runs": list(runs)}))
+
+    def add(self, tables: Tables, benchmark: str, frames: Sequence[_Frame], *, tiny: bool) -> None:
+        """Add the rows of a benchmark; the first frame is the run's own."""
+        columns, card = self.columns, tables.card(benchmark)
+        number, own = len(columns.titles), frames[0].rows
+        columns.titles.append(card.title)
+        columns.kinds.append(str(card.capability))
+        columns.tiny.append(tiny)
+        columns.binary.append(bool(own["binary"].all()))
+        columns.middle.append(_middle(own))
+        columns.benchmark += [number] * len(own)
+        columns.key += [self._text(key, _KEY) for key in _keys(own)]
+        self._ask(frames[0], drawn=card.capability is not Capability.UNDERSTAND)
+        columns.groups += [
+            [self._texts(name) for name in names] for names in _group_names(own)
+        ]
+        for place, frame in enumerate(frames):
+            self._answer(place, frame)
+
+    def finish(self) -> _Columns:
+        """The columns with what their numbers stand for."""
+        self.columns.texts = self._texts.values
+        self.columns.pictures = self._pictures.values
+        return self.columns
+
+    def _text(self, text: str, longest: int) -> int:
+        return self._texts(shorten(text, longest))
+
+    def _ask(self, own: _Frame, *, drawn: bool) -> None:
+        for request, reference in zip(own.rows["request"], own.rows["reference"], strict=True):
+            asked = decode_cell(request)
+            self.columns.asked.append(self._text(joined_text(asked), self._longest))
+            self.columns.shown.append(
+                [self._picture(own, part["image"]) for part in asked if part["kind"] == "image"]
+            )
+            gold = None if drawn else gold_of(decode_cell(reference))
+            self.columns.gold.append(self._texts(gold) if gold else self._nothing)
+
+    def _answer(self, place: int, frame: _Frame) -> None:
+        columns, rows = self.columns, frame.rows
+        for parts in rows["parts"]:
+            given = decode_cell(parts) if isinstance(parts, str) else []
+            images = [part["image"] for part in given if part["kind"] == "image"]
+            text = joined_text(given)
+            absent = not isinstance(parts, str)
+            columns.given[place].append(NO_ROW if absent else self._text(text, self._longest))
+            columns.picture[place].append(self._picture(frame, images[0]) if images else NO_ROW)
+        columns.value[place] += [
+            round(value, 4) if np.isfinite(value) else None for value in rows["good"]
+        ]
+        columns.status[place] += [
+            self._texts(status) if isinstance(status, str) else NO_ROW for status in rows["status"]
+        ]
+        columns.note[place] += [self._text(note, _NOTE) for note in _notes(rows)]
+
+    def _picture(self, frame: _Frame, image: str) -> int:
+        shown: Shown = self._album.show(frame.tables.run, image, "")
+        if shown.file is None:
+            self.without_picture += self._album.full
+            return self._pictures(("", 0, 0))
+        return self._pictures((shown.file, shown.width, shown.height))
+
+
+class _Frame(NamedTuple):
+    """The verdicts of one run on a benchmark, in the order of the reported run's rows."""
+
+    tables: Tables
+    rows: pd.DataFrame
+
+
+def browser(
+    tables: Tables, others: Mapping[str, Tables], album: Album, tiny: Mapping[str, bool]
+) -> Browser:
+    """Every row of a run with what the baselines gave for it.
+
+    Args:
+        tables: The run.
+        others: The baselines by name.
+        album: Takes the pictures.
+        tiny: By benchmark, in the order of the report, whether its numbers are tiny.
+    """
+    total = sum(len(tables.outputs(name)) for name in tiny)
+    runs = [tables.run.card.name, *others]
+    longest = _longest(min(total, ROWS) * len(runs))
+    writer = _Writer(runs, longest, album)
+    other_seeds: set[str] = set()
+    for name, is_tiny in tiny.items():
+        own = _kept(verdicts(tables, name), min(1.0, ROWS / max(1, total)))
+        frames = [_Frame(tables, own)]
+        for other_name, other in others.items():
+            frame = _aligned(own, verdicts_under(tables, other, name))
+            frames.append(_Frame(other, frame))
+            if not _same_seeds(own, frame):
+                other_seeds.add(other_name)
+        writer.add(tables, name, frames, tiny=is_tiny)
+    columns = writer.finish()
+    return Browser(
+        data=safe_json(columns),
+        rows=len(columns.benchmark),
+        left_out=total - len(columns.benchmark),
+        without_picture=writer.without_picture,
+        longest=longest,
+        other_seeds=tuple(name for name in others if name in other_seeds),
+    )
+
+
+def safe_json(value: Any) -> Markup:
+    """JSON that may stand inside a script element of a page."""
+    text = msgspec.json.encode(value).decode()
+    for character, escape in _UNSAFE.items():
+        text = text.replace(character, escape)
+    return Markup(text)
+
+
+def _longest(answers: int) -> int:
+    """How long a text may be so that all of them fit into a page."""
+    return max(_SHORTEST, min(_LONGEST, _CHARACTERS // max(1, 2 * answers)))
+
+
+def _kept(frame: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The rows of a share of the samples, chosen by hash."""
+    if share >= 1.0:
+        return frame
+    below = int(share * 16**8)
+    keep = {uid for uid in set(frame["sample"]) if int(stable_hash("browser", uid)[:8], 16) < below}
+    return frame[frame["sample"].isin(keep)]
+
+
+def _aligned(own: pd.DataFrame, other: pd.DataFrame | None) -> pd.DataFrame:
+    """Another run's rows in the order of the run's own; empty cells where it lacks one."""
+    needed = ["sample", "draw", "parts", "good", "status", "verdict", "skipped", "error", "seed"]
+    if other is None:
+        return pd.DataFrame(index=own.index, columns=needed[2:]).assign(good=np.nan)
+    places = own[["sample", "draw"]]
+    return places.merge(other[needed], on=["sample", "draw"], how="left", validate="one_to_one")
+
+
+def _same_seeds(own: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether every row that both have was drawn from the same seed."""
+    mine, theirs = own["seed"].to_numpy(), other["seed"].to_numpy()
+    both = pd.notna(theirs)
+    return bool((mine[both] == theirs[both].astype(mine.dtype)).all())
+
+
+def _keys(frame: pd.DataFrame) -> Iterator[str]:
+    """The dataset's own ids, with the draw where there are several."""
+    several = bool((frame["draw"] > 0).any())
+    for key, draw in zip(frame["key"], frame["draw"], strict=True):
+        yield f"{key} · draw {draw + 1}" if several else key
+
+
+def _middle(frame: pd.DataFrame) -> float:
+    good = frame["good"]
+    if frame["binary"].all() or good.isna().all():
+        return 0.5
+    return float((good.min() + good.max()) / 2)
+
+
+def _group_names(frame: pd.DataFrame) -> Iterator[list[str]]:
+    """By row, the groups it belongs to, for every tag that has not too many."""
+    columns = []
+    for column in (name for name in frame.columns if name.startswith(_TAG)):
+        cells = {
+            cell: [f"{column.removeprefix(_TAG)}: {shorten(name, _KEY)}" for name in names_in(cell)]
+            for cell in dict.fromkeys(frame[column])
+            if cell
+        }
+        if len({name for names in cells.values() for name in names}) <= _GROUPS:
+            columns.append([cells.get(cell, []) for cell in frame[column]])
+    if not columns:
+        yield from ([] for _ in range(len(frame)))
+    for names in zip(*columns, strict=True):
+        yield [name for one in names for name in one]
+
+
+def _notes(rows: pd.DataFrame) -> Iterator[str]:
+    """What the scorer said, or why there is no output."""
+    for words in zip(rows["skipped"], rows["error"], rows["verdict"], strict=True):
+        yield next((word for word in words if isinstance(word, str)), "")

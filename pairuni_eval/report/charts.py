@@ -1,0 +1,402 @@
+"""Where the marks of a chart stand: numbers to coordinates, nothing else.
+
+Goes in: series of numbers. Comes out: records with ready coordinates, which the macros of
+`charts.html.j2` set as inline SVG. Colors are classes of the page's style, so that one chart serves
+light, dark and print; lines differ in dashes as well as in color. All of it is a function of the
+numbers alone.
+
+Units are those of the view box: a chart is 340 wide, which is about a phone's width in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+WIDTH = 340.0
+_LEFT, _RIGHT, _TOP = 46.0, 332.0, 10.0
+_BOTTOM, _HEIGHT = 166.0, 200.0
+_TICKS = 4  # about so many on an axis
+_POINTS = 240  # of a line; more are averaged in bins
+_SMOOTH = 20  # a window is a twentieth of the line
+_LINE_GAP = 14.0  # between labels that would touch
+_SPAN_LEFT, _SPAN_TOP, _SPAN_STEP, _SPAN_GAP = 118.0, 6.0, 9.0, 8.0
+_SLOPE_LEFT, _SLOPE_RIGHT = 58.0, 214.0
+_SLOPE_HEAD, _SLOPE_ROW, _SLOPE_LEAST = 30.0, 24.0, 130.0
+
+
+class Tick(NamedTuple):
+    """A mark of an axis: where it stands and what it says."""
+
+    place: float
+    label: str
+
+
+class Series(NamedTuple):
+    """One line to draw: its name, its style and its points in the data's units.
+
+    Attributes:
+        arm: Number of its color and dashes; the first is the reported run.
+        x: (N,) increasing.
+        y: (N,) NaN where there is none.
+        low, high: (N,) the ends of a band around the line, or None.
+    """
+
+    name: str
+    arm: int
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+
+
+class Drawn(NamedTuple):
+    """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
+
+    name: str
+    arm: int
+    line: str
+    faint: str
+    band: str
+
+
+class LineChart(NamedTuple):
+    """Lines over training steps.
+
+    Attributes:
+        label: What a screen reader says.
+        smoothed: Points that a moving mean takes together; 1 is none.
+        zero: Where the line of zero stands, if it is inside.
+    """
+
+    title: str
+    label: str
+    height: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Drawn, ...]
+    smoothed: int
+    zero: float | None = None
+
+
+class Ends(NamedTuple):
+    """One line of a slope chart: where it stands before and after, from 0 to 1 of its range.
+
+    Attributes:
+        tone: The verdict word with dashes for blanks, for color and dashes.
+    """
+
+    name: str
+    tone: str
+    before: float
+    after: float
+    before_text: str
+    after_text: str
+
+
+class Slope(NamedTuple):
+    """A line of a slope chart with its coordinates; labels keep their distance."""
+
+    ends: Ends
+    y_before: float
+    y_after: float
+    label_before: float
+    label_after: float
+
+
+class SlopeChart(NamedTuple):
+    """Before and after, one line for each benchmark."""
+
+    before: str
+    after: str
+    label: str
+    height: float
+    left: float
+    right: float
+    slopes: tuple[Slope, ...]
+
+
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """Round numbers from about `low` to about `high`, at a step of 1, 2 or 5 times a power of ten.
+
+    The first is at or below `low`, the last at or above `high`.
+    """
+    if high <= low:
+        pad = abs(low) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    raw = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return tuple(round(n * step, 12) for n in range(first, last + 1))
+
+
+def smooth(values: Array, window: int) -> Array:
+    """Centered moving mean over the values that exist; the ends take what there is."""
+    if window <= 1:
+        return values
+    known = np.isfinite(values)
+    kernel = np.ones(window)
+    total = np.convolve(np.where(known, values, 0.0), kernel, mode="same")
+    count = np.convolve(known.astype(np.float64), kernel, mode="same")
+    return np.where(known, total / np.maximum(count, 1.0), np.nan)
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    smoothing: bool = True,
+    within: Sequence[float] = (),
+) -> LineChart | None:
+    """Lines over steps with a smoothed and a faint version of each; None without any number.
+
+    Args:
+        title: What is drawn.
+        series: The lines.
+        smoothing: False draws the lines as measured.
+        within: Values that the vertical axis must show.
+    """
+    shown = [one for one in series if np.isfinite(one.y).any()]
+    if not shown:
+        return None
+    x_marks = ticks(min(float(s.x.min()) for s in shown), max(float(s.x.max()) for s in shown))
+    y_marks = ticks(*_reach(shown, within))
+    longest = max(len(one.x) for one in shown)
+    window = max(1, longest // _SMOOTH) if smoothing else 1
+    place = _Place(x_marks, y_marks)
+    return LineChart(
+        title=title,
+        label=f"{title} over training steps: {', '.join(_in_words(one) for one in shown)}",
+        height=_HEIGHT,
+        x_ticks=tuple(Tick(place.x(mark), f"{mark:g}") for mark in x_marks),
+        y_ticks=tuple(Tick(place.y(mark), f"{mark:g}") for mark in y_marks),
+        lines=tuple(place.drawn(one, window) for one in shown),
+        smoothed=window,
+        zero=place.y(0.0) if y_marks[0] < 0 < y_marks[-1] else None,
+    )
+
+
+def _reach(series: Sequence[Series], within: Sequence[float]) -> tuple[float, float]:
+    """The lowest and highest number that is drawn."""
+    columns = [part for one in series for part in (one.y, one.low, one.high) if part is not None]
+    known = np.concatenate([*columns, np.asarray(within, dtype=np.float64)])
+    known = known[np.isfinite(known)]
+    return float(known.min()), float(known.max())
+
+
+def _in_words(one: Series) -> str:
+    known = one.y[np.isfinite(one.y)]
+    return f"{one.name} from {known[0]:.3g} to {known[-1]:.3g}"
+
+
+class _Place:
+    """Turns the data's units into those of the view box."""
+
+    def __init__(self, x_marks: Sequence[float], y_marks: Sequence[float]) -> None:
+        self._x, self._y = (x_marks[0], x_marks[-1]), (y_marks[0], y_marks[-1])
+
+    def x(self, value: float) -> float:
+        low, high = self._x
+        return _LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low)
+
+    def y(self, value: float) -> float:
+        low, high = self._y
+        return _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
+
+    def drawn(self, one: Series, window: int) -> Drawn:
+        x, y = _binned(one.x), _binned(one.y)
+        low, high = (None if part is None else _binned(part) for part in (one.low, one.high))
+        return Drawn(
+            name=one.name,
+            arm=one.arm,
+            line=self._path(x, _binned(smooth(one.y, window))),
+            faint=self._path(x, y) if window > 1 else "",
+            band="" if low is None or high is None else self._band(x, low, high),
+        )
+
+    def _path(self, x: Array, y: Array) -> str:
+        """An SVG path that is interrupted where a number is missing."""
+        words, pen_down = [], False
+        for a, b in zip(x, y, strict=True):
+            if np.isfinite(b):
+                words.append(f"{'L' if pen_down else 'M'}{self.x(a):.1f} {self.y(b):.1f}")
+            pen_down = bool(np.isfinite(b))
+        return "".join(words)
+
+    def _band(self, x: Array, low: Array, high: Array) -> str:
+        there = np.isfinite(low) & np.isfinite(high)
+        if there.sum() < 2:
+            return ""
+        x, low, high = x[there], low[there], high[there]
+        corners = [*zip(x, high, strict=True), *zip(x[::-1], low[::-1], strict=True)]
+        return "M" + "L".join(f"{self.x(a):.1f} {self.y(b):.1f}" for a, b in corners) + "Z"
+
+
+def _binned(values: Array) -> Array:
+    """At most `_POINTS` numbers: the means of equal bins; a bin without a number is NaN."""
+    if len(values) <= _POINTS:
+        return values
+    parts = np.array_split(values, _POINTS)
+    return np.array([part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan
+                     for part in parts])
+
+
+def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | None:
+    """A slope for each benchmark on one scale, the share of each metric's range; None without."""
+    if not lines:
+        return None
+    inner = max(_SLOPE_LEAST, _SLOPE_ROW * len(lines))
+    values = [value for one in lines for value in (one.before, one.after)]
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return _SLOPE_HEAD + inner * (1 - (value - low) / span)
+
+    befores, afters = ([place(v) for v in side] for side in zip(*((o.before, o.after) for o in lines)))
+    label_befores, label_afters = apart(befores, _SLOPE_HEAD), apart(afters, _SLOPE_HEAD)
+    slopes = [Slope(*parts) for parts in zip(lines, befores, afters, label_befores, label_afters)]
+    said = ", ".join(f"{o.name} {o.before_text} to {o.after_text}" for o in lines)
+    lowest = max(*label_befores, *label_afters, _SLOPE_HEAD + inner)
+    return SlopeChart(
+        before=before,
+        after=after,
+        label=f"From {before} to {after}: {said}",
+        height=lowest + 12,
+        left=_SLOPE_LEFT,
+        right=_SLOPE_RIGHT,
+        slopes=tuple(slopes),
+    )
+
+
+class Span(NamedTuple):
+    """A number of one arm with its interval, in the data's units."""
+
+    name: str
+    arm: int
+    value: float
+    low: float | None
+    high: float | None
+
+
+class SpanMark(NamedTuple):
+    """A span with its coordinates."""
+
+    span: Span
+    x: float
+    x_low: float
+    x_high: float
+    y: float
+
+
+class SpanRow(NamedTuple):
+    """A label and its marks."""
+
+    label: str
+    y: float
+    marks: tuple[SpanMark, ...]
+
+
+class IntervalChart(NamedTuple):
+    """Numbers with intervals, a row for each label and a mark for each arm, around zero."""
+
+    title: str
+    label: str
+    height: float
+    bottom: float
+    zero: float
+    ticks: tuple[Tick, ...]
+    rows: tuple[SpanRow, ...]
+
+
+def interval_chart(
+    title: str, rows: Sequence[tuple[str, Sequence[Span]]]
+) -> IntervalChart | None:
+    """Dots with intervals on one axis that holds zero; None without a number."""
+    spans = [span for _, held in rows for span in held]
+    if not spans:
+        return None
+    ends = [end for one in spans for end in (one.value, one.low, one.high) if end is not None]
+    marks = ticks(min(0.0, *ends), max(0.0, *ends))
+
+    def place(value: float) -> float:
+        share = (value - marks[0]) / (marks[-1] - marks[0])
+        return _SPAN_LEFT + (_RIGHT - _SPAN_LEFT) * share
+
+    drawn, top = [], _SPAN_TOP
+    for label, held in rows:
+        drawn.append(_span_row(label, held, top, place))
+        top += _SPAN_STEP * max(1, len(held)) + _SPAN_GAP
+    said = "; ".join(f"{label}: {_said(held)}" for label, held in rows)
+    return IntervalChart(
+        title=title,
+        label=f"{title}: {said}",
+        height=top + 18,
+        bottom=top,
+        zero=place(0.0),
+        ticks=tuple(Tick(place(mark), f"{mark:g}") for mark in marks),
+        rows=tuple(drawn),
+    )
+
+
+def _span_row(
+    label: str, held: Sequence[Span], top: float, place: Callable[[float], float]
+) -> SpanRow:
+    marks = tuple(
+        SpanMark(
+            span=one,
+            x=place(one.value),
+            x_low=place(one.value if one.low is None else one.low),
+            x_high=place(one.value if one.high is None else one.high),
+            y=top + _SPAN_STEP * (n + 0.5),
+        )
+        for n, one in enumerate(held)
+    )
+    return SpanRow(label, top + _SPAN_STEP * max(1, len(held)) / 2, marks)
+
+
+def _said(held: Sequence[Span]) -> str:
+    return ", ".join(f"{one.name} {one.value:.3g}" for one in held)
+
+
+class _Block(NamedTuple):
+    """Labels that stand together: the middle of their marks, and which they are."""
+
+    middle: float
+    members: list[int]
+
+    def first(self, least: float) -> float:
+        """Where the first of them stands, not above `least`."""
+        return max(least, self.middle - _LINE_GAP * (len(self.members) - 1) / 2)
+
+
+def apart(places: Sequence[float], least: float = 0.0) -> list[float]:
+    """Places of labels near their marks, in the same order, none closer than a line's height.
+
+    Labels that would touch are spread evenly around their common middle, none above `least`.
+    """
+    blocks: list[_Block] = []
+    for i in sorted(range(len(places)), key=lambda i: places[i]):
+        blocks.append(_Block(places[i], [i]))
+        while len(blocks) > 1 and _touch(*blocks[-2:], least):
+            one, two = blocks[-2:]
+            members = one.members + two.members
+            middle = sum(places[member] for member in members) / len(members)
+            blocks[-2:] = [_Block(middle, members)]
+    found = [0.0] * len(places)
+    for block in blocks:
+        for n, i in enumerate(block.members):
+            found[i] = block.first(least) + _LINE_GAP * n
+    return found
+
+
+def _touch(upper: _Block, lower: _Block, least: float) -> bool:
+    end = upper.first(least) + _LINE_GAP * (len(upper.members) - 1)
+    return lower.first(least) - end < _LINE_GAP

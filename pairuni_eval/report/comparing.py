@@ -1,0 +1,114 @@
+"""What `pairuni-eval compare` prints: as JSON for programs, as a table and sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare
+from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.report.text import clean, interval, number, p_value, signed
+from pairuni_eval.report.tininess import is_tiny
+from pairuni_eval.report.versus import difference_entry
+from pairuni_eval.store.read import StoredRun
+
+_MARKS = {Word.BETTER: "▲", Word.WORSE: "▼", Word.TIED: "=", Word.CANNOT_TELL: "?"}
+_STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.TIED: "magenta", Word.CANNOT_TELL: "dim"}
+
+
+class Compared(NamedTuple):
+    """Two runs with names that differ, and what they say about each other; the first is ours."""
+
+    names: tuple[str, str]
+    runs: tuple[StoredRun, StoredRun]
+    comparison: Comparison
+
+
+def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
+    """Compare two runs.
+
+    Raises:
+        UserError: if nothing can be compared, with the reasons.
+    """
+    names = ours.card.name, theirs.card.name
+    if names[0] == names[1]:
+        names = (f"{names[0]} (A)", f"{names[1]} (B)")
+    found = compare(Tables(ours), Tables(theirs)).checked()
+    return Compared(names, (ours, theirs), found)
+
+
+def as_json(found: Compared) -> dict[str, Any]:
+    """The comparison for programs.
+
+    `a` and `b` say which runs these are. `differences` has every metric that both have, `groups`
+    the groups of the headlines; `ours` is a, `theirs` is b, values are unscaled. `refusals` says
+    what could not be compared and why.
+    """
+    return {
+        **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},
+        "differences": [difference_entry(row) for row in found.comparison.differences],
+        "groups": [difference_entry(row) for row in found.comparison.groups],
+        "refusals": [refusal.sentence for refusal in found.comparison.refusals],
+    }
+
+
+def _run_entry(run: StoredRun) -> dict[str, Any]:
+    return {
+        "name": run.card.name,
+        "checkpoint": run.card.checkpoint.name,
+        "weights": run.card.checkpoint.weights,
+        "partial": run.card.partial or run.unfinished,
+    }
+
+
+def as_table(found: Compared) -> Table:
+    """The headlines for the terminal, two lines each."""
+    ours, theirs = map(clean, found.names)
+    table = Table(title=f"{ours} against {theirs}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("benchmark", overflow="fold")
+    for name in (theirs, ours, "difference\n95 % interval"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("shared", justify="right")
+    table.add_column("verdict\np (Holm)")
+    for row in found.comparison.headlines:
+        table.add_row(*_cells(found, row))
+    return table
+
+
+def _cells(found: Compared, row: Difference) -> Iterator[Text]:
+    where = f"{clean(row.benchmark)}@{row.protocol}{_stamps(found, row.benchmark)}"
+    yield Text(f"{where}\n{row.spec.title or row.spec.name}")
+    yield Text(number(row.theirs, row.spec))
+    yield Text(number(row.ours, row.spec))
+    yield Text(f"{signed(row.value, row.spec)}\n{interval(row.interval, row.spec)}")
+    yield Text(f"{row.shared}")
+    yield Text.assemble(
+        (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.corrected)}"
+    )
+
+
+def _stamps(found: Compared, benchmark: str) -> str:
+    """That a number is tiny, or not of the whole benchmark."""
+    tiny = any(is_tiny(run.cards[benchmark], run.card) for run in found.runs)
+    parts = [run.card.benchmarks[benchmark] for run in found.runs]
+    partial = any(run.unfinished for run in found.runs)
+    partial |= any(part.planned < part.expected for part in parts)
+    named = tiny and "tiny" not in benchmark
+    return f"{' (tiny)' if named else ''}{' PARTIAL' if partial else ''}"
+
+
+def as_lines(found: Compared) -> Iterator[str]:
+    """Which groups got worse and better, and what could not be compared, in sentences."""
+    comparison = found.comparison
+    told = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
+    yield from (f"{clean(row.sentence)}." for row in told)
+    if not told and comparison.groups:
+        yield "No group got better or worse that can be told from chance."
+    for row in comparison.headlines:
+        if row.settings:
+            yield f"Other settings on {clean(row.benchmark)}: {clean(', '.join(row.settings))}."
+    yield from (f"Not compared: {clean(one.sentence)}." for one in comparison.refusals)

@@ -1,0 +1,227 @@
+"""A report's numbers for other programs and for papers, as files beside the page.
+
+    tables.tex          booktabs tables: headlines against the baselines, then by group
+    metrics.csv         every metric of every protocol, whole and by group, unscaled
+    differences.csv     every metric against every baseline, unscaled
+    eval_results.yaml   for a model's repository on the hub, in its `.eval_results` format
+
+Text that is not ours is escaped for where it goes: LaTeX commands, spreadsheet formulas, YAML. A
+tiny number carries the word tiny, a part of a benchmark the word PARTIAL. The hub file holds only
+whole benchmarks whose data has a home on the hub, and no tiny number: it is read as a claim.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.report import text
+
+if TYPE_CHECKING:
+    from pairuni_eval.report.content import Page, Section
+
+FILES = {
+    "tables.tex": "LaTeX tables of the headlines and their groups",
+    "metrics.csv": "every metric of every protocol, whole and by group",
+    "differences.csv": "every metric against every baseline",
+    "eval_results.yaml": "for .eval_results/ of the model's repository on the hub",
+}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+}
+_METRIC_COLUMNS = (
+    *("benchmark", "tiny", "partial", "protocol", "metric", "headline", "by", "group"),
+    *("value", "low", "high", "clusters", "scored", "expected", "scale", "direction"),
+)
+_DIFFERENCE_COLUMNS = (
+    *("baseline", "benchmark", "tiny", "partial", "protocol", "metric", "headline"),
+    *("ours", "theirs", "difference", "low", "high", "p", "p_holm", "word"),
+    *("shared", "clusters", "same_settings"),
+)
+
+
+def exports(page: Page) -> dict[str, str]:
+    """The content of every file by its name."""
+    contents = (_tables(page), _metrics(page), _differences(page), _eval_results(page))
+    return dict(zip(FILES, contents, strict=True))
+
+
+class LatexText(str):
+    """Text that is LaTeX already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def escape_latex(value: Any) -> str:
+    """Text as literal LaTeX on one line: no command, no comment, no column."""
+    if isinstance(value, LatexText):
+        return value
+    words = " ".join(text.clean(str(value)).split())
+    return "".join(_LATEX.get(character, character) for character in words)
+
+
+def _tables(page: Page) -> str:
+    environment = Environment(
+        loader=PackageLoader("pairuni_eval.report"),
+        undefined=StrictUndefined,
+        finalize=escape_latex,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+    environment.filters.update(
+        number=text.number, signed=text.signed, interval=text.interval, p_value=text.p_value
+    )
+    return environment.get_template("tables.tex.j2").render(page=page, raw=LatexText)
+
+
+def _sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV file; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str):
+        shown = text.clean(value)
+        return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return value
+
+
+def _ends(interval: Interval | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}
+
+
+def _metrics(page: Page) -> str:
+    rows = (row for section in page.sections for row in _metric_rows(section))
+    return _sheet(_METRIC_COLUMNS, rows)
+
+
+def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
+    for part in section.protocols:
+        for row in part.metrics:
+            shared = {
+                "benchmark": section.card.name,
+                "tiny": section.tiny,
+                "partial": section.partial,
+                "protocol": part.name,
+                "metric": row.spec.name,
+                "headline": row.spec.name == part.rule.headline,
+                "scale": row.spec.scale,
+                "direction": row.spec.direction,
+            }
+            counted = {"scored": row.scored, "expected": row.expected}
+            yield shared | _number(row.estimate) | counted
+            for group in row.groups:
+                counted = {"scored": group.scored, "expected": group.total}
+                place = {"by": row.spec.by, "group": group.name, "headline": False}
+                yield shared | place | _number(group.estimate) | counted
+
+
+def _number(estimate: Any) -> dict[str, Any]:
+    ends = _ends(estimate.interval)
+    return {"value": estimate.value, "clusters": estimate.clusters, **ends}
+
+
+def _differences(page: Page) -> str:
+    sections = {section.card.name: section for section in page.sections}
+    rows = (
+        {
+            "baseline": one.name,
+            "benchmark": row.benchmark,
+            "tiny": sections[row.benchmark].tiny,
+            "partial": sections[row.benchmark].partial,
+            "protocol": row.protocol,
+            "metric": row.spec.name,
+            "headline": row.headline,
+            "ours": row.ours,
+            "theirs": row.theirs,
+            "difference": row.value,
+            "p": row.p,
+            "p_holm": row.corrected,
+            "word": str(row.word),
+            "shared": row.shared,
+            "clusters": row.clusters,
+            "same_settings": row.same_settings,
+            **_ends(row.interval),
+        }
+        for one in page.baselines
+        for row in one.differences
+    )
+    return _sheet(_DIFFERENCE_COLUMNS, rows)
+
+
+def _eval_results(page: Page) -> str:
+    """Entries of the hub's format (huggingface_hub's `EvalResultEntry`), one a benchmark."""
+    lines = [
+        "# Results for the model's page: copy this file to .eval_results/pairuni.yaml of the",
+        "# model's repository on the hub. task_id is the name in the dataset's own eval.yaml.",
+    ]
+    entries: list[str] = []
+    for section in page.sections:
+        reason = _not_for_the_hub(section)
+        if reason:
+            lines.append(f"# {_plain(section.card.name)} is left out: {reason}.")
+        else:
+            entries += _entry(section)
+    return "\n".join([*lines, *(entries or ["[]"])])
+
+
+def _not_for_the_hub(section: Section) -> str | None:
+    if section.tiny:
+        return "a tiny number"
+    if section.partial:
+        return f"PARTIAL, {section.run.planned} of {section.run.expected} samples"
+    if section.card.data.hub is None:
+        return "its data has no home on the hub"
+    if section.headline.estimate.value is None:
+        return "no output has a value"
+    return None
+
+
+def _entry(section: Section) -> Iterator[str]:
+    head, value = section.headline, section.headline.estimate.value or 0.0
+    covered = f"{head.scored} of {head.expected} outputs have a value"
+    bounds = text.interval(head.estimate.interval, head.spec)
+    notes = f"{section.card.name}@{head.protocol}, {head.spec.name}, 95 % interval {bounds}, {covered}"
+    yield "- dataset:"
+    yield f"    id: {json.dumps(section.card.data.hub)}"
+    yield '    task_id: "default"'
+    if section.run.origin.startswith("hub:") and section.run.revision != "unpinned":
+        yield f"    revision: {json.dumps(section.run.revision)}"
+    yield f"  value: {round(value * head.spec.scale, head.spec.decimals + 2)!r}"
+    yield f"  notes: {json.dumps(_plain(notes))}"
+
+
+def _plain(words: str) -> str:
+    """One line for a comment or a note."""
+    return re.sub(r"\s+", " ", text.clean(words)).replace("\N{MINUS SIGN}", "-")

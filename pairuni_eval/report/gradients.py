@@ -1,0 +1,218 @@
+"""Whether the two tasks' gradients fight, in the run's own training and in the baselines'.
+
+Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
+answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
+and the own arm against the others batch by batch. The numbers are those of `analysis.interference`
+and `analysis.contrast`; a probe that holds several scenarios shows each as an arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pairuni_eval.analysis.contrast import Contrast, contrasts
+from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
+from pairuni_eval.analysis.gradient_rows import read_gradients
+from pairuni_eval.analysis.interference import (
+    Interference,
+    Scenario,
+    Summary,
+    curve,
+    scenarios,
+)
+from pairuni_eval.report.charts import (
+    IntervalChart,
+    LineChart,
+    Series,
+    Span,
+    interval_chart,
+    line_chart,
+)
+from pairuni_eval.store.training import GRADIENTS
+
+
+class Gradients(NamedTuple):
+    """What a report says about interference.
+
+    Attributes:
+        names: The arms in the order of their colors, the run's own first.
+        answer: Whether they fight, in words.
+        raw: Every arm by its gradients as they are.
+        preconditioned: The same after Adam's division, where it was probed.
+        contrasts: The own arm against the others.
+        over_steps: The cosine over training steps.
+        by_block: The cosine by block of parameters.
+        correlations: By benchmark, whether arms that agree more score higher.
+    """
+
+    names: tuple[str, ...]
+    answer: str
+    raw: tuple[Scenario, ...]
+    preconditioned: tuple[Scenario, ...]
+    contrasts: tuple[Contrast, ...]
+    over_steps: LineChart | None
+    by_block: IntervalChart | None
+    correlations: tuple[tuple[str, Correlation], ...]
+
+
+def gradients(
+    arms: Mapping[str, Sequence[Path]], scores: Mapping[str, Mapping[str, float]]
+) -> Gradients | None:
+    """Read the probes of every arm; None if no arm has any.
+
+    Args:
+        arms: Training folders by name, the run's own first.
+        scores: By benchmark's title, the headline of every arm that was measured.
+
+    Raises:
+        UserError: for a line that cannot be read.
+    """
+    tables = [
+        _named(read_gradients(probed), name)
+        for name, folders in arms.items()
+        if (probed := [folder for folder in folders if (folder / GRADIENTS).is_file()])
+    ]
+    if not any(len(table) for table in tables):
+        return None
+    table = pd.concat(tables, ignore_index=True)
+    found = scenarios(table)
+    raw = tuple(one for one in found if not one.preconditioned)
+    names = tuple(one.name for one in raw)
+    against = contrasts(table, names[0])
+    return Gradients(
+        names=names,
+        answer=_answer(raw[0].overall, against),
+        raw=raw,
+        preconditioned=tuple(one for one in found if one.preconditioned),
+        contrasts=against,
+        over_steps=_over_steps(table, names),
+        by_block=_by_block(raw),
+        correlations=_correlations(raw, scores),
+    )
+
+
+def _named(table: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The rows under their arm's name; under the scenario's as well where there are several."""
+    if table["scenario"].nunique() > 1:
+        return table
+    return table.assign(scenario=arm)
+
+
+def _answer(own: Interference, against: Sequence[Contrast]) -> str:
+    told = " ".join(one.sentence for one in against if one.reason is None)
+    return f"{_verdict(own.cosine)} {own.sentence} {told}".strip()
+
+
+def _verdict(cosine: Summary) -> str:
+    if cosine.interval is None:
+        return "Too few batches to tell."
+    if cosine.interval.high < 0:
+        return "They fight."
+    if cosine.interval.low > 0:
+        return "On the whole they agree."
+    return "Neither agreement nor conflict can be told."
+
+
+def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
+    """The moving median of the cosine; an arm that was probed at one step only has no line."""
+    series = []
+    for arm, name in enumerate(names):
+        found = curve(table, name)
+        if len(found.steps) > 1:
+            columns = (found.steps, found.median, found.low, found.high)
+            x, y, low, high = (np.array(column, dtype=np.float64) for column in columns)
+            series.append(Series(name, arm, x, y, low, high))
+    title = "Cosine of the two tasks' gradients"
+    return line_chart(title, series, smoothing=False, within=(0.0,))
+
+
+def _by_block(arms: Sequence[Scenario]) -> IntervalChart | None:
+    blocks = list(dict.fromkeys(one.block for arm in arms for one in arm.blocks))
+    rows = [
+        (
+            block.replace("_", " "),
+            [
+                span
+                for number, arm in enumerate(arms)
+                for one in arm.blocks
+                if one.block == block and (span := _span(arm.name, number, one.cosine))
+            ],
+        )
+        for block in blocks
+    ]
+    return interval_chart("Median cosine by block", rows)
+
+
+def _span(name: str, arm: int, number: Summary) -> Span | None:
+    if number.value is None:
+        return None
+    low, high = number.interval or (None, None)
+    return Span(name, arm, number.value, low, high)
+
+
+def _correlations(
+    arms: Sequence[Scenario], scores: Mapping[str, Mapping[str, float]]
+) -> tuple[tuple[str, Correlation], ...]:
+    found = []
+    for title, by_arm in scores.items():
+        points = [
+            ArmPoint(arm.name, arm.overall.cosine.value, by_arm[arm.name])
+            for arm in arms
+            if arm.name in by_arm and arm.overall.cosine.value is not None
+        ]
+        correlation = correlate(points)
+        if correlation.value is not None:
+            found.append((title, correlation))
+    return tuple(found)
+
+
+def gradients_entry(found: Gradients) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "answer": found.answer,
+        "arms": [_arm_entry(arm) for arm in (*found.raw, *found.preconditioned)],
+        "contrasts": [
+            {
+                "ours": one.ours,
+                "theirs": one.theirs,
+                "difference": _number(one.difference),
+                "p": one.p,
+                "p_holm": one.corrected,
+                "batches": one.batches,
+                "sentence": one.sentence,
+            }
+            for one in found.contrasts
+        ],
+    }
+
+
+def _arm_entry(arm: Scenario) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        "preconditioned": arm.preconditioned,
+        "all": _block_entry(arm.overall),
+        "blocks": {one.block: _block_entry(one) for one in arm.blocks},
+    }
+
+
+def _block_entry(one: Interference) -> dict[str, Any]:
+    numbers = {
+        "cosine": one.cosine,
+        "ratio": one.ratio,
+        "similarity": one.similarity,
+        "conflict": one.conflict,
+        "ceiling": one.ceiling,
+        "corrected": one.corrected,
+    }
+    return {"batches": one.batches} | {key: _number(number) for key, number in numbers.items()}
+
+
+def _number(number: Summary) -> dict[str, Any]:
+    interval = list(number.interval) if number.interval else None
+    return {"value": number.value, "interval": interval, "note": number.note}
+

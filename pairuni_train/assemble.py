@@ -1,0 +1,187 @@
+"""From what a user asked for to the loaded parts of a trainer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pairuni_eval.adapters import load_model
+from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.checkpoint import read_declaration
+from pairuni_train.advantages import WEIGHTINGS, Weighting
+from pairuni_train.checkpoint import Resumed, load_kept
+from pairuni_train.engine import Engine
+from pairuni_train.loop import Parts, Trainer
+from pairuni_train.order import PairOrder
+from pairuni_train.pairs.record import Pair
+from pairuni_train.recipe import Backbone, Recipe
+from pairuni_train.rewards import load_rewards
+from pairuni_train.rollouts import TASKS
+from pairuni_train.trained import choose_trained, restore_optimizer
+
+
+class Job(NamedTuple):
+    """What a user asks of `pairuni-train run`.
+
+    Attributes:
+        pairs: The file of the pair set.
+        tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
+    """
+
+    recipe: Recipe
+    backbone: Backbone
+    pairs: Path
+    seed: int
+    out: Path
+    tracker: str | None = None
+
+
+class Origin(NamedTuple):
+    """What training began from.
+
+    Attributes:
+        parent: Hash of the weights.
+        capabilities: What the model was trained for before.
+    """
+
+    parent: str
+    capabilities: list[str]
+
+
+class Assembled(NamedTuple):
+    """A trainer that is ready for its next step, and what it began from."""
+
+    trainer: Trainer
+    origin: Origin
+
+
+def assemble(
+    job: Job, pairs: Sequence[Pair], accelerator: Any, former: Resumed | None
+) -> Assembled:
+    """Load everything a run needs, from its beginning or from a former checkpoint.
+
+    Raises:
+        UserError: for a checkpoint, a reward, a weighting or a pair set that cannot be used.
+    """
+    backbone = job.backbone
+    torch.manual_seed(job.seed)  # adapters begin at random
+    model = load_trainable(_weights_of(backbone, former), accelerator.device)
+    policy = model.policy
+    reference = _reference(backbone, former, policy, accelerator.device)
+    trained = choose_trained(policy, backbone)
+    if backbone.gradient_checkpointing:
+        policy.janus.activation_checkpointing_enable()
+        policy.train()
+    optimizer = torch.optim.AdamW(
+        trained.values(), lr=backbone.lr, betas=backbone.betas, weight_decay=backbone.weight_decay
+    )
+    if former is not None:
+        kept = load_kept(former.folder)
+        policy.load_state_dict(kept.adapters, strict=False)
+        restore_optimizer(policy, optimizer, kept.optimizer)
+    weighting = find_weighting(job.recipe.weighting)
+    check_weights(job.recipe.weighting, weighting, pairs)
+    parts = Parts(
+        engine=Engine(accelerator, policy, bfloat16=backbone.precision == "bf16"),
+        policy=policy,
+        reference=reference,
+        optimizer=optimizer,
+        order=PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=job.seed),
+        rewards={task: load_rewards(backbone.task(task).rewards) for task in TASKS},
+        weighting=weighting,
+    )
+    origin = Origin(_parent(backbone, former, model), sorted(model.capabilities))
+    return Assembled(Trainer(job.recipe, backbone, parts, job.seed), origin)
+
+
+def load_trainable(checkpoint: str, device: torch.device) -> Any:
+    """A loaded model with a policy, its master weights in float32.
+
+    Raises:
+        UserError: for one that only evaluates.
+    """
+    model = load_model(checkpoint, None, LoadOptions(device=str(device), dtype="float32"))
+    if not hasattr(model, "policy"):
+        raise UserError(
+            f"{checkpoint} has no policy that could be trained: its adapter "
+            f"'{model.identity.adapter}' only evaluates.",
+            hint="Train a Janus checkpoint: pairuni-train run --backbone tiny",
+        )
+    return model
+
+
+def _weights_of(backbone: Backbone, former: Resumed | None) -> str:
+    """Where to load from: merged adapters cannot be taken apart, so these go on from the start."""
+    if former is None or backbone.lora is not None:
+        return backbone.checkpoint
+    return str(former.folder)
+
+
+def _reference(
+    backbone: Backbone, former: Resumed | None, policy: nn.Module, device: torch.device
+) -> nn.Module | None:
+    """A frozen copy of the weights that training began from, if the KL penalty needs one."""
+    if backbone.beta == 0.0:
+        return None
+    began: nn.Module = (
+        deepcopy(policy)
+        if _weights_of(backbone, former) == backbone.checkpoint
+        else load_trainable(backbone.checkpoint, device).policy
+    )
+    return began.requires_grad_(False).eval()
+
+
+def _parent(backbone: Backbone, former: Resumed | None, model: Any) -> str:
+    """Hash of the weights that training began from."""
+    loaded = str(model.identity.weights)
+    if former is None:
+        return loaded
+    parent = str(read_declaration(former.folder).parent)
+    if backbone.lora is not None and loaded != parent:
+        raise UserError(
+            f"{backbone.checkpoint} has changed since the run began, and its adapters belong to "
+            "the former weights.",
+            hint="Put the former weights back, or begin anew with another --out.",
+        )
+    return parent
+
+
+def find_weighting(name: str) -> Weighting:
+    """A weighting by name, or a plugin's as "package.module:object".
+
+    Raises:
+        UserError: for an unknown name, or a plugin that cannot be imported.
+    """
+    if name in WEIGHTINGS:
+        return WEIGHTINGS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        guess = nearest(name, WEIGHTINGS)
+        raise UserError(
+            f"Unknown weighting '{name}'." + (f" Did you mean '{guess}'?" if guess else ""),
+            hint=f"One of {', '.join(WEIGHTINGS)}, or package.module:object.",
+        )
+    try:
+        found: Weighting = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as failure:
+        raise UserError(f"The weighting '{name}' cannot be imported: {failure}.") from failure
+    return found
+
+
+def check_weights(name: str, weighting: Weighting, pairs: Sequence[Pair]) -> None:
+    """Raise a UserError that names the first pair whose weight is negative or no number."""
+    for pair in pairs:
+        weight = weighting(pair)
+        if not (math.isfinite(weight) and weight >= 0.0):
+            raise UserError(
+                f"The weighting '{name}' gives pair {pair.id} the weight {weight}; a weight is "
+                "finite and not negative."
+            )

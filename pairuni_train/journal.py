@@ -1,0 +1,65 @@
+"""The lines that a run writes: what happened in every step.
+
+    metrics.jsonl     a line a step, functions of the seed and the step, over all ranks
+    gradients.jsonl   a line for every block that the probe looked at
+    seconds.jsonl     a line a step, what the phases took on the first rank
+
+A resumed run cuts them back to its checkpoint. Metrics and gradients then end as those of a run
+that was never stopped, byte by byte; only the seconds are measured anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from pairuni_eval.store.write import write_whole
+from pairuni_train.gradient_rows import GRADIENTS, rows_of
+from pairuni_train.loop import Metrics, Stepped
+
+METRICS = "metrics.jsonl"
+SECONDS = "seconds.jsonl"
+
+
+class Journal:
+    """The files of one run folder.
+
+    Args:
+        out: The run folder.
+        scenario: What the probe's rows are called.
+    """
+
+    def __init__(self, out: Path, scenario: str) -> None:
+        self._out = out
+        self._scenario = scenario
+
+    def cut_back(self, steps: int) -> list[Metrics]:
+        """Keep the lines of the first `steps` steps; returns their metrics."""
+        for name in (METRICS, SECONDS, GRADIENTS):
+            cut_back(self._out / name, steps)
+        path = self._out / METRICS
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def write(self, stepped: Stepped) -> None:
+        """Add the lines of a step."""
+        if stepped.look is not None:
+            rows = rows_of(stepped.look, scenario=self._scenario)
+            self._add(GRADIENTS, *(msgspec.json.encode(row) for row in rows))
+        for name, numbers in ((SECONDS, stepped.seconds), (METRICS, stepped.metrics)):
+            self._add(name, json.dumps({"step": stepped.step, **numbers}).encode())
+
+    def _add(self, name: str, *lines: bytes) -> None:
+        with (self._out / name).open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
+
+
+def cut_back(path: Path, steps: int) -> None:
+    """Drop the lines of a JSON-lines file that belong to a step >= `steps`, and a torn last one."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    write_whole(path, b"".join(line for line in whole if json.loads(line)["step"] < steps))

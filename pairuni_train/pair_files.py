@@ -1,0 +1,75 @@
+"""Which file an arm trains on: the one given, the arm's in a folder given, or one built on demand.
+
+A backbone may name a preset of pair sets. What a run builds from it lies in a cache folder that is
+named by the configuration and the version, so that it never has to be made anew or thrown away;
+runs that start together wait for the one that builds.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from pairuni_eval import __version__
+from pairuni_eval.errors import UserError, writing
+from pairuni_eval.seeds import stable_hash
+from pairuni_train.recipe import Backbone
+
+_REAL = "orsta-blip3o"  # the preset of the paper's pairs
+
+
+def find_pairs(given: Path | None, arm: str, backbone: Backbone) -> Path:
+    """The file of an arm's pair set.
+
+    Args:
+        given: A file, a folder that `pairs build` wrote, or None.
+        arm: The arm, as `pairs build` names it.
+        backbone: May name a preset to build from.
+
+    Raises:
+        UserError: if there is none, with the command that builds it.
+    """
+    if given is None:
+        return _built(arm, backbone)
+    file = given / f"{arm}.parquet" if given.is_dir() else given
+    if not file.is_file():
+        raise UserError(
+            f"There is no pair set {file}.",
+            hint=f"pairuni-train pairs build --preset {backbone.pairs or _REAL} --arms {arm} "
+            f"--out {given if given.suffix != '.parquet' else given.parent}",
+        )
+    return file
+
+
+def _built(arm: str, backbone: Backbone) -> Path:
+    if backbone.pairs is None:
+        raise UserError(
+            f"The backbone {backbone.name} trains on pairs that you build: give them with --pairs.",
+            hint=f"pairuni-train pairs build --preset {_REAL} --arms {arm} --out DIR",
+        )
+    from pairuni_train.pairs.config import check_arms, find_preset
+
+    read = find_preset(backbone.pairs)
+    digest = stable_hash(__version__, msgspec.to_builtins(read.config))[:12]
+    folder = _cache() / "pairs" / f"{backbone.pairs}-{digest}"
+    arms = check_arms((arm,))
+    file = folder / f"{arm}.parquet"
+    if file.is_file():
+        return file
+    from pairuni_train.pairs.build import build
+
+    with writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".run.lock"):
+        if not file.is_file():
+            build(read, folder, arms=arms)
+    return file
+
+
+def _cache() -> Path:
+    """Where this user's caches are."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "pairuni"

@@ -1,0 +1,100 @@
+"""What a person sees of a run: reward and live share of each task, clipping, seconds per phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from pairuni_train.loop import Metrics, Stepped
+from pairuni_train.rollouts import TASKS
+
+_RECENT = 10  # steps that a shown reward is the mean of
+
+
+class _Bar(RichProgress):
+    """A bar with words below it."""
+
+    words = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """What is drawn: the bar, then the words."""
+        yield from super().get_renderables()
+        yield Text(self.words, style="dim")
+
+
+class Progress:
+    """A bar, and below it the last steps in words.
+
+    Args:
+        name: What is being done.
+        total: Steps in all.
+        first: Steps that are done already.
+        console: Where it is drawn; one that is quiet draws nothing.
+    """
+
+    def __init__(self, name: str, *, total: int, first: int, console: Console) -> None:
+        self._bar = _Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task(name, total=total, completed=first)
+        self._recent: list[Metrics] = []
+
+    def __enter__(self) -> Self:
+        """Start to draw."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the last state on the screen."""
+        self._bar.stop()
+
+    def step(self, stepped: Stepped) -> None:
+        """Show a finished step."""
+        self._recent = [*self._recent[1 - _RECENT :], stepped.metrics]
+        self._bar.words = f"{words_of(self._recent)}\n{seconds_of(stepped.seconds)}"
+        self._bar.update(self._task, advance=1)
+
+
+def words_of(recent: list[Metrics]) -> str:
+    """Means over some steps, e.g. "und reward 0.62 (55% live, 0.0% clipped)"."""
+    parts = []
+    for task in TASKS:
+        rewards = [one[f"reward/{task}"] for one in recent if f"reward/{task}" in one]
+        if not rewards:
+            continue
+        live = _mean(recent, f"live_groups/{task}")
+        clipped = _mean(recent, f"clip_ratio/low/{task}") + _mean(recent, f"clip_ratio/high/{task}")
+        mean = sum(rewards) / len(rewards)
+        parts.append(f"{task} reward {mean:.2f} ({live:.0%} live, {clipped:.1%} clipped)")
+    return "   ".join(parts)
+
+
+def seconds_of(seconds: Metrics) -> str:
+    """Phases and what they took, e.g. "update 0.21 s"."""
+    return "  ".join(f"{name} {value:.2f} s" for name, value in seconds.items() if value >= 0.005)
+
+
+def _mean(recent: list[Metrics], key: str) -> float:
+    return sum(one[key] for one in recent) / len(recent)

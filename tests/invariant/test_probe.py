@@ -1,0 +1,215 @@
+"""The gradient probe inside a training step: exact, without influence, whatever the batch sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_training as small
+import torch
+from torch import Tensor
+
+from pairuni_eval.models.janus import JanusPolicy
+from pairuni_eval.tiny import janus
+from pairuni_train.gradients import ALL, Gram, Probe, gramian
+from pairuni_train.loop import Look
+from pairuni_train.pairs.record import Pair
+from pairuni_train.recipe import Recipe
+from pairuni_train.rollouts import TASKS
+from pairuni_train.trained import choose_trained
+from pairuni_train.update import project_conflicts
+
+
+@pytest.fixture(scope="module")
+def loaded(untrained: Path) -> janus.Tiny:
+    torch.set_num_threads(1)
+    return janus.load(untrained)
+
+
+@pytest.fixture
+def policy(loaded: janus.Tiny) -> Iterator[JanusPolicy]:
+    """The model, given back as it was."""
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    yield JanusPolicy(loaded.model, loaded.processor).eval()
+    loaded.model.load_state_dict(before)
+    loaded.model.zero_grad(set_to_none=True)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return small.tiny_pairs(8)
+
+
+def looked(policy: JanusPolicy, pairs: Sequence[Pair], **changes: Any) -> Look:
+    """What the probe sees in the first step."""
+    backbone = small.small_backbone(probe__every=1, lr=0.0, **changes)
+    look = small.small_trainer(policy, backbone, pairs).step(0).look
+    assert look is not None
+    return look
+
+
+def task_gradients(policy: JanusPolicy, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """Flat float64 gradients of both tasks in the first step, by autograd of the whole batch."""
+    backbone = small.small_backbone(micro_batch=64, rollout_batch=64)
+    rows = small.small_trainer(policy, backbone, pairs).parts.order.of_step(0)
+    return {
+        task: small.loss_and_gradient(
+            policy, small.sampled(policy, task, rows, backbone), backbone
+        )[1]
+        for task in TASKS
+    }
+
+
+def same(found: Gram, expected: Sequence[float]) -> None:
+    assert found == pytest.approx(tuple(expected), rel=1e-4)
+
+
+def test_grams_are_those_of_whole_gradients(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
+    gradients = task_gradients(policy, pairs)
+    u, g = gradients["und"], gradients["gen"]
+    look = looked(policy, pairs)
+    same(look.raw[ALL].tasks, (float(u @ u), float(u @ g), float(g @ g)))
+    cosine = float(u @ g / u.norm() / g.norm())
+    assert look.raw[ALL].tasks.cosine == pytest.approx(cosine, abs=1e-6)
+    assert look.live == {"und": 1.0, "gen": 1.0}
+
+
+def test_blocks_add_up_and_halves_are_the_task(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
+    raw = looked(policy, pairs).raw
+    assert set(raw) == {ALL, "embed_tokens", "layers.0", "norm"}
+    for i in range(3):
+        parts = [raw[block].tasks[i] for block in raw if block != ALL]
+        assert raw[ALL].tasks[i] == pytest.approx(sum(parts), rel=1e-9)
+    halves = raw[ALL].halves["gen"]
+    # |a + b|^2 = a.a + 2 a.b + b.b
+    assert halves.aa + 2 * halves.ab + halves.bb == pytest.approx(raw[ALL].tasks.bb, rel=1e-6)
+
+
+def test_cosine_equals_torchjds_gramian(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
+    pytest.importorskip("torchjd")
+    from torchjd.autojac import jac
+
+    a, b = torch.nn.Parameter(torch.randn(7, 3)), torch.nn.Parameter(torch.randn(3))
+    x = torch.randn(5, 7)
+    losses = [((x @ a + b) ** 2).mean(), (x @ a).sin().sum() + b.prod()]
+    jacobians = jac(losses, [a, b], retain_graph=True)
+    theirs = sum(j.flatten(1).double() @ j.flatten(1).double().T for j in jacobians)
+    probe = Probe({"a": a, "b": b}, {"a": "layers.0", "b": "norm"})
+    for task, loss in zip(TASKS, losses, strict=True):
+        loss.backward(retain_graph=True)
+        probe.take(task, 0)
+    gram = probe.grams()[ALL].tasks
+    assert [gram.aa, gram.ab, gram.bb] == pytest.approx(
+        [float(theirs[0, 0]), float(theirs[0, 1]), float(theirs[1, 1])], rel=1e-6
+    )
+
+
+def test_figures_do_not_depend_on_accumulation(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
+    whole = looked(policy, pairs, micro_batch=16)
+    for size in (4, 3):  # 2 and 3 micro-batches in each half
+        parts = looked(policy, pairs, micro_batch=size)
+        for block, grams in whole.raw.items():
+            found = parts.raw[block]
+            for one, other in ((found.tasks, grams.tasks), *zip_halves(found, grams)):
+                scale = math.sqrt(other.aa * other.bb)
+                assert one.aa == pytest.approx(other.aa, rel=1e-4)
+                assert one.ab == pytest.approx(other.ab, abs=1e-5 * scale)
+
+
+def zip_halves(found: Any, expected: Any) -> Iterator[tuple[Gram, Gram]]:
+    for task in TASKS:
+        yield found.halves[task], expected.halves[task]
+
+
+def weights_after(policy: JanusPolicy, pairs: Sequence[Pair], every: int) -> Mapping[str, Tensor]:
+    backbone = small.small_backbone(probe__every=every, lr=1e-3)
+    trainer = small.small_trainer(policy, backbone, pairs)
+    for step in range(3):
+        trainer.step(step)
+    return {name: value.clone() for name, value in policy.state_dict().items()}
+
+
+def test_looking_does_not_change_the_training(
+    policy: JanusPolicy, pairs: Sequence[Pair], untrained: Path
+) -> None:
+    blind = weights_after(policy, pairs, 0)
+    fresh = janus.load(untrained)
+    seen = weights_after(JanusPolicy(fresh.model, fresh.processor).eval(), pairs, 1)
+    for name, value in blind.items():
+        # halves are added in another order
+        assert torch.allclose(seen[name], value, atol=2e-5, rtol=1e-3), name
+
+
+def test_preconditioned_grams_come_with_the_second_step(
+    policy: JanusPolicy, pairs: Sequence[Pair]
+) -> None:
+    trainer = small.small_trainer(policy, small.small_backbone(probe__every=1), pairs)
+    first, second = trainer.step(0).look, trainer.step(1).look
+    assert first is not None
+    assert second is not None
+    assert first.preconditioned is None
+    assert second.preconditioned is not None
+    raw, scaled = second.raw[ALL].tasks, second.preconditioned[ALL].tasks
+    assert scaled.aa > 100 * raw.aa, "divided by root mean squares far below 1"
+    assert -1 <= scaled.cosine <= 1
+
+
+# PCGrad
+
+
+def conflict(u: list[float], g: list[float]) -> tuple[torch.nn.Parameter, Probe]:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    probe = Probe({"p": parameter}, {"p": "norm"})
+    for task, gradient in zip(TASKS, (u, g), strict=True):
+        parameter.grad = torch.tensor(gradient)
+        probe.take(task, 0)
+    return parameter, probe
+
+
+class OneRank:
+    def total_grams(self, grams: Any) -> Any:
+        return grams
+
+
+def test_pcgrad_by_hand() -> None:
+    # u = (2, 0), g = (-1, 1): u.g = -2, u.u = 4, g.g = 2
+    # u - (-2 / 2) g = (1, 1);  g - (-2 / 4) u = (0, 1)
+    parameter, probe = conflict([2.0, 0.0], [-1.0, 1.0])
+    project_conflicts(probe, OneRank())  # type: ignore[arg-type]
+    assert parameter.grad.tolist() == [1.0, 2.0]
+    parameter, probe = conflict([2.0, 0.0], [1.0, 1.0])
+    project_conflicts(probe, OneRank())  # type: ignore[arg-type]
+    assert parameter.grad.tolist() == [3.0, 1.0], "no conflict: the sum"
+
+
+def test_pcgrad_is_torchjds() -> None:
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    generator = torch.Generator().manual_seed(0)
+    signs = set()
+    for _ in range(8):
+        u, g = torch.randn(2, 2, generator=generator)
+        signs.add(bool(u @ g < 0))
+        parameter, probe = conflict(u.tolist(), g.tolist())
+        project_conflicts(probe, OneRank())  # type: ignore[arg-type]
+        theirs = aggregation.PCGrad()(torch.stack((u, g)))
+        assert parameter.grad.tolist() == pytest.approx(theirs.tolist(), abs=1e-6)
+    assert signs == {True, False}
+
+
+def test_a_run_with_pcgrad_follows_both_tasks(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
+    gradients = task_gradients(policy, pairs)
+    u, g = gradients["und"], gradients["gen"]
+    backbone = small.small_backbone(max_grad_norm=1e9, lr=0.0)
+    arm = Recipe(name="pcgrad", summary="", pairs="random", surgery="pcgrad")
+    trainer = small.small_trainer(policy, backbone, pairs, recipe=arm)
+    trainer.step(0)
+    found = small.flat_gradient(policy)
+    inner = gramian([u, g])[0][1]
+    expected = u + g
+    if inner < 0:
+        expected = u - inner / (g @ g) * g + g - inner / (u @ u) * u
+    assert float((found - expected).norm()) < 1e-4 * float(expected.norm())
+    assert choose_trained(policy, backbone)

@@ -1,0 +1,152 @@
+"""Whole runs of the shipped tiny model: killed and continued, and on two ranks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import small_training as small
+import torch
+from forked_training import Starter
+from safetensors.torch import load_file
+
+from pairuni_train.pairs.dataset import write_pairs
+
+STEPS = 7
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    server = Starter()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def pair_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    pairs = small.tiny_pairs(8)
+    write_pairs(folder / "pairug.parquet", pairs)
+    write_pairs(folder / "unpaired.parquet", small.unpaired(pairs))
+    return folder
+
+
+def command(pairs: Path, out: Path, *, steps: int = STEPS, **changes: object) -> list[object]:
+    settings = {
+        **small.SMALL,
+        "pairs_per_step": 2,
+        "gen.decoding.cfg_scale": 1.0,
+        "gen.rewards": '[{ name = "tiny-checker", options = { partial = 0.5 } }]',
+        "checkpoint_every": 3,
+        "probe.every": 2,
+        "lr": 1e-4,
+        **{key.replace("__", "."): value for key, value in changes.items()},
+    }
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return ["run", "--pairs", pairs, "--out", out, "--steps", steps, *sets]
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").open()]
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+# Killed and continued
+
+
+def contents(out: Path) -> dict[str, str]:
+    """Every file by digest, but those that hold seconds."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name not in {"seconds.jsonl", ".lock"}
+    }
+
+
+def kill_after(process: int, out: Path, steps: int) -> None:
+    """SIGKILL as soon as so many steps have left a line."""
+    end = time.monotonic() + 120
+    while lines(out / "metrics.jsonl") < steps:
+        assert time.monotonic() < end, "the run does not get that far"
+        time.sleep(0.002)
+    os.kill(process, signal.SIGKILL)
+
+
+def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert starter.run(command(pair_folder, straight)) == 0
+    rng = random.Random()
+    for steps in (rng.randint(1, 2), rng.randint(4, 6)):  # before and behind the first checkpoint
+        process = starter.start(command(pair_folder, killed))
+        kill_after(process, killed, steps)
+        assert starter.wait(process) == -signal.SIGKILL
+    assert (killed / "checkpoint-3").is_dir()
+    assert not (killed / f"checkpoint-{STEPS}").exists()
+    with (killed / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 5, "loss": 0.')  # torn, as by a full disk
+    assert starter.run(command(pair_folder, killed)) == 0
+    assert contents(killed) == contents(straight)
+    moved = {one["grad_norm"] for one in metrics(straight)}
+    assert len(moved) > 3, "the case needs a run that learns"
+    assert lines(straight / "gradients.jsonl") >= 4 * 7
+
+
+def test_a_run_may_go_on_for_more_steps(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for steps in (2, 3):
+        assert starter.run(command(pair_folder, out, steps=steps)) == 0
+    assert [one["step"] for one in metrics(out)] == [0, 1, 2]
+    assert sorted(path.name for path in out.glob("c*")) == ["checkpoint-2", "checkpoint-3"]
+    assert not (out / "checkpoint-2" / "trainer").exists(), "only the newest can go on"
+
+
+# Ranks
+
+
+def same_run(one: Path, two: Path, steps: int) -> None:
+    """Metrics and weights of two runs that differ in rounding alone."""
+    for a, b in zip(metrics(one), metrics(two), strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert b[key] == pytest.approx(a[key], rel=2e-3, abs=1e-5), f"step {a['step']}: {key}"
+    weights = [load_file(run / f"checkpoint-{steps}" / "model.safetensors") for run in (one, two)]
+    for name, tensor in weights[0].items():
+        assert torch.allclose(tensor, weights[1][name], rtol=0, atol=2e-4), name
+    assert sum(one["grad_norm"] > 0 for one in metrics(one)) >= steps - 1
+
+
+def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert starter.run(command(pair_folder, one, steps=3)) == 0
+    assert starter.run_on_ranks(command(pair_folder, two, steps=3), 2) == [0, 0]
+    same_run(one, two, 3)
+    grams = [(run / "gradients.jsonl").read_text().splitlines() for run in (one, two)]
+    for a, b in zip(*(map(json.loads, lines) for lines in grams), strict=True):
+        assert (a["block"], a["rows"], a["und_live"]) == (b["block"], b["rows"], b["und_live"])
+        assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
+
+
+def test_a_rank_may_have_no_row_of_a_task(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    # Two rows of one half in a step: each rank has one task only.
+    arm = ["--recipe", "grpo"]
+    assert starter.run([*command(pair_folder, one, steps=3, pairs_per_step=1), *arm]) == 0
+    ranks = starter.run_on_ranks([*command(pair_folder, two, steps=3, pairs_per_step=1), *arm], 2)
+    assert ranks == [0, 0]
+    same_run(one, two, 3)

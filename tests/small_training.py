@@ -1,0 +1,167 @@
+"""Training at a size for tests: a few tiny pairs, rewards that always have spread, a trainer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pairuni_eval.models.base import Task
+from pairuni_train.advantages import WEIGHTINGS, Weighting
+from pairuni_train.clock import Clock
+from pairuni_train.engine import Engine
+from pairuni_train.loop import Parts, Trainer
+from pairuni_train.order import PairOrder
+from pairuni_train.pairs.record import Kind, Pair
+from pairuni_train.pairs.tiny_rows import generation_rows, understanding_rows
+from pairuni_train.recipe import Backbone, Recipe, find_backbone
+from pairuni_train.rewards import Judged, Reward, WeightedSum
+from pairuni_train.rollouts import TASKS, Sampling, Track, sample_track
+from pairuni_train.trained import choose_trained, trained_parameters
+from pairuni_train.update import Compared, accumulate, micro_batches, old_log_probs, sequences_of
+
+SMALL = {
+    "pairs_per_step": 4,
+    "rollout_batch": 8,
+    "micro_batch": 8,
+    "und.rollouts": 4,
+    "gen.rollouts": 4,
+    "und.decoding.max_tokens": 5,
+    "gen.decoding.cfg_scale": 2.0,
+    "probe.every": 0,
+}
+
+
+class Letters(Reward):
+    """Length of the answer: an untrained model's answers all differ."""
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return [float(len(one.reply.text or "")) for one in batch]
+
+
+class Redness(Reward):
+    """Mean of the red channel: no two pictures are alike."""
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        found = []
+        for one in batch:
+            assert one.reply.image is not None
+            red = one.reply.image.getchannel("R").tobytes()
+            found.append(sum(red) / len(red) / 255)
+        return found
+
+
+class Same(Reward):
+    """Everything is worth the same."""
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return [0.1] * len(batch)
+
+
+def summed(*rewards: Reward) -> WeightedSum:
+    return WeightedSum(tuple((type(one).__name__.lower(), 1.0, one) for one in rewards))
+
+
+REWARDS: dict[Task, WeightedSum] = {"und": summed(Letters()), "gen": summed(Redness())}
+
+
+def small_backbone(**changes: Any) -> Backbone:
+    """The tiny backbone with small batches; keys may hold "__" for a dot."""
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return find_backbone("tiny", {**SMALL, **named})
+
+
+def tiny_pairs(count: int, *, seed: int = 0) -> list[Pair]:
+    """Retrieved pairs of rows of the tiny world, their similarities evenly spread."""
+    halves = zip(understanding_rows(count, seed), generation_rows(count, seed), strict=True)
+    return [
+        Pair(
+            id=f"pair{number}",
+            kind=Kind.RETRIEVED,
+            understanding=understanding,
+            generation=generation,
+            similarity=0.5 + 0.5 * number / count,
+        )
+        for number, (understanding, generation) in enumerate(halves)
+    ]
+
+
+def unpaired(pairs: Sequence[Pair]) -> list[Pair]:
+    """The halves of pairs as rows of their own, all questions first."""
+    und = [Pair(id=f"u{p.id}", kind=Kind.UNPAIRED, understanding=p.understanding) for p in pairs]
+    gen = [Pair(id=f"g{p.id}", kind=Kind.UNPAIRED, generation=p.generation) for p in pairs]
+    return und + gen
+
+
+def small_trainer(
+    policy: Any,
+    backbone: Backbone,
+    pairs: Sequence[Pair],
+    *,
+    recipe: Recipe | None = None,
+    rewards: Mapping[Task, WeightedSum] = REWARDS,
+    weighting: Weighting = WEIGHTINGS["none"],
+    reference: Any = None,
+    seed: int = 0,
+) -> Trainer:
+    """A trainer of a policy, as `assemble` makes it."""
+    trained = choose_trained(policy, backbone)
+    optimizer = torch.optim.AdamW(trained.values(), lr=backbone.lr, weight_decay=0.0)
+    parts = Parts(
+        engine=Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16"),
+        policy=policy,
+        reference=reference,
+        optimizer=optimizer,
+        order=PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=seed),
+        rewards=rewards,
+        weighting=weighting,
+    )
+    arm = recipe or Recipe(name="arm", summary="", pairs="random")
+    return Trainer(arm, backbone, parts, seed)
+
+
+def sampled(
+    policy: Any,
+    task: Task,
+    pairs: Sequence[Pair],
+    backbone: Backbone,
+    *,
+    rewards: Mapping[Task, WeightedSum] = REWARDS,
+    weighting: Weighting = WEIGHTINGS["none"],
+) -> Track:
+    """The rollouts of one task for some pairs."""
+    sampling = Sampling(
+        task, backbone.task(task), rewards[task], weighting, backbone.rollout_batch, 0
+    )
+    return sample_track(policy, pairs, sampling, 0, Clock())
+
+
+def loss_and_gradient(policy: Any, track: Track, backbone: Backbone) -> tuple[float, Tensor]:
+    """Loss of a track and its gradient, all trained parameters in one float64 vector."""
+    trained = choose_trained(policy, backbone)
+    for parameter in trained.values():
+        parameter.grad = None
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16")
+    batches = micro_batches(policy, track, backbone)
+    old = old_log_probs(engine, None, batches, backbone)
+    # Two tasks of as many prompts make as many pairs.
+    both: dict[Task, Track] = dict.fromkeys(TASKS, track)
+    sequences = sequences_of(both, backbone, engine)[track.task]
+    totals = accumulate(
+        engine, Compared(batches, old), backbone, task=track.task, sequences=sequences
+    )
+    engine.sum_gradients()
+    return float(totals.terms.loss), flat_gradient(policy)
+
+
+def flat_gradient(policy: Any) -> Tensor:
+    """Gradients of all trained parameters in one float64 vector."""
+    return torch.cat([p.grad.double().flatten() for p in trained_parameters(policy).values()])
+
+
+def shuffled(pairs: Sequence[Pair]) -> list[Pair]:
+    return random.Random(5).sample(list(pairs), len(pairs))

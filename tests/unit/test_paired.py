@@ -1,0 +1,148 @@
+"""Tests of a paired difference against hand-worked numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from pairuni_eval.analysis.aggregate import Rows
+from pairuni_eval.analysis.multiple import holm, holm_where_known
+from pairuni_eval.analysis.paired import (
+    Counts,
+    Pair,
+    detectable,
+    difference_p,
+    discordant,
+    equivalence_p,
+    mcnemar_p,
+    pair_rows,
+    swap_p,
+    weigh,
+)
+from pairuni_eval.cards import MetricSpec
+
+MEAN = MetricSpec(name="accuracy")
+
+
+def rows(value: Sequence[float], unit: Sequence[int], **tags: Sequence[str]) -> Rows:
+    columns = {name: np.array(cells, dtype=object) for name, cells in tags.items()}
+    draws = np.zeros(len(value), np.int64)
+    return Rows(np.array(value, dtype=np.float64), np.array(unit, np.int64), draws, columns)
+
+
+def pair(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    unit: Sequence[int] | None = None,
+    spec: MetricSpec = MEAN,
+    **tags: Sequence[str],
+) -> Pair:
+    units = list(range(len(ours))) if unit is None else unit
+    names = np.array([f"u{n}" for n in range(max(units) + 1)], dtype=object)
+    one, two = (rows(values, units, **tags) for values in (ours, theirs))
+    return pair_rows([one], [two], spec, names)
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar_p(5, 1) == pytest.approx(2 * (1 + 6) / 64)
+    assert mcnemar_p(0, 10) == pytest.approx(2 / 1024)
+    assert mcnemar_p(3, 3) == 1.0 and mcnemar_p(0, 0) == 1.0
+
+
+def test_mcnemar_is_the_exact_permutation_of_single_outputs() -> None:
+    both = pair([1, 1, 1, 1, 1, 0, 1, 0, 1], [0, 0, 0, 0, 0, 1, 1, 0, 1])
+    assert discordant(both) == (5, 1)
+    assert swap_p(both, seed=0) == (pytest.approx(mcnemar_p(5, 1)), "permutation, exact")
+    assert weigh(both, margin=0.01, seed=0).test == "McNemar, exact"
+
+
+def test_mcnemar_is_not_for_units_of_several_outputs_or_for_ratings() -> None:
+    assert discordant(pair([1, 0, 1], [0, 0, 1], [0, 0, 1])) is None
+    assert discordant(pair([0.5, 1], [1, 1])) is None
+
+
+def test_exact_permutation_by_hand() -> None:
+    # unit sums differ by 2, 1 and -1: of the 8 signed sums, 6 are at least as large as |2|
+    both = pair([1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 1, 2])
+    assert swap_p(both, seed=0)[0] == pytest.approx(6 / 8)
+
+
+def test_units_that_agree_do_not_change_an_exact_p() -> None:
+    agreeing = [1.0, 0.0] * 20
+    both = pair([1, 1, 1, 0, *agreeing], [0, 0, 0, 1, *agreeing], [0, 0, 1, 2, *range(3, 43)])
+    assert swap_p(both, seed=0) == (pytest.approx(6 / 8), "permutation, exact")
+
+
+def test_many_differing_units_are_swapped_at_random() -> None:
+    both = pair([1.0] * 30, [0.5] * 30)
+    p, test = swap_p(both, seed=0)
+    assert p == pytest.approx(1 / 2001) and test == "permutation, 2,000 draws"
+
+
+def test_equivalence_by_hand() -> None:
+    # t with 30 degrees of freedom has 2.5 % above 2.042272
+    assert equivalence_p(-0.002, 0.004, 30, 0.002 + 2.042272 * 0.004) == pytest.approx(0.025)
+    assert equivalence_p(0.02, 0.004, 30, 0.01) > 0.95  # outside the margin
+
+
+def test_difference_p_by_hand() -> None:
+    assert difference_p(-2.042272, 1.0, 30) == pytest.approx(0.05)
+    assert difference_p(1.0, 0.0, 30) is None
+
+
+def test_detectable_by_hand() -> None:
+    # with many units 1.959964 + 0.841621 standard errors
+    assert detectable(0.1, 1e9) == pytest.approx(0.2801585, abs=1e-6)
+
+
+def test_gains_of_a_mean_add_up_to_the_difference() -> None:
+    both = pair([1, 1, 0, 1], [0, 1, 1, 0])
+    assert both.gains().tolist() == pytest.approx([0.25, 0, -0.25, 0.25])
+    assert both.seen() == (0.75, 0.5)
+
+
+def test_gains_of_f1_by_hand() -> None:
+    # ours: two true positives, F1 1; theirs: one of them missed, F1 2/3
+    spec = MetricSpec(name="f1", aggregate="f1", of="said_yes")
+    both = pair([1, 1], [0, 1], spec=spec, label=["yes", "yes"])
+    assert both.gains().tolist() == pytest.approx([1 / 3, 0])
+    assert both.counts() is None  # F1 is no share of outputs
+
+
+def test_counts_of_right_outputs() -> None:
+    assert pair([1, 1, 0], [0, 1, 0]).counts() == Counts(2, 1, 3)
+    assert pair([0.5, 1, 0], [0, 1, 0]).counts() is None
+
+
+def test_a_side_of_several_runs_is_their_mean() -> None:
+    names = np.array(["a", "b"], dtype=object)
+    ours = [rows([1, 1], [0, 1]), rows([1, 0], [0, 1])]
+    both = pair_rows(ours, [rows([0, 1], [0, 1])], MEAN, names)
+    assert both.seen() == (0.75, 0.5) and not both.single
+    assert weigh(both, margin=0.01, seed=0).test == "t over units"
+
+
+def test_evidence_of_a_mean_by_hand() -> None:
+    # differences 1, 1, 0, 0: mean 0.5, standard error sqrt(1/3 / 4)
+    found = weigh(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0)
+    assert found.error == pytest.approx((1 / 12) ** 0.5)
+    assert found.p == pytest.approx(0.5)  # two tosses, both for us
+    assert found.margin == pytest.approx(0.01)
+    assert found.detectable == pytest.approx((3.182446 + 0.978472) * found.error, abs=1e-5)
+
+
+def test_equal_runs_are_equivalent_at_any_margin() -> None:
+    found = weigh(pair([1, 0, 1], [1, 0, 1]), margin=0.01, seed=0)
+    assert found.tie_p == 0 and found.interval is None and found.p == 1
+
+
+def test_without_a_range_there_is_no_margin() -> None:
+    found = weigh(pair([3, 4, 9], [2, 5, 7]), margin=0.01, seed=0)
+    assert found.margin is None and found.tie_p is None and found.interval is not None
+
+
+def test_holm_leaves_gaps_where_there_is_no_p() -> None:
+    assert holm_where_known([0.01, None, 0.04]) == pytest.approx((0.02, None, 0.04))
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
