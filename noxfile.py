@@ -62,3 +62,18 @@ def lmms(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
     session.run("pytest", "tests/lmms", "-s")
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
+
+
+def reproduce(name: str) -> None:
+    """A session that runs one experiment of the paper; arguments go to `pairuni-train reproduce`."""
+
+    def session(session: nox.Session) -> None:
+        install(session, "train")
+        session.run("pairuni-train", "reproduce", name, *session.posargs)
+
+    session.__doc__ = f"The paper's {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
+    nox.session(session, name=f"reproduce_{name}")
+
+
+for number in range(1, 11):
+    reproduce(f"table{number}")
