@@ -31,12 +31,29 @@ _SLOTS_WHEN_SHAREABLE = 8
 Projection = Callable[[Tensor], Tensor]
 
 
+class _Norm(NamedTuple):
+    """An RMSNorm as what a step reads of it."""
+
+    weight_D: Tensor
+    epsilon: float
+
+
 class _Layer(NamedTuple):
-    """A decoder layer as the callables a step needs."""
+    """A decoder layer as what a step reads of it: callables, tensors and numbers.
+
+    Compiled code checks whatever it was handed before every step; of a module that is dozens of
+    things, of a tensor a few.
+    """
 
     query_key_value: Projection
+    output: Projection
     gate_up: Projection
-    module: Any
+    down: Projection
+    norm_in: _Norm
+    norm_mid: _Norm
+    groups: int
+    head_size: int
+    scaling: float
 
 
 class _State(NamedTuple):
@@ -66,14 +83,15 @@ class StaticDecoder:
     def __init__(self, llama: Any, *, slots: int, shareable: bool = False) -> None:
         small = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
         self._layers = [_prepare(layer, fuse=small) for layer in llama.layers]
-        self._llama = llama
+        self._norm = _norm(llama.norm)
+        self._rotary = llama.rotary_emb
         unit = _SLOTS_WHEN_SHAREABLE if shareable else 1
         self._slots = -(-slots // unit) * unit
         self._state: _State | None = None
 
     def prefill(self, prefix: Prefix) -> Tensor:
         """Run the prefix; returns the hidden state of the last prompt token of every row (B, D)."""
-        cos_SE, sin_SE = _rotary_tables(self._llama, prefix.x_UMD, self._slots)
+        cos_SE, sin_SE = _rotary_tables(self._rotary, prefix.x_UMD, self._slots)
         cos_U1ME, sin_U1ME = (
             cos_SE[prefix.position_UM][:, None],
             sin_SE[prefix.position_UM][:, None],
@@ -90,7 +108,7 @@ class StaticDecoder:
                 k_UGME,
                 v_UGME,
                 attn_mask=bias_U1MM,
-                scale=layer.module.self_attn.scaling,
+                scale=layer.scaling,
                 enable_gqa=q_UHME.shape[1] != k_UGME.shape[1],
             )
             keys.append(_fan_out(k_UGME, slots_N, rows))
@@ -107,7 +125,7 @@ class StaticDecoder:
         )[None, :, None]
         here_1 = torch.tensor([prefix.mask_BP.shape[1]], device=x_UMD.device)
         self._state = _State(keys, values, bias_1B1S, cos_SE, sin_SE, here_1, prefix.next_B.clone())
-        return _rms(self._llama.norm, x_UMD[0])[end_B]
+        return _rms(self._norm, x_UMD[0])[end_B]
 
     def step(self, x_BD: Tensor) -> Tensor:
         """Append one position to every row; returns its hidden state (B, D).
@@ -129,12 +147,12 @@ class StaticDecoder:
             q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_B11E, sin_B11E)
             keys_GBSE = state.keys_GBSE[i].index_copy_(2, here_1, k_BGTE.transpose(0, 1))
             values_GBSE = state.values_GBSE[i].index_copy_(2, here_1, v_BGTE.transpose(0, 1))
-            scaled_BHTE = q_BHTE * layer.module.self_attn.scaling
+            scaled_BHTE = q_BHTE * layer.scaling
             mixed_BTD = _look_back(scaled_BHTE, keys_GBSE, values_GBSE, state.bias_1B1S)
             x_BTD = _finish(layer, x_BTD, mixed_BTD)
         here_1.add_(1)
         state.position_B.add_(1)
-        return _rms(self._llama.norm, x_BTD[:, 0])
+        return _rms(self._norm, x_BTD[:, 0])
 
     def _slots_of(self, prefix: Prefix) -> Tensor:
         """The token of the prefix that each slot starts with (B * S,).
@@ -156,10 +174,9 @@ def _project(
     layer: _Layer, x_BTD: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E)."""
-    attention = layer.module.self_attn
-    groups = attention.config.num_key_value_heads
-    joint_BTD = layer.query_key_value(_rms(layer.module.input_layernorm, x_BTD))
-    joint_BJTE = joint_BTD.view(*x_BTD.shape[:2], -1, attention.head_dim).transpose(1, 2)
+    groups = layer.groups
+    joint_BTD = layer.query_key_value(_rms(layer.norm_in, x_BTD))
+    joint_BJTE = joint_BTD.view(*x_BTD.shape[:2], -1, layer.head_size).transpose(1, 2)
     rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_B1TE, sin_B1TE)
     return rotated_BJTE[:, :-groups], rotated_BJTE[:, -groups:], joint_BJTE[:, -groups:]
 
@@ -179,10 +196,9 @@ def _look_back(q_BHTE: Tensor, keys_GBSE: Tensor, values_GBSE: Tensor, bias_1B1S
 
 def _finish(layer: _Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
     """What follows the attention in a layer: output projection and feed-forward, with residuals."""
-    module = layer.module
-    x_BTD = x_BTD + module.self_attn.o_proj(mixed_BTD)
-    gate, up = layer.gate_up(_rms(module.post_attention_layernorm, x_BTD)).chunk(2, dim=-1)
-    out: Tensor = x_BTD + module.mlp.down_proj(F.silu(gate) * up)
+    x_BTD = x_BTD + layer.output(mixed_BTD)
+    gate, up = layer.gate_up(_rms(layer.norm_mid, x_BTD)).chunk(2, dim=-1)
+    out: Tensor = x_BTD + layer.down(F.silu(gate) * up)
     return out
 
 
@@ -190,9 +206,19 @@ def _prepare(layer: Any, *, fuse: bool) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         _together([attention.q_proj, attention.k_proj, attention.v_proj], fuse=fuse),
+        _together([attention.o_proj], fuse=fuse),
         _together([mlp.gate_proj, mlp.up_proj], fuse=fuse),
-        layer,
+        _together([mlp.down_proj], fuse=fuse),
+        _norm(layer.input_layernorm),
+        _norm(layer.post_attention_layernorm),
+        attention.config.num_key_value_heads,
+        attention.head_dim,
+        attention.scaling,
     )
+
+
+def _norm(module: Any) -> _Norm:
+    return _Norm(module.weight, module.variance_epsilon)
 
 
 class _SideBySide:
@@ -202,6 +228,9 @@ class _SideBySide:
         self.modules = modules
 
     def __call__(self, x: Tensor) -> Tensor:
+        if len(self.modules) == 1:
+            out: Tensor = self.modules[0](x)
+            return out
         return torch.cat([module(x) for module in self.modules], dim=-1)
 
 
@@ -209,12 +238,16 @@ class _OneProduct:
     """Several linear projections of one input as a single product over copied weights."""
 
     def __init__(self, linears: list[nn.Linear]) -> None:
-        self.weight = torch.cat([linear.weight.data for linear in linears])
+        self.weight = _joined([linear.weight.data for linear in linears])
         biases = [linear.bias.data for linear in linears if linear.bias is not None]
-        self.bias = torch.cat(biases) if biases else None
+        self.bias = _joined(biases) if biases else None
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _together(modules: list[nn.Module], *, fuse: bool) -> Projection:
@@ -230,11 +263,11 @@ def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return bias.masked_fill_(~allowed, float("-inf"))
 
 
-def _rms(norm: Any, x: Tensor) -> Tensor:
+def _rms(norm: _Norm, x: Tensor) -> Tensor:
     """Llama's RMSNorm; in float32 inside, as transformers has it."""
     wide = x.float()
-    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.variance_epsilon)
-    out: Tensor = norm.weight * (wide * scale).to(x.dtype)
+    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.epsilon)
+    out: Tensor = norm.weight_D * (wide * scale).to(x.dtype)
     return out
 
 
@@ -246,9 +279,9 @@ def _rotate(x_BHTE: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor) -> Tensor:
     return torch.addcmul(x_BHTE * cos_B1TE, x_BHTE.roll(x_BHTE.shape[-1] // 2, -1), sin_B1TE)
 
 
-def _rotary_tables(llama: Any, x: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+def _rotary_tables(rotary: Any, x: Tensor, slots: int) -> tuple[Tensor, Tensor]:
     """Cosines and half-negated sines of every slot, (S, E) each."""
     positions_1S = torch.arange(slots, device=x.device)[None]
-    cos_1SE, sin_1SE = llama.rotary_emb(x, positions_1S)
+    cos_1SE, sin_1SE = rotary(x, positions_1S)
     first_SE, second_SE = sin_1SE[0].chunk(2, dim=-1)
     return cos_1SE[0], torch.cat((-first_SE, second_SE), dim=-1)
