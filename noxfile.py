@@ -5,6 +5,7 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 PACKAGES = ["pairuni_eval", "pairuni_train", "registry"]
+HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "matplotlib")
 
 
 def install(session: nox.Session, *extras: str) -> None:
@@ -44,10 +45,28 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def light(session: nox.Session) -> None:
+    """Reading runs (report, compare, show, list) in an environment without torch."""
+    declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
+    wanted = [one for one in declared if not one.startswith(HEAVY)]
+    session.install("-c", "constraints.txt", "pytest", *wanted)
+    session.install("--no-deps", "-e", ".")
+    session.run("python", "-c", "import importlib.util as i; assert not i.find_spec('torch')")
+    session.run("pytest", "tests/unit/test_light.py", "tests/unit/test_cli_compare.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Speed as ratios against a named peer in the same run; not part of the tests."""
     install(session, "dev")
     session.run("python", "tests/bench/image_sampler.py", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Coverage of intervals and size of tests over 1,000 data sets a world; ten minutes or so."""
+    install(session, "dev")
+    session.run("pytest", "tests/simulation", "-m", "slow", "-q", *session.posargs)
 
 
 @nox.session
@@ -65,7 +84,7 @@ def lmms(session: nox.Session) -> None:
 
 
 def reproduce(name: str) -> None:
-    """A session that runs one experiment of the paper; arguments go to `pairuni-train reproduce`."""
+    """A session that runs one experiment; arguments go to `pairuni-train reproduce`."""
 
     def session(session: nox.Session) -> None:
         install(session, "train")

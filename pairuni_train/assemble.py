@@ -25,6 +25,7 @@ from pairuni_train.pairs.record import Pair
 from pairuni_train.recipe import Backbone, Recipe
 from pairuni_train.rewards import load_rewards
 from pairuni_train.rollouts import TASKS
+from pairuni_train.sharded import ShardedEngine, check_sharding, shard
 from pairuni_train.trained import choose_trained, restore_optimizer
 
 
@@ -76,12 +77,13 @@ def assemble(
     model = load_trainable(_weights_of(backbone, former), accelerator.device)
     policy = model.policy
     reference = _reference(backbone, former, policy, accelerator.device)
-    trained = choose_trained(policy, backbone)
+    choose_trained(policy, backbone)
     if backbone.gradient_checkpointing:
         policy.janus.activation_checkpointing_enable()
         policy.train()
+    engine = _engine(backbone, accelerator, policy, reference)
     optimizer = torch.optim.AdamW(
-        trained.values(), lr=backbone.lr, betas=backbone.betas, weight_decay=backbone.weight_decay
+        engine.trained, lr=backbone.lr, betas=backbone.betas, weight_decay=backbone.weight_decay
     )
     if former is not None:
         kept = load_kept(former.folder)
@@ -90,7 +92,7 @@ def assemble(
     weighting = find_weighting(job.recipe.weighting)
     check_weights(job.recipe.weighting, weighting, pairs)
     parts = Parts(
-        engine=Engine(accelerator, policy, bfloat16=backbone.precision == "bf16"),
+        engine=engine,
         policy=policy,
         reference=reference,
         optimizer=optimizer,
@@ -100,6 +102,25 @@ def assemble(
     )
     origin = Origin(_parent(backbone, former, model), sorted(model.capabilities))
     return Assembled(Trainer(job.recipe, backbone, parts, job.seed), origin)
+
+
+def _engine(
+    backbone: Backbone, accelerator: Any, policy: nn.Module, reference: nn.Module | None
+) -> Engine:
+    """The engine of this process; shards the weights if they are to be."""
+    bfloat16 = backbone.precision == "bf16"
+    if backbone.sharding == "none":
+        return Engine(accelerator, policy, bfloat16=bfloat16)
+    if accelerator.num_processes == 1:
+        raise UserError(
+            f"{backbone.name}: weights are sharded over several processes, and this is one.",
+            hint="accelerate launch --num_processes N -m pairuni_train.cli run ...",
+        )
+    check_sharding(backbone, accelerator.num_processes)
+    for model in (policy, reference):
+        if model is not None:
+            shard(model, accelerator.device)
+    return ShardedEngine(accelerator, policy, bfloat16=bfloat16)
 
 
 def load_trainable(checkpoint: str, device: torch.device) -> Any:

@@ -26,7 +26,7 @@ from pairuni_eval.store.write import write_whole
 _PREFIX = "checkpoint-"
 SETTINGS = "settings.json"
 _TRAINER = "trainer"
-_GROWS = "steps"  # may be raised when a run goes on: no step depends on how many will follow
+_GROW = ("steps", "batches")  # may be raised: no step depends on how many will follow
 
 
 class Resumed(NamedTuple):
@@ -97,6 +97,11 @@ def save_checkpoint(
     return target
 
 
+def keeps_training(folder: Path) -> bool:
+    """Whether a run can go on from a checkpoint: the newest of each run keeps what that takes."""
+    return (folder / _TRAINER).is_dir()
+
+
 def load_kept(folder: Path) -> Kept:
     """What a checkpoint keeps for a resumed run.
 
@@ -130,7 +135,7 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     asked = json.loads(msgspec.json.encode(settings))
     if path.is_file():
         for key, (former, now) in _differences(json.loads(path.read_text("utf-8")), asked):
-            if key.rpartition(".")[2] != _GROWS or now < former:
+            if key.rpartition(".")[2] not in _GROW or now < former:
                 raise UserError(
                     f"{out} holds another run: its {key} is {former!r}, now it is {now!r}.",
                     hint="Choose another folder with --out, or give the former settings.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from pairuni_train.experiments.commands import reproduce
 from pairuni_train.pairs.commands import app as pairs_app
 
 if TYPE_CHECKING:
+    from pairuni_eval.records import GradientRow
     from pairuni_train.recipe import Backbone
 
 app = typer.Typer(
@@ -75,6 +76,53 @@ def run(
     if checkpoint is not None:  # this is the first rank
         typer.echo(f"Checkpoint: {checkpoint}")
         typer.echo(f"Next:       pairuni-eval run --checkpoint {checkpoint}{_suite(model)}")
+
+
+@app.command()
+def probe(
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint to look at: folder, hub id, tiny.")],
+    pairs: Annotated[Path, typer.Option(help="The folder that `pairs build` wrote.")],
+    scenario: Annotated[
+        str, typer.Option(help="Arms whose gradients are compared, comma-separated.")
+    ] = "pairug,retrieved,low_similarity,g_only,u_only,random",
+    batches: Annotated[int, typer.Option(help="Batches of each scenario.")] = 32,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the rows; default: runs/probe-CHECKPOINT.")
+    ] = None,
+    backbone: BackboneName = "tiny",
+    seed: Seed = 0,
+    weighting: Annotated[
+        str, typer.Option(help="Weights of pairs: none, linear, sqrt or MODULE:OBJECT.")
+    ] = "none",
+    settings: Set = None,
+) -> None:
+    """Compare both tasks' gradients between scenarios at one checkpoint, without training."""
+    from rich.console import Console
+
+    from pairuni_eval.cli.options import split_names
+    from pairuni_train.probe import ProbeJob
+    from pairuni_train.probe import probe as run_probe
+
+    model = _backbone(backbone, settings, {"checkpoint": checkpoint})
+    place = out or Path("runs") / f"probe-{checkpoint.rstrip('/').replace('/', '-')}"
+    job = ProbeJob(model, pairs, split_names(scenario), batches, seed, place, weighting)
+    rows = run_probe(job, Console(stderr=True))
+    for line in _summary(rows):
+        typer.echo(line)
+    typer.echo(f"Rows: {place / 'gradients.jsonl'}")
+
+
+def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
+    """A line per scenario: the median cosine over the batches in which both tasks have one."""
+    from statistics import median
+
+    yield f"{'scenario':16} {'batches':>7} {'with both':>9} {'median cosine':>13}"
+    whole = [row for row in rows if row.block == "all" and not row.preconditioned]
+    for name in dict.fromkeys(row.scenario for row in whole):
+        grams = [row.tasks for row in whole if row.scenario == name]
+        cosines = [ab / (aa * bb) ** 0.5 for aa, ab, bb in grams if aa > 0 and bb > 0]
+        shown = f"{median(cosines):+.4f}" if cosines else "none"
+        yield f"{name:16} {len(grams):7} {len(cosines):9} {shown:>13}"
 
 
 @app.command(name="list")

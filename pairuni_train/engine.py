@@ -1,9 +1,9 @@
-"""Where a run's arithmetic happens: device, precision, ranks. Nothing else knows of distribution.
+"""Where a run's arithmetic happens: device, precision, ranks.
 
-Replicated weights: every rank holds the whole model, and gradients are summed over ranks in a pass
-of its own. Hooks that fire inside backward would hang where a rank holds no row of a task, and are
-skipped without an error by whoever calls an inner module. The objective's normalisers are those of
-the global batch, so gradients are summed, not averaged.
+Here every rank holds the whole model (for parts of it see `pairuni_train.sharded`), and gradients
+are summed over ranks in a pass of its own. Hooks that fire inside backward would hang where a rank
+holds no row of a task, and are skipped without an error by whoever calls an inner module. The
+objective's normalisers are those of the global batch, so gradients are summed, not averaged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ class Engine:
         accelerator: accelerate's `Accelerator`, which knows ranks and device.
         model: The policy; all of its parameters that require gradients are trained.
         bfloat16: Run the model in bfloat16 where that is safe; weights stay as they are.
+
+    Attributes:
+        sharded: Whether passes of one rank wait for those of the others.
     """
+
+    sharded = False
 
     def __init__(self, accelerator: Any, model: nn.Module, *, bfloat16: bool = False) -> None:
         self.accelerator = accelerator
@@ -67,11 +72,15 @@ class Engine:
         An optimizer skips parameters without a gradient, so without the zeros a step would depend
         on which rank met which row.
         """
+        self._fill_gradients()
+        if self.ranks > 1:
+            for parameter in self.trained:
+                torch.distributed.all_reduce(parameter.grad)
+
+    def _fill_gradients(self) -> None:
         for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            if self.ranks > 1:
-                torch.distributed.all_reduce(parameter.grad)
 
     def total(self, numbers: Tensor) -> Tensor:
         """Sum of a vector over ranks."""

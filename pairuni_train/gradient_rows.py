@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from pairuni_eval.models.base import Task
 from pairuni_eval.records import GradientRow
 from pairuni_train.gradients import BlockGrams, Gram
-from pairuni_train.loop import Look
-
-GRADIENTS = "gradients.jsonl"
+from pairuni_train.look import Look
 
 
 def rows_of(look: Look, *, scenario: str) -> Iterator[GradientRow]:
@@ -33,7 +31,7 @@ def _rows(
             gen_halves=_halves(found, "gen"),
             und_live=look.live["und"],
             gen_live=look.live["gen"],
-            rows=look.pairs,
+            rows=look.rows,
         )
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from pairuni_eval.store.training import GRADIENTS, METRICS
 from pairuni_eval.store.write import write_whole
-from pairuni_train.gradient_rows import GRADIENTS, rows_of
+from pairuni_train.gradient_rows import rows_of
 from pairuni_train.loop import Metrics, Stepped
 
-METRICS = "metrics.jsonl"
 SECONDS = "seconds.jsonl"
 
 

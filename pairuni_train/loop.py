@@ -20,7 +20,8 @@ from pairuni_eval.models.base import Task
 from pairuni_train.advantages import Weighting
 from pairuni_train.clock import Clock
 from pairuni_train.engine import Engine
-from pairuni_train.gradients import BlockGrams, Probe, adam_scale
+from pairuni_train.gradients import Probe
+from pairuni_train.look import Look, live_share, look_at, take_apart
 from pairuni_train.order import PairOrder, slice_of
 from pairuni_train.recipe import Backbone, Recipe
 from pairuni_train.rewards import WeightedSum
@@ -29,7 +30,7 @@ from pairuni_train.update import (
     Compared,
     TaskTotals,
     accumulate,
-    accumulate_apart,
+    evened,
     micro_batches,
     old_log_probs,
     project_conflicts,
@@ -49,16 +50,6 @@ class Parts(NamedTuple):
     order: PairOrder
     rewards: Mapping[Task, WeightedSum]
     weighting: Weighting
-
-
-class Look(NamedTuple):
-    """What the probe saw in a step: the grams by block, raw and preconditioned."""
-
-    step: int
-    raw: dict[str, BlockGrams]
-    preconditioned: dict[str, BlockGrams] | None
-    live: dict[Task, float]
-    pairs: int
 
 
 class Stepped(NamedTuple):
@@ -106,7 +97,7 @@ class Trainer:
         tracks = self._sampled(step, clock)
         sequences = sequences_of(tracks, self.backbone, self.parts.engine)
         with clock.phase("old"):
-            compared = {task: self._compared(track) for task, track in tracks.items()}
+            compared = self._compared(tracks)
         with clock.phase("update"):
             updates = [
                 self._update(step, tracks, compared, sequences, looks=self._looks(step, inner))
@@ -137,12 +128,14 @@ class Trainer:
         every = self.backbone.probe.every
         return every > 0 and step % every == 0 and inner == 0
 
-    def _compared(self, track: Track) -> Compared:
-        parts = self.parts
-        batches = micro_batches(parts.policy, track, self.backbone)
-        return Compared(
-            batches, old_log_probs(parts.engine, parts.reference, batches, self.backbone)
-        )
+    def _compared(self, tracks: Mapping[Task, Track]) -> dict[Task, Compared]:
+        parts, backbone = self.parts, self.backbone
+        cut = {task: micro_batches(parts.policy, t, backbone) for task, t in tracks.items()}
+        evened(cut, parts.engine)
+        return {
+            task: Compared(batches, old_log_probs(parts.engine, parts.reference, batches, backbone))
+            for task, batches in cut.items()
+        }
 
     def _update(
         self,
@@ -182,36 +175,19 @@ class Trainer:
         looks: bool,
     ) -> tuple[dict[Task, TaskTotals], Look | None]:
         """Both tasks' gradients one aside of the other, looked at and put together again."""
+        engine = self.parts.engine
         probe = Probe(self._trained, self._blocks)
-        totals = {
-            task: accumulate_apart(
-                self.parts.engine,
-                compared[task],
-                self.backbone,
-                probe,
-                task=task,
-                sequences=sequences[task],
-                halves=looks and self.backbone.probe.halves,
-            )
-            for task in TASKS
-        }
-        look = self._look(step, probe, tracks) if looks else None
+        halves = looks and self.backbone.probe.halves
+        totals = take_apart(engine, probe, compared, self.backbone, sequences, halves=halves)
+        look = None
+        if looks:
+            optimizer, rows = self.parts.optimizer, self.parts.order.rows_per_step
+            look = look_at(engine, probe, self._trained, optimizer, tracks, step=step, rows=rows)
         if self.recipe.surgery == "pcgrad":
-            project_conflicts(probe, self.parts.engine)
+            project_conflicts(probe, engine)
         else:
             probe.give_back()
         return totals, look
-
-    def _look(self, step: int, probe: Probe, tracks: Mapping[Task, Track]) -> Look:
-        engine = self.parts.engine
-        scale = adam_scale(self._trained, self.parts.optimizer)
-        return Look(
-            step,
-            engine.total_grams(probe.grams()),
-            None if scale is None else engine.total_grams(probe.grams(scale)),
-            {task: _live_share(engine, track) for task, track in tracks.items()},
-            self.parts.order.rows_per_step,
-        )
 
     def _metrics(self, tracks: Mapping[Task, Track], updates: Sequence[_Update]) -> Metrics:
         """The step in numbers, over all ranks."""
@@ -223,7 +199,7 @@ class Trainer:
             found["loss"] += found[f"loss/{task}"] * self.backbone.task(task).weight
             first = updates[0].totals[task].terms.ratio_off
             found[f"first_ratio_off/{task}"] = float(engine.largest(first[None])[0])
-            found[f"live_groups/{task}"] = _live_share(engine, track)
+            found[f"live_groups/{task}"] = live_share(engine, track)
             found[f"frac_reward_zero_std/{task}"] = 1.0 - found[f"live_groups/{task}"]
             found |= _reward_metrics(engine, track)
         found["lr"] = float(self.parts.optimizer.param_groups[0]["lr"])
@@ -259,13 +235,6 @@ def _term_metrics(engine: Engine, task: Task, totals: TaskTotals) -> Metrics:
         f"kl/{task}": kl / tokens,
         f"entropy/{task}": entropy / tokens,
     }
-
-
-def _live_share(engine: Engine, track: Track) -> float:
-    """Share of the task's groups that teach something, over all ranks; 0 without groups."""
-    counts = torch.tensor([float(track.live_P.sum()), float(len(track.live_P))])
-    live, groups = engine.total(counts).tolist()
-    return live / groups if groups else 0.0
 
 
 def _reward_metrics(engine: Engine, track: Track) -> Metrics:

@@ -117,6 +117,7 @@ class Backbone(_Strict, frozen=True, kw_only=True):
         checkpoint_every: Steps between two checkpoints.
         precision: "bf16" runs the model in bfloat16 (autocast); weights stay in float32.
         gradient_checkpointing: Layers run again in the backward pass, to save memory.
+        sharding: "fsdp2" splits the weights over ranks; else each rank holds them all.
         lora: Train low-rank adapters; checkpoints hold them merged into the weights.
         pairs: Preset of `pairuni-train pairs build` that a run without pair sets builds.
     """
@@ -143,6 +144,7 @@ class Backbone(_Strict, frozen=True, kw_only=True):
     checkpoint_every: int = 100
     precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False
+    sharding: Literal["none", "fsdp2"] = "none"
     lora: LoraSpec | None = None
     probe: ProbeSpec = ProbeSpec()
     pairs: str | None = None
@@ -254,7 +256,7 @@ def _explain(message: str) -> str:
     """Msgspec's message, with the nearest valid key for an unknown one."""
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if not unknown:
-        return f"{message}."
+        return message.replace(" - at `$.", " at `") + "."
     tables = (Recipe, Backbone, TaskSpec, RewardSpec, LoraSpec, ProbeSpec, Decoding)
     guess = nearest(unknown.group(1), {key for t in tables for key in t.__struct_fields__})
     return f"unknown key '{unknown.group(1)}'." + (f" Did you mean '{guess}'?" if guess else "")

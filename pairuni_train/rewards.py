@@ -14,13 +14,17 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, SupportsFloat
 
 from pairuni_eval import catalog
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import BoundaryError, UserError, boundary
 from pairuni_eval.models.base import Reply
 from pairuni_train.pairs.record import Generation, Understanding
 from pairuni_train.recipe import RewardSpec
+
+
+class RewardError(BoundaryError):
+    """A reward could not judge a batch."""
 
 
 class Judged(NamedTuple):
@@ -89,15 +93,29 @@ def check_options(reward: str, options: Mapping[str, Any], known: Sequence[str])
 
 
 def _called(name: str, reward: Reward, batch: Sequence[Judged]) -> list[float]:
-    values = [float(value) for value in reward(batch)]
+    try:
+        with boundary(RewardError):
+            values = reward(batch)
+    except RewardError as failure:
+        raise UserError(
+            f"The reward '{name}' failed: {failure}.",
+            hint="Mend it and run the same command again: the run goes on from its checkpoint.",
+        ) from failure
     if len(values) != len(batch):
         raise UserError(
             f"The reward '{name}' gave {len(values)} values for {len(batch)} rollouts.",
             hint="A reward returns one number per rollout, in order; NaN to decline.",
         )
-    if any(math.isinf(value) for value in values):
+    return [_number(name, value) for value in values]
+
+
+def _number(name: str, value: object) -> float:
+    if not isinstance(value, SupportsFloat):
+        raise UserError(f"The reward '{name}' gave {value!r}, which is no number.")
+    number = float(value)
+    if math.isinf(number):
         raise UserError(f"The reward '{name}' gave an infinite value.", hint="NaN declines.")
-    return values
+    return number
 
 
 class Accuracy(Reward):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError, nearest
 from pairuni_train.recipe import Backbone, LoraSpec
+from pairuni_train.sharded import gathered, scattered
 
 _ADAPTER = "default"
 # What peft puts into the name of a weight that has an adapter, and of the adapter.
@@ -79,9 +80,17 @@ def _add_adapters(policy: nn.Module, spec: LoraSpec, prefixes: Sequence[str]) ->
 
 @torch.no_grad()
 def whole_weights(policy: Any, backbone: Backbone) -> dict[str, Tensor] | None:
-    """All weights as a checkpoint holds them, adapters merged; None if they are at hand already."""
-    if backbone.lora is None:
-        return None
+    """All weights as a checkpoint holds them: shards gathered, adapters merged.
+
+    None if the policy holds them so itself.
+    """
+    if backbone.sharding != "none":
+        state = policy.janus.state_dict()
+        return {name: gathered(tensor).cpu() for name, tensor in state.items()}
+    return None if backbone.lora is None else _merged(policy)
+
+
+def _merged(policy: Any) -> dict[str, Tensor]:
     deltas = {
         f"{name}{_BESIDE}weight": module.get_delta_weight(_ADAPTER)
         for name, module in policy.janus.named_modules()
@@ -105,7 +114,7 @@ def adapters_of(policy: nn.Module, backbone: Backbone) -> dict[str, Tensor]:
 def optimizer_state(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor of the optimizer's state as "PARAMETER/KEY", on the CPU."""
     return {
-        f"{name}/{key}": value.detach().cpu().contiguous()
+        f"{name}/{key}": gathered(value.detach()).cpu().contiguous()
         for name, parameter in trained_parameters(policy).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -128,4 +137,4 @@ def restore_optimizer(
                 f"The checkpoint keeps an optimizer's state for '{name}', which is no parameter "
                 "of that shape here."
             )
-        optimizer.state[parameter][key] = tensor.to(parameter.device) if tensor.dim() else tensor
+        optimizer.state[parameter][key] = scattered(tensor, parameter) if tensor.dim() else tensor

@@ -79,6 +79,29 @@ def micro_batches(policy: Any, track: Track, backbone: Backbone) -> list[MicroBa
     return found
 
 
+def evened(batches: Mapping[Task, list[MicroBatch]], engine: Engine) -> None:
+    """Let every rank have as many micro-batches of each kind, where ranks wait for each other.
+
+    What a rank lacks are fillers: a row of which no position is a target.
+    """
+    if not engine.sharded:
+        return
+    spare = next(batch for found in batches.values() for batch in found)
+    for found in batches.values():
+        kinds = list(product((0, 1), (True, False)))
+        mine = [sum((one.half, one.teaches) == kind for one in found) for kind in kinds]
+        most = engine.largest(torch.tensor(mine)).tolist()
+        for kind, have, want in zip(kinds, mine, most, strict=True):
+            found.extend([_filler(spare, *kind)] * (want - have))
+
+
+def _filler(batch: MicroBatch, half: int, teaches: bool) -> MicroBatch:
+    row, view = slice(0, 1), batch.view
+    empty = View(torch.zeros_like(view.target_NT[row]), torch.zeros_like(view.weight_NT[row]))
+    nothing_N = torch.zeros_like(batch.advantage_N[row])
+    return MicroBatch(half, teaches, batch.rollout.rows(row), nothing_N, empty)
+
+
 def _micro_batch(
     policy: Any, chunk: Rollout, row_N: Tensor, advantage_N: Tensor, half: int, teaches: bool
 ) -> MicroBatch:
@@ -170,30 +193,7 @@ def accumulate(
             )
         if batch.teaches:
             engine.backward(terms.loss * backbone.task(task).weight)
-        totals = _plus(totals, terms, _entropy(scored, batch.view))
-    return totals
-
-
-def accumulate_apart(
-    engine: Engine,
-    compared: Compared,
-    backbone: Backbone,
-    probe: Probe,
-    *,
-    task: Task,
-    sequences: float,
-    halves: bool,
-) -> TaskTotals:
-    """Like `accumulate`, but the probe takes the gradient, summed over ranks; parameters hold none.
-
-    With `halves` it takes the two halves of the prompts apart.
-    """
-    totals = nothing(engine.device)
-    for half, part in enumerate(map(compared.of_half, (0, 1)) if halves else (compared,)):
-        found = accumulate(engine, part, backbone, task=task, sequences=sequences)
-        engine.sum_gradients()
-        probe.take(task, half)
-        totals = _plus(totals, found.terms, found.entropy)
+        totals = plus(totals, TaskTotals(terms, _entropy(scored, batch.view)))
     return totals
 
 
@@ -234,8 +234,9 @@ def _entropy(scored: LogProbs, view: View) -> Tensor:
     return scored.entropy_NT.masked_fill(~view.target_NT, 0.0).sum()
 
 
-def _plus(totals: TaskTotals, terms: Terms, entropy: Tensor) -> TaskTotals:
-    a, b = totals.terms, terms
+def plus(first: TaskTotals, second: TaskTotals) -> TaskTotals:
+    """The totals of both; without gradient."""
+    a, b = first.terms, second.terms
     return TaskTotals(
         Terms(
             a.loss + b.loss.detach(),
@@ -245,5 +246,5 @@ def _plus(totals: TaskTotals, terms: Terms, entropy: Tensor) -> TaskTotals:
             torch.maximum(a.ratio_off, b.ratio_off),
             a.kl + b.kl,
         ),
-        totals.entropy + entropy,
+        first.entropy + second.entropy,
     )

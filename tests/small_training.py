@@ -165,3 +165,8 @@ def flat_gradient(policy: Any) -> Tensor:
 
 def shuffled(pairs: Sequence[Pair]) -> list[Pair]:
     return random.Random(5).sample(list(pairs), len(pairs))
+
+
+def negative(pair: Pair) -> float:
+    """A weighting that no pair can have."""
+    return -1.0

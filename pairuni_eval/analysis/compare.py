@@ -56,6 +56,9 @@ __all__ = [
 ]
 
 TIE_MARGIN = 0.01  # of the metric's range: one point of a percentage
+_ONE_RUN = (
+    "One run each: what is said holds for these two checkpoints, not for training them again."
+)
 _LEVEL_GAIN = 1e-12  # of the range: a unit that moves the number less is level
 
 
@@ -129,6 +132,11 @@ class Difference(NamedTuple):
     seeds: tuple[int, int] = (1, 1)
     reason: str | None = None
     sentence: str = ""
+
+    @property
+    def name(self) -> str:
+        """The metric's key, and the group's where it is one: "overall" or "overall, counting"."""
+        return self.spec.name if self.group is None else f"{self.spec.name}, {self.group}"
 
     @property
     def value(self) -> float | None:
@@ -247,7 +255,8 @@ def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comp
         theirs: The tables of the run it is compared with.
         margin: What counts as no difference, as a share of each metric's range.
     """
-    return compare_sides((ours,), (theirs,), partial(weigh, margin=margin))
+    found = compare_sides((ours,), (theirs,), partial(weigh, margin=margin))
+    return found._replace(note=_ONE_RUN)
 
 
 def compare_sides(ours: Side, theirs: Side, weigh_pair: Weigh) -> Comparison:
@@ -263,8 +272,8 @@ def compare_sides(ours: Side, theirs: Side, weigh_pair: Weigh) -> Comparison:
         for row in _groups(ours, theirs, place, weigh_pair)
     ]
     refused = [
-        Refusal(row.benchmark, row.protocol, row.spec.name, row.reason)
-        for row in rows
+        Refusal(row.benchmark, row.protocol, row.name, row.reason)
+        for row in (*rows, *groups)
         if row.reason is not None
     ]
     return Comparison(tuple(rows), tuple(groups), (*refusals, *refused))
@@ -299,14 +308,14 @@ def _places(run: Tables, benchmark: str, protocol: str) -> list[Place]:
 
 
 def _groups(ours: Side, theirs: Side, place: Place, weigh_pair: Weigh) -> list[Difference]:
-    """The lines of the per-task table, corrected together; groups that all runs have values in."""
+    """The lines of the per-task table, corrected together: every group that any run has."""
     if place.spec.by is None:
         return []
     found = [
         groups_of(run.rows(place.benchmark, place.protocol, place.spec), place.spec.by)
         for run in (*ours, *theirs)
     ]
-    names = [name for name in found[0] if all(name in others for others in found[1:])]
+    names = list(dict.fromkeys(name for groups in found for name in groups))
     single = place._replace(headline=False)
     return _corrected(
         [_difference(ours, theirs, single._replace(group=name), weigh_pair) for name in names]

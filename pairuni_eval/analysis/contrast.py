@@ -119,11 +119,10 @@ def _contrast(
         reason = f"they share {len(both) or 'no'} batch{'es' * (len(both) != 1)} with a cosine"
         nothing = Summary(None, None, reason)
         return Contrast(*names, block, preconditioned, nothing, None, None, len(both), reason)
-    address = f"{names[0]}/{names[1]}/{block}"
-    draws = draws_of(len(both), seed_for(seed, address, 0, "batches"))
+    draws = draws_of(len(both), seed)
     sides = [median(both[column], draws) for column in ("cosine", "cosine_2")]
     change = (both["cosine"] - both["cosine_2"]).to_numpy()
-    p = _flip_p(change, seed_for(seed, address, 0, "permutation"))
+    p = _flip_p(change, seed_for(seed, f"{names[0]}/{names[1]}/{block}", 0, "permutation"))
     difference = summary(combined(np.subtract, *sides))
     return Contrast(*names, block, preconditioned, difference, p, None, len(both))
 

@@ -14,7 +14,7 @@ true gradient would show is sqrt(reliability_u * reliability_g), the noise ceili
 divided by it is the disattenuated one (Spearman 1904). Without a positive reliability there is
 none, with a reason. It may come out above 1.
 
-Intervals of medians are percentiles of 2,000 draws of batches; below six batches no interval of a
+Intervals of medians are percentiles of 1,000 draws of batches; below six batches no interval of a
 median can hold 95 %, so there is none. Batches count as independent draws: neighboring steps of one
 training run are not quite, and its intervals are a little short.
 """
@@ -22,6 +22,7 @@ training run are not quite, and its intervals are a little short.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,16 +31,15 @@ import pandas as pd
 from pairuni_eval.analysis.aggregate import Array, Codes, Mask
 from pairuni_eval.analysis.gradient_rows import ALL
 from pairuni_eval.analysis.intervals import (
-    DRAWS,
     LEVEL,
     Interval,
     percentile_interval,
     t_point,
     wilson,
 )
-from pairuni_eval.seeds import seed_for
 
 ENOUGH_BATCHES = 6
+_DRAWS = 1_000
 _NO_BATCH = "no batch has gradients of both tasks"
 _UNDEFINED = 0.5 * (1 - LEVEL)  # share of draws that may lack a number beside an interval
 
@@ -197,10 +197,9 @@ def _interference(rows: pd.DataFrame, seed: int) -> Interference:
     """All numbers of one scenario, block and conditioning."""
     first = rows.iloc[0]
     known = rows[rows["cosine"].notna()]
-    address = f"{first['scenario']}/{first['block']}"
-    draws = draws_of(len(known), seed_for(seed, address, 0, "batches"))
+    draws = draws_of(len(known), seed)
     halved = known[known["und_halves"].notna() & known["gen_halves"].notna()]
-    und, gen, ceiling, corrected = _noise(halved, seed_for(seed, address, 0, "halves"))
+    und, gen, ceiling, corrected = _noise(halved, seed)
     return Interference(
         scenario=str(first["scenario"]),
         block=str(first["block"]),
@@ -220,10 +219,13 @@ def _interference(rows: pd.DataFrame, seed: int) -> Interference:
     )
 
 
+@lru_cache(maxsize=8)
 def draws_of(batches: int, seed: int) -> Codes:
-    """(B, N): which batches each bootstrap draw takes."""
+    """(B, N): which batches each bootstrap draw takes; the same ones for every block. Read only."""
     generator = np.random.default_rng(seed)
-    return generator.integers(0, max(1, batches), size=(DRAWS, batches))
+    draws = generator.integers(0, max(1, batches), size=(_DRAWS, batches), dtype=np.int64)
+    draws.setflags(write=False)
+    return draws
 
 
 def median(column: pd.Series, draws: Codes) -> Drawn:
@@ -231,7 +233,16 @@ def median(column: pd.Series, draws: Codes) -> Drawn:
     values = column.to_numpy(dtype=np.float64)
     if len(values) == 0:
         return Drawn(np.full((), np.nan), np.full(len(draws), np.nan), 0)
-    return Drawn(np.median(values), np.median(values[draws], axis=1), len(values))
+    return Drawn(np.median(values), _medians(values[draws]), len(values))
+
+
+def _medians(lines: Array) -> Array:
+    """(B,): the median of each line, without np.median's search for gaps."""
+    middle = lines.shape[1] // 2
+    places = [middle] if lines.shape[1] % 2 else [middle - 1, middle]
+    lines.partition(places, axis=1)
+    found: Array = lines[:, places].mean(axis=1)
+    return found
 
 
 def combined(number: Callable[..., Array], *parts: Drawn) -> Drawn:
@@ -359,7 +370,7 @@ def curve(
     lines = []
     for centre in range(len(steps)):
         near = cosine[np.abs(place - centre) <= window // 2]
-        draws = draws_of(len(near), seed_for(seed, scenario, centre, "curve"))
+        draws = draws_of(len(near), seed)
         band = percentile_interval(np.median(near[draws], axis=1))
         assert band is not None  # every draw has a median
         lines.append((float(np.median(near)), *band))

@@ -12,7 +12,8 @@ number is a smooth function of the sums over clusters, and its interval is
                 C - 1 degrees of freedom (Hesterberg 2015), since plain ones are too narrow where
                 clusters are few; for the number of one run also bias-corrected and accelerated
                 (Efron 1987). A difference of two runs leans to neither side, and its draws are so
-                lumpy that this correction does harm.
+                lumpy that this correction does harm. Fewer than six clusters give too few different
+                draws: there the closed form stands in.
 Where all clusters agree, both would have zero width: then Wilson's interval (1927) at the effective
 number of clusters stands in. One cluster has no interval. How often each kind covers the truth is
 measured in docs/statistics.md.
@@ -31,6 +32,7 @@ from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, memb
 LEVEL = 0.95
 DRAWS = 2_000
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
+_ENOUGH_CLUSTERS = 6  # for a bootstrap
 _CHUNK_CELLS = 4_000_000  # weights held at once: 32 MB
 
 Finish = Callable[[Array], Array]
@@ -192,7 +194,7 @@ def spread(
         leans: Whether the number may lean to one side; False for a difference of two runs.
     """
     value = float(finish(sums.sum(axis=0)))
-    if closed:
+    if closed or len(sums) < _ENOUGH_CLUSTERS:
         error = jackknife_error(sums, finish)
         return Spread(_closed_interval(value, error, len(sums), bounds), error)
     numbers = bootstrap_numbers(sums, finish, seed=seed)

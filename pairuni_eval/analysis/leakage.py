@@ -149,7 +149,8 @@ def read_prints(path: Path) -> Prints:
     """The prints of a pair set, read row by row.
 
     Args:
-        path: A parquet file with the columns id, question, prompt and understanding_image.
+        path: A parquet file with the columns id, question, prompt and understanding_image, the
+            last as the hub stores images: {"bytes", "path"}.
 
     Raises:
         UserError: if the file is not there, is no parquet file or lacks a column.
@@ -162,7 +163,7 @@ def read_prints(path: Path) -> Prints:
         for text in (row["question"], row["prompt"]):
             for gram in ngrams13(_plain(text or "")):
                 grams.setdefault(gram, owner)
-        image = (row["understanding_image"] or {}).get("bytes")
+        image = _image(row["understanding_image"] or {}, path.parent)
         if image is None:
             continue
         try:
@@ -191,6 +192,14 @@ def _pairs(path: Path) -> Iterator[dict[str, Any]]:
             yield from block.to_pylist()
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+
+
+def _image(cell: Mapping[str, Any], folder: Path) -> bytes | None:
+    """The encoded image of a cell; a path starts from the folder of the set."""
+    if cell.get("bytes") is not None or not cell.get("path"):
+        return cell.get("bytes")
+    path = folder / str(cell["path"])
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _plain(text: str) -> str:

@@ -184,8 +184,12 @@ def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
     """Which rows of a joined frame have all of these groups."""
     keep = np.ones(len(frame), dtype=bool)
     for tag, wanted in where.items():
-        column = frame[_TAG + tag] if _TAG + tag in frame else pd.Series("", index=frame.index)
-        keep &= np.array([wanted in names_in(cell) for cell in column], dtype=bool)
+        if _TAG + tag not in frame:
+            keep &= wanted in names_in("")
+            continue
+        column = frame[_TAG + tag]
+        held = [cell for cell in column.unique() if wanted in names_in(cell)]
+        keep &= column.isin(held).to_numpy(dtype=bool)
     return keep
 
 

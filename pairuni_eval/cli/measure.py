@@ -76,14 +76,14 @@ def run(
     if plan:
         _plan(settings, console)
         return
-    from pairuni_eval.cli.report import open_baselines, write_report
+    from pairuni_eval.cli.report import Sources, open_baselines, write_report
     from pairuni_eval.run.measure import measure
     from pairuni_eval.store.training import keep_training
 
     baselines = open_baselines(baseline, settings.suite)  # before the work, not after it
     folder = measure(settings, console)
     keep_training(folder, checkpoint)
-    write_report(folder, report, baselines, {}, console)
+    write_report(folder, report, Sources(baselines, {}, None), console)
 
 
 def _default_out(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 _NO_BASELINE = "none"
 
 
+class Sources(NamedTuple):
+    """What a report reads besides the run; see `build_report`."""
+
+    baselines: dict[str, StoredRun]
+    training: dict[str, list[Path]]
+    pairs: Path | None
+
+
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder, complete or not.")],
     out: Annotated[Path | None, typer.Option(help="Report folder; default: reports/NAME.")] = None,
@@ -30,6 +38,10 @@ def report(
             "is the run's. May be given several times, the same NAME once for each seed."
         ),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pair set (parquet) of the training, to look for test items in."),
+    ] = None,
 ) -> None:
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
@@ -37,7 +49,8 @@ def report(
     from pairuni_eval.store.read import read_run_card
 
     baselines = open_baselines(baseline, read_run_card(run).suite)
-    write_report(run, out, baselines, _training_folders(training), Console(stderr=True))
+    sources = Sources(baselines, _training_folders(training), pairs)
+    write_report(run, out, sources, Console(stderr=True))
 
 
 def compare(
@@ -110,8 +123,7 @@ def _pairs(option: str, given: list[str]) -> list[tuple[str, Path]]:
 def write_report(
     folder: Path,
     out: Path | None,
-    baselines: dict[str, StoredRun],
-    training: dict[str, list[Path]],
+    sources: Sources,
     console: Console,
 ) -> None:
     """Build a report and say where it is."""
@@ -120,7 +132,7 @@ def write_report(
 
     with console.status("writing the report"):
         run = open_run(folder)
-        page = build_report(run, out or Path("reports") / folder.name, baselines, training)
+        page = build_report(run, out or Path("reports") / folder.name, *sources)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
     typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")

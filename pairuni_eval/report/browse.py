@@ -1,13 +1,14 @@
 """What the page's own browser of outputs reads: every row of a run, with the baselines beside it.
 
-Goes in: the tables of a run and of its baselines. Comes out: one JSON object in columns, where every
-text and every picture stands once and rows name them by number, so that tens of thousands of rows
-load and filter at once. The JSON is made safe to stand inside a page: no character of it can end
-the element that holds it. The script that reads it sets text as text, never as markup.
+Goes in: the tables of a run and of its baselines. Comes out: one JSON object in columns, where
+every text and every picture stands once and rows name them by number, so that tens of thousands of
+rows load and filter at once. The JSON is made safe to stand inside a page: no character of it can
+end the element that holds it. The script that reads it sets text as text, never as markup.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,13 +30,13 @@ from pairuni_eval.report.gallery import (
 )
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
-from pairuni_eval.store.read import decode_cell
 
 ROWS = 60_000  # at most in a page
 _CHARACTERS = 24_000_000  # of questions and answers in a page, at most
 _LONGEST, _SHORTEST, _NOTE, _KEY = 700, 60, 200, 80  # characters of one text
 _GROUPS = 60  # a tag with more values is no filter
 _TAG = "tag."
+_decode = msgspec.json.decode  # three times as fast as `decode_cell`, and there are 200,000 cells
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 NO_ROW = -1  # in `given`, `picture`, `status`: the baseline lacks the row
 
@@ -130,9 +131,7 @@ class _Writer:
         columns.benchmark += [number] * len(own)
         columns.key += [self._text(key, _KEY) for key in _keys(own)]
         self._ask(frames[0], drawn=card.capability is not Capability.UNDERSTAND)
-        columns.groups += [
-            [self._texts(name) for name in names] for names in _group_names(own)
-        ]
+        columns.groups += [[self._texts(name) for name in names] for names in _group_names(own)]
         for place, frame in enumerate(frames):
             self._answer(place, frame)
 
@@ -146,29 +145,31 @@ class _Writer:
         return self._texts(shorten(text, longest))
 
     def _ask(self, own: _Frame, *, drawn: bool) -> None:
-        for request, reference in zip(own.rows["request"], own.rows["reference"], strict=True):
-            asked = decode_cell(request)
+        cells = zip(own.rows["request"].tolist(), own.rows["reference"].tolist(), strict=True)
+        for request, reference in cells:
+            asked = _decode(request)
             self.columns.asked.append(self._text(joined_text(asked), self._longest))
             self.columns.shown.append(
                 [self._picture(own, part["image"]) for part in asked if part["kind"] == "image"]
             )
-            gold = None if drawn else gold_of(decode_cell(reference))
+            gold = None if drawn else gold_of(_decode(reference))
             self.columns.gold.append(self._texts(gold) if gold else self._nothing)
 
     def _answer(self, place: int, frame: _Frame) -> None:
         columns, rows = self.columns, frame.rows
-        for parts in rows["parts"]:
-            given = decode_cell(parts) if isinstance(parts, str) else []
+        for parts in rows["parts"].tolist():
+            given = _decode(parts) if isinstance(parts, str) else []
             images = [part["image"] for part in given if part["kind"] == "image"]
             text = joined_text(given)
             absent = not isinstance(parts, str)
             columns.given[place].append(NO_ROW if absent else self._text(text, self._longest))
             columns.picture[place].append(self._picture(frame, images[0]) if images else NO_ROW)
         columns.value[place] += [
-            round(value, 4) if np.isfinite(value) else None for value in rows["good"]
+            round(value, 4) if math.isfinite(value) else None for value in rows["good"].tolist()
         ]
         columns.status[place] += [
-            self._texts(status) if isinstance(status, str) else NO_ROW for status in rows["status"]
+            self._texts(status) if isinstance(status, str) else NO_ROW
+            for status in rows["status"].tolist()
         ]
         columns.note[place] += [self._text(note, _NOTE) for note in _notes(rows)]
 
@@ -264,7 +265,7 @@ def _same_seeds(own: pd.DataFrame, other: pd.DataFrame) -> bool:
 def _keys(frame: pd.DataFrame) -> Iterator[str]:
     """The dataset's own ids, with the draw where there are several."""
     several = bool((frame["draw"] > 0).any())
-    for key, draw in zip(frame["key"], frame["draw"], strict=True):
+    for key, draw in zip(frame["key"].tolist(), frame["draw"].tolist(), strict=True):
         yield f"{key} · draw {draw + 1}" if several else key
 
 
@@ -279,13 +280,14 @@ def _group_names(frame: pd.DataFrame) -> Iterator[list[str]]:
     """By row, the groups it belongs to, for every tag that has not too many."""
     columns = []
     for column in (name for name in frame.columns if name.startswith(_TAG)):
+        column_cells = frame[column].tolist()
         cells = {
             cell: [f"{column.removeprefix(_TAG)}: {shorten(name, _KEY)}" for name in names_in(cell)]
-            for cell in dict.fromkeys(frame[column])
+            for cell in dict.fromkeys(column_cells)
             if cell
         }
         if len({name for names in cells.values() for name in names}) <= _GROUPS:
-            columns.append([cells.get(cell, []) for cell in frame[column]])
+            columns.append([cells.get(cell, []) for cell in column_cells])
     if not columns:
         yield from ([] for _ in range(len(frame)))
     for names in zip(*columns, strict=True):
@@ -294,5 +296,6 @@ def _group_names(frame: pd.DataFrame) -> Iterator[list[str]]:
 
 def _notes(rows: pd.DataFrame) -> Iterator[str]:
     """What the scorer said, or why there is no output."""
-    for words in zip(rows["skipped"], rows["error"], rows["verdict"], strict=True):
+    columns = (rows[name].tolist() for name in ("skipped", "error", "verdict"))
+    for words in zip(*columns, strict=True):
         yield next((word for word in words if isinstance(word, str)), "")

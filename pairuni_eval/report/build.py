@@ -23,6 +23,7 @@ from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
+from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
 from pairuni_eval.report.cost import duration
 from pairuni_eval.report.export import FILES, exports
@@ -45,6 +46,7 @@ def build_report(
     out: Path,
     baselines: Mapping[str, StoredRun],
     training: Mapping[str, Sequence[Path]] | None = None,
+    pairs: Path | None = None,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -53,12 +55,13 @@ def build_report(
         out: The report's folder; made if it is not there, its earlier report is replaced.
         baselines: Finished runs to compare with, by the name that is printed.
         training: Training folders by the name of their arm.
+        pairs: The pair set that the checkpoint was trained on.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
     album = Album(out)
-    page = gather(run, baselines, album, training or {})
+    page = gather(run, baselines, album, training or {}, pairs)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
@@ -246,4 +249,7 @@ def _summary(page: Page) -> dict[str, Any]:
             for one in page.baselines
         },
         **({"gradients": gradients_entry(page.gradients)} if page.gradients else {}),
+        **(
+            {"contamination": contamination_entry(page.contamination)} if page.contamination else {}
+        ),
     }

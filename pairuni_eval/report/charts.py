@@ -244,8 +244,9 @@ def _binned(values: Array) -> Array:
     if len(values) <= _POINTS:
         return values
     parts = np.array_split(values, _POINTS)
-    return np.array([part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan
-                     for part in parts])
+    return np.array(
+        [part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in parts]
+    )
 
 
 def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | None:
@@ -260,9 +261,10 @@ def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | 
     def place(value: float) -> float:
         return _SLOPE_HEAD + inner * (1 - (value - low) / span)
 
-    befores, afters = ([place(v) for v in side] for side in zip(*((o.before, o.after) for o in lines)))
+    befores, afters = [place(o.before) for o in lines], [place(o.after) for o in lines]
     label_befores, label_afters = apart(befores, _SLOPE_HEAD), apart(afters, _SLOPE_HEAD)
-    slopes = [Slope(*parts) for parts in zip(lines, befores, afters, label_befores, label_afters)]
+    columns = (lines, befores, afters, label_befores, label_afters)
+    slopes = [Slope(*parts) for parts in zip(*columns, strict=True)]
     said = ", ".join(f"{o.name} {o.before_text} to {o.after_text}" for o in lines)
     lowest = max(*label_befores, *label_afters, _SLOPE_HEAD + inner)
     return SlopeChart(
@@ -316,9 +318,7 @@ class IntervalChart(NamedTuple):
     rows: tuple[SpanRow, ...]
 
 
-def interval_chart(
-    title: str, rows: Sequence[tuple[str, Sequence[Span]]]
-) -> IntervalChart | None:
+def interval_chart(title: str, rows: Sequence[tuple[str, Sequence[Span]]]) -> IntervalChart | None:
     """Dots with intervals on one axis that holds zero; None without a number."""
     spans = [span for _, held in rows for span in held]
     if not spans:
@@ -385,7 +385,7 @@ def apart(places: Sequence[float], least: float = 0.0) -> list[float]:
     blocks: list[_Block] = []
     for i in sorted(range(len(places)), key=lambda i: places[i]):
         blocks.append(_Block(places[i], [i]))
-        while len(blocks) > 1 and _touch(*blocks[-2:], least):
+        while len(blocks) > 1 and _touch(blocks[-2], blocks[-1], least):
             one, two = blocks[-2:]
             members = one.members + two.members
             middle = sum(places[member] for member in members) / len(members)

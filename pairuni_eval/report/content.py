@@ -25,6 +25,7 @@ from pairuni_eval.cards import Card, ProtocolSpec
 from pairuni_eval.records import BenchmarkRun, Capability, Figure, RunCard, Status
 from pairuni_eval.report.browse import Browser, browser
 from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
+from pairuni_eval.report.contamination import Contamination, contamination
 from pairuni_eval.report.cost import Cost, cost
 from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.figures import Other, strip
@@ -171,6 +172,7 @@ class Page(NamedTuple):
     browser: Browser
     training: Curves | None
     gradients: Gradients | None
+    contamination: Contamination | None
     cost: Cost | None
 
     @property
@@ -194,6 +196,7 @@ def gather(
     baselines: Mapping[str, StoredRun],
     album: Album,
     training: Mapping[str, Sequence[Path]],
+    pairs: Path | None,
 ) -> Page:
     """Everything the report says; copies the pictures it shows.
 
@@ -202,6 +205,7 @@ def gather(
         baselines: Runs to compare with, by name.
         album: Takes the pictures.
         training: Training folders by the name of their arm.
+        pairs: The pair set that the checkpoint was trained on, to look for evaluation items in.
     """
     tables = Tables(run)
     others = {name: Tables(other) for name, other in baselines.items()}
@@ -225,6 +229,7 @@ def gather(
         browser=browser(tables, others, album, tiny),
         training=curves(arms),
         gradients=gradients(arms, _scores(run.card.name, sections, found)),
+        contamination=contamination(tables, pairs, names) if pairs else None,
         cost=cost(run.folder),
     )
 
@@ -238,7 +243,9 @@ def _scores(
         rows = {one.name: _headline_difference(one, section.card.name) for one in baselines}
         theirs = {arm: row.theirs for arm, row in rows.items() if row is not None}
         by_arm = {name: section.headline.estimate.value, **theirs}
-        found[section.card.title] = {arm: value for arm, value in by_arm.items() if value is not None}
+        found[section.card.title] = {
+            arm: value for arm, value in by_arm.items() if value is not None
+        }
     return found
 
 

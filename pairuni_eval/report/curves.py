@@ -155,7 +155,9 @@ def _over_seeds(
         return Series(name, arm, steps, mean)
     low = np.where(known, lines, np.inf).min(axis=0)
     high = np.where(known, lines, -np.inf).max(axis=0)
-    return Series(name, arm, steps, mean, np.where(count, low, np.nan), np.where(count, high, np.nan))
+    return Series(
+        name, arm, steps, mean, np.where(count, low, np.nan), np.where(count, high, np.nan)
+    )
 
 
 def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> ArmRow:

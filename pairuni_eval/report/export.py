@@ -212,7 +212,9 @@ def _entry(section: Section) -> Iterator[str]:
     head, value = section.headline, section.headline.estimate.value or 0.0
     covered = f"{head.scored} of {head.expected} outputs have a value"
     bounds = text.interval(head.estimate.interval, head.spec)
-    notes = f"{section.card.name}@{head.protocol}, {head.spec.name}, 95 % interval {bounds}, {covered}"
+    notes = (
+        f"{section.card.name}@{head.protocol}, {head.spec.name}, 95 % interval {bounds}, {covered}"
+    )
     yield "- dataset:"
     yield f"    id: {json.dumps(section.card.data.hub)}"
     yield '    task_id: "default"'

@@ -301,9 +301,7 @@ def _exhibit(row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) 
     )
 
 
-def _beside(
-    name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool
-) -> Beside:
+def _beside(name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Beside:
     question = shorten(joined_text(decode_cell(row["request"])), _LONGEST)
     after, answer = _given(row, run, album, f"{question} (by {name})", drawn=drawn)
     return Beside(name, _verdict(row), str(row["tone"]), after, answer)

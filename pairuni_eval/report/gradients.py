@@ -215,4 +215,3 @@ def _block_entry(one: Interference) -> dict[str, Any]:
 def _number(number: Summary) -> dict[str, Any]:
     interval = list(number.interval) if number.interval else None
     return {"value": number.value, "interval": interval, "note": number.note}
-

@@ -1,7 +1,7 @@
 """What a report says about a baseline: one sentence, what got worse and better, every metric.
 
-Goes in: the comparison that `analysis.compare` made. Comes out: the same, in the words and the order
-in which the page sets it. No number is made here.
+Goes in: the comparison that `analysis.compare` made. Comes out: the same, in the words and the
+order in which the page sets it. No number is made here.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ class Versus(NamedTuple):
         return f"{told[0].upper()}{told[1:]}."
 
 
-def versus(
-    name: str, number: int, ours: Tables, theirs: Tables, order: Sequence[str]
-) -> Versus:
+def versus(name: str, number: int, ours: Tables, theirs: Tables, order: Sequence[str]) -> Versus:
     """Compare a run with a baseline.
 
     Args:

@@ -53,7 +53,7 @@ class _Outcome(Enum):
 class _List(NamedTuple):
     """The nearest images of one g, best first, as float32 arithmetic has it."""
 
-    cosine_K: FloatArray
+    cosine_K: npt.NDArray[np.float64]
     row_K: IntArray
     complete: bool  # True if it holds every image that was free
 
@@ -133,7 +133,7 @@ class _Free:
         self._free_U = np.ones(len(features_UD), dtype=bool)
         self._base_RD, self._row_R = features_UD, np.arange(len(features_UD))
         # |float32 sum - exact sum| of D products of unit vectors, in whatever order they are added.
-        self._error = (features_UD.shape[1] + 2) * 2.0**-24
+        self._error: float = (features_UD.shape[1] + 2) * 2.0**-24 * (1 + _UNIT) ** 2
 
     def take(self, row: int) -> None:
         """Use an image up."""
@@ -150,7 +150,7 @@ class _Free:
         self._leave_out_taken(0.0 if fresh else _STALE)
         listed = min(_LISTED, len(self._base_RD))
         if listed == 0:
-            nothing = _List(np.zeros(0, np.float32), np.zeros(0, np.int64), complete=True)
+            nothing = _List(np.zeros(0), np.zeros(0, np.int64), complete=True)
             return [nothing] * len(query_BD)
         cosine_BK, place_BK = faiss.knn(
             np.ascontiguousarray(query_BD), self._base_RD, listed, faiss.METRIC_INNER_PRODUCT
@@ -158,30 +158,31 @@ class _Free:
         complete = listed == len(self._base_RD)
         return [
             _List(cosine_K, self._row_R[place_K], complete)
-            for cosine_K, place_K in zip(cosine_BK, place_BK, strict=True)
+            for cosine_K, place_K in zip(cosine_BK.astype(np.float64), place_BK, strict=True)
         ]
 
     def all_of(self, query_D: FloatArray) -> _List:
         """Every free image for one query, unsorted."""
         self._leave_out_taken(_STALE)
-        return _List(self._base_RD @ query_D, self._row_R, complete=True)
+        return _List((self._base_RD @ query_D).astype(np.float64), self._row_R, complete=True)
 
     def best(self, query_D: FloatArray, found: _List) -> tuple[float, int] | _Outcome:
         """The cosine and row of the free image nearest to a query, if the list can tell."""
         open_K = self._free_U[found.row_K]
-        unseen = -np.inf if found.complete else float(found.cosine_K[-1]) + self._error
-        top = float(found.cosine_K[open_K].max()) - self._error if open_K.any() else -np.inf
+        unseen = -np.inf if found.complete else self.bound(found)
+        top = float(found.cosine_K.max(where=open_K, initial=-np.inf)) - self._error
         if unseen >= max(top, self._threshold):
             return _Outcome.UNSEEN
-        rivals = found.row_K[open_K & (found.cosine_K >= top - self._error)]
         if not open_K.any():
             return _Outcome.NOTHING
-        cosine, row = self._exact_best(query_D, rivals)
+        cosine, row = self._exact_best(
+            query_D, found.row_K[open_K & (found.cosine_K >= top - self._error)]
+        )
         return (cosine, row) if cosine >= self._threshold else _Outcome.NOTHING
 
     def bound(self, found: _List) -> float:
         """What no image that is missing from a list exceeds."""
-        return float(found.cosine_K[-1] + self._error)
+        return float(found.cosine_K[-1]) + self._error
 
     def _exact_best(self, query_D: FloatArray, row_C: IntArray) -> tuple[float, int]:
         """Measure candidates in float64, each in the same order of summation."""

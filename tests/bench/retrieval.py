@@ -3,9 +3,9 @@
 Random unit vectors lie in files that are mapped into memory, as `pairs build` leaves them. A
 generation vector is a mixture of an understanding vector and noise, so that about a third find a
 partner above the threshold. The product is the best of numpy and torch on this machine, block by
-block into one buffer, half of it before and half after the pairing, so that a machine that slows
-down slows both. Added memory is what the process holds beyond the mapped files (RssAnon), sampled
-while the pairing runs.
+block into one buffer; it takes turns with the pairing, a block each, so that a machine that slows
+down slows both. Added memory is what the process holds beyond the mapped files and the product's
+buffer (RssAnon), sampled while both run.
 
     python tests/bench/retrieval.py [--understanding 47000] [--generation 60000] [--width 2048]
 
@@ -90,26 +90,53 @@ def unit(rows_ND: FloatArray) -> FloatArray:
     return rows_ND / np.linalg.norm(rows_ND, axis=1, keepdims=True)
 
 
+class Clock:
+    """Wall and processor seconds of what is timed, added up."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def time(self, work: Callable[[], Any]) -> None:
+        """Do some work and add its time."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        self.wall += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+
+
 def race(u_UD: FloatArray, g_GD: FloatArray, order: Any) -> None:
     """Time product and pairing, and print."""
     work = 2e-9 * len(u_UD) * len(g_GD) * u_UD.shape[1]
     name, product = best_product(u_UD, g_GD)
-    halves = blocks(len(g_GD))
-    plain = seconds(lambda: product(halves[::2]))
+    plain, both = Clock(), Clock()
+    turns = iter(blocks(len(g_GD)))
     found: list[Any] = []
-    with AddedMemory() as memory:
-        ids = ([f"u{n:08d}" for n in range(len(u_UD))], [f"g{n:08d}" for n in range(len(g_GD))])
-        paired = seconds(
-            lambda: found.extend(retrieve(u_UD, g_GD, *ids, threshold=THRESHOLD, order=order))
+    ids = ([f"u{n:08d}" for n in range(len(u_UD))], [f"g{n:08d}" for n in range(len(g_GD))])
+
+    def pair() -> None:
+        found.extend(
+            retrieve(
+                u_UD,
+                g_GD,
+                *ids,
+                threshold=THRESHOLD,
+                order=order,
+                block=BLOCK,
+                done=lambda _: plain.time(lambda: product([next(turns)])),
+            )
         )
-    plain += seconds(lambda: product(halves[1::2]))
+
+    with AddedMemory() as memory:
+        both.time(pair)
+    wall, cpu = both.wall - plain.wall, both.cpu - plain.cpu
     shape = f"{len(u_UD):,} x {len(g_GD):,} x {u_UD.shape[1]:,}"
     print(f"{shape}, {torch.get_num_threads()} threads, order {order}")
-    print(f"plain product ({name})  {plain:7.1f} s  {work / plain:6.1f} GFLOP/s")
-    print(f"pairing                 {paired:7.1f} s  {work / paired:6.1f} GFLOP/s")
-    print(f"speed of the pairing    {plain / paired:7.1%} of the product's")
-    print(f"added memory            {memory.peak / GIB:7.2f} GiB")
-    print(f"pairs                   {len(found):,} with a cosine of {THRESHOLD} and more")
+    for title, clock in ((f"plain product ({name})", plain.wall), ("pairing", wall)):
+        print(f"{title:<24}{clock:8.1f} s{work / clock:8.1f} GFLOP/s")
+    print(f"speed of the pairing    {plain.wall / wall:8.1%} of the product's")
+    print(f"  by processor time     {plain.cpu / cpu:8.1%}")
+    print(f"added memory            {memory.peak / GIB:8.2f} GiB")
+    print(f"pairs                   {len(found):8,} with a cosine of {THRESHOLD} and more")
 
 
 def best_product(u_UD: FloatArray, g_GD: FloatArray) -> tuple[str, Callable[[list[slice]], None]]:

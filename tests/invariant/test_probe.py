@@ -15,7 +15,7 @@ from torch import Tensor
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
 from pairuni_train.gradients import ALL, Gram, Probe, gramian
-from pairuni_train.loop import Look
+from pairuni_train.look import Look
 from pairuni_train.pairs.record import Pair
 from pairuni_train.recipe import Recipe
 from pairuni_train.rollouts import TASKS

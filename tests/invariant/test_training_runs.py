@@ -129,15 +129,33 @@ def same_run(one: Path, two: Path, steps: int) -> None:
     assert sum(one["grad_norm"] > 0 for one in metrics(one)) >= steps - 1
 
 
+def same_grams(one: Path, two: Path) -> None:
+    """What the probe saw in two runs that differ in rounding alone."""
+    grams = [(run / "gradients.jsonl").read_text().splitlines() for run in (one, two)]
+    for a, b in zip(*(map(json.loads, lines) for lines in grams), strict=True):
+        assert (a["block"], a["rows"], a["und_live"]) == (b["block"], b["rows"], b["und_live"])
+        assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
+
+
 def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert starter.run(command(pair_folder, one, steps=3)) == 0
     assert starter.run_on_ranks(command(pair_folder, two, steps=3), 2) == [0, 0]
     same_run(one, two, 3)
-    grams = [(run / "gradients.jsonl").read_text().splitlines() for run in (one, two)]
-    for a, b in zip(*(map(json.loads, lines) for lines in grams), strict=True):
-        assert (a["block"], a["rows"], a["und_live"]) == (b["block"], b["rows"], b["und_live"])
-        assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
+    same_grams(one, two)
+
+
+def test_sharded_weights_train_as_whole_ones(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert starter.run(command(pair_folder, one, steps=3)) == 0
+    # In two goes: shards are gathered into a checkpoint and scattered again.
+    for steps in (2, 3):
+        sharded = command(pair_folder, two, steps=steps, sharding="fsdp2", checkpoint_every=2)
+        assert starter.run_on_ranks(sharded, 2) == [0, 0]
+    same_run(one, two, 3)
+    same_grams(one, two)
 
 
 def test_a_rank_may_have_no_row_of_a_task(

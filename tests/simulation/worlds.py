@@ -131,10 +131,12 @@ def average(means: Means) -> float:
     return float(np.mean(means))
 
 
-def binary(units: int, mean: float, size: str, *, held: bool = True) -> World:
+def binary(
+    units: int, mean: float, size: str, *, rows: tuple[int, int] = (1, 6), held: bool = True
+) -> World:
     """A plain mean of questions about images: MMStar, MMMU."""
     spec = MetricSpec(name="accuracy")
-    draw = binary_rows((1, 6))
+    draw = binary_rows(rows)
     return World("clustered binary", size, spec, (units,), (mean,), 0.3, draw, average, held)
 
 
@@ -193,6 +195,7 @@ _TINY_EDITS = (9, 9, 9, 9, 9, 9, 9, 9, 8)
 WORLDS: tuple[World, ...] = (
     binary(100, 0.6, "100 images, 1 to 6 questions each"),
     binary(300, 0.85, "300 images, 1 to 6 questions each"),
+    binary(200, 0.6, "200 images, 1 question each", rows=(1, 1)),
     mme((20,) * 4, (0.9, 0.8, 0.7, 0.6), "4 tasks of 20 images"),
     mme((30,) * 10, tuple(np.linspace(0.55, 0.9, 10).tolist()), "10 tasks of 30 images"),
     pope(49, 0.85, "49 images, 6 questions each"),

@@ -22,6 +22,7 @@ LIGHT_COMMANDS = {
     "list benchmarks": ["list", "benchmarks"],
     "run --help": ["run", "--help"],
     "grade --help": ["grade", "--help"],
+    "compare --help": ["compare", "--help"],
     "list models": ["list", "models"],
     "version": ["version"],
 }
@@ -102,7 +103,8 @@ def options(command: str) -> list[str]:
 def test_the_options_of_run_are_these() -> None:
     """A new option is a decision: change this list with it."""
     assert options("run") == RUN_OPTIONS
-    assert options("report") == ["--baseline", "--out"]
+    assert options("report") == ["--baseline", "--out", "--pairs", "--training"]
+    assert options("compare") == ["--json"]
     assert options("grade") == GRADE_OPTIONS
     assert options("show") == ["--protocol"]
     assert options("list") == ["--data", "--json"]
@@ -113,6 +115,7 @@ def test_the_options_of_run_are_these() -> None:
 def test_the_commands_are_these() -> None:
     group: Any = typer.main.get_command(app)
     assert sorted(group.commands) == [
+        "compare",
         "fetch",
         "grade",
         "list",

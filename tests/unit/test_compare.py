@@ -348,3 +348,22 @@ def test_power_stands_beside_cannot_tell(tmp_path: Path) -> None:
     assert found.sentence == (
         "toy: cannot tell; 10 -> 10 of 20, p = 1; less than 64.3 points would not be found"
     )
+
+
+def test_a_group_of_one_run_alone_is_refused(tmp_path: Path) -> None:
+    cards = (card(by="task", unparsed="excluded"),)
+    tasks = ("colors", "counting")
+    ours = run(tmp_path / "a", [1.0] * 8, cards=cards, tasks=tasks)
+    theirs = run(tmp_path / "b", [1.0] * 4 + [None] * 4, cards=cards, tasks=tasks)
+    found = both(ours, theirs)
+    assert [row.group for row in found.groups] == ["colors", "counting"]
+    assert [one.sentence for one in found.refusals] == [
+        "toy@official, accuracy, counting: no output has a value on both sides"
+    ]
+
+
+def test_one_run_each_is_said(tmp_path: Path) -> None:
+    ours = run(tmp_path / "a", [1.0] * 4)
+    assert both(ours, ours).note == (
+        "One run each: what is said holds for these two checkpoints, not for training them again."
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -29,13 +31,17 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text = ""
+        self.scripts: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
 
     def handle_data(self, data: str) -> None:
-        self.text += "" if self.lasttag == "style" else data
+        if self.lasttag == "script":
+            self.scripts.append(data)
+        elif self.lasttag != "style":
+            self.text += data
 
     def named(self, tag: str) -> list[dict[str, str]]:
         return [attrs for name, attrs in self.tags if name == tag]
@@ -81,23 +87,34 @@ def test_building_again_replaces_what_was_there(whole: Path, tmp_path: Path) -> 
 
 def test_page_is_self_contained(whole: Path) -> None:
     page = Page(whole / "out" / "report.html")
-    assert not page.named("script") and not page.named("link") and not page.named("iframe")
+    assert not page.named("link") and not page.named("iframe")
     sources = [attrs["src"] for attrs in page.named("img")]
     assert sources and all(re.fullmatch(r"images/[0-9a-f]{64}\.png", one) for one in sources)
     assert all((whole / "out" / one).is_file() for one in sources)
     assert all(attrs["alt"] for attrs in page.named("img"))
-    assert all(attrs["href"].startswith("#") for attrs in page.named("a"))
-    (policy,) = [a["content"] for a in page.named("meta") if "http-equiv" in a]
-    assert "default-src 'none'" in policy and "script-src" not in policy
+    hrefs = [attrs["href"] for attrs in page.named("a")]
+    assert all(href.startswith("#") or (whole / "out" / href).is_file() for href in hrefs)
+    assert all(set(href) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-.#") for href in hrefs)
     assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
     style = (whole / "out" / "report.html").read_text()
     assert "url(" not in style and "@import" not in style
 
 
+def test_only_the_one_script_may_run(whole: Path) -> None:
+    page = Page(whole / "out" / "report.html")
+    assert page.named("script") == [{"type": "application/json", "id": "rows"}, {}]
+    rows, script = (text for text in page.scripts if text.strip())
+    assert json.loads(rows)["runs"] == ["tiny", "random pair"]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for a in page.named("meta") if "http-equiv" in a]
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}';" in policy
+
+
 def test_anchors_and_headings(whole: Path) -> None:
     page = Page(whole / "out" / "report.html")
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
-    assert {attrs["href"][1:] for attrs in page.named("a")} <= ids
+    anchors = {a["href"][1:] for a in page.named("a") if a["href"].startswith("#")}
+    assert anchors and anchors <= ids
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
@@ -282,7 +299,7 @@ def test_baseline_that_lacks_a_benchmark(tmp_path: Path) -> None:
     page = built(ours, tmp_path / "out", base=theirs)
     assert page.text.count("not in it") == 5
     none = example.write_run(tmp_path / "c", count=4, benchmarks=[example.geneval_card(4)])
-    assert "no benchmark in common" in built(ours, tmp_path / "out2", base=none).text
+    assert "Against base nothing can be compared: " in built(ours, tmp_path / "out2", base=none).text
 
 
 def test_failed_rows_keep_their_reason(tmp_path: Path) -> None:

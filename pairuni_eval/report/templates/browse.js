@@ -171,8 +171,7 @@
     shown = 0;
     list.replaceChildren();
     showMore(FIRST);
-    const rows = found.length === 1 ? "row" : "rows";
-    count.textContent = `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} ${rows}`;
+    count.textContent = `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} rows`;
   };
 
   // A link that names a filter: data-benchmark, data-group (its text), data-verdict.

@@ -1,0 +1,211 @@
+"""Two hundred strings that try to run or to reach out, wherever text of others stands in a report:
+prompts, answers, ids and file names, tags, verdicts, run names, baselines, commands, training arms.
+Opened in a browser, every list unfolded and every filter used, none of them may do anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import example_run as example
+import msgspec
+import pytest
+from chromium import Browser
+
+from pairuni_eval.cards import Card
+from pairuni_eval.records import Capability, RunCard, make_item
+from pairuni_eval.report.build import build_report
+from pairuni_eval.report.text import clean
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.write import write_record
+
+# {run} marks the string as having run, {url} would ask for a page of its own.
+PAYLOADS = (
+    "<script>{run}</script>",
+    "</script><script>{run}</script>",
+    "</SCRIPT ><ScRiPt>{run}</sCrIpT>",
+    "<!--<script>{run}</script>",
+    "--><script>{run}</script>",
+    "<![CDATA[<script>{run}</script>]]>",
+    "]]><script>{run}</script>",
+    "</style><script>{run}</script>",
+    "</textarea></title><script>{run}</script>",
+    "</svg><script>{run}</script>",
+    "\\u003c/script\\u003e\\u003cscript\\u003e{run}",
+    "\u2028{run}//\u2029",
+    "';{run};//",
+    '";{run};//',
+    "`${{{run}}}`",
+    '"}}];{run};[{{"',
+    '\\";{run};//',
+    "<img src=x onerror={run}>",
+    '"><img src=x onerror="{run}">',
+    "'><img src=x onerror='{run}'>",
+    "<img src={url}>",
+    '<img srcset="{url} 2x">',
+    "<svg onload={run}>",
+    "<svg><script href={url} /></svg>",
+    "<svg><image href={url} /></svg>",
+    "<svg><animate onbegin={run} attributeName=x dur=1s>",
+    "<math><mtext><img src=x onerror={run}></mtext></math>",
+    "<body onload={run}>",
+    "<input autofocus onfocus={run}>",
+    "<details open ontoggle={run}>",
+    "<video src={url} onerror={run}></video>",
+    "<audio src={url} autoplay></audio>",
+    "<iframe src={url}></iframe>",
+    '<iframe srcdoc="<script>parent.{run}</script>"></iframe>',
+    "<object data={url}></object>",
+    "<embed src={url}>",
+    "<link rel=stylesheet href={url}>",
+    "<link rel=prefetch href={url}>",
+    "<base href={url}>",
+    '<meta http-equiv=refresh content="0;url={url}">',
+    "<style>@import '{url}';</style>",
+    "<style>body{{background:url({url})}}</style>",
+    "<div style=\"background:url('{url}')\">x</div>",
+    "<a href=javascript:{run}>x</a>",
+    "[x](javascript:{run})",
+    "![x]({url})",
+    "<form action={url}><button autofocus>x</button></form>",
+    "{{{{ ''.__class__ }}}} {{% include 'x' %}} {{# {run} #}}",
+    "&lt;script&gt;{run}&lt;/script&gt;&#60;script&#62;{run}",
+    "\u202e<script>{run}</script>\x00\x1b[31m",
+)
+PLACES = 4  # every payload in every kind of place: 50 * 4 = 200 strings
+
+
+def strings() -> Iterator[str]:
+    """Each with a number of its own, so that whatever ran says which it was."""
+    for place in range(PLACES):
+        for n, payload in enumerate(PAYLOADS):
+            number = place * len(PAYLOADS) + n
+            run = f"(window.ran=window.ran||[]).push({number})"
+            yield f"#{number} " + payload.format(run=run, url=f"http://evil.test/{number}")
+
+
+STRINGS = list(strings())
+
+
+def item(card: Card, n: int, parts: dict[str, str]) -> example.Item:
+    drawn = card.capability is not Capability.UNDERSTAND
+    picture = example.picture("red", "circle", place=n % 9)
+    return make_item(
+        benchmark=card.name,
+        version=card.version,
+        key=parts["key"],
+        capability=card.capability,
+        parts=(parts["prompt"],) if drawn else (picture, parts["prompt"]),
+        reference={"answer": parts["gold"]},
+        tags={"category": parts["tag"], "task": parts["tag"]},
+    )
+
+
+def graded(card: Card, first: int) -> list[example.Graded]:
+    """A question or a drawing for every string, with four strings in it."""
+    rows = []
+    for n, text in enumerate(STRINGS[first::2]):
+        nearby = [STRINGS[(2 * n + first + step) % len(STRINGS)] for step in (1, 2, 3)]
+        parts = {"prompt": text, "key": f"{n} {nearby[0]}", "gold": nearby[1], "tag": "x"}
+        parts["tag"] = nearby[2] if n < 40 else "plain"
+        drawn = card.capability is not Capability.UNDERSTAND
+        reply = example.picture("blue", "square", place=n % 9) if drawn else text
+        error = text if n % 7 == 3 else None
+        right: float | None = float(n % 2)
+        scores = {"correct": None if n % 5 == 4 or error else right}
+        rows.append(
+            example.Graded(item(card, n, parts), None if error else reply, scores, None, error)
+        )
+    return rows
+
+
+def rename(run: Path, name: str, words: str) -> StoredRun:
+    """Put strings where a run names itself, its checkpoint and its machine."""
+    card = msgspec.json.decode((run / layout.RUN_FILE).read_bytes(), type=RunCard)
+    checkpoint = msgspec.structs.replace(card.checkpoint, name=words, recipe=words)
+    named = msgspec.structs.replace(
+        card, name=name, checkpoint=checkpoint, environment={words: words}, command=words
+    )
+    write_record(run / layout.RUN_FILE, named)
+    return StoredRun(run)
+
+
+def training(folder: Path) -> Path:
+    folder.mkdir()
+    rows = [{"step": n, "reward/und": 0.1 * n, "reward/gen": 0.2} for n in range(5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("injection")
+    benchmarks = [example.cards(100)[1], example.cards(100)[4]]
+    for name in ("a", "b"):
+        rows = {card.name: graded(card, n) for n, card in enumerate(benchmarks)}
+        example.store(root / name, benchmarks, rows)
+    ours = rename(root / "a", STRINGS[0], STRINGS[1])
+    baselines = {STRINGS[17]: rename(root / "b", STRINGS[2], STRINGS[18])}
+    arms = {STRINGS[17]: [training(root / "t")], STRINGS[3]: [training(root / "u")]}
+    return build_report(ours, root / "out", baselines, arms)
+
+
+def test_there_are_two_hundred_different_strings() -> None:
+    assert len(set(STRINGS)) == 200
+
+
+USE_EVERYTHING = """
+document.querySelectorAll('details').forEach(one => one.open = true);
+const more = document.getElementById('more');
+while (!more.hidden) more.click();
+document.querySelectorAll('#found img, .exhibit img').forEach(one => one.loading = 'eager');
+const form = document.getElementById('filters');
+for (const select of form.querySelectorAll('select')) {
+  for (const option of [...select.options]) {
+    select.value = option.value;
+    select.dispatchEvent(new Event('change', {bubbles: true}));
+  }
+  select.selectedIndex = 0;
+  select.dispatchEvent(new Event('change', {bubbles: true}));
+}
+for (const words of arguments[0]) {
+  form.elements.words.value = words;
+  form.elements.words.dispatchEvent(new Event('input', {bubbles: true}));
+}
+form.elements.words.value = '';
+form.elements.words.dispatchEvent(new Event('input', {bubbles: true}));
+while (!more.hidden) more.click();
+document.querySelectorAll('a[data-verdict]').forEach(one => one.click());
+form.reset();
+"""
+FOREIGN = """
+const named = 'script iframe object embed link base meta[http-equiv=refresh] video audio form';
+const inside = named.split(' ').flatMap(one => [...document.querySelectorAll('main ' + one)]);
+const odd = [...document.querySelectorAll('*')].filter(one =>
+  [...one.attributes].some(a => a.name.startsWith('on') || /^\\s*javascript:/i.test(a.value)));
+return [...inside, ...odd].map(one => one.outerHTML.slice(0, 80));
+"""
+
+
+def test_nothing_runs_and_nothing_is_asked_outside(browser: Browser, page: Path) -> None:
+    browser.log("browser"), browser.log("performance")
+    browser.open(page, width=1280)
+    browser.run(USE_EVERYTHING, STRINGS[::9])
+    browser.run("return new Promise(done => setTimeout(done, 100))")
+    assert browser.run("return window.ran || []") == []
+    assert [url for url in browser.requests() if not url.startswith("file://")] == []
+    assert browser.log("browser") == []  # not even an attempt that the policy stopped
+    assert [one[:12] for one in browser.run(FOREIGN)] == ["<script type", '<form id="fi']
+
+
+def test_every_string_is_there_to_read(browser: Browser, page: Path) -> None:
+    """So that the test above is no accident of strings that never reached the page."""
+    browser.open(page, width=1280)
+    browser.run("const more = document.getElementById('more'); while (!more.hidden) more.click();")
+    browser.run("[...document.scripts].forEach(one => one.remove())")
+    seen = browser.run("return document.body.textContent")
+    starts = [clean(text)[: text.index(" ") + 12] for text in STRINGS]
+    assert [start for start in starts if start not in seen] == []

@@ -1,0 +1,174 @@
+"""A headless Chromium behind chromedriver, spoken to by WebDriver with the standard library alone.
+
+Imported by name: `tests` is on pytest's path, though it is no package.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+BINARY = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+DRIVER = shutil.which("chromedriver")
+_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+]
+
+
+class Browser:
+    """One headless Chromium behind chromedriver."""
+
+    def __init__(self, profile: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._root = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._wait()
+        options = {"binary": BINARY, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
+        asked = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
+        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": asked}})
+        self._session = f"/session/{session['sessionId']}"
+
+    def _wait(self) -> None:
+        for _ in range(100):
+            try:
+                self._call("GET", "/status")
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("chromedriver did not start")
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self._root + path, data, {"Content-Type": "application/json"}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as failure:
+            raise RuntimeError(json.load(failure)["value"]["message"]) from failure
+
+    def close(self) -> None:
+        try:
+            self._call("DELETE", self._session)
+        finally:
+            self._process.terminate()
+            self._process.wait(timeout=20)
+
+    def devtools(self, command: str, **params: Any) -> Any:
+        return self._call(
+            "POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": params}
+        )
+
+    def open(self, page: Path, *, width: int, dark: bool = False) -> None:
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 700,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.devtools("Emulation.setEmulatedMedia", features=[scheme])
+        self._call("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        body = {"script": script, "args": list(arguments)}
+        return self._call("POST", f"{self._session}/execute/sync", body)
+
+    def press(self, key: str) -> None:
+        """Press and release a key; see WebDriver's table of keys."""
+        strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        keyboard = {"type": "key", "id": "keyboard", "actions": strokes}
+        self._call("POST", f"{self._session}/actions", {"actions": [keyboard]})
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        return list(self._call("POST", f"{self._session}/se/log", {"type": kind}))
+
+    def requests(self) -> list[str]:
+        events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
+        return [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    def screenshot(self, path: Path) -> None:
+        height = self.run("return document.documentElement.scrollHeight")
+        width = self.run("return innerWidth")
+        shot = self.devtools(
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
+        )
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def pdf(self, path: Path) -> None:
+        printed = self.devtools("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+        path.write_bytes(base64.b64decode(printed["data"]))
+
+
+# Elements that stick out of the window, apart from what scrolls by itself.
+OVERFLOW = """
+const wide = innerWidth;
+return [...document.querySelectorAll('body *')].filter(one => {
+  const box = one.getBoundingClientRect();
+  return box.width > 0 && box.right > wide + 1 && !one.closest('.scroll, .sr, .skip, thead');
+}).map(one => one.outerHTML.slice(0, 90));
+"""
+# The sources of pictures that do not decode.
+BROKEN = """
+return Promise.all([...document.images].map(one => one.decode().then(() => null, () => one.src)))
+  .then(found => found.filter(Boolean));
+"""
+
+# Written elements whose contrast with their ground is below WCAG's 4.5.
+CONTRAST = """
+const lum = text => {
+  const [r, g, b] = text.match(/[\\d.]+/g).map(Number)
+    .map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+  return .2126 * r + .7152 * g + .0722 * b;
+};
+const ground = one => {
+  for (; one; one = one.parentElement) {
+    const colour = getComputedStyle(one).backgroundColor;
+    if (!/rgba\\(0, 0, 0, 0\\)/.test(colour)) return colour;
+  }
+  return 'rgb(255, 255, 255)';
+};
+const poor = new Set();
+for (const one of document.querySelectorAll('main *, header *')) {
+  const written = [...one.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  if (!written || one.closest('svg')) continue;
+  const [a, b] = [lum(getComputedStyle(one).color), lum(ground(one))].sort((x, y) => y - x);
+  if ((a + .05) / (b + .05) < 4.5) poor.add(one.className + ' ' + one.tagName);
+}
+return [...poor];
+"""

@@ -1,0 +1,79 @@
+"""Each alarm rings when it should, and not before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pairuni_train.alarms import Alarm, Watch
+
+QUIET = {
+    "loss": 0.0,
+    "grad_norm": 1.0,
+    "reward/und": 0.5,
+    "live_groups/und": 0.5,
+    "first_ratio_off/und": 0.0,
+    "entropy/und": 0.4,
+}
+
+
+def heard(*steps: dict[str, Any]) -> list[tuple[int, Alarm]]:
+    """The alarms of some steps, each a change of a quiet one whose reward moves."""
+    watch = Watch()
+    return [
+        (number, alarm)
+        for number, changes in enumerate(steps)
+        for alarm in watch.look({**QUIET, "reward/und": 0.5 + number / 1000, **changes})
+    ]
+
+
+def test_a_healthy_run_is_silent() -> None:
+    assert heard(*[{}] * 50) == []
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_stops_the_run_at_once(name: str, value: float) -> None:
+    ((step, alarm),) = heard({}, {name: value})
+    assert (step, alarm.stops) == (1, True)
+    assert alarm.text.startswith(f"{name} is {value}")
+
+
+def test_a_gradient_of_zero_stops_after_ten_steps() -> None:
+    assert heard(*[{"grad_norm": 0.0}] * 9, {}, *[{"grad_norm": 0.0}] * 9) == []
+    ((step, alarm),) = heard(*[{"grad_norm": 0.0}] * 10)
+    assert (step, alarm.stops) == (9, True)
+    assert "exactly zero for 10 steps" in alarm.text
+
+
+def test_a_task_without_live_groups_warns_every_ten_steps() -> None:
+    found = heard(*[{"live_groups/und": 0.0}] * 20)
+    assert [step for step, _ in found] == [9, 19]
+    assert {alarm.stops for _, alarm in found} == {False}
+    assert found[0][1].text == "und: no group had spread for 10 steps"
+
+
+def test_a_ratio_far_from_one_stops_the_run() -> None:
+    assert heard({"first_ratio_off/und": 0.009}) == []
+    ((_, alarm),) = heard({"first_ratio_off/und": 0.02})
+    assert alarm.stops
+    assert "off 1 by 0.02" in alarm.text
+
+
+def test_a_reward_that_never_moves_warns() -> None:
+    ((step, alarm),) = heard(*[{"reward/und": 0.25}] * 19)
+    assert (step, alarm.stops) == (9, False)
+    assert "has not moved" in alarm.text
+
+
+def test_an_entropy_collapse_warns() -> None:
+    assert heard({}, *[{"entropy/und": 0.01}] * 9) == []
+    ((step, alarm),) = heard({}, *[{"entropy/und": 0.007}] * 10)
+    assert (step, alarm.stops) == (10, False)
+    assert "fell below 2 %" in alarm.text
+
+
+def test_a_task_that_was_not_asked_is_not_watched() -> None:
+    metrics = {key: value for key, value in QUIET.items() if "/" not in key}
+    assert Watch().look(metrics) == []

@@ -1,0 +1,207 @@
+"""`pairuni-eval compare` and `report` at the command line: what they print and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import example_run as example
+import msgspec
+import pandas as pd
+import pytest
+
+from pairuni_eval.catalog import suite_baselines
+from pairuni_eval.errors import UserError
+from pairuni_eval.records import Output, Sample, Score
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import read_records
+from pairuni_eval.store.unfinished import UnfinishedRun, open_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on two tiny benchmarks, and one on none of them."""
+    root = tmp_path_factory.mktemp("compare")
+    both = example.cards(40)[:2]
+    for name, skill in (("good", 1.0), ("poor", 0.2)):
+        example.write_run(root / name, name=name, skill=skill, count=40, benchmarks=both)
+    example.write_run(root / "apart", name="apart", count=4, benchmarks=[example.cards(4)[5]])
+    return root
+
+
+def test_a_table_of_the_headlines_and_sentences_of_the_groups(cli: Any, runs: Path) -> None:
+    ran = cli("compare", runs / "good", runs / "poor")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("good against poor")
+    (line,) = [x for x in ran.out.splitlines() if "tiny-mmstar@official" in x]
+    assert re.search(r"tiny-mmstar@official\s+[\d.]+\s+92\.5\s+\+[\d.]+\s+40\s+▲ better", line)
+    assert re.search(r"(?m)^colour \(Tiny MMStar\) got better: \d+ -> \d+ of 14, p ", ran.out)
+    assert ran.next == f"pairuni-eval report {runs / 'good'} --baseline poor={runs / 'poor'}"
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_the_other_way_round_it_is_worse(cli: Any, runs: Path) -> None:
+    ran = cli("compare", runs / "poor", runs / "good")
+    assert ran.code == 0 and "▼ worse" in ran.out and "▲ better" not in ran.out
+
+
+def test_json_for_programs(cli: Any, runs: Path) -> None:
+    ran = cli("compare", runs / "good", runs / "poor", "--json")
+    found = json.loads(ran.out)
+    assert found["a"]["name"] == "good" and found["a"]["partial"] is False
+    (headline,) = [
+        row for row in found["differences"] if row["headline"] and row["benchmark"] == "tiny-mmstar"
+    ]
+    assert headline["ours"] == 37 / 40  # three answers cannot be read and count as wrong
+    assert headline["word"] == "better" and headline["shared"] == 40
+    assert headline["counts"]["ours"] == 37
+    assert {row["group"] for row in found["groups"]} == {"count", "colour", "commonsense_reasoning"}
+    assert found["refusals"] == []
+
+
+def test_runs_without_a_common_benchmark_are_refused_with_the_reason(cli: Any, runs: Path) -> None:
+    ran = cli("compare", runs / "good", runs / "apart")
+    assert ran.code == 2
+    assert "tiny-mmmu: the other side was not measured on it" in ran.error
+    assert ran.next
+
+
+def test_a_folder_that_is_no_run_is_refused(cli: Any, runs: Path, tmp_path: Path) -> None:
+    ran = cli("compare", runs / "good", tmp_path)
+    assert ran.code == 2 and "is not a run folder: it has no run.json" in ran.error
+
+
+def test_a_run_against_itself_is_tied(cli: Any, runs: Path) -> None:
+    ran = cli("compare", runs / "good", runs / "good")
+    assert ran.out.startswith("good (A) against good (B)") and ran.out.count("= tied") == 2
+    assert "No group got better or worse that can be told from chance." in ran.out
+
+
+def test_a_part_of_a_benchmark_is_stamped(cli: Any, tmp_path: Path) -> None:
+    both = example.cards(100)[:1]
+    for name, skill in (("a", 0.9), ("b", 0.2)):
+        example.write_run(tmp_path / name, name=name, skill=skill, count=20, benchmarks=both)
+    out = cli("compare", tmp_path / "a", tmp_path / "b").out
+    assert "PARTIAL" in out
+    assert json.loads(cli("compare", tmp_path / "a", tmp_path / "b", "--json").out)["b"]["partial"]
+
+
+def test_tiny_weights_are_named_on_a_benchmark_that_is_not_tiny(cli: Any, tmp_path: Path) -> None:
+    card = msgspec.structs.replace(example.cards(20)[1], name="asks", title="Asks", tiny=False)
+    for name, skill in (("tiny", 0.9), ("other", 0.2)):
+        rows = example.graded(card, 20, skill, example.random.Random(name))
+        example.store(tmp_path / name, [card], {"asks": rows}, name=name)
+    assert "asks@official (tiny)" in cli("compare", tmp_path / "tiny", tmp_path / "other").out
+
+
+def unfinished(run: Path, target: Path, *, graded: int) -> Path:
+    """A copy of a run as a kill leaves it: rows instead of tables, scores of the first outputs."""
+    shutil.copytree(run, target)
+    kinds = {"samples": Sample, "outputs": Output, "scores": Score}
+    for name, kind in kinds.items():
+        rows = read_records(target, name, kind)
+        if name == "outputs":
+            known = {row.id for row in rows[:graded]}
+        if name == "scores":
+            rows = [row for row in rows if row.output in known]
+        path = (
+            target / layout.ROWS / (f"{name}.jsonl" if name == "samples" else f"{name}-rank0.jsonl")
+        )
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows) + b'{"torn')
+        (target / f"{name}.parquet").unlink()
+    (target / layout.COMPLETE).unlink()
+    return target
+
+
+def test_an_unfinished_run_reads_as_the_finished_one(runs: Path, tmp_path: Path) -> None:
+    whole = open_run(runs / "good")
+    part = open_run(unfinished(runs / "good", tmp_path / "part", graded=80))
+    assert isinstance(part, UnfinishedRun) and not isinstance(whole, UnfinishedRun)
+    for name in ("samples", "outputs", "scores"):
+        one, two = (
+            getattr(run, name).astype(object).where(lambda frame: frame.notna(), None)
+            for run in (whole, part)
+        )
+        pd.testing.assert_frame_equal(one, two, check_dtype=False)
+    assert part.opinions.empty and part.cards.keys() == whole.cards.keys()
+
+
+def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path: Path) -> None:
+    unfinished(runs / "good", tmp_path / "part", graded=30)
+    ran = cli("report", tmp_path / "part", "--out", tmp_path / "out", "--baseline", "none")
+    assert ran.code == 0, ran.err
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<title>PARTIAL" in page and "The run has not ended" in page
+    assert "30 of 80 expected outputs have a value" in page
+    assert "not graded yet" in page
+    out = cli("compare", tmp_path / "part", runs / "poor").out
+    assert "PARTIAL" in out
+    assert "tiny-mmstar@official, accuracy: no output has a value on both sides" in out
+
+
+def test_a_run_without_scores_says_how_to_go_on(cli: Any, runs: Path, tmp_path: Path) -> None:
+    unfinished(runs / "good", tmp_path / "part", graded=0)
+    ran = cli("compare", tmp_path / "part", runs / "poor")
+    assert ran.code == 2
+    assert "is not complete, and none of its 80 outputs is graded yet" in ran.error
+    assert ran.next.startswith("Continue it: pairuni-eval run --checkpoint good")
+
+
+def test_sources_that_are_no_pairs_are_refused(cli: Any, runs: Path) -> None:
+    for option in ("--baseline", "--training"):
+        ran = cli("report", runs / "good", option, "runs/grpo")
+        assert ran.code == 2 and f"{option} 'runs/grpo' is not of the form NAME=FOLDER" in ran.error
+
+
+def test_a_training_folder_that_is_none_is_refused(cli: Any, runs: Path, tmp_path: Path) -> None:
+    ran = cli("report", runs / "good", "--training", f"good={tmp_path}")
+    assert ran.code == 2 and "is not a training folder" in ran.error
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Path) -> Path:
+    """A package on the path that brings a suite with a baseline, found by its entry point."""
+    package = tmp_path / "acme_registry"
+    (package / "suites").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "suites" / "acme.toml").write_text(
+        'name = "acme"\ntitle = "Acme"\nbenchmarks = ["tiny-mmmu"]\n'
+        'baselines = { GRPO = "baselines/grpo" }\n'
+    )
+    shutil.copytree(runs / "poor", package / "baselines" / "grpo")
+    info = tmp_path / "acme_registry-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-registry\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pairuni.benchmarks]\nacme = acme_registry\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+def test_a_suite_brings_its_baselines(suite: Path) -> None:
+    assert suite_baselines("acme") == {"GRPO": suite / "baselines" / "grpo"}
+    assert suite_baselines("nothing") == {}
+
+
+def test_a_report_takes_the_baselines_of_its_suite(
+    cli: Any, suite: Path, runs: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(runs / "good", tmp_path / "mine"))
+    path = run / layout.RUN_FILE
+    path.write_text(path.read_text().replace('"suite": "tiny"', '"suite": "acme"'))
+    out = tmp_path / "out"
+    assert cli("report", run, "--out", out).code == 0
+    assert "against GRPO" in (out / "report.html").read_text()
+    assert cli("report", run, "--out", out, "--baseline", "none").code == 0
+    assert "against GRPO" not in (out / "report.html").read_text()
+    assert cli("report", run, "--out", out, "--baseline", f"mine={runs / 'poor'}").code == 0
+    assert "against mine" in (out / "report.html").read_text()
+
+
+def test_a_baseline_that_is_not_there_is_named(suite: Path) -> None:
+    shutil.rmtree(suite / "baselines")
+    with pytest.raises(UserError, match=r"acme\.toml: the baseline 'GRPO' is not there"):
+        suite_baselines("acme")

@@ -1,0 +1,111 @@
+"""Recipes and backbones: what ships, what may be changed, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairuni_eval.errors import UserError
+from pairuni_train.pairs.config import ARMS
+from pairuni_train.recipe import (
+    Backbone,
+    Recipe,
+    find_backbone,
+    find_recipe,
+    names_of,
+    read_changes,
+)
+
+
+def test_every_recipe_names_an_arm_that_can_be_built() -> None:
+    recipes = [find_recipe(name) for name in names_of(Recipe)]
+    assert {recipe.pairs for recipe in recipes} <= set(ARMS)
+    assert [recipe.name for recipe in recipes] == names_of(Recipe)
+    paper = {"grpo", "random_pair", "u_only", "g_only", "aligned", "retrieved", "pairuni"}
+    assert paper | {"pairuni_noweight", "pairuni_linear", "pcgrad"} <= set(names_of(Recipe))
+
+
+@pytest.mark.parametrize(("name", "rollouts"), [("janus-pro-1b", 8), ("janus-pro-7b", 4)])
+def test_backbones_have_the_papers_settings(name: str, rollouts: int) -> None:
+    found = find_backbone(name)
+    assert (found.und.rollouts, found.gen.rollouts) == (rollouts, rollouts)
+    assert (found.pairs_per_step, found.steps, found.lr, found.beta) == (16, 1200, 1e-6, 0.0)
+    for task in (found.und, found.gen):
+        decoding = task.decoding
+        assert (decoding.temperature, decoding.top_k, decoding.top_p) == (1.0, 0, 1.0)
+    assert found.gen.decoding.cfg_scale == 5.0
+    assert found.policy_logits == "conditional"
+    assert found.und.instruction.endswith("<think> ... </think><answer> ... </answer>")
+    assert "\n" not in found.und.instruction
+
+
+def test_changes_reach_into_tables_and_are_toml() -> None:
+    changes = read_changes(
+        ["gen.decoding.cfg_scale=2.0", "lr=3e-4", "und.instruction=Say it.", "lora.rank=4"]
+    )
+    assert changes["gen.decoding.cfg_scale"] == 2.0
+    found = find_backbone("tiny", changes)
+    assert found.gen.decoding.cfg_scale == 2.0
+    assert found.lr == 3e-4
+    assert found.und.instruction == "Say it."
+    assert found.lora is not None
+    assert found.lora.rank == 4
+    assert found.und == find_backbone("tiny", {"und.instruction": "Say it."}).und
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 1e-3}, "unknown key 'learning_rate'"),
+        ({"micro_batches": 3}, r"unknown key 'micro_batches'. Did you mean 'micro_batch'\?"),
+        ({"gen.decoding.cfg": 3.0}, r"unknown key 'cfg'"),
+        ({"steps": "many"}, "Expected `int`, got `str` at `steps`"),
+        ({"lr.start": 1.0}, "--set lr.start: 'lr' is no table"),
+        ({"steps": 0}, "tiny: steps is 0; at least 1"),
+        ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
+        ({"gen.rewards": []}, "tiny: gen has no reward"),
+        ({"gen.decoding.temperature": 0.0}, "greedy rollouts of one prompt are all alike"),
+        ({"gen.decoding.top_k": 50}, "cuts the distribution"),
+        ({"precision": "fp16"}, "Invalid enum value 'fp16'"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_backbone("tiny", changes)
+
+
+def test_settings_need_a_key_and_a_value() -> None:
+    for setting in ("lr", "=3", "  = 3"):
+        with pytest.raises(UserError, match="not of the form KEY=VALUE"):
+            read_changes([setting])
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'pairuni'"):
+        find_recipe("pairunni")
+    with pytest.raises(UserError, match="Did you mean 'janus-pro-1b'"):
+        find_backbone("janus-1b")
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\nweighting = "linear"\n')
+    assert find_recipe(str(path)).weighting == "linear"
+    path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\nwieghting = "linear"\n')
+    with pytest.raises(
+        UserError, match=r"mine\.toml: unknown key 'wieghting'. Did you mean 'weigh"
+    ):
+        find_recipe(str(path))
+    path.write_text("name = ")
+    with pytest.raises(UserError, match="not valid TOML"):
+        find_recipe(str(path))
+    with pytest.raises(UserError, match="There is no file"):
+        find_backbone(str(tmp_path / "none.toml"))
+
+
+def test_every_shipped_backbone_reads() -> None:
+    assert names_of(Backbone) == ["janus-pro-1b", "janus-pro-7b", "tiny"]
+    for name in names_of(Backbone):
+        assert find_backbone(name).name == name

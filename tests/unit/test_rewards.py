@@ -1,0 +1,190 @@
+"""Rewards: what answers and pictures are worth, and what a bad reward is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from open_clip_reference import Size, write_files
+from PIL import Image
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.instruments.hps import HpsScorer
+from pairuni_eval.models.base import Reply
+from pairuni_eval.tiny import world
+from pairuni_train.image_rewards import ClipScore, Hps, PickScore
+from pairuni_train.pairs.record import Generation, Understanding
+from pairuni_train.recipe import RewardSpec
+from pairuni_train.rewards import Accuracy, Judged, Reward, TinyChecker, WeightedSum, load_rewards
+
+
+def answer(text: str, gold: str) -> Judged:
+    half = Understanding(id="q", source="s", licence="l", image=b"", question="?", answer=gold)
+    return Judged(half, Reply(text=text))
+
+
+def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Judged:
+    facts = {} if row is None else {"row": row}
+    half = Generation(id="p", source="s", licence="l", prompt="the cat", facts=facts)
+    return Judged(half, Reply(image=image))
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "plain"),
+    [
+        ("B", "B", 1.0),
+        (" (B) ", "B", 1.0),
+        ("B. a red circle", "B", 1.0),
+        ("b", "B", 1.0),
+        ("A", "B", 0.0),
+        ("Bananas", "B", 0.0),
+        ("Yes.", "yes", 1.0),
+        ("yes it is", "yes", 0.0),
+        ("3", "3", 1.0),
+        ("", "B", 0.0),
+    ],
+)
+def test_plain_answers(said: str, gold: str, plain: float) -> None:
+    assert Accuracy("plain")([answer(said, gold)]) == [plain]
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("<think>it is red</think><answer>B</answer>", 1.0),
+        ("<think>B?</think>\n<ANSWER> b. </ANSWER>", 1.0),
+        ("<answer>A</answer> no, <answer>B</answer>", 1.0),
+        ("<answer>A</answer>", 0.0),
+        ("B", 0.0),
+        ("<answer>B", 0.0),
+    ],
+)
+def test_tagged_answers(said: str, right: float) -> None:
+    assert Accuracy("think-answer")([answer(said, "B")]) == [right]
+
+
+def test_accuracy_declines_pictures() -> None:
+    assert math.isnan(Accuracy("plain")([picture(None)])[0])
+
+
+def scene(*things: tuple[str, str, int]) -> Image.Image:
+    """A picture of things: color, shape and cell."""
+    placed = tuple(
+        world.Thing(shape=shape, color=color, row=cell // 4, col=cell % 4)
+        for color, shape, cell in things
+    )
+    return world.render(world.Scene(placed))
+
+
+TWO = {
+    "tag": "two_object",
+    "include": [{"class": "circle", "count": 1}, {"class": "square", "count": 1}],
+    "exclude": [],
+    "prompt": "a photo of a circle and a square",
+}
+
+
+def test_the_tiny_checker_is_genevals_verdict() -> None:
+    both = scene(("red", "circle", 0), ("blue", "square", 5))
+    one = scene(("red", "circle", 0), ("blue", "cross", 5))
+    judged = [picture(both, TWO), picture(one, TWO), picture(None, TWO), picture(both)]
+    assert TinyChecker(0.0)(judged)[:2] == [1.0, 0.0]
+    assert TinyChecker(0.5)(judged)[:2] == [1.0, 0.25]  # one of two objects, at half weight
+    assert all(math.isnan(value) for value in TinyChecker(0.0)(judged)[2:])
+
+
+class Fixed(Reward):
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return self.values
+
+
+def test_rewards_are_summed_with_their_weights() -> None:
+    both = WeightedSum((("a", 1.0, Fixed(1.0, 0.0)), ("b", 0.5, Fixed(2.0, math.nan))))
+    found = both([answer("B", "B")] * 2)
+    assert found["total"][0] == 2.0
+    assert math.isnan(found["total"][1]), "what one of them declines has no reward"
+    assert found["a"] == [1.0, 0.0]
+
+
+def test_a_reward_of_the_wrong_length_is_named() -> None:
+    with pytest.raises(UserError, match="'short' gave 1 values for 2 rollouts"):
+        WeightedSum((("short", 1.0, Fixed(1.0)),))([answer("B", "B")] * 2)
+    with pytest.raises(UserError, match="'wild' gave an infinite value"):
+        WeightedSum((("wild", 1.0, Fixed(math.inf)),))([answer("B", "B")])
+    with pytest.raises(UserError, match="'worded' gave 'high', which is no number"):
+        WeightedSum((("worded", 1.0, Fixed("high")),))([answer("B", "B")])  # type: ignore[arg-type]
+
+
+class Broken(Reward):
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        raise RuntimeError("the scorer's server is down")
+
+
+def test_a_reward_that_raises_is_named() -> None:
+    with pytest.raises(UserError, match=r"'broken' failed: RuntimeError: the scorer's server is"):
+        WeightedSum((("broken", 1.0, Broken()),))([answer("B", "B")])
+
+
+def test_unknown_names_and_options_are_refused() -> None:
+    with pytest.raises(UserError, match="Did you mean 'accuracy'"):
+        load_rewards([RewardSpec(name="acuracy")])
+    with pytest.raises(UserError, match="'accuracy' has no option 'shape'; it has: form"):
+        load_rewards([RewardSpec(name="accuracy", options={"shape": "plain"})])
+    with pytest.raises(UserError, match="no form 'tagged'; it has: plain, think-answer"):
+        load_rewards([RewardSpec(name="accuracy", options={"form": "tagged"})])
+    with pytest.raises(UserError, match=r"partial is 1\.5"):
+        load_rewards([RewardSpec(name="tiny-checker", options={"partial": 1.5})])
+    with pytest.raises(UserError, match="no version 'v3'"):
+        load_rewards([RewardSpec(name="hps", options={"version": "v3"})])
+    with pytest.raises(UserError, match="'clipscore' needs `files`"):
+        load_rewards([RewardSpec(name="clipscore")])
+
+
+# Pictures scored by a CLIP
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small HPS v2.1, laid out as for the benchmark."""
+    folder = tmp_path_factory.mktemp("data") / "weights"
+    place = folder / "v2.1"
+    write_files(place, Size(), seed=7, name="HPS_v2.1_compressed.pt")
+    (folder / "tokenizer").mkdir()
+    (place / "merges.txt").replace(folder / "tokenizer" / "merges.txt")
+    return folder
+
+
+def test_hps_is_the_evaluations_scorer(folder: Path) -> None:
+    reward = Hps.load({"data": str(folder.parent), "device": "cpu"})
+    image = scene(("red", "circle", 0))
+    found = reward([picture(image), answer("B", "B"), picture(None), picture(image)])
+    scorer = HpsScorer.load([folder / "v2.1", folder / "tokenizer"], device="cpu")
+    assert found[0] == found[3] == pytest.approx(scorer.score([image], ["the cat"])[0], abs=1e-6)
+    assert math.isnan(found[1])
+    assert math.isnan(found[2])
+
+
+def test_clipscore_and_pickscore_have_their_own_scales(folder: Path) -> None:
+    options = {"files": [str(folder / "v2.1"), str(folder / "tokenizer")], "device": "cpu"}
+    image = scene(("red", "circle", 0))
+    (clip,) = ClipScore.load(options)([picture(image)])
+    (pick,) = PickScore.load(options)([picture(image)])
+    assert 0.0 <= clip <= 2.5
+    assert math.isfinite(pick)
+    assert pick != clip
+
+
+def test_a_cut_off_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "v2.1"
+    weights.mkdir(parents=True)
+    whole = (folder / "v2.1" / "HPS_v2.1_compressed.pt").read_bytes()
+    (weights / "HPS_v2.1_compressed.pt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "weights" / "tokenizer").symlink_to(folder / "tokenizer")
+    with pytest.raises(UserError, match=r"HPS_v2\.1_compressed\.pt"):
+        Hps.load({"data": str(tmp_path), "device": "cpu"})

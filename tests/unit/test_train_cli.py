@@ -1,0 +1,284 @@
+"""`pairuni-train` as a person meets it: options, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small_training as small
+from conftest import Ran
+
+from pairuni_train.pairs.dataset import write_pairs
+
+Train = Callable[..., Ran]
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Train:
+    """`pairuni-train ARGUMENTS` in this process, in a folder of its own."""
+    from pairuni_train.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["pairuni-train", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    pairs = small.tiny_pairs(8)
+    write_pairs(folder / "pairug.parquet", pairs)
+    write_pairs(folder / "unpaired.parquet", small.unpaired(pairs))
+    return folder
+
+
+@pytest.fixture
+def settings(untrained: Path) -> list[str]:
+    """The untrained model and small batches."""
+    values = {**small.SMALL, "checkpoint": untrained, "checkpoint_every": 1}
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def test_help_is_quick_and_loads_no_model_code() -> None:
+    code = (
+        "import sys; from pairuni_train.cli import app\n"
+        "assert not {'torch', 'transformers', 'pyarrow', 'accelerate'} & set(sys.modules)"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.perf_counter() - start < 5, "half a second on a machine with nothing else to do"
+
+
+def test_list_names_arms_and_backbones(train: Train) -> None:
+    ran = train("list")
+    assert ran.code == 0
+    assert "pairuni_linear" in ran.out
+    assert "janus-pro-7b" in ran.out
+    assert ran.next == "pairuni-train run --recipe NAME --backbone NAME"
+
+
+def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    ran = train("run", "--pairs", folder, "--steps", 2, "--seed", 3, *settings)
+    assert ran.code == 0, ran.err
+    checkpoint = "runs/pairuni-tiny-seed3/checkpoint-2"
+    assert f"Checkpoint: {checkpoint}\n" in ran.out
+    assert ran.next == f"pairuni-eval run --checkpoint {checkpoint} --suite tiny"
+    assert "und reward 0.00 (0% live, 0.0% clipped)" in ran.err
+    declared = json.loads((Path(checkpoint) / "pairuni.json").read_text())
+    assert declared["recipe"] == "pairuni on tiny, seed 3"
+    assert declared["step"] == 2
+    assert len(declared["parent"]) == 64
+    kept = json.loads(Path("runs/pairuni-tiny-seed3/settings.json").read_text())
+    assert kept["recipe"]["weighting"] == "sqrt"
+    assert kept["backbone"]["steps"] == 2
+    assert kept["seed"] == 3
+
+
+def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    from pairuni_eval.adapters import load_model
+    from pairuni_eval.models.base import LoadOptions
+
+    assert train("run", "--pairs", folder, "--steps", 1, "--out", "a", *settings).code == 0
+    model = load_model("a/checkpoint-1", None, LoadOptions(device="cpu"))
+    assert model.identity.step == 1
+    assert model.identity.recipe == "pairuni on tiny, seed 0"
+    again = ["--set", "checkpoint=a/checkpoint-1"]
+    ran = train("run", "--pairs", folder, "--steps", 1, "--out", "b", *settings, *again)
+    assert ran.code == 0, ran.err
+    declared = json.loads(Path("b/checkpoint-1/pairuni.json").read_text())
+    assert declared["parent"] == model.identity.weights
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--lr", "0.5"], "backbone.lr is 3e-05, now it is 0.5"),
+        (["--seed", "4"], "seed is 0, now it is 4"),
+        (["--recipe", "pairuni_linear"], "recipe.name is 'pairuni', now it is 'pairuni_linear'"),
+        (["--set", "gen.rollouts=6"], "backbone.gen.rollouts is 4, now it is 6"),
+        (["--steps", "1"], "backbone.steps is 2, now it is 1"),
+    ],
+)
+def test_another_run_is_not_written_over(
+    train: Train, folder: Path, settings: list[str], change: list[str], message: str
+) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 2).code == 0
+    before = Path("out/metrics.jsonl").read_bytes()
+    ran = train(*common, "--steps", 2, *change)
+    assert ran.code == 2
+    assert message in ran.error
+    assert "--out" in ran.next
+    assert Path("out/metrics.jsonl").read_bytes() == before
+
+
+def test_other_pairs_are_another_run(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--out", "out", "--steps", 1, *settings]
+    assert train(*common, "--pairs", folder).code == 0
+    write_pairs(Path("other.parquet"), small.tiny_pairs(8, seed=1))
+    ran = train(*common, "--pairs", "other.parquet")
+    assert ran.code == 2
+    assert "pairs is" in ran.error
+
+
+def test_a_finished_run_says_so_again(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
+    first = train(*common)
+    before = Path("out/metrics.jsonl").read_bytes()
+    assert train(*common).out == first.out
+    assert Path("out/metrics.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_size_cannot_go_on(
+    train: Train, folder: Path, settings: list[str], tiny_weights: Path
+) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 1).code == 0
+    for name in ("model.safetensors", "config.json"):
+        (Path("out/checkpoint-1") / name).write_bytes((tiny_weights / name).read_bytes())
+    ran = train(*common, "--steps", 2)
+    assert ran.code == 2
+    assert "no parameter of that shape" in ran.error
+
+
+def test_adapters_go_on_from_a_file_of_their_own(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    pytest.importorskip("peft")
+    lora = [*settings, "--set", "lora.rank=2", "--set", "gen.rewards=[{name='tiny-checker'}]"]
+    for out, stops in (("straight", (2,)), ("stopped", (1, 2))):
+        for steps in stops:
+            ran = train("run", "--pairs", folder, "--out", out, "--steps", steps, *lora)
+            assert ran.code == 0, ran.err
+    for name in ("model.safetensors", "trainer/adapters.safetensors", "pairuni.json"):
+        one, two = (Path(out) / "checkpoint-2" / name for out in ("straight", "stopped"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 1).code == 0
+    state = Path("out/checkpoint-1/trainer/optimizer.safetensors")
+    state.write_bytes(state.read_bytes()[:100])
+    ran = train(*common, "--steps", 2)
+    assert ran.code == 2
+    assert "checkpoint-1/trainer/optimizer.safetensors: training cannot go on" in ran.error
+    assert ran.next.endswith("--set checkpoint=out/checkpoint-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "checkpoint=nowhere"], "There is no checkpoint 'nowhere'"),
+        (["--set", "trainable=['janus.model.language.']"], "No parameter's name begins with 'ja"),
+        (["--set", "gen.rewards=[{name='tiny-cheker'}]"], "Did you mean 'tiny-checker'"),
+        (["--pairs-per-step", "9"], "The pair set has 8 rows, a step takes 9"),
+        (["--recipe", "weighty.toml"], "gives pair pair0 the weight -1.0"),
+        (["--recipe", "nothing.toml"], "'operator:nothing' cannot be imported"),
+        (["--recipe", "words.toml"], "Unknown weighting 'sqr'. Did you mean 'sqrt'"),
+        (["--tracker", "tensorbord"], "Did you mean 'tensorboard'"),
+        (["--tracker", "comet_ml"], "'comet_ml' is not installed"),
+        (["--recipe", "grpo", "--pairs", "."], "There is no pair set unpaired.parquet"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    train: Train, folder: Path, settings: list[str], arguments: list[str], message: str
+) -> None:
+    for name, weighting in {
+        "weighty": "small_training:negative",
+        "nothing": "operator:nothing",
+        "words": "sqr",
+    }.items():
+        Path(f"{name}.toml").write_text(
+            f'name = "{name}"\nsummary = ""\npairs = "pairug"\nweighting = "{weighting}"\n'
+        )
+    ran = train("run", "--pairs", folder, "--steps", 1, "--out", "out", *settings, *arguments)
+    assert ran.code == 2
+    assert message in ran.error
+
+
+def test_a_model_that_only_evaluates_cannot_be_trained(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    Path("script.jsonl").write_text('{"prompt": "a", "text": "b"}\n')
+    only = ["--set", "checkpoint=scripted:script.jsonl"]
+    ran = train("run", "--pairs", folder, "--steps", 1, *settings, *only)
+    assert ran.code == 2
+    assert "has no policy that could be trained" in ran.error
+
+
+def test_a_reward_that_fails_stops_the_run_and_is_named(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train.rewards import Accuracy
+
+    monkeypatch.setattr(Accuracy, "__call__", lambda self, batch: [1.0])
+    ran = train("run", "--pairs", folder, "--steps", 1, *settings)
+    assert ran.code == 2
+    assert ran.error == "The reward 'accuracy' gave 1 values for 16 rollouts."
+
+
+def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    # An untrained model gives no right answer, and accuracy declines its pictures.
+    dead = ["gen.rewards=[{name='accuracy'}]", "pairs_per_step=1", "gen.rollouts=2"]
+    changes = [part for one in dead for part in ("--set", one)]
+    ran = train("run", "--pairs", folder, "--steps", 12, "--out", "out", *settings, *changes)
+    assert ran.code == 2
+    assert ran.error.startswith("Stopped at step 9: the gradient has been exactly zero for 10 s")
+    assert len(list(Path("out").glob("checkpoint-*"))) == 9
+
+
+def test_without_pairs_a_backbone_builds_its_own_once(
+    train: Train, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train import pair_files
+    from pairuni_train.pairs import config
+    from pairuni_train.recipe import find_backbone
+
+    few = config.find_preset("tiny")
+    few = few._replace(config=config.PairConfig(**{**fields(few.config), **SMALLER}))
+    monkeypatch.setattr(config, "find_preset", lambda name: few)
+    file = pair_files.find_pairs(None, "random", find_backbone("tiny"))
+    assert file.is_file()
+    before = file.stat().st_mtime_ns
+    assert pair_files.find_pairs(None, "random", find_backbone("tiny")) == file
+    assert file.stat().st_mtime_ns == before
+
+
+def fields(config: object) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__struct_fields__}  # type: ignore[attr-defined]
+
+
+SMALLER: dict[str, object] = {"pairs": 4}
+
+
+def test_a_large_backbone_says_how_to_build_pairs(train: Train) -> None:
+    ran = train("run", "--backbone", "janus-pro-1b")
+    assert ran.code == 2
+    assert "give them with --pairs" in ran.error
+    assert ran.next.startswith("pairuni-train pairs build --preset orsta-blip3o --arms pairug")
