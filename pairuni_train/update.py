@@ -80,7 +80,7 @@ def micro_batches(policy: Any, track: Track, backbone: Backbone) -> list[MicroBa
 
 
 def evened(batches: Mapping[Task, list[MicroBatch]], engine: Engine) -> None:
-    """Let every rank have as many micro-batches of each kind, where ranks wait for each other.
+    """Where ranks wait for each other: as many micro-batches of each kind everywhere, in one order.
 
     What a rank lacks are fillers: a row of which no position is a target.
     """
@@ -93,6 +93,7 @@ def evened(batches: Mapping[Task, list[MicroBatch]], engine: Engine) -> None:
         most = engine.largest(torch.tensor(mine)).tolist()
         for kind, have, want in zip(kinds, mine, most, strict=True):
             found.extend([_filler(spare, *kind)] * (want - have))
+        found.sort(key=lambda one: (one.half, one.teaches))
 
 
 def _filler(batch: MicroBatch, half: int, teaches: bool) -> MicroBatch:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError, unknown_name
@@ -158,7 +159,8 @@ def _labelled_yes(rows: Rows) -> Mask:
         raise UserError(
             "f1, precision, recall and label_ratio need the tag 'label' (yes or no) on every row."
         )
-    return np.array([str(label).strip().lower() == "yes" for label in rows.tags["label"]], bool)
+    codes, labels = pd.factorize(rows.tags["label"])
+    return np.array([str(label).strip().lower() == "yes" for label in labels], bool)[codes]
 
 
 def _verdict_features(rows: Rows, keep: Mask) -> Array:

@@ -124,7 +124,7 @@ class Tables:
 
     def score_metrics(self, benchmark: str, protocol: str) -> tuple[str, ...]:
         """The score metrics that were stored under a protocol."""
-        return tuple(sorted(set(self._scored(benchmark, protocol)["metric"])))
+        return tuple(sorted(self._scored(benchmark, protocol)["metric"].unique()))
 
     def joined(self, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
         """`outputs` plus value (NaN: none), status and verdict of one score metric."""
@@ -144,7 +144,7 @@ class Tables:
         """Who gave the values of one score metric; rows without a value count for nothing."""
         scores = self._scored(benchmark, protocol)
         mine = scores[(scores["metric"] == of) & scores["value"].notna()]
-        return Graders(*(frozenset(mine[name].dropna()) for name in ("scorer", "judge")))
+        return Graders(*(frozenset(mine[name].dropna().unique()) for name in ("scorer", "judge")))
 
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
         """The rows that a metric is made of."""

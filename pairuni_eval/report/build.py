@@ -25,7 +25,7 @@ from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
-from pairuni_eval.report.cost import duration
+from pairuni_eval.report.cost import Cost, duration
 from pairuni_eval.report.export import FILES, exports
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
@@ -68,6 +68,8 @@ def build_report(
         _write(out / "report.html", _html(page))
         _write(out / "report.md", _markdown(page))
         _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+        if page.cost is not None:
+            _write(out / "cost.md", _cost_markdown(page.cost, page.run.name))
         for name, content in exports(page).items():
             _write(out / name, content)
     return out / "report.html"
@@ -139,6 +141,13 @@ def _markdown(page: Page) -> str:
     return environment.get_template("report.md.j2").render(
         page=page, kinds=KINDS, safe=text.MarkdownText
     )
+
+
+def _cost_markdown(cost: Cost, name: str) -> str:
+    """The times of a run, which no other file of a report holds."""
+    environment = _environment(autoescape=False, finalize=text.escape_markdown)
+    environment.filters["duration"] = duration
+    return environment.get_template("cost.md.j2").render(cost=cost, name=name)
 
 
 def _trusted(function: Callable[..., str]) -> Callable[..., text.MarkdownText]:

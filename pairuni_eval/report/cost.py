@@ -1,8 +1,8 @@
 """What a run cost in time, from its journal.
 
-This is the only part of a report that differs between two runs of one command. Durations are those
-of the batches of outputs; loading, grading and waiting are not in them. What the judges cost stands
-with the benchmarks that asked them.
+Times differ between two runs of one command, so they stand in a file of their own beside the
+report. Durations are those of the batches of outputs; loading, grading and waiting are not in them.
+What the judges cost stands with the benchmarks that asked them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _SYNC_AFTER = 1.0  # seconds of rows that a power cut may cost
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
-_STRUCTURED = (list, tuple, dict)  # what parquet holds as JSON text
+_STRUCTURED = {list, tuple, dict}  # what parquet holds as JSON text
 
 
 class RowLog(Generic[Row]):
@@ -264,10 +264,13 @@ def _write_parquet(path: Path, rows: Sequence[msgspec.Struct]) -> str:
 def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
     """The fields of records as columns; lists and tables become JSON text."""
     names = rows[0].__struct_fields__ if rows else ()
-    return {name: [_cell(getattr(row, name)) for row in rows] for name in names}
+    return {name: _column([getattr(row, name) for row in rows]) for name in names}
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, _STRUCTURED):
-        return _encoder.encode(value).decode()
-    return str(value) if isinstance(value, StrEnum) else value
+def _column(values: list[Any]) -> list[Any]:
+    kinds = set(map(type, values))  # the values of a column are of one kind, or missing
+    if kinds & _STRUCTURED:
+        return [_encoder.encode(value).decode() for value in values]
+    if any(issubclass(kind, StrEnum) for kind in kinds):
+        return [str(value) for value in values]
+    return values

@@ -25,7 +25,7 @@ from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.store.read import StoredRun
 
-SKIPPED = {"journal.jsonl", ".lock"}
+SKIPPED = {"journal.jsonl", "cost.md", ".lock"}
 WAYS = ("429", "500", "time-out", "prose", "cut")
 SAMPLES = 60
 # Of the sixty questions of tiny-wise by the rule below.

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 
-SKIPPED = {"journal.jsonl", ".lock"}
+SKIPPED = {"journal.jsonl", "cost.md", ".lock"}
 LIMIT = 6
 
 

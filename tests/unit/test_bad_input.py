@@ -39,7 +39,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (".lock", "journal.jsonl")
+        if path.is_file() and path.name not in (".lock", "journal.jsonl", "cost.md")
     }
 
 
@@ -454,7 +454,8 @@ def test_an_unknown_option_offers_the_nearest(cli: Any, asked: list[object]) -> 
 def test_a_baseline_in_another_form_is_refused_before_the_work(
     cli: Any, asked: list[object], tmp_path: Path, option: str
 ) -> None:
-    refused(cli(*asked, "--baseline", option), f"'{option}'", "NAME=RUN", hint="--baseline grpo=")
+    ran = cli(*asked, "--baseline", option)
+    refused(ran, f"'{option}'", "NAME=FOLDER", hint="--baseline grpo=")
     assert not (tmp_path / "r").exists()
 
 
