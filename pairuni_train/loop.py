@@ -96,7 +96,7 @@ class Trainer:
         clock = Clock()
         tracks = self._sampled(step, clock)
         sequences = sequences_of(tracks, self.backbone, self.parts.engine)
-        with clock.phase("old"):
+        with clock.phase("replay"):
             compared = self._compared(tracks)
         with clock.phase("update"):
             updates = [

@@ -30,11 +30,10 @@ from pairuni_eval.analysis.comparable import (
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.multiple import holm, holm_where_known
 from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, pair_up, weigh
-from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.analysis.tables import Tables, draw_seed
 from pairuni_eval.analysis.verdict import ALPHA, Word, change, choose, distance, sentence
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.seeds import seed_for
 from pairuni_eval.store.read import StoredRun
 
 __all__ = [
@@ -335,7 +334,7 @@ def _difference(ours: Side, theirs: Side, place: Place, weigh_pair: Weigh) -> Di
     obstacle = other_grader(everyone, *place[:3]) or _too_little(pair, one, two)
     if obstacle is not None:
         return row._replace(reason=obstacle)
-    seed = seed_for(ours[0].run.card.seed, place.name, 0, "paired draws")
+    seed = draw_seed(ours[0])
     return row._replace(
         **weigh_pair(pair, seed=seed)._asdict(),
         units=_count_units(pair, place.spec.direction),

@@ -22,9 +22,11 @@ measured in docs/statistics.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, membership
@@ -34,7 +36,9 @@ DRAWS = 2_000
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 _ENOUGH_CLUSTERS = 6  # for a bootstrap
 _CHUNK_CELLS = 4_000_000  # weights held at once: 32 MB
+_KEPT_CELLS = 8_000_000  # counts kept for the next number: 32 MB
 
+_Counts = npt.NDArray[np.uint32]
 Finish = Callable[[Array], Array]
 """Turns sums (..., K) into numbers (...); NaN where they make none."""
 
@@ -91,14 +95,27 @@ def cluster_count(rows: Rows) -> int:
 
 def bootstrap_weights(clusters: int, *, seed: int, draws: int = DRAWS) -> Iterator[Array]:
     """How often each cluster is drawn, in blocks (b, C) of `draws` lines altogether."""
+    small = clusters * draws <= _KEPT_CELLS
+    blocks = _kept_counts(clusters, seed, draws) if small else _counts(clusters, seed, draws)
+    for block in blocks:
+        yield block.astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(clusters: int, seed: int, draws: int) -> tuple[_Counts, ...]:
+    """As `_counts`: the numbers of a run share their draws, which cost more than the rest."""
+    return tuple(_counts(clusters, seed, draws))
+
+
+def _counts(clusters: int, seed: int, draws: int) -> Iterator[_Counts]:
     generator = np.random.default_rng(seed)
     block = max(1, _CHUNK_CELLS // max(1, clusters))
     for start in range(0, draws, block):
-        weights = np.empty((min(block, draws - start), clusters))
-        for line in weights:  # one draw's counts stay in the cache: seven times as fast
-            chosen = generator.integers(0, clusters, size=clusters)
-            line[:] = np.bincount(chosen, minlength=clusters)
-        yield weights
+        chosen = generator.integers(0, clusters, size=(min(block, draws - start), clusters))
+        counts = np.empty(chosen.shape, dtype=np.uint32)
+        for line, drawn in zip(counts, chosen, strict=True):  # one line at a time fits the cache
+            line[:] = np.bincount(drawn, minlength=clusters)
+        yield counts
 
 
 def percentile_interval(numbers: Array) -> Interval | None:

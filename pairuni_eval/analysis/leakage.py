@@ -28,12 +28,11 @@ import pandas as pd
 from pairuni_eval.analysis.aggregate import Array, make_aggregate
 from pairuni_eval.analysis.contamination import near_copies, ngrams13, perceptual_hash
 from pairuni_eval.analysis.intervals import Estimate, estimate
-from pairuni_eval.analysis.tables import Tables, rows_of
+from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
 from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import DatasetError, UserError, boundary
 from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
-from pairuni_eval.seeds import seed_for
 from pairuni_eval.store.read import decode_cell
 
 NEIGHBOR = 0.95  # cosine of image features above which two images count as one
@@ -254,8 +253,7 @@ def _leak(tables: Tables, benchmark: str, prints: Prints, near: frozenset[str]) 
     rule = tables.spec(benchmark, protocol)
     spec = rule.metric(rule.headline)
     frame = tables.joined(benchmark, protocol, spec.of)
-    place = f"{benchmark}/{protocol}/{spec.name}"
-    seed = seed_for(tables.run.card.seed, place, 0, "bootstrap")
+    seed = draw_seed(tables)
     return Leak(
         benchmark=benchmark,
         title=card.title,

@@ -225,8 +225,12 @@ def _shared_rows(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[pd.
     """The first frame's rows that all have, and each run's values; NaN unless all have one."""
     frame = frames[0]
     for number, other in enumerate(frames[1:]):
-        column = other[["sample", "draw", "value"]].rename(columns={"value": f"value.{number}"})
-        frame = frame.merge(column, on=["sample", "draw"], how="inner", validate="one_to_one")
+        name, places = f"value.{number}", ["sample", "draw"]
+        if frame[places].equals(other[places]):  # the same suite: nothing to look for
+            frame = frame.assign(**{name: other["value"]})
+            continue
+        column = other[[*places, "value"]].rename(columns={"value": name})
+        frame = frame.merge(column, on=places, how="inner", validate="one_to_one")
     columns = ["value", *(f"value.{number}" for number in range(len(frames) - 1))]
     everywhere = frame[columns].notna().all(axis=1)
     return frame, [frame[column].where(everywhere) for column in columns]

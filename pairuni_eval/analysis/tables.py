@@ -160,8 +160,11 @@ class Tables:
         key = (benchmark, protocol)
         if key not in self._scores:
             scores = self.run.scores
-            named = scores["protocol"].isin([f"{benchmark}@{protocol}", protocol])
-            self._scores[key] = scores[named & scores["output"].isin(self.outputs(benchmark)["id"])]
+            mine = [scores[scores["protocol"] == f"{benchmark}@{protocol}"]]
+            bare_name = scores[scores["protocol"] == protocol]
+            if len(bare_name):  # may belong to any benchmark
+                mine.append(bare_name[bare_name["output"].isin(self.outputs(benchmark)["id"])])
+            self._scores[key] = pd.concat(mine) if len(mine) > 1 else mine[0]
         return self._scores[key]
 
 
@@ -220,8 +223,7 @@ def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> i
 def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
     """One metric of one protocol, with its groups."""
     rows = tables.rows(benchmark, protocol, spec)
-    place = f"{benchmark}/{protocol}/{spec.name}"
-    number = estimate(make_aggregate(spec, rows), rows, seed=_seed(tables, place))
+    number = estimate(make_aggregate(spec, rows), rows, seed=draw_seed(tables))
     return MetricRow(
         benchmark=benchmark,
         protocol=protocol,
@@ -229,15 +231,16 @@ def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) 
         estimate=number,
         scored=_count(rows),
         expected=_expected(tables, benchmark, spec, rows),
-        groups=_group_rows(tables, spec, rows, place),
+        groups=_group_rows(tables, spec, rows),
     )
 
 
-def _seed(tables: Tables, place: str) -> int:
-    return seed_for(tables.run.card.seed, place, 0, "bootstrap")
+def draw_seed(tables: Tables) -> int:
+    """The seed of the bootstrap; the same for all numbers of a run, which share their draws."""
+    return seed_for(tables.run.card.seed, "every number", 0, "bootstrap")
 
 
-def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows, place: str) -> tuple[GroupRow, ...]:
+def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
     if spec.by is None:
         return ()
     everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
@@ -247,9 +250,7 @@ def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows, place: str) -> tup
         held = {cell for cell in dict.fromkeys(column) if name in names_in(cell)}
         part = rows.take(np.array([cell in held for cell in column], dtype=bool))
         single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
-        number = estimate(
-            make_aggregate(spec, single), single, seed=_seed(tables, f"{place}/{name}")
-        )
+        number = estimate(make_aggregate(spec, single), single, seed=draw_seed(tables))
         found.append(GroupRow(name, number, _count(part), len(part.value)))
     return tuple(found)
 

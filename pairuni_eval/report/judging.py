@@ -79,7 +79,8 @@ def judging(tables: Tables, benchmark: str) -> Judging | None:
 def judges_named(tables: Tables, benchmark: str) -> tuple[str, ...]:
     """The judges that the scores of a benchmark name, each once."""
     scores = tables.run.scores
-    mine = scores.loc[scores["protocol"].str.rpartition("@")[0] == benchmark, "judge"]
+    whose = {name: name.rpartition("@")[0] == benchmark for name in scores["protocol"].unique()}
+    mine = scores.loc[scores["protocol"].map(whose).astype(bool), "judge"]
     return tuple(sorted(mine.dropna().unique()))
 
 

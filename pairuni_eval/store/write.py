@@ -268,9 +268,9 @@ def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    kinds = set(map(type, values))  # the values of a column are of one kind, or missing
+    kinds = set(map(type, values)) - {type(None)}
     if kinds & _STRUCTURED:
-        return [_encoder.encode(value).decode() for value in values]
+        return [None if value is None else _encoder.encode(value).decode() for value in values]
     if any(issubclass(kind, StrEnum) for kind in kinds):
-        return [str(value) for value in values]
+        return [None if value is None else str(value) for value in values]
     return values

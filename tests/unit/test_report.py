@@ -299,7 +299,9 @@ def test_baseline_that_lacks_a_benchmark(tmp_path: Path) -> None:
     page = built(ours, tmp_path / "out", base=theirs)
     assert page.text.count("not in it") == 5
     none = example.write_run(tmp_path / "c", count=4, benchmarks=[example.geneval_card(4)])
-    assert "Against base nothing can be compared: " in built(ours, tmp_path / "out2", base=none).text
+    assert (
+        "Against base nothing can be compared: " in built(ours, tmp_path / "out2", base=none).text
+    )
 
 
 def test_failed_rows_keep_their_reason(tmp_path: Path) -> None:

@@ -53,12 +53,12 @@ def replayed(
 
 @contextmanager
 def row_by_row() -> Iterator[None]:
-    pays = teacher_forcing._pays
-    teacher_forcing._pays = lambda *_: False  # type: ignore[assignment]
+    pays = teacher_forcing.pays
+    teacher_forcing.pays = lambda *_, **__: False  # type: ignore[assignment]
     try:
         yield
     finally:
-        teacher_forcing._pays = pays
+        teacher_forcing.pays = pays
 
 
 @TASK
@@ -105,13 +105,15 @@ def test_replay_of_a_group_gives_the_samplers_log_probs(policy: JanusPolicy) -> 
     assert float((found_NT - rollout.sampler_logp_NT).abs().max()) < 1e-5
 
 
-def test_long_completions_of_short_prompts_run_row_by_row(policy: JanusPolicy) -> None:
-    prompt = policy.encode(
-        "gen", [Request(("a circle",), small.small_backbone().gen.decoding, 0, "")]
-    )
-    width = prompt.mask_NP.shape[1]
-    assert teacher_forcing._pays(policy.janus, prompt, torch.zeros(1, width, 1))
-    assert not teacher_forcing._pays(policy.janus, prompt, torch.zeros(1, width + 1, 1))
+def test_sharing_is_weighed_against_attention() -> None:
+    tiny, large = 2 * 128 + 3 * 384 // 2, 2 * 2048 + 3 * 5632 // 2  # Janus-Pro-1B
+    answers = {"width": 640, "length": 200, "token_cost": large}
+    pictures = {"width": 25, "length": 575, "token_cost": large}
+    assert teacher_forcing.pays([8, 8], **answers)
+    assert not teacher_forcing.pays([8, 8], **pictures)
+    assert teacher_forcing.pays([8, 8], width=14, length=15, token_cost=tiny)
+    assert not teacher_forcing.pays([1, 1, 1], **answers), "there is nothing to share"
+    assert not teacher_forcing.pays([8, *[1] * 56], **answers), "a packed row is as wide as any"
 
 
 def test_an_image_that_rows_share_is_encoded_once(policy: JanusPolicy) -> None:

@@ -5,8 +5,9 @@ its rows behind it, each of which sees the prompt and itself; the gradient of th
 the sum over its rows, as it would be had each row run by itself. A group of eight answers to a
 question about an image costs one prompt instead of eight.
 
-Attention is paid over a whole packed sequence, so only prompts at least as long as their
-completions are shared; else every row runs by itself. Both ways go through transformers' modules.
+Attention is paid over a whole packed sequence, so that short prompts of long completions are better
+run row by row: `pays` weighs the tokens that are saved against it. Both ways go through
+transformers' modules.
 
 Legend: N rows, U distinct prompts, P prompt positions (left-padded), T completion positions, K
 completions behind a prompt at most, S positions of a sequence, D hidden size.
@@ -14,6 +15,7 @@ completions behind a prompt at most, S positions of a sequence, D hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,7 +35,14 @@ def hidden_before(janus: Any, prompt: Prompt, completion_NTD: Tensor) -> Tensor:
     """
     before_NTD = completion_NTD[:, :-1]
     shared = distinct(prompt)
-    if len(shared.first_U) < len(completion_NTD) and _pays(janus, prompt, completion_NTD):
+    text = janus.config.get_text_config()
+    masked = text._attn_implementation in ("sdpa", "eager")  # flash attention takes no mask
+    if masked and pays(
+        torch.bincount(shared.kind_N).tolist(),
+        width=prompt.mask_NP.shape[1],
+        length=before_NTD.shape[1],
+        token_cost=2 * text.hidden_size + 3 * text.intermediate_size // 2,
+    ):
         return _packed(janus, prompt, shared, before_NTD)
     x_NSD = torch.cat((embed(janus, prompt), before_NTD), dim=1)
     seen_NT = prompt.mask_NP.new_ones(before_NTD.shape[:2])
@@ -44,13 +53,21 @@ def hidden_before(janus: Any, prompt: Prompt, completion_NTD: Tensor) -> Tensor:
     return hidden_NSD[:, prompt.mask_NP.shape[1] - 1 :]
 
 
-def _pays(janus: Any, prompt: Prompt, completion_NTD: Tensor) -> bool:
-    """True if sharing saves more than attention over the packed sequence costs.
+def pays(copies_U: Sequence[int], *, width: int, length: int, token_cost: int) -> bool:
+    """Whether packed sequences cost less than rows, in pairs of positions that attention visits.
 
-    The fused kernels of flash attention take no mask.
+    Args:
+        copies_U: Rows of each distinct prompt.
+        width: Positions of a prompt.
+        length: Positions of a completion.
+        token_cost: What the projections of a token cost: (4 D^2 + 3 D F) / 2 D for a hidden size D
+            and a feed-forward size F.
     """
-    masked = janus.config.get_text_config()._attn_implementation in ("sdpa", "eager")
-    return masked and prompt.mask_NP.shape[1] >= completion_NTD.shape[1]
+    rows, prompts = sum(copies_U), len(copies_U)
+    alone, packed = width + length, width + max(copies_U) * length
+    cost_of_rows = rows * alone * (token_cost + alone)
+    cost_packed = prompts * packed * (token_cost + packed)
+    return cost_packed < cost_of_rows
 
 
 def _packed(janus: Any, prompt: Prompt, shared: Distinct, before_NTD: Tensor) -> Tensor:

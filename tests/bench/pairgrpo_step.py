@@ -1,0 +1,256 @@
+"""Seconds of a PairGRPO step against a plain loop over transformers, in one run.
+
+The plain loop does what trainers commonly do: `generate` for answers and for pictures, the old
+log-probs in a pass of their own, the reference's log-probs in another, then forward, backward and
+AdamW, every rollout a row by itself. Ours does the same step: same model, pairs, prompts, number of
+rollouts, decoding, rewards, advantages, objective with a KL penalty, and optimizer. It leaves the
+pass for old log-probs out, which at one inner step are the log-probs that train. The two take
+turns, so a machine that slows down slows both; medians over the steps, and of the paired ratios.
+
+    python tests/bench/pairgrpo_step.py [--checkpoint tiny] [--pairs 4] [--rollouts 8]
+        [--cfg-scale 5] [--beta 0.01] [--rounds 9]
+
+With `--beta 0` neither side has a reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import small_training as small
+
+from pairuni_eval.adapters import load_model
+from pairuni_eval.models.base import LoadOptions, Reply, Task
+from pairuni_train.advantages import normalize
+from pairuni_train.clock import Clock
+from pairuni_train.objective import Clip, surrogate
+from pairuni_train.pairs.record import Pair
+from pairuni_train.recipe import Backbone, Recipe, find_backbone
+from pairuni_train.rewards import Judged, load_rewards
+from pairuni_train.rollouts import TASKS
+from pairuni_train.trained import choose_trained
+
+# Shapes: N rows, P prompt positions, T completion positions, D hidden size, V vocabulary.
+
+
+class Plain:
+    """The plain loop, on a model of its own."""
+
+    def __init__(self, checkpoint: str, backbone: Backbone) -> None:
+        loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
+        self.policy = loaded.policy
+        self.janus, self.processor = self.policy.janus, self.policy.processor
+        self.reference = deepcopy(self.janus).requires_grad_(False) if backbone.beta else None
+        self.backbone = backbone
+        trained = choose_trained(self.policy, backbone)
+        self.optimizer = torch.optim.AdamW(trained.values(), lr=backbone.lr, weight_decay=0.0)
+        self.rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
+
+    def step(self, pairs: Sequence[Pair]) -> dict[str, float]:
+        """One step; returns seconds by phase."""
+        clock = Clock()
+        tracks = {task: self.rollouts(task, pairs, clock) for task in TASKS}
+        self.optimizer.zero_grad(set_to_none=True)
+        for task, (inputs, tokens_NT, mask_NT, advantage_N) in tracks.items():
+            with clock.phase("old"), torch.no_grad():
+                old_NT = self.logp(self.janus, task, inputs, tokens_NT)
+            reference_NT = None
+            if self.reference is not None:
+                with clock.phase("reference"), torch.no_grad():
+                    reference_NT = self.logp(self.reference, task, inputs, tokens_NT)
+            with clock.phase("update"):
+                terms = surrogate(
+                    self.logp(self.janus, task, inputs, tokens_NT),
+                    mask_NT,
+                    advantage_N,
+                    sequences=len(tokens_NT),
+                    clip=Clip(),
+                    old_logp_NT=old_NT,
+                    reference_logp_NT=reference_NT,
+                    beta=self.backbone.beta,
+                )
+                terms.loss.backward()
+        with clock.phase("update"):
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+            self.optimizer.step()
+        return clock.seconds
+
+    def rollouts(self, task: Task, pairs: Sequence[Pair], clock: Clock) -> tuple[Any, ...]:
+        """Prompts, completions, what counts of them, and advantages."""
+        count = self.backbone.task(task).rollouts
+        halves = [p.understanding if task == "und" else p.generation for p in pairs]
+        rows = [half for half in halves for _ in range(count)]
+        sample = self.answers if task == "und" else self.pictures
+        inputs, tokens_NT, mask_NT = sample(rows, clock)
+        with clock.phase("decode"):
+            replies = self.decoded(task, tokens_NT)
+        with clock.phase("reward"):
+            judged = [Judged(half, reply) for half, reply in zip(rows, replies, strict=True)]
+            reward_N = torch.tensor(self.rewards[task](judged)["total"])
+        group_N = torch.arange(len(halves)).repeat_interleave(count)
+        return inputs, tokens_NT, mask_NT, normalize(reward_N, group_N).value_N
+
+    def answers(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+        """Answers by `generate`."""
+        with clock.phase("sample/und"), torch.no_grad():
+            images = [Image.open(io.BytesIO(row.image)).convert("RGB") for row in rows]
+            parts = [[{"type": "image"}, {"type": "text", "text": row.question}] for row in rows]
+            inputs = self.processor(
+                text=[self.chat(part) for part in parts],
+                images=images,
+                padding=True,
+                return_tensors="pt",
+            )
+            said = self.janus.generate(
+                **inputs,
+                generation_mode="text",
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=self.backbone.und.decoding.max_tokens,
+            )
+        tokens_NT = said[:, inputs["input_ids"].shape[1] :]
+        ends_NT = (tokens_NT == self.processor.tokenizer.eos_token_id).int()
+        return inputs, tokens_NT, ends_NT.cumsum(1) - ends_NT == 0
+
+    def pictures(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+        """Codes by `generate`."""
+        with clock.phase("sample/gen"), torch.no_grad():
+            inputs = self.processor(
+                text=[self.chat([{"type": "text", "text": row.prompt}]) for row in rows],
+                generation_mode="image",
+                padding=True,
+                return_tensors="pt",
+            )
+            codes_NT = self.janus.generate(
+                **inputs,
+                generation_mode="image",
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                guidance_scale=self.backbone.gen.decoding.cfg_scale,
+            )
+        return inputs, codes_NT, torch.ones_like(codes_NT, dtype=torch.bool)
+
+    def chat(self, content: list[dict[str, str]]) -> str:
+        """The prompt of a user's turn."""
+        text: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return text
+
+    @torch.no_grad()
+    def decoded(self, task: Task, tokens_NT: Tensor) -> list[Reply]:
+        """Texts or pictures."""
+        if task == "und":
+            texts = self.processor.tokenizer.batch_decode(tokens_NT, skip_special_tokens=True)
+            return [Reply(text=text.strip()) for text in texts]
+        pixels_NHWC = self.janus.decode_image_tokens(tokens_NT)
+        bytes_NHWC = ((pixels_NHWC + 1) / 2 * 255).clamp(0, 255).byte().numpy()
+        return [Reply(image=Image.fromarray(one)) for one in bytes_NHWC]
+
+    def logp(self, janus: Any, task: Task, inputs: Any, tokens_NT: Tensor) -> Tensor:
+        """Log-probs of completions, every row with its prompt."""
+        mask_NS = torch.cat((inputs["attention_mask"], torch.ones_like(tokens_NT)[:, :-1]), 1)
+        if task == "und":
+            ids_NS = torch.cat((inputs["input_ids"], tokens_NT[:, :-1]), 1)
+            logits_NTV = janus(
+                input_ids=ids_NS,
+                pixel_values=inputs["pixel_values"],
+                attention_mask=mask_NS,
+                use_cache=False,
+                logits_to_keep=tokens_NT.shape[1],
+            ).logits
+        else:
+            model = janus.model
+            codes_NTD = model.generation_aligner(model.generation_embeddings(tokens_NT))
+            prompt_NPD = janus.get_input_embeddings()(inputs["input_ids"])
+            hidden_NSD = model.language_model(
+                inputs_embeds=torch.cat((prompt_NPD, codes_NTD[:, :-1]), 1),
+                attention_mask=mask_NS,
+                use_cache=False,
+            ).last_hidden_state
+            logits_NTV = model.generation_head(hidden_NSD[:, -tokens_NT.shape[1] :])
+        logp_NTV = logits_NTV.float().log_softmax(-1)
+        return logp_NTV.gather(-1, tokens_NT[..., None])[..., 0]
+
+
+def ours(checkpoint: str, backbone: Backbone, pairs: Sequence[Pair]) -> Any:
+    """Our trainer on a model of its own."""
+    loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
+    reference = deepcopy(loaded.policy).requires_grad_(False) if backbone.beta else None
+    rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
+    arm = Recipe(name="bench", summary="", pairs="random")
+    return small.small_trainer(
+        loaded.policy, backbone, pairs, recipe=arm, rewards=rewards, reference=reference
+    )
+
+
+def show(name: str, steps: Sequence[dict[str, float]]) -> None:
+    """Medians of the phases."""
+    phases = {
+        phase: statistics.median(step.get(phase, 0.0) for step in steps)
+        for phase in dict.fromkeys(key for step in steps for key in step)
+    }
+    total = statistics.median(sum(step.values()) for step in steps)
+    words = "  ".join(f"{phase} {seconds:.3f}" for phase, seconds in phases.items())
+    print(f"  {name:6} {total:.3f} s   {words}")
+
+
+def main() -> None:
+    """Print seconds by phase and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--cfg-scale", type=float, default=5.0)
+    parser.add_argument("--beta", type=float, default=0.01)
+    parser.add_argument("--rounds", type=int, default=9)
+    given = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    changes = {
+        "pairs_per_step": given.pairs,
+        "und.rollouts": given.rollouts,
+        "gen.rollouts": given.rollouts,
+        "gen.decoding.cfg_scale": given.cfg_scale,
+        "beta": given.beta,
+        "probe.every": 0,
+    }
+    backbone = find_backbone("tiny", changes)
+    pairs = small.tiny_pairs(4 * given.pairs)
+    plain, trainer = Plain(given.checkpoint, backbone), ours(given.checkpoint, backbone, pairs)
+    theirs: list[dict[str, float]] = []
+    mine: list[dict[str, float]] = []
+    for step in range(given.rounds + 1):
+        theirs.append(plain.step(trainer.parts.order.of_step(step)))
+        mine.append(trainer.step(step).seconds)
+    theirs, mine = theirs[1:], mine[1:]  # the first warms up
+    print(
+        f"{given.pairs} pairs x {given.rollouts} + {given.rollouts} rollouts, CFG "
+        f"{given.cfg_scale:g}, beta {given.beta:g}, {torch.get_num_threads()} thread, medians of "
+        f"{given.rounds} steps"
+    )
+    show("plain", theirs)
+    show("ours", mine)
+    ratios = [sum(a.values()) / sum(b.values()) for a, b in zip(theirs, mine, strict=True)]
+    print(f"  ratio  {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
