@@ -27,7 +27,8 @@ Gradients = Mapping[str, Tensor]
 """Gradients by parameter name; sharded parameters give their local shard."""
 
 ALL = "all"  # the block that holds every shared parameter
-_CHUNK = 1 << 22  # numbers of each vector that are widened to float64 at a time
+# Numbers of each vector that are widened to float64 at a time; on a CPU they stay in its cache.
+_CHUNK, _CHUNK_CPU = 1 << 22, 1 << 15
 
 
 class Gram(NamedTuple):
@@ -158,11 +159,17 @@ def gramian(vectors: Sequence[Tensor]) -> list[list[float]]:
 
     Goes through them in chunks, so that no float64 copy of the whole is made.
     """
-    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
-    length = len(vectors[0]) if vectors else 0
-    for start in range(0, length, _CHUNK):
-        rows = torch.stack([vector[start : start + _CHUNK].double() for vector in vectors])
-        total += (rows @ rows.T).cpu()
+    if not vectors:
+        return []
+    length, device = len(vectors[0]), vectors[0].device
+    chunk = min(length, _CHUNK_CPU if device.type == "cpu" else _CHUNK)
+    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
+    wide = torch.empty(len(vectors), chunk, dtype=torch.float64, device=device)
+    for start in range(0, length, chunk):
+        rows = wide[:, : min(chunk, length - start)]
+        for row, vector in zip(rows, vectors, strict=True):
+            row.copy_(vector[start : start + chunk])
+        total += rows @ rows.T
     products: list[list[float]] = total.tolist()
     return products
 

@@ -143,7 +143,8 @@ class Tables:
     def graders(self, benchmark: str, protocol: str, of: str) -> Graders:
         """Who gave the values of one score metric; rows without a value count for nothing."""
         scores = self._scored(benchmark, protocol)
-        mine = scores[(scores["metric"] == of) & scores["value"].notna()]
+        valued = (scores["metric"] == of) & scores["value"].notna()
+        mine = scores.loc[valued, ["scorer", "judge"]]
         return Graders(*(frozenset(mine[name].dropna().unique()) for name in ("scorer", "judge")))
 
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
@@ -198,13 +199,11 @@ def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
 
 def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
     """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
-    mine = frame[belongs(frame, spec.where)] if spec.where else frame
+    named = [name for name in frame.columns if name.startswith(_TAG)]
+    mine = frame[["value", "unit", "draw", *named]]
+    mine = mine[belongs(frame, spec.where)] if spec.where else mine
     units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
-    tags = {
-        name.removeprefix(_TAG): mine[name].to_numpy(dtype=object)
-        for name in mine.columns
-        if name.startswith(_TAG)
-    }
+    tags = {name.removeprefix(_TAG): mine[name].to_numpy(dtype=object) for name in named}
     draws = mine["draw"].to_numpy(dtype=np.int64)
     return Rows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
 

@@ -2,7 +2,8 @@
 
 The same step (no learning rate, the same rollouts) runs in turns: without a look, without a look
 but with one copy of all gradients, and with a look at both tasks, their halves, and both again
-preconditioned by Adam. Prints medians, and the share of the step that the look adds to the copy.
+preconditioned by Adam. Prints medians of the process' own CPU seconds on one thread, which other
+work on the machine hardly moves, and the share of the step that the look adds to the copy.
 
     python tests/bench/probe_cost.py [--checkpoint tiny] [--pairs 8] [--rounds 15]
 """
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
+    torch.set_num_threads(1)
     loaded: Any = load_model(given.checkpoint, "janus", LoadOptions(device="cpu"))
     ways = {
         "plain": trainer(loaded.policy, given.pairs, every=0, copies=False),
@@ -66,15 +68,14 @@ def main() -> None:
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(given.rounds + 1):
         for name, one in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             one.step(0)
             if number:  # the first warms up, and gives Adam its state
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(time.process_time() - start)
     median = {name: statistics.median(times) for name, times in taken.items()}
-    threads = torch.get_num_threads()
-    print(f"{given.pairs} pairs a step, {threads} thread, medians of {given.rounds} steps")
+    print(f"{given.pairs} pairs a step, medians of {given.rounds} steps")
     for name, seconds in median.items():
-        print(f"  {name:6} {seconds:.4f} s")
+        print(f"  {name:6} {seconds:.4f} s of CPU")
     shares = [
         (look - copy) / plain
         for plain, copy, look in zip(taken["plain"], taken["copy"], taken["look"], strict=True)
