@@ -95,23 +95,22 @@ def cluster_count(rows: Rows) -> int:
 
 def bootstrap_weights(clusters: int, *, seed: int, draws: int = DRAWS) -> Iterator[Array]:
     """How often each cluster is drawn, in blocks (b, C) of `draws` lines altogether."""
-    small = clusters * draws <= _KEPT_CELLS
-    blocks = _kept_counts(clusters, seed, draws) if small else _counts(clusters, seed, draws)
-    for block in blocks:
+    lines = max(1, _CHUNK_CELLS // max(1, clusters))
+    made = _kept_counts if clusters * draws <= _KEPT_CELLS else _counts
+    for block in made(clusters, seed, draws, lines):
         yield block.astype(np.float64)
 
 
 @lru_cache(maxsize=4)
-def _kept_counts(clusters: int, seed: int, draws: int) -> tuple[_Counts, ...]:
+def _kept_counts(clusters: int, seed: int, draws: int, lines: int) -> tuple[_Counts, ...]:
     """As `_counts`: the numbers of a run share their draws, which cost more than the rest."""
-    return tuple(_counts(clusters, seed, draws))
+    return tuple(_counts(clusters, seed, draws, lines))
 
 
-def _counts(clusters: int, seed: int, draws: int) -> Iterator[_Counts]:
+def _counts(clusters: int, seed: int, draws: int, lines: int) -> Iterator[_Counts]:
     generator = np.random.default_rng(seed)
-    block = max(1, _CHUNK_CELLS // max(1, clusters))
-    for start in range(0, draws, block):
-        chosen = generator.integers(0, clusters, size=(min(block, draws - start), clusters))
+    for start in range(0, draws, lines):
+        chosen = generator.integers(0, clusters, size=(min(lines, draws - start), clusters))
         counts = np.empty(chosen.shape, dtype=np.uint32)
         for line, drawn in zip(counts, chosen, strict=True):  # one line at a time fits the cache
             line[:] = np.bincount(drawn, minlength=clusters)
