@@ -105,7 +105,7 @@ class Bench:
                 self._accumulate(tracks[task], factor)
             self._engine.sum_gradients()
             probe.take(slot, 0)
-        found = self._engine.total_grams(probe.grams())[ALL].tasks
+        found = self._engine.total_grams(probe.grams().raw)[ALL].tasks
         probe.give_back()
         for parameter in self._trained.values():
             parameter.grad = None

@@ -57,6 +57,13 @@ class BlockGrams(NamedTuple):
     halves: Mapping[Task, Gram]
 
 
+class Grams(NamedTuple):
+    """What a probe knows, by block: of the gradients, and of the preconditioned ones if asked."""
+
+    raw: dict[str, BlockGrams]
+    preconditioned: dict[str, BlockGrams] | None
+
+
 class Probe:
     """Takes the gradients of a step aside, half by half, and gives them back.
 
@@ -99,45 +106,39 @@ class Probe:
                 parameter.grad = total
         self._parts.clear()
 
-    def grams(self, scale: Gradients | None = None) -> dict[str, BlockGrams]:
+    def grams(self, scale: Gradients | None = None) -> Grams:
         """The Gram entries of every block and of all together; call before `give_back`.
 
         Args:
-            scale: Factors to multiply every gradient by (preconditioning), by parameter name.
+            scale: Factors that precondition a gradient, by parameter name.
         """
-        sums: dict[str, _Sums] = {}
+        raw: dict[str, _Sums] = {}
+        scaled: dict[str, _Sums] = {}
         for name, own in self._blocks.items():
-            vectors = {key: self._vector(key, name, scale) for key in self._parts}
-            found = _products(vectors)
-            for block in (ALL, own):
-                _add(sums.setdefault(block, {}), found)
-        return {block: _block_grams(total) for block, total in sums.items()}
-
-    def _vector(self, key: tuple[Task, int], name: str, scale: Gradients | None) -> Tensor | None:
-        gradient = self._parts[key].get(name)
-        if gradient is None:
-            return None
-        flat = local(gradient).flatten()
-        return flat if scale is None else flat * local(scale[name]).flatten()
+            held = {key: part[name] for key, part in self._parts.items() if name in part}
+            vectors = [local(gradient).flatten() for gradient in held.values()]
+            factors = None if scale is None else local(scale[name]).flatten()
+            products = gramian(vectors, factors)
+            for sums, matrix in ((raw, products.raw), (scaled, products.scaled)):
+                for block in (ALL, own):
+                    _add(sums.setdefault(block, {}), list(held), matrix)
+        return Grams(_by_block(raw), None if scale is None else _by_block(scaled))
 
 
 _Key = tuple[Task, int]
 _Sums = dict[tuple[_Key, _Key], float]
 
 
-def _products(vectors: Mapping[_Key, Tensor | None]) -> _Sums:
-    """Inner products of all parts of one parameter, each pair once."""
-    present = {key: vector for key, vector in vectors.items() if vector is not None}
-    keys = list(present)
-    products = gramian(list(present.values()))
-    return {
-        (keys[i], keys[j]): products[i][j] for i in range(len(keys)) for j in range(i, len(keys))
-    }
+def _add(total: _Sums, keys: Sequence[_Key], matrix: Sequence[Sequence[float]]) -> None:
+    """Add the inner products of some parts, each pair once."""
+    for i, row in enumerate(matrix):
+        for j in range(i, len(row)):
+            pair = keys[i], keys[j]
+            total[pair] = total.get(pair, 0.0) + row[j]
 
 
-def _add(total: _Sums, more: _Sums) -> None:
-    for key, value in more.items():
-        total[key] = total.get(key, 0.0) + value
+def _by_block(sums: Mapping[str, _Sums]) -> dict[str, BlockGrams]:
+    return {block: _block_grams(total) for block, total in sums.items()}
 
 
 def _block_grams(total: _Sums) -> BlockGrams:
@@ -154,24 +155,38 @@ def _block_grams(total: _Sums) -> BlockGrams:
     )
 
 
-def gramian(vectors: Sequence[Tensor]) -> list[list[float]]:
+class Products(NamedTuple):
+    """Inner products of some vectors with each other, as they are and all scaled."""
+
+    raw: list[list[float]]
+    scaled: list[list[float]]
+
+
+def gramian(vectors: Sequence[Tensor], scale: Tensor | None = None) -> Products:
     """All inner products of some flat vectors, summed in float64.
 
     Goes through them in chunks, so that no float64 copy of the whole is made.
+
+    Args:
+        vectors: Of one length.
+        scale: A factor for each place of every vector; without it nothing is scaled.
     """
     if not vectors:
-        return []
+        return Products([], [])
     length, device = len(vectors[0]), vectors[0].device
     chunk = min(length, _CHUNK_CPU if device.type == "cpu" else _CHUNK)
-    total = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
+    raw = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
+    scaled = torch.zeros_like(raw)
     wide = torch.empty(len(vectors), chunk, dtype=torch.float64, device=device)
     for start in range(0, length, chunk):
         rows = wide[:, : min(chunk, length - start)]
         for row, vector in zip(rows, vectors, strict=True):
             row.copy_(vector[start : start + chunk])
-        total += rows @ rows.T
-    products: list[list[float]] = total.tolist()
-    return products
+        raw += rows @ rows.T
+        if scale is not None:
+            rows *= scale[start : start + chunk]
+            scaled += rows @ rows.T
+    return Products(raw.tolist(), scaled.tolist() if scale is not None else [])
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -72,11 +72,11 @@ def look_at(
     rows: int,
 ) -> Look:
     """The Grams of what the probe holds, over all ranks."""
-    scale = adam_scale(trained, optimizer)
+    raw, preconditioned = probe.grams(adam_scale(trained, optimizer))
     return Look(
         step,
-        engine.total_grams(probe.grams()),
-        None if scale is None else engine.total_grams(probe.grams(scale)),
+        engine.total_grams(raw),
+        None if preconditioned is None else engine.total_grams(preconditioned),
         {task: live_share(engine, track) for task, track in tracks.items()},
         rows,
     )

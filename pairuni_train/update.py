@@ -217,7 +217,7 @@ def project_conflicts(probe: Probe, engine: Engine) -> None:
     Where u.g < 0: u - (u.g / g.g) g  +  g - (u.g / u.u) u, i.e. u (1 - u.g/u.u) + g (1 - u.g/g.g).
     Otherwise the sum. The inner product is over all shared parameters, as in Yu et al. 2020.
     """
-    tasks = engine.total_grams(probe.grams())[ALL].tasks
+    tasks = engine.total_grams(probe.grams().raw)[ALL].tasks
     if tasks.ab < 0 and tasks.aa > 0 and tasks.bb > 0:
         probe.scale({"und": 1 - tasks.ab / tasks.aa, "gen": 1 - tasks.ab / tasks.bb})
     probe.give_back()

@@ -36,7 +36,7 @@ def probed() -> tuple[dict[str, nn.Parameter], Probe]:
 
 def test_grams_of_tasks_and_halves() -> None:
     _, probe = probed()
-    grams = probe.grams()
+    grams = probe.grams().raw
     # und = a (3, 0), b (2); gen = a (3, 4), b (0)
     assert grams["layers.0"].tasks == (9.0, 9.0, 25.0)
     assert grams["norm"].tasks == (4.0, 0.0, 0.0)
@@ -59,7 +59,25 @@ def test_sums_are_float64() -> None:
     # in float32, 1e8 + 1 - 1e8 is 0
     first = torch.tensor([1e4, 1.0, 1e4])
     second = torch.tensor([1e4, 1.0, -1e4])
-    assert gramian([first, second])[0][1] == 1.0
+    assert gramian([first, second]).raw[0][1] == 1.0
+
+
+def test_long_vectors_are_summed_in_chunks() -> None:
+    length = (1 << 15) + 3
+    ones, twos = torch.ones(length), torch.full((length,), 2.0)
+    found = gramian([ones, twos], torch.full((length,), 3.0))
+    assert found.raw == [[length, 2 * length], [2 * length, 4 * length]]
+    assert found.scaled == [[9 * length, 18 * length], [18 * length, 36 * length]]
+
+
+def test_preconditioned_grams_are_those_of_scaled_vectors() -> None:
+    _, probe = probed()
+    raw, scaled = probe.grams({"a": torch.tensor([2.0, 1.0]), "b": torch.tensor([10.0])})
+    assert raw[ALL].tasks == (13.0, 9.0, 25.0)
+    # und = a (6, 0), b (20); gen = a (6, 4), b (0)
+    assert scaled is not None
+    assert scaled[ALL].tasks == (436.0, 36.0, 52.0)
+    assert scaled["norm"].halves["gen"] == (100.0, -100.0, 100.0)
 
 
 def test_preconditioning_divides_by_adams_root_mean_square() -> None:
