@@ -8,6 +8,8 @@ objective's normalisers are those of the global batch, so gradients are summed, 
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -16,6 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_train.gradients import BlockGrams
+
+
+def start_process(**options: Any) -> Any:
+    """Accelerate's `Accelerator` of this process; without a device the CPU joins its ranks too.
+
+    Warns where `accelerate launch` was asked for several processes on the CPU: it starts one.
+    """
+    from accelerate import Accelerator
+
+    several = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **options)
+    if several and accelerator.num_processes == 1:
+        warnings.warn(
+            "This is one process, though a launcher was asked for several: on the CPU accelerate "
+            "needs mpirun for that. torchrun --nproc_per_node N -m pairuni_train.cli run ... "
+            "starts N. The run is the same with one.",
+            stacklevel=2,
+        )
+    return accelerator
 
 
 class Engine:

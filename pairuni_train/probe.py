@@ -33,7 +33,7 @@ from pairuni_train.assemble import check_weights, find_weighting, load_trainable
 from pairuni_train.checkpoint import claim, keeps_training, load_kept
 from pairuni_train.clock import Clock
 from pairuni_train.controls import Bench, Control
-from pairuni_train.engine import Engine
+from pairuni_train.engine import Engine, start_process
 from pairuni_train.gradient_rows import rows_of
 from pairuni_train.gradients import Probe
 from pairuni_train.look import Look, look_at, take_apart
@@ -75,9 +75,7 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
     Raises:
         UserError: for whatever the user can mend, and for a control that does not hold.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator()
+    accelerator = start_process()
     first = accelerator.is_main_process
     scenarios = [read_scenario(name, job.pairs, job.seed) for name in job.scenarios]
     with exclusive(job.out) if first else nullcontext():

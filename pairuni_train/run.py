@@ -21,6 +21,7 @@ from pairuni_eval.store.write import exclusive
 from pairuni_train.alarms import Alarm, Watch
 from pairuni_train.assemble import Assembled, Job, assemble
 from pairuni_train.checkpoint import Kept, claim, last_checkpoint, save_checkpoint
+from pairuni_train.engine import start_process
 from pairuni_train.journal import Journal
 from pairuni_train.loop import Stepped
 from pairuni_train.pairs.dataset import read_pairs
@@ -68,10 +69,8 @@ def _lead(job: Job, assembled: Assembled, first: int, console: Console) -> None:
 
 
 def _accelerator(job: Job) -> Any:
-    from accelerate import Accelerator
-
     if job.tracker is None:
-        return Accelerator()
+        return start_process()
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     known = sorted(str(name) for name in LOGGER_TYPE_TO_CLASS)
@@ -82,7 +81,7 @@ def _accelerator(job: Job) -> Any:
             f"The tracker '{job.tracker}' is not installed.",
             hint=f"pip install {job.tracker}; without --tracker, metrics.jsonl has it all.",
         )
-    accelerator = Accelerator(log_with=job.tracker, project_dir=str(job.out))
+    accelerator = start_process(log_with=job.tracker, project_dir=str(job.out))
     accelerator.init_trackers("pairuni", config=_flat(_settings(job)))
     return accelerator
 

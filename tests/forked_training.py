@@ -42,7 +42,7 @@ class Starter:
         return self.wait(self.start(arguments))
 
     def run_on_ranks(self, arguments: Sequence[object], ranks: int) -> list[int]:
-        """Run one command on several ranks over gloo, as `accelerate launch --cpu` would."""
+        """Run one command on several ranks over gloo, as torchrun would."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -50,7 +50,6 @@ class Starter:
             "WORLD_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
-            "ACCELERATE_USE_CPU": "true",
         }
         started = [
             self.start(arguments, {**world, "RANK": str(rank), "LOCAL_RANK": str(rank)})

@@ -97,6 +97,7 @@ class Tables:
         self._outputs: dict[str, pd.DataFrame] = {}
         self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
         self._scores: dict[tuple[str, str], pd.DataFrame] = {}
+        self._graders: dict[tuple[str, str, str], Graders] = {}
 
     def card(self, benchmark: str) -> Card:
         """The benchmark's card as the run stored it."""
@@ -142,10 +143,13 @@ class Tables:
 
     def graders(self, benchmark: str, protocol: str, of: str) -> Graders:
         """Who gave the values of one score metric; rows without a value count for nothing."""
-        scores = self._scored(benchmark, protocol)
-        valued = (scores["metric"] == of) & scores["value"].notna()
-        mine = scores.loc[valued, ["scorer", "judge"]]
-        return Graders(*(frozenset(mine[name].dropna().unique()) for name in ("scorer", "judge")))
+        key = (benchmark, protocol, of)
+        if key not in self._graders:
+            scores = self._scored(benchmark, protocol)
+            valued = (scores["metric"] == of) & scores["value"].notna()
+            columns = (scores.loc[valued, name].dropna() for name in ("scorer", "judge"))
+            self._graders[key] = Graders(*(frozenset(column.unique()) for column in columns))
+        return self._graders[key]
 
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
         """The rows that a metric is made of."""

@@ -17,6 +17,7 @@ from pairuni_eval.report.versus import difference_entry
 from pairuni_eval.store.read import StoredRun
 
 _MARKS = {Word.BETTER: "▲", Word.WORSE: "▼", Word.TIED: "=", Word.CANNOT_TELL: "?"}
+_WIDEST = 22  # characters that a benchmark's name gets at least, where it has as many
 _STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.TIED: "magenta", Word.CANNOT_TELL: "dim"}
 
 
@@ -68,20 +69,24 @@ def _run_entry(run: StoredRun) -> dict[str, Any]:
 def as_table(found: Compared) -> Table:
     """The headlines for the terminal, two lines each."""
     ours, theirs = map(clean, found.names)
-    table = Table(title=f"{ours} against {theirs}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("benchmark", overflow="fold")
+    table = Table(
+        title=f"{ours} against {theirs}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    places = [_place(found, row) for row in found.comparison.headlines]
+    table.add_column(
+        "benchmark", overflow="fold", min_width=min(_WIDEST, max(map(len, places), default=0))
+    )
     for name in (theirs, ours, "difference\n95 % interval"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("shared", justify="right")
-    table.add_column("verdict\np (Holm)")
+    table.add_column("verdict\np (Holm)", no_wrap=True, min_width=13)
     for row in found.comparison.headlines:
         table.add_row(*_cells(found, row))
     return table
 
 
 def _cells(found: Compared, row: Difference) -> Iterator[Text]:
-    where = f"{clean(row.benchmark)}@{row.protocol}{_stamps(found, row.benchmark)}"
-    yield Text(f"{where}\n{row.spec.title or row.spec.name}")
+    yield Text(f"{_place(found, row)}\n{row.spec.title or row.spec.name}")
     yield Text(number(row.theirs, row.spec))
     yield Text(number(row.ours, row.spec))
     yield Text(f"{signed(row.value, row.spec)}\n{interval(row.interval, row.spec)}")
@@ -89,6 +94,10 @@ def _cells(found: Compared, row: Difference) -> Iterator[Text]:
     yield Text.assemble(
         (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.corrected)}"
     )
+
+
+def _place(found: Compared, row: Difference) -> str:
+    return f"{clean(row.benchmark)}@{row.protocol}{_stamps(found, row.benchmark)}"
 
 
 def _stamps(found: Compared, benchmark: str) -> str:

@@ -19,6 +19,7 @@ from pairuni_eval.store.read import StoredRun
 COUNT = "return document.getElementById('count').textContent"
 SHOWN = "return document.querySelectorAll('#found > .row').length"
 FIRST = "return document.querySelector('#found > .row').textContent"
+PLACES = "return [...document.querySelectorAll('.row .place code')].map(one => one.textContent)"
 SET = """
 const field = document.getElementById('filters').elements[arguments[0]];
 field.value = arguments[1];
@@ -55,13 +56,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def choose(browser: Browser, **fields: str) -> str:
-    """Set filters; returns the words that count what is found."""
+    """Set filters, any verdict unless one is named; returns the words that count what is found."""
+    fields = {"verdict": "", **fields}
     for name, value in fields.items():
         browser.run(SET, name, value)
     return str(browser.run(COUNT))
 
 
 FOUND = {
+    "the runs differ": ("differ", 2),
     "right": ("right", 2),
     "wrong": ("wrong", 3),  # the unparsed answer counts as wrong here
     "not scored": ("none", 1),
@@ -129,7 +132,13 @@ def test_clear_brings_everything_back(browser: Browser, page: Path) -> None:
     choose(browser, benchmark="0", verdict="right", words="yes")
     browser.run("document.querySelector('#filters [type=reset]').click()")
     browser.run("return new Promise(done => setTimeout(done, 50))")
-    assert browser.run(COUNT) == "9 of 9 rows"
+    assert browser.run(COUNT) == "2 of 9 rows"  # as at first: where the runs differ
+
+
+def test_a_page_opens_where_the_runs_differ(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    assert browser.run(COUNT) == "2 of 9 rows"
+    assert {"q0001", "q0002"} == set(browser.run(PLACES))
 
 
 def test_every_control_is_reached_by_the_keyboard(browser: Browser, page: Path) -> None:
@@ -216,7 +225,7 @@ def test_many_rows_stay_usable(browser: Browser, page: Path, rows: int) -> None:
     browser.open(grown(page, rows), width=1280)
     opened = browser.run(LOADED) / 1000
     total = f"{rows:,} of {rows:,} rows"
-    assert browser.run(COUNT) == total and browser.run(SHOWN) == 12
+    assert choose(browser) == total and browser.run(SHOWN) == 12
     spent = {}
     for name, value in CHOICES:
         browser.run(TIMED, name, "")

@@ -28,7 +28,7 @@ def golden_folder(config: pytest.Config) -> Path:
     if given:
         return Path(given)
     shared = os.environ.get("PAIRUNI_SHARED")
-    return (Path(shared) if shared else ROOT.parent / "shared" / "data") / "golden"
+    return (Path(shared) if shared else ROOT.parent / "shared") / "data" / "golden"
 
 
 def _cases(folder: Path) -> list[Given]:

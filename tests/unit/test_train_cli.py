@@ -115,7 +115,7 @@ def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--lr", "0.5"], "backbone.lr is 3e-05, now it is 0.5"),
+        (["--lr", "0.5"], "backbone.lr is 0.0001, now it is 0.5"),
         (["--seed", "4"], "seed is 0, now it is 4"),
         (["--recipe", "pairuni_linear"], "recipe.name is 'pairuni', now it is 'pairuni_linear'"),
         (["--set", "gen.rollouts=6"], "backbone.gen.rollouts is 4, now it is 6"),

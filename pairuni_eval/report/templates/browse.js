@@ -53,6 +53,8 @@
   // What each choice of "verdict" asks of a row; other is the number of a baseline.
   const tests = {
     "": () => true,
+    differ: row => data.runs.some((_, other) => compared(row, other)
+      && data.value[0][row] !== data.value[other][row]),
     right: row => isRight(0, row) === true,
     wrong: row => isRight(0, row) === false,
     none: row => data.texts[data.status[0][row]] !== "scored",
@@ -135,7 +137,7 @@
       answer.dir = "auto";
     }
     const note = data.texts[data.note[run][row]];
-    if (note) add(made, "p", "note", note).dir = "auto";
+    if (note && note !== given) add(made, "p", "note", note).dir = "auto";
   };
 
   const card = row => {
@@ -202,4 +204,8 @@
   form.hidden = false;
   fillGroups();
   refresh();
+  if (!found.length) {
+    field("verdict").value = "";
+    refresh();
+  }
 })();
