@@ -120,7 +120,9 @@ def test_replay_gives_the_samplers_log_probs(
     assert rollout.sampler_logp_NT is not None
     gap_NT = (replay(policy, rollout) - rollout.sampler_logp_NT).abs()
     assert rollout.mask_NT.any(dim=1).all()
-    assert float(gap_NT.max()) <= allowed(cfg_scale)
+    # Behind an answer stand a vision tower and a longer prompt: against float64 the sampler and
+    # transformers' forward are each off by up to 1e-5, by the kernels of the machine.
+    assert float(gap_NT.max()) <= allowed(cfg_scale) * (2 if kind == "answer" else 1)
     assert float(gap_NT[rollout.mask_NT].quantile(0.95)) <= TOLERANCE
 
 
@@ -442,9 +444,9 @@ def test_fused_and_module_by_module_decoding_agree(
     seen: list[bool] = []
     together = decoder._together
 
-    def watched(modules: list[nn.Module], *, fuse: bool) -> Any:
-        seen.append(fuse)
-        return together(modules, fuse=fuse)
+    def watched(modules: list[nn.Module], join: decoder.Join | None) -> Any:
+        seen.append(join is not None)
+        return together(modules, join)
 
     monkeypatch.setattr(decoder, "_together", watched)
     monkeypatch.setattr(decoder, "_FUSE_BELOW_PARAMETERS", 0)
@@ -461,16 +463,18 @@ def test_fused_and_module_by_module_decoding_agree(
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on the CPU needs g++")
 def test_compiled_steps_draw_the_same_codes(policy: JanusPolicy) -> None:
-    prompt = policy.encode("gen", draw_requests(4, drawing(5.0)))
-    codes = [
-        draw_codes(
-            policy.janus,
-            prompt,
-            guidance=policy.guidance,
-            decoding=drawing(5.0),
-            seeds=range(4),
-            compiled=compiled,
-        ).codes_BN
-        for compiled in (False, True)
-    ]
-    assert torch.equal(*codes)
+    # Two shapes by turns: after its first step a loop no longer asks which code fits.
+    for rows in (4, 6, 4):
+        prompt = policy.encode("gen", draw_requests(rows, drawing(5.0)))
+        codes = [
+            draw_codes(
+                policy.janus,
+                prompt,
+                guidance=policy.guidance,
+                decoding=drawing(5.0),
+                seeds=range(rows),
+                compiled=compiled,
+            ).codes_BN
+            for compiled in (False, True)
+        ]
+        assert torch.equal(*codes)

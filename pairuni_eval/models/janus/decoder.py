@@ -8,12 +8,12 @@ through fused copies.
 
 Legend: B rows, U sequences of the prefix with M tokens each, P prompt positions (left-padded),
 L last tokens of prompts, T new positions, S cache slots, D hidden size, H query heads, G key-value
-heads, J all heads side by side, E head size.
+heads, J all heads side by side, E head size, I and O inputs and outputs of a projection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -77,15 +77,17 @@ class StaticDecoder:
     Args:
         llama: transformers' `LlamaModel` (not wrapped by a sharding strategy).
         slots: Prompt length plus the number of positions that will follow.
-        shareable: Choose shapes that many batches have in common, for steps that are compiled.
+        compiled: The caller compiles `step`: choose shapes that many batches have in common, and
+            lay copied weights out for many steps.
     """
 
-    def __init__(self, llama: Any, *, slots: int, shareable: bool = False) -> None:
+    def __init__(self, llama: Any, *, slots: int, compiled: bool = False) -> None:
         small = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
-        self._layers = [_prepare(layer, fuse=small) for layer in llama.layers]
+        join = None if not small else _OneProduct.by_input if compiled else _OneProduct.by_output
+        self._layers = [_prepare(layer, join) for layer in llama.layers]
         self._norm = _norm(llama.norm)
         self._rotary = llama.rotary_emb
-        unit = _SLOTS_WHEN_SHAREABLE if shareable else 1
+        unit = _SLOTS_WHEN_SHAREABLE if compiled else 1
         self._slots = -(-slots // unit) * unit
         self._state: _State | None = None
 
@@ -202,13 +204,13 @@ def _finish(layer: _Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
     return out
 
 
-def _prepare(layer: Any, *, fuse: bool) -> _Layer:
+def _prepare(layer: Any, join: Join | None) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        _together([attention.q_proj, attention.k_proj, attention.v_proj], fuse=fuse),
-        _together([attention.o_proj], fuse=fuse),
-        _together([mlp.gate_proj, mlp.up_proj], fuse=fuse),
-        _together([mlp.down_proj], fuse=fuse),
+        _together([attention.q_proj, attention.k_proj, attention.v_proj], join),
+        _together([attention.o_proj], join),
+        _together([mlp.gate_proj, mlp.up_proj], join),
+        _together([mlp.down_proj], join),
         _norm(layer.input_layernorm),
         _norm(layer.post_attention_layernorm),
         attention.config.num_key_value_heads,
@@ -235,25 +237,45 @@ class _SideBySide:
 
 
 class _OneProduct:
-    """Several linear projections of one input as a single product over copied weights."""
+    """Several linear projections of one input as a single product over copied weights.
 
-    def __init__(self, linears: list[nn.Linear]) -> None:
-        self.weight = _joined([linear.weight.data for linear in linears])
+    Args:
+        weight_IO: Inputs along the rows, in whatever layout.
+        bias_O: None for none.
+    """
+
+    def __init__(self, weight_IO: Tensor, bias_O: Tensor | None) -> None:
+        self.weight_IO = weight_IO
+        self.bias_O = bias_O
+
+    @classmethod
+    def by_output(cls, linears: Sequence[nn.Linear]) -> _OneProduct:
+        """Laid out as the modules are: cheap to copy."""
         biases = [linear.bias.data for linear in linears if linear.bias is not None]
-        self.bias = _joined(biases) if biases else None
+        weight_OI = _joined([linear.weight.data for linear in linears])
+        return cls(weight_OI.T, _joined(biases) if biases else None)
+
+    @classmethod
+    def by_input(cls, linears: Sequence[nn.Linear]) -> _OneProduct:
+        """Laid out as a product of few rows reads fastest on a CPU, by a quarter or so."""
+        one = cls.by_output(linears)
+        return cls(one.weight_IO.contiguous(), one.bias_O)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight_IO.T, self.bias_O)
+
+
+Join = Callable[[Sequence[nn.Linear]], _OneProduct]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _together(modules: list[nn.Module], *, fuse: bool) -> Projection:
+def _together(modules: list[nn.Module], join: Join | None) -> Projection:
     """Several projections as one product, if they are plain and small (LoRA wrappers are not)."""
-    if fuse and all(type(module) is nn.Linear for module in modules):
-        return _OneProduct(cast("list[nn.Linear]", modules))
+    if join is not None and all(type(module) is nn.Linear for module in modules):
+        return join(cast("list[nn.Linear]", modules))
     return _SideBySide(modules)
 
 
