@@ -1,4 +1,4 @@
-"""Finds benchmarks, families of benchmarks, models, judges, rewards and encoders by name.
+"""Finds benchmarks, families of them, models, judges, rewards, weightings and encoders by name.
 
 Built-ins and strangers enter through the same door, the entry points of installed packages:
 
@@ -29,7 +29,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card, Suite, read_card, read_suite
 from pairuni_eval.errors import UserError, unknown_name
 
-Kind = Literal["models", "judges", "rewards", "encoders", "families"]
+Kind = Literal["models", "judges", "rewards", "weightings", "encoders", "families"]
 _FAMILY = ":"  # what stands between the name of a family and that of its benchmark
 
 

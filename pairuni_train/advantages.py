@@ -28,7 +28,8 @@ from pairuni_train.pairs.record import Kind, Pair
 EPSILON = 1e-4
 
 Weighting = Callable[[Pair], float]
-"""The weight of a pair's advantages; finite and not negative."""
+"""The weight of a pair's advantages; finite and not negative. They enter by the entry points
+`pairuni.weightings`."""
 
 
 class Advantages(NamedTuple):
@@ -85,10 +86,3 @@ def sqrt_weight(pair: Pair) -> float:
 def _similarity(pair: Pair) -> float:
     """How alike the halves' images are; a pair whose similarity nobody measured counts in full."""
     return 1.0 if pair.kind is Kind.ALIGNED or pair.similarity is None else pair.similarity
-
-
-WEIGHTINGS: dict[str, Weighting] = {
-    "none": no_weight,
-    "linear": linear_weight,
-    "sqrt": sqrt_weight,
-}

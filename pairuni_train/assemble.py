@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from pairuni_eval import catalog
 from pairuni_eval.adapters import load_model
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions
 from pairuni_eval.models.checkpoint import read_declaration
-from pairuni_train.advantages import WEIGHTINGS, Weighting
+from pairuni_train.advantages import Weighting
 from pairuni_train.checkpoint import Resumed, load_kept
 from pairuni_train.engine import Engine
 from pairuni_train.loop import Parts, Trainer
@@ -176,24 +176,12 @@ def _parent(backbone: Backbone, former: Resumed | None, model: Any) -> str:
 
 
 def find_weighting(name: str) -> Weighting:
-    """A weighting by name, or a plugin's as "package.module:object".
+    """A weighting by name, from the entry points `pairuni.weightings`.
 
     Raises:
         UserError: for an unknown name, or a plugin that cannot be imported.
     """
-    if name in WEIGHTINGS:
-        return WEIGHTINGS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        guess = nearest(name, WEIGHTINGS)
-        raise UserError(
-            f"Unknown weighting '{name}'." + (f" Did you mean '{guess}'?" if guess else ""),
-            hint=f"One of {', '.join(WEIGHTINGS)}, or package.module:object.",
-        )
-    try:
-        found: Weighting = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as failure:
-        raise UserError(f"The weighting '{name}' cannot be imported: {failure}.") from failure
+    found: Weighting = catalog.load_plugin("weightings", name)
     return found
 
 

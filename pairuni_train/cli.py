@@ -92,7 +92,7 @@ def probe(
     backbone: BackboneName = "tiny",
     seed: Seed = 0,
     weighting: Annotated[
-        str, typer.Option(help="Weights of pairs: none, linear, sqrt or MODULE:OBJECT.")
+        str, typer.Option(help="Weights of pairs: none, linear, sqrt or a plugin's.")
     ] = "none",
     settings: Set = None,
 ) -> None:
@@ -110,6 +110,7 @@ def probe(
     for line in _summary(rows):
         typer.echo(line)
     typer.echo(f"Rows: {place / 'gradients.jsonl'}")
+    typer.echo(f"Next: pairuni-eval report RUN --training probe={place}")
 
 
 def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:

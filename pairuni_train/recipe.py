@@ -33,7 +33,7 @@ class Recipe(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         pairs: The pair set it trains on, as `pairuni-train pairs build` names it.
-        weighting: How a pair weighs: "none", "linear", "sqrt", or a plugin "package.module:object".
+        weighting: How a pair weighs: "none", "linear", "sqrt", or that of a plugin.
         surgery: "pcgrad" projects each task's gradient off the other's where they conflict.
         source: Where the paper describes it.
     """

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
-from pairuni_train.advantages import WEIGHTINGS, Weighting
+from pairuni_train.advantages import Weighting, no_weight
 from pairuni_train.clock import Clock
 from pairuni_train.engine import Engine
 from pairuni_train.loop import Parts, Trainer
@@ -104,7 +104,7 @@ def small_trainer(
     *,
     recipe: Recipe | None = None,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
-    weighting: Weighting = WEIGHTINGS["none"],
+    weighting: Weighting = no_weight,
     reference: Any = None,
     seed: int = 0,
 ) -> Trainer:
@@ -131,7 +131,7 @@ def sampled(
     backbone: Backbone,
     *,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
-    weighting: Weighting = WEIGHTINGS["none"],
+    weighting: Weighting = no_weight,
 ) -> Track:
     """The rollouts of one task for some pairs."""
     sampling = Sampling(

@@ -27,6 +27,7 @@ class Listing(StrEnum):
     MODELS = "models"
     JUDGES = "judges"
     REWARDS = "rewards"
+    WEIGHTINGS = "weightings"
     ENCODERS = "encoders"
 
 
@@ -35,8 +36,9 @@ _NEXT = {
     Listing.SUITES: "pairuni-eval run --checkpoint tiny --suite NAME",
     Listing.MODELS: "pairuni-eval run --checkpoint tiny --model NAME",
     Listing.JUDGES: "pairuni-eval run --checkpoint tiny --judge NAME",
-    Listing.REWARDS: "pairuni-train --help",
-    Listing.ENCODERS: "pairuni-train --help",
+    Listing.REWARDS: "pairuni-train list",
+    Listing.WEIGHTINGS: "pairuni-train list",
+    Listing.ENCODERS: "pairuni-train pairs build --help",
 }
 
 

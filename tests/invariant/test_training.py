@@ -15,6 +15,7 @@ from torch import Tensor
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
+from pairuni_train.advantages import sqrt_weight
 from pairuni_train.pairs.record import Pair
 from pairuni_train.rewards import Judged, Reward
 from pairuni_train.rollouts import TASKS
@@ -70,9 +71,8 @@ def test_the_order_of_pairs_changes_neither_loss_nor_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
     backbone = small.small_backbone()
-    weighting = small.WEIGHTINGS["sqrt"]
-    ordered = small.sampled(policy, task, pairs[:4], backbone, weighting=weighting)
-    other = small.sampled(policy, task, small.shuffled(pairs[:4]), backbone, weighting=weighting)
+    ordered = small.sampled(policy, task, pairs[:4], backbone, weighting=sqrt_weight)
+    other = small.sampled(policy, task, small.shuffled(pairs[:4]), backbone, weighting=sqrt_weight)
     assert [p.pair for p in other.prompts] != [p.pair for p in ordered.prompts]
     loss, gradient = small.loss_and_gradient(policy, ordered, backbone)
     assert small.loss_and_gradient(policy, other, backbone)[0] == pytest.approx(loss, abs=1e-6)

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from pairuni_train.advantages import EPSILON, WEIGHTINGS, normalize
+from pairuni_train.advantages import EPSILON, normalize
+from pairuni_train.assemble import find_weighting
 from pairuni_train.pairs.record import Kind, Pair
 
 
@@ -45,7 +46,7 @@ def test_a_declined_reward_leaves_the_statistics() -> None:
 
 @pytest.mark.parametrize(("name", "retrieved"), [("none", 1.0), ("linear", 0.64), ("sqrt", 0.8)])
 def test_weights_of_pairs(name: str, retrieved: float) -> None:
-    weigh = WEIGHTINGS[name]
+    weigh = find_weighting(name)
     assert weigh(Pair(id="a", kind=Kind.ALIGNED, similarity=1.0)) == 1.0
     assert weigh(Pair(id="r", kind=Kind.RETRIEVED, similarity=0.64)) == pytest.approx(retrieved)
     assert weigh(Pair(id="u", kind=Kind.UNPAIRED)) == 1.0

@@ -52,6 +52,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def strangers_weightings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with a weighting that no pair can have, and one that is not there."""
+    info = tmp_path / "site" / "acme_weightings-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-weightings\nVersion: 1\n")
+    lines = ("weighty = small_training:negative", "nothing = operator:nothing")
+    (info / "entry_points.txt").write_text("\n".join(("[pairuni.weightings]", *lines)))
+    monkeypatch.syspath_prepend(str(info.parent))
+
+
+@pytest.fixture
 def settings(untrained: Path) -> list[str]:
     """The untrained model and small batches."""
     values = {**small.SMALL, "checkpoint": untrained, "checkpoint_every": 1}
@@ -197,21 +208,18 @@ def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list
         (["--set", "gen.rewards=[{name='tiny-cheker'}]"], "Did you mean 'tiny-checker'"),
         (["--pairs-per-step", "9"], "The pair set has 8 rows, a step takes 9"),
         (["--recipe", "weighty.toml"], "gives pair pair0 the weight -1.0"),
-        (["--recipe", "nothing.toml"], "'operator:nothing' cannot be imported"),
+        (["--recipe", "nothing.toml"], "The weighting 'nothing' cannot be imported"),
         (["--recipe", "words.toml"], "Unknown weighting 'sqr'. Did you mean 'sqrt'"),
         (["--tracker", "tensorbord"], "Did you mean 'tensorboard'"),
         (["--tracker", "comet_ml"], "'comet_ml' is not installed"),
         (["--recipe", "grpo", "--pairs", "."], "There is no pair set unpaired.parquet"),
     ],
 )
+@pytest.mark.usefixtures("strangers_weightings")
 def test_what_cannot_be_trained_is_refused(
     train: Train, folder: Path, settings: list[str], arguments: list[str], message: str
 ) -> None:
-    for name, weighting in {
-        "weighty": "small_training:negative",
-        "nothing": "operator:nothing",
-        "words": "sqr",
-    }.items():
+    for name, weighting in {"weighty": "weighty", "nothing": "nothing", "words": "sqr"}.items():
         Path(f"{name}.toml").write_text(
             f'name = "{name}"\nsummary = ""\npairs = "pairug"\nweighting = "{weighting}"\n'
         )
