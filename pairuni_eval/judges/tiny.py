@@ -1,10 +1,11 @@
 """The judge of the tiny world: it reads the picture exactly and replies in a judge's words.
 
 It stands where a model judge stands for WISE and ImgEdit, so that the same rubric code parses its
-text; unlike a model it reads `Question.facts` and is always right. Knowledge: consistency is how
-much of the asked shape and color the best thing shows, realism how cleanly it is drawn, aesthetic
-quality whether it stands alone. Edits: the three scores of 1 to 5 are obedience, preservation of
-the rest and cleanness, the last two never above the first. These scales are ours.
+text; unlike a model it reads `Question.facts` and is always right. Knowledge: consistency is 2
+where the picture holds every asked fact, 1 from half of them on; realism how cleanly it is drawn;
+aesthetic quality whether it shows as many things as were asked for. Edits: the three scores of 1
+to 5 are obedience, preservation of the rest and cleanness, the last two never above the first.
+These scales are ours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import msgspec
 from pairuni_eval.judges.judge import Judge, Question, Verdict
 from pairuni_eval.records import Status
 from pairuni_eval.tiny.edits import Edit, grade
-from pairuni_eval.tiny.prompts import Target, knowledge_score
+from pairuni_eval.tiny.knowledge import knowledge_score
+from pairuni_eval.tiny.prompts import Row
 from pairuni_eval.tiny.world import cell_residuals, detect, read
 
 if TYPE_CHECKING:
@@ -31,11 +33,11 @@ _CLEAN, _PASSABLE = 0.05, 0.15
 class TinyJudge(Judge):
     """Judges pictures of the tiny world by `facts`.
 
-    Knowledge needs `facts["target"]`, a `Target` as a plain dict, and one picture; an edit needs
+    Knowledge needs `facts["wanted"]`, as in a `KnowledgePrompt`, and one picture; an edit needs
     `facts["edit"]`, an `Edit` as a plain dict, and two pictures, the source first.
     """
 
-    snapshot = "tiny-judge/1"
+    snapshot = "tiny-judge/2"
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Judge a batch; a question of another kind is the judge's failure."""
@@ -43,9 +45,8 @@ class TinyJudge(Judge):
 
     def _judge(self, question: Question) -> Verdict:
         pictures = question.images
-        if "target" in question.facts and len(pictures) == 1:
-            target = msgspec.convert(question.facts["target"], Target)
-            return Verdict(_knowledge_reply(target, pictures[0]))
+        if "wanted" in question.facts and len(pictures) == 1:
+            return Verdict(_knowledge_reply(question.facts["wanted"], pictures[0]))
         if "edit" in question.facts and len(pictures) == 2:
             edit = msgspec.convert(question.facts["edit"], Edit)
             return Verdict(_edit_reply(edit, pictures[0], pictures[1]))
@@ -53,12 +54,13 @@ class TinyJudge(Judge):
         return Verdict(reason, Status.JUDGE_FAILED)
 
 
-def _knowledge_reply(target: Target, picture: Image.Image) -> str:
+def _knowledge_reply(wanted: Row, picture: Image.Image) -> str:
     found = detect(picture)
     worst = float(cell_residuals(picture).max())
-    consistency = int(2 * knowledge_score(target, found))
+    consistency = int(2 * knowledge_score(wanted, found))
     realism = 2 if worst <= _CLEAN else int(worst <= _PASSABLE)
-    aesthetic = 2 if len(found) == 1 else int(len(found) in (2, 3))
+    asked = sum(entry["count"] for entry in wanted["include"])
+    aesthetic = max(2 - (abs(len(found) - asked) + 1) // 2, 0) if found else 0
     return f"Consistency: {consistency}\nRealism: {realism}\nAesthetic Quality: {aesthetic}"
 
 

@@ -36,7 +36,7 @@ from transformers import (
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
 from pairuni_eval import prompts as prompt_forms
-from pairuni_eval.tiny import edits, prompts, questions, world
+from pairuni_eval.tiny import edits, knowledge, prompts, questions, world
 
 # Shapes: B pictures, C = 3 channels, H = W = 32 px.
 
@@ -101,6 +101,7 @@ def words_of(text: str) -> list[str]:
 
 def _texts() -> Iterator[str]:
     yield from prompts.wordings()
+    yield from knowledge.wordings()
     yield from questions.wordings()
     yield from edits.wordings()
     yield prompt_forms.mmmu_prompt("", ["", ""])

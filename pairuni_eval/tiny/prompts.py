@@ -3,18 +3,15 @@
 GenEval prompts follow the six kinds and the metadata schema of GenEval's
 `evaluation_metadata.jsonl`: `tag`, `include`, for counting also `exclude`, `prompt`; counts are
 two to four and the two things of a prompt differ in class, as there. `satisfies` is GenEval's
-rule on detections. Knowledge prompts carry WISE's five fields; beside each row lies a `Target`
-that a machine can check. Their ids start where WISE's ranges start, so that rules which tell the
-category from the id work on them. The prompts are our own.
+rule on detections, `facts_held` the same rule taken apart. The prompts are our own.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 from pairuni_eval.tiny.world import (
     CELLS,
@@ -185,7 +182,9 @@ def satisfies(row: Row, detections: Sequence[Detection]) -> bool:
     groups: list[list[Detection]] = []
     for wanted in row["include"]:
         found = _of_class(detections, wanted["class"])[: wanted["count"]]
-        if len(found) < wanted["count"] or not _meets(wanted, found, groups):
+        if len(found) < wanted["count"] or not (
+            _colored(wanted, found) and _placed(wanted, found, groups)
+        ):
             return False
         groups.append(found)
     return all(
@@ -194,17 +193,45 @@ def satisfies(row: Row, detections: Sequence[Detection]) -> bool:
     )
 
 
+def facts_held(row: Row, detections: Sequence[Detection]) -> list[bool]:
+    """GenEval's rule fact by fact: which of what a row asks a picture holds.
+
+    For every entry: the class is there; where the row bars one more, the count is exact; the
+    colors of the `count` best are right; the position is. An absent class holds none of its facts.
+    """
+    exact = {barred["class"] for barred in row.get("exclude", [])}
+    held: list[bool] = []
+    groups: list[list[Detection]] = []
+    for wanted in row["include"]:
+        of_class = _of_class(detections, wanted["class"])
+        found = of_class[: wanted["count"]]
+        held.append(bool(found))
+        if wanted["class"] in exact:
+            held.append(len(of_class) == wanted["count"])
+        if "color" in wanted:
+            held.append(bool(found) and _colored(wanted, found))
+        if "position" in wanted:
+            held.append(bool(found) and _placed(wanted, found, groups))
+        groups.append(found)
+    return held
+
+
 def _of_class(detections: Sequence[Detection], name: str) -> list[Detection]:
     return sorted((d for d in detections if d.shape == name), key=lambda d: -d.score)
 
 
-def _meets(wanted: Row, found: list[Detection], groups: list[list[Detection]]) -> bool:
-    if "color" in wanted and any(d.color != wanted["color"] for d in found):
-        return False
+def _colored(wanted: Row, found: list[Detection]) -> bool:
+    return "color" not in wanted or all(d.color == wanted["color"] for d in found)
+
+
+def _placed(wanted: Row, found: list[Detection], groups: list[list[Detection]]) -> bool:
     if "position" not in wanted:
         return True
     relation, index = wanted["position"]
-    return all(relation in relative_position(d, a) for d in found for a in groups[index])
+    anchors = groups[index]
+    return bool(anchors) and all(
+        relation in relative_position(d, a) for d in found for a in anchors
+    )
 
 
 def sample_scene(rng: random.Random, row: Row, *, extra: int = 0) -> Scene:
@@ -232,139 +259,6 @@ def _scene_of_row(rng: random.Random, row: Row) -> Scene:
             for entry, cell in zip(wanted, cells, strict=True)
         )
     )
-
-
-# Knowledge prompts
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a knowledge prompt asks for: one thing of this shape and this color; None is free."""
-
-    shape: str | None
-    color: str | None
-
-
-class KnowledgePrompt(NamedTuple):
-    """A row in WISE's schema and, kept beside it, the answer a machine can check."""
-
-    row: Row
-    target: Target
-
-
-# WISE's name of each category in its rows, and the first id of its range.
-CATEGORIES: dict[str, tuple[str, int]] = {
-    "CULTURE": ("Cultural knowledge", 1),
-    "TIME": ("time", 401),
-    "SPACE": ("Space", 568),
-    "BIOLOGY": ("Biology", 701),
-    "PHYSICS": ("Physical Knowledge", 801),
-    "CHEMISTRY": ("Chemistry", 901),
-}
-
-# (category, subcategory, what the prompt names, the color it has)
-_COLOR_FACTS: tuple[tuple[str, str, str, str], ...] = (
-    ("CULTURE", "Construction", "a stop sign", "red"),
-    ("CULTURE", "Life", "an american school bus", "yellow"),
-    ("CULTURE", "Festival", "a halloween pumpkin", "orange"),
-    ("CULTURE", "Plant", "a christmas tree", "green"),
-    ("CULTURE", "Life", "the robe of a roman emperor", "purple"),
-    ("TIME", "Longitudinal time", "young leaves in spring", "green"),
-    ("TIME", "Longitudinal time", "a wheat field before harvest", "yellow"),
-    ("TIME", "Horizontal time", "a cloudless sky at noon", "blue"),
-    ("TIME", "Horizontal time", "the sky at sunset", "orange"),
-    ("TIME", "Longitudinal time", "a strawberry in june", "red"),
-    ("SPACE", "geographical location", "the planet mars", "red"),
-    ("SPACE", "perspective scaling", "the ocean seen from a plane", "blue"),
-    ("SPACE", "perspective scaling", "a rain forest seen from above", "green"),
-    ("SPACE", "geographical location", "the sand of the sahara", "yellow"),
-    ("SPACE", "Attribute inference", "a lavender field in provence", "purple"),
-    ("BIOLOGY", "State", "a ripe banana", "yellow"),
-    ("BIOLOGY", "State", "fresh grass", "green"),
-    ("BIOLOGY", "State", "a ripe tomato", "red"),
-    ("BIOLOGY", "State", "a carrot", "orange"),
-    ("BIOLOGY", "State", "an eggplant", "purple"),
-    ("PHYSICS", "Optics", "visible light of the longest wavelength", "red"),
-    ("PHYSICS", "Optics", "visible light of the shortest wavelength", "purple"),
-    ("PHYSICS", "Optics", "sunlight scattered by the sky", "blue"),
-    ("PHYSICS", "Physical Properties", "red paint mixed with yellow paint", "orange"),
-    ("PHYSICS", "Physical Properties", "blue paint mixed with yellow paint", "green"),
-    ("CHEMISTRY", "Chemical Properties", "sulfur powder", "yellow"),
-    ("CHEMISTRY", "Solution Chemical Reaction", "copper sulfate dissolved in water", "blue"),
-    ("CHEMISTRY", "Metal Corrosion", "rust on iron", "orange"),
-    ("CHEMISTRY", "Solution Chemical Reaction", "litmus paper in acid", "red"),
-    ("CHEMISTRY", "Combustion", "a potassium flame", "purple"),
-)
-
-# (category, subcategory, a noun phrase for the shape without its article, the shape)
-_SHAPE_FACTS: tuple[tuple[str, str, str, str], ...] = (
-    ("CULTURE", "Construction", "shape like an egyptian pyramid", "triangle"),
-    ("CULTURE", "Religion", "shape on the top of a church", "cross"),
-    ("TIME", "Horizontal time", "shape like a wall clock", "circle"),
-    ("TIME", "Horizontal time", "shape like a page of a calendar", "square"),
-    ("SPACE", "perspective scaling", "shape like the full moon", "circle"),
-    ("SPACE", "different view", "shape like a mountain seen from afar", "triangle"),
-    ("BIOLOGY", "State", "shape like the pupil of an eye", "circle"),
-    ("BIOLOGY", "State", "shape like a fir tree", "triangle"),
-    ("PHYSICS", "Mechanics", "shape with three sides", "triangle"),
-    ("PHYSICS", "Mechanics", "shape with four equal sides", "square"),
-    ("PHYSICS", "Mechanics", "shape without corners", "circle"),
-    ("CHEMISTRY", "Chemical Properties", "shape like the sign of a positive charge", "cross"),
-    ("CHEMISTRY", "Chemical Properties", "shape like a face of a salt crystal", "square"),
-)
-
-
-def _facts() -> Iterator[tuple[str, str, str, str, Target]]:
-    for category, sub, source, color in _COLOR_FACTS:
-        for shape in SHAPES:
-            prompt = f"a {shape} in the color of {source}"
-            meaning = f"This refers to the color {color}: {with_article(f'{color} {shape}')}"
-            yield category, sub, prompt, meaning, Target(shape, color)
-    for category, sub, phrase, shape in _SHAPE_FACTS:
-        meaning = f"This refers to {with_article(shape)}"
-        yield category, sub, f"a {phrase}", meaning, Target(shape, None)
-        for color in COLORS:
-            meaning = f"This refers to {with_article(f'{color} {shape}')}"
-            yield category, sub, with_article(f"{color} {phrase}"), meaning, Target(shape, color)
-
-
-def knowledge_prompts(category: str | None = None) -> list[KnowledgePrompt]:
-    """Every knowledge prompt, or those of one of the six categories, in order of `prompt_id`.
-
-    Raises:
-        ValueError: an unknown category.
-    """
-    if category is not None and category not in CATEGORIES:
-        raise ValueError(f"unknown category {category!r}; WISE has {', '.join(CATEGORIES)}")
-    found: list[KnowledgePrompt] = []
-    for name, (label, first) in CATEGORIES.items():
-        facts = [fact for fact in _facts() if fact[0] == name]
-        for prompt_id, (_, sub, prompt, meaning, target) in enumerate(facts, start=first):
-            row = dict(zip(_WISE_FIELDS, (prompt, meaning, label, sub, prompt_id), strict=True))
-            if category in (None, name):
-                found.append(KnowledgePrompt(row, target))
-    return found
-
-
-_WISE_FIELDS = ("Prompt", "Explanation", "Category", "Subcategory", "prompt_id")
-
-
-def shape_phrases() -> list[tuple[str, str]]:
-    """Every (phrase, shape) of the shape facts, such as ("shape with three sides", "triangle")."""
-    return [(phrase, shape) for _, _, phrase, shape in _SHAPE_FACTS]
-
-
-def knowledge_score(target: Target, detections: Sequence[Detection]) -> float:
-    """How far a picture shows the target: the share of asked attributes of the best thing, 0..1."""
-    asked = [v for v in (target.shape, target.color) if v is not None]
-    hits = [(target.shape == d.shape) + (target.color == d.color) for d in detections]
-    return max(hits, default=0) / len(asked)
-
-
-def sample_target_scene(rng: random.Random, target: Target) -> Scene:
-    """A scene of one thing that shows the target, in a random cell."""
-    shape, color = target.shape or rng.choice(SHAPES), target.color or rng.choice(COLORS)
-    return Scene((Thing(shape, color, rng.randrange(GRID), rng.randrange(GRID)),))
 
 
 # Captions
@@ -405,6 +299,5 @@ def grid_words(scene: Scene, attribute: str) -> str:
 def wordings() -> Iterator[str]:
     """Every wording that a prompt or a caption of this module can hold."""
     yield from (row["prompt"] for tag in TAGS for row in geneval_rows(tag))
-    yield from (prompt.row["Prompt"] for prompt in knowledge_prompts())
     yield from NUMBERS
     yield "an empty picture, row one: empty. a red and"

@@ -15,12 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from pairuni_eval.tiny.prompts import (
-    PLURALS,
-    relative_position,
-    shape_phrases,
-    with_article,
-)
+from pairuni_eval.tiny.knowledge import shape_phrases
+from pairuni_eval.tiny.prompts import PLURALS, relative_position, with_article
 from pairuni_eval.tiny.world import (
     COLORS,
     MAX_THINGS,

@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, janus, prompts, question_rows, questions, world
+from pairuni_eval.tiny import edits, janus, knowledge, prompts, question_rows, questions, world
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -205,8 +205,8 @@ def _rows(tag: str) -> tuple[prompts.Row, ...]:
 
 
 @cache
-def _knowledge_prompts() -> tuple[prompts.KnowledgePrompt, ...]:
-    return tuple(prompts.knowledge_prompts())
+def _plain_prompts() -> tuple[knowledge.KnowledgePrompt, ...]:
+    return tuple(knowledge.plain_prompts())
 
 
 def _draw(tag: str) -> Callable[[random.Random], Example]:
@@ -218,9 +218,9 @@ def _draw(tag: str) -> Callable[[random.Random], Example]:
 
 
 def _knowledge(rng: random.Random) -> Example:
-    row, target = rng.choice(_knowledge_prompts())
-    drawing = prompts.sample_target_scene(rng, target)
-    return Example((Turn("knowledge", row["Prompt"]),), drawing=drawing)
+    prompt = rng.choice(_plain_prompts())
+    drawing = prompts.sample_scene(rng, prompt.wanted)
+    return Example((Turn("knowledge", prompt.row["Prompt"]),), drawing=drawing)
 
 
 def _edit(edit_type: str) -> Callable[[random.Random], Example]:

@@ -1,13 +1,13 @@
 """tiny-wise: WISE's schema, rubric and weights for knowledge prompts about the tiny world.
 
-The programmatic judge `tiny` answers in WISE's reply form and the official rubric code reads it.
+The prompts put facts that the tiny model was taught one by one into pictures that it was not
+taught. The programmatic judge `tiny` answers in WISE's reply form and the official rubric code
+reads it.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from pairuni_eval.api import (
     Answer,
@@ -18,12 +18,9 @@ from pairuni_eval.api import (
     Mark,
     Question,
     consult,
-    seed_for,
 )
-from pairuni_eval.scorers.rubric import wise_marks
-from pairuni_eval.tiny.prompts import CATEGORIES, KnowledgePrompt, knowledge_prompts
-
-_PER_CATEGORY = 10
+from pairuni_eval.scorers.rubric import wise_category, wise_marks
+from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark
 
 
 class TinyWise(Benchmark):
@@ -31,19 +28,19 @@ class TinyWise(Benchmark):
 
     def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time, category by category."""
-        rng = random.Random(seed_for(0, self.card.name, 0, "samples"))
-        for category in CATEGORIES:
-            prompts = knowledge_prompts(category)
-            chosen = sorted(rng.sample(range(len(prompts)), _PER_CATEGORY))
-            yield from (self._item(category, prompts[number]) for number in chosen)
+        yield from map(self._item, knowledge_benchmark())
 
-    def _item(self, category: str, prompt: KnowledgePrompt) -> Item:
-        row, target = prompt
+    def _item(self, prompt: KnowledgePrompt) -> Item:
+        row = prompt.row
         return self.item(
             key=str(row["prompt_id"]),
             parts=(row["Prompt"],),
-            reference={"explanation": row["Explanation"], "target": asdict(target)},
-            tags={"category": category, "subcategory": row["Subcategory"]},
+            reference={"explanation": row["Explanation"], "wanted": prompt.wanted},
+            tags={
+                "category": str(wise_category(row["prompt_id"])),
+                "subcategory": row["Subcategory"],
+                "kind": prompt.kind,
+            },
         )
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
@@ -55,4 +52,4 @@ class TinyWise(Benchmark):
 def _question(answer: Answer) -> Question:
     reference = answer.sample.reference
     prompt = f"Does the picture show this? {answer.sample.text} ({reference['explanation']})"
-    return Question(prompt, (answer.image,), {"target": reference["target"]})
+    return Question(prompt, (answer.image,), {"wanted": reference["wanted"]})

@@ -169,9 +169,9 @@ def samples(name: str) -> list[Any]:
     return [item.sample for item in benchmark.samples(data)]
 
 
-@pytest.mark.parametrize(("share", "each"), [(0.1, 1), (0.11, 2), (0.3, 3), (1.0, 10)])
+@pytest.mark.parametrize(("share", "each"), [(0.1, 5), (0.11, 6), (0.3, 15), (1.0, 50)])
 def test_the_second_judge_sees_the_share_of_every_group(share: float, each: int) -> None:
-    card, known = find_card("tiny-wise"), samples("tiny-wise")  # ten prompts of six categories
+    card, known = find_card("tiny-wise"), samples("tiny-wise")  # fifty prompts of six categories
     seen = sees_again(card, known, share, seed=0)
     by_group: dict[str, int] = {}
     for sample in known:

@@ -147,11 +147,8 @@ def test_gold_pictures_score_full(tiny: Any) -> None:
     assert all(row["correct"].value == 1.0 for row in marks_of(benchmark, drawn))
 
     benchmark, items = tiny["tiny-wise"]
-    targets = [prompts.Target(**item.sample.reference["target"]) for item in items]
-    drawn = [
-        answer(i, image=render(prompts.sample_target_scene(rng, t)))
-        for i, t in zip(items, targets, strict=True)
-    ]
+    scenes = [prompts.sample_scene(rng, item.sample.reference["wanted"]) for item in items]
+    drawn = [answer(i, image=render(s)) for i, s in zip(items, scenes, strict=True)]
     assert all(row["wiscore"].value == pytest.approx(1.0) for row in marks_of(benchmark, drawn))
 
 
@@ -169,7 +166,7 @@ def test_gold_edits_score_full_and_no_edit_scores_least(tiny: Any) -> None:
         nothing.append(answer(item, image=source))
     for row in marks_of(benchmark, right):
         assert (row["score"].value, row["success"].value) == (5.0, 1.0)
-        assert row["score"].judge == "tiny-judge/1"
+        assert row["score"].judge == "tiny-judge/2"
     for row in marks_of(benchmark, nothing):
         assert (row["score"].value, row["success"].value) == (1.0, 0.0)
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, janus, prompts, question_rows, questions, world
+from pairuni_eval.tiny import edits, janus, knowledge, prompts, question_rows, questions, world
 from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
 from pairuni_train.pretrain_tiny.optimisers import orthogonal, rate_share
 from pairuni_train.pretrain_tiny.run import train_model
@@ -47,7 +47,8 @@ def test_the_tokenizer_knows_every_word_of_the_world(tiny: janus.Tiny) -> None:
     rng = random.Random(0)
     texts = [text for _ in range(200) for text in _texts(rng)]
     texts += [row["prompt"] for tag in prompts.TAGS for row in prompts.geneval_rows(tag)]
-    texts += [prompt.row["Prompt"] for prompt in prompts.knowledge_prompts()]
+    known = (*knowledge.plain_prompts(), *knowledge.knowledge_benchmark())
+    texts += [prompt.row["Prompt"] for prompt in known]
     unknown = tokenizer.unk_token_id
     assert [text for text in texts if unknown in tokenizer(text)["input_ids"]] == []
     assert unknown in tokenizer("a zebra")["input_ids"]

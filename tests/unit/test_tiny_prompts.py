@@ -8,9 +8,11 @@ from collections import Counter
 import pytest
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, prompts, question_rows, questions, world
+from pairuni_eval.judges.judge import Question
+from pairuni_eval.judges.tiny import TinyJudge
+from pairuni_eval.scorers.rubric import wise_category
+from pairuni_eval.tiny import edits, knowledge, prompts, question_rows, questions, world
 from pairuni_eval.tiny.edits import Edit
-from pairuni_eval.tiny.prompts import Target
 from pairuni_eval.tiny.questions import Choice
 from pairuni_eval.tiny.world import Scene, Thing
 
@@ -105,11 +107,41 @@ def test_a_diagonal_counts_for_both_sides_and_a_steep_one_for_one() -> None:
     assert not _verdict(square_left_of_circle, SQUARE, CIRCLE)
 
 
+# GenEval's rule fact by fact
+
+
+def test_facts_are_held_one_by_one() -> None:
+    two_red_circles = {
+        "include": [{"class": "circle", "count": 2, "color": "red"}],
+        "exclude": [{"class": "circle", "count": 3}],
+    }
+    other = Thing("circle", "blue", 1, 1)
+    assert _held(two_red_circles, CIRCLE) == [True, False, True]
+    assert _held(two_red_circles, CIRCLE, other) == [True, True, False]
+    assert _held(two_red_circles, SQUARE) == [False, False, False]
+    square_left_of_circle = prompts.geneval_rows("position")[0]
+    assert _held(square_left_of_circle, CIRCLE, SQUARE) == [True, True, False]
+    assert _held(square_left_of_circle, SQUARE) == [False, True, False]
+
+
+@pytest.mark.parametrize("tag", prompts.TAGS)
+def test_all_facts_are_held_where_genevals_verdict_is_right(tag: str) -> None:
+    rng = random.Random(1)
+    for row in rng.choices(prompts.geneval_rows(tag), k=100):
+        scene = rng.choice((prompts.sample_scene(rng, row), world.random_scene(rng)))
+        found = world.detections_of(scene)
+        assert all(prompts.facts_held(row, found)) == prompts.satisfies(row, found)
+
+
+def _held(row: prompts.Row, *things: Thing) -> list[bool]:
+    return prompts.facts_held(row, world.detections_of(Scene(things)))
+
+
 # WISE
 
 
 def test_knowledge_rows_have_wises_schema_and_id_ranges() -> None:
-    row, target = prompts.knowledge_prompts("BIOLOGY")[0]
+    row, wanted, kind = knowledge.plain_prompts("BIOLOGY")[0]
     assert row == {
         "Prompt": "a circle in the color of a ripe banana",
         "Explanation": "This refers to the color yellow: a yellow circle",
@@ -117,18 +149,68 @@ def test_knowledge_rows_have_wises_schema_and_id_ranges() -> None:
         "Subcategory": "State",
         "prompt_id": 701,
     }
-    assert target == Target("circle", "yellow")
-    ids = [prompt.row["prompt_id"] for prompt in prompts.knowledge_prompts()]
-    assert len(set(ids)) == len(ids)
-    starts = {prompts.knowledge_prompts(c)[0].row["prompt_id"] for c in prompts.CATEGORIES}
+    assert wanted == {"include": [{"class": "circle", "count": 1, "color": "yellow"}]}
+    assert kind == "plain"
+    starts = {knowledge.plain_prompts(c)[0].row["prompt_id"] for c in knowledge.CATEGORIES}
     assert starts == {1, 401, 568, 701, 801, 901}
 
 
-def test_knowledge_score_is_the_share_of_the_best_thing() -> None:
-    yellow_circle = Target("circle", "yellow")
-    assert prompts.knowledge_score(yellow_circle, []) == 0.0
-    assert prompts.knowledge_score(yellow_circle, world.detections_of(SCENE)) == 0.5
-    assert prompts.knowledge_score(Target("square", None), world.detections_of(SCENE)) == 1.0
+def test_composed_prompts_are_ten_of_every_kind_and_never_plain() -> None:
+    plain, composed = knowledge.plain_prompts(), knowledge.knowledge_benchmark()
+    label = {name: title for name, (title, _) in knowledge.CATEGORIES.items()}
+    counts = Counter((prompt.row["Category"], prompt.kind) for prompt in composed)
+    assert counts == {(label[c], k): 10 for c in label for k in knowledge.KINDS}
+    for prompt in composed:
+        assert label[str(wise_category(prompt.row["prompt_id"]))] == prompt.row["Category"]
+    for field in ("Prompt", "prompt_id"):
+        values = [prompt.row[field] for prompt in (*plain, *composed)]
+        assert len(set(values)) == len(values)
+    assert composed == knowledge.knowledge_benchmark()
+
+
+def test_composed_prompts_say_what_they_want() -> None:
+    counted, beside, related = (knowledge.knowledge_benchmark()[n] for n in (12, 20, 31))
+    assert counted.row["Prompt"] == "three triangles in the color of an american school bus"
+    assert counted.row["Explanation"].endswith("the color yellow: three yellow triangles")
+    assert counted.wanted == {
+        "include": [{"class": "triangle", "count": 3, "color": "yellow"}],
+        "exclude": [{"class": "triangle", "count": 4}],
+    }
+    assert beside.row["Prompt"] == "a circle and a shape on the top of a church"
+    assert beside.row["Explanation"].endswith("a circle and a cross")
+    assert related.row["Prompt"] == "a shape like an egyptian pyramid right of a cross"
+    assert related.wanted["include"] == [
+        {"class": "cross", "count": 1},
+        {"class": "triangle", "count": 1, "position": ["right of", 0]},
+    ]
+
+
+def test_a_gold_scene_scores_full_and_an_empty_one_nothing() -> None:
+    rng = random.Random(0)
+    for prompt in (*knowledge.plain_prompts(), *knowledge.knowledge_benchmark()):
+        gold = prompts.sample_scene(rng, prompt.wanted)
+        assert knowledge.knowledge_score(prompt.wanted, world.detections_of(gold)) == 1.0
+        assert knowledge.knowledge_score(prompt.wanted, []) == 0.0
+
+
+def test_the_tiny_judge_grades_a_part_as_a_part() -> None:
+    wanted = {
+        "include": [{"class": "square", "count": 2, "color": "blue"}],
+        "exclude": [{"class": "square", "count": 3}],
+    }
+    one, other = Thing("square", "blue", 0, 0), Thing("square", "blue", 3, 3)
+    assert _judged(wanted, one, other) == (2, 2, 2)
+    assert _judged(wanted, one) == (1, 2, 1)
+    assert _judged(wanted, one, Thing("circle", "red", 1, 1)) == (1, 2, 2)
+    assert _judged(wanted, one, other, Thing("square", "red", 1, 1)) == (0, 2, 1)
+    assert _judged(wanted, CIRCLE) == (0, 2, 1)
+    assert _judged(wanted) == (0, 2, 0)
+
+
+def _judged(wanted: prompts.Row, *things: Thing) -> tuple[int, ...]:
+    question = Question("?", (world.render(Scene(things)),), {"wanted": wanted})
+    (verdict,) = TinyJudge().ask([question])
+    return tuple(int(line.split(": ")[1]) for line in verdict.text.splitlines())
 
 
 # Captions
