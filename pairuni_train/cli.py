@@ -128,7 +128,8 @@ def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
 
 @app.command(name="list")
 def list_command() -> None:
-    """List recipes and backbones."""
+    """List recipes, backbones and experiments."""
+    from pairuni_train.experiments.spec import experiments, find_experiment
     from pairuni_train.recipe import Backbone, Recipe, find_backbone, find_recipe, names_of
 
     typer.echo("Recipes")
@@ -139,7 +140,11 @@ def list_command() -> None:
         found = find_backbone(name)
         sizes = f"{found.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
         typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
+    typer.echo("Experiments")
+    for name in sorted(experiments(), key=lambda name: (len(name), name)):
+        typer.echo(f"  {name:18} {find_experiment(name).title}")
     typer.echo("Next: pairuni-train run --recipe NAME --backbone NAME", err=True)
+    typer.echo("      pairuni-train reproduce EXPERIMENT", err=True)
 
 
 @app.command(name="pretrain-tiny")

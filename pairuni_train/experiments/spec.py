@@ -116,7 +116,7 @@ def find_experiment(name: str) -> Experiment:
     """An experiment by name; UserError with the nearest name if there is none."""
     known = experiments()
     if name not in known:
-        raise unknown_name("experiment", name, known, list_command="pairuni-train list experiments")
+        raise unknown_name("experiment", name, known, list_command="pairuni-train list")
     return read_experiment(known[name])
 
 

@@ -79,11 +79,12 @@ def test_help_is_quick_and_loads_no_model_code() -> None:
     assert time.perf_counter() - start < 5, "half a second on a machine with nothing else to do"
 
 
-def test_list_names_arms_and_backbones(train: Train) -> None:
+def test_list_names_arms_backbones_and_experiments(train: Train) -> None:
     ran = train("list")
     assert ran.code == 0
     assert "pairuni_linear" in ran.out
     assert "janus-pro-7b" in ran.out
+    assert "How pairs are made (table 5)" in ran.out
     assert ran.next == "pairuni-train run --recipe NAME --backbone NAME"
 
 
