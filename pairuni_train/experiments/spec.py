@@ -80,9 +80,14 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         against: Names of the arms that the others are compared with.
         columns: Columns, in order.
         printed: The paper's rows.
+        printed_heads: Titles of the paper's columns, where they are not those of `columns`.
         sisters: For each real benchmark, the tiny world's.
         steps: Training steps by backbone, where they differ from the backbone's own.
         question: What the experiment asks, in a sentence; the answer is written from the figures.
+        margin: Largest difference of a mean reward that counts as none, by backbone; nothing is
+            ever tied on a backbone without one.
+        batches: Batches of each scenario that a probe looks at, by backbone.
+        pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
     """
 
     name: str
@@ -94,8 +99,17 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     against: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     printed: tuple[Printed, ...] = ()
+    printed_heads: tuple[str, ...] = ()
     sisters: dict[str, str] = {}
     steps: dict[str, int] = {}
+    margin: dict[str, float] = {}
+    batches: dict[str, int] = {}
+    pairs_per_batch: dict[str, int] = {}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Titles of the paper's columns."""
+        return self.printed_heads or tuple(column.title for column in self.columns)
 
     def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
         """The benchmarks that its columns read, each once."""
@@ -135,12 +149,14 @@ def read_experiment(path: Path) -> Experiment:
         if name not in names:
             raise UserError(f"{path}: against names '{name}', which is none of its arms.")
     for printed in found.printed:
-        if len(printed.cells) != len(found.columns):
+        if len(printed.cells) != len(found.heads):
             raise UserError(
                 f"{path}: the row '{printed.row}' has {len(printed.cells)} cells for "
-                f"{len(found.columns)} columns."
+                f"{len(found.heads)} columns."
             )
     for column in found.columns:
         if column.benchmark not in found.sisters:
             raise UserError(f"{path}: sisters lacks '{column.benchmark}'.")
+    if found.kind != "table" and (len(found.arms) < 2 or not found.against):
+        raise UserError(f"{path}: a figure needs two arms, and `against` that names one of them.")
     return found
