@@ -85,7 +85,7 @@ def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None
     """
     for arm in experiment.arms:
         if arm.recipe != BASE:
-            _ensure_pairs(arm, setting)
+            ensure_pairs(arm, setting)
             done(f"pairs for {arm.name}")
     failures: list[Failure] = []
     with ThreadPoolExecutor(setting.workers) as pool:
@@ -150,7 +150,8 @@ def _name(trial: Trial, setting: Setting) -> str:
     return "-".join([word for word in words if word] + [str(setting.backbone.steps)])
 
 
-def _ensure_pairs(arm: Arm, setting: Setting) -> None:
+def ensure_pairs(arm: Arm, setting: Setting) -> None:
+    """Build the pair set of an arm, unless it is there."""
     target = pair_file(arm, setting)
     if target.is_file():
         return
@@ -167,11 +168,11 @@ def _one(trial: Trial, experiment: Experiment, setting: Setting) -> Failure | No
     if trial.arm.recipe != BASE:
         folder = train_folder(trial, setting)
         checkpoint = str(folder / f"checkpoint-{setting.backbone.steps}")
-        if not Path(checkpoint).is_dir() and not _ran(_training(trial, setting, folder), log):
+        if not Path(checkpoint).is_dir() and not run_logged(_training(trial, setting, folder), log):
             return Failure(" ".join(_training(trial, setting, folder)), log)
     for benchmark in experiment.benchmarks(tiny=setting.tiny):
         command = _measuring(checkpoint, benchmark, run_folder(trial, benchmark, setting), setting)
-        if not (run_folder(trial, benchmark, setting) / "COMPLETE").exists() and not _ran(
+        if not (run_folder(trial, benchmark, setting) / "COMPLETE").exists() and not run_logged(
             command, log
         ):
             return Failure(" ".join(command), log)
@@ -200,7 +201,7 @@ def _measuring(checkpoint: str, benchmark: str, out: Path, setting: Setting) -> 
     return words
 
 
-def _ran(command: Sequence[str], log: Path) -> bool:
+def run_logged(command: Sequence[str], log: Path) -> bool:
     """Run a command, its words appended to a log; whether it ended well."""
     with log.open("ab") as stream:
         stream.write(f"\n$ {' '.join(command)}\n".encode())
