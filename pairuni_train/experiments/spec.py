@@ -3,14 +3,16 @@
 It names arms (recipes, or "base" for the checkpoint that training starts from), the benchmarks and
 the columns of the table, and the rows that the paper prints. The same file runs on the tiny model
 and on any other backbone: `sisters` names the tiny world's benchmark that stands for each real one,
-and a tiny number is never put into one column with the paper's.
+and a tiny number is never put into one column with the paper's. What only one of the two worlds can do
+says so by `only`.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +20,7 @@ from pairuni_eval import catalog
 from pairuni_eval.errors import UserError, unknown_name
 
 BASE = "base"
+World = Literal["tiny", "real"]
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +38,7 @@ class Column(_Strict, frozen=True, kw_only=True):
         group: A group of the metric, e.g. a category; None is the whole.
         tiny_metric: The metric of the tiny sister, where it has another name.
         tiny_group: The group of the tiny sister, where it has another name.
+        only: "real" where the tiny world has nothing that stands for it: its cells are dashes there.
     """
 
     title: str
@@ -44,6 +48,7 @@ class Column(_Strict, frozen=True, kw_only=True):
     group: str | None = None
     tiny_metric: str | None = None
     tiny_group: str | None = None
+    only: Literal["real"] | None = None
 
 
 class Printed(_Strict, frozen=True, kw_only=True):
@@ -61,12 +66,16 @@ class Arm(_Strict, frozen=True, kw_only=True):
         recipe: The recipe that trains it, or "base".
         pairs: The pair set, where it is not the recipe's own.
         changes: Keys of the pair sets' configuration that differ, e.g. "retrieval.threshold".
+        settings: Keys of the backbone that differ, as for `pairuni-train run --set`.
+        only: The world that this arm belongs to, where it makes no sense in the other.
     """
 
     name: str
     recipe: str
     pairs: str | None = None
     changes: dict[str, str | int | float] = {}
+    settings: dict[str, Any] = {}
+    only: World | None = None
 
 
 class Experiment(_Strict, frozen=True, kw_only=True):
@@ -88,6 +97,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
             ever tied on a backbone without one.
         batches: Batches of each scenario that a probe looks at, by backbone.
         pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
+        notes: In what it is not the paper's experiment, a sentence each.
     """
 
     name: str
@@ -105,15 +115,25 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     margin: dict[str, float] = {}
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
 
     @property
     def heads(self) -> tuple[str, ...]:
         """Titles of the paper's columns."""
         return self.printed_heads or tuple(column.title for column in self.columns)
 
+    def on(self, *, tiny: bool) -> Experiment:
+        """The experiment with the arms of one world alone."""
+        other = "real" if tiny else "tiny"
+        arms = tuple(arm for arm in self.arms if arm.only != other)
+        names = {arm.name for arm in arms}
+        against = tuple(name for name in self.against if name in names)
+        return msgspec.structs.replace(self, arms=arms, against=against)
+
     def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
         """The benchmarks that its columns read, each once."""
-        names = dict.fromkeys(column.benchmark for column in self.columns)
+        read = (column for column in self.columns if not (tiny and column.only == "real"))
+        names = dict.fromkeys(column.benchmark for column in read)
         return tuple(self.sisters[name] if tiny else name for name in names)
 
 
@@ -144,19 +164,25 @@ def read_experiment(path: Path) -> Experiment:
         found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Experiment)
     except (ValueError, msgspec.ValidationError) as failure:
         raise UserError(f"{path}: {failure}.") from failure
+    trouble = next(_troubles(found), None)
+    if trouble is not None:
+        raise UserError(f"{path}: {trouble}.")
+    return found
+
+
+def _troubles(found: Experiment) -> Iterator[str]:
+    """What is wrong between its keys, which their types cannot say."""
     names = [arm.name for arm in found.arms]
+    yield from (f"two arms are called '{name}'" for name in names if names.count(name) > 1)
     for name in found.against:
         if name not in names:
-            raise UserError(f"{path}: against names '{name}', which is none of its arms.")
+            yield f"against names '{name}', which is none of its arms"
     for printed in found.printed:
         if len(printed.cells) != len(found.heads):
-            raise UserError(
-                f"{path}: the row '{printed.row}' has {len(printed.cells)} cells for "
-                f"{len(found.heads)} columns."
-            )
+            cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"
+            yield f"the row '{printed.row}' has {cells}"
     for column in found.columns:
-        if column.benchmark not in found.sisters:
-            raise UserError(f"{path}: sisters lacks '{column.benchmark}'.")
+        if column.only is None and column.benchmark not in found.sisters:
+            yield f"sisters lacks '{column.benchmark}'"
     if found.kind != "table" and (len(found.arms) < 2 or not found.against):
-        raise UserError(f"{path}: a figure needs two arms, and `against` that names one of them.")
-    return found
+        yield "a figure needs two arms, and `against` that names one of them"
