@@ -5,6 +5,7 @@ continues where it was stopped; so an interrupted experiment continues by the sa
 that another experiment has finished are reused. Folders below the root:
 
     pairs/KEY/ARM.parquet               KEY names what differs from the backbone's pair preset
+    pairs/stages/                       what all pair sets are cut from, each stage made once
     train/ARM-KEY-STEPS/seed-S/         checkpoints, metrics, gradients
     eval/ARM-KEY-STEPS/seed-S/BENCH/    one run folder per benchmark
     logs/                               what each command printed
@@ -12,22 +13,26 @@ that another experiment has finished are reused. Folders below the root:
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
+from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.checkpoint import TINY
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import StoredRun
+from pairuni_train.experiments.changes import as_options, changed, real_changes
 from pairuni_train.experiments.spec import BASE, Arm, Experiment
 from pairuni_train.pairs.build import build
-from pairuni_train.pairs.config import PairConfig, Read, check_arms, find_preset
+from pairuni_train.pairs.config import Read, check_arms, find_preset
 from pairuni_train.recipe import Backbone, find_recipe
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
@@ -81,24 +86,40 @@ def trials(experiment: Experiment, setting: Setting) -> list[Trial]:
 def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None]) -> list[Failure]:
     """Do what is left of an experiment; `done` hears of every trial.
 
-    A trial that fails does not stop the others.
+    What fails does not stop the others; an arm without its pair set has no trials.
     """
-    for arm in experiment.arms:
-        if arm.recipe != BASE:
-            ensure_pairs(arm, setting)
-            done(f"pairs for {arm.name}")
     failures: list[Failure] = []
-    with ThreadPoolExecutor(setting.workers) as pool:
-        futures = {
-            pool.submit(_one, trial, experiment, setting): trial
-            for trial in trials(experiment, setting)
-        }
+    able: list[Trial] = []
+    for arm in experiment.arms:
+        mine = [trial for trial in trials(experiment, setting) if trial.arm == arm]
+        failure = None if arm.recipe == BASE else _paired(arm, setting)
+        if arm.recipe != BASE:
+            done(f"pairs for {arm.name}")
+        if failure is None:
+            able += mine
+            continue
+        for trial in mine:
+            failures.append(failure)
+            done(f"{arm.name}, seed {trial.seed}")
+    return failures + _run(able, experiment, setting, done)
+
+
+def _run(
+    able: Sequence[Trial], experiment: Experiment, setting: Setting, done: Callable[[str], None]
+) -> list[Failure]:
+    """Train and measure trials, as many at a time as there are workers."""
+    failures: list[Failure] = []
+    pool = ThreadPoolExecutor(setting.workers)
+    try:
+        futures = {pool.submit(_one, trial, experiment, setting): trial for trial in able}
         for future in as_completed(futures):
             trial = futures[future]
             failure = future.result()
             if failure is not None:
                 failures.append(failure)
             done(f"{trial.arm.name}, seed {trial.seed}")
+    finally:  # an interruption reaches the running commands as well; none begins after it
+        pool.shutdown(cancel_futures=True)
     return failures
 
 
@@ -115,39 +136,40 @@ def train_folder(trial: Trial, setting: Setting) -> Path:
 def pair_file(arm: Arm, setting: Setting) -> Path:
     """The pair set of an arm."""
     name = arm.pairs or find_recipe(arm.recipe).pairs
-    return setting.root / "pairs" / _key(arm) / f"{name}.parquet"
+    return setting.root / "pairs" / _key(_pair_changes(arm, setting)) / f"{name}.parquet"
 
 
-def changed(config: PairConfig, changes: dict[str, str | int | float]) -> PairConfig:
-    """A pair configuration with some keys replaced.
-
-    Raises:
-        UserError: for a key it does not have, or a value that does not fit.
-    """
-    table = msgspec.to_builtins(config)
-    for dotted, value in changes.items():
-        *path, last = dotted.split(".")
-        inner: Any = table
-        for step in path:
-            inner = inner.get(step) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict) or last not in inner:
-            raise UserError(f"The pair configuration has no key '{dotted}'.")
-        inner[last] = value
-    try:
-        return msgspec.convert(table, PairConfig)
-    except msgspec.ValidationError as failure:
-        raise UserError(f"changes {changes}: {failure}.") from failure
+def _pair_changes(arm: Arm, setting: Setting) -> dict[str, Any]:
+    return real_changes(_preset(setting).config, arm.changes)
 
 
-def _key(arm: Arm) -> str:
-    return stable_hash("changes/1", arm.changes)[:8] if arm.changes else "preset"
+def _preset(setting: Setting) -> Read:
+    return find_preset(_PRESETS[setting.tiny])
+
+
+def _key(changes: Mapping[str, Any]) -> str:
+    return stable_hash("changes/1", dict(changes))[:8] if changes else "preset"
 
 
 def _name(trial: Trial, setting: Setting) -> str:
-    if trial.arm.recipe == BASE:
-        return f"{setting.backbone.name}-base"
-    words = [setting.backbone.name, trial.arm.recipe, trial.arm.pairs or "", _key(trial.arm)]
-    return "-".join([word for word in words if word] + [str(setting.backbone.steps)])
+    arm, backbone = trial.arm, setting.backbone
+    if arm.recipe == BASE:
+        return f"{backbone.name}-base"
+    own = f"set{_key(arm.settings)}" if arm.settings else ""
+    words = [backbone.name, arm.recipe, arm.pairs or "", _key(_pair_changes(arm, setting)), own]
+    return "-".join([word for word in words if word] + [str(backbone.steps)])
+
+
+def _paired(arm: Arm, setting: Setting) -> Failure | None:
+    """Build the pair set of an arm; what a person can mend is a failure of this arm alone."""
+    log = setting.root / "logs" / f"pairs-{pair_file(arm, setting).parent.name}.txt"
+    try:
+        ensure_pairs(arm, setting)
+    except UserError as failure:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"Error: {failure}\nNext:  {failure.hint}\n", encoding="utf-8")
+        return Failure(f"pairs for {arm.name}", log)
+    return None
 
 
 def ensure_pairs(arm: Arm, setting: Setting) -> None:
@@ -155,9 +177,11 @@ def ensure_pairs(arm: Arm, setting: Setting) -> None:
     target = pair_file(arm, setting)
     if target.is_file():
         return
-    preset = find_preset(_PRESETS[setting.tiny])
+    preset = _preset(setting)
     config = changed(preset.config, arm.changes)
-    build(Read(config, preset.path), target.parent, arms=check_arms((target.stem,)))
+    stages = setting.root / "pairs" / "stages"
+    arms = check_arms((target.stem,))
+    build(Read(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
 def _one(trial: Trial, experiment: Experiment, setting: Setting) -> Failure | None:
@@ -168,15 +192,22 @@ def _one(trial: Trial, experiment: Experiment, setting: Setting) -> Failure | No
     if trial.arm.recipe != BASE:
         folder = train_folder(trial, setting)
         checkpoint = str(folder / f"checkpoint-{setting.backbone.steps}")
-        if not Path(checkpoint).is_dir() and not run_logged(_training(trial, setting, folder), log):
-            return Failure(" ".join(_training(trial, setting, folder)), log)
+        command = _training(trial, setting, folder)
+        if not Path(checkpoint).is_dir() and not run_logged(command, log, threads(setting)):
+            return Failure(shlex.join(command), log)
     for benchmark in experiment.benchmarks(tiny=setting.tiny):
-        command = _measuring(checkpoint, benchmark, run_folder(trial, benchmark, setting), setting)
-        if not (run_folder(trial, benchmark, setting) / "COMPLETE").exists() and not run_logged(
-            command, log
-        ):
-            return Failure(" ".join(command), log)
+        out = run_folder(trial, benchmark, setting)
+        command = _measuring(checkpoint, benchmark, out, setting)
+        if not _measured(out, benchmark) and not run_logged(command, log, threads(setting)):
+            return Failure(shlex.join(command), log)
     return None
+
+
+def _measured(run: Path, benchmark: str) -> bool:
+    """Whether a finished run is of the benchmark as it is now; else the command says what to do."""
+    if not (run / layout.COMPLETE).exists():
+        return False
+    return StoredRun(run).cards[benchmark].version == find_card(benchmark).version
 
 
 def _training(trial: Trial, setting: Setting, folder: Path) -> list[str]:
@@ -186,6 +217,7 @@ def _training(trial: Trial, setting: Setting, folder: Path) -> list[str]:
         *("--backbone", setting.backbone.name, "--steps", str(setting.backbone.steps)),
         *("--pairs", str(pair_file(trial.arm, setting))),
         *("--seed", str(trial.seed), "--out", str(folder)),
+        *as_options(trial.arm.settings),
     ]
 
 
@@ -201,12 +233,24 @@ def _measuring(checkpoint: str, benchmark: str, out: Path, setting: Setting) -> 
     return words
 
 
-def run_logged(command: Sequence[str], log: Path) -> bool:
+def threads(setting: Setting) -> int | None:
+    """Threads of each process where several run at a time, so that they do not fight for cores."""
+    if setting.workers == 1:
+        return None
+    return max(1, (os.cpu_count() or 1) // setting.workers)
+
+
+def run_logged(command: Sequence[str], log: Path, threads: int | None = None) -> bool:
     """Run a command, its words appended to a log; whether it ended well."""
+    environment = dict(os.environ)
+    if threads is not None:
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
     with log.open("ab") as stream:
-        stream.write(f"\n$ {' '.join(command)}\n".encode())
+        stream.write(f"\n$ {shlex.join(command)}\n".encode())
         stream.flush()
-        ended = subprocess.run(list(command), stdout=stream, stderr=stream, check=False)
+        ended = subprocess.run(
+            list(command), stdout=stream, stderr=stream, env=environment, check=False
+        )
     return ended.returncode == 0
 
 

@@ -3,7 +3,7 @@
 It names arms (recipes, or "base" for the checkpoint that training starts from), the benchmarks and
 the columns of the table, and the rows that the paper prints. The same file runs on the tiny model
 and on any other backbone: `sisters` names the tiny world's benchmark that stands for each real one,
-and a tiny number is never put into one column with the paper's. What only one of the two worlds can do
+and a tiny number is never put into one column with the paper's. What only one of the two worlds has
 says so by `only`.
 """
 
@@ -38,7 +38,7 @@ class Column(_Strict, frozen=True, kw_only=True):
         group: A group of the metric, e.g. a category; None is the whole.
         tiny_metric: The metric of the tiny sister, where it has another name.
         tiny_group: The group of the tiny sister, where it has another name.
-        only: "real" where the tiny world has nothing that stands for it: its cells are dashes there.
+        only: "real" where the tiny world has nothing that stands for it: dashes stand there.
     """
 
     title: str
@@ -66,7 +66,8 @@ class Arm(_Strict, frozen=True, kw_only=True):
         recipe: The recipe that trains it, or "base".
         pairs: The pair set, where it is not the recipe's own.
         changes: Keys of the pair sets' configuration that differ, e.g. "retrieval.threshold".
-        settings: Keys of the backbone that differ, as for `pairuni-train run --set`.
+        settings: Keys of the backbone that differ, as for `pairuni-train run --set`; what makes
+            arms comparable (steps, checkpoint) is not among them.
         only: The world that this arm belongs to, where it makes no sense in the other.
     """
 
@@ -181,6 +182,9 @@ def _troubles(found: Experiment) -> Iterator[str]:
         if len(printed.cells) != len(found.heads):
             cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"
             yield f"the row '{printed.row}' has {cells}"
+    for arm in found.arms:
+        for key in sorted({"name", "checkpoint", "steps"} & arm.settings.keys()):
+            yield f"the arm '{arm.name}' sets '{key}', which all arms share"
     for column in found.columns:
         if column.only is None and column.benchmark not in found.sisters:
             yield f"sisters lacks '{column.benchmark}'"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from filelock import FileLock
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
 from pairuni_train.pairs.arms import Entry, cut, to_pair
@@ -52,6 +54,7 @@ def build(
     arms: Sequence[Arm] | None = None,
     partial: bool = False,
     watch: Watch | None = None,
+    stages: Path | None = None,
 ) -> list[Written]:
     """Build the pair sets of a configuration into a folder; continues what was stopped.
 
@@ -61,14 +64,17 @@ def build(
         arms: Instead of the configuration's.
         partial: Go on although some completions could not be asked for.
         watch: Is told of progress.
+        stages: Where stages are kept, shared by builds that differ in what comes after them;
+            default: OUT/stages.
 
     Raises:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
     """
     watch = watch or Watch()
-    with exclusive(out):
-        _tidy(out)
-        workshop = Workshop(read, out, watch=watch, partial=partial)
+    with exclusive(out), _sharing(stages):
+        stages = stages or out / STAGES
+        _tidy(out, stages)
+        workshop = Workshop(read, stages, watch=watch, partial=partial)
         write_whole(out / _CONFIG, _resolved(read))
         written: list[Written] = []
         rejects = dict.fromkeys(workshop.refused())
@@ -80,10 +86,20 @@ def build(
     return written
 
 
-def _tidy(out: Path) -> None:
+def _sharing(stages: Path | None) -> AbstractContextManager[Any]:
+    """Builds that share stages wait for each other."""
+    if stages is None:
+        return nullcontext()
+    with writing(str(stages)):
+        stages.mkdir(parents=True, exist_ok=True)
+    return FileLock(stages / ".lock")
+
+
+def _tidy(out: Path, stages: Path) -> None:
     """Remove what a killed build was in the middle of writing."""
     clear_temporaries(out)
-    for leftover in (out / STAGES).glob(f"*{PARTIAL}"):
+    clear_temporaries(stages)
+    for leftover in stages.glob(f"*{PARTIAL}"):
         shutil.rmtree(leftover)
 
 

@@ -1,9 +1,9 @@
 """The stages of a build, each made once and then found on the disk.
 
-A stage leaves one file or folder in OUT/stages whose name is the hash of everything that moves it,
-and which exists only when it is whole. So the same command goes on where a build was stopped, and a
-changed threshold makes anew only what comes after it. Paid replies are remembered by content,
-whatever the stage.
+A stage leaves one file or folder in OUT/stages, or in a folder that several builds share, whose
+name is the hash of everything that moves it, and which exists only when it is whole. So the same
+command goes on where a build was stopped, and a changed threshold makes anew only what comes after
+it. Paid replies are remembered by content, whatever the stage.
 
     rows-*  one copy of each side's usable rows     features-*   unit vectors of their images
     clusters-*  rows by cluster, nearest first      aligned-*    completed rows
@@ -57,7 +57,7 @@ class Workshop:
 
     Args:
         read: The configuration.
-        out: The folder of the build.
+        stages: The folder of the stages.
         watch: Is told of progress.
         partial: Go on although some completions could not be asked for.
 
@@ -65,9 +65,9 @@ class Workshop:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
     """
 
-    def __init__(self, read: Read, out: Path, *, watch: Watch, partial: bool) -> None:
+    def __init__(self, read: Read, stages: Path, *, watch: Watch, partial: bool) -> None:
         self.config = read.config
-        self._source, self._stages = read.path, out / STAGES
+        self._source, self._stages = read.path, stages
         self._watch, self._partial = watch, partial
         self.rows = {side: self._make_rows(side) for side in SIDES}
         self.encoder: Encoder = load_encoder(self.config.encoder)
