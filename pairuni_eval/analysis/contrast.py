@@ -68,6 +68,11 @@ class Contrast(NamedTuple):
         return "agree more" if held.low > 0 else "agree less"
 
     @property
+    def brief(self) -> str:
+        """E.g. "against random: agree more"."""
+        return f"against {self.theirs}: {'not compared' if self.reason else self.word}"
+
+    @property
     def sentence(self) -> str:
         """E.g. "pairuni against random: gradients agree more, difference of the median ..."."""
         names = f"{self.ours} against {self.theirs}"

@@ -107,19 +107,30 @@ class Interference(NamedTuple):
     gen_live: float
 
     @property
-    def sentence(self) -> str:
+    def finding(self) -> str:
         """E.g. "pairuni: median cosine 0.021 [0.011, 0.034] over 40 batches, 12 % of them ..."."""
         if self.cosine.value is None:
-            return f"{self.scenario}: {self.cosine.note}."
+            return f"{self.scenario}: {self.cosine.note}"
         conflict = 100 * (self.conflict.value or 0.0)
-        said = (
+        return (
             f"{self.scenario}: median cosine {shown(self.cosine)} over {self.batches} "
             f"batch{'es' * (self.batches != 1)}, {conflict:.0f} % of them in conflict"
         )
+
+    @property
+    def noise(self) -> str:
+        """What noise does to the cosine, e.g. "noise ceiling 0.667, corrected 0.225"."""
         if self.corrected.value is None:
-            return f"{said}; not corrected for noise, since {self.corrected.note}."
+            return f"not corrected for noise, since {self.corrected.note}"
         ceiling = shown(Summary(self.ceiling.value))
-        return f"{said}; noise ceiling {ceiling}, corrected {shown(self.corrected)}."
+        return f"noise ceiling {ceiling}, corrected {shown(self.corrected)}"
+
+    @property
+    def sentence(self) -> str:
+        """The finding and what noise does to it."""
+        if self.cosine.value is None:
+            return f"{self.finding}."
+        return f"{self.finding}; {self.noise}."
 
 
 class Scenario(NamedTuple):

@@ -20,17 +20,20 @@ from markupsafe import Markup
 
 from pairuni_eval.analysis.intervals import Estimate, Interval
 from pairuni_eval.analysis.tables import MetricRow, bare
+from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.contamination import contamination_entry
-from pairuni_eval.report.content import KINDS, Page, Section, gather, group_figure
+from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost, duration
 from pairuni_eval.report.export import FILES, exports
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
+from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
-from pairuni_eval.report.versus import difference_entry
+from pairuni_eval.report.sections import GroupLine, Section
+from pairuni_eval.report.versus import Versus, difference_entry
 from pairuni_eval.store.read import StoredRun
 
 SUMMARY_FORMAT = "pairuni-summary/1"
@@ -70,6 +73,7 @@ def build_report(
         _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
         if page.cost is not None:
             _write(out / "cost.md", _cost_markdown(page.cost, page.run.name))
+            _write(out / "cost.svg", _cost_picture(page.cost))
         for name, content in exports(page).items():
             _write(out / name, content)
     return out / "report.html"
@@ -93,7 +97,9 @@ _NUMBERS: dict[str, Callable[..., str]] = {
     "interval": text.interval,
     "unit": text.unit,
     "p_value": text.p_value,
+    "p_words": p_words,
     "duration": duration,
+    "rounded": text.rounded,
 }
 
 
@@ -109,7 +115,7 @@ def _environment(**options: Any) -> Environment:
 
 def _html(page: Page) -> str:
     environment = _environment(autoescape=True)
-    environment.filters.update(_NUMBERS | {"clean": text.clean, "arrows": text.arrows})
+    environment.filters.update(_NUMBERS | {"clean": text.clean, "typeset": text.typeset})
     style, script = (_source(environment, name) for name in ("style.css", "browse.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -121,6 +127,16 @@ def _html(page: Page) -> str:
         group_figure=group_figure,
         kinds=KINDS,
     )
+
+
+def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
+    """The strip of one group with the baselines' numbers on it."""
+    others = [
+        figures.Other(one.name, found.theirs if found else None)
+        for one, found in zip(baselines, line.versus, strict=False)  # none where not compared
+    ]
+    label = f"{line.name}: dot with 95 % interval on the metric's range"
+    return figures.strip(line.cells[0].estimate, label, others)
 
 
 def _source(environment: Environment, name: str) -> str:
@@ -137,7 +153,7 @@ def _hash(script: str) -> str:
 def _markdown(page: Page) -> str:
     environment = _environment(autoescape=False, finalize=text.escape_markdown)
     ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
-    environment.filters.update(ours | {"fenced": text.fenced, "arrows": text.arrows})
+    environment.filters.update(ours | {"fenced": text.fenced, "typeset": text.typeset})
     return environment.get_template("report.md.j2").render(
         page=page, kinds=KINDS, safe=text.MarkdownText
     )
@@ -146,8 +162,16 @@ def _markdown(page: Page) -> str:
 def _cost_markdown(cost: Cost, name: str) -> str:
     """The times of a run, which no other file of a report holds."""
     environment = _environment(autoescape=False, finalize=text.escape_markdown)
-    environment.filters["duration"] = duration
-    return environment.get_template("cost.md.j2").render(cost=cost, name=name)
+    environment.filters["duration"] = _trusted(duration)
+    return environment.get_template("cost.md.j2").render(
+        cost=cost, name=name, safe=text.MarkdownText
+    )
+
+
+def _cost_picture(cost: Cost) -> str:
+    environment = _environment(autoescape=True)
+    environment.filters["clean"] = text.clean
+    return environment.get_template("cost.svg.j2").render(bars=cost.bars)
 
 
 def _trusted(function: Callable[..., str]) -> Callable[..., text.MarkdownText]:

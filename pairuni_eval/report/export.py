@@ -25,7 +25,8 @@ from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.report import text
 
 if TYPE_CHECKING:
-    from pairuni_eval.report.content import Page, Section
+    from pairuni_eval.report.content import Page
+    from pairuni_eval.report.sections import Section
 
 FILES = {
     "tables.tex": "LaTeX tables of the headlines and their groups",

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pairuni_eval.analysis.aggregate import names_in
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import writing
@@ -31,6 +32,7 @@ _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _LONGEST = 700  # characters of a question or an answer
 _BINARY = ("right", "wrong")
 _FINER = ("upper", "lower")
+_ABSENT = "does not have it"
 _GOLD_KEYS = ("answer", "gold", "label", "target")
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -54,41 +56,39 @@ class Shown(NamedTuple):
         return max(self.width, self.height) <= _SMALL
 
 
-class Beside(NamedTuple):
-    """What another run gave for the same sample and draw; the fields are an exhibit's."""
+class Given(NamedTuple):
+    """What a run gave for a sample and draw.
+
+    Attributes:
+        verdict: "right", "wrong", a score, or why there is none.
+        tone: "right", "wrong", "upper", "lower" or "none", for the choice and the style.
+        picture: The picture the model gave; None for a text answer.
+        answer: The text it gave; None for a picture without words.
+    """
 
     name: str
     verdict: str
     tone: str
-    after: Shown | None
+    picture: Shown | None
     answer: str | None
 
 
 class Exhibit(NamedTuple):
-    """One output with what was asked.
+    """A request with what each run gave for it, from equal seeds where the runs' are equal.
 
     Attributes:
-        group: The group it was chosen for, empty without groups.
-        verdict: "right", "wrong", a score, or why there is none.
-        tone: "right", "wrong", "upper", "lower" or "none", for the choice and the style.
-        note: What the scorer or judge said.
+        group: The groups it belongs to, empty without any.
         before: The pictures of the request.
-        after: The picture the model gave; None for a text answer.
         gold: The right answer, if the reference holds one.
-        beside: What the baselines gave, where they have the row.
+        given: What the run gave, then every baseline.
     """
 
     key: str
     group: str
     question: str
-    verdict: str
-    tone: str
-    note: str
     before: tuple[Shown, ...]
-    after: Shown | None
-    answer: str | None
     gold: str | None
-    beside: tuple[Beside, ...] = ()
+    given: tuple[Given, ...]
 
 
 class Album:
@@ -186,12 +186,15 @@ def exhibits(
     made = []
     for row in _records(chosen):
         place = (row["sample"], row["draw"])
-        beside = tuple(
-            _beside(name, rows[place], others[name].run, album, drawn=drawn)
-            for name, rows in found.items()
-            if place in rows
-        )
-        made.append(_exhibit(row, tables.run, album, drawn=drawn)._replace(beside=beside))
+        given = [_given(tables.run.card.name, row, tables.run, album, drawn=drawn)]
+        for name, other in others.items():
+            theirs = found.get(name, {}).get(place)
+            given.append(
+                Given(name, _ABSENT, "none", None, None)
+                if theirs is None
+                else _given(name, theirs, other.run, album, drawn=drawn)
+            )
+        made.append(_exhibit(row, tables.run, album, tuple(given), drawn=drawn))
     return tuple(made)
 
 
@@ -283,40 +286,34 @@ def _verdict(row: dict[str, Any]) -> str:
     return shorten(f"{row['status']}: {reason}" if reason else str(row["status"]), 200)
 
 
-def _exhibit(row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Exhibit:
+def _exhibit(
+    row: dict[str, Any], run: StoredRun, album: Album, given: tuple[Given, ...], *, drawn: bool
+) -> Exhibit:
     asked = decode_cell(row["request"])
     question = shorten(joined_text(asked), _LONGEST)
-    after, answer = _given(row, run, album, question, drawn=drawn)
+    group = ", ".join(names_in(_text(row["group"]))).replace("_", " ")
     return Exhibit(
         key=shorten(row["key"], 80),
-        group=shorten(_text(row["group"]), 80),
+        group=shorten(group, 80),
         question=question,
-        verdict=_verdict(row),
-        tone=str(row["tone"]),
-        note=shorten(_text(row["verdict"]), 200),
         before=_before(asked, run, album, question),
-        after=after,
-        answer=answer,
         gold=None if drawn else gold_of(decode_cell(row["reference"])),
+        given=given,
     )
 
 
-def _beside(name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Beside:
+def _given(name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Given:
     question = shorten(joined_text(decode_cell(row["request"])), _LONGEST)
-    after, answer = _given(row, run, album, f"{question} (by {name})", drawn=drawn)
-    return Beside(name, _verdict(row), str(row["tone"]), after, answer)
-
-
-def _given(
-    row: dict[str, Any], run: StoredRun, album: Album, question: str, *, drawn: bool
-) -> tuple[Shown | None, str | None]:
-    """The picture and the text of an output."""
-    given = decode_cell(row["parts"])
-    pictures = [part["image"] for part in given if part["kind"] == "image"]
-    text = joined_text(given)
-    return (
-        album.show(run, pictures[0], f"Given for: {question}") if pictures else None,
-        shorten(text, _LONGEST) if text or not drawn else None,
+    parts = decode_cell(row["parts"])
+    pictures = [part["image"] for part in parts if part["kind"] == "image"]
+    text = joined_text(parts)
+    alt = f"Given for: {question} (by {name})"
+    return Given(
+        name=name,
+        verdict=_verdict(row),
+        tone=str(row["tone"]),
+        picture=album.show(run, pictures[0], alt) if pictures else None,
+        answer=shorten(text, _LONGEST) if text or not drawn else None,
     )
 
 

@@ -41,7 +41,8 @@ class Gradients(NamedTuple):
 
     Attributes:
         names: The arms in the order of their colors, the run's own first.
-        answer: Whether they fight, in words.
+        answer: Whether they fight, in words and the run's own numbers.
+        noise: How far noise hides the answer.
         raw: Every arm by its gradients as they are.
         preconditioned: The same after Adam's division, where it was probed.
         contrasts: The own arm against the others.
@@ -52,6 +53,7 @@ class Gradients(NamedTuple):
 
     names: tuple[str, ...]
     answer: str
+    noise: str
     raw: tuple[Scenario, ...]
     preconditioned: tuple[Scenario, ...]
     contrasts: tuple[Contrast, ...]
@@ -87,6 +89,7 @@ def gradients(
     return Gradients(
         names=names,
         answer=_answer(raw[0].overall, against),
+        noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
         contrasts=against,
@@ -104,8 +107,15 @@ def _named(table: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def _answer(own: Interference, against: Sequence[Contrast]) -> str:
-    told = " ".join(one.sentence for one in against if one.reason is None)
-    return f"{_verdict(own.cosine)} {own.sentence} {told}".strip()
+    told = "; ".join(one.brief for one in against)
+    compared = f" {told[0].upper()}{told[1:]}." if told else ""
+    return f"{_verdict(own.cosine)} {own.finding}.{compared}"
+
+
+def _noise(own: Interference) -> str:
+    if own.cosine.value is None:
+        return ""
+    return f"{own.scenario}: {own.noise}."
 
 
 def _verdict(cosine: Summary) -> str:

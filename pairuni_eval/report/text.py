@@ -7,6 +7,7 @@ autoescape in HTML, by `MarkdownText` in Markdown.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -71,6 +72,19 @@ def p_value(p: float | None) -> str:
 def arrows(text: str) -> str:
     """A sentence's "->" as an arrow."""
     return text.replace("->", "\N{RIGHTWARDS ARROW}")
+
+
+def typeset(text: str) -> str:
+    """A sentence with true arrows and minus signs."""
+    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "\N{MINUS SIGN}", arrows(text))
+
+
+def rounded(value: float) -> str:
+    """A number without a card: three decimals, or three digits where it is large."""
+    if not math.isfinite(value):
+        return NOTHING
+    shown = f"{value:.3f}" if abs(value) < 10 else f"{value:,.{1 if abs(value) < 100 else 0}f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
 
 
 class MarkdownText(str):

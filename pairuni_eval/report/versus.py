@@ -65,14 +65,36 @@ class Versus(NamedTuple):
         """The headline of every shared benchmark."""
         return tuple(row for row in self.differences if row.headline)
 
+    def headline(self, benchmark: str) -> Difference | None:
+        """The headline of one benchmark; None where the baseline lacks it."""
+        return next((row for row in self.headlines if row.benchmark == benchmark), None)
+
+    def group(self, benchmark: str, name: str) -> Difference | None:
+        """A group of a benchmark's headline; None where it was not compared."""
+        rows = (row for row in self.groups if (row.benchmark, row.group) == (benchmark, name))
+        return next(rows, None)
+
+    @property
+    def tally(self) -> dict[Word, int]:
+        """How many headlines have each word, in the order better, worse, tied, cannot tell."""
+        return {word: sum(row.word is word for row in self.headlines) for word in _PHRASES}
+
+    @property
+    def verdict(self) -> str:
+        """What can be told, in plain words."""
+        return self._told((Word.BETTER, Word.WORSE))
+
     @property
     def sentence(self) -> str:
-        """The verdict in plain words."""
+        """The verdict with what is tied and what cannot be told."""
+        return self._told(tuple(_PHRASES))
+
+    def _told(self, words: Sequence[Word]) -> str:
         if not self.headlines:
             return f"Against {self.name} nothing can be compared: {_reasons(self.refusals)}."
         phrases = [
             f"{_PHRASES[word].format(name=self.name)} {_names(rows)}"
-            for word in _PHRASES
+            for word in words
             if (rows := [row for row in self.headlines if row.word is word])
         ]
         if not any(row.word is Word.BETTER for row in self.headlines):

@@ -1,9 +1,10 @@
 """What a training run leaves for reports: its metrics by step and the inner products of gradients.
 
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
-where gradients were probed, `gradients.jsonl` (one `GradientRow` a line). A run folder may hold a
-copy of both in `training/`, so that a report needs nothing but the run. A torn last line is left
-out: training may be going on.
+where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
+phases of a step took) and `settings.json` (what was trained how) where the trainer wrote them. A
+run folder may hold a copy in `training/`, so that a report needs nothing but the run. A torn last
+line is left out: training may be going on.
 """
 
 from __future__ import annotations
@@ -12,11 +13,37 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
+
 from pairuni_eval.errors import UserError, writing
 
 TRAINING = "training"
 METRICS = "metrics.jsonl"
 GRADIENTS = "gradients.jsonl"
+SECONDS = "seconds.jsonl"
+SETTINGS = "settings.json"
+_KEPT = (METRICS, GRADIENTS, SECONDS, SETTINGS)
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A recipe, of which a report says the name."""
+
+    name: str
+
+
+class Backbone(msgspec.Struct, frozen=True):
+    """A backbone and how long it was trained."""
+
+    name: str
+    steps: int
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a report says of a training's settings; the file holds all of them."""
+
+    recipe: Named
+    backbone: Backbone
+    seed: int
 
 
 def has_training(folder: Path) -> bool:
@@ -40,7 +67,7 @@ def training_folder(folder: Path) -> Path:
 
 
 def keep_training(run: Path, checkpoint: str) -> None:
-    """Copy the metrics and gradients beside a checkpoint folder into the run that measures it.
+    """Copy what a training left beside a checkpoint folder into the run that measures it.
 
     Nothing happens where the checkpoint is no folder, or no training run wrote it.
     """
@@ -50,9 +77,27 @@ def keep_training(run: Path, checkpoint: str) -> None:
     target = run / TRAINING
     with writing(str(target)):
         target.mkdir(exist_ok=True)
-        for name in (METRICS, GRADIENTS):
+        for name in _KEPT:
             if (source / name).is_file():
                 shutil.copyfile(source / name, target / name)
+
+
+def read_settings(folder: Path) -> Settings | None:
+    """What was trained, and how long; None without the file.
+
+    Raises:
+        UserError: for a file that is no training's settings.
+    """
+    path = folder / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Settings)
+    except msgspec.DecodeError as failure:
+        raise UserError(
+            f"{path}: cannot be read: {failure}.",
+            hint="Leave this training out of the report, or restore the file.",
+        ) from failure
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -61,7 +106,19 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     Raises:
         UserError: naming the line that is no step of numbers.
     """
-    path = folder / METRICS
+    return _read_steps(folder / METRICS)
+
+
+def read_seconds(folder: Path) -> list[dict[str, float]]:
+    """What the phases of every step took; empty without the file.
+
+    Raises:
+        UserError: naming the line that is no step of numbers.
+    """
+    return _read_steps(folder / SECONDS)
+
+
+def _read_steps(path: Path) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
     for number, line in enumerate(_whole_lines(path)):
         try:

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LEFT_OUT = {"journal.jsonl", "cost.md", ".lock"}
+LEFT_OUT = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
 PLANNING_KILLS = 3
 LONGEST = 0.9  # seconds between a sign of progress and the kill
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 
-SKIPPED = {"journal.jsonl", "cost.md", ".lock"}
+SKIPPED = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
 LIMIT = 6
 
 

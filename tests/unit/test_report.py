@@ -94,7 +94,7 @@ def test_page_is_self_contained(whole: Path) -> None:
     assert all(attrs["alt"] for attrs in page.named("img"))
     hrefs = [attrs["href"] for attrs in page.named("a")]
     assert all(href.startswith("#") or (whole / "out" / href).is_file() for href in hrefs)
-    assert all(set(href) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-.#") for href in hrefs)
+    assert all(re.fullmatch(r"#?[a-z0-9_.-]+|images/[0-9a-f]{64}\.png", href) for href in hrefs)
     assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
     style = (whole / "out" / "report.html").read_text()
     assert "url(" not in style and "@import" not in style
@@ -191,7 +191,7 @@ def test_headline_numbers_in_all_three_files(whole: Path) -> None:
 def test_tiny_stands_beside_every_tiny_number(whole: Path) -> None:
     for row in re.findall(r"<tr.*?</tr>", (whole / "out" / "report.html").read_text(), re.S):
         if 'class="value"' in row:
-            assert ">tiny</span>" in row
+            assert ">tiny</span>" in row.lower()
     for line in (whole / "out" / "report.md").read_text().splitlines():
         if re.search(r"\d[ %]*\| \[", line) and line.startswith("|"):
             assert "(tiny)" in line
@@ -221,10 +221,19 @@ def test_order_is_understanding_generation_editing(whole: Path) -> None:
     assert places == sorted(places)
 
 
-def test_edits_are_before_and_after(whole: Path) -> None:
-    page = Page(whole / "out" / "report.html")
+def test_edits_are_before_and_after(whole: Path, tmp_path: Path) -> None:
+    page = built(whole / "a", tmp_path / "out")
     captions = re.findall(r"\b(?:before|after)\b", page.text)
     assert captions == ["before", "after"] * AT_MOST
+
+
+def test_what_each_run_drew_stands_side_by_side(whole: Path) -> None:
+    html = (whole / "out" / "report.html").read_text()
+    edits = re.findall(r'<li class="exhibit [a-z]+ drawn">(.*?)</ul>\s*</li>', html, re.S)
+    assert len(edits) == 3 * AT_MOST  # two benchmarks of drawings, one of edits
+    for one in edits:
+        assert re.findall("<b>(.*?)</b>", one) == ["tiny", "random pair"]
+        assert one.count("<img") == 2 + ("before" in one)
 
 
 def test_partial_is_stamped_everywhere(tmp_path: Path) -> None:

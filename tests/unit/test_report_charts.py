@@ -71,7 +71,7 @@ def test_zero_is_marked_where_the_axis_crosses_it() -> None:
 
 def test_long_lines_are_smoothed_and_cut_to_few_points() -> None:
     chart = line_chart("Reward", [series(*(float(n % 2) for n in range(4000)))])
-    assert chart is not None and chart.smoothed == 200
+    assert chart is not None and chart.smoothed == 333
     assert chart.lines[0].line.count("L") == 239 and chart.lines[0].faint.count("L") == 239
 
 

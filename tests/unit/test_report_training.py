@@ -126,7 +126,10 @@ def test_gradients_in_words(tmp_path: Path) -> None:
     assert theirs.conflict.value == 1.0
     assert found.raw[0].conflicting == ("lm_0",)
     assert found.answer.startswith("On the whole they agree. pairuni: median cosine 0.150")
-    assert "pairuni against GRPO: gradients agree more" in found.answer
+    assert found.answer.endswith("0 % of them in conflict. Against GRPO: agree more.")
+    assert found.noise.startswith("pairuni: noise ceiling 0.667, corrected 0.225")
+    (contrast,) = found.contrasts
+    assert contrast.sentence.startswith("pairuni against GRPO: gradients agree more")
     assert found.over_steps is not None and len(found.over_steps.lines) == 2
     assert found.by_block is not None
     assert [row.label for row in found.by_block.rows] == ["head", "lm 0"]

@@ -2,7 +2,7 @@
 // The browser of outputs: filters the rows of #rows and shows them a few at a time. Every text is
 // set as text; nothing of the data ever becomes markup, and nothing is asked of any network.
 (() => {
-  const FIRST = 12;
+  const FIRST = 6;
   const STEP = 48;
   const form = document.getElementById("filters");
   const list = document.getElementById("found");
