@@ -289,6 +289,14 @@ def _check_task(where: str, spec: TaskSpec) -> None:
         )
     if not spec.rewards:
         raise UserError(f"{where} has no reward.")
+    names = [reward.name for reward in spec.rewards]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{where}.rewards names '{name}' {names.count(name)} times; a reward is known by "
+                "its name.",
+                hint="Add the weights up, or enter the second one under a name of its own.",
+            )
     if spec.decoding.temperature <= 0.0:
         raise UserError(
             f"{where}.decoding.temperature is {spec.decoding.temperature}: greedy rollouts of one "

@@ -66,6 +66,7 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"steps": 0}, "tiny: steps is 0; at least 1"),
         ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
         ({"gen.rewards": []}, "tiny: gen has no reward"),
+        ({"gen.rewards": [{"name": "hps"}, {"name": "hps"}]}, "names 'hps' 2 times"),
         ({"gen.decoding.temperature": 0.0}, "greedy rollouts of one prompt are all alike"),
         ({"gen.decoding.top_k": 50}, "cuts the distribution"),
         ({"precision": "fp16"}, "Invalid enum value 'fp16'"),
