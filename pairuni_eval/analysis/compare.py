@@ -262,7 +262,7 @@ def compare_sides(ours: Side, theirs: Side, weigh_pair: Weigh) -> Comparison:
     """As `compare`, for the mean numbers of several runs and any way of weighing."""
     places, refusals = shared_places(ours, theirs)
     found = [_difference(ours, theirs, place, weigh_pair) for place in places]
-    headlines = iter(_corrected([row for row in found if row.headline]))
+    headlines = iter(corrected_together([row for row in found if row.headline]))
     rows = [next(headlines) if row.headline else _worded(row) for row in found]
     groups = [
         row
@@ -316,7 +316,7 @@ def _groups(ours: Side, theirs: Side, place: Place, weigh_pair: Weigh) -> list[D
     ]
     names = list(dict.fromkeys(name for groups in found for name in groups))
     single = place._replace(headline=False)
-    return _corrected(
+    return corrected_together(
         [_difference(ours, theirs, single._replace(group=name), weigh_pair) for name in names]
     )
 
@@ -419,8 +419,8 @@ def unit_results(ours: Tables, theirs: Tables, place: Place) -> tuple[UnitResult
     return tuple(sorted(found, key=lambda one: (-abs(one.gain), one.unit)))
 
 
-def _corrected(rows: Sequence[Difference]) -> list[Difference]:
-    """The rows with their p values corrected together and their words chosen."""
+def corrected_together(rows: Sequence[Difference]) -> list[Difference]:
+    """The rows with their p values corrected together by Holm, and their words chosen anew."""
     p = holm_where_known([row.p for row in rows])
     return [_worded(row._replace(corrected=one)) for row, one in zip(rows, p, strict=True)]
 

@@ -30,6 +30,7 @@ def reproduce(
     Raises:
         UserError: if nothing at all could be run; it names the log of the first failure.
     """
+    experiment = experiment.on(tiny=setting.tiny)
     arms = sum(arm.recipe != BASE for arm in experiment.arms)
     total = arms + len(trials(experiment, setting))
     with Progress(

@@ -2,28 +2,32 @@
 
 A cell is the mean over training seeds with its 95 % interval; a verdict compares an arm with each
 arm named in `against`, over the same units, and from three seeds on over training again as well.
-What the experiment shows is said in sentences made from the verdicts, whatever they are. Numbers of
-the tiny world are called tiny in the heading of every column.
+The p values of two arms are corrected by Holm together: over the columns that are whole benchmarks,
+and over the groups of one benchmark; not over arms. Numbers of the tiny world are called tiny in
+the heading of every column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.analysis.arms import Arm as Side
 from pairuni_eval.analysis.arms import arm_row, compare_arms
-from pairuni_eval.analysis.compare import Comparison, Difference, Place
+from pairuni_eval.analysis.compare import Difference, Place, corrected_together
 from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.analysis.paired import narrowed
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.report.text import arrows
+from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
-from pairuni_train.experiments.jobs import Setting, Trial, run_folder
+from pairuni_train.experiments.jobs import Setting, Trial, pair_file, run_folder
 from pairuni_train.experiments.spec import BASE, Arm, Column, Experiment
+from pairuni_train.pairs.record import Kind
+from pairuni_train.pairs.stats import read_stats
+from pairuni_train.recipe import find_recipe
 
 
 class Verdict(NamedTuple):
@@ -43,38 +47,55 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One arm."""
+    """One arm.
+
+    Attributes:
+        seeds: Seeds that are there in every column.
+        wanted: Seeds that were asked for; 0 where nothing is trained.
+        cells: None where there is no number: no run, or a column that tiny arms have not.
+        trained_on: The recipe, the pair set and what differs, in words.
+    """
 
     name: str
     seeds: int
+    wanted: int
     cells: tuple[Cell | None, ...]
+    trained_on: str
 
 
 class Heading(NamedTuple):
-    """One column: its title, and the benchmark and protocol that it reads."""
+    """One column: its title, and the benchmark and protocol that it reads; None if none does."""
 
     title: str
-    address: str
+    address: str | None
 
 
 class Table(NamedTuple):
     """Everything that is printed.
 
     Attributes:
-        findings: What the experiment shows, a sentence each.
-        notes: What the verdicts do not cover.
+        compared: By arm and other arm, the verdict of every column that has one.
+        missing: Runs that are not there, of how many.
+        few: Trained arms of too few seeds to say anything about training again.
     """
 
     experiment: Experiment
     tiny: bool
+    steps: int
     headings: tuple[Heading, ...]
     rows: tuple[Row, ...]
-    findings: tuple[str, ...]
-    notes: tuple[str, ...]
+    compared: Mapping[tuple[str, str], tuple[Difference, ...]]
+    missing: tuple[int, int]
+    few: tuple[str, ...]
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the columns read, each once."""
+        return list(dict.fromkeys(one.address for one in self.headings if one.address))
 
 
-Runs = Mapping[tuple[str, str], tuple[Tables, ...]]
-"""The runs of an arm on a benchmark, one a seed."""
+Sides = Mapping[tuple[str, str], Side]
+"""Every arm on every benchmark, with the runs that are there."""
 
 
 def make_table(experiment: Experiment, setting: Setting) -> Table:
@@ -84,85 +105,92 @@ def make_table(experiment: Experiment, setting: Setting) -> Table:
         UserError: if no arm has a finished run on some benchmark, or a column names a metric that
             its benchmark does not have.
     """
-    runs = {
-        (arm.name, benchmark): _runs(arm, benchmark, setting)
+    experiment = experiment.on(tiny=setting.tiny)
+    benchmarks = experiment.benchmarks(tiny=setting.tiny)
+    sides = {
+        (arm.name, benchmark): _side(arm, benchmark, setting)
         for arm in experiment.arms
-        for benchmark in experiment.benchmarks(tiny=setting.tiny)
+        for benchmark in benchmarks
     }
+    places = [
+        None if name is None else _place(column, name, sides, setting)
+        for column in experiment.columns
+        for name in (_benchmark(column, experiment, setting),)
+    ]
     compared = {
-        (arm.name, other, benchmark): _compared(arm.name, other, benchmark, experiment, runs)
+        (arm.name, other): _compared(arm.name, other, places, sides)
         for arm in experiment.arms
         for other in experiment.against
-        for benchmark in experiment.benchmarks(tiny=setting.tiny)
         if arm.name != other
     }
-    places = [_place(column, runs, setting) for column in experiment.columns]
-    rows = tuple(
-        Row(
-            arm.name,
-            max(len(runs[arm.name, place.benchmark]) for place in places),
-            tuple(_cell(arm, place, experiment, runs, compared) for place in places),
-        )
-        for arm in experiment.arms
+    rows = tuple(_row(arm, places, sides, compared, setting) for arm in experiment.arms)
+    wanted = sum(max(1, row.wanted) for row in rows) * len(benchmarks)
+    return Table(
+        experiment=experiment,
+        tiny=setting.tiny,
+        steps=setting.backbone.steps,
+        headings=_headings(experiment, places, tiny=setting.tiny),
+        rows=rows,
+        compared={pair: tuple(of.values()) for pair, of in compared.items()},
+        missing=(wanted - sum(len(side.runs) for side in sides.values()), wanted),
+        few=tuple(dict.fromkeys(name for (name, _), side in sides.items() if side.few)),
     )
-    headings = tuple(
-        Heading(
-            f"tiny {column.title}" if setting.tiny else column.title,
-            f"{place.benchmark}@{place.protocol}",
+
+
+def measured_columns(experiment: Experiment, setting: Setting) -> tuple[Column, ...]:
+    """The columns for which some arm has a finished run."""
+    return tuple(
+        column
+        for column in experiment.columns
+        if (benchmark := _benchmark(column, experiment, setting)) is not None
+        and any(_side(arm, benchmark, setting).runs for arm in experiment.arms)
+    )
+
+
+def _headings(
+    experiment: Experiment, places: list[Place | None], *, tiny: bool
+) -> tuple[Heading, ...]:
+    return tuple(
+        Heading(column.title, None)
+        if place is None
+        else Heading(
+            f"tiny {column.title}" if tiny else column.title, f"{place.benchmark}@{place.protocol}"
         )
         for column, place in zip(experiment.columns, places, strict=True)
     )
-    sides = (
-        _side(arm.name, place.benchmark, experiment, runs)
-        for arm in experiment.arms
-        for place in places
-    )
-    notes = dict.fromkeys(side.note for side in sides if side.runs and side.note)
-    return Table(
-        experiment, setting.tiny, headings, rows, _findings(experiment, compared), tuple(notes)
-    )
 
 
-def _runs(arm: Arm, benchmark: str, setting: Setting) -> tuple[Tables, ...]:
+def _side(arm: Arm, benchmark: str, setting: Setting) -> Side:
     seeds = 1 if arm.recipe == BASE else setting.seeds
     folders = [run_folder(Trial(arm, seed), benchmark, setting) for seed in range(seeds)]
-    return tuple(Tables(StoredRun(folder)) for folder in folders if _complete(folder))
+    runs = tuple(Tables(StoredRun(folder)) for folder in folders if _complete(folder))
+    return Side(arm.name, runs, trained=arm.recipe != BASE)
 
 
 def _complete(folder: Path) -> bool:
-    return (folder / "COMPLETE").exists()
+    return (folder / layout.COMPLETE).exists()
 
 
-def _side(name: str, benchmark: str, experiment: Experiment, runs: Runs) -> Side:
-    recipe = next(arm.recipe for arm in experiment.arms if arm.name == name)
-    return Side(name, runs[name, benchmark], trained=recipe != BASE)
+# Columns
 
 
-def _compared(
-    ours: str, theirs: str, benchmark: str, experiment: Experiment, runs: Runs
-) -> Comparison | None:
-    """Two arms on one benchmark; None while one of them has no run."""
-    if not runs[ours, benchmark] or not runs[theirs, benchmark]:
-        return None
-    return compare_arms(
-        _side(ours, benchmark, experiment, runs), _side(theirs, benchmark, experiment, runs)
+def _benchmark(column: Column, experiment: Experiment, setting: Setting) -> str | None:
+    """What stands for a column's benchmark; None where nothing does."""
+    if not setting.tiny:
+        return column.benchmark
+    return None if column.only == "real" else experiment.sisters[column.benchmark]
+
+
+def _place(column: Column, name: str, sides: Sides, setting: Setting) -> Place:
+    """Where a column's number stands in the runs of its benchmark."""
+    tables = next(
+        (side.runs[0] for (_, of), side in sides.items() if side.runs and of == name), None
     )
-
-
-def _place(column: Column, runs: Runs, setting: Setting) -> Place:
-    """Where a column's number stands in the runs."""
-    benchmark = column.benchmark
-    found = next(
-        (tables for (_, name), tables in runs.items() if tables and _stands_for(name, benchmark)),
-        None,
-    )
-    if found is None:
+    if tables is None:
         raise UserError(
             f"No arm has a finished run for the column '{column.title}'.",
             hint=f"Look into {setting.root / 'logs'}.",
         )
-    tables = found[0]
-    name = next(iter(tables.run.cards))
     protocol = column.protocol or tables.protocols(name)[0]
     spec = tables.spec(name, protocol)
     wanted = (column.tiny_metric if setting.tiny else None) or column.metric or spec.headline
@@ -171,69 +199,89 @@ def _place(column: Column, runs: Runs, setting: Setting) -> Place:
         raise unknown_name(f"metric of {name}@{protocol}", wanted, known, list_command="")
     metric = spec.metric(wanted)
     group = (column.tiny_group if setting.tiny else None) or column.group
-    headline = group is None and wanted == spec.headline
-    return Place(
-        name, protocol, metric if group is None else narrowed(metric, group), headline, group
-    )
+    if group is not None:
+        return Place(name, protocol, narrowed(metric, group), group=group)
+    return Place(name, protocol, metric, headline=wanted == spec.headline)
 
 
-def _stands_for(name: str, benchmark: str) -> bool:
-    return name in (benchmark, f"tiny-{benchmark}")
+# Rows
 
 
-def _cell(
+def _compared(
+    ours: str, theirs: str, places: list[Place | None], sides: Sides
+) -> dict[int, Difference]:
+    """The verdict of each column, by its number; whole benchmarks are corrected together."""
+    comparisons = {
+        benchmark: compare_arms(sides[ours, benchmark], sides[theirs, benchmark])
+        for benchmark in dict.fromkeys(place.benchmark for place in places if place)
+        if sides[ours, benchmark].runs and sides[theirs, benchmark].runs
+    }
+    found: dict[int, Difference] = {}
+    for number, place in enumerate(places):
+        if place is not None and place.benchmark in comparisons:
+            comparison = comparisons[place.benchmark]
+            rows = comparison.differences if place.group is None else comparison.groups
+            row = next((one for one in rows if _is_of(one, place)), None)
+            if row is not None:
+                found[number] = row
+    whole = [number for number, row in found.items() if row.group is None]
+    corrected = corrected_together([found[number] for number in whole])
+    return {**found, **dict(zip(whole, corrected, strict=True))}
+
+
+def _is_of(row: Difference, place: Place) -> bool:
+    """Whether a difference is of a column; groups are those of the headline."""
+    if (row.protocol, row.group) != (place.protocol, place.group):
+        return False
+    return place.group is not None or row.spec.name == place.spec.name
+
+
+def _row(
     arm: Arm,
-    place: Place,
-    experiment: Experiment,
-    runs: Runs,
-    compared: Mapping[tuple[str, str, str], Comparison | None],
-) -> Cell | None:
-    if not runs[arm.name, place.benchmark]:
-        return None
-    found = arm_row(_side(arm.name, place.benchmark, experiment, runs), place)
-    verdicts = tuple(
-        Verdict(other, _difference(compared[arm.name, other, place.benchmark], place))
-        for other in experiment.against
-        if other != arm.name
+    places: list[Place | None],
+    sides: Sides,
+    compared: Mapping[tuple[str, str], Mapping[int, Difference]],
+    setting: Setting,
+) -> Row:
+    others = {other: of for (name, other), of in compared.items() if name == arm.name}
+    cells = tuple(
+        _cell(
+            sides[arm.name, place.benchmark],
+            place,
+            tuple(Verdict(other, of.get(number)) for other, of in others.items()),
+        )
+        if place is not None
+        else None
+        for number, place in enumerate(places)
     )
+    wanted = 0 if arm.recipe == BASE else setting.seeds
+    seeds = min(len(side.runs) for (name, _), side in sides.items() if name == arm.name)
+    return Row(arm.name, seeds, wanted, cells, _trained_on(arm, setting))
+
+
+def _cell(side: Side, place: Place, verdicts: tuple[Verdict, ...]) -> Cell | None:
+    if not side.runs:
+        return None
+    found = arm_row(side, place)
     return Cell(place.spec, found.estimate, found.by_seed, verdicts)
 
 
-def _difference(comparison: Comparison | None, place: Place) -> Difference | None:
-    if comparison is None:
-        return None
-    rows = comparison.differences if place.group is None else comparison.groups
-    for row in rows:
-        if (row.protocol, row.group) == (place.protocol, place.group) and (
-            place.group is not None or row.spec.name == place.spec.name
-        ):
-            return row
-    return None
+def _trained_on(arm: Arm, setting: Setting) -> str:
+    """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighted by sqrt"."""
+    if arm.recipe == BASE:
+        return "nothing: the checkpoint that training starts from"
+    recipe = find_recipe(arm.recipe)
+    words = [f"{recipe.name}: {_pairs_words(pair_file(arm, setting))}"]
+    words += [f"weighted by {recipe.weighting}"] if recipe.weighting != "none" else []
+    words += [f"{key} = {value}" for key, value in (arm.changes | arm.settings).items()]
+    return ", ".join(words)
 
 
-def _findings(
-    experiment: Experiment, compared: Mapping[tuple[str, str, str], Comparison | None]
-) -> tuple[str, ...]:
-    """What the last arm, the method in question, is against each other arm that is named."""
-    method = experiment.arms[-1].name
-    found = []
-    for other in experiment.against:
-        if other == method:
-            continue
-        for (ours, theirs, _), comparison in compared.items():
-            if (ours, theirs) == (method, other) and comparison is not None:
-                found += [
-                    f"{method} against {other}: {arrows(row.sentence)}."
-                    for row in comparison.headlines
-                ]
-    return tuple(found)
-
-
-def addresses(table: Table) -> list[str]:
-    """What the columns read, each once."""
-    return list(dict.fromkeys(heading.address for heading in table.headings))
-
-
-def headline_rows(table: Table) -> Sequence[tuple[str, Cell]]:
-    """The last column of every arm that has one: what the picture shows."""
-    return [(row.name, row.cells[-1]) for row in table.rows if row.cells[-1] is not None]
+def _pairs_words(path: Path) -> str:
+    if not path.is_file():
+        return "its pair set is not there"
+    stats = read_stats(path)
+    kinds = [
+        f"{stats.kinds[kind]} {kind.replace('_', ' ')}" for kind in Kind if kind in stats.kinds
+    ]
+    return f"{stats.rows} rows ({', '.join(kinds)})"

@@ -1,45 +1,66 @@
-"""Writes an experiment's table: Markdown, a picture, and CSV for whoever computes on."""
+"""Writes an experiment's table for whoever reads it, quotes it or computes on.
+
+table.md, table.html    answers, the table, the paper's rows, what each arm trained on
+table.tex               the table alone, booktabs
+table.svg               a panel per column: every arm with its interval and its seeds
+table.csv, verdicts.csv numbers, and differences with their tests
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pairuni_eval.report import text
-from pairuni_train.experiments.table import Cell, Table, addresses, headline_rows
+from pairuni_eval.report.export import escape_latex
+from pairuni_train.experiments.findings import find
+from pairuni_train.experiments.table import Cell, Row, Table
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.axes import Axes
 
 _FOLDER = Path(__file__).parent / "templates"
+_VERDICT = (
+    *("word", "difference", "low", "high", "p", "corrected_p"),
+    *("shared_outputs", "units", "test", "reason"),
+)
+_INK, _FAINT = "#4464ad", "#888888"
 
 
 def write_table(table: Table, folder: Path, *, command: str) -> Path:
-    """Write `table.md`, `table.svg` and `table.csv`; returns the Markdown's path."""
+    """Write all files; returns the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
     _draw(table, folder / "table.svg")
-    _write_csv(table, folder / "table.csv")
-    page = folder / "table.md"
-    page.write_text(markdown(table, command=command), encoding="utf-8")
-    return page
+    _write_csv(folder / "table.csv", _numbers(table))
+    _write_csv(folder / "verdicts.csv", _verdicts(table))
+    for name in ("table.md", "table.html", "table.tex"):
+        (folder / name).write_text(rendered(name, table, command=command), encoding="utf-8")
+    return folder / "table.md"
 
 
-def markdown(table: Table, *, command: str) -> str:
-    """The table as Markdown."""
+def rendered(name: str, table: Table, *, command: str) -> str:
+    """One of the pages, by the name of its template without ".j2"."""
+    page = _environment(name).get_template(f"{name}.j2")
+    return page.render(table=table, found=find(table), command=command, dash=text.NOTHING)
+
+
+def _environment(name: str) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    escapes = {"table.md": text.escape_markdown, "table.tex": escape_latex}
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # Markdown: `md` escapes what people wrote
+        keep_trailing_newline=True,
+        autoescape=name not in escapes,  # there `say` escapes what people wrote
     )
-    environment.filters["md"] = text.escape_markdown
-    environment.filters["number"] = _number
-    page = environment.get_template("table.md.j2")
-    return page.render(table=table, addresses=addresses(table), command=command)
+    environment.filters |= {"say": escapes.get(name, str), "number": _number, "seeds": _seeds}
+    return environment
 
 
 def _number(cell: Cell) -> str:
@@ -47,35 +68,72 @@ def _number(cell: Cell) -> str:
     return f"{value} {text.interval(cell.estimate.interval, cell.spec)}".rstrip()
 
 
-def _write_csv(table: Table, path: Path) -> None:
+def _seeds(row: Row) -> str:
+    if not row.wanted:
+        return text.NOTHING
+    return str(row.seeds) if row.seeds == row.wanted else f"{row.seeds} of {row.wanted}"
+
+
+# For whoever computes on
+
+
+def _write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["arm", "seeds", "column", "address", "value", "low", "high", "by_seed"])
-        for row in table.rows:
-            for heading, cell in zip(table.headings, row.cells, strict=True):
-                if cell is not None:
-                    bounds = cell.estimate.interval or ("", "")
-                    seeds = " ".join(f"{value:.6g}" for value in cell.by_seed)
-                    writer.writerow(
-                        [row.name, row.seeds, *heading, cell.estimate.value, *bounds, seeds]
+        csv.writer(stream).writerows(lines)
+
+
+def _numbers(table: Table) -> Iterable[Sequence[Any]]:
+    yield ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
+    for row in table.rows:
+        for heading, cell in zip(table.headings, row.cells, strict=True):
+            if cell is not None:
+                seeds = " ".join(f"{value:.6g}" for value in cell.by_seed)
+                bounds = cell.estimate.interval or ("", "")
+                yield (row.name, row.seeds, *heading, cell.estimate.value, *bounds, seeds)
+
+
+def _verdicts(table: Table) -> Iterable[Sequence[Any]]:
+    yield ("arm", "against", "column", "address", *_VERDICT)
+    for row in table.rows:
+        for heading, cell in zip(table.headings, row.cells, strict=True):
+            for against, one in cell.verdicts if cell else ():
+                if one is not None:
+                    yield (
+                        *(row.name, against, *heading, str(one.word), one.value),
+                        *(one.interval or ("", "")),
+                        *(one.p, one.corrected, one.shared, one.clusters, one.test, one.reason),
                     )
 
 
+# The picture
+
+
 def _draw(table: Table, path: Path) -> None:
-    """The last column: a point and an interval for every arm, the number of each seed beside it."""
+    """A panel per column that has numbers: each arm's point, interval and seeds (ticks)."""
     from matplotlib.figure import Figure
 
-    rows = headline_rows(table)
-    figure = Figure(figsize=(7, 0.5 * len(rows) + 1.2), layout="constrained")
-    axes: Axes = figure.subplots()
-    for height, (_, cell) in enumerate(reversed(rows)):
-        if cell.estimate.value is None:
-            continue
-        if cell.estimate.interval is not None:
-            axes.plot(list(cell.estimate.interval), [height] * 2, color="#4464ad", linewidth=2)
-        axes.plot(list(cell.by_seed), [height] * len(cell.by_seed), "|", color="#888888")
-        axes.plot([cell.estimate.value], [height], "o", color="#4464ad")
-    axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
-    axes.set_xlabel(table.headings[-1].title)
-    axes.spines[["top", "right"]].set_visible(False)
+    numbers = [number for number, heading in enumerate(table.headings) if heading.address]
+    height = 0.4 * len(table.rows) + 1.0
+    figure = Figure(figsize=(1.6 + 2.1 * len(numbers), height), layout="constrained")
+    panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
+    for axes, number in zip(panels, numbers, strict=True):
+        _panel(axes, [row.cells[number] for row in reversed(table.rows)])
+        axes.set_xlabel(table.headings[number].title)
+    names = [row.name for row in reversed(table.rows)]
+    panels[0].set_yticks(range(len(names)), names)
     figure.savefig(path, metadata={"Date": None})
+
+
+def _panel(axes: Axes, cells: Sequence[Cell | None]) -> None:
+    for height, cell in enumerate(cells):
+        if cell is None or cell.estimate.value is None:
+            continue
+        scale = cell.spec.scale
+        if cell.estimate.interval is not None:
+            ends = [end * scale for end in cell.estimate.interval]
+            axes.plot(ends, [height] * 2, color=_INK, linewidth=2)
+        if len(cell.by_seed) > 1:
+            seeds = [value * scale for value in cell.by_seed]
+            axes.plot(seeds, [height] * len(seeds), "|", color=_FAINT)
+        axes.plot([cell.estimate.value * scale], [height], "o", color=_INK)
+    axes.spines[["top", "right"]].set_visible(False)

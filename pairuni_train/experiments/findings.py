@@ -1,0 +1,95 @@
+"""What a table shows, in sentences made from its verdicts, whatever they are.
+
+First the answers: for each arm that others are compared with, what the method in question (the last
+arm) is against it and on what, then the other arms, those of which nothing can be told together.
+Then the method's figures: every whole benchmark, and the groups that got better or worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.report.text import typeset
+from pairuni_train.experiments.table import Table
+
+
+_NOTHING = "cannot tell, in any column"
+
+
+class Findings(NamedTuple):
+    """The sentences of a table.
+
+    Attributes:
+        answers: One for each arm that others are compared with.
+        details: The method's figures against each of them.
+        notes: What the verdicts do not cover, and what is not the paper's experiment.
+    """
+
+    answers: tuple[str, ...]
+    details: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find(table: Table) -> Findings:
+    """Say what a table shows."""
+    against = table.experiment.against
+    return Findings(
+        tuple(answer for other in against for answer in _answers(other, table)),
+        tuple(detail for other in against for detail in _details(other, table)),
+        tuple(_notes(table)),
+    )
+
+
+def _answers(other: str, table: Table) -> Iterator[str]:
+    """The method's sentence, then one for each arm that differs, and one for all the others."""
+    *others, method = (arm.name for arm in table.experiment.arms)
+    silent: list[str] = []
+    for name in (method, *others):
+        rows = table.compared.get((name, other), ())
+        told = "; ".join(_told(rows))
+        if told or (rows and name == method):
+            yield f"{name} against {other}: {told or _NOTHING}."
+        elif rows:
+            silent.append(name)
+    if silent:
+        yield f"{_listed(silent)} against {other}: {_NOTHING}."
+
+
+def _told(rows: Sequence[Difference]) -> Iterator[str]:
+    """E.g. "better on tiny GenEval", "worse on counting (tiny GenEval)"."""
+    for word in (Word.BETTER, Word.WORSE, Word.TIED):
+        subjects = [row.subject for row in rows if row.word is word]
+        if subjects:
+            yield f"{word} on {_listed(subjects)}"
+    open_ = [row.subject for row in rows if row.word is Word.CANNOT_TELL and row.group is None]
+    if open_ and len(open_) < sum(row.group is None for row in rows):
+        yield f"cannot tell on {_listed(open_)}"
+
+
+def _details(other: str, table: Table) -> Iterator[str]:
+    method = table.experiment.arms[-1].name
+    for row in table.compared.get((method, other), ()):
+        if row.group is None or row.word in (Word.BETTER, Word.WORSE):
+            yield f"{method} against {other}: {typeset(row.sentence)}."
+
+
+def _notes(table: Table) -> Iterator[str]:
+    missing, wanted = table.missing
+    if missing:
+        yield (
+            f"PARTIAL: {missing} of {wanted} runs are not there. The command below goes on with "
+            "them."
+        )
+    if table.few:
+        yield (
+            f"{_listed(table.few)}: fewer than three training seeds. What is said holds for these "
+            "checkpoints, not for training again; --seeds 3 says more."
+        )
+    yield from table.experiment.notes
+
+
+def _listed(words: Sequence[str]) -> str:
+    """E.g. "A, B and C"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
