@@ -1,10 +1,11 @@
 """Which evaluation units a pair set has shown to the model, and the headline without them.
 
-Goes in: a stored run and the prints of a pair set (runs of words, image hashes; see
-`contamination`). An item of a benchmark is flagged
+Goes in: a stored run, the prints of a pair set (runs of words, image hashes; see `contamination`)
+and, where an encoder has looked, the nearest pair of each image (`neighbors`). An item of a
+benchmark is flagged
     image      if its image, or a near copy, is that of an understanding half
     text       if it has no image and shares its words with a question or a prompt
-    neighbor   if the features of its image have a cosine above the threshold with those of a pair
+    neighbor   if the features of its image have a cosine above 0.95 with those of such a half
 Words alone do not flag an item that has an image, since wordings are common; they are counted.
 Images of generation halves serve for pairing and are never trained on, so they flag nothing. The
 answer instructions of the benchmarks are left out of all texts. A unit is flagged if one of its
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import Array, make_aggregate
+from pairuni_eval.analysis.aggregate import make_aggregate
 from pairuni_eval.analysis.contamination import near_copies, ngrams13, perceptual_hash
 from pairuni_eval.analysis.intervals import Estimate, estimate
+from pairuni_eval.analysis.neighbors import NEAR, Neighbor, Neighbors
 from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
 from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
@@ -35,10 +37,8 @@ from pairuni_eval.errors import DatasetError, UserError, boundary
 from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
 from pairuni_eval.store.read import decode_cell
 
-NEIGHBOR = 0.95  # cosine of image features above which two images count as one
 _COLUMNS = ("id", "question", "prompt", "understanding_image")
 _ROWS = 64  # pairs read together: what is in memory at once
-_BLOCK = 1024  # items whose features are compared at once
 
 
 class Prints(NamedTuple):
@@ -59,22 +59,6 @@ class Prints(NamedTuple):
     broken: int
 
 
-class Features(NamedTuple):
-    """Features of images by one encoder; rows need not be normalized.
-
-    Attributes:
-        samples: The uid of the sample of each row of `items`.
-        items: (N, D) of the samples' images.
-        pairs: (P, D) of the pair set's images.
-        threshold: Cosine above which two images count as one.
-    """
-
-    samples: tuple[str, ...]
-    items: Array
-    pairs: Array
-    threshold: float = NEIGHBOR
-
-
 class Flag(NamedTuple):
     """An evaluation item that the pair set has shown.
 
@@ -82,7 +66,8 @@ class Flag(NamedTuple):
         sample: The sample's uid.
         key: The dataset's own id of it.
         how: "image", "text" or "neighbor".
-        pair: The id of a pair that has it; empty for a neighbor.
+        pair: The id of a pair that has it.
+        cosine: Of the features of a neighbor; None otherwise.
     """
 
     sample: str
@@ -90,6 +75,7 @@ class Flag(NamedTuple):
     unit: str
     how: str
     pair: str
+    cosine: float | None = None
 
 
 class Leak(NamedTuple):
@@ -99,6 +85,7 @@ class Leak(NamedTuple):
         items: Samples that were looked at.
         words: Samples that share words with the set, flagged or not.
         unseen: Samples whose image is not in the run folder, or broken.
+        unsought: Samples with an image that no encoder has looked at.
         units: Units of the benchmark in this run.
         flagged: Units with a flagged item.
         flags: Every flagged item, in the run's order.
@@ -113,6 +100,7 @@ class Leak(NamedTuple):
     items: int
     words: int
     unseen: int
+    unsought: int
     units: int
     flagged: int
     flags: tuple[Flag, ...]
@@ -123,6 +111,11 @@ class Leak(NamedTuple):
     def by(self) -> Mapping[str, int]:
         """Flagged items by how they were found."""
         return Counter(flag.how for flag in self.flags)
+
+    @property
+    def alike(self) -> int:
+        """Units that are flagged by features alone: much like what was seen, not a copy."""
+        return self.flagged - len({flag.unit for flag in self.flags if flag.how != "neighbor"})
 
     @property
     def sentence(self) -> str:
@@ -215,40 +208,24 @@ def _hash(data: bytes) -> int:
         return perceptual_hash(Image.open(io.BytesIO(data)))
 
 
-def leaks(tables: Tables, prints: Prints, features: Features | None = None) -> tuple[Leak, ...]:
+def leaks(tables: Tables, prints: Prints, neighbors: Neighbors | None = None) -> tuple[Leak, ...]:
     """What a pair set shares with each benchmark of a run.
 
     Args:
         tables: The run's tables.
         prints: The pair set's prints.
-        features: Image features of both, if there are any.
+        neighbors: The nearest pair of each image, where an encoder has looked.
     """
-    near = _neighbors(features) if features is not None else frozenset()
-    return tuple(_leak(tables, name, prints, near) for name in tables.run.card.benchmarks)
+    nearest = neighbors.nearest if neighbors is not None else {}
+    looks = _Looks(tables, prints, nearest)
+    return tuple(_leak(tables, name, looks) for name in tables.run.card.benchmarks)
 
 
-def _neighbors(features: Features) -> frozenset[str]:
-    """The samples whose image has a neighbor in the pair set."""
-    pairs = _normalized(features.pairs)
-    best = [
-        (_normalized(features.items[start : start + _BLOCK]) @ pairs.T).max(axis=1, initial=-1.0)
-        for start in range(0, len(features.items), _BLOCK)
-    ]
-    found = np.concatenate(best) > features.threshold if best else np.zeros(0, dtype=bool)
-    return frozenset(uid for uid, hit in zip(features.samples, found, strict=True) if hit)
-
-
-def _normalized(rows: Array) -> Array:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = rows / np.where(length > 0, length, 1.0)
-    return unit
-
-
-def _leak(tables: Tables, benchmark: str, prints: Prints, near: frozenset[str]) -> Leak:
+def _leak(tables: Tables, benchmark: str, looks: _Looks) -> Leak:
     samples = tables.run.samples
     mine = samples[samples["benchmark"] == benchmark]
-    flags, words, unseen = _flags(tables, mine, prints, near)
-    flagged = {flag.unit for flag in flags}
+    seen = _look_through(mine, looks)
+    flagged = {flag.unit for flag in seen.flags}
     card, protocol = tables.card(benchmark), tables.protocols(benchmark)[0]
     rule = tables.spec(benchmark, protocol)
     spec = rule.metric(rule.headline)
@@ -260,11 +237,12 @@ def _leak(tables: Tables, benchmark: str, prints: Prints, near: frozenset[str]) 
         protocol=protocol,
         spec=spec,
         items=len(mine),
-        words=words,
-        unseen=unseen,
+        words=seen.words,
+        unseen=seen.unseen,
+        unsought=seen.unsought,
         units=int(mine["unit"].nunique()),
         flagged=len(flagged),
-        flags=flags,
+        flags=seen.flags,
         everything=_headline(frame, spec, seed),
         clean=_headline(frame[~frame["unit"].isin(flagged)], spec, seed),
     )
@@ -275,30 +253,45 @@ def _headline(frame: pd.DataFrame, spec: MetricSpec, seed: int) -> Estimate:
     return estimate(make_aggregate(spec, rows), rows, seed=seed)
 
 
-def _flags(
-    tables: Tables, samples: pd.DataFrame, prints: Prints, near: frozenset[str]
-) -> tuple[tuple[Flag, ...], int, int]:
-    """The flagged items, how many share words, and how many have an image that cannot be seen."""
-    looks = _Looks(tables, prints)
-    flags, words, unseen = [], 0, 0
+class _Seen(NamedTuple):
+    """What a look through a benchmark's items found; the counts are those of `Leak`."""
+
+    flags: tuple[Flag, ...]
+    words: int
+    unseen: int
+    unsought: int
+
+
+def _look_through(samples: pd.DataFrame, looks: _Looks) -> _Seen:
+    flags, words, unseen, unsought = [], 0, 0, 0
     for row in samples.itertuples():
         parts = decode_cell(str(row.parts))
         text = " ".join(part["text"] for part in parts if "text" in part)
         images = [part["image"] for part in parts if "image" in part]
         said = looks.words(text)
         shown = [looks.image(image) for image in images]
+        near = [looks.neighbor(image) for image in images]
         words += said is not None
         unseen += None in shown
-        how, pair = "", next((owner for owner in shown if owner), "")
-        if pair:
-            how = "image"
-        elif not images and said is not None:
-            how, pair = "text", said
-        elif row.uid in near:
-            how = "neighbor"
-        if how:
-            flags.append(Flag(str(row.uid), str(row.key), str(row.unit), how, pair))
-    return tuple(flags), words, unseen
+        unsought += None in near
+        found = _found(said, shown, near)
+        if found is not None:
+            flags.append(Flag(str(row.uid), str(row.key), str(row.unit), *found))
+    return _Seen(tuple(flags), words, unseen, unsought)
+
+
+def _found(
+    said: str | None, shown: Sequence[str | None], near: Sequence[Neighbor | None]
+) -> tuple[str, str, float | None] | None:
+    """How an item is flagged, by which pair and at which cosine; None if it is not."""
+    if pair := next((owner for owner in shown if owner), ""):
+        return "image", pair, None
+    if said is not None and not shown:
+        return "text", said, None
+    close = [one for one in near if one is not None and one.cosine > NEAR]
+    if close:
+        return "neighbor", *max(close, key=lambda one: one.cosine)
+    return None
 
 
 class _Looks:
@@ -307,12 +300,18 @@ class _Looks:
     Args:
         tables: The run that holds the images.
         prints: The pair set.
+        nearest: The nearest pair by image, where an encoder has looked.
     """
 
-    def __init__(self, tables: Tables, prints: Prints) -> None:
+    def __init__(self, tables: Tables, prints: Prints, nearest: Mapping[str, Neighbor]) -> None:
         self._run = tables.run
         self._prints = prints
+        self._nearest = nearest
         self._seen: dict[str, str | None] = {}
+
+    def neighbor(self, image: str) -> Neighbor | None:
+        """The nearest pair by features; None where no encoder has looked."""
+        return self._nearest.get(image)
 
     def words(self, text: str) -> str | None:
         """A pair that shares words with a text, or None."""

@@ -92,6 +92,39 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def neighbors(
+    file: PairFile,
+    run: Annotated[
+        list[Path], typer.Option(help="Run folder whose images are looked for; may be repeated.")
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder; default: the one that the set was built with.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the encoder's weights.")
+    ] = None,
+) -> None:
+    """Find the most similar image of a set for every image of runs, for the report to read."""
+    from rich.console import Console
+
+    from pairuni_eval.analysis.neighbors import NEAR, neighbors_path, write_neighbors
+    from pairuni_train.pairs.encoders import load_encoder
+    from pairuni_train.pairs.neighbors import encoder_of, find_neighbors
+
+    spec = encoder_of(file, encoder, checkpoint)
+    with _bars(Console(stderr=True)) as watch:
+        watch.begin("images", None)
+        found = find_neighbors(
+            file, run, load_encoder(spec), batch_size=spec.batch_size, done=watch.step
+        )
+    write_neighbors(neighbors_path(file), found)
+    near = sum(one.cosine > NEAR for one in found.nearest.values())
+    typer.echo(f"{near} of {len(found.nearest)} images have a neighbor above {NEAR} in {file}")
+    typer.echo(f"Written: {neighbors_path(file)}")
+    typer.echo(f"Next: pairuni-eval report {run[0]} --pairs {file}")
+
+
 def _configuration(config: Path | None, preset: str | None) -> Read:
     from pairuni_train.pairs.config import find_preset, read_config
 

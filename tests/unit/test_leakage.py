@@ -12,13 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from pairuni_eval.analysis.leakage import Features, Leak, leaks, read_prints
+from pairuni_eval.analysis.leakage import Leak, leaks, read_prints
+from pairuni_eval.analysis.neighbors import (
+    Neighbor,
+    Neighbors,
+    nearest,
+    neighbors_path,
+    read_neighbors,
+    write_neighbors,
+)
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import WORD_SUFFIX
 from pairuni_eval.records import Capability, Picture, make_item
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.read import StoredRun, decode_cell
 
 QUESTION = (
     "How many of the people who stand beside the long red wall in the old harbor wear a blue hat?"
@@ -97,8 +105,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return Tables(StoredRun(folder))
 
 
-def found(tables: Tables, path: Path, features: Features | None = None) -> dict[str, Leak]:
-    return {one.benchmark: one for one in leaks(tables, read_prints(path), features)}
+def found(tables: Tables, path: Path, neighbors: Neighbors | None = None) -> dict[str, Leak]:
+    return {one.benchmark: one for one in leaks(tables, read_prints(path), neighbors)}
 
 
 def test_near_copies_of_images_are_flagged(tables: Tables, tmp_path: Path) -> None:
@@ -137,15 +145,46 @@ def test_the_answer_instruction_is_no_common_text(tables: Tables, tmp_path: Path
     assert found(tables, path)["vqa"].words == 0
 
 
+def image_of(tables: Tables, key: str) -> str:
+    samples = tables.run.samples
+    parts = decode_cell(samples[samples["key"] == key]["parts"].iloc[0])
+    return next(str(part["image"]) for part in parts if "image" in part)
+
+
 def test_neighbors_by_features(tables: Tables, tmp_path: Path) -> None:
     path = pairs(tmp_path / "p.parquet", ("What?", None, None))
-    samples = tables.run.samples
-    uids = tuple(samples[samples["benchmark"] == "vqa"]["uid"])
-    items = np.zeros((8, 3))
-    items[:, 0], items[3] = 1.0, (0.0, 2.0, 0.1)  # one points where the pair does
-    features = Features(uids, items, np.array([[0.0, 5.0, 0.0]]))
-    (flag,) = found(tables, path, features)["vqa"].flags
-    assert (flag.key, flag.how) == ("q3", "neighbor")
+    near, far = image_of(tables, "q3"), image_of(tables, "q4")
+    by_image = {near: Neighbor("pair-0", 0.96), far: Neighbor("pair-0", 0.94)}
+    one = found(tables, path, Neighbors("resnet50", 1, by_image))["vqa"]
+    (flag,) = one.flags
+    assert (flag.key, flag.how, flag.pair, flag.cosine) == ("q3", "neighbor", "pair-0", 0.96)
+    assert one.by == {"neighbor": 1} and one.flagged == 1
+    assert one.unsought == 6  # of eight images the encoder saw two
+
+
+def test_a_copy_counts_before_a_neighbor(tables: Tables, tmp_path: Path) -> None:
+    path = pairs(tmp_path / "p.parquet", ("What?", None, encoded(photograph(0))))
+    by_image = {image_of(tables, "q0"): Neighbor("pair-0", 1.0)}
+    (flag,) = found(tables, path, Neighbors("resnet50", 1, by_image))["vqa"].flags
+    assert (flag.key, flag.how, flag.cosine) == ("q0", "image", None)
+
+
+def test_the_nearest_pair_by_hand() -> None:
+    items = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
+    place, cosine = nearest(items, np.array([[0.0, 1.0], [0.8, 0.6]], dtype=np.float32))
+    assert place.tolist() == [1, 1] and cosine == pytest.approx([0.8, 0.96])
+    assert nearest(items[:0], items)[0].shape == (0,)
+
+
+def test_neighbors_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = neighbors_path(tmp_path / "p.parquet")
+    assert path.name == "p.neighbors.parquet" and read_neighbors(path) is None
+    written = Neighbors("resnet50", 3, {"b": Neighbor("x", 0.5), "a": Neighbor("y", 0.25)})
+    write_neighbors(path, written)
+    assert read_neighbors(path) == written
+    path.write_bytes(b"no parquet")
+    with pytest.raises(UserError, match=r"p\.neighbors\.parquet: not a file of neighbors"):
+        read_neighbors(path)
 
 
 def test_nothing_in_common(tables: Tables, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pairuni_eval.analysis.neighbors import Neighbor, Neighbors, neighbors_path, write_neighbors
+from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, TextPart, make_item
 from pairuni_eval.report.build import build_report
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.read import StoredRun, decode_cell
 
 PROMPT = "a very long prompt of which every single word is found in the training set as well"
 
@@ -82,6 +84,41 @@ def test_the_page_says_so_in_words_and_escapes_the_pair(page: Path) -> None:
     assert html.count(words) == 2  # at a glance and in its section
     assert "pair &lt;1&gt;" in html and "pair <1>" not in html
     assert words in page.with_name("report.md").read_text()
+
+
+def neighbors(page: Path, rows: int) -> Path:
+    """An encoder's finding beside a copy of the pair set: the second question's image is near."""
+    folder = page.parents[1]
+    run = StoredRun(folder / "run")
+    (parts,) = run.samples[run.samples["key"] == "tiny-mmstar-1"]["parts"]
+    image = next(part["image"] for part in decode_cell(parts) if "image" in part)
+    copy = folder / f"with-{rows}.parquet"
+    copy.write_bytes((folder / "pairs.parquet").read_bytes())
+    found = Neighbors("<resnet50>", rows, {image: Neighbor("pair <1>", 0.987)})
+    write_neighbors(neighbors_path(copy), found)
+    return copy
+
+
+def test_neighbors_beside_the_set_are_read_and_told_from_copies(page: Path) -> None:
+    run, out = StoredRun(page.parents[1] / "run"), page.parents[1] / "near"
+    html = build_report(run, out, {}, pairs=neighbors(page, 1)).read_text()
+    words = "1 of Tiny MMStar, 1 of Tiny GenEval; 1 more have an image much like one"
+    assert words in html and "0.95 to it in the features of &lt;resnet50&gt;" in html
+    assert "by neighbor (cosine 0.987)" in html and "<resnet50>" not in html
+    asks = json.loads((out / "summary.json").read_text())["contamination"]["benchmarks"]
+    assert asks["tiny-mmstar"]["by"] == {"image": 1, "neighbor": 1}
+    assert (asks["tiny-mmstar"]["with"], asks["tiny-mmstar"]["without"]) == (2 / 4, 1 / 2)
+    assert asks["tiny-mmstar"]["unsought"] == 3
+
+
+def test_neighbors_of_another_set_are_refused(page: Path) -> None:
+    run = StoredRun(page.parents[1] / "run")
+    with pytest.raises(UserError, match="belongs to a set of 9 pairs"):
+        build_report(run, page.parents[1] / "other", {}, pairs=neighbors(page, 9))
+
+
+def test_that_nobody_looked_for_neighbors_is_said(page: Path) -> None:
+    assert "Neighbors by features were not looked for" in page.read_text()
 
 
 def test_without_a_pair_set_nothing_is_said(page: Path) -> None:
