@@ -96,3 +96,5 @@ def reproduce(name: str) -> None:
 
 for number in range(1, 11):
     reproduce(f"table{number}")
+for number in (4, 8):
+    reproduce(f"figure{number}")

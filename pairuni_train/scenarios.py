@@ -11,7 +11,7 @@ scenarios share has the same rollouts, rewards and gradient in both, in whatever
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,13 +36,16 @@ class Scenario(NamedTuple):
     origin: str
 
 
-def read_scenario(name: str, folder: Path, seed: int) -> Scenario:
+def read_scenario(
+    name: str, folder: Path, seed: int, *, read: Callable[[Path], list[Pair]] = read_pairs
+) -> Scenario:
     """The pairs of a scenario.
 
     Args:
         name: An arm of `pairuni-train pairs build`.
         folder: What that wrote.
         seed: Of the re-pairing.
+        read: Reads a pair set; e.g. without its images.
 
     Raises:
         UserError: for an unknown name, or a pair set that is not there.
@@ -51,14 +54,14 @@ def read_scenario(name: str, folder: Path, seed: int) -> Scenario:
         raise unknown_name("scenario", name, ARMS, list_command="pairuni-train probe --help")
     paired = folder / f"{_PAIRED}.parquet"
     if name == _REPAIRED and paired.is_file():
-        return Scenario(name, repaired(read_pairs(paired), seed), f"{paired.name}, re-paired")
+        return Scenario(name, repaired(read(paired), seed), f"{paired.name}, re-paired")
     file = folder / f"{name}.parquet"
     if not file.is_file():
         raise UserError(
             f"There is no pair set {file}.",
             hint=f"pairuni-train pairs build --arms {name} --out {folder} --preset PRESET",
         )
-    return Scenario(name, read_pairs(file), file.name)
+    return Scenario(name, read(file), file.name)
 
 
 def repaired(pairs: Sequence[Pair], seed: int) -> list[Pair]:

@@ -1,0 +1,61 @@
+"""Numbers that a training seed has one of: a mean over seeds, and two arms against each other.
+
+Shapes: R seeds of an arm.
+
+The seeds are all there is: a mean has a t interval on R - 1 degrees of freedom, two arms are
+compared by Welch's t test, since nothing pairs their seeds. Whatever else is chance (prompts,
+rollouts) is inside the spread between seeds. Below three seeds nothing is said about training
+again. Numbers with outputs behind them, which add a level, are `arms`'.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pairuni_eval.analysis.aggregate import Array
+from pairuni_eval.analysis.arms import ENOUGH_SEEDS
+from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, t_point
+from pairuni_eval.analysis.paired import Evidence, detectable, difference_p, equivalence_p
+
+
+def over_seeds(numbers_R: Array) -> Estimate:
+    """Mean of the seeds that have a number, with a t interval from three seeds on."""
+    known = numbers_R[np.isfinite(numbers_R)]
+    if not len(known):
+        return Estimate(None, None, 0)
+    mean = float(known.mean())
+    if len(known) < ENOUGH_SEEDS:
+        return Estimate(mean, None, len(known))
+    half = t_point(0.5 * (1 + LEVEL), len(known) - 1) * float(known.std(ddof=1)) / len(known) ** 0.5
+    return Estimate(mean, Interval(mean - half, mean + half), len(known))
+
+
+def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:
+    """Welch's t test (1947) of two arms over seeds; None below three seeds, or without any spread.
+
+    Args:
+        ours_R: The number of each of our seeds.
+        theirs_R: The same for the other arm, with its own R.
+        margin: The largest difference that counts as none.
+    """
+    sides = [side[np.isfinite(side)] for side in (ours_R, theirs_R)]
+    if min(map(len, sides)) < ENOUGH_SEEDS:
+        return None
+    errors = [float(side.var(ddof=1)) / len(side) for side in sides]
+    if sum(errors) == 0:
+        return None
+    error = sum(errors) ** 0.5
+    freedom = sum(errors) ** 2 / sum(
+        e**2 / (len(side) - 1) for e, side in zip(errors, sides, strict=True)
+    )
+    value = float(sides[0].mean() - sides[1].mean())
+    half = t_point(0.5 * (1 + LEVEL), freedom) * error
+    return Evidence(
+        interval=Interval(value - half, value + half),
+        error=error,
+        p=difference_p(value, error, freedom),
+        test="Welch's t over seeds",
+        margin=margin,
+        tie_p=None if margin is None else equivalence_p(value, error, freedom, margin),
+        detectable=detectable(error, freedom),
+    )

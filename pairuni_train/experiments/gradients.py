@@ -1,0 +1,172 @@
+"""The figure of gradients: scenarios at one set of weights, each against the one in question.
+
+Goes in: finished probes. Comes out: the controls, the numbers of every scenario over all shared
+parameters and by block, the contrasts, and what can be said, in sentences made from the figures.
+
+A contrast is paired, batch by batch, where the batches of both scenarios hold the same questions or
+prompts; else no paired test is possible and the batches are permuted between the two. Holm corrects
+over all contrasts of the figure. Where arms of these scenarios were trained and measured under the
+same root, cosine and score are correlated across arms.
+
+The departure from the paper: all scenarios are probed at the weights that training starts from,
+with pairs that count alike, so that what differs is the pairs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import pandas as pd
+
+from pairuni_eval.analysis.contrast import Contrast, contrasts
+from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
+from pairuni_eval.analysis.interference import Scenario, scenarios, shown
+from pairuni_eval.analysis.multiple import holm_where_known
+from pairuni_eval.analysis.unpaired import unpaired_contrast
+from pairuni_eval.analysis.verdict import p_words
+from pairuni_train.experiments.jobs import Setting, Trial, run_folder
+from pairuni_train.experiments.overlap import Overlap, overlap
+from pairuni_train.experiments.probes import Control, Probes, read_controls, read_probes
+from pairuni_train.experiments.spec import Column, Experiment
+from pairuni_train.experiments.table import make_table
+
+CANNOT_TELL = "cannot tell"
+
+
+class Against(NamedTuple):
+    """Two scenarios, what their batches share, and what that allows to say."""
+
+    contrast: Contrast
+    overlap: Overlap
+
+    @property
+    def test(self) -> str:
+        """How the two were compared."""
+        if self.contrast.reason is not None:
+            return "none"
+        return "paired" if self.overlap.paired else "not paired"
+
+    @property
+    def sentence(self) -> str:
+        """E.g. "PairUG against random: cannot tell, difference of the median cosine ..."."""
+        one = self.contrast
+        if one.reason is not None:
+            return f"{one.ours} against {one.theirs}: not compared, {one.reason}."
+        word = one.word if one.word == CANNOT_TELL else f"gradients {one.word}"
+        return (
+            f"{one.ours} against {one.theirs}: {word}, difference of the median cosine "
+            f"{shown(one.difference, '+')}, {p_words(one.corrected)} ({self.test}: "
+            f"{self.overlap.words}; {one.batches} batches)."
+        )
+
+
+class GradientFigure(NamedTuple):
+    """Everything that is printed and drawn.
+
+    Attributes:
+        table: The rows behind it, as `gradient_rows` has them, scenarios by their arms' names.
+        scenarios: The numbers of every scenario.
+        against: The contrasts.
+        correlations: By column, cosine against score across arms; empty if no arm was measured.
+    """
+
+    experiment: Experiment
+    tiny: bool
+    probes: Probes
+    controls: tuple[Control, ...]
+    table: pd.DataFrame
+    scenarios: tuple[Scenario, ...]
+    against: tuple[Against, ...]
+    correlations: tuple[tuple[str, Correlation], ...]
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether any two scenarios differ for certain."""
+        return any(one.contrast.word != CANNOT_TELL for one in self.against)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks of parameters, in the order of the rows."""
+        return tuple(one.block for one in self.scenarios[0].blocks)
+
+
+def make_gradients(probes: Probes) -> GradientFigure:
+    """Read the probes and compare the scenarios.
+
+    Raises:
+        UserError: if no probe is finished.
+    """
+    table = read_probes(probes)
+    found = tuple(one for one in scenarios(table) if not one.preconditioned)
+    order = {arm.name: place for place, arm in enumerate(probes.experiment.arms)}
+    found = tuple(sorted(found, key=lambda one: order[one.name]))
+    against = compare(table, probes)
+    return GradientFigure(
+        experiment=probes.experiment,
+        tiny=probes.setting.tiny,
+        probes=probes,
+        controls=read_controls(probes),
+        table=table,
+        scenarios=found,
+        against=against,
+        correlations=_correlations(found, probes.experiment, probes.setting),
+    )
+
+
+def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
+    """Every scenario against each one in question, over all shared parameters."""
+    found = []
+    for ours, theirs in _pairs_of(probes.experiment):
+        one, two = (probes.scenarios[name] for name in (ours, theirs))
+        shared = overlap(one, two, probes.batches)
+        if shared.paired:
+            (contrast,) = contrasts(table, ours, [theirs])
+        else:
+            contrast = unpaired_contrast(table, ours, theirs)
+        found.append(Against(contrast, shared))
+    corrected = holm_where_known([one.contrast.p for one in found])
+    return tuple(
+        one._replace(contrast=one.contrast._replace(corrected=p))
+        for one, p in zip(found, corrected, strict=True)
+    )
+
+
+def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
+    """Ours and theirs of every contrast, each two scenarios once."""
+    found: dict[frozenset[str], tuple[str, str]] = {}
+    for ours in experiment.against:
+        for arm in experiment.arms:
+            if arm.name != ours:
+                found.setdefault(frozenset((ours, arm.name)), (ours, arm.name))
+    return list(found.values())
+
+
+def _correlations(
+    found: Sequence[Scenario], experiment: Experiment, setting: Setting
+) -> tuple[tuple[str, Correlation], ...]:
+    """Each column's score against the cosine, across the arms measured under this root."""
+    columns = tuple(one for one in experiment.columns if _measured(one, experiment, setting))
+    if not columns:
+        return ()
+    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
+    cosine = {one.name: one.overall.cosine.value for one in found}
+    correlations = []
+    for place, heading in enumerate(scores.headings):
+        points = [
+            ArmPoint(row.name, agreed, cell.estimate.value)
+            for row in scores.rows
+            if (cell := row.cells[place]) is not None
+            and cell.estimate.value is not None
+            and (agreed := cosine.get(row.name)) is not None
+        ]
+        correlations.append((heading.title, correlate(points)))
+    return tuple(correlations)
+
+
+def _measured(column: Column, experiment: Experiment, setting: Setting) -> bool:
+    """Whether any arm has a finished run for a column."""
+    name = experiment.sisters[column.benchmark] if setting.tiny else column.benchmark
+    trials = [Trial(arm, seed) for arm in experiment.arms for seed in range(setting.seeds)]
+    return any((run_folder(trial, name, setting) / "COMPLETE").exists() for trial in trials)
