@@ -90,11 +90,14 @@ def reproduce(name: str) -> None:
         install(session, "train")
         session.run("pairuni-train", "reproduce", name, *session.posargs)
 
-    session.__doc__ = f"The paper's {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
+    session.__doc__ = f"The experiment {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
     nox.session(session, name=f"reproduce_{name}")
 
 
 for number in range(1, 11):
     reproduce(f"table{number}")
+reproduce("table4b")
+for open_question in ("size", "reward", "weighting", "ratio"):
+    reproduce(f"sweep_{open_question}")
 for number in (4, 8):
     reproduce(f"figure{number}")

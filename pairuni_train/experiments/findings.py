@@ -1,8 +1,7 @@
 """What a table shows, in sentences made from its verdicts, whatever they are.
 
-First the answers: for each arm that others are compared with, what the method in question (the last
-arm) is against it and on what, then the other arms, those of which nothing can be told together.
-Then the method's figures: every whole benchmark, and the groups that got better or worse.
+For each arm that others are compared with: what the method in question is against it and on what,
+then the other arms, those of which nothing can be told together.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.report.text import typeset
 from pairuni_train.experiments.table import Table
-
 
 _NOTHING = "cannot tell, in any column"
 
@@ -22,31 +19,27 @@ class Findings(NamedTuple):
     """The sentences of a table.
 
     Attributes:
-        answers: One for each arm that others are compared with.
-        details: The method's figures against each of them.
+        answers: What the experiment shows.
         notes: What the verdicts do not cover, and what is not the paper's experiment.
     """
 
     answers: tuple[str, ...]
-    details: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def find(table: Table) -> Findings:
     """Say what a table shows."""
     against = table.experiment.against
-    return Findings(
-        tuple(answer for other in against for answer in _answers(other, table)),
-        tuple(detail for other in against for detail in _details(other, table)),
-        tuple(_notes(table)),
-    )
+    answers = tuple(answer for other in against for answer in _answers(other, table))
+    return Findings(answers, tuple(_notes(table)))
 
 
 def _answers(other: str, table: Table) -> Iterator[str]:
     """The method's sentence, then one for each arm that differs, and one for all the others."""
-    *others, method = (arm.name for arm in table.experiment.arms)
+    method = table.experiment.method
+    names = sorted((arm.name for arm in table.experiment.arms), key=lambda name: name != method)
     silent: list[str] = []
-    for name in (method, *others):
+    for name in names:
         rows = table.compared.get((name, other), ())
         told = "; ".join(_told(rows))
         if told or (rows and name == method):
@@ -66,13 +59,6 @@ def _told(rows: Sequence[Difference]) -> Iterator[str]:
     open_ = [row.subject for row in rows if row.word is Word.CANNOT_TELL and row.group is None]
     if open_ and len(open_) < sum(row.group is None for row in rows):
         yield f"cannot tell on {_listed(open_)}"
-
-
-def _details(other: str, table: Table) -> Iterator[str]:
-    method = table.experiment.arms[-1].name
-    for row in table.compared.get((method, other), ()):
-        if row.group is None or row.word in (Word.BETTER, Word.WORSE):
-            yield f"{method} against {other}: {typeset(row.sentence)}."
 
 
 def _notes(table: Table) -> Iterator[str]:

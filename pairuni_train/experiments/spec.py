@@ -88,6 +88,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         source: Where the paper prints it.
         arms: Rows, in order.
         against: Names of the arms that the others are compared with.
+        method: The arm that the experiment is about, if it is about one; its answers come first.
         columns: Columns, in order.
         printed: The paper's rows.
         printed_heads: Titles of the paper's columns, where they are not those of `columns`.
@@ -108,6 +109,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     kind: Literal["table", "curves", "gradients"] = "table"
     arms: tuple[Arm, ...] = ()
     against: tuple[str, ...] = ()
+    method: str | None = None
     columns: tuple[Column, ...] = ()
     printed: tuple[Printed, ...] = ()
     printed_heads: tuple[str, ...] = ()
@@ -129,7 +131,8 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         arms = tuple(arm for arm in self.arms if arm.only != other)
         names = {arm.name for arm in arms}
         against = tuple(name for name in self.against if name in names)
-        return msgspec.structs.replace(self, arms=arms, against=against)
+        method = self.method if self.method in names else None
+        return msgspec.structs.replace(self, arms=arms, against=against, method=method)
 
     def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
         """The benchmarks that its columns read, each once."""
@@ -175,9 +178,9 @@ def _troubles(found: Experiment) -> Iterator[str]:
     """What is wrong between its keys, which their types cannot say."""
     names = [arm.name for arm in found.arms]
     yield from (f"two arms are called '{name}'" for name in names if names.count(name) > 1)
-    for name in found.against:
+    for name in (*found.against, *([found.method] if found.method else ())):
         if name not in names:
-            yield f"against names '{name}', which is none of its arms"
+            yield f"against or method names '{name}', which is none of its arms"
     for printed in found.printed:
         if len(printed.cells) != len(found.heads):
             cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"

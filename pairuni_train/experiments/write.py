@@ -9,10 +9,11 @@ table.csv, verdicts.csv numbers, and differences with their tests
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
 from pairuni_eval.report.export import escape_latex
 from pairuni_train.experiments.findings import find
@@ -44,7 +45,13 @@ def write_table(table: Table, folder: Path, *, command: str) -> Path:
 def rendered(name: str, table: Table, *, command: str) -> str:
     """One of the pages, by the name of its template without ".j2"."""
     page = _environment(name).get_template(f"{name}.j2")
-    return page.render(table=table, found=find(table), command=command, dash=text.NOTHING)
+    return page.render(
+        table=table,
+        found=find(table),
+        differences=tuple(_lines(table)),
+        command=command,
+        dash=text.NOTHING,
+    )
 
 
 def _environment(name: str) -> Environment:
@@ -72,6 +79,42 @@ def _seeds(row: Row) -> str:
     if not row.wanted:
         return text.NOTHING
     return str(row.seeds) if row.seeds == row.wanted else f"{row.seeds} of {row.wanted}"
+
+
+class Line(NamedTuple):
+    """One arm against another: a difference in words for every column that has numbers."""
+
+    name: str
+    against: str
+    cells: tuple[str, ...]
+
+
+def _lines(table: Table) -> Iterator[Line]:
+    for row in table.rows:
+        for other in table.experiment.against:
+            if other != row.name:
+                cells = (
+                    _difference(cell, other)
+                    for heading, cell in zip(table.headings, row.cells, strict=True)
+                    if heading.address
+                )
+                yield Line(row.name, other, tuple(cells))
+
+
+def _difference(cell: Cell | None, other: str) -> str:
+    """E.g. "-0.008 [-0.041, 0.021], p = .81, cannot tell"; why, where no test was made."""
+    found = (
+        next((v.difference for v in cell.verdicts if v.against == other), None) if cell else None
+    )
+    if found is None:
+        return text.NOTHING
+    if found.reason is not None:
+        return f"not compared: {found.reason}"
+    value = text.signed(found.value, found.spec)
+    if found.interval is None:
+        return f"{value}, {found.word}"
+    p = found.p if found.corrected is None else found.corrected
+    return f"{value} {text.interval(found.interval, found.spec)}, {p_words(p)}, {found.word}"
 
 
 # For whoever computes on
