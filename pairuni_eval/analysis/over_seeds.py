@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairuni_eval.analysis.aggregate import Array
+from pairuni_eval.analysis.aggregate import Array, Bounds
 from pairuni_eval.analysis.arms import ENOUGH_SEEDS
-from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, t_point
+from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, clip, t_point
 from pairuni_eval.analysis.paired import Evidence, detectable, difference_p, equivalence_p
 
 
-def over_seeds(numbers_R: Array) -> Estimate:
-    """Mean of the seeds that have a number, with a t interval from three seeds on."""
+def over_seeds(numbers_R: Array, bounds: Bounds | None = None) -> Estimate:
+    """Mean of the seeds that have a number, with a t interval from three seeds on.
+
+    Args:
+        numbers_R: The number of each seed; NaN where it has none.
+        bounds: The range of the number, which the interval does not leave.
+    """
     known = numbers_R[np.isfinite(numbers_R)]
     if not len(known):
-        return Estimate(None, None, 0)
+        return Estimate(None, None, 0, bounds)
     mean = float(known.mean())
     if len(known) < ENOUGH_SEEDS:
-        return Estimate(mean, None, len(known))
+        return Estimate(mean, None, len(known), bounds)
     half = t_point(0.5 * (1 + LEVEL), len(known) - 1) * float(known.std(ddof=1)) / len(known) ** 0.5
-    return Estimate(mean, Interval(mean - half, mean + half), len(known))
+    interval = clip(Interval(mean - half, mean + half), bounds)
+    return Estimate(mean, interval, len(known), bounds)
 
 
 def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:

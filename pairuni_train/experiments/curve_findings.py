@@ -24,7 +24,7 @@ def _answer(verdicts: Sequence[Verdict], *, tiny: bool) -> str:
     if not told:
         return f"{world} does not show whether one of the arms earns more: {_why(verdicts)}."
     words = "; ".join(
-        f"{one.ours} against {one.theirs}, {TASKS[one.task]} reward, {one.what}: {one.word}"
+        f"{one.ours} against {one.theirs}, {one.what.format(TASKS[one.task])}: {one.word}"
         for one in told
     )
     return f"{world} shows a verdict in {len(told)} of {len(verdicts)} comparisons: {words}."
@@ -38,10 +38,7 @@ def _why(verdicts: Sequence[Verdict]) -> str:
     ]
     if not limits:
         return f"a verdict needs {ENOUGH_SEEDS} seeds of both arms"
-    return (
-        "the differences are small beside the spread of so few seeds, which would reveal one of "
-        f"{min(limits):.3f} at best"
-    )
+    return f"so few seeds would at best reveal a difference of {min(limits):.3f}"
 
 
 def _rise(one: ArmCurve, task: str) -> str:
@@ -54,9 +51,10 @@ def _rise(one: ArmCurve, task: str) -> str:
         seeds = f"{rise.clusters} seed{'s' * (rise.clusters != 1)}"
         return f"{name}: {way}, {rise.value:+.3f}; no interval from {seeds}."
     low, high = rise.interval
-    verb = "rose" if low > 0 else "fell" if high < 0 else "cannot be told from flat:"
-    bounds = f"{rise.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"{name} {verb} {way}, {bounds} over {rise.clusters} seeds."
+    verb = "rose" if low > 0 else "fell" if high < 0 else "went"
+    flat = ", which cannot be told from flat" if verb == "went" else ""
+    bounds = f"{rise.value:+.3f} [{low:+.3f}, {high:+.3f}] over {rise.clusters} seeds"
+    return f"{name} {verb} {way}{flat}: {bounds}."
 
 
 def notes(figure: CurveFigure) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pairuni_eval.report.charts import apart
 from pairuni_train.experiments.curves import CurveFigure, Panel
-from pairuni_train.experiments.drawing import COLORS, DASHES, INK, WIDTH, new_figure, save
+from pairuni_train.experiments.drawing import COLORS, DASHES, FAINT, INK, WIDTH, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ def draw_curves(figure: CurveFigure, path: Path) -> None:
     """Write the picture as SVG."""
     canvas = new_figure(WIDTH, _HEIGHT)
     grid = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
-    names = [arm.name for arm in figure.experiment.arms]
+    names = [arm.name for arm in reversed(figure.experiment.arms)]  # the method is blue and solid
     for axes, panel in zip(grid, figure.panels, strict=True):
         _draw(axes, panel, figure, names)
     canvas.supxlabel(
@@ -48,6 +48,15 @@ def _draw(axes: Axes, panel: Panel, figure: CurveFigure, names: list[str]) -> No
         f"{'tiny ' if figure.tiny else ''}{panel.title} reward", loc="left", fontsize=10, color=INK
     )
     axes.axvspan(figure.steps - figure.part - 0.5, figure.steps - 0.5, color="#000000", alpha=0.05)
+    axes.text(
+        figure.steps - figure.part / 2,
+        0.02,
+        "end",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        fontsize=8,
+        color=FAINT,
+    )
     axes.set_xlim(0, max(1, figure.steps - 1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", lw=0.6)

@@ -14,14 +14,15 @@ how easy an arm's prompts are as well as what was learned; the rise is nearer to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.analysis.aggregate import Array
+from pairuni_eval.analysis.aggregate import Array, Bounds
 from pairuni_eval.analysis.arms import ENOUGH_SEEDS
+from pairuni_eval.analysis.compare import TIE_MARGIN
 from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.analysis.multiple import holm_where_known
 from pairuni_eval.analysis.over_seeds import over_seeds, weigh_seeds
@@ -61,6 +62,7 @@ class ArmCurve(NamedTuple):
     Attributes:
         start_R: The mean reward of each seed over the first part; NaN where there is none.
         end_R: The same over the last part.
+        bounds: The lowest and highest reward there can be, if known.
     """
 
     arm: str
@@ -68,16 +70,17 @@ class ArmCurve(NamedTuple):
     curve: Curve
     start_R: Array
     end_R: Array
+    bounds: Bounds | None = None
 
     @property
     def start(self) -> Estimate:
         """The level at the start, over seeds."""
-        return over_seeds(self.start_R)
+        return over_seeds(self.start_R, self.bounds)
 
     @property
     def end(self) -> Estimate:
         """The level at the end, over seeds."""
-        return over_seeds(self.end_R)
+        return over_seeds(self.end_R, self.bounds)
 
     @property
     def rise(self) -> Estimate:
@@ -89,7 +92,7 @@ class Verdict(NamedTuple):
     """One arm against another in one task.
 
     Attributes:
-        what: The number that is compared, in words.
+        what: The number that is compared, in words, with a blank for the task.
         evidence: None where no test could be made.
         p: After Holm over the comparisons made together.
     """
@@ -115,13 +118,15 @@ class Verdict(NamedTuple):
         ours, theirs = self.values
         one = self.evidence
         told = sentence(
-            f"{TASKS[self.task]} reward, {self.what},",
+            self.what.format(TASKS[self.task]),
             self.word,
             change(theirs, ours, REWARD),
             p=self.p,
             margin=distance(one and one.margin, REWARD),
             detectable=distance(one and one.detectable, REWARD),
-            reason=None if one else f"which needs {ENOUGH_SEEDS} seeds of both",
+            reason=None
+            if one
+            else f"it needs {ENOUGH_SEEDS} seeds of both, and spread between them",
         )
         return f"{self.ours} against {self.theirs}: {told}."
 
@@ -159,10 +164,11 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
     """
     steps = setting.backbone.steps
     folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
+    ranges = experiment.reward_range.get(setting.backbone.name, {})
     panels = tuple(
         Panel(task, words, arms)
         for task, words in TASKS.items()
-        if (arms := _arms(folders, task, steps))
+        if (arms := _arms(folders, task, steps, ranges.get(task)))
     )
     if not panels:
         raise UserError(f"{experiment.name}: no step of any arm has a reward.")
@@ -173,7 +179,7 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
         window=window_of(steps),
         part=part_of(steps),
         panels=panels,
-        verdicts=compare(panels, experiment, experiment.margin.get(setting.backbone.name)),
+        verdicts=compare(panels, experiment),
     )
 
 
@@ -200,13 +206,21 @@ def _finished(arm: Arm, setting: Setting) -> dict[int, Path]:
     return found
 
 
-def _arms(folders: dict[str, dict[int, Path]], task: str, steps: int) -> tuple[ArmCurve, ...]:
+def _arms(
+    folders: Mapping[str, Mapping[int, Path]],
+    task: str,
+    steps: int,
+    reach: tuple[float, float] | None,
+) -> tuple[ArmCurve, ...]:
     runs = {
         name: Run(tuple(seeds), np.stack([_rewards(path, task, steps) for path in seeds.values()]))
         for name, seeds in folders.items()
     }
+    bounds = None if reach is None else Bounds(*reach)
     return tuple(
-        arm_curve(name, run) for name, run in runs.items() if np.isfinite(run.reward_RS).any()
+        arm_curve(name, run, bounds)
+        for name, run in runs.items()
+        if np.isfinite(run.reward_RS).any()
     )
 
 
@@ -219,7 +233,7 @@ def _rewards(folder: Path, task: str, steps: int) -> Array:
     return found
 
 
-def arm_curve(name: str, run: Run) -> ArmCurve:
+def arm_curve(name: str, run: Run, bounds: Bounds | None = None) -> ArmCurve:
     """The curve of an arm and its levels."""
     reward_RS = run.reward_RS
     part = part_of(reward_RS.shape[1])
@@ -227,7 +241,7 @@ def arm_curve(name: str, run: Run) -> ArmCurve:
         np.array([_mean(line) for line in side])
         for side in (reward_RS[:, :part], reward_RS[:, -part:])
     )
-    return ArmCurve(name, run, curve_of(reward_RS), start_R, end_R)
+    return ArmCurve(name, run, curve_of(reward_RS), start_R, end_R, bounds)
 
 
 def curve_of(reward_RS: Array) -> Curve:
@@ -248,14 +262,12 @@ def _mean(line: Array) -> float:
 
 
 _COMPARED: dict[str, Callable[[ArmCurve], Array]] = {
-    "level at the end": lambda arm: arm.end_R,
-    "rise from start to end": lambda arm: arm.end_R - arm.start_R,
+    "{} reward at the end": lambda arm: arm.end_R,
+    "rise of the {} reward": lambda arm: arm.end_R - arm.start_R,
 }
 
 
-def compare(
-    panels: Sequence[Panel], experiment: Experiment, margin: float | None
-) -> tuple[Verdict, ...]:
+def compare(panels: Sequence[Panel], experiment: Experiment) -> tuple[Verdict, ...]:
     """The last arm against each arm in question: every task's level at the end, then its rise."""
     method = experiment.arms[-1].name
     found = []
@@ -264,15 +276,15 @@ def compare(
             for panel in panels:
                 arms = {one.arm: one for one in panel.arms}
                 if other != method and {method, other} <= arms.keys():
-                    found.append(_verdict(arms[method], arms[other], panel.task, what, margin))
+                    found.append(_verdict(arms[method], arms[other], panel.task, what))
     corrected = holm_where_known([one.evidence and one.evidence.p for one in found])
     return tuple(one._replace(p=p) for one, p in zip(found, corrected, strict=True))
 
 
-def _verdict(
-    ours: ArmCurve, theirs: ArmCurve, task: str, what: str, margin: float | None
-) -> Verdict:
+def _verdict(ours: ArmCurve, theirs: ArmCurve, task: str, what: str) -> Verdict:
     one_R, two_R = (_COMPARED[what](arm) for arm in (ours, theirs))
+    bounds = ours.bounds
+    margin = None if bounds is None else TIE_MARGIN * (bounds.high - bounds.low)
     evidence = weigh_seeds(one_R, two_R, margin)
     values = (over_seeds(one_R).value, over_seeds(two_R).value)
     return Verdict(ours.arm, theirs.arm, task, what, values, evidence)

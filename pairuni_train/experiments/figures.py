@@ -63,6 +63,7 @@ def _write_page(
     environment.filters |= {
         "say": _say,
         "shown": _shown,
+        "plain": _plain,
         "percent": _percent,
         "p": p_words,
     }
@@ -75,6 +76,10 @@ def _write_page(
 
 def _say(words: str) -> str:
     return text.escape_markdown(text.arrows(words))
+
+
+def _plain(value: float | None) -> str:
+    return "none" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _shown(number: Summary | Estimate, sign: str = "") -> str:

@@ -68,6 +68,8 @@ def _silence(overall: Sequence[Interference]) -> list[str]:
 def _blocks(found: Sequence[Scenario]) -> str:
     """How many blocks have a sign, against what chance alone would give."""
     known = [b for one in found for b in one.blocks if b.cosine.interval is not None]
+    if not known:
+        return "No block has batches enough for an interval."
     apart = [b for b in known if b.cosine.interval and not _holds_zero(b.cosine)]
     said = (
         f"By block, {len(apart)} of {len(known)} medians (scenarios x blocks) have an interval "
@@ -97,5 +99,9 @@ def _shown_or_not(figure: GradientFigure) -> str:
         ),
         default=None,
     )
-    limit = "" if widest is None else f"; no 95 % interval reaches further than {widest:.3f} from 0"
-    return f"{world} does not show that the pairs change how far the gradients agree{limit}."
+    if widest is None:
+        return "There are too few batches to compare the scenarios."
+    return (
+        f"{world} does not show that the pairs change how far the gradients agree; no 95 % "
+        f"interval of a difference reaches further than {widest:.3f} from 0."
+    )

@@ -18,6 +18,7 @@ from pairuni_train.experiments.gradients import GradientFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 _ROW, _BLOCK = 0.36, 0.22  # inches
 
@@ -33,19 +34,24 @@ class _Column(NamedTuple):
 def draw_gradients(figure: GradientFigure, path: Path) -> None:
     """Write the picture as SVG."""
     count, blocks = len(figure.scenarios), len(figure.blocks)
-    heights = [_ROW * count + 0.7, _BLOCK * blocks + 0.8]
+    heights = [_ROW * count + 1.0, _BLOCK * blocks + 1.0]
     canvas = new_figure(WIDTH, sum(heights))
     top, bottom = canvas.subfigures(2, 1, height_ratios=heights)
     for part in (top, bottom):
         part.set_facecolor("#ffffff")
-    _draw_scenarios(top.subplots(gridspec_kw={"right": 0.5}), figure)
+    _head(top, "All shared parameters")
+    _head(bottom, "By block: median cosine")
+    _draw_scenarios(top.subplots(), figure)
     panels = bottom.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
-    bottom.suptitle("By block of the shared parameters", x=0.01, ha="left", fontsize=10, color=INK)
     for axes, one in zip(panels, figure.scenarios, strict=True):
         _draw_blocks(axes, one, _color(one.name, figure))
     panels[0].set_yticks(range(blocks), [name.replace("_", " ") for name in figure.blocks])
     panels[0].invert_yaxis()
     save(canvas, path)
+
+
+def _head(part: SubFigure, words: str) -> None:
+    part.suptitle(words, x=0.01, ha="left", fontsize=10, color=INK)
 
 
 def _color(name: str, figure: GradientFigure) -> str:
@@ -82,7 +88,6 @@ def _draw_blocks(axes: Axes, scenario: Scenario, color: str) -> None:
     for row, one in enumerate(scenario.blocks):
         _mark(axes, one.cosine, row, color, size=3.5)
     axes.set_title(scenario.name, fontsize=9, color=color)
-    axes.tick_params(axis="x", rotation=45)
     axes.locator_params(axis="x", nbins=3)
     _dress(axes)
 
@@ -121,7 +126,7 @@ def _ceiling(one: Interference) -> str:
 
 _COLUMNS = (
     _Column(1.02, "median cosine", _cosine),
-    _Column(1.45, "in conflict", _conflict),
-    _Column(1.63, "ceiling", _ceiling),
-    _Column(1.78, "live U / G", _live),
+    _Column(1.52, "in conflict", _conflict),
+    _Column(1.76, "ceiling", _ceiling),
+    _Column(1.94, "live U / G", _live),
 )

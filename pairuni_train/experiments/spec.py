@@ -18,6 +18,7 @@ import msgspec
 
 from pairuni_eval import catalog
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.models.base import Task
 
 BASE = "base"
 World = Literal["tiny", "real"]
@@ -95,8 +96,8 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         sisters: For each real benchmark, the tiny world's.
         steps: Training steps by backbone, where they differ from the backbone's own.
         question: What the experiment asks, in a sentence; the answer is written from the figures.
-        margin: Largest difference of a mean reward that counts as none, by backbone; nothing is
-            ever tied on a backbone without one.
+        reward_range: Lowest and highest reward of a rollout, by backbone and task, where known; a
+            hundredth of it counts as no difference.
         batches: Batches of each scenario that a probe looks at, by backbone.
         pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
         notes: In what it is not the paper's experiment, a sentence each.
@@ -115,7 +116,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     printed_heads: tuple[str, ...] = ()
     sisters: dict[str, str] = {}
     steps: dict[str, int] = {}
-    margin: dict[str, float] = {}
+    reward_range: dict[str, dict[Task, tuple[float, float]]] = {}
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
