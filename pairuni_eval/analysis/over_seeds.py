@@ -17,6 +17,8 @@ from pairuni_eval.analysis.arms import ENOUGH_SEEDS
 from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, clip, t_point
 from pairuni_eval.analysis.paired import Evidence, detectable, difference_p, equivalence_p
 
+_ROUNDING = 1e-12  # of numbers that are all equal
+
 
 def over_seeds(numbers_R: Array, bounds: Bounds | None = None) -> Estimate:
     """Mean of the seeds that have a number, with a t interval from three seeds on.
@@ -48,9 +50,9 @@ def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidenc
     if min(map(len, sides)) < ENOUGH_SEEDS:
         return None
     errors = [float(side.var(ddof=1)) / len(side) for side in sides]
-    if sum(errors) == 0:
-        return None
     error = sum(errors) ** 0.5
+    if error <= _ROUNDING * max(1.0, *(float(abs(side).max()) for side in sides)):
+        return None
     freedom = sum(errors) ** 2 / sum(
         e**2 / (len(side) - 1) for e, side in zip(errors, sides, strict=True)
     )

@@ -1,0 +1,61 @@
+"""Scenarios of the gradient probe whose batches have nothing to do with each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pairuni_eval.analysis.gradient_rows import ALL, gradient_table
+from pairuni_eval.analysis.unpaired import permutation_p, unpaired_contrast
+from pairuni_eval.records import GradientRow
+
+
+def row(scenario: str, step: int, cosine: float | None) -> GradientRow:
+    return GradientRow(
+        scenario=scenario,
+        step=step,
+        block=ALL,
+        preconditioned=False,
+        tasks=(1.0, cosine, 1.0) if cosine is not None else (0.0, 0.0, 1.0),
+        und_halves=None,
+        gen_halves=None,
+        und_live=1.0,
+        gen_live=1.0,
+        rows=4,
+    )
+
+
+def test_medians_are_compared_and_batches_permuted() -> None:
+    ours, theirs = np.linspace(0.2, 0.4, 9), np.linspace(-0.1, 0.1, 11)
+    rows = [row("ours", n, c) for n, c in enumerate(ours)]
+    rows += [row("theirs", n, c) for n, c in enumerate(theirs)]
+    found = unpaired_contrast(gradient_table([rows]), "ours", "theirs")
+    assert found.difference.value == pytest.approx(0.3)
+    assert found.difference.interval is not None and found.difference.interval.low > 0.1
+    assert found.p == pytest.approx(1 / 2001)  # no permutation of 20 batches is as far apart
+    assert (found.batches, found.word) == (9, "agree more")
+    back = unpaired_contrast(gradient_table([rows]), "theirs", "ours")
+    assert (back.difference.value, back.word) == (pytest.approx(-0.3), "agree less")
+
+
+def test_sides_are_drawn_by_themselves() -> None:
+    cosines = np.linspace(-0.5, 0.5, 12)
+    rows = [row(name, n, c) for name in ("ours", "theirs") for n, c in enumerate(cosines)]
+    found = unpaired_contrast(gradient_table([rows]), "ours", "theirs")
+    assert found.difference.value == 0 and found.p == 1
+    held = found.difference.interval
+    assert held is not None and held.high - held.low > 0.3, "equal batches, yet two samples"
+
+
+def test_the_p_value_is_that_of_every_permutation() -> None:
+    # 3 + 3 batches: of the 20 allotments two are as extreme as {3, 4, 5} against {0, 1, 2}
+    found = permutation_p(np.array([3.0, 4.0, 5.0]), np.array([0.0, 1.0, 2.0]), seed=1)
+    assert found == pytest.approx(2 / 20, abs=0.03)
+    assert permutation_p(np.array([1.0, 2.0]), np.array([1.0, 2.0]), seed=1) == 1
+
+
+def test_a_scenario_without_batches_is_not_compared() -> None:
+    rows = [row("ours", n, 0.1 * n) for n in range(6)] + [row("theirs", 0, None)]
+    found = unpaired_contrast(gradient_table([rows]), "ours", "theirs")
+    assert (found.p, found.reason) == (None, "theirs has no batches with a cosine")
+    assert "not compared, theirs has no batches" in found.sentence
