@@ -170,6 +170,12 @@ def _pairs(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.is_dir():
+        sets = ", ".join(sorted(one.name for one in path.glob("*.parquet")))
+        raise UserError(
+            f"{path} is a folder, not a pair set.",
+            hint=f"Name the one of the training: {sets}" if sets else "It holds no parquet file.",
+        )
     if not path.is_file():
         raise UserError(
             f"There is no pair set {path}.",

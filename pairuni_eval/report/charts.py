@@ -250,8 +250,8 @@ def _binned(values: Array) -> Array:
 
 
 def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | None:
-    """A slope for each benchmark on one scale, the share of each metric's range; None without."""
-    if not lines:
+    """A slope for each benchmark on one scale, the share of each metric's range; None below two."""
+    if len(lines) < 2:
         return None
     inner = max(_SLOPE_LEAST, _SLOPE_ROW * len(lines))
     values = [value for one in lines for value in (one.before, one.after)]

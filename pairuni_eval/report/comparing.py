@@ -13,7 +13,7 @@ from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.report.text import clean, interval, number, p_value, signed
 from pairuni_eval.report.tininess import is_tiny
-from pairuni_eval.report.versus import difference_entry
+from pairuni_eval.report.versus import NOT_COMPARED, difference_entry, gathered, told
 from pairuni_eval.store.read import StoredRun
 
 _MARKS = {Word.BETTER: "▲", Word.WORSE: "▼", Word.TIED: "=", Word.CANNOT_TELL: "?"}
@@ -27,6 +27,11 @@ class Compared(NamedTuple):
     names: tuple[str, str]
     runs: tuple[StoredRun, StoredRun]
     comparison: Comparison
+
+    @property
+    def sentence(self) -> str:
+        """What the headlines say about the first run, in one sentence."""
+        return told(self.names[1], self.comparison.headlines, self.comparison.refusals)
 
 
 def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
@@ -51,6 +56,7 @@ def as_json(found: Compared) -> dict[str, Any]:
     """
     return {
         **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},
+        "sentence": found.sentence,
         "differences": [difference_entry(row) for row in found.comparison.differences],
         "groups": [difference_entry(row) for row in found.comparison.groups],
         "refusals": [refusal.sentence for refusal in found.comparison.refusals],
@@ -69,8 +75,10 @@ def _run_entry(run: StoredRun) -> dict[str, Any]:
 def as_table(found: Compared) -> Table:
     """The headlines for the terminal, two lines each."""
     ours, theirs = map(clean, found.names)
+    partial = (" PARTIAL" if _run_entry(run)["partial"] else "" for run in found.runs)
+    titled = (f"{name}{stamp}" for name, stamp in zip((ours, theirs), partial, strict=True))
     table = Table(
-        title=f"{ours} against {theirs}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        title=" against ".join(titled), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     places = [_place(found, row) for row in found.comparison.headlines]
     table.add_column(
@@ -78,7 +86,6 @@ def as_table(found: Compared) -> Table:
     )
     for name in (theirs, ours, "difference\n95 % interval"):
         table.add_column(name, justify="right", overflow="fold")
-    table.add_column("shared", justify="right")
     table.add_column("verdict\np (Holm)", no_wrap=True, min_width=13)
     for row in found.comparison.headlines:
         table.add_row(*_cells(found, row))
@@ -86,14 +93,22 @@ def as_table(found: Compared) -> Table:
 
 
 def _cells(found: Compared, row: Difference) -> Iterator[Text]:
-    yield Text(f"{_place(found, row)}\n{row.spec.title or row.spec.name}")
+    metric = row.spec.title or row.spec.name
+    yield Text(f"{_place(found, row)}\n{metric}, {row.shared:,} shared")
+    if row.reason is not None:
+        yield from (Text("") for _ in range(3))
+        yield Text(NOT_COMPARED, _STYLES[Word.CANNOT_TELL])
+        return
     yield Text(number(row.theirs, row.spec))
     yield Text(number(row.ours, row.spec))
-    yield Text(f"{signed(row.value, row.spec)}\n{interval(row.interval, row.spec)}")
-    yield Text(f"{row.shared}")
+    yield Text(f"{signed(row.value, row.spec)}\n{_bounds(row)}")
     yield Text.assemble(
         (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.corrected)}"
     )
+
+
+def _bounds(row: Difference) -> str:
+    return interval(row.interval, row.spec) if row.interval else "none differs"
 
 
 def _place(found: Compared, row: Difference) -> str:
@@ -111,13 +126,14 @@ def _stamps(found: Compared, benchmark: str) -> str:
 
 
 def as_lines(found: Compared) -> Iterator[str]:
-    """Which groups got worse and better, and what could not be compared, in sentences."""
+    """The verdict, which groups got worse and better, and what could not be compared."""
     comparison = found.comparison
-    told = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
-    yield from (f"{clean(row.sentence)}." for row in told)
-    if not told and comparison.groups:
+    yield clean(found.sentence)
+    sure = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
+    yield from (f"{clean(row.sentence)}." for row in sure)
+    if not sure and any(row.reason is None for row in comparison.groups):
         yield "No group got better or worse that can be told from chance."
     for row in comparison.headlines:
         if row.settings:
             yield f"Other settings on {clean(row.benchmark)}: {clean(', '.join(row.settings))}."
-    yield from (f"Not compared: {clean(one.sentence)}." for one in comparison.refusals)
+    yield from (f"Not compared: {clean(one)}." for one in gathered(comparison.refusals))

@@ -60,7 +60,7 @@ class Page(NamedTuple):
     @property
     def unharmed(self) -> tuple[Versus, ...]:
         """Baselines that the run is worse than at nothing that can be told."""
-        return tuple(one for one in self.baselines if one.headlines and not one.worse)
+        return tuple(one for one in self.baselines if one.looked[0] and not one.worse)
 
     @property
     def graded(self) -> int:

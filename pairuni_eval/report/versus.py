@@ -6,6 +6,7 @@ order in which the page sets it. No number is made here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ _PHRASES = {
     Word.TIED: "tied on",
     Word.CANNOT_TELL: "cannot tell on",
 }
+NOT_COMPARED = "not compared"
 _ONE_SEED = (
     "Intervals and p values are about these checkpoints on these test items: training again with "
     "another seed may move them further."
@@ -75,32 +77,68 @@ class Versus(NamedTuple):
         return next(rows, None)
 
     @property
-    def tally(self) -> dict[Word, int]:
-        """How many headlines have each word, in the order better, worse, tied, cannot tell."""
-        return {word: sum(row.word is word for row in self.headlines) for word in _PHRASES}
+    def tally(self) -> dict[str, int]:
+        """How many headlines have each word, in the order better, worse, tied, cannot tell.
+
+        Those that were not compared come last, where there are any.
+        """
+        counts = Counter(NOT_COMPARED if row.reason else str(row.word) for row in self.headlines)
+        last = (NOT_COMPARED,) if counts[NOT_COMPARED] else ()
+        return {word: counts[word] for word in (*map(str, _PHRASES), *last)}
+
+    @property
+    def looked(self) -> tuple[int, int]:
+        """How many headlines and groups were compared."""
+        headlines, groups = (
+            sum(row.reason is None for row in rows) for rows in (self.headlines, self.groups)
+        )
+        return headlines, groups
+
+    @property
+    def refused(self) -> list[str]:
+        """What could not be compared, a sentence for each benchmark and reason."""
+        return gathered(self.refusals)
 
     @property
     def verdict(self) -> str:
         """What can be told, in plain words."""
-        return self._told((Word.BETTER, Word.WORSE))
+        return told(self.name, self.headlines, self.refusals, (Word.BETTER, Word.WORSE))
 
     @property
     def sentence(self) -> str:
-        """The verdict with what is tied and what cannot be told."""
-        return self._told(tuple(_PHRASES))
+        """The verdict with what is tied, what cannot be told and what was not compared."""
+        return told(self.name, self.headlines, self.refusals)
 
-    def _told(self, words: Sequence[Word]) -> str:
-        if not self.headlines:
-            return f"Against {self.name} nothing can be compared: {_reasons(self.refusals)}."
-        phrases = [
-            f"{_PHRASES[word].format(name=self.name)} {_names(rows)}"
-            for word in words
-            if (rows := [row for row in self.headlines if row.word is word])
-        ]
-        if not any(row.word is Word.BETTER for row in self.headlines):
-            phrases.insert(0, f"no better than {self.name} at anything that can be told")
-        told = "; ".join(phrases)
-        return f"{told[0].upper()}{told[1:]}."
+
+def told(
+    name: str,
+    headlines: Sequence[Difference],
+    refusals: Sequence[Refusal],
+    words: Sequence[Word] = tuple(_PHRASES),
+) -> str:
+    """What the headlines say against another run, in one sentence.
+
+    Args:
+        name: The other run.
+        headlines: The headline of every benchmark that both have.
+        refusals: What could not be compared.
+        words: The verdicts that are told; all, and what was not compared, by default.
+    """
+    compared = [row for row in headlines if row.reason is None]
+    if not compared:
+        return f"Against {name} nothing can be compared: {_reasons(refusals)}."
+    phrases = [
+        f"{_PHRASES[word].format(name=name)} {_names(rows)}"
+        for word in words
+        if (rows := [row for row in compared if row.word is word])
+    ]
+    if not any(row.word is Word.BETTER for row in compared):
+        phrases.insert(0, f"no better than {name} at anything that can be told")
+    left = [row for row in headlines if row.reason is not None]
+    if left and len(words) == len(_PHRASES):
+        phrases.append(f"not compared on {_names(left)}")
+    said = "; ".join(phrases)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def versus(name: str, number: int, ours: Tables, theirs: Tables, order: Sequence[str]) -> Versus:
@@ -167,13 +205,32 @@ def _names(rows: Sequence[Difference]) -> str:
 
 
 def _name(row: Difference) -> str:
-    told = row.word in (Word.BETTER, Word.WORSE)
-    return f"{row.subject} ({signed(row.value, row.spec)})" if told else row.subject
+    sure = row.reason is None and row.word in (Word.BETTER, Word.WORSE)
+    return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
 
 
 def _reasons(refusals: Sequence[Refusal]) -> str:
-    told = "; ".join(one.sentence for one in refusals[:3])
-    return f"{told}; ..." if len(refusals) > 3 else told or "they share no benchmark"
+    said = "; ".join(gathered(refusals)[:3])
+    return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
+
+
+def gathered(refusals: Sequence[Refusal]) -> list[str]:
+    """What could not be compared, a sentence for each benchmark and reason.
+
+    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
+    named and the others are counted.
+    """
+    found: dict[tuple[str, str], list[Refusal]] = {}
+    for one in refusals:
+        found.setdefault((one.benchmark, one.reason), []).append(one)
+    return [_together(rows) for rows in found.values()]
+
+
+def _together(rows: Sequence[Refusal]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return first.sentence
+    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
 def difference_entry(row: Difference) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 
 from pairuni_eval import __version__
 from pairuni_eval.cards import Card
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.bills import Bill, standing
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
@@ -24,7 +24,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = TypeVar("Row", bound=msgspec.Struct)
+_NAMED = 5  # runs that an error names
 _STRUCTURED = ("parts", "reference", "tags")
+
+
+def _what_to_name(folder: Path) -> str:
+    """What somebody may have meant who names a folder that is no run."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
+    if checkpoints:
+        return f"Training wrote it; measure it: pairuni-eval run --checkpoint {checkpoints[-1]}"
+    around = folder if folder.is_dir() else folder.parent
+    runs = sorted(path.parent.name for path in around.glob(f"*/{layout.RUN_FILE}"))
+    if folder.is_dir() and runs:
+        more = ", ..." if len(runs) > _NAMED else ""
+        return f"Name one of the runs in it: {', '.join(runs[:_NAMED])}{more}"
+    guess = nearest(folder.name, runs)
+    if guess:
+        return f"Did you mean {folder.parent / guess}?"
+    return "A run folder is what `pairuni-eval run --out FOLDER` writes."
 
 
 def read_run_card(run: Path) -> RunCard:
@@ -35,10 +52,8 @@ def read_run_card(run: Path) -> RunCard:
     """
     path = run / layout.RUN_FILE
     if not path.is_file():
-        raise UserError(
-            f"{run} is not a run folder: it has no {layout.RUN_FILE}.",
-            hint="A run folder is what `pairuni-eval run --out FOLDER` writes.",
-        )
+        message = f"{run} is not a run folder: it has no {layout.RUN_FILE}."
+        raise UserError(message, hint=_what_to_name(run))
     data = path.read_bytes()
     try:
         plain = msgspec.json.decode(data)

@@ -36,11 +36,15 @@ def test_a_table_of_the_headlines_and_sentences_of_the_groups(cli: Any, runs: Pa
     ran = cli("compare", runs / "good", runs / "poor")
     assert ran.code == 0, ran.err
     assert ran.out.startswith("good against poor")
-    (line,) = [x for x in ran.out.splitlines() if "tiny-mmstar@official" in x]
-    assert re.search(r"tiny-mmstar@official\s+[\d.]+\s+92\.5\s+\+[\d.]+\s+40\s+▲ better", line)
+    lines = ran.out.splitlines()
+    (n,) = [n for n, line in enumerate(lines) if "tiny-mmstar@official" in line]
+    assert re.search(r"tiny-mmstar@official\s+[\d.]+\s+92\.5\s+\+[\d.]+\s+▲ better", lines[n])
+    assert re.search(r"Accuracy, 40 shared\s+\[[\d.]+, [\d.]+\]\s+(?:< )?0\.\d+", lines[n + 1])
+    assert "\nBetter than poor at Tiny MMMU (+" in ran.out
     assert re.search(r"(?m)^colour \(Tiny MMStar\) got better: \d+ -> \d+ of 14, p ", ran.out)
     assert ran.next == f"pairuni-eval report {runs / 'good'} --baseline poor={runs / 'poor'}"
-    assert max(map(len, ran.out.splitlines())) <= 80
+    table = ran.out.partition("\nBetter")[0]
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_the_other_way_round_it_is_worse(cli: Any, runs: Path) -> None:
@@ -72,6 +76,16 @@ def test_runs_without_a_common_benchmark_are_refused_with_the_reason(cli: Any, r
 def test_a_folder_that_is_no_run_is_refused(cli: Any, runs: Path, tmp_path: Path) -> None:
     ran = cli("compare", runs / "good", tmp_path)
     assert ran.code == 2 and "is not a run folder: it has no run.json" in ran.error
+
+
+def test_what_may_have_been_meant_is_named(cli: Any, runs: Path, tmp_path: Path) -> None:
+    above = cli("compare", runs / "good", runs)
+    assert above.next == "Name one of the runs in it: apart, good, poor"
+    assert cli("compare", runs / "good", runs / "pour").next == f"Did you mean {runs / 'poor'}?"
+    for step in (9, 40, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    wanted = f"pairuni-eval run --checkpoint {tmp_path / 'checkpoint-100'}"
+    assert cli("compare", runs / "good", tmp_path).next.endswith(wanted)
 
 
 def test_a_run_against_itself_is_tied(cli: Any, runs: Path) -> None:
@@ -140,7 +154,9 @@ def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path
     assert "not graded yet" in page
     out = cli("compare", tmp_path / "part", runs / "poor").out
     assert "PARTIAL" in out
-    assert "tiny-mmstar@official, accuracy: no output has a value on both sides" in out
+    assert out.startswith("good PARTIAL against poor")
+    assert "not compared on Tiny MMStar." in out
+    assert "Not compared: tiny-mmstar, 4 numbers: no output has a value on both sides." in out
 
 
 def test_a_run_without_scores_says_how_to_go_on(cli: Any, runs: Path, tmp_path: Path) -> None:

@@ -187,6 +187,13 @@ def test_neighbors_are_read_as_they_were_written(tmp_path: Path) -> None:
         read_neighbors(path)
 
 
+def test_a_folder_is_no_pair_set(tmp_path: Path) -> None:
+    pairs(tmp_path / "pairug.parquet", ("What?", None, None))
+    with pytest.raises(UserError, match="is a folder, not a pair set") as refused:
+        read_prints(tmp_path)
+    assert refused.value.hint == "Name the one of the training: pairug.parquet"
+
+
 def test_nothing_in_common(tables: Tables, tmp_path: Path) -> None:
     path = pairs(tmp_path / "p.parquet", ("Who?", "a lake", encoded(photograph(50))))
     one = found(tables, path)["vqa"]
