@@ -26,11 +26,11 @@ from pairuni_eval.analysis.interference import Scenario, scenarios, shown
 from pairuni_eval.analysis.multiple import holm_where_known
 from pairuni_eval.analysis.unpaired import unpaired_contrast
 from pairuni_eval.analysis.verdict import p_words
-from pairuni_train.experiments.jobs import Setting, Trial, run_folder
+from pairuni_train.experiments.jobs import Setting
 from pairuni_train.experiments.overlap import Overlap, overlap
 from pairuni_train.experiments.probes import Control, Probes, read_controls, read_probes
-from pairuni_train.experiments.spec import Column, Experiment
-from pairuni_train.experiments.table import make_table
+from pairuni_train.experiments.spec import Experiment
+from pairuni_train.experiments.table import make_table, measured_columns
 
 CANNOT_TELL = "cannot tell"
 
@@ -147,7 +147,7 @@ def _correlations(
     found: Sequence[Scenario], experiment: Experiment, setting: Setting
 ) -> tuple[tuple[str, Correlation], ...]:
     """Each column's score against the cosine, across the arms measured under this root."""
-    columns = tuple(one for one in experiment.columns if _measured(one, experiment, setting))
+    columns = measured_columns(experiment, setting)
     if not columns:
         return ()
     scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
@@ -163,10 +163,3 @@ def _correlations(
         ]
         correlations.append((heading.title, correlate(points)))
     return tuple(correlations)
-
-
-def _measured(column: Column, experiment: Experiment, setting: Setting) -> bool:
-    """Whether any arm has a finished run for a column."""
-    name = experiment.sisters[column.benchmark] if setting.tiny else column.benchmark
-    trials = [Trial(arm, seed) for arm in experiment.arms for seed in range(setting.seeds)]
-    return any((run_folder(trial, name, setting) / "COMPLETE").exists() for trial in trials)
