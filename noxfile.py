@@ -83,6 +83,15 @@ def lmms(session: nox.Session) -> None:
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
 
 
+@nox.session
+def baselines(session: nox.Session) -> None:
+    """The packed baselines of the suite tiny anew, of the arms that reproduce_table2 trained."""
+    install(session, "train")
+    session.run(
+        "pairuni-train", "baselines", "--out", "registry/suites/baselines/tiny", *session.posargs
+    )
+
+
 def reproduce(name: str) -> None:
     """A session that runs one experiment; arguments go to `pairuni-train reproduce`."""
 
@@ -90,7 +99,7 @@ def reproduce(name: str) -> None:
         install(session, "train")
         session.run("pairuni-train", "reproduce", name, *session.posargs)
 
-    session.__doc__ = f"The experiment {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
+    session.__doc__ = f"Experiment {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
     nox.session(session, name=f"reproduce_{name}")
 
 

@@ -208,8 +208,9 @@ class Suite(_Strict, frozen=True, kw_only=True):
     """A named list of benchmarks.
 
     Attributes:
-        baselines: Stored runs that a report compares with unless the user names others: run folder
-            by printed name, below the folder of the registry package that brings the suite.
+        baselines: Stored runs that a report compares with unless the user names others: by printed
+            name a run folder, or one packed into a file, below the folder of the registry package
+            that brings the suite.
     """
 
     name: str

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card, Suite, read_card, read_suite
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.store.packed import unpacked
 
 Kind = Literal["models", "judges", "rewards", "weightings", "encoders", "families"]
 _FAMILY = ":"  # what stands between the name of a family and that of its benchmark
@@ -207,7 +208,7 @@ def suite_baselines(name: str) -> dict[str, Path]:
     """The stored runs that a suite names as its baselines, by printed name; none if it names none.
 
     Raises:
-        UserError: for a baseline whose folder the registry package does not hold.
+        UserError: for a baseline that the registry package does not hold.
     """
     found: dict[str, Path] = {}
     for _, root in _registry_folders():
@@ -215,13 +216,13 @@ def suite_baselines(name: str) -> dict[str, Path]:
             suite = read_suite(path)
             if suite.name != name:
                 continue
-            for printed, folder in suite.baselines.items():
-                if not (root / folder).is_dir():
+            for printed, place in suite.baselines.items():
+                if not (root / place).exists():
                     raise UserError(
-                        f"{path}: the baseline '{printed}' is not there: {root / folder}.",
+                        f"{path}: the baseline '{printed}' is not there: {root / place}.",
                         hint="Name other baselines with --baseline NAME=RUN, or install again.",
                     )
-                found[printed] = root / folder
+                found[printed] = unpacked(root / place)
     return found
 
 

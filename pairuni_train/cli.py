@@ -10,7 +10,7 @@ import typer
 
 from pairuni_eval import __version__
 from pairuni_eval.cli import run_app
-from pairuni_train.experiments.commands import reproduce
+from pairuni_train.experiments.commands import baselines, reproduce
 from pairuni_train.pairs.commands import app as pairs_app
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(pairs_app, name="pairs")
 app.command()(reproduce)
+app.command()(baselines)
 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 BackboneName = Annotated[

@@ -17,7 +17,7 @@ def reproduce(
     ] = 3,
     steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
     batches: Annotated[
-        int | None, typer.Option(help="Batches per scenario and seed (figure8).")
+        int | None, typer.Option(min=1, help="Batches per scenario and seed (figure8).")
     ] = None,
     root: Annotated[Path, typer.Option(help="Pair sets, training and evaluation runs.")] = Path(
         "runs/reproduce"
@@ -59,3 +59,29 @@ def reproduce(
         typer.echo(f"Next:  {command}   ({found.failed} failed; it goes on)")
         raise typer.Exit(1)
     typer.echo(f"Next:  pairuni-train reproduce {name} --backbone janus-pro-1b")
+
+
+def baselines(
+    out: Annotated[Path, typer.Option(help="Folder for the packed runs.")],
+    name: Annotated[
+        str, typer.Argument(help="Experiment whose `against` arms they are.")
+    ] = "table2",
+    suite: Annotated[str, typer.Option(help="Suite that they are measured on.")] = "tiny",
+    backbone: Annotated[str, typer.Option(help="Backbone that the arms were trained on.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
+    root: Annotated[Path, typer.Option(help="Where `reproduce` trained the arms.")] = Path(
+        "runs/reproduce"
+    ),
+) -> None:
+    """Measure trained arms on a suite and pack the runs, as baselines that the suite ships."""
+    from pairuni_train.experiments.baselines import make_baselines
+    from pairuni_train.experiments.jobs import Setting
+    from pairuni_train.experiments.spec import find_experiment
+    from pairuni_train.recipe import find_backbone
+
+    model = find_backbone(backbone, {} if steps is None else {"steps": steps})
+    setting = Setting(model, 1, root.resolve())
+    for baseline in make_baselines(find_experiment(name), setting, suite, out):
+        size = baseline.file.stat().st_size / 1e6
+        typer.echo(f"{baseline.name}: {baseline.file} ({size:.2f} MB)")
+    typer.echo(f"Next:  name them under `baselines` of the suite '{suite}', then run its tests")

@@ -10,9 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.report.text import typeset
 from pairuni_train.experiments.table import Table
 
 _NOTHING = "cannot tell, in any column"
+
+
+class Answer(NamedTuple):
+    """What one arm is against another; of the method also with figures, a sentence a column."""
+
+    text: str
+    figures: tuple[str, ...] = ()
 
 
 class Findings(NamedTuple):
@@ -23,7 +31,7 @@ class Findings(NamedTuple):
         notes: What the verdicts do not cover, and what is not the paper's experiment.
     """
 
-    answers: tuple[str, ...]
+    answers: tuple[Answer, ...]
     notes: tuple[str, ...]
 
 
@@ -34,20 +42,29 @@ def find(table: Table) -> Findings:
     return Findings(answers, tuple(_notes(table)))
 
 
-def _answers(other: str, table: Table) -> Iterator[str]:
-    """The method's sentence, then one for each arm that differs, and one for all the others."""
+def _answers(other: str, table: Table) -> Iterator[Answer]:
+    """The method's answer, then one for each arm that differs, and one for all the others."""
     method = table.experiment.method
     names = sorted((arm.name for arm in table.experiment.arms), key=lambda name: name != method)
     silent: list[str] = []
     for name in names:
         rows = table.compared.get((name, other), ())
         told = "; ".join(_told(rows))
-        if told or (rows and name == method):
-            yield f"{name} against {other}: {told or _NOTHING}."
+        if rows and name == method:
+            yield Answer(f"{name} against {other}: {told or _NOTHING}.", tuple(_figures(rows)))
+        elif told:
+            yield Answer(f"{name} against {other}: {told}.")
         elif rows:
             silent.append(name)
     if silent:
-        yield f"{_listed(silent)} against {other}: {_NOTHING}."
+        yield Answer(f"{_listed(silent)} against {other}: {_NOTHING}.")
+
+
+def _figures(rows: Sequence[Difference]) -> Iterator[str]:
+    """Every whole benchmark, and the groups that got better or worse."""
+    for row in rows:
+        if row.group is None or row.word in (Word.BETTER, Word.WORSE):
+            yield f"{typeset(row.sentence)}."
 
 
 def _told(rows: Sequence[Difference]) -> Iterator[str]:

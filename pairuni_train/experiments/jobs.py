@@ -240,8 +240,10 @@ def threads(setting: Setting) -> int | None:
     return max(1, (os.cpu_count() or 1) // setting.workers)
 
 
-def run_logged(command: Sequence[str], log: Path, threads: int | None = None) -> bool:
-    """Run a command, its words appended to a log; whether it ended well."""
+def run_logged(
+    command: Sequence[str], log: Path, threads: int | None = None, folder: Path | None = None
+) -> bool:
+    """Run a command from a folder, its words appended to a log; whether it ended well."""
     environment = dict(os.environ)
     if threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(threads))
@@ -249,7 +251,7 @@ def run_logged(command: Sequence[str], log: Path, threads: int | None = None) ->
         stream.write(f"\n$ {shlex.join(command)}\n".encode())
         stream.flush()
         ended = subprocess.run(
-            list(command), stdout=stream, stderr=stream, env=environment, check=False
+            list(command), stdout=stream, stderr=stream, env=environment, cwd=folder, check=False
         )
     return ended.returncode == 0
 

@@ -3,8 +3,9 @@
 A cell is the mean over training seeds with its 95 % interval; a verdict compares an arm with each
 arm named in `against`, over the same units, and from three seeds on over training again as well.
 The p values of two arms are corrected by Holm together: over the columns that are whole benchmarks,
-and over the groups of one benchmark; not over arms. Numbers of the tiny world are called tiny in
-the heading of every column.
+and over the groups of one benchmark. Where the experiment is about no arm in particular, whoever
+reads it looks for the best of many, and whole benchmarks are corrected over all arms as well.
+Numbers of the tiny world are called tiny in the heading of every column.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class Table(NamedTuple):
 
 Sides = Mapping[tuple[str, str], Side]
 """Every arm on every benchmark, with the runs that are there."""
+Compared = Mapping[tuple[str, str], Mapping[int, Difference]]
+"""By arm and other arm: the verdicts by the number of their column."""
 
 
 def make_table(experiment: Experiment, setting: Setting) -> Table:
@@ -117,12 +120,15 @@ def make_table(experiment: Experiment, setting: Setting) -> Table:
         for column in experiment.columns
         for name in (_benchmark(column, experiment, setting),)
     ]
-    compared = {
-        (arm.name, other): _compared(arm.name, other, places, sides)
-        for arm in experiment.arms
-        for other in experiment.against
-        if arm.name != other
-    }
+    compared = _corrected(
+        {
+            (arm.name, other): _compared(arm.name, other, places, sides)
+            for arm in experiment.arms
+            for other in experiment.against
+            if arm.name != other
+        },
+        over_arms=experiment.method is None,
+    )
     rows = tuple(_row(arm, places, sides, compared, setting) for arm in experiment.arms)
     wanted = sum(max(1, row.wanted) for row in rows) * len(benchmarks)
     return Table(
@@ -210,7 +216,7 @@ def _place(column: Column, name: str, sides: Sides, setting: Setting) -> Place:
 def _compared(
     ours: str, theirs: str, places: list[Place | None], sides: Sides
 ) -> dict[int, Difference]:
-    """The verdict of each column, by its number; whole benchmarks are corrected together."""
+    """The verdict of each column, by its number."""
     comparisons = {
         benchmark: compare_arms(sides[ours, benchmark], sides[theirs, benchmark])
         for benchmark in dict.fromkeys(place.benchmark for place in places if place)
@@ -224,9 +230,21 @@ def _compared(
             row = next((one for one in rows if _is_of(one, place)), None)
             if row is not None:
                 found[number] = row
-    whole = [number for number, row in found.items() if row.group is None]
-    corrected = corrected_together([found[number] for number in whole])
-    return {**found, **dict(zip(whole, corrected, strict=True))}
+    return found
+
+
+def _corrected(compared: Compared, *, over_arms: bool) -> Compared:
+    """The verdicts with those of whole benchmarks corrected together."""
+    families: dict[tuple[str, str], list[tuple[tuple[str, str], int]]] = {}
+    for (ours, theirs), of in compared.items():
+        family = families.setdefault(("" if over_arms else ours, theirs), [])
+        family += [((ours, theirs), number) for number, row in of.items() if row.group is None]
+    found = {pair: dict(of) for pair, of in compared.items()}
+    for places in families.values():
+        rows = corrected_together([compared[pair][number] for pair, number in places])
+        for (pair, number), row in zip(places, rows, strict=True):
+            found[pair][number] = row
+    return found
 
 
 def _is_of(row: Difference, place: Place) -> bool:
@@ -240,7 +258,7 @@ def _row(
     arm: Arm,
     places: list[Place | None],
     sides: Sides,
-    compared: Mapping[tuple[str, str], Mapping[int, Difference]],
+    compared: Compared,
     setting: Setting,
 ) -> Row:
     others = {other: of for (name, other), of in compared.items() if name == arm.name}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairuni_eval.analysis.verdict import p_words
+from pairuni_eval.analysis.verdict import Word, p_words
 from pairuni_eval.report import text
 from pairuni_eval.report.export import escape_latex
 from pairuni_train.experiments.findings import find
@@ -49,6 +49,7 @@ def rendered(name: str, table: Table, *, command: str) -> str:
         table=table,
         found=find(table),
         differences=tuple(_lines(table)),
+        printed=tuple(_printed(table)),
         command=command,
         dash=text.NOTHING,
     )
@@ -66,13 +67,27 @@ def _environment(name: str) -> Environment:
         keep_trailing_newline=True,
         autoescape=name not in escapes,  # there `say` escapes what people wrote
     )
-    environment.filters |= {"say": escapes.get(name, str), "number": _number, "seeds": _seeds}
+    environment.filters |= {
+        "say": escapes.get(name, str),
+        "number": _number,
+        "value": _value,
+        "interval": _interval,
+        "seeds": _seeds,
+        "words": _words,
+    }
     return environment
 
 
 def _number(cell: Cell) -> str:
-    value = text.printed(cell.estimate.value, cell.spec)
-    return f"{value} {text.interval(cell.estimate.interval, cell.spec)}".rstrip()
+    return f"{_value(cell)} {_interval(cell)}".rstrip()
+
+
+def _value(cell: Cell) -> str:
+    return text.printed(cell.estimate.value, cell.spec)
+
+
+def _interval(cell: Cell) -> str:
+    return text.interval(cell.estimate.interval, cell.spec)
 
 
 def _seeds(row: Row) -> str:
@@ -81,12 +96,39 @@ def _seeds(row: Row) -> str:
     return str(row.seeds) if row.seeds == row.wanted else f"{row.seeds} of {row.wanted}"
 
 
+def _words(cell: Cell) -> list[tuple[Word, str]]:
+    """The verdicts of a cell: each word with the arms that it is said of."""
+    found: dict[Word, list[str]] = {}
+    for against, one in cell.verdicts:
+        if one is not None:
+            found.setdefault(one.word, []).append(against)
+    return [(word, ", ".join(names)) for word, names in found.items()]
+
+
+def _printed(table: Table) -> Iterator[tuple[str, list[str]]]:
+    """The paper's rows, the numbers of a column with as many decimals as its longest."""
+    rows = table.experiment.printed
+    columns = zip(*(row.cells for row in rows), strict=True)
+    decimals = [
+        max((len(str(cell).partition(".")[2]) for cell in column if cell != "-"), default=0)
+        for column in columns
+    ]
+    for row in rows:
+        yield (
+            row.row,
+            [
+                cell if isinstance(cell, str) else f"{cell:.{places}f}"
+                for cell, places in zip(row.cells, decimals, strict=True)
+            ],
+        )
+
+
 class Line(NamedTuple):
-    """One arm against another: a difference in words for every column that has numbers."""
+    """One arm against another: for every column with numbers difference, interval and word."""
 
     name: str
     against: str
-    cells: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
 
 
 def _lines(table: Table) -> Iterator[Line]:
@@ -101,20 +143,20 @@ def _lines(table: Table) -> Iterator[Line]:
                 yield Line(row.name, other, tuple(cells))
 
 
-def _difference(cell: Cell | None, other: str) -> str:
-    """E.g. "-0.008 [-0.041, 0.021], p = .81, cannot tell"; why, where no test was made."""
+def _difference(cell: Cell | None, other: str) -> tuple[str, ...]:
+    """E.g. ("-0.008", "[-0.041, 0.021]", "p = .81, cannot tell"); why, where no test was made."""
     found = (
         next((v.difference for v in cell.verdicts if v.against == other), None) if cell else None
     )
     if found is None:
-        return text.NOTHING
+        return (text.NOTHING,)
     if found.reason is not None:
-        return f"not compared: {found.reason}"
+        return (f"not compared: {found.reason}",)
     value = text.signed(found.value, found.spec)
     if found.interval is None:
-        return f"{value}, {found.word}"
+        return (value, "", str(found.word))
     p = found.p if found.corrected is None else found.corrected
-    return f"{value} {text.interval(found.interval, found.spec)}, {p_words(p)}, {found.word}"
+    return (value, text.interval(found.interval, found.spec), f"{p_words(p)}, {found.word}")
 
 
 # For whoever computes on
