@@ -1,0 +1,131 @@
+"""A run in one file, and the baselines that the suite `tiny` ships in that form."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import example_run as example
+import pytest
+
+from pairuni_eval.analysis.compare import compare
+from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.cards import Card
+from pairuni_eval.catalog import find_card, find_suite, suite_baselines
+from pairuni_eval.errors import UserError
+from pairuni_eval.store.packed import given_pictures, pack, unpacked
+from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.training import has_training, read_metrics
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pairuni" / "runs"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> StoredRun:
+    return StoredRun(example.write_run(tmp_path / "run", count=12))
+
+
+def test_a_packed_run_is_the_run(run: StoredRun, tmp_path: Path, cache: Path) -> None:
+    (run.folder / "training").mkdir()
+    (run.folder / "training" / "metrics.jsonl").write_text('{"step": 0, "loss": 1.0}\n')
+    (run.folder / "journal.jsonl").write_text("{}\n")
+    pack(run.folder, tmp_path / "out" / "a.zip")
+    folder = unpacked(tmp_path / "out" / "a.zip")
+    assert folder.parent == cache and folder.name.startswith("a-")
+    again = StoredRun(folder)
+    for name in ("samples", "outputs", "scores"):
+        assert getattr(again, name).equals(getattr(run, name))
+    assert again.cards == run.cards and again.card == run.card
+    assert read_metrics(folder / "training") == [{"step": 0, "loss": 1.0}]
+    assert not (folder / "journal.jsonl").exists(), "times stay behind"
+    shown = given_pictures(run.outputs)
+    assert shown and all(
+        again.image_path(image).read_bytes() == run.image_path(image).read_bytes()
+        for image in shown
+    )
+
+
+def test_the_same_run_gives_the_same_bytes_and_is_unpacked_once(
+    run: StoredRun, tmp_path: Path, cache: Path
+) -> None:
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    one, two = tmp_path / "a.zip", tmp_path / "b" / "a.zip"
+    pack(run.folder, one)
+    pack(copy, two)
+    assert one.read_bytes() == two.read_bytes()
+    folder = unpacked(one)
+    (folder / "mine").touch()
+    assert unpacked(two) == folder and (folder / "mine").exists()
+    assert [path.name for path in cache.iterdir()] == [folder.name]
+    assert unpacked(run.folder) == run.folder, "a folder is one already"
+
+
+def test_pictures_can_be_left_out(run: StoredRun, tmp_path: Path, cache: Path) -> None:
+    kept = sorted(given_pictures(run.outputs))[:2]
+    pack(run.folder, tmp_path / "a.zip", pictures=kept)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        names = [name for name in archive.namelist() if name.startswith("images/")]
+    assert sorted(name.rpartition("/")[2] for name in names) == kept
+
+
+def test_a_file_that_is_no_packed_run_is_named(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    with pytest.raises(UserError, match=r"a\.zip is no packed run"):
+        unpacked(tmp_path / "a.zip")
+    assert list(cache.iterdir()) == [], "nothing half is left"
+
+
+# What the suite `tiny` ships
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StoredRun]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return {name: StoredRun(folder) for name, folder in suite_baselines("tiny").items()}
+
+
+def test_the_shipped_baselines_are_whole_and_of_the_benchmarks_as_they_are(
+    shipped: dict[str, StoredRun],
+) -> None:
+    suite = find_suite("tiny")
+    assert set(shipped) == {"GRPO", "random pair"}
+    for name, run in shipped.items():
+        assert run.card.suite == "tiny" and tuple(run.cards) == suite.benchmarks
+        assert run.card.checkpoint.step == 300
+        assert {
+            "GRPO": "grpo on tiny, seed 0",
+            "random pair": "random_pair on tiny, seed 0",
+        }[name] == run.card.checkpoint.recipe
+        for benchmark, card in run.cards.items():
+            assert _rules(card) == _rules(find_card(benchmark)), "pack anew: nox -s baselines"
+        for count in run.card.benchmarks.values():
+            assert count.planned == count.expected
+        assert has_training(run.folder / "training")
+        assert not Path(run.card.command.split()[3]).is_absolute()
+
+
+def _rules(card: Card) -> tuple[object, ...]:
+    """What makes two runs of a benchmark comparable."""
+    scorers = {name: (rule.scorer, rule.metrics) for name, rule in card.protocols.items()}
+    return (card.version, card.expected, card.decoding, card.judge, scorers)
+
+
+def test_the_shipped_baselines_can_be_compared(shipped: dict[str, StoredRun]) -> None:
+    found = compare(*(Tables(run) for run in shipped.values()))
+    assert len(found.headlines) == len(find_suite("tiny").benchmarks)
+    assert found.refusals == ()
+
+
+def test_the_shipped_baselines_are_small() -> None:
+    import pairuni_eval.catalog as catalog
+
+    (root,) = (root for root in catalog.registry_roots() if (root / "tiny_wise").is_dir())
+    files = list((root / "suites" / "baselines").rglob("*.zip"))
+    assert len(files) == 2
+    assert sum(path.stat().st_size for path in files) < 1.7e6
