@@ -54,17 +54,18 @@ def _inside(table: Any, step: str) -> Any:
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
     """Keys of the backbone as `--set KEY=VALUE`, values in TOML on one line."""
-    return [word for key, value in settings.items() for word in ("--set", _set(key, value))]
+    return [word for key, value in settings.items() for word in ("--set", assignment(key, value))]
 
 
-def _set(key: str, value: Any) -> str:
+def assignment(key: str, value: Any) -> str:
+    """KEY=VALUE, the value in TOML on one line."""
     return f"{key}={_toml(value)}"
 
 
 def _toml(value: Any) -> str:
     """A value in TOML, on one line."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(_set(key, inner) for key, inner in value.items())}}}"
+        return f"{{{', '.join(assignment(key, inner) for key, inner in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value)

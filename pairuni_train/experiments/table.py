@@ -24,6 +24,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
+from pairuni_train.experiments.changes import assignment
 from pairuni_train.experiments.jobs import Setting, Trial, pair_file, run_folder
 from pairuni_train.experiments.spec import BASE, Arm, Column, Experiment
 from pairuni_train.pairs.record import Kind
@@ -291,7 +292,7 @@ def _trained_on(arm: Arm, setting: Setting) -> str:
     recipe = find_recipe(arm.recipe)
     words = [f"{recipe.name}: {_pairs_words(pair_file(arm, setting))}"]
     words += [f"weighted by {recipe.weighting}"] if recipe.weighting != "none" else []
-    words += [f"{key} = {value}" for key, value in (arm.changes | arm.settings).items()]
+    words += [assignment(key, value) for key, value in (arm.changes | arm.settings).items()]
     return ", ".join(words)
 
 

@@ -57,7 +57,7 @@ def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_pat
     text = done.page.read_text()
     assert "PARTIAL: 1 of 3 runs are not there." in text
     assert "| no pairs | 0 of 1 | no run |" in text
-    assert "PairUni: pairuni: 8 rows" in text and "lr = 1e-05" in text
+    assert "PairUni: pairuni: 8 rows" in text and "lr=1e-05" in text
     (log,) = (root / "logs").glob("pairs-*.txt")
     assert "has no checkpoint" in log.read_text()
     made = [*root.rglob("COMPLETE"), *root.rglob("metrics.jsonl")]
