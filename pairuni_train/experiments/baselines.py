@@ -1,8 +1,8 @@
 """The baselines that a suite ships: trained arms, measured on the whole suite and packed.
 
 Of an experiment's root it takes the checkpoints of the arms that others are compared with, at one
-seed, and writes one file each. Of the drawn pictures those are kept that a report's gallery comes
-to first, so that the files stay small.
+seed, and writes one file each. So that the files stay small, a benchmark of many outputs keeps only
+the pictures that a report's gallery comes to first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pairuni_train.experiments.jobs import (
 )
 from pairuni_train.experiments.spec import Experiment
 
-_PICTURES = 150  # of each benchmark
+_SMALL = 220  # outputs of a benchmark that keeps all of its pictures
+_FIRST = 100  # outputs of a larger one whose pictures are kept
 
 
 class Baseline(NamedTuple):
@@ -77,10 +78,11 @@ def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Pa
 
 
 def _shown_first(run: StoredRun) -> set[str]:
-    """Pictures in the order in which a gallery comes to them, benchmark by benchmark."""
+    """The pictures that are kept: those that a gallery comes to first."""
     tables = Tables(run)
     found: set[str] = set()
     for benchmark in run.card.benchmarks:
-        chosen = choose(verdicts(tables, benchmark), at_most=_PICTURES)
+        frame = verdicts(tables, benchmark)
+        chosen = frame if len(frame) <= _SMALL else choose(frame, at_most=_FIRST)
         found |= given_pictures(run.outputs[run.outputs["id"].isin(chosen["output"])])
     return found

@@ -56,7 +56,7 @@ class Pixels(_Plain):
 
     def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
         """Values less each channel's mean, (B, 768)."""
-        centred = pixels_BCHW - pixels_BCHW.mean(axis=(2, 3), keepdims=True)
+        centred: FloatArray = pixels_BCHW - pixels_BCHW.mean(axis=(2, 3), keepdims=True)
         return centred.reshape(len(centred), -1)
 
 
