@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ import pytest
 import small_training as small
 from rich.console import Console
 
+from pairuni_eval.errors import UserError
+from pairuni_train.experiments.baselines import make_baselines
 from pairuni_train.experiments.jobs import Setting
 from pairuni_train.experiments.reproduce import reproduce
 from pairuni_train.experiments.spec import Arm, Column, Experiment, find_experiment
@@ -66,6 +69,24 @@ def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_pat
     reproduce(edits_only(), setting, out, QUIET, command="again")
     assert {path: path.stat().st_mtime_ns for path in made} == times
     assert done.page.read_text() == text
+    _check_baselines(setting, tmp_path)
+
+
+def _check_baselines(setting: Setting, tmp_path: Path) -> None:
+    """The trained arm becomes a baseline that knows no path of this machine."""
+    experiment = msgspec.structs.replace(edits_only(), against=("PairUni",))
+    (made,) = make_baselines(experiment, setting, "smoke", tmp_path / "packed")
+    assert (made.name, made.file.name) == ("PairUni", "pairuni.zip")
+    with zipfile.ZipFile(made.file) as archive:
+        card = archive.read("run.json").decode()
+        assert archive.read("training/metrics.jsonl").count(b"\n") == 1
+        assert any(name.startswith("images/") for name in archive.namelist())
+    assert '"suite": "smoke"' in card and str(setting.root) not in card
+    untrained = msgspec.structs.replace(find_experiment("table2"), against=("GRPO",))
+    with pytest.raises(UserError, match="The arm 'GRPO' was not trained") as refused:
+        list(make_baselines(untrained, setting, "smoke", tmp_path / "packed"))
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("pairuni-train reproduce table2 --steps 1")
 
 
 SLEEPER = "import sys, time; print('started', flush=True); time.sleep(60)"
