@@ -45,9 +45,10 @@ def find(table: Table) -> Findings:
 def _answers(other: str, table: Table) -> Iterator[Answer]:
     """The method's answer, then one for each arm that differs, and one for all the others."""
     method = table.experiment.method
-    names = sorted((arm.name for arm in table.experiment.arms), key=lambda name: name != method)
+    arms = (arm.name for arm in table.experiment.arms)
+    spoken_of = [name for name in arms if table.experiment.compares(name, other)]
     silent: list[str] = []
-    for name in names:
+    for name in sorted(spoken_of, key=lambda name: name != method):
         rows = table.compared.get((name, other), ())
         told = "; ".join(_told(rows))
         if rows and name == method:

@@ -126,6 +126,12 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         """Titles of the paper's columns."""
         return self.printed_heads or tuple(column.title for column in self.columns)
 
+    def compares(self, name: str, other: str) -> bool:
+        """Whether an arm is spoken of against another; of two that are both in `against`, once."""
+        if other not in self.against or name == other:
+            return False
+        return name not in self.against or self.against.index(name) > self.against.index(other)
+
     def on(self, *, tiny: bool) -> Experiment:
         """The experiment with the arms of one world alone."""
         other = "real" if tiny else "tiny"

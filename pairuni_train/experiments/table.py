@@ -286,12 +286,12 @@ def _cell(side: Side, place: Place, verdicts: tuple[Verdict, ...]) -> Cell | Non
 
 
 def _trained_on(arm: Arm, setting: Setting) -> str:
-    """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighted by sqrt"."""
+    """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighting sqrt"."""
     if arm.recipe == BASE:
         return "nothing: the checkpoint that training starts from"
     recipe = find_recipe(arm.recipe)
     words = [f"{recipe.name}: {_pairs_words(pair_file(arm, setting))}"]
-    words += [f"weighted by {recipe.weighting}"] if recipe.weighting != "none" else []
+    words += [f"weighting {recipe.weighting}"] if recipe.weighting != "none" else []
     words += [assignment(key, value) for key, value in (arm.changes | arm.settings).items()]
     return ", ".join(words)
 

@@ -134,7 +134,7 @@ class Line(NamedTuple):
 def _lines(table: Table) -> Iterator[Line]:
     for row in table.rows:
         for other in table.experiment.against:
-            if other != row.name:
+            if table.experiment.compares(row.name, other):
                 cells = (
                     _difference(cell, other)
                     for heading, cell in zip(table.headings, row.cells, strict=True)

@@ -125,6 +125,19 @@ def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Set
     assert worse.answers[1].text == f"base against GRPO: worse on {subjects}."
 
 
+def test_two_arms_that_others_are_compared_with_are_spoken_of_once(
+    experiment: Experiment, setting: Setting
+) -> None:
+    table = make_table(msgspec.structs.replace(experiment, against=("GRPO", "base")), setting)
+    assert [answer.text.partition(":")[0] for answer in find(table).answers] == [
+        "PairUni against GRPO",
+        "base against GRPO",
+        "PairUni against base",
+    ]
+    page = rendered("table.md", table, command="again")
+    assert "| base | GRPO |" in page and "| GRPO | base |" not in page
+
+
 def test_one_column_that_differs_is_told_apart(experiment: Experiment, setting: Setting) -> None:
     for trial in trials(experiment, setting):
         example.write_run(
@@ -171,7 +184,7 @@ def test_the_page_has_numbers_words_and_the_papers_rows_apart(table: Table) -> N
     assert "the tiny world has nothing that stands for a column of dashes" in ours
     assert r"| theirs \| &lt;b&gt; | 40.0 | - | 4.18 |" in papers
     assert "none of them may be\nread beside the tiny numbers above" in papers
-    assert "PairUni: pairuni: its pair set is not there, weighted by sqrt" in papers
+    assert "PairUni: pairuni: its pair set is not there, weighting sqrt" in papers
     assert papers.endswith("```\npairuni-train reproduce made_up\n```\n")
 
 
