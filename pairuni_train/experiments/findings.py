@@ -87,9 +87,11 @@ def _notes(table: Table) -> Iterator[str]:
             "them."
         )
     if table.few:
+        trained = [row.name for row in table.rows if row.wanted]
+        who = "Every trained arm" if list(table.few) == trained else _listed(table.few)
         yield (
-            f"{_listed(table.few)}: fewer than three training seeds. What is said holds for these "
-            "checkpoints, not for training again; --seeds 3 says more."
+            f"{who}: fewer than three training seeds. What is said holds for these checkpoints, "
+            "not for training again; --seeds 3 says more."
         )
     yield from table.experiment.notes
 

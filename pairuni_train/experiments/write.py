@@ -202,8 +202,10 @@ def _draw(table: Table, path: Path) -> None:
     figure = Figure(figsize=(1.6 + 2.1 * len(numbers), height), layout="constrained")
     panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
     for axes, number in zip(panels, numbers, strict=True):
-        _panel(axes, [row.cells[number] for row in reversed(table.rows)])
-        axes.set_xlabel(table.headings[number].title)
+        cells = [row.cells[number] for row in reversed(table.rows)]
+        _panel(axes, cells)
+        unit = next((text.unit(cell.spec) for cell in cells if cell), "")
+        axes.set_xlabel(", ".join(filter(None, (table.headings[number].title, unit))))
     names = [row.name for row in reversed(table.rows)]
     panels[0].set_yticks(range(len(names)), names)
     figure.savefig(path, metadata={"Date": None})

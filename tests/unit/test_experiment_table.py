@@ -161,7 +161,7 @@ def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Set
     assert partial.startswith("PARTIAL: 1 of 14 runs are not there.")
     assert few.startswith("PairUni: fewer than three training seeds.")
     one = find(make_table(experiment, setting._replace(seeds=1))).notes
-    assert one[0].startswith("GRPO and PairUni: fewer than three training seeds.")
+    assert one[0].startswith("Every trained arm: fewer than three training seeds.")
 
 
 def test_a_column_without_any_run_is_an_error(experiment: Experiment, tmp_path: Path) -> None:
