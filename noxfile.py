@@ -63,6 +63,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_report(session: nox.Session) -> None:
+    """A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory."""
+    install(session, "dev")
+    session.run("python", "tests/bench/report_scale.py", *session.posargs)
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """Coverage of intervals and size of tests over 1,000 data sets a world; ten minutes or so."""
     install(session, "dev")

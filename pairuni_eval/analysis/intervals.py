@@ -35,10 +35,10 @@ LEVEL = 0.95
 DRAWS = 2_000
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 _ENOUGH_CLUSTERS = 6  # for a bootstrap
-_CHUNK_CELLS = 4_000_000  # weights held at once: 32 MB
-_KEPT_CELLS = 8_000_000  # counts kept for the next number: 32 MB
+_CHUNK_CELLS = 1_000_000  # weights held at once: 8 MB
+_KEPT_CELLS = 8_000_000  # counts kept for the next number: 16 MB
 
-_Counts = npt.NDArray[np.uint32]
+_Counts = npt.NDArray[np.uint16 | np.uint32]
 Finish = Callable[[Array], Array]
 """Turns sums (..., K) into numbers (...); NaN where they make none."""
 
@@ -109,9 +109,10 @@ def _kept_counts(clusters: int, seed: int, draws: int, lines: int) -> tuple[_Cou
 
 def _counts(clusters: int, seed: int, draws: int, lines: int) -> Iterator[_Counts]:
     generator = np.random.default_rng(seed)
+    kind = np.uint16 if clusters <= np.iinfo(np.uint16).max else np.uint32
     for start in range(0, draws, lines):
         chosen = generator.integers(0, clusters, size=(min(lines, draws - start), clusters))
-        counts = np.empty(chosen.shape, dtype=np.uint32)
+        counts = np.empty(chosen.shape, dtype=kind)
         for line, drawn in zip(counts, chosen, strict=True):  # one line at a time fits the cache
             line[:] = np.bincount(drawn, minlength=clusters)
         yield counts

@@ -18,7 +18,7 @@ lies within the margin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -45,7 +45,7 @@ from pairuni_eval.cards import MetricSpec
 
 POWER = 0.8
 _EXACT_UP_TO = 11  # clusters that differ: 2,048 swaps are listed instead of drawn
-_CHUNK_CELLS = 4_000_000  # swaps held at once: 32 MB
+_CHUNK_CELLS = 1_000_000  # swaps held at once: 8 MB
 
 Names = npt.NDArray[np.object_]
 
@@ -363,11 +363,12 @@ def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
     return (as_large + 1) / (len(drawn) + 1), f"permutation, {DRAWS:,} draws"
 
 
-def _swaps(clusters: int, seed: int) -> list[Array]:
+def _swaps(clusters: int, seed: int) -> Iterator[Array]:
     """Blocks (b, C) of zeros and ones: which clusters are swapped; all ways where few are."""
     if clusters <= _EXACT_UP_TO:
         numbers = np.arange(2**clusters)[:, None]
-        return [((numbers >> np.arange(clusters)) & 1).astype(np.float64)]
+        yield ((numbers >> np.arange(clusters)) & 1).astype(np.float64)
+        return
     drawn = np.random.default_rng(seed).integers(0, 2, size=(DRAWS, clusters), dtype=np.int8)
-    blocks = -(-drawn.size // _CHUNK_CELLS)
-    return [block.astype(np.float64) for block in np.array_split(drawn, blocks)]
+    for block in np.array_split(drawn, -(-drawn.size // _CHUNK_CELLS)):
+        yield block.astype(np.float64)

@@ -133,9 +133,10 @@ class Tables:
         if key not in self._joined:
             scores = self._scored(benchmark, protocol)
             mine = scores.loc[scores["metric"] == of, ["output", "value", "status", "verdict"]]
-            frame = self.outputs(benchmark).merge(
-                mine, left_on="id", right_on="output", how="left", validate="one_to_one"
-            )
+            outputs = self.outputs(benchmark)
+            # As a left merge, which would copy every text of the outputs; refuses a second score.
+            graded = mine.set_index("output").reindex(outputs["id"]).set_index(outputs.index)
+            frame = outputs.assign(**{str(name): graded[name] for name in graded})
             frame["status"] = frame["status"].fillna(_ungraded(frame))
             frame["value"] = _counted(frame, self.spec(benchmark, protocol))
             self._joined[key] = frame

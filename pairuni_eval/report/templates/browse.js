@@ -69,11 +69,13 @@
   };
   const compared = (row, other) => data.value[0][row] !== null && data.value[other][row] !== null;
 
+  // Every text in lower case, made once: before the first search if the reader leaves the time.
+  const lowered = () => lower = lower || data.texts.map(text => text.toLowerCase());
+
   // Which texts hold the words; null if none are asked for.
   const textHits = needle => {
     if (!needle) return null;
-    lower = lower || data.texts.map(text => text.toLowerCase());
-    return lower.map(text => text.includes(needle));
+    return lowered().map(text => text.includes(needle));
   };
   const rowHit = (hits, row) => hits[data.asked[row]] || hits[data.key[row]] || hits[data.gold[row]]
     || data.given.some(given => given[row] >= 0 && hits[given[row]]);
@@ -208,4 +210,5 @@
     field("verdict").value = "";
     refresh();
   }
+  setTimeout(lowered, 300);
 })();
