@@ -52,7 +52,8 @@ def light(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "pytest", *wanted)
     session.install("--no-deps", "-e", ".")
     session.run("python", "-c", "import importlib.util as i; assert not i.find_spec('torch')")
-    session.run("pytest", "tests/unit/test_light.py", "tests/unit/test_cli_compare.py")
+    names = ("light", "cli_compare", "report", "report_versus", "report_contamination")
+    session.run("pytest", "-q", *(f"tests/unit/test_{name}.py" for name in names))
 
 
 @nox.session
