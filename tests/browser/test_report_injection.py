@@ -1,16 +1,20 @@
 """Two hundred strings that try to run or to reach out, wherever text of others stands in a report:
-prompts, answers, ids and file names, tags, verdicts, run names, baselines, commands, training arms.
-Opened in a browser, every list unfolded and every filter used, none of them may do anything.
+prompts, answers, ids and file names, tags, verdicts, pairs, run names, baselines, commands, arms of
+training. Opened in a browser, every list unfolded and every filter used, none of them may do
+anything; on a page that escapes nothing they do.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import example_run as example
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from chromium import Browser
 
@@ -57,7 +61,7 @@ PAYLOADS = (
     "<video src={url} onerror={run}></video>",
     "<audio src={url} autoplay></audio>",
     "<iframe src={url}></iframe>",
-    '<iframe srcdoc="<script>parent.{run}</script>"></iframe>',
+    '<iframe srcdoc="<script>{run}</script>"></iframe>',
     "<object data={url}></object>",
     "<embed src={url}>",
     "<link rel=stylesheet href={url}>",
@@ -83,11 +87,12 @@ def strings() -> Iterator[str]:
     for place in range(PLACES):
         for n, payload in enumerate(PAYLOADS):
             number = place * len(PAYLOADS) + n
-            run = f"(window.ran=window.ran||[]).push({number})"
+            run = f"(top.ran=top.ran||[]).push({number})"
             yield f"#{number} " + payload.format(run=run, url=f"http://evil.test/{number}")
 
 
 STRINGS = list(strings())
+NAMES = STRINGS[: len(PAYLOADS)]
 
 
 def item(card: Card, n: int, parts: dict[str, str]) -> example.Item:
@@ -104,16 +109,16 @@ def item(card: Card, n: int, parts: dict[str, str]) -> example.Item:
     )
 
 
-def graded(card: Card, first: int) -> list[example.Graded]:
+def graded(card: Card) -> list[example.Graded]:
     """A question or a drawing for every string, with four strings in it."""
+    drawn = card.capability is not Capability.UNDERSTAND
     rows = []
-    for n, text in enumerate(STRINGS[first::2]):
-        nearby = [STRINGS[(2 * n + first + step) % len(STRINGS)] for step in (1, 2, 3)]
-        parts = {"prompt": text, "key": f"{n} {nearby[0]}", "gold": nearby[1], "tag": "x"}
-        parts["tag"] = nearby[2] if n < 40 else "plain"
-        drawn = card.capability is not Capability.UNDERSTAND
+    for n, text in enumerate(STRINGS):
+        key, gold, tag = (STRINGS[(n + step) % len(STRINGS)] for step in (1, 2, 3))
+        parts = {"prompt": text, "key": f"{n} {key}", "gold": gold}
+        parts["tag"] = tag if n < 40 else "plain"
         reply = example.picture("blue", "square", place=n % 9) if drawn else text
-        error = text if n % 7 == 3 else None
+        error = text if drawn and n % 7 == 3 else None
         right: float | None = float(n % 2)
         scores = {"correct": None if n % 5 == 4 or error else right}
         rows.append(
@@ -140,17 +145,48 @@ def training(folder: Path) -> Path:
     return folder
 
 
+def pair_set(path: Path) -> Path:
+    """Pairs with strings as ids, which have the first questions' images and the first prompts."""
+    rows = [
+        {
+            "id": text,
+            "question": text,
+            "prompt": STRINGS[n],
+            "understanding_image": {"bytes": example.picture("red", "circle", place=n % 9).data},
+        }
+        for n, text in enumerate(STRINGS[3:12])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("injection")
     benchmarks = [example.cards(100)[1], example.cards(100)[4]]
     for name in ("a", "b"):
-        rows = {card.name: graded(card, n) for n, card in enumerate(benchmarks)}
+        rows = {card.name: graded(card) for card in benchmarks}
         example.store(root / name, benchmarks, rows)
     ours = rename(root / "a", STRINGS[0], STRINGS[1])
     baselines = {STRINGS[17]: rename(root / "b", STRINGS[2], STRINGS[18])}
     arms = {STRINGS[17]: [training(root / "t")], STRINGS[3]: [training(root / "u")]}
-    return build_report(ours, root / "out", baselines, arms)
+    out = root / "<img src=x onerror=(top.ran=top.ran||[]).push(-1)>"
+    return build_report(ours, out, baselines, arms, pair_set(root / "pairs.parquet"))
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every payload as the name of a run: the reported one, 24 baselines and 25 training arms."""
+    root = tmp_path_factory.mktemp("names")
+    card = example.cards(4)[1]
+    rows = {card.name: example.graded(card, 4, 0.5, random.Random(0))}
+    runs = []
+    for n, name in enumerate(NAMES[:25]):
+        example.store(root / f"{n}", [card], rows)
+        runs.append(rename(root / f"{n}", name, STRINGS[len(NAMES) + n]))
+    arms = {name: [training(root / f"t{n}")] for n, name in enumerate(NAMES[25:])}
+    baselines = dict(zip(NAMES[1:25], runs[1:], strict=True))
+    return build_report(runs[0], root / "out", baselines, arms)
 
 
 def test_there_are_two_hundred_different_strings() -> None:
@@ -197,22 +233,65 @@ return [...inside, ...odd].map(one => one.outerHTML.slice(0, 80));
 """
 
 
-def test_nothing_runs_and_nothing_is_asked_outside(browser: Browser, page: Path) -> None:
+WAIT = "return new Promise(done => setTimeout(done, 100))"
+RAN = "return top.ran || []"
+
+
+def acts(browser: Browser, page: Path, text: str) -> bool:
+    """Whether a string does something on a page that escapes nothing and allows everything."""
+    page.write_text(f"<!DOCTYPE html><meta charset=utf-8><p>{text}</p>", "utf-8", "replace")
+    browser.log("performance")
+    browser.open(page, width=800)
+    browser.run(WAIT)
+    asked = [url for url in browser.requests() if not url.startswith("file://")]
+    return bool(asked or browser.run(RAN))
+
+
+def test_the_strings_do_something_where_nothing_stops_them(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """So that the tests below would see it; the others need a script, a link or another place."""
+    found = [n for n, text in enumerate(NAMES) if acts(browser, tmp_path / "open.html", text)]
+    assert len(found) >= 34, found
+    assert not acts(browser, tmp_path / "open.html", "a photo of a red circle")
+
+
+def test_nothing_runs_and_nothing_is_asked_outside(
+    browser: Browser, page: Path, named: Path
+) -> None:
+    for one in (page, named):
+        use_everything(browser, one)
+
+
+def use_everything(browser: Browser, page: Path) -> None:
     browser.log("browser"), browser.log("performance")
     browser.open(page, width=1280)
     browser.run(USE_EVERYTHING, STRINGS[::9])
-    browser.run("return new Promise(done => setTimeout(done, 100))")
-    assert browser.run("return window.ran || []") == []
+    browser.run(WAIT)
+    assert browser.run(RAN) == []
     assert [url for url in browser.requests() if not url.startswith("file://")] == []
     assert browser.log("browser") == []  # not even an attempt that the policy stopped
     assert [one[:12] for one in browser.run(FOREIGN)] == ["<script type", '<form id="fi']
 
 
-def test_every_string_is_there_to_read(browser: Browser, page: Path) -> None:
+def test_every_string_is_there_to_read(browser: Browser, page: Path, named: Path) -> None:
     """So that the test above is no accident of strings that never reached the page."""
-    browser.open(page, width=1280)
-    browser.run(SHOW_ALL)
-    browser.run("[...document.scripts].forEach(one => one.remove())")
-    seen = browser.run("return document.body.textContent")
-    starts = [clean(text)[: text.index(" ") + 12] for text in STRINGS]
-    assert [start for start in starts if start not in seen] == []
+    for one, texts in ((page, STRINGS), (named, NAMES)):
+        browser.open(one, width=1280)
+        browser.run(SHOW_ALL)
+        browser.run("[...document.scripts].forEach(one => one.remove())")
+        seen = browser.run("return document.body.textContent")
+        starts = [clean(text)[: text.index(" ") + 12] for text in texts]
+        assert [start for start in starts if start not in seen] == []
+
+
+def test_every_string_is_a_prompt_and_an_answer(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    rows = json.loads(html[html.index('id="rows">') + 10 :].partition("</script>")[0])
+    texts = rows["texts"]
+    asked = {texts[n] for n in rows["asked"]}
+    wanted = {clean(text) for text in STRINGS}
+    assert asked == wanted
+    assert {texts[n] for n in rows["given"][0] if n >= 0} & wanted == wanted
+    keys = "\n".join(texts[n] for n in rows["key"])
+    assert [text for text in wanted if text[:60] not in keys] == []
