@@ -138,6 +138,20 @@ def test_markdown_and_summary_say_the_same(runs: Path, page: str) -> None:
     assert groups["counting"]["word"] == "worse" and groups["color"]["word"] == "tied"
 
 
+def test_groups_stand_against_the_baseline_where_their_numbers_do(page: str) -> None:
+    """In the benchmark's own table: 29 of 80 right, 15 points fewer than the baseline."""
+    section = page[page.index('<section class="benchmark"') :]
+    (line,) = re.findall(r'<th scope="row">counting .*?</tr>', section, re.S)
+    assert "36.2" in line and "▼ worse" in line and "\N{MINUS SIGN}15.0" in line
+    assert "p < .001" in line
+
+
+def test_the_tally_counts_every_headline(runs: Path) -> None:
+    found = against(runs, "ours", "grpo")
+    assert found.tally == {"better": 0, "worse": 1, "tied": 0, "cannot tell": 0}
+    assert found.verdict == found.sentence and found.looked == (1, 2)
+
+
 def test_one_seed_is_said_to_be_one(page: str) -> None:
     assert "training again with another seed may move them further" in page
 

@@ -1,0 +1,108 @@
+"""What a run and its training took, and the commands that make everything again."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import example_run as example
+import pytest
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.report.build import build_report
+from pairuni_eval.report.cost import cost
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import StoredRun
+
+EVENTS: list[dict[str, Any]] = [
+    {"event": "start", "time": 100.0},
+    {"event": "batch", "time": 103.0, "benchmark": "tiny-mmmu", "rows": 16, "seconds": 2.0},
+    {"event": "batch", "time": 104.0, "benchmark": "tiny-mme", "rows": 4, "seconds": 0.5},
+    {"event": "batch", "time": 107.0, "benchmark": "tiny-mmmu", "rows": 16, "seconds": 2.0},
+    {"event": "complete", "time": 108.0},
+]
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def trained(folder: Path) -> Path:
+    """A training of two steps: 3 s of rollouts, 1 s of updates."""
+    lines(folder / "metrics.jsonl", [{"step": n, "reward/und": 0.5} for n in range(2)])
+    steps = [{"step": 0, "rollouts": 1.0, "update": 0.5}, {"step": 1, "rollouts": 2.0}]
+    lines(folder / "seconds.jsonl", [*steps, {"step": 1, "update": 0.5}])
+    settings = {
+        "recipe": {"name": "grpo", "weighting": "none"},
+        "backbone": {"name": "tiny", "steps": 2},
+        "seed": 7,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = example.write_run(tmp_path / "run", count=4, benchmarks=example.cards(4)[:2])
+    lines(folder / layout.JOURNAL, EVENTS)
+    return folder
+
+
+def test_seconds_by_benchmark_grading_and_training(run: Path, tmp_path: Path) -> None:
+    found = cost(run, {"GRPO": [trained(tmp_path / "t")]})
+    assert found is not None
+    assert [row[:3] for row in found.rows] == [("tiny-mmmu", 32, 4.0), ("tiny-mme", 4, 0.5)]
+    assert found.grading == 1.0 and found.starts == 1
+    assert [(bar.name, bar.length) for bar in found.bars] == [
+        ("tiny-mmmu", 1.0),
+        ("tiny-mme", 0.125),
+        ("grading", 0.25),
+    ]
+    (training,) = found.training
+    assert (training.arm, training.steps, training.seconds, training.a_step) == (
+        "GRPO",
+        2,
+        4.0,
+        2.0,
+    )
+    assert training.phases == (("rollouts", 3.0), ("update", 1.0))
+
+
+def test_without_a_batch_there_is_no_cost(tmp_path: Path) -> None:
+    assert cost(tmp_path, {}) is None
+
+
+def test_the_page_shows_a_picture_and_no_time(run: Path, tmp_path: Path) -> None:
+    """Times differ between equal runs; the page must not."""
+    arms = {"GRPO": [trained(tmp_path / "t")]}
+    html = build_report(StoredRun(run), tmp_path / "out", {}, arms).read_text()
+    assert '<img class="times" src="cost.svg"' in html and "8 outputs a second" not in html
+    picture = (tmp_path / "out" / "cost.svg").read_text()
+    ElementTree.fromstring(picture)
+    assert "tiny-mmmu" in picture and "4.0 s, 8 outputs a second" in picture
+    words = (tmp_path / "out" / "cost.md").read_text()
+    assert "| GRPO | 2 | 4.0 s | 2.0 s | rollouts 75 %, update 25 % |" in words
+
+
+def test_every_command_is_there_to_copy(run: Path, tmp_path: Path) -> None:
+    arms = {"GRPO": [trained(tmp_path / "t")]}
+    baselines = {"random pair": StoredRun(run)}
+    page = build_report(StoredRun(run), tmp_path / "out", baselines, arms)
+    markdown = page.with_name("report.md").read_text()
+    assert (
+        "pairuni-train run --recipe grpo --backbone tiny --steps 2 --seed 7 --pairs PAIRS"
+        in markdown
+    )
+    whole = "pairuni-eval report RUN --baseline 'random pair=FOLDER' --training GRPO=FOLDER"
+    assert f"\n{whole}\n" in markdown
+    assert page.read_text().count("pairuni-eval run --checkpoint") >= 2
+
+
+def test_settings_that_cannot_be_read_are_named(run: Path, tmp_path: Path) -> None:
+    folder = trained(tmp_path / "t")
+    (folder / "settings.json").write_text('{"recipe": {}}')
+    with pytest.raises(UserError, match=r"settings\.json: cannot be read"):
+        build_report(StoredRun(run), tmp_path / "out", {}, {"GRPO": [folder]})
