@@ -75,8 +75,9 @@ def arrows(text: str) -> str:
 
 
 def typeset(text: str) -> str:
-    """A sentence with true arrows and minus signs."""
-    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "\N{MINUS SIGN}", arrows(text))
+    """A sentence with true arrows and minus signs, and per cent kept beside its number."""
+    signed_text = re.sub(r"(?<![\w.-])-(?=\.?\d)", "\N{MINUS SIGN}", arrows(text))
+    return signed_text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def rounded(value: float) -> str:
