@@ -26,7 +26,7 @@ from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.store.read import StoredRun
 
-SKIPPED = {"journal.jsonl", "cost.md", ".lock"}
+SKIPPED = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
 WAYS = ("429", "500", "time-out", "prose", "cut")
 SAMPLES = 60
 SEEN = 16  # by a second judge of a quarter
