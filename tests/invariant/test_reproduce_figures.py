@@ -1,0 +1,73 @@
+"""Both figures from nothing but pair sets: probes and training runs of a few rows, then pages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import small_training as small
+from rich.console import Console
+
+from pairuni_eval.errors import UserError
+from pairuni_train.experiments.jobs import Setting
+from pairuni_train.experiments.reproduce import reproduce
+from pairuni_train.experiments.spec import Experiment, find_experiment
+from pairuni_train.pairs.dataset import write_pairs
+from pairuni_train.recipe import find_backbone
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """One seed and two steps in a root that has the pair sets already."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tmp_path / "root" / "pairs" / "preset"
+    write_pairs(folder / "pairug.parquet", small.tiny_pairs(8))
+    write_pairs(folder / "random.parquet", small.tiny_pairs(8, seed=1))
+    return Setting(find_backbone("tiny", {"steps": 2}), 1, tmp_path / "root", workers=2)
+
+
+def two_scenarios() -> Experiment:
+    found = find_experiment("figure8")
+    arms = tuple(arm for arm in found.arms if arm.name in ("PairUG", "random"))
+    return msgspec.structs.replace(found, arms=arms, pairs_per_batch={"tiny": 8})
+
+
+def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path) -> None:
+    out = tmp_path / "figure8"
+    done = reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
+    assert (done.page, done.failed) == (out / "figure.md", 0)
+    text = done.page.read_text()
+    assert "same 1.0000 (right: 1), flip -1.0000 (right: -1), angle 0.5000 (right: 0.5)" in text
+    assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
+    (rows,) = (setting.root / "probe").rglob("gradients.jsonl")
+    written = rows.stat().st_mtime_ns
+    (out / "figure.md").unlink()
+    reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
+    assert rows.stat().st_mtime_ns == written, "a finished probe is not run again"
+    assert (out / "figure.md").read_text() == text
+
+
+def test_curves_are_trained_once_and_written(setting: Setting, tmp_path: Path) -> None:
+    out = tmp_path / "figure4"
+    done = reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
+    text = done.page.read_text()
+    assert "| tiny understanding | PairUni | 1 |" in text and "needs 3 seeds" in text
+    metrics = sorted((setting.root / "train").rglob("metrics.jsonl"))
+    assert [len(file.read_text().splitlines()) for file in metrics] == [2, 2]
+    times = [file.stat().st_mtime_ns for file in metrics]
+    reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
+    assert [file.stat().st_mtime_ns for file in metrics] == times
+    assert (out / "figure.md").read_text() == text
+
+
+def test_a_probe_that_fails_names_its_log(setting: Setting, tmp_path: Path) -> None:
+    failing = setting._replace(launcher=(sys.executable, "-c", "raise SystemExit('Error: no')"))
+    with pytest.raises(UserError, match="Everything failed, the first with: Error: no") as refused:
+        reproduce(two_scenarios(), failing, tmp_path, QUIET, command="again", batches=1)
+    assert "probe-seed-0.txt" in str(refused.value.hint)
+    with pytest.raises(UserError, match="figure4 probes no gradients"):
+        reproduce(find_experiment("figure4"), setting, tmp_path, QUIET, command="", batches=1)
