@@ -164,7 +164,8 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
     """
     steps = setting.backbone.steps
     folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
-    ranges = experiment.reward_range.get(setting.backbone.name, {})
+    known = experiment.reward_range.get(setting.backbone.name, {})
+    ranges: dict[str, tuple[float, float]] = dict(known.items())
     panels = tuple(
         Panel(task, words, arms)
         for task, words in TASKS.items()

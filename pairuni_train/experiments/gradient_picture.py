@@ -36,7 +36,7 @@ def draw_gradients(figure: GradientFigure, path: Path) -> None:
     count, blocks = len(figure.scenarios), len(figure.blocks)
     heights = [_ROW * count + 1.0, _BLOCK * blocks + 1.0]
     canvas = new_figure(WIDTH, sum(heights))
-    top, bottom = canvas.subfigures(2, 1, height_ratios=heights)
+    top, bottom = canvas.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     for part in (top, bottom):
         part.set_facecolor("#ffffff")
     _head(top, "All shared parameters")

@@ -28,13 +28,13 @@ class Batches(NamedTuple):
 
     Attributes:
         folder: The pair sets.
-        count: Batches of a seed.
+        per_seed: Batches of a seed.
         pairs: Pairs in a batch.
         seeds: Seeds of the probes.
     """
 
     folder: Path
-    count: int
+    per_seed: int
     pairs: int
     seeds: int
 
@@ -66,7 +66,7 @@ def overlap(ours: str, theirs: str, batches: Batches) -> Overlap:
     shares: dict[Task, list[float]] = {task: [] for task in _TASKS}
     for seed in range(batches.seeds):
         one, two = (_order(name, batches, seed) for name in (ours, theirs))
-        for step in range(batches.count):
+        for step in range(batches.per_seed):
             for task in _TASKS:
                 mine, other = (_halves(order.of_step(step), task) for order in (one, two))
                 shares[task].append(len(mine & other) / max(len(mine), len(other), 1))

@@ -116,10 +116,10 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
         done(f"pairs for {arm.name}")
     for arm_name, scenario in probes.scenarios.items():
         fits = batches_in(scenario, probes.batches)
-        if fits < probes.batches.count:
+        if fits < probes.batches.per_seed:
             raise UserError(
                 f"The pairs of {arm_name} fill {fits} batches of {probes.batches.pairs}, not "
-                f"{probes.batches.count}: rows would come twice, with the same gradient.",
+                f"{probes.batches.per_seed}: rows would come twice, with the same gradient.",
                 hint=f"--batches {fits}",
             )
     failures: list[Failure] = []
@@ -179,12 +179,12 @@ def _finished(folder: Path, probes: Probes) -> bool:
     if not (folder / GRADIENTS).is_file():
         return False
     rows = _wanted(read_gradients([folder]), probes).groupby(["scenario", "step"]).size()
-    return len(rows) == len(probes.scenarios) * probes.batches.count and rows.nunique() == 1
+    return len(rows) == len(probes.scenarios) * probes.batches.per_seed and rows.nunique() == 1
 
 
 def _wanted(table: pd.DataFrame, probes: Probes) -> pd.DataFrame:
     keep = table["scenario"].isin(probes.scenarios.values())
-    return table[keep & (table["step"] < probes.batches.count)]
+    return table[keep & (table["step"] < probes.batches.per_seed)]
 
 
 def _one(probes: Probes, seed: int) -> Failure | None:
@@ -196,7 +196,7 @@ def _one(probes: Probes, seed: int) -> Failure | None:
         *("-m", "pairuni_train.cli", "probe", "--checkpoint", setting.backbone.checkpoint),
         *("--backbone", setting.backbone.name, "--pairs", str(probes.batches.folder)),
         *("--scenario", ",".join(probes.scenarios.values())),
-        *("--batches", str(probes.batches.count), "--seed", str(seed), "--out", str(folder)),
+        *("--batches", str(probes.batches.per_seed), "--seed", str(seed), "--out", str(folder)),
         *("--set", f"pairs_per_step={probes.batches.pairs}"),
     ]
     log = setting.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
