@@ -84,5 +84,5 @@ def _shown_first(run: StoredRun) -> set[str]:
     for benchmark in run.card.benchmarks:
         frame = verdicts(tables, benchmark)
         chosen = frame if len(frame) <= _SMALL else choose(frame, at_most=_FIRST)
-        found |= given_pictures(run.outputs[run.outputs["id"].isin(chosen["output"])])
+        found |= given_pictures(run.outputs[run.outputs["id"].isin(chosen["id"])])
     return found

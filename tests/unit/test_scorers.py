@@ -347,8 +347,12 @@ def test_tiny_judge_on_knowledge() -> None:
     picture = render(Scene((RED_CIRCLE,)))
     ask = TinyJudge().ask
     asked = [
-        Question("", (picture,), {"target": {"shape": shape, "color": "red"}})
-        for shape in ("circle", "cross")
+        Question(
+            "",
+            (picture,),
+            {"wanted": {"include": [{"class": "circle", "count": 1, "color": color}]}},
+        )
+        for color in ("red", "blue")
     ]
     full, half = (rubric.wise_scores(verdict.text) for verdict in ask(asked))
     assert full == {"consistency": 2.0, "realism": 2.0, "aesthetic_quality": 2.0}
