@@ -41,7 +41,9 @@ def draw_gradients(figure: GradientFigure, path: Path) -> None:
         part.set_facecolor("#ffffff")
     _head(top, "All shared parameters")
     _head(bottom, "By block: median cosine")
-    _draw_scenarios(top.subplots(), figure)
+    scale, numbers = top.subplots(1, 2, sharey=True, squeeze=False, width_ratios=(1, 1.1))[0]
+    _draw_scenarios(scale, figure)
+    _write_numbers(numbers, figure)
     panels = bottom.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
     for axes, one in zip(panels, figure.scenarios, strict=True):
         _draw_blocks(axes, one, _color(one.name, figure))
@@ -65,22 +67,29 @@ def _draw_scenarios(axes: Axes, figure: GradientFigure) -> None:
         batches = cosines(figure.table, scenario.name, ALL, preconditioned=False)["cosine"]
         axes.plot(batches, [row] * len(batches), "|", color="#bbbbbb", markersize=10)
         _mark(axes, one.cosine, row, color)
-        for column in _COLUMNS:
-            _write(axes, column.left, row, column.text(one), color)
-    for column in _COLUMNS:
-        _write(axes, column.left, -0.75, column.heading, FAINT)
     names = [one.name for one in figure.scenarios]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.6)
+    axes.locator_params(axis="x", nbins=5)
     tiny = "tiny: " if figure.tiny else ""
     axes.set_xlabel(f"{tiny}cosine of the two tasks' gradients; a tick is a batch", fontsize=8)
     _dress(axes)
 
 
+def _write_numbers(axes: Axes, figure: GradientFigure) -> None:
+    """The numbers of each scenario, in the lines of its row."""
+    axes.set_axis_off()
+    for column in _COLUMNS:
+        _write(axes, column.left, -0.75, column.heading, FAINT)
+        for row, scenario in enumerate(figure.scenarios):
+            color = _color(scenario.name, figure)
+            _write(axes, column.left, row, column.text(scenario.overall), color)
+
+
 def _write(axes: Axes, left: float, row: float, words: str, color: str) -> None:
-    """Words beside the axes, in the line of a row."""
+    """Words in the line of a row, `left` in widths of the axes."""
     across = axes.get_yaxis_transform()
-    axes.text(left, row, words, transform=across, va="center", fontsize=8.5, color=color)
+    axes.text(left, row, words, transform=across, va="center", fontsize=8, color=color)
 
 
 def _draw_blocks(axes: Axes, scenario: Scenario, color: str) -> None:
@@ -125,8 +134,8 @@ def _ceiling(one: Interference) -> str:
 
 
 _COLUMNS = (
-    _Column(1.02, "median cosine", _cosine),
-    _Column(1.52, "in conflict", _conflict),
-    _Column(1.76, "ceiling", _ceiling),
-    _Column(1.94, "live U / G", _live),
+    _Column(0.0, "median cosine", _cosine),
+    _Column(0.48, "in conflict", _conflict),
+    _Column(0.70, "ceiling", _ceiling),
+    _Column(0.86, "live U / G", _live),
 )
