@@ -213,8 +213,9 @@ def adam_scale(
             if not state:
                 return None
             correction = 1 - group["betas"][1] ** float(state["step"])
-            root = (state["exp_avg_sq"] / correction).sqrt()
-            scales[name] = 1.0 / (root + group["eps"])
+            # In place after the first: of large tensors, fresh memory costs more than arithmetic.
+            root = state["exp_avg_sq"].sqrt().div_(correction**0.5)
+            scales[name] = root.add_(group["eps"]).reciprocal_()
     return scales
 
 
