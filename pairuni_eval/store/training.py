@@ -2,9 +2,10 @@
 
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
 where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
-phases of a step took) and `settings.json` (what was trained how) where the trainer wrote them. A
-run folder may hold a copy in `training/`, so that a report needs nothing but the run. A torn last
-line is left out: training may be going on.
+phases of a step took) and `settings.json` (what was trained how) where the trainer wrote them. An
+offline probe leaves gradients, and settings of another kind. A run folder may hold a copy in
+`training/`, so that a report needs nothing but the run. A torn last line is left out: training may
+be going on.
 """
 
 from __future__ import annotations
@@ -83,13 +84,13 @@ def keep_training(run: Path, checkpoint: str) -> None:
 
 
 def read_settings(folder: Path) -> Settings | None:
-    """What was trained, and how long; None without the file.
+    """What was trained, and how long; None without the file, and for a probe, which trains nothing.
 
     Raises:
         UserError: for a file that is no training's settings.
     """
     path = folder / SETTINGS
-    if not path.is_file():
+    if not path.is_file() or not (folder / METRICS).is_file():
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=Settings)

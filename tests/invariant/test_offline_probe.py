@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
+from pairuni_eval.store.training import read_settings, training_folder
 from pairuni_train import controls
 from pairuni_train.controls import mixture
 from pairuni_train.gradients import Gram
@@ -68,6 +69,8 @@ def test_a_probe_goes_on_where_it_was_stopped(
     lines = [json.loads(line) for line in (whole / "controls.json").read_text().splitlines()]
     assert [line[:2] for line in lines] == [["same", 1.0], ["flip", -1.0], ["angle", 0.5]]
     assert all(abs(found - expected) < 1e-5 for _, expected, found in lines)
+    assert training_folder(whole) == whole, "a report takes it"
+    assert read_settings(whole) is None, "and names no training that was none"
 
 
 def test_re_pairing_keeps_the_questions_of_a_batch_and_their_gradient(
