@@ -80,7 +80,7 @@ def unpacked(path: Path) -> Path:
     if folder.is_dir():
         return folder
     with writing(str(folder)):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make(folder.parent)
         half = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
         try:
             with ZipFile(path) as archive:
@@ -97,6 +97,18 @@ def unpacked(path: Path) -> Path:
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return folder
+
+
+def _make(cache: Path) -> None:
+    """The folder of unpacked runs; a home that is not there or not ours has none."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as failure:
+        raise UserError(
+            f"Packed baselines are unpacked into {cache}, which cannot be made: "
+            f"{failure.strerror}.",
+            hint="Set XDG_CACHE_HOME to a folder that you may write to, or --baseline none.",
+        ) from failure
 
 
 def _cache() -> Path:

@@ -129,3 +129,14 @@ def test_the_shipped_baselines_are_small() -> None:
     files = list((root / "suites" / "baselines").rglob("*.zip"))
     assert len(files) == 2
     assert sum(path.stat().st_size for path in files) < 1.7e6
+
+
+def test_a_cache_that_cannot_be_made_says_what_to_set(
+    run: StoredRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    pack(run.folder, tmp_path / "a.zip")
+    with pytest.raises(UserError, match="cannot be made: Not a directory") as refused:
+        unpacked(tmp_path / "a.zip")
+    assert "XDG_CACHE_HOME" in (refused.value.hint or "")
