@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 BINARY = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -103,6 +105,10 @@ class Browser:
         body = {"script": script, "args": list(arguments)}
         return self._call("POST", f"{self._session}/execute/sync", body)
 
+    def broken_pictures(self) -> list[str]:
+        """Addresses of pictures that the page could not load, or whose file does not decode."""
+        return [src for src, width in self.run(_PICTURES) if not width or not _decodes(src)]
+
     def press(self, key: str) -> None:
         """Press and release a key; see WebDriver's table of keys."""
         strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
@@ -135,6 +141,26 @@ class Browser:
         path.write_bytes(base64.b64decode(printed["data"]))
 
 
+def _decodes(src: str) -> bool:
+    """Whether the whole of a picture decodes: a width is known from its first bytes alone."""
+    try:
+        with urllib.request.urlopen(src) as file, Image.open(file) as picture:
+            picture.load()
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError where a PNG's chunks are broken
+        return False
+    return True
+
+
+# Every picture's address and width, once it has come or failed. Not `decode()`: Chromium settles
+# that with a frame of the page, and a headless page may have none to draw.
+_PICTURES = """
+const come = one => one.complete || new Promise(done => { one.onload = one.onerror = done; });
+return Promise.all([...document.images].map(async one => {
+  one.loading = 'eager';
+  await come(one);
+  return [one.src, one.naturalWidth];
+}));
+"""
 # Elements that stick out of the window, apart from what scrolls by itself.
 OVERFLOW = """
 const wide = innerWidth;
@@ -142,11 +168,6 @@ return [...document.querySelectorAll('body *')].filter(one => {
   const box = one.getBoundingClientRect();
   return box.width > 0 && box.right > wide + 1 && !one.closest('.scroll, .sr, .skip, thead');
 }).map(one => one.outerHTML.slice(0, 90));
-"""
-# The sources of pictures that do not decode.
-BROKEN = """
-return Promise.all([...document.images].map(one => one.decode().then(() => null, () => one.src)))
-  .then(found => found.filter(Boolean));
 """
 
 # Written elements whose contrast with their ground is below WCAG's 4.5.

@@ -10,7 +10,7 @@ from typing import Any
 
 import example_run as example
 import pytest
-from chromium import BROKEN, OVERFLOW, Browser
+from chromium import OVERFLOW, Browser
 
 from pairuni_eval.report.browse import safe_json
 from pairuni_eval.report.build import build_report
@@ -157,7 +157,7 @@ def test_pictures_are_side_by_side_and_whole(browser: Browser, page: Path) -> No
     browser.open(page, width=1280)
     choose(browser, benchmark="1")
     assert browser.run("return document.querySelectorAll('.row .sides img').length") == 8
-    assert browser.run(BROKEN) == []
+    assert browser.broken_pictures() == []
     missing = "return [...document.images].filter(one => !one.alt).length"
     assert browser.run(missing) == 0
 
