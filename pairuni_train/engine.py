@@ -32,8 +32,8 @@ def start_process(**options: Any) -> Any:
     if several and accelerator.num_processes == 1:
         warnings.warn(
             "This is one process, though a launcher was asked for several: on the CPU accelerate "
-            "needs mpirun for that. torchrun --nproc_per_node N -m pairuni_train.cli run ... "
-            "starts N. The run is the same with one.",
+            "needs mpirun and --mpirun_hostfile for that. torchrun --nproc_per_node N "
+            "-m pairuni_train.cli run ... starts N without. The run is the same with one.",
             stacklevel=2,
         )
     return accelerator

@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import torch
 from forked_training import Starter
 from safetensors.torch import load_file
 
+from pairuni_train.engine import start_process
 from pairuni_train.pairs.dataset import write_pairs
 
 STEPS = 7
@@ -143,6 +147,38 @@ def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Pat
     assert starter.run_on_ranks(command(pair_folder, two, steps=3), 2) == [0, 0]
     same_run(one, two, 3)
     same_grams(one, two)
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
+def test_accelerate_starts_two_on_the_cpu(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    one, two, hosts = tmp_path / "one", tmp_path / "two", tmp_path / "hosts"
+    hosts.write_text("localhost slots=2\n")
+    assert starter.run(command(pair_folder, one, steps=3)) == 0
+    launch = ["--num_processes=2", "--num_machines=1", "--cpu", f"--mpirun_hostfile={hosts}"]
+    plain = ["--mixed_precision=no", "--dynamo_backend=no", "-m", "pairuni_train.cli"]
+    words = [*launch, *plain, *map(str, command(pair_folder, two, steps=3))]
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    run = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *words],
+        env=os.environ | root | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "This is one process" not in run.stderr + run.stdout
+    same_run(one, two, 3)
+    same_grams(one, two)
+
+
+def test_one_process_where_several_were_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.warns(UserWarning, match=r"This is one process.*torchrun"):
+        assert start_process().num_processes == 1
 
 
 def test_sharded_weights_train_as_whole_ones(
