@@ -51,6 +51,7 @@ class Browser:
         options = {"binary": BINARY, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
         asked = {
             "browserName": "chrome",
+            "timeouts": {"script": 80_000},  # milliseconds, below `_call`'s own
             "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
