@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +26,25 @@ ROOT = Path(__file__).parents[1]
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
+def pytest_configure() -> None:
+    # A shell has its background jobs ignore interruptions, and whatever they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", default=None, help="folder with recorded official scores")
+
+
+def processor_seconds(*arguments: str) -> float:
+    """Processor time of `python ARGUMENTS`, its own and the system's for it.
+
+    A bound on it holds on a busy machine too; the time by the clock is the same on a quiet one
+    where nothing is waited for.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 class Ran(NamedTuple):

@@ -57,8 +57,6 @@ def _preload() -> None:
 def _child(order: dict[str, Any]) -> None:
     from pairuni_eval.cli import main as command
 
-    # Whoever starts the tests in the background of a shell has them ignore interruptions.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(PermissionError):  # the server was first
         os.setpgid(0, 0)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
