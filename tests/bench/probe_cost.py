@@ -2,10 +2,11 @@
 
 The same step (no learning rate, the same rollouts) runs in turns: without a look, without a look
 but with one copy of all gradients, and with a look at both tasks, their halves, and both again
-preconditioned by Adam. Prints medians of the process' own CPU seconds on one thread, which other
-work on the machine hardly moves, and the share of the step that the look adds to the copy.
+preconditioned by Adam. Prints medians of seconds on one thread, and the share of the step that the
+look adds to the copy. Looks and copies happen in the update, so its seconds are what is compared:
+those of sampling differ from step to step by more than a look takes.
 
-    python tests/bench/probe_cost.py [--checkpoint tiny] [--pairs 8] [--rounds 15]
+    python tests/bench/probe_cost.py [--checkpoint tiny] [--pairs 8] [--rounds 25]
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     given = parser.parse_args()
     torch.set_num_threads(1)
     loaded: Any = load_model(given.checkpoint, "janus", LoadOptions(device="cpu"))
@@ -65,22 +65,24 @@ def main() -> None:
         "copy": trainer(loaded.policy, given.pairs, every=0, copies=True),
         "look": trainer(loaded.policy, given.pairs, every=1, copies=False),
     }
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(given.rounds + 1):
-        for name, one in ways.items():
-            start = time.process_time()
-            one.step(0)
-            if number:  # the first warms up, and gives Adam its state
-                taken[name].append(time.process_time() - start)
-    median = {name: statistics.median(times) for name, times in taken.items()}
+    for one in ways.values():  # warms up, and gives Adam its state
+        one.step(0)
     print(f"{given.pairs} pairs a step, medians of {given.rounds} steps")
-    for name, seconds in median.items():
-        print(f"  {name:6} {seconds:.4f} s of CPU")
+    report([{name: one.step(0).seconds for name, one in ways.items()} for _ in range(given.rounds)])
+
+
+def report(rounds: list[dict[str, dict[str, float]]]) -> None:
+    """Print the seconds of each way, and the share with its quartiles over the rounds."""
+    for name in rounds[0]:
+        step = statistics.median(sum(one[name].values()) for one in rounds)
+        update = statistics.median(one[name]["update"] for one in rounds)
+        print(f"  {name:6} step {step:.4f} s, update {update:.4f} s")
     shares = [
-        (look - copy) / plain
-        for plain, copy, look in zip(taken["plain"], taken["copy"], taken["look"], strict=True)
+        (one["look"]["update"] - one["copy"]["update"]) / sum(one["plain"].values())
+        for one in rounds
     ]
-    print(f"  the look adds {statistics.median(shares):+.1%} of a step to the copy")
+    low, middle, high = statistics.quantiles(shares, n=4)
+    print(f"  the look adds {middle:+.1%} of a step to the copy ({low:+.1%} to {high:+.1%})")
 
 
 if __name__ == "__main__":
