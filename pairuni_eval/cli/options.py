@@ -33,7 +33,7 @@ Judge = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Baseline = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=RUN folder to compare with; may be given several times."),
+    typer.Option(help="NAME=RUN to compare with; may be given several times."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 

@@ -28,7 +28,7 @@ class Sources(NamedTuple):
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, complete or not.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, complete or not; or a packed run.")],
     out: Annotated[Path | None, typer.Option(help="Report folder; default: reports/NAME.")] = None,
     baseline: Baseline = None,
     training: Annotated[
@@ -46,16 +46,18 @@ def report(
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
 
+    from pairuni_eval.store.packed import unpacked
     from pairuni_eval.store.read import read_run_card
 
+    run = unpacked(run)
     baselines = open_baselines(baseline, read_run_card(run).suite)
     sources = Sources(baselines, _training_folders(training), pairs)
     write_report(run, out, sources, Console(stderr=True))
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="A run folder.")],
-    b: Annotated[Path, typer.Argument(help="The run folder it is compared with.")],
+    a: Annotated[Path, typer.Argument(help="A run folder, or a packed run.")],
+    b: Annotated[Path, typer.Argument(help="The run it is compared with.")],
     as_json: Json = False,
 ) -> None:
     """Is run A better than run B? Row by row on what both have, with intervals and verdicts."""

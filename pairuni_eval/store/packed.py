@@ -68,12 +68,12 @@ def given_pictures(outputs: pd.DataFrame) -> set[str]:
 
 
 def unpacked(path: Path) -> Path:
-    """The run folder of a packed run, unpacked on first use; of a folder that folder itself.
+    """The run folder of a packed run, unpacked on first use; what is no file stays as it is.
 
     Raises:
         UserError: if the file is broken, or the cache cannot be written.
     """
-    if path.is_dir():
+    if not path.is_file():
         return path
     data = path.read_bytes()
     folder = _cache() / "runs" / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:16]}"
@@ -89,7 +89,7 @@ def unpacked(path: Path) -> Path:
         except BadZipFile as failure:
             raise UserError(
                 f"{path} is no packed run: {failure}.",
-                hint="Install the package again, or name other baselines with --baseline.",
+                hint="Name a run folder or a packed run. If it came with pairuni, reinstall it.",
             ) from failure
         except OSError:
             if not folder.is_dir():  # else another process was faster

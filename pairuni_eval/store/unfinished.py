@@ -16,6 +16,7 @@ import msgspec
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
+from pairuni_eval.store.packed import unpacked
 from pairuni_eval.store.read import StoredRun, read_run_card
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def _cell(value: Any) -> Any:
 
 
 def open_run(folder: Path) -> StoredRun:
-    """A run folder for reading, complete or not.
+    """A run for reading: a run folder, complete or not, or a run packed into a file.
 
     Raises:
-        UserError: if it is no run folder, or holds nothing to read yet.
+        UserError: if it is no run, or holds nothing to read yet.
     """
+    folder = unpacked(folder)
     if (folder / layout.COMPLETE).is_file() or not (folder / layout.RUN_FILE).is_file():
         return StoredRun(folder)
     return UnfinishedRun(folder)

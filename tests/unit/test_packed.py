@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
 
 import example_run as example
 import pytest
+from typer.testing import CliRunner
 
 from pairuni_eval.analysis.compare import compare
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card
 from pairuni_eval.catalog import find_card, find_suite, suite_baselines
+from pairuni_eval.cli import app
 from pairuni_eval.errors import UserError
 from pairuni_eval.store.packed import given_pictures, pack, unpacked
 from pairuni_eval.store.read import StoredRun
@@ -78,6 +81,22 @@ def test_a_file_that_is_no_packed_run_is_named(tmp_path: Path, cache: Path) -> N
     with pytest.raises(UserError, match=r"a\.zip is no packed run"):
         unpacked(tmp_path / "a.zip")
     assert list(cache.iterdir()) == [], "nothing half is left"
+
+
+def test_a_packed_run_is_named_where_a_run_folder_is(
+    run: StoredRun, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = example.write_run(tmp_path / "other", name="other", skill=0.4, count=12)
+    pack(other, tmp_path / "a.zip")
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    compared = [runner.invoke(app, ["compare", "run", b, "--json"]) for b in ("other", "a.zip")]
+    assert compared[0].exit_code == 0 and json.loads(compared[0].stdout)
+    assert compared[0].stdout == compared[1].stdout
+    made = runner.invoke(app, ["report", "run", "--baseline", "other=a.zip", "--out", "out"])
+    assert made.exit_code == 0 and "against other" in (tmp_path / "out" / "report.md").read_text()
+    assert runner.invoke(app, ["report", "a.zip", "--out", "packed"]).exit_code == 0
+    assert (tmp_path / "packed" / "report.html").is_file()
 
 
 # What the suite `tiny` ships
