@@ -23,26 +23,6 @@ from pairuni_train.trained import choose_trained
 from pairuni_train.update import project_conflicts
 
 
-@pytest.fixture(scope="module")
-def loaded(untrained: Path) -> janus.Tiny:
-    torch.set_num_threads(1)
-    return janus.load(untrained)
-
-
-@pytest.fixture
-def policy(loaded: janus.Tiny) -> Iterator[JanusPolicy]:
-    """The model, given back as it was."""
-    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
-    yield JanusPolicy(loaded.model, loaded.processor).eval()
-    loaded.model.load_state_dict(before)
-    loaded.model.zero_grad(set_to_none=True)
-
-
-@pytest.fixture(scope="module")
-def pairs() -> list[Pair]:
-    return small.tiny_pairs(8)
-
-
 def looked(policy: JanusPolicy, pairs: Sequence[Pair], **changes: Any) -> Look:
     """What the probe sees in the first step."""
     backbone = small.small_backbone(probe__every=1, lr=0.0, **changes)

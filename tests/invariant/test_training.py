@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import small_training as small
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.janus import JanusPolicy
-from pairuni_eval.tiny import janus
 from pairuni_train.advantages import sqrt_weight
 from pairuni_train.pairs.record import Pair
 from pairuni_train.rewards import Judged, Reward
@@ -23,26 +21,6 @@ from pairuni_train.trained import trained_parameters
 from pairuni_train.update import micro_batches
 
 TASK = pytest.mark.parametrize("task", TASKS)
-
-
-@pytest.fixture(scope="module")
-def loaded(untrained: Path) -> janus.Tiny:
-    torch.set_num_threads(1)
-    return janus.load(untrained)
-
-
-@pytest.fixture
-def policy(loaded: janus.Tiny) -> Iterator[JanusPolicy]:
-    """The model, given back as it was."""
-    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
-    yield JanusPolicy(loaded.model, loaded.processor).eval()
-    loaded.model.load_state_dict(before)
-    loaded.model.zero_grad(set_to_none=True)
-
-
-@pytest.fixture(scope="module")
-def pairs() -> list[Pair]:
-    return small.tiny_pairs(8)
 
 
 def close(found: Tensor, expected: Tensor, *, within: float = 1e-5) -> bool:
