@@ -59,7 +59,7 @@ class Browser:
         self._session = f"/session/{session['sessionId']}"
 
     def _wait(self) -> None:
-        for _ in range(100):
+        for _ in range(300):
             try:
                 self._call("GET", "/status")
                 return
