@@ -84,6 +84,8 @@ def unpacked(path: Path) -> Path:
         half = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
         try:
             with ZipFile(path) as archive:
+                if layout.RUN_FILE not in archive.namelist():
+                    raise BadZipFile(f"it has no {layout.RUN_FILE}")
                 archive.extractall(half)
             half.rename(folder)
         except BadZipFile as failure:

@@ -80,6 +80,10 @@ def test_a_file_that_is_no_packed_run_is_named(tmp_path: Path, cache: Path) -> N
     (tmp_path / "a.zip").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"a\.zip is no packed run"):
         unpacked(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as other:
+        other.writestr("weights.bin", b"0")
+    with pytest.raises(UserError, match=r"b\.zip is no packed run: it has no run\.json"):
+        unpacked(tmp_path / "b.zip")
     assert list(cache.iterdir()) == [], "nothing half is left"
 
 
