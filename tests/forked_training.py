@@ -16,6 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Starter:
     """The side of a test."""
 
@@ -43,13 +50,10 @@ class Starter:
 
     def run_on_ranks(self, arguments: Sequence[object], ranks: int) -> list[int]:
         """Run one command on several ranks over gloo, as torchrun would."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         world = {
             "WORLD_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_PORT": str(free_port()),
         }
         started = [
             self.start(arguments, {**world, "RANK": str(rank), "LOCAL_RANK": str(rank)})

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import small_training as small
 import torch
-from forked_training import Starter
+from forked_training import Starter, free_port
 from safetensors.torch import load_file
 
 from pairuni_train.engine import start_process
@@ -157,6 +157,7 @@ def test_accelerate_starts_two_on_the_cpu(
     hosts.write_text("localhost slots=2\n")
     assert starter.run(command(pair_folder, one, steps=3)) == 0
     launch = ["--num_processes=2", "--num_machines=1", "--cpu", f"--mpirun_hostfile={hosts}"]
+    launch.append(f"--main_process_port={free_port()}")
     plain = ["--mixed_precision=no", "--dynamo_backend=no", "-m", "pairuni_train.cli"]
     words = [*launch, *plain, *map(str, command(pair_folder, two, steps=3))]
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
