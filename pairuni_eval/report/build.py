@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,23 @@ def _environment(**options: Any) -> Environment:
     )
 
 
-def _html(page: Page) -> str:
+@cache  # compiling the templates takes four times as long as filling them in
+def _html_templates() -> Environment:
     environment = _environment(autoescape=True)
     environment.filters.update(_NUMBERS | {"clean": text.clean, "typeset": text.typeset})
+    return environment
+
+
+@cache
+def _markdown_templates() -> Environment:
+    environment = _environment(autoescape=False, finalize=text.escape_markdown)
+    ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
+    environment.filters.update(ours | {"fenced": text.fenced, "typeset": text.typeset})
+    return environment
+
+
+def _html(page: Page) -> str:
+    environment = _html_templates()
     style, script = (_source(environment, name) for name in ("style.css", "browse.js"))
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -151,27 +166,18 @@ def _hash(script: str) -> str:
 
 
 def _markdown(page: Page) -> str:
-    environment = _environment(autoescape=False, finalize=text.escape_markdown)
-    ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
-    environment.filters.update(ours | {"fenced": text.fenced, "typeset": text.typeset})
-    return environment.get_template("report.md.j2").render(
-        page=page, kinds=KINDS, safe=text.MarkdownText
-    )
+    template = _markdown_templates().get_template("report.md.j2")
+    return template.render(page=page, kinds=KINDS, safe=text.MarkdownText)
 
 
 def _cost_markdown(cost: Cost, name: str) -> str:
     """The times of a run, which no other file of a report holds."""
-    environment = _environment(autoescape=False, finalize=text.escape_markdown)
-    environment.filters["duration"] = _trusted(duration)
-    return environment.get_template("cost.md.j2").render(
-        cost=cost, name=name, safe=text.MarkdownText
-    )
+    template = _markdown_templates().get_template("cost.md.j2")
+    return template.render(cost=cost, name=name, safe=text.MarkdownText)
 
 
 def _cost_picture(cost: Cost) -> str:
-    environment = _environment(autoescape=True)
-    environment.filters["clean"] = text.clean
-    return environment.get_template("cost.svg.j2").render(bars=cost.bars)
+    return _html_templates().get_template("cost.svg.j2").render(bars=cost.bars)
 
 
 def _trusted(function: Callable[..., str]) -> Callable[..., text.MarkdownText]:
