@@ -35,6 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", default=None, help="folder with recorded official scores")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is slow, unless it is asked for by `-m slow`."""
+    if "slow" in config.getoption("-m"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
+
+
 def processor_seconds(*arguments: str) -> float:
     """Processor time of `python ARGUMENTS`, its own and the system's for it.
 
