@@ -11,7 +11,8 @@ from pairuni_eval.cards import (
     Suite,
     WeightSpec,
 )
-from pairuni_eval.data import Data, Origin
+from pairuni_eval.data import Data, Origin, Row
+from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import (
     BoundaryError,
     DatasetError,
@@ -53,6 +54,7 @@ __all__ = [
     "Capability",
     "Card",
     "Data",
+    "DataFolder",
     "DataSpec",
     "DatasetError",
     "Decoding",
@@ -77,6 +79,7 @@ __all__ = [
     "Question",
     "Reply",
     "Request",
+    "Row",
     "Ruling",
     "Sample",
     "Score",

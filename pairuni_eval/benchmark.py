@@ -17,8 +17,10 @@ import msgspec
 
 from pairuni_eval.cards import Card
 from pairuni_eval.data import Data
+from pairuni_eval.errors import DatasetError
 from pairuni_eval.records import (
     Figure,
+    ImagePart,
     Item,
     Output,
     Picture,
@@ -69,8 +71,16 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def source_images(self) -> tuple[Image.Image, ...]:
-        """The images of the request, in order (RGB)."""
-        return tuple(self.load_image(image) for image in self.sample.images)
+        """The images of the request, in order (RGB).
+
+        Raises:
+            DatasetError: if the dataset's row holds no readable image, with the reason.
+        """
+        parts = [part for part in self.sample.parts if isinstance(part, ImagePart)]
+        for part in parts:
+            if part.flaw is not None:
+                raise DatasetError(part.flaw)
+        return tuple(self.load_image(part.image) for part in parts)
 
 
 class Benchmark(ABC):

@@ -2,7 +2,9 @@
 
 In this order: `--data DIR` (DIR itself or DIR/<benchmark>), the files beside the benchmark's card,
 the hub at the card's revision. The first place that has every pattern wins; if none does, the
-error lists what was looked for. Rows keep the dataset's own columns.
+error lists what was looked for. Rows keep the dataset's own columns. A row whose image is of no
+known form, or lies outside of the folder that the files were found in (see `data_folder`), has a
+picture with a flaw: the run records it on the row.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pairuni_eval.cards import Card, WeightSpec
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.data_folder import DataFolder, files_matching
+from pairuni_eval.errors import DatasetError, UserError, nearest
+from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
 
 
@@ -25,6 +29,18 @@ class Origin(NamedTuple):
 
     kind: str
     revision: str
+
+
+class Row(dict[str, Any]):
+    """A row of a file by its columns, which knows the file.
+
+    Attributes:
+        file: Where it stands.
+    """
+
+    def __init__(self, cells: Mapping[str, Any], file: Path) -> None:
+        super().__init__(cells)
+        self.file = file
 
 
 class Data:
@@ -81,8 +97,8 @@ class Data:
             return None
         return Origin(f"hub:{spec.hub}", spec.revision)
 
-    def parquet_rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows of the parquet files as dicts, a block at a time.
+    def parquet_rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        """Rows of the parquet files, a block at a time.
 
         Raises:
             UserError: if a file lacks one of the columns or is not parquet.
@@ -95,12 +111,12 @@ class Data:
                 table = pq.ParquetFile(path)
                 check_columns(path, columns, table.schema_arrow.names)
                 for block in table.iter_batches(batch_size=256, columns=list(columns)):
-                    yield from block.to_pylist()
-            except (pa.ArrowException, OSError) as failure:
+                    yield from (Row(cells, path) for cells in block.to_pylist())
+            except (pa.ArrowException, OSError, ValueError) as failure:
                 raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 
-    def jsonl_rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the JSON-lines files as dicts.
+    def jsonl_rows(self) -> Iterator[Row]:
+        """Rows of the JSON-lines files.
 
         Raises:
             UserError: naming file and line, for a line that is not a JSON object.
@@ -109,19 +125,35 @@ class Data:
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     if line.strip():
-                        yield _json_object(path, number, line)
+                        yield Row(_json_object(path, number, line), path)
+
+    def picture_of(self, row: Row, column: str) -> Picture:
+        """The image of a row, in any form that `image_cell` knows.
+
+        An empty cell gives an empty picture, which the runner records as a missing image; a cell of
+        another form one whose flaw names file, column and what was found.
+
+        Args:
+            row: A row of `parquet_rows` or `jsonl_rows`.
+            column: The column that holds the image.
+        """
+        return self._picture(row[column], row.file, f"{row.file.name}, column {column}: ")
 
     def picture(self, cell: Any) -> Picture:
-        """The image in a cell as the hub stores it: {"bytes", "path"}, raw bytes or a path.
+        """As `picture_of`, of a cell alone: paths start beside the first file."""
+        file = next(iter(self._locate()[1]), self._folder / "rows")
+        return self._picture(cell, file, "")
 
-        An empty cell gives an empty picture, which the runner records as a broken image.
-        """
-        if isinstance(cell, dict):
-            cell = cell.get("bytes") or cell.get("path")
-        if isinstance(cell, str):
-            beside = self.files()[0].parent / cell
-            cell = beside.read_bytes() if beside.is_file() else b""
-        return Picture.from_bytes(cell or b"")
+    def folder_of(self, file: Path) -> DataFolder:
+        """Where a file's rows may name files: the place that the file was found in."""
+        places = [place for place in self._local_places() if file.is_relative_to(place)]
+        return DataFolder.around(file, places[0] if places else None)
+
+    def _picture(self, cell: Any, file: Path, place: str) -> Picture:
+        try:
+            return Picture.from_bytes(encoded_image(cell, self.folder_of(file)))
+        except DatasetError as failure:
+            return Picture.broken(f"{place}{failure}")
 
     def _locate(self) -> tuple[Origin, list[Path]]:
         here = self._locate_here()
@@ -226,7 +258,7 @@ def _matches(place: Path, patterns: Sequence[str]) -> list[Path] | None:
         return None
     found: list[Path] = []
     for pattern in patterns:
-        hits = sorted(place.glob(pattern))
+        hits = files_matching(place, pattern)
         if not hits:
             return None
         found += [hit for hit in hits if hit not in found]

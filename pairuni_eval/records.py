@@ -50,10 +50,17 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="kind", tag="text"):
     text: str
 
 
-class ImagePart(msgspec.Struct, frozen=True, tag_field="kind", tag="image"):
-    """An image inside a sample or an output, known by the hash of its content."""
+class ImagePart(msgspec.Struct, frozen=True, tag_field="kind", tag="image", omit_defaults=True):
+    """An image inside a sample or an output, known by the hash of its content.
+
+    Attributes:
+        image: The picture's id.
+        flaw: Why the dataset's row holds no image that can be read; the picture is empty then.
+            Stored only where there is one.
+    """
 
     image: str
+    flaw: str | None = None
 
 
 Part = TextPart | ImagePart
@@ -64,19 +71,26 @@ class Picture:
 
     Bytes that come from a dataset are kept as they are and addressed by their own SHA-256. Images
     that are made here are addressed by their pixels, so that the id does not depend on which zlib
-    compressed them.
+    compressed them. One that the dataset's row does not hold is empty and knows why (`flaw`); all
+    empty ones have one id, so that a reason in other words does not make another sample.
     """
 
-    __slots__ = ("data", "id")
+    __slots__ = ("data", "flaw", "id")
 
-    def __init__(self, data: bytes, identity: str) -> None:
+    def __init__(self, data: bytes, identity: str, flaw: str | None = None) -> None:
         self.data = data
         self.id = identity
+        self.flaw = flaw
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Wrap an encoded image (PNG, JPEG, ...) as found in a dataset; never decodes it."""
         return cls(data, hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def broken(cls, flaw: str) -> Self:
+        """An empty picture for a row that holds no readable image; `flaw` says why."""
+        return cls(b"", hashlib.sha256().hexdigest(), flaw)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Self:
@@ -147,9 +161,10 @@ def make_item(
     """
     pictures = tuple(part for part in parts if isinstance(part, Picture))
     records: tuple[Part, ...] = tuple(
-        ImagePart(part.id) if isinstance(part, Picture) else TextPart(part) for part in parts
+        ImagePart(part.id, part.flaw) if isinstance(part, Picture) else TextPart(part)
+        for part in parts
     )
-    address = [msgspec.to_builtins(part) for part in records]
+    address = [_address(part) for part in records]
     uid = stable_hash(
         "sample/1", benchmark, version, key, str(capability), address, dict(reference)
     )
@@ -164,6 +179,11 @@ def make_item(
         tags=dict(tags or {}),
     )
     return Item(sample, pictures)
+
+
+def _address(part: Part) -> Any:
+    """What of a part belongs to a sample's identity: not the words about a flaw."""
+    return msgspec.to_builtins(ImagePart(part.image) if isinstance(part, ImagePart) else part)
 
 
 class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

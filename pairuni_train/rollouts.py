@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.models.base import Policy, Reply, Request, Rollout, Task
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.seeds import seed_for
 from pairuni_train.advantages import Weighting, normalize
 from pairuni_train.clock import Clock
@@ -136,11 +137,9 @@ def _parts(half: Understanding | Generation, instruction: str) -> tuple[str | Im
     """
     if isinstance(half, Generation):
         return (half.prompt,)
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        image = Image.open(io.BytesIO(half.image)).convert("RGB")
-    except (UnidentifiedImageError, OSError) as failure:
+        image = read_rgb(io.BytesIO(half.image), DatasetError)
+    except DatasetError as failure:
         raise UserError(
             f"The image of understanding half '{half.id}' of {half.source} cannot be read: "
             f"{failure}.",

@@ -33,7 +33,10 @@ from pairuni_eval.analysis.neighbors import NEAR, Neighbor, Neighbors
 from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
 from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.errors import DatasetError, UserError, boundary
+from pairuni_eval.data_folder import DataFolder
+from pairuni_eval.errors import DatasetError, UserError
+from pairuni_eval.image_cell import encoded_image
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
 from pairuni_eval.store.read import decode_cell
 
@@ -155,10 +158,10 @@ def read_prints(path: Path) -> Prints:
         for text in (row["question"], row["prompt"]):
             for gram in ngrams13(_plain(text or "")):
                 grams.setdefault(gram, owner)
-        image = _image(row["understanding_image"] or {}, path.parent)
-        if image is None:
-            continue
         try:
+            image = encoded_image(row["understanding_image"], DataFolder.around(path))
+            if not image:
+                continue
             hashes.append(_hash(image))
             owners.append(owner)
         except DatasetError:
@@ -192,14 +195,6 @@ def _pairs(path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 
 
-def _image(cell: Mapping[str, Any], folder: Path) -> bytes | None:
-    """The encoded image of a cell; a path starts from the folder of the set."""
-    if cell.get("bytes") is not None or not cell.get("path"):
-        return cell.get("bytes")
-    path = folder / str(cell["path"])
-    return path.read_bytes() if path.is_file() else b""
-
-
 def _plain(text: str) -> str:
     """A text without the instruction that says how to answer."""
     for instruction in (LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST.strip()):
@@ -208,10 +203,7 @@ def _plain(text: str) -> str:
 
 
 def _hash(data: bytes) -> int:
-    from PIL import Image
-
-    with boundary(DatasetError):
-        return perceptual_hash(Image.open(io.BytesIO(data)))
+    return perceptual_hash(read_rgb(io.BytesIO(data), DatasetError))
 
 
 def leaks(tables: Tables, prints: Prints, neighbors: Neighbors | None = None) -> tuple[Leak, ...]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from pairuni_eval.errors import ModelError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Capability, Output
 from pairuni_eval.store.read import StoredRun, read_records
 
@@ -47,7 +49,8 @@ class ReplayModel(Model):
             return Reply(error=missing)
         if output.image is None:
             return Reply(text=output.text, tokens=output.tokens)
-        from PIL import Image
-
-        with Image.open(self._run.image_path(output.image)) as image:
-            return Reply(text=output.text, image=image.convert("RGB"), tokens=output.tokens)
+        try:
+            image = read_rgb(self._run.image_path(output.image), ModelError)
+        except ModelError as failure:
+            return Reply(error=f"the replayed run's image cannot be read: {failure}")
+        return Reply(text=output.text, image=image, tokens=output.tokens)

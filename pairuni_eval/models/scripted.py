@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import ModelError, UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Capability, ModelIdentity
 
 _ANY = "*"
@@ -69,7 +70,7 @@ class ScriptedModel(Model):
             return Reply(error="the script has no line for this prompt")
         if line.image is None:
             return Reply(text=line.text, tokens=len((line.text or "").split()))
-        from PIL import Image
-
-        with Image.open(self._folder / line.image) as image:
-            return Reply(image=image.convert("RGB"))
+        try:
+            return Reply(image=read_rgb(self._folder / line.image, ModelError))
+        except ModelError as failure:
+            return Reply(error=f"the scripted image cannot be read: {failure}")

@@ -21,6 +21,7 @@ from pairuni_eval.analysis.aggregate import names_in
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import writing
+from pairuni_eval.pictures import upright_size
 from pairuni_eval.records import Capability, Status
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
@@ -147,7 +148,7 @@ def _extension(data: bytes) -> str | None:
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a picture that is whole, else None.
+    """Width and height, as browsers show it, of a picture that is whole, else None.
 
     PNG has checksums, which are cheaper than decoding; of JPEG every eighth pixel is decoded.
     """
@@ -159,7 +160,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
                 image.draft("L", (image.width // 8, image.height // 8))
                 image.load()
         with Image.open(io.BytesIO(data)) as image:
-            return image.size
+            return upright_size(image)
     except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
         return None
 

@@ -129,7 +129,7 @@ class Executor:
         sample = self._samples[owed.sample]
         seen = self._model.live or sample.capability is not Capability.UNDERSTAND
         parts = tuple(
-            part.text if isinstance(part, TextPart) else load_image(self._run, part.image)
+            part.text if isinstance(part, TextPart) else _shown(self._run, part)
             for part in sample.parts
             if seen or isinstance(part, TextPart)
         )
@@ -192,6 +192,13 @@ class Executor:
             error=error,
             skipped=skipped,
         )
+
+
+def _shown(run: Path, part: ImagePart) -> Image.Image:
+    """The picture of a request; DatasetError if it has a flaw or cannot be loaded."""
+    if part.flaw is not None:
+        raise DatasetError(part.flaw)
+    return load_image(run, part.image)
 
 
 def load_image(run: Path, image: str) -> Image.Image:

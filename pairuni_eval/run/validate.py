@@ -104,17 +104,21 @@ class _Items:
     """The samples of a benchmark, every different image of theirs decoded once on the way."""
 
     def __init__(self, items: Iterable[Item], limit: int | None) -> None:
-        self._flaws: dict[str, str | None] = {}  # by image; None is an image without a flaw
+        # By image and what its row says of it; None is an image without a flaw.
+        self._flaws: dict[tuple[str, str | None], str | None] = {}
         self._broken: list[str] = []
         self.samples = [self._take(item) for item in islice(items, limit)]
 
     def _take(self, item: Item) -> Sample:
-        for picture in item.pictures:
-            if picture.id not in self._flaws:
-                self._flaws[picture.id] = _flaw(picture)
-        flaws = [flaw for picture in item.pictures if (flaw := self._flaws[picture.id])]
+        flaws = [flaw for picture in item.pictures if (flaw := self._look(picture))]
         self._broken += [f"{item.sample.key} ({flaw})" for flaw in flaws[:1]]
         return item.sample
+
+    def _look(self, picture: Picture) -> str | None:
+        known = (picture.id, picture.flaw)
+        if known not in self._flaws:
+            self._flaws[known] = picture.flaw or _flaw(picture)
+        return self._flaws[known]
 
     def check(self) -> Check:
         """Whether every image could be decoded."""

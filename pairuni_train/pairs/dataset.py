@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest, writing
+from pairuni_eval.data_folder import DataFolder
+from pairuni_eval.errors import DatasetError, UserError, nearest, writing
+from pairuni_eval.image_cell import encoded_image
 from pairuni_train.pairs.record import Generation, Kind, Pair, Provenance, Understanding
 
 FORMAT = "pairuni-pairs/1"
@@ -214,14 +216,11 @@ class _Row:
         return value
 
     def image(self, column: str) -> bytes | None:
-        """The encoded image of a cell; a path starts from the folder of the file."""
-        cell = self._cells[column] or {}
-        if cell.get("bytes") or not cell.get("path"):
-            return cell.get("bytes") or None
-        path = self._path.parent / str(cell["path"])
-        if not path.is_file():
-            raise self.wrong(column, f"names {path}, where there is no file")
-        return path.read_bytes()
+        """The encoded image of a cell; a path starts from the folder of the file, and stays in."""
+        try:
+            return encoded_image(self._cells[column], DataFolder.around(self._path)) or None
+        except DatasetError as failure:
+            raise self.wrong(column, f"cannot be read: {failure}") from failure
 
     def wrong(self, column: str, what: str) -> UserError:
         """The error that names file, row and column."""

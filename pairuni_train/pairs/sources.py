@@ -2,22 +2,23 @@
 
 Files are read a block at a time and rows keep their order, so what comes out depends on the files
 and the configuration alone. A row that cannot be used says why and where it stands; a column that a
-file lacks is an error, since then no row of the file can be right.
+file lacks is an error, since then no row of the file can be right. Images are read in every form
+that `pairuni_eval.image_cell` knows; a path never leads out of the source's folder.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import tarfile
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.data_folder import DataFolder, files_matching
+from pairuni_eval.errors import DatasetError, UserError, nearest
+from pairuni_eval.image_cell import SeveralImagesError, encoded_image
 from pairuni_train.pairs import tiny_rows
 from pairuni_train.pairs.config import FileSource, Source, TinySource
 from pairuni_train.pairs.record import Generation, Understanding
@@ -25,7 +26,7 @@ from pairuni_train.pairs.rows import Found, Reject, Side
 
 _BLOCK = 64  # rows of a parquet file that are in memory at once
 _FILE, _KEY = "__file__", "__key__"  # columns that every row of a file and every member has
-_SEVERAL = "more than one image"
+_SEVERAL, _NO_IMAGE = "more than one image", "no image in the cell"
 
 
 def locate(source: Source, base: Path) -> list[Path]:
@@ -40,10 +41,10 @@ def locate(source: Source, base: Path) -> list[Path]:
     """
     if isinstance(source, TinySource):
         return []
-    place = _download(source) if source.hub else (base / (source.folder or "")).expanduser()
+    place = root_of(source, base) or _download(source)
     found: list[Path] = []
     for pattern in source.files:
-        hits = [hit for hit in sorted(place.glob(pattern)) if not _excluded(hit, place, source)]
+        hits = [hit for hit in files_matching(place, pattern) if not _excluded(hit, place, source)]
         if not hits:
             raise UserError(
                 f"The source '{source.name}' has no file {pattern} in {place}.",
@@ -53,13 +54,30 @@ def locate(source: Source, base: Path) -> list[Path]:
     return found
 
 
+def root_of(source: Source, base: Path) -> Path | None:
+    """The folder of the user that holds a source; None if it comes from the hub or is made here."""
+    if isinstance(source, TinySource) or source.hub:
+        return None
+    return (base / (source.folder or "")).expanduser()
+
+
 def fingerprint(paths: list[Path]) -> list[list[Any]]:
     """What tells one state of files from another without reading them: name, size and time."""
     return [[path.name, (stat := path.stat()).st_size, stat.st_mtime_ns] for path in paths]
 
 
-def read_source(source: Source, paths: list[Path], side: Side, seed: int) -> Iterator[Found]:
+def read_source(
+    source: Source, paths: list[Path], side: Side, seed: int, *, root: Path | None = None
+) -> Iterator[Found]:
     """Every row of a source.
+
+    Args:
+        source: The source.
+        paths: Its files.
+        side: Which half its rows become.
+        seed: Of rows that are made here.
+        root: The folder that no row's path leads out of; default: the hub's snapshot, else the
+            folder of the row's file.
 
     Raises:
         UserError: if a file cannot be read or lacks a column, naming both.
@@ -70,10 +88,11 @@ def read_source(source: Source, paths: list[Path], side: Side, seed: int) -> Ite
         return
     left = source.rows
     for path in paths:
+        reader = _Reader(source, side, path, DataFolder.around(path, root))
         for number, row in enumerate(_raw_rows(path, source)):
             if left is not None and left <= 0:
                 return
-            found = _read_row(row, path, number, source, side)
+            found = reader.read(row, number)
             left = left if left is None or found.half is None else left - 1
             yield found
 
@@ -193,30 +212,47 @@ def _tar_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 # One row
 
 
-def _read_row(
-    row: Mapping[str, Any], path: Path, number: int, source: FileSource, side: Side
-) -> Found:
-    rule = _dropping_rule(row, source)
-    if rule is not None:
-        return Found(dropped=rule)
-    columns = source.columns
-    image = _image(_cell(row, columns.image), path.parent)
-    if image == _SEVERAL:
-        return Found(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
-    assert not isinstance(image, str)
-    group = path.stem if columns.group == _FILE else _text(_cell(row, columns.group))
-    own = _text(_cell(row, columns.id)) or str(row.get(_KEY) or number)
-    common: dict[str, Any] = {
-        "id": own if columns.id else f"{path.stem}/{own}",
-        "source": f"{source.name}/{group}" if group else source.name,
-        "licence": source.licence,
-        "image": image,
-    }
-    if side == "generation":
-        return Found(Generation(prompt=_stripped(row, columns.prompt, source), **common))
-    question = _stripped(row, columns.question, source)
-    answer = _text(_cell(row, columns.answer)).strip()
-    return Found(Understanding(question=question, answer=answer, **common))
+class _Reader(NamedTuple):
+    """Reads the rows of one file.
+
+    Attributes:
+        folder: Where its rows may name files.
+    """
+
+    source: FileSource
+    side: Side
+    path: Path
+    folder: DataFolder
+
+    def read(self, row: Mapping[str, Any], number: int) -> Found:
+        """A row as a half, or why it is none; `number` counts from 0."""
+        source, path = self.source, self.path
+        rule = _dropping_rule(row, source)
+        if rule is not None:
+            return Found(dropped=rule)
+        columns = source.columns
+        group = path.stem if columns.group == _FILE else _text(_cell(row, columns.group))
+        name = f"{source.name}/{group}" if group else source.name
+        own = _text(_cell(row, columns.id)) or str(row.get(_KEY) or number)
+        id = own if columns.id else f"{path.stem}/{own}"
+        try:
+            image = encoded_image(_cell(row, columns.image), self.folder)
+        except SeveralImagesError:
+            return Found(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
+        except DatasetError as failure:
+            detail = f"{path.name}, column {columns.image}: {failure}"
+            return Found(reject=Reject(f"{name} {id}", _NO_IMAGE, detail))
+        common: dict[str, Any] = {
+            "id": id,
+            "source": name,
+            "licence": source.licence,
+            "image": image,
+        }
+        if self.side == "generation":
+            return Found(Generation(prompt=_stripped(row, columns.prompt, source), **common))
+        question = _stripped(row, columns.question, source)
+        answer = _text(_cell(row, columns.answer)).strip()
+        return Found(Understanding(question=question, answer=answer, **common))
 
 
 def _dropping_rule(row: Mapping[str, Any], source: FileSource) -> str | None:
@@ -252,26 +288,3 @@ def _stripped(row: Mapping[str, Any], path: str | None, source: FileSource) -> s
     for mark in source.strip:
         text = text.replace(mark, "")
     return text.strip()
-
-
-def _image(cell: Any, folder: Path) -> bytes | str:
-    """The encoded image of a cell, empty if there is none; `_SEVERAL` for a list of several."""
-    if isinstance(cell, list):
-        if len(cell) > 1:
-            return _SEVERAL
-        cell = cell[0] if cell else None
-    if isinstance(cell, Mapping):
-        cell = cell.get("bytes") or cell.get("path")
-    if isinstance(cell, str):
-        cell = _image_of_text(cell, folder)
-    return cell if isinstance(cell, bytes) else b""
-
-
-def _image_of_text(text: str, folder: Path) -> bytes:
-    if text.startswith("data:"):
-        try:
-            return base64.b64decode(text.partition(",")[2], validate=True)
-        except binascii.Error:
-            return b""
-    path = folder / text
-    return path.read_bytes() if path.is_file() else b""

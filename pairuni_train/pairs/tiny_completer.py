@@ -10,17 +10,15 @@ The lies are drawn from the seed and the row, so that a resumed build tells the 
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Sequence
-
-from PIL import Image
 
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.tiny.questions import LETTERS
 from pairuni_eval.tiny.world import Scene, read
 from pairuni_train.pairs import tiny_answers, tiny_rows
 from pairuni_train.pairs.complete import Declined, Draft, Finding, NewPrompt, NewQuestion
+from pairuni_train.pairs.embed import decode
 from pairuni_train.pairs.record import Generation, Understanding
 
 _CANDIDATES = 16  # prompts that are tried for one question
@@ -66,7 +64,7 @@ class TinyCompleter:
 
 def _scene(half: Understanding | Generation) -> Scene:
     assert half.image is not None  # rows without one never get here
-    return read(Image.open(io.BytesIO(half.image)))
+    return read(decode(half.image))
 
 
 def _write_prompt(rng: random.Random, half: Understanding, *, lies: bool) -> Draft | Declined:

@@ -31,7 +31,7 @@ from pairuni_train.pairs.record import Kind
 from pairuni_train.pairs.retrieve import Match, highest, retrieve
 from pairuni_train.pairs.rows import SIDES, Half, Reject, Rows, Side, write_rows
 from pairuni_train.pairs.select import Clusters, at_random, medoids
-from pairuni_train.pairs.sources import fingerprint, locate, read_source
+from pairuni_train.pairs.sources import fingerprint, locate, read_source, root_of
 
 STAGES = "stages"
 
@@ -235,7 +235,9 @@ class Workshop:
         rows = (
             row
             for source, paths in found
-            for row in read_source(source, paths, side, self.config.seed)
+            for row in read_source(
+                source, paths, side, self.config.seed, root=root_of(source, self._source.parent)
+            )
         )
         written = write_rows(folder, side, rows, seen=lambda: self._watch.step(1))
         if not len(written):

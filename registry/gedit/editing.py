@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, UserError
 from pairuni_eval.scorers.asking import (
     Unasked,
     marks_without_score,
@@ -46,18 +46,34 @@ class GEditBenchmark(Benchmark):
     language: ClassVar[str]
 
     def samples(self, data: Data) -> Iterator[Item]:
-        """One sample a row of the language, in the order of the files."""
+        """One sample a row of the language, in the order of the files.
+
+        Raises:
+            UserError: if there are rows, but none of the language.
+        """
+        others: dict[str, None] = {}
+        found = False
         for row in data.parquet_rows(_COLUMNS):
             if row["instruction_language"] != self.language:
+                others[str(row["instruction_language"])] = None
                 continue
+            found = True
             yield self.item(
                 key=row["key"],
-                parts=(data.picture(row["input_image"]), row["instruction"]),
+                parts=(data.picture_of(row, "input_image"), row["instruction"]),
                 reference={"task_type": row["task_type"]},
                 tags={
                     "task_type": row["task_type"],
                     "intersection": "yes" if row["Intersection_exist"] else "no",
                 },
+            )
+
+        if others and not found:
+            files = ", ".join(str(path) for path in data.files()[:3])
+            raise UserError(
+                f"{files}: the files hold the languages {', '.join(sorted(others))}, not "
+                f"{self.language} (column instruction_language).",
+                hint="Use the files of the dataset as published: they hold en and cn.",
             )
 
     def score(

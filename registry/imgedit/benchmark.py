@@ -2,8 +2,9 @@
 
 The JSON maps a key to {id: path of the picture, prompt, edit_type}; the pictures are those of
 `Benchmark.tar`, looked for beside the JSON and in the folders into which that archive is usually
-unpacked. The judge prompts, one per type, have no licence and come from the user's file. A picture
-that is not there is a row without output, a type without prompt a skipped one.
+unpacked; an id never leads out of them. The judge prompts, one per type, have no licence and come
+from the user's file. A picture that is not there is a row without output, a type without prompt a
+skipped one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pairuni_eval.api import (
     Benchmark,
     Card,
     Data,
+    DataFolder,
+    DatasetError,
     Item,
     Judge,
     Mark,
@@ -25,6 +28,7 @@ from pairuni_eval.api import (
     Question,
     UserError,
 )
+from pairuni_eval.image_cell import image_file
 from pairuni_eval.scorers.asking import Unasked, question_about, rulings_on
 from pairuni_eval.scorers.rubric import imgedit_marks
 from pairuni_eval.scorers.user_files import (
@@ -78,11 +82,12 @@ class ImgEdit(Benchmark):
             place = f"{_REPOSITORY}/tree/{self.card.data.revision}"
             check_complete([path], _DATA_SHA256, revision=place)
         fields = {key: text_fields(path, f"key '{key}'", row, _FIELDS) for key, row in rows.items()}
-        folder = _picture_folder(path, [picture for picture, _, _ in fields.values()])
+        names = [picture for picture, _, _ in fields.values()]
+        folder = _picture_folder(path, data.folder_of(path), names)
         for key, (picture, prompt, edit_type) in fields.items():
             yield self.item(
                 key=key,
-                parts=(_picture(folder / picture), prompt),
+                parts=(_picture(folder, picture, f"{path.name}, key '{key}'"), prompt),
                 reference={"source": picture, "edit_type": edit_type},
                 tags={"edit_type": edit_type},
             )
@@ -116,23 +121,25 @@ class ImgEdit(Benchmark):
         return judge_with_prompt(snapshot, self._prompts.sha256, _PROMPTS_SHA256)
 
 
-def _picture_folder(path: Path, pictures: Sequence[str]) -> Path:
+def _picture_folder(path: Path, around: DataFolder, pictures: Sequence[str]) -> DataFolder:
     """The first place that holds one of the pictures; the JSON's own folder if none does."""
-    above = path.resolve().parent
+    above, root = path.resolve().parent, around.root.resolve()
     places = [
         base / name
         for base in (path.parent, above.parent, above.parent.parent)
         for name in _PICTURE_FOLDERS
+        if name != "." or base == path.parent or base.is_relative_to(root)
     ]
-    return next(
-        (place for place in places if any((place / name).is_file() for name in pictures)),
-        path.parent,
-    )
+    folders = [DataFolder(place, place, around.links_within) for place in places]
+    return next((one for one in folders if any(one.has(name) for name in pictures)), folders[0])
 
 
-def _picture(path: Path) -> Picture:
-    """A picture as it is on the disk; an empty one, which the runner records, if it is not."""
-    return Picture.from_bytes(path.read_bytes() if path.is_file() else b"")
+def _picture(folder: DataFolder, name: str, place: str) -> Picture:
+    """A picture as it is on the disk; a broken one, which the runner records, if it is not."""
+    try:
+        return Picture.from_bytes(image_file(name, folder))
+    except DatasetError as failure:
+        return Picture.broken(f"{place}: {failure}")
 
 
 def _read_prompts(path: Path) -> _Prompts | Unasked:

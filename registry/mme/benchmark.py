@@ -12,17 +12,25 @@ as missing with the reason: lmms-eval stops there, and the official tool as well
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample, Status, UserError
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    Mark,
+    Row,
+    Sample,
+    Status,
+    UserError,
+)
 from pairuni_eval.prompts import mme_prompt
 from pairuni_eval.scorers.yes_no import MME_COGNITION, MME_PERCEPTION, mme_marks
 
 _TEXT_COLUMNS = ("question_id", "question", "answer", "category")
 _TASKS = (*MME_PERCEPTION, *MME_COGNITION)
-
-_Row = Mapping[str, Any]
 
 
 class MME(Benchmark):
@@ -31,7 +39,7 @@ class MME(Benchmark):
     def samples(self, data: Data) -> Iterator[Item]:
         """The questions image by image, in the order in which an image is complete."""
         counts = _count(data)
-        waiting: dict[str, list[_Row]] = {}
+        waiting: dict[str, list[Row]] = {}
         for row in data.parquet_rows([*_TEXT_COLUMNS, "image"]):
             image = _image(row)
             rows = [*waiting.pop(image, []), row]
@@ -41,12 +49,12 @@ class MME(Benchmark):
             for name, one in zip(_keys(rows), rows, strict=True):
                 yield self._item(data, one, name, len(rows))
 
-    def _item(self, data: Data, row: _Row, key: str, rows: int) -> Item:
+    def _item(self, data: Data, row: Row, key: str, rows: int) -> Item:
         answer = _label(row)
         broken = _flaw(row, rows)
         return self.item(
             key=key,
-            parts=(data.picture(row["image"]), mme_prompt(row["question"])),
+            parts=(data.picture_of(row, "image"), mme_prompt(row["question"])),
             reference={"answer": answer} | ({"broken": broken} if broken else {}),
             unit=_image(row),
             tags={
@@ -74,24 +82,24 @@ class MME(Benchmark):
             yield _key(row, seen)
 
 
-def _image(row: _Row) -> str:
+def _image(row: Row) -> str:
     """The image by its task and name, which in the published files begins with the task."""
     task, name = str(row["category"]), str(row["question_id"])
     return name if name.startswith(f"{task}/") else f"{task}/{name}"
 
 
-def _label(row: _Row) -> str:
+def _label(row: Row) -> str:
     return str(row["answer"]).strip().lower()
 
 
-def _key(row: _Row, seen: Counter[str]) -> str:
+def _key(row: Row, seen: Counter[str]) -> str:
     """IMAGE:ANSWER, for an image has one question of each; a number tells further ones apart."""
     name = f"{_image(row)}:{_label(row)}"
     seen[name] += 1
     return name if seen[name] == 1 else f"{name}:{seen[name]}"
 
 
-def _keys(rows: list[_Row]) -> list[str]:
+def _keys(rows: list[Row]) -> list[str]:
     seen: Counter[str] = Counter()
     return [_key(row, seen) for row in rows]
 
@@ -114,7 +122,7 @@ def _count(data: Data) -> Counter[str]:
     return counts
 
 
-def _flaw(row: _Row, rows: int) -> str | None:
+def _flaw(row: Row, rows: int) -> str | None:
     """Why a row cannot be graded, or None."""
     if rows != 2:
         return f"the image has {rows} question{'s' * (rows != 1)} in the data, MME asks two"

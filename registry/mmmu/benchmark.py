@@ -22,6 +22,7 @@ from pairuni_eval.api import (
     Item,
     Judge,
     Mark,
+    Row,
     Sample,
     Status,
     UserError,
@@ -55,13 +56,13 @@ class MMMU(Benchmark):
         for row in data.parquet_rows([*_TEXT_COLUMNS, *_IMAGE_COLUMNS]):
             yield self._item(data, row)
 
-    def _item(self, data: Data, row: Mapping[str, Any]) -> Item:
+    def _item(self, data: Data, row: Row) -> Item:
         reference = _reference(row)
         prompt = mmmu_prompt(str(row["question"]), reference["options"])
         return self.item(
             key=row["id"],
             parts=tuple(
-                part if isinstance(part, str) else data.picture(row[f"image_{part}"])
+                part if isinstance(part, str) else data.picture_of(row, f"image_{part}")
                 for part in mmmu_parts(prompt)
             ),
             reference=reference,

@@ -23,7 +23,7 @@ class MMStar(Benchmark):
             tags = {"category": row["category"], "l2_category": row["l2_category"]}
             yield self.item(
                 key=str(row["index"]),
-                parts=(data.picture(row["image"]), mmstar_prompt(row["question"])),
+                parts=(data.picture_of(row, "image"), mmstar_prompt(row["question"])),
                 reference={
                     "answer": row["answer"],
                     "options": inline_options(row["question"]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample, UserError
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Row, Sample, UserError
 from pairuni_eval.prompts import pope_prompt
 from pairuni_eval.scorers.yes_no import pope_marks
 
@@ -35,11 +35,11 @@ class Pope(Benchmark):
             if question is not None:
                 yield self._item(data, row, question)
 
-    def _item(self, data: Data, row: dict[str, Any], asked: _Asked) -> Item:
+    def _item(self, data: Data, row: Row, asked: _Asked) -> Item:
         splits = sorted(asked.rows)
         return self.item(
             key=",".join(f"{split}/{asked.rows[split]}" for split in splits),
-            parts=(data.picture(row["image"]), pope_prompt(row["question"])),
+            parts=(data.picture_of(row, "image"), pope_prompt(row["question"])),
             reference={"answer": asked.answer},
             unit=row["image_source"],
             tags={"split": ",".join(splits), "label": asked.answer},

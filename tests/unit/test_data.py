@@ -10,10 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pair_sources import picture
 
 from pairuni_eval.cards import Card, DataSpec, MetricSpec, ProtocolSpec
 from pairuni_eval.data import Data, Origin
-from pairuni_eval.errors import UserError
+from pairuni_eval.data_folder import DataFolder
+from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.records import Capability
 
 
@@ -158,12 +160,78 @@ def test_a_damaged_parquet_file_is_named(table: Path, damage: Any) -> None:
         list(Data(card(files=("t.parquet",)), table.parent).parquet_rows(["question"]))
 
 
+PNG = picture("red")
+
+
 def test_a_picture_is_read_from_every_form_of_cell(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", {})
-    (tmp_path / "p.png").write_bytes(b"pixels")
+    (tmp_path / "p.png").write_bytes(PNG)
     data = Data(card(files=("a.jsonl",)), tmp_path)
-    digest = hashlib.sha256(b"pixels").hexdigest()
-    for cell in ({"bytes": b"pixels", "path": None}, b"pixels", "p.png", {"path": "p.png"}):
+    digest = hashlib.sha256(PNG).hexdigest()
+    for cell in ({"bytes": PNG, "path": None}, PNG, "p.png", {"path": "p.png"}, [PNG]):
         assert data.picture(cell).id == digest
-    for cell in (None, {"bytes": None, "path": None}, "lost.png", b""):
+        assert data.picture(cell).flaw is None
+    for cell in (None, {"bytes": None, "path": None}, b"", [], ""):
         assert data.picture(cell).data == b""
+        assert data.picture(cell).flaw is None
+    lost = data.picture("lost.png")
+    assert (lost.data, lost.id) == (b"", hashlib.sha256().hexdigest())
+    assert lost.flaw == "there is no file 'lost.png' in the dataset's folder"
+
+
+def test_a_flaw_names_file_column_and_what_was_found(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [[PNG, PNG]]}), tmp_path / "t.parquet")
+    data = Data(card(files=("*.parquet",)), tmp_path)
+    (row,) = data.parquet_rows(["image"])
+    flaw = data.picture_of(row, "image").flaw
+    assert flaw == "t.parquet, column image: a list of 2 images; one is read"
+
+
+def test_paths_start_at_the_rows_own_file_and_at_the_place_that_was_found(tmp_path: Path) -> None:
+    write_lines(tmp_path / "acme" / "one" / "a.jsonl", {"image": "x.png"})
+    write_lines(tmp_path / "acme" / "two" / "b.jsonl", {"image": "x.png"}, {"image": "top/y.png"})
+    write_lines(tmp_path / "acme" / "two" / "c.jsonl", {"image": "../../outside.png"})
+    shown = {}
+    for number, name in enumerate(("one/x.png", "two/x.png", "top/y.png", "../outside.png")):
+        path = tmp_path / "acme" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(shown.setdefault(name, picture("red", (3, 3 + number))))
+    data = Data(card(files=("**/*.jsonl",)), tmp_path / "own", tmp_path)
+    found = [data.picture_of(row, "image").data for row in data.jsonl_rows()]
+    assert found == [shown["one/x.png"], shown["two/x.png"], shown["top/y.png"], b""]
+
+
+def test_the_hubs_own_links_work_and_lead_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "datasets--acme--set"
+    place = repository / "snapshots" / "r"
+    rows = [{"image": "a.png"}, {"image": "b.png"}]
+    blob = write_lines(repository / "blobs" / "1", *rows)
+    picture_blob, outside = repository / "blobs" / "2", tmp_path / "outside.png"
+    picture_blob.write_bytes(PNG)
+    outside.write_bytes(PNG)
+    place.mkdir(parents=True)
+    links = {"t.jsonl": blob, "a.png": picture_blob, "b.png": outside}
+    for name, target in links.items():
+        (place / name).symlink_to(target)
+    folder = DataFolder.around(place / "t.jsonl")
+    assert folder.read("a.png") == PNG
+    with pytest.raises(DatasetError, match=r"'b\.png' is a link out of the dataset's folder"):
+        folder.read("b.png")
+
+
+def test_text_that_is_no_utf8_in_a_parquet_file_names_the_file(tmp_path: Path) -> None:
+    raw = pa.array([b"\xb4\xf0"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"question": raw}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet: not a readable parquet file"):
+        list(Data(card(files=("t.parquet",)), tmp_path).parquet_rows(["question"]))
+
+
+def test_linked_folders_are_entered(tmp_path: Path) -> None:
+    elsewhere = write_lines(tmp_path / "elsewhere" / "deep" / "a.jsonl", {"x": 1}).parents[1]
+    (tmp_path / "given" / "acme").mkdir(parents=True)
+    (tmp_path / "given" / "acme" / "Full").symlink_to(elsewhere)
+    spec = card(files=("**/*.jsonl",))
+    assert list(Data(spec, tmp_path / "own", tmp_path / "given").jsonl_rows()) == [{"x": 1}]

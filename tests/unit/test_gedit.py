@@ -74,6 +74,15 @@ def both(semantics: str, quality: str = PQ) -> WrittenJudge:
     return WrittenJudge(lambda question: quality if is_quality(question) else semantics)
 
 
+def test_files_of_other_languages_are_named(tmp_path: Path) -> None:
+    row = dict(zip(SCHEMA.names, ("style_change", "a", "b", "zh", None, None, True), strict=True))
+    write_parquet(tmp_path / "train-0.parquet", [row, row | {"instruction_language": "fr"}], SCHEMA)
+    for name, language in (("gedit", "en"), ("gedit-cn", "cn")):
+        with pytest.raises(UserError) as refused:
+            ready(name, tmp_path)
+        assert f"the files hold the languages fr, zh, not {language}" in refused.value.message
+
+
 def test_each_language_reads_its_rows(folder: Path, photographs: dict[str, bytes]) -> None:
     _, english = ready("gedit", folder)
     _, chinese = ready("gedit-cn", folder)

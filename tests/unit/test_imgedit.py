@@ -17,7 +17,7 @@ from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import Verdict
-from pairuni_eval.records import Status
+from pairuni_eval.records import ImagePart, Item, Status
 from pairuni_eval.scorers import rubric
 
 EDITS = {
@@ -206,4 +206,45 @@ def test_official_files_are_accepted(shared: Path) -> None:
 def _with_source(item: Any) -> Any:
     """An answer whose original is at hand, which the shared folder does not hold."""
     picture = Image.new("RGB", (4, 4))
-    return msgspec.structs.replace(drawn(item, picture), load_image=lambda _: picture)
+    parts = (ImagePart(item.sample.images[0]), *item.sample.parts[1:])
+    whole = Item(msgspec.structs.replace(item.sample, parts=parts), item.pictures)
+    return msgspec.structs.replace(drawn(whole, picture), load_image=lambda _: picture)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("/etc/passwd", "'/etc/passwd' leads out of the dataset's folder"),
+        ("../secret.png", "'../secret.png' leads out of the dataset's folder"),
+        ("animal/../../../../secret.png", "leads out of the dataset's folder"),
+        ("x\0.png", "'x\\x00.png' holds a zero byte"),
+        ("x" * 5000, "a text of 5000 characters, too long for a path"),
+        ("prompts.json", "the file 'prompts.json' is no image"),
+    ],
+)
+def test_an_id_never_leads_out_of_the_pictures(
+    tmp_path: Path, photographs: dict[str, bytes], name: str, told: str
+) -> None:
+    folder = tmp_path / "above" / "given"
+    folder.mkdir(parents=True)
+    for outside in ("secret.png", "above/secret.png"):
+        (tmp_path / outside).write_bytes(photographs["coffee.png"])
+    (folder / "prompts.json").write_text("{}")
+    (folder / "basic_edit.json").write_text(json.dumps({"9": EDITS["7"] | {"id": name}}))
+    (item,) = ready("imgedit", folder)[1]
+    assert item.pictures[0].data == b""
+    flaw = str(item.pictures[0].flaw)
+    assert flaw.startswith("basic_edit.json, key '9': ")
+    assert told in flaw
+
+
+def test_pictures_of_another_folder_are_not_taken_for_unpacked_ones(
+    tmp_path: Path, photographs: dict[str, bytes]
+) -> None:
+    given = tmp_path / "home" / "given"
+    given.mkdir(parents=True)
+    (tmp_path / "home" / "private.png").write_bytes(photographs["coffee.png"])
+    row = EDITS["7"] | {"id": "private.png"}
+    (given / "basic_edit.json").write_text(json.dumps({"9": row}))
+    (item,) = ready("imgedit", given)[1]
+    assert item.pictures[0].data == b""

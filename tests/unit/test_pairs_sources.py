@@ -166,6 +166,7 @@ def test_json_lines_with_paths_data_urls_and_own_ids(tmp_path: Path) -> None:
         {"key": 7, "picture": "red.png", "text": "another field"},
         {"key": 9, "picture": "green.png", "text": "a green field"},
         {"key": 10, "picture": "data:image/png;base64,???", "text": "nothing"},
+        {"key": 11, "picture": "../red.png", "text": "a red field"},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     columns = Columns(image="picture", prompt="text", id="key")
@@ -175,10 +176,15 @@ def test_json_lines_with_paths_data_urls_and_own_ids(tmp_path: Path) -> None:
         Generation(id="7", source="fields", licence="MIT", prompt="a red field", image=RED),
         Generation(id="8", source="fields", licence="MIT", prompt="a blue field", image=BLUE),
     ]
+    place, reason = "rows.jsonl, column picture:", "no image in the cell"
+    lost = f"{place} there is no file 'green.png' in the dataset's folder"
+    spoiled = f"{place} 'data:image/png;base64,???' is a data: URL that cannot be decoded"
+    outside = f"{place} '../red.png' leads out of the dataset's folder"
     assert rows.about.rejects == (
         Reject("fields 7", "duplicate id"),
-        Reject("fields 9", "missing image"),
-        Reject("fields 10", "missing image"),
+        Reject("fields 9", reason, lost),
+        Reject("fields 10", reason, spoiled),
+        Reject("fields 11", reason, outside),
     )
 
 
