@@ -10,7 +10,6 @@ picture with a flaw: the run records it on the row.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from pairuni_eval.data_folder import DataFolder, files_matching
 from pairuni_eval.errors import DatasetError, UserError, nearest
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
+from pairuni_eval.user_text import json_lines
 
 
 class Origin(NamedTuple):
@@ -122,10 +122,8 @@ class Data:
             UserError: naming file and line, for a line that is not a JSON object.
         """
         for path in self.files():
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        yield Row(_json_object(path, number, line), path)
+            for number, row in json_lines(path):
+                yield Row(_json_object(path, number, row), path)
 
     def picture_of(self, row: Row, column: str) -> Picture:
         """The image of a row, in any form that `image_cell` knows.
@@ -242,11 +240,7 @@ def check_columns(path: Path, wanted: Sequence[str], have: Sequence[str]) -> Non
             )
 
 
-def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as failure:  # no JSON, or no UTF-8
-        raise UserError(f"{path}, line {number}: not JSON: {failure}.") from failure
+def _json_object(path: Path, number: int, row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: expected an object, found {type(row).__name__}.")
     return row

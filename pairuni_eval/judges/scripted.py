@@ -22,6 +22,7 @@ from pairuni_eval.judges.replies import Reply, ReplyBook
 from pairuni_eval.judges.settings import ScriptOptions, read_options
 from pairuni_eval.records import Picture, Status
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.user_text import records_of
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,12 +66,9 @@ class ScriptedJudge(Judge):
                 f"{setup.source or '--judge'}: there is no file of replies {path}.",
                 hint='name = "scripted"\nreplies = "FILE.jsonl"',
             )
-        data = path.read_bytes()
-        try:
-            lines = msgspec.json.Decoder(Line).decode_lines(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as failure:
-            raise UserError(f"{path}: {failure}.") from failure
-        snapshot = options.snapshot or f"scripted/{hashlib.sha256(data).hexdigest()[:12]}"
+        lines = records_of(path, Line)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        snapshot = options.snapshot or f"scripted/{digest[:12]}"
         return cls(lines, snapshot, ReplyBook(setup.reply_file()))
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:

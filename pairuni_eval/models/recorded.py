@@ -47,7 +47,7 @@ class RecordedModel(Model):
     def load(cls, checkpoint: str, options: LoadOptions) -> RecordedModel:  # noqa: ARG003
         """Read a responses file; see `read_responses` for what it refuses."""
         path = Path(checkpoint)
-        return cls(path, read_responses(path))
+        return cls(path, read_responses(path).responses)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """The recorded texts."""
@@ -100,4 +100,6 @@ class RecordedModel(Model):
 def _lacking(row: Response | None, what: str) -> str:
     if row is None:
         return "the file has no row for this sample"
+    if row.fault is not None:
+        return row.fault
     return f"the file records no {what} for this sample"

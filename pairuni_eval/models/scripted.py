@@ -17,6 +17,7 @@ from pairuni_eval.errors import ModelError, UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Capability, ModelIdentity
+from pairuni_eval.user_text import records_of
 
 _ANY = "*"
 
@@ -47,14 +48,9 @@ class ScriptedModel(Model):
         path = Path(checkpoint)
         if not path.is_file():
             raise UserError(f"There is no script {path}.", hint="--checkpoint scripted:FILE")
-        data = path.read_bytes()
-        try:
-            lines = msgspec.json.Decoder(_Line).decode_lines(data)
-        except msgspec.DecodeError as failure:
-            raise UserError(f"{path}: {failure}.") from failure
-        identity = ModelIdentity(
-            adapter="scripted", name=path.stem, weights=hashlib.sha256(data).hexdigest()
-        )
+        lines = records_of(path, _Line)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        identity = ModelIdentity(adapter="scripted", name=path.stem, weights=digest)
         return cls(lines, path.parent, identity)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:

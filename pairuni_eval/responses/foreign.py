@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.roster import Entry, Roster, Settled
-from pairuni_eval.responses.rows import Response
+from pairuni_eval.responses.roster import Entry, Roster
+from pairuni_eval.responses.rows import Response, Settled
 
 _IMAGE_MARK = re.compile(r"<image \d+>")
 ENOUGH = 0.9  # of the rows must agree; two answers in any order agree by chance on half
@@ -38,6 +38,13 @@ class ForeignRow(NamedTuple):
     texts: tuple[str | None, ...]
     gold: str | None = None
     question: str | None = None
+
+
+class Foreign(NamedTuple):
+    """The rows of another toolkit's file in order, and what is to be said about them."""
+
+    rows: Sequence[ForeignRow]
+    notes: tuple[str, ...] = ()
 
 
 class _Matched(NamedTuple):
@@ -73,6 +80,8 @@ def match_rows(source: str, rows: Sequence[ForeignRow], roster: Roster) -> Settl
         notes.append("the file carries no gold answers or questions to check this by")
     if any(len(one.row.texts) > roster.draws for one in best.matched):
         notes.append(f"rows hold several answers; the first {roster.draws} of each counts")
+    if empty := sum(not any(text is not None for text in one.row.texts) for one in best.matched):
+        notes.append(f"Rows that hold no answer, whose samples are missing and not wrong: {empty}")
     answers = [response for one in best.matched for response in _responses(one, roster.draws)]
     settled = roster.settle(source, answers)
     return Settled(settled.responses, (*notes, *settled.notes))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pairuni_eval.responses import lmms_eval, vlmevalkit
 from pairuni_eval.responses.foreign import match_rows
-from pairuni_eval.responses.roster import Roster, Settled
-from pairuni_eval.responses.rows import lines_of, read_responses
+from pairuni_eval.responses.records import Records, read_records
+from pairuni_eval.responses.roster import Roster
+from pairuni_eval.responses.rows import Settled, responses_of
 
 
 class Format(StrEnum):
@@ -19,16 +20,15 @@ class Format(StrEnum):
     VLMEVALKIT = "vlmevalkit"
 
 
-def detect(path: Path) -> Format:
-    """The format of a file, by its suffix or its first line.
-
-    Raises:
-        UserError: if there is no such file, or nothing in it.
-    """
-    if path.suffix in vlmevalkit.SUFFIXES:
+def detect(records: Records) -> Format:
+    """The format of a file, by the keys of its first row; a table without ours is VLMEvalKit's."""
+    first = records.rows[0].row
+    if lmms_eval.is_sample(first):
+        return Format.LMMS_EVAL
+    own = "id" in first and ("text" in first or "image" in first)
+    if vlmevalkit.is_prediction(first) or (records.tabular and not own):
         return Format.VLMEVALKIT
-    _, line = next(iter(lines_of(path)))
-    return Format.LMMS_EVAL if lmms_eval.is_sample(line) else Format.PAIRUNI
+    return Format.PAIRUNI
 
 
 def read_settled(path: Path, layout: Format | None, roster: Roster) -> Settled:
@@ -42,9 +42,14 @@ def read_settled(path: Path, layout: Format | None, roster: Roster) -> Settled:
     Raises:
         UserError: for a file that cannot be read, or rows that are no samples of the benchmark.
     """
-    found = layout or detect(path)
+    records = read_records(path)
+    found = layout or detect(records)
     if found is Format.PAIRUNI:
-        return roster.settle(str(path), read_responses(path))
-    rows = lmms_eval.read(path) if found is Format.LMMS_EVAL else vlmevalkit.read(path)
-    settled = match_rows(str(path), rows, roster)
-    return Settled(settled.responses, (f"{path.name}: {found} format", *settled.notes))
+        own = responses_of(path, records)
+        settled = roster.settle(str(path), own.responses)
+        return Settled(settled.responses, (*own.notes, *settled.notes))
+    toolkit = lmms_eval if found is Format.LMMS_EVAL else vlmevalkit
+    read = toolkit.read(path, records)
+    settled = match_rows(str(path), read.rows, roster)
+    heading = f"{path.name}: {found} format"
+    return Settled(settled.responses, (heading, *read.notes, *settled.notes))

@@ -8,15 +8,16 @@ lmms-eval's own scorer read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.foreign import ForeignRow
-from pairuni_eval.responses.rows import lines_of
+from pairuni_eval.responses.foreign import Foreign, ForeignRow
+from pairuni_eval.responses.records import Record, Records
+from pairuni_eval.responses.rows import repeated
 
 _IDS = ("id", "question_id", "index", "prompt_id", "key", "pid")
 
@@ -29,44 +30,40 @@ class _Line(msgspec.Struct, frozen=True):
     doc: dict[str, Any] | None = None
 
 
-def is_sample(line: bytes) -> bool:
-    """Whether a line of JSON looks like one of lmms-eval's samples."""
-    try:
-        row = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return False
-    answered = ("resps", "filtered_resps")
-    return isinstance(row, dict) and "doc_id" in row and any(key in row for key in answered)
+def is_sample(row: Mapping[str, Any]) -> bool:
+    """Whether a row looks like one of lmms-eval's samples."""
+    return "doc_id" in row and ("resps" in row or "filtered_resps" in row)
 
 
-def read(path: Path) -> list[ForeignRow]:
-    """All rows of a sample file, in order.
+def read(path: Path, records: Records) -> Foreign:
+    """All rows of a sample file, in order; one that is there twice, word for word, counts once.
 
     Raises:
-        UserError: naming the line, for one that is no sample or whose `doc_id` occurs twice.
+        UserError: naming the line, for one that is no sample or whose `doc_id` occurs with two
+            different answers.
     """
-    rows = [_row(path, number, line) for number, line in lines_of(path)]
-    first: dict[int, int] = {}
-    for row in rows:
-        line = first.setdefault(row.position, row.line)
-        if line != row.line:
+    first: dict[int, ForeignRow] = {}
+    for record in records.rows:
+        row = _row(path, record)
+        former = first.setdefault(row.position, row)
+        if former._replace(line=row.line) != row:
             raise UserError(
-                f"{path}: doc_id {row.position} stands on lines {line} and {row.line}.",
+                f"{path}: doc_id {row.position} stands on lines {former.line} and {row.line}, "
+                "with different answers.",
                 hint="lmms-eval appends to a file of the same name: keep one run's lines.",
             )
-    return rows
+    return Foreign(list(first.values()), repeated(len(records.rows) - len(first)))
 
 
-def _row(path: Path, number: int, line: bytes) -> ForeignRow:
+def _row(path: Path, record: Record) -> ForeignRow:
     try:
-        plain = msgspec.json.decode(line)
-        row = msgspec.convert(plain, _Line)
-    except (msgspec.DecodeError, msgspec.ValidationError) as failure:
-        raise UserError(f"{path}, line {number}: no lmms-eval sample: {failure}.") from failure
+        row = msgspec.convert(record.row, _Line)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{path}, line {record.line}: no lmms-eval sample: {failure}.") from failure
     answers = row.resps if row.filtered_resps is None else row.filtered_resps
     return ForeignRow(
-        line=number,
-        ids=dict(_ids(plain)),
+        line=record.line,
+        ids=dict(_ids(record.row)),
         position=row.doc_id,
         texts=tuple(_texts(answers)),
         gold=row.target if isinstance(row.target, str) else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.responses.rows import Response
+from pairuni_eval.responses.rows import Response, Settled
 
 _SHOWN = 3
 
@@ -23,13 +23,6 @@ class Entry(NamedTuple):
     aliases: tuple[str, ...]
     text: str
     gold: str | None
-
-
-class Settled(NamedTuple):
-    """Recorded outputs under the keys of their samples, and what is to be said about them."""
-
-    responses: tuple[Response, ...]
-    notes: tuple[str, ...]
 
 
 class Roster:

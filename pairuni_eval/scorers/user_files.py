@@ -10,7 +10,6 @@ every score it gives names it beside the judge.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,6 @@ from pairuni_eval.data import Data, check_columns
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.asking import Unasked
-
-
-def json_value(path: Path) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        UserError: naming the file, if it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as failure:  # no file, no JSON, no UTF-8
-        raise UserError(f"{path}: not readable as JSON: {failure}.") from failure
 
 
 def text_fields(path: Path, place: str, row: Any, names: Sequence[str]) -> list[str]:

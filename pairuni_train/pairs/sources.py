@@ -14,11 +14,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from pairuni_eval.data_folder import DataFolder, files_matching
 from pairuni_eval.errors import DatasetError, UserError, nearest
 from pairuni_eval.image_cell import SeveralImagesError, encoded_image
+from pairuni_eval.user_text import json_lines
 from pairuni_train.pairs import tiny_rows
 from pairuni_train.pairs.config import FileSource, Source, TinySource
 from pairuni_train.pairs.record import Generation, Understanding
@@ -174,17 +173,15 @@ def _parquet_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]
 
 
 def _json_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = msgspec.json.decode(line, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeDecodeError) as failure:
-                raise UserError(f"{path}, line {number}: no JSON object: {failure}.") from failure
-            if number == 1:
-                _check_columns(path, source, list(row))
-            yield row
+    checked = False
+    for number, row in json_lines(path):
+        if not isinstance(row, dict):
+            kind = type(row).__name__
+            raise UserError(f"{path}, line {number}: no JSON object, but {kind}.")
+        if not checked:
+            _check_columns(path, source, list(row))
+            checked = True
+        yield row
 
 
 def _tar_rows(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -30,7 +30,7 @@ from pairuni_eval.api import (
     boundary,
 )
 from pairuni_eval.scorers.preference import STYLES
-from pairuni_eval.scorers.user_files import json_value
+from pairuni_eval.user_text import json_value
 
 if TYPE_CHECKING:
     from PIL import Image

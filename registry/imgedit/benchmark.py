@@ -34,11 +34,11 @@ from pairuni_eval.scorers.rubric import imgedit_marks
 from pairuni_eval.scorers.user_files import (
     check_complete,
     find_beside,
-    json_value,
     judge_with_prompt,
     no_prompt,
     text_fields,
 )
+from pairuni_eval.user_text import json_value
 
 _FIELDS = ("id", "prompt", "edit_type")
 _PLACEHOLDER = "<edit_prompt>"

@@ -31,11 +31,11 @@ from pairuni_eval.scorers.rubric import Edition, wise_category
 from pairuni_eval.scorers.user_files import (
     check_complete,
     find_beside,
-    json_value,
     judge_with_prompt,
     no_prompt,
     text_fields,
 )
+from pairuni_eval.user_text import json_value
 
 from .judge_script import JudgePrompt, NoPromptError, read_prompt
 

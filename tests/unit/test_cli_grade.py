@@ -171,6 +171,12 @@ def test_two_rows_of_one_sample_that_differ_are_told(grade: Any, write: Write) -
     assert "'adversarial/5'" in ran.err
 
 
+def test_a_row_that_is_there_twice_counts_once(grade: Any, write: Write) -> None:
+    ran = grade(write([recorded(0), recorded(1), recorded(0)]), "--json")
+    assert json.loads(ran.out)["statuses"] == {"missing_output": 3, "scored": 2}
+    assert "Rows that repeat an earlier one word for word and count once: 1" in ran.err
+
+
 def test_a_limit_leaves_the_rows_of_other_samples_out(grade: Any, write: Write) -> None:
     rows = [recorded(i) for i in ALL]
     found = json.loads(grade(write(rows), "--limit", 2, "--json").out)
@@ -273,8 +279,9 @@ def test_an_id_of_several_samples_is_refused(
 
 
 def test_a_repeated_row_is_named_with_both_lines(grade: Any, write: Write) -> None:
-    ran = grade(write([recorded(0), recorded(1), recorded(0)]))
-    refused(ran, "'random/0', draw 0", "lines 1 and 3")
+    other = {**recorded(0), "text": "No."}
+    ran = grade(write([recorded(0), recorded(1), other]))
+    refused(ran, "'random/0', draw 0", "lines 1 and 3, with different answers")
     assert '"draw"' in ran.next
 
 

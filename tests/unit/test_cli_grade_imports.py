@@ -173,10 +173,17 @@ def test_a_position_outside_the_data_is_refused(grade: Any, tmp_path: Path) -> N
 
 
 def test_a_file_of_two_runs_is_refused(grade: Any, tmp_path: Path) -> None:
-    rows = [mmstar_line(0), mmstar_line(1), mmstar_line(0)]
+    rows = [mmstar_line(0), mmstar_line(1), {**mmstar_line(0), "filtered_resps": "B"}]
     ran = grade("mmstar", write_lines(tmp_path / "samples.jsonl", rows))
     assert ran.code == 2
-    assert "doc_id 0 stands on lines 1 and 3" in ran.error
+    assert "doc_id 0 stands on lines 1 and 3, with different answers" in ran.error
+
+
+def test_rows_that_a_rank_padded_count_once(grade: Any, tmp_path: Path) -> None:
+    rows = [mmstar_line(0), mmstar_line(1), mmstar_line(0)]
+    ran = grade("mmstar", write_lines(tmp_path / "samples.jsonl", rows))
+    assert json.loads(ran.out)["statuses"] == {"missing_output": 2, "scored": 2}
+    assert "Rows that repeat an earlier one word for word and count once: 1" in ran.err
 
 
 def test_a_line_that_is_no_sample_is_named(grade: Any, tmp_path: Path) -> None:
@@ -250,14 +257,13 @@ def test_rows_of_another_split_are_left_out(grade: Any, tmp_path: Path) -> None:
     assert "4 of 7 rows matched by 'index'" in ran.err
 
 
-def test_a_failed_call_is_missing_and_an_empty_cell_is_an_answer(
-    grade: Any, tmp_path: Path
-) -> None:
+def test_a_failed_call_and_an_empty_cell_are_missing(grade: Any, tmp_path: Path) -> None:
     failed = {**prediction(0), "prediction": "Failed to obtain answer via API."}
     path = sheet([failed, {**prediction(1), "prediction": ""}, prediction(2)], tmp_path / "p.xlsx")
     ran = grade("mmstar", path)
     statuses = json.loads(ran.out)["statuses"]
-    assert statuses == {"missing_output": 2, "scored": 1, "unparsed": 1}
+    assert statuses == {"missing_output": 3, "scored": 1}
+    assert "Rows that hold no answer, whose samples are missing and not wrong: 2" in ran.err
 
 
 def test_a_sheet_of_another_dataset_is_refused(grade: Any, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_another_version_of_a_pinned_file_is_refused(tmp_path: Path) -> None:
     [
         (b'{"a": 1}\n\n{"a": \n', r"a\.jsonl, line 3: not JSON"),
         (b'{"a": 1}\n[1]\n', r"a\.jsonl, line 2: expected an object, found list"),
-        (b'{"a": "\xff"}\n', r"a\.jsonl, line 1: not JSON"),
+        (b'{"a": "\xff"}\n', r"a\.jsonl, line 1: not UTF-8"),
     ],
 )
 def test_a_broken_line_is_named_by_file_and_number(

@@ -79,7 +79,7 @@ def test_pictures_may_lie_beside_the_json(tmp_path: Path, photographs: dict[str,
         ('{"1": 2}', "key '1': expected an object, found int"),
         ('{"1": {"id": "a", "promt": "b", "edit_type": "add"}}', "Is it 'promt'?"),
         ('{"1": {"id": 5, "prompt": "b", "edit_type": "add"}}', "'id' must be a text, not int"),
-        ('{"1": ', "not readable as JSON"),
+        ('{"1": ', "not JSON"),
         (
             json.dumps({str(i): EDITS["7"] for i in range(737)}),
             "as many rows as the official data, but SHA-256",
@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_says_why(folder: Path, edited: Image.Image) -> Non
     ("content", "said"),
     [
         (None, "no judge prompt: put prompts.json of https://github.com/PKU-YuanGroup/ImgEdit"),
-        ("{", "prompts.json: not readable as JSON"),
+        ("{", "prompts.json: not JSON"),
         ('["x"]', "is no object of texts by edit type"),
     ],
 )

@@ -189,10 +189,11 @@ def test_json_lines_with_paths_data_urls_and_own_ids(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"picture": "a.png", "text": "a"}\nprose\n')
     one = source(files=("*.jsonl",), columns=Columns(image="picture", prompt="text"), drop={})
-    with pytest.raises(UserError, match=r"rows.jsonl, line 2: no JSON object"):
-        rows_of(tmp_path, one, "generation")
+    for line, told in ((b"prose", "not JSON"), (b"[1]", "no JSON object"), (b"\xff", "not UTF-8")):
+        (tmp_path / "rows.jsonl").write_bytes(b'{"picture": "a.png", "text": "a"}\n' + line)
+        with pytest.raises(UserError, match=rf"rows.jsonl, line 2: {told}"):
+            rows_of(tmp_path, one, "generation")
 
 
 def write_tar(path: Path, members: Mapping[str, bytes]) -> None:

@@ -1,0 +1,176 @@
+"""The rows of an answers file as plain records, whichever kind of file holds them.
+
+JSON lines, a JSON list of objects, one JSON object of answers by id (as MMMU's own `main_eval_only`
+reads it), a sheet (`.xlsx`) or a table (`.tsv`, `.csv`); JSON and tables may be packed as `.gz`. An
+empty cell of a sheet or table holds nothing, which is not an empty answer: it is None.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.user_text import as_stream, json_lines, json_of, lines_of, text_of
+
+_SHEET = ".xlsx"
+_SEPARATORS = {".tsv": "\t", ".csv": ","}
+_OLD_SHEET = ".xls"
+_HEADING = 2  # the first row of data stands on row 2 of a sheet
+_LAYOUTS = (
+    'Answers are read from one file: JSON lines {"id": "...", "text": "..."} (pictures: {"id", '
+    '"image", "draw"} with paths beside the file), a JSON list of such objects, one object '
+    '{"ID": "answer"}, sample files of lmms-eval, or prediction files of VLMEvalKit (.xlsx, .tsv, '
+    ".csv, .json)."
+)
+_OWN_KEYS = ("id", "text", "image", "doc_id", "prediction", "question_id", "index", "answer")
+
+
+class Record(NamedTuple):
+    """One row of a file.
+
+    Attributes:
+        line: Its line or sheet row, from 1; its number, where a JSON list or object holds it.
+        row: Its values by key or column.
+    """
+
+    line: int
+    row: dict[str, Any]
+
+
+class Records(NamedTuple):
+    """All rows of a file in order; `tabular` where columns and cells held them."""
+
+    rows: tuple[Record, ...]
+    tabular: bool
+
+
+def read_records(path: Path) -> Records:
+    """All rows of an answers file, at least one.
+
+    Raises:
+        UserError: if there is no such file, it is a folder, in a layout that is not read, or empty.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. {_LAYOUTS}", hint="--responses FILE.jsonl")
+    if not path.is_file():
+        raise UserError(f"There is no responses file {path}.", hint="--responses FILE.jsonl")
+    kind = _kind(path)
+    if kind == _OLD_SHEET:
+        raise UserError(f"{path}: the old Excel format is not read.", hint="Save it as .xlsx.")
+    tabular = kind == _SHEET or kind in _SEPARATORS
+    rows = _table_rows(path, kind) if tabular else _json_rows(path)
+    if not rows:
+        raise UserError(f"{path} holds no rows.", hint='One a line: {"id": "...", "text": "..."}')
+    return Records(tuple(rows), tabular)
+
+
+def _kind(path: Path) -> str:
+    """The suffix that tells what a file is, whatever its case and with `.gz` taken off."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+# JSON
+
+
+def _json_rows(path: Path) -> list[Record]:
+    first = next(iter(lines_of(path)), None)
+    if first is None:
+        return []
+    number, line = first
+    opened = line[0] in "[{"
+    try:
+        value = json_of(line, f"{path}, line {number}")
+    except UserError:
+        value = _spread(path) if opened else None
+        if value is None:
+            raise
+    else:
+        several = len(list(zip(lines_of(path), range(2), strict=False))) > 1
+        if isinstance(value, dict) and (several or not _is_answers(value)):
+            return [_object(path, at, held) for at, held in json_lines(path)]
+        if not isinstance(value, list | dict):
+            raise UserError(f"{path}, line {number}: expected an object. {_LAYOUTS}")
+    return _whole_rows(path, value)
+
+
+def _spread(path: Path) -> Any | None:
+    """The value that a file holds over several lines; None if there is none."""
+    try:
+        return json_of(text_of(path), str(path))
+    except UserError:
+        return None
+
+
+def _whole_rows(path: Path, value: Any) -> list[Record]:
+    if isinstance(value, list):
+        return [_object(path, number, item) for number, item in enumerate(value, start=1)]
+    if _is_answers(value):
+        return [
+            Record(number, {"id": key, "text": None if text is None else str(text)})
+            for number, (key, text) in enumerate(value.items(), start=1)
+        ]
+    if isinstance(value, dict) and any(key in value for key in _OWN_KEYS):
+        return [Record(1, value)]  # one row, written over several lines
+    raise UserError(f"{path}: this layout is not read. {_LAYOUTS}")
+
+
+def _is_answers(value: Any) -> bool:
+    """Whether an object holds answers by id rather than the keys of one row."""
+    if not isinstance(value, dict) or any(key in value for key in _OWN_KEYS):
+        return False
+    return all(answer is None or isinstance(answer, str | int | float) for answer in value.values())
+
+
+def _object(path: Path, number: int, value: Any) -> Record:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise UserError(f"{path}, line {number}: expected an object, found {kind}. {_LAYOUTS}")
+    return Record(number, value)
+
+
+# Tables
+
+
+def _table_rows(path: Path, kind: str) -> list[Record]:
+    return [
+        Record(number, {str(name): cell_of(value) for name, value in row.items()})
+        for number, row in enumerate(_cells(path, kind), start=_HEADING)
+    ]
+
+
+def _cells(path: Path, kind: str) -> Iterable[dict[Any, Any]]:
+    import pandas as pd
+
+    try:
+        if kind == _SHEET:
+            table = pd.read_excel(path, dtype=object, keep_default_na=False, engine="openpyxl")
+        else:
+            table = pd.read_csv(
+                as_stream(path), sep=_SEPARATORS[kind], dtype=str, keep_default_na=False
+            )
+    except ImportError as failure:
+        raise UserError(
+            f"{path}: reading xlsx needs openpyxl, which is not installed.",
+            hint="pip install 'pairuni[vlmevalkit]'",
+        ) from failure
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as failure:
+        raise UserError(f"{path}: not a readable table: {failure}.") from failure
+    return table.to_dict(orient="records")
+
+
+def cell_of(value: Any) -> str | None:
+    """A cell as text; None if it holds nothing.
+
+    A whole number loses the `.0` that spreadsheets give it.
+    """
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    text = "" if value is None else str(value)
+    return text if text.strip() else None
