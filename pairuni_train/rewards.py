@@ -11,14 +11,14 @@ The paper rewards understanding by the accuracy of the parsed answer and generat
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any, NamedTuple, Self, SupportsFloat
 
 from pairuni_eval import catalog
 from pairuni_eval.errors import BoundaryError, UserError, boundary
 from pairuni_eval.models.base import Reply
+from pairuni_eval.scorers.answer_form import plain_answer, tagged_answer
 from pairuni_train.pairs.record import Generation, Understanding
 from pairuni_train.recipe import RewardSpec
 
@@ -101,20 +101,53 @@ def _called(name: str, reward: Reward, batch: Sequence[Judged]) -> list[float]:
             f"The reward '{name}' failed: {failure}.",
             hint="Mend it and run the same command again: the run goes on from its checkpoint.",
         ) from failure
-    if len(values) != len(batch):
+    return _checked(name, values, len(batch))
+
+
+def _checked(name: str, values: object, wanted: int) -> list[float]:
+    """What a reward returned, as numbers.
+
+    Raises:
+        UserError: naming the reward and what it gave, unless that is one number per rollout.
+    """
+    listed = isinstance(values, Collection) and not isinstance(values, str | bytes | Mapping | Set)
+    try:
+        found = list(values) if listed else None  # type: ignore[call-overload]
+    except TypeError:  # an array of one number alone, which cannot be walked through
+        found = None
+    if found is None:
         raise UserError(
-            f"The reward '{name}' gave {len(values)} values for {len(batch)} rollouts.",
-            hint="A reward returns one number per rollout, in order; NaN to decline.",
+            f"The reward '{name}' gave {_shown(values)} instead of one number per rollout.",
+            hint=_ASKED,
         )
-    return [_number(name, value) for value in values]
+    if len(found) != wanted:
+        raise UserError(
+            f"The reward '{name}' gave {len(found)} values for {wanted} rollouts.", hint=_ASKED
+        )
+    return [_number(name, value) for value in found]
+
+
+_ASKED = "A reward returns one number per rollout, in order; NaN declines."
+_SHOWN = 60
+
+
+def _shown(value: object) -> str:
+    """A value in an error, short."""
+    words = repr(value)
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
 
 
 def _number(name: str, value: object) -> float:
-    if not isinstance(value, SupportsFloat):
-        raise UserError(f"The reward '{name}' gave {value!r}, which is no number.")
-    number = float(value)
+    try:
+        number = float(value) if isinstance(value, SupportsFloat) else None
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # an array of several numbers
+        number = None
+    if number is None:
+        raise UserError(
+            f"The reward '{name}' gave {_shown(value)}, which is no number.", hint=_ASKED
+        )
     if math.isinf(number):
-        raise UserError(f"The reward '{name}' gave an infinite value.", hint="NaN declines.")
+        raise UserError(f"The reward '{name}' gave an infinite value.", hint=_ASKED)
     return number
 
 
@@ -122,8 +155,8 @@ class Accuracy(Reward):
     """1 if the parsed answer is the gold one, else 0.
 
     Forms: "plain" takes the whole text; "think-answer" takes what stands between the answer tags
-    and is 0 without them. A letter may come with punctuation or parentheses, words and numbers are
-    compared without case and outer punctuation.
+    and is 0 without them. Both are read as `plain_answer` says: a letter may come with punctuation,
+    in parentheses, in bold or in a box, and words and numbers are compared without case.
     """
 
     FORMS = ("plain", "think-answer")
@@ -145,27 +178,15 @@ class Accuracy(Reward):
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """0 or 1 for answers; NaN for what is no answer."""
         return [
-            float(self._said(one.reply.text or "") == _folded(one.half.answer))
+            float(self._said(one.reply.text or "") == plain_answer(one.half.answer))
             if isinstance(one.half, Understanding)
             else math.nan
             for one in batch
         ]
 
     def _said(self, text: str) -> str | None:
-        if self._form == "plain":
-            return _folded(text)
-        tagged = _ANSWER.findall(text)
-        return _folded(tagged[-1]) if tagged else None
-
-
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
-
-
-def _folded(text: str) -> str:
-    """An answer as it is compared: no case, no outer punctuation; "(B) a cat" keeps its letter."""
-    plain = text.strip().strip(".,:;!?'\"").strip()
-    letter = re.match(r"^\(?([A-Z])\)?(?:[.:)]|$)", plain)
-    return letter.group(1).lower() if letter else plain.lower()
+        said = text if self._form == "plain" else tagged_answer(text)
+        return None if said is None else plain_answer(said)
 
 
 class TinyChecker(Reward):
