@@ -27,8 +27,10 @@ from pairuni_eval.records import (
     Sample,
     Score,
     Status,
+    TextPart,
     make_item,
 )
+from pairuni_eval.scorers.answer_form import final_answer
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,6 +64,11 @@ class Answer(msgspec.Struct, frozen=True):
         """The answer's text; empty if the model said nothing."""
         return self.output.text or ""
 
+    def saying(self, text: str) -> Answer:
+        """The same answer in other words."""
+        said = msgspec.structs.replace(self.output, parts=(TextPart(text),))
+        return msgspec.structs.replace(self, output=said)
+
     @property
     def image(self) -> Image.Image:
         """The drawn or edited image (RGB)."""
@@ -81,6 +88,13 @@ class Answer(msgspec.Struct, frozen=True):
             if part.flaw is not None:
                 raise DatasetError(part.flaw)
         return tuple(self.load_image(part.image) for part in parts)
+
+
+def _unread(mark: Mark) -> Mark:
+    """A mark of an answer that there is not; rows that cannot be graded stay what they are."""
+    if mark.status not in (Status.SCORED, Status.UNPARSED):
+        return mark
+    return Mark(mark.metric, None, Status.UNPARSED, "no final answer")
 
 
 class Benchmark(ABC):
@@ -137,6 +151,23 @@ class Benchmark(ABC):
         """
         for answer in answers:
             yield self.mark(answer, protocol=protocol, judge=judge)
+
+    def grade(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[Mark]]:
+        """`score`, for a protocol that reads final answers as well: what the runner calls.
+
+        An answer that never comes to a final one is `unparsed` under such a protocol.
+        """
+        rule = self.card.protocols[protocol].final_answer
+        if rule is None:
+            yield from self.score(answers, protocol=protocol, judge=judge)
+            return
+        said = [final_answer(answer.text) for answer in answers]
+        plain = [one.saying(text or "") for one, text in zip(answers, said, strict=True)]
+        rows = self.score(plain, protocol=rule, judge=judge)
+        for text, marks in zip(said, rows, strict=True):
+            yield marks if text is not None else [_unread(mark) for mark in marks]
 
     def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:  # noqa: ARG002
         """Figures of the whole run that another toolkit computes from its rows; most have none.

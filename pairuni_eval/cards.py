@@ -115,6 +115,9 @@ class ProtocolSpec(_Strict, frozen=True, kw_only=True):
         unparsed: How an answer that cannot be read counts: "wrong" (value 0) or "excluded".
         headline: The metric printed first.
         source: The official scorer this equals, as repository@commit:path.
+        final_answer: The protocol of the card whose rule this one applies to the final answer of a
+            text alone (see `scorers.answer_form`); None for a rule of its own, over the whole text.
+            It is shown where answers carry tags, for without them both say the same.
     """
 
     summary: str
@@ -123,6 +126,7 @@ class ProtocolSpec(_Strict, frozen=True, kw_only=True):
     metrics: tuple[MetricSpec, ...]
     unparsed: Literal["wrong", "excluded"] = "wrong"
     scorer: str = ""
+    final_answer: str | None = None
 
     def metric(self, name: str) -> MetricSpec:
         """The metric of that name; KeyError if the card has none."""
@@ -235,6 +239,12 @@ def read_card(path: Path) -> Card:
             raise UserError(
                 f"{path}: protocols.{name}.headline is '{protocol.headline}', "
                 f"which is none of its metrics ({', '.join(known)})."
+            )
+        whole = [key for key, other in card.protocols.items() if other.final_answer is None]
+        if protocol.final_answer not in (None, *whole):
+            raise UserError(
+                f"{path}: protocols.{name}.final_answer is '{protocol.final_answer}', which is no "
+                f"protocol with a rule of its own ({', '.join(whole)})."
             )
     if not card.protocols:
         raise UserError(f"{path}: a card needs at least one [protocols.NAME] table.")

@@ -44,6 +44,9 @@ class Status(StrEnum):
     SKIPPED = "skipped"  # not attempted, with the reason in the verdict
 
 
+UNREADABLE_REPLY = "unreadable reply"  # a verdict that begins so goes on in the judge's words
+
+
 class TextPart(msgspec.Struct, frozen=True, tag_field="kind", tag="text"):
     """A run of text inside a sample or an output."""
 

@@ -31,7 +31,7 @@ def lacking_benchmark(ours: Side, theirs: Side, benchmark: str) -> str | None:
 def lacking_protocol(ours: Side, theirs: Side, benchmark: str, protocol: str) -> str | None:
     """Which side was not graded under a protocol; None if both were."""
     for side, name in ((ours, "our side"), (theirs, "the other side")):
-        if any(protocol not in run.protocols(benchmark) for run in side):
+        if any(protocol not in run.graded_under(benchmark) for run in side):
             return f"{name} was not graded under this protocol"
     return None
 

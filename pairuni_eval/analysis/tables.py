@@ -18,6 +18,7 @@ from pairuni_eval.analysis.aggregate import Codes, Mask, Rows, groups_of, make_a
 from pairuni_eval.analysis.intervals import Estimate, estimate
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.records import Status
+from pairuni_eval.scorers.answer_form import carries_tags
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store.read import StoredRun, decode_cell
 
@@ -71,6 +72,18 @@ class Graders(NamedTuple):
     judges: frozenset[str]
 
 
+class Tagged(NamedTuple):
+    """`outputs` of `total` outputs carry think or answer tags."""
+
+    outputs: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.outputs / self.total if self.total else 0.0
+
+
 class Flip(NamedTuple):
     """An output that two protocols grade differently; a value is None where it has none."""
 
@@ -98,14 +111,40 @@ class Tables:
         self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
         self._scores: dict[tuple[str, str], pd.DataFrame] = {}
         self._graders: dict[tuple[str, str, str], Graders] = {}
+        self._tagged: dict[str, Tagged] = {}
 
     def card(self, benchmark: str) -> Card:
         """The benchmark's card as the run stored it."""
         return self.run.cards[benchmark]
 
-    def protocols(self, benchmark: str) -> tuple[str, ...]:
+    def graded_under(self, benchmark: str) -> tuple[str, ...]:
         """The names of the protocols that graded a benchmark, default first."""
         return tuple(bare(name) for name in self.run.card.benchmarks[benchmark].protocols)
+
+    def protocols(self, benchmark: str) -> tuple[str, ...]:
+        """Those of `graded_under` that have something of their own to say, default first.
+
+        A protocol that reads final answers says what its rule says wherever no answer carries tags:
+        it would be the same numbers twice, and count twice where a report corrects for how much it
+        looks at.
+        """
+        first, *others = self.graded_under(benchmark)
+        return (first, *(name for name in others if self._speaks(benchmark, name)))
+
+    def _speaks(self, benchmark: str, protocol: str) -> bool:
+        return (
+            self.spec(benchmark, protocol).final_answer is None
+            or self.tagged(benchmark).outputs > 0
+        )
+
+    def tagged(self, benchmark: str) -> Tagged:
+        """How many answers of a benchmark carry think or answer tags."""
+        if benchmark not in self._tagged:
+            frame = self.outputs(benchmark)
+            texts = frame.loc[frame["error"].isna() & frame["skipped"].isna(), "parts"]
+            held = sum(map(carries_tags, texts))
+            self._tagged[benchmark] = Tagged(held, len(texts))
+        return self._tagged[benchmark]
 
     def spec(self, benchmark: str, protocol: str) -> ProtocolSpec:
         """The protocol as the card has it."""
@@ -259,14 +298,20 @@ def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow,
     return tuple(found)
 
 
+def protocol_metrics(tables: Tables, benchmark: str, protocol: str) -> tuple[MetricRow, ...]:
+    """Every metric of a protocol of a benchmark, the headline first."""
+    rule = tables.spec(benchmark, protocol)
+    ordered = sorted(rule.metrics, key=lambda spec: spec.name != rule.headline)
+    return tuple(metric_row(tables, benchmark, protocol, spec) for spec in ordered)
+
+
 def benchmark_metrics(tables: Tables, benchmark: str) -> tuple[MetricRow, ...]:
     """Every metric of every protocol of a benchmark, the headline of each protocol first."""
-    found = []
-    for protocol in tables.protocols(benchmark):
-        rule = tables.spec(benchmark, protocol)
-        ordered = sorted(rule.metrics, key=lambda spec: spec.name != rule.headline)
-        found += [metric_row(tables, benchmark, protocol, spec) for spec in ordered]
-    return tuple(found)
+    return tuple(
+        row
+        for protocol in tables.protocols(benchmark)
+        for row in protocol_metrics(tables, benchmark, protocol)
+    )
 
 
 def metric_rows(run: StoredRun) -> tuple[MetricRow, ...]:

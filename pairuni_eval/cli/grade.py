@@ -67,7 +67,7 @@ def grade(
             judge=judge,
             device=device,
         )
-        _grade(settings, layout, as_json=as_json)
+        _grade(settings, layout, protocols, as_json=as_json)
     _say_next(settings, out)
 
 
@@ -92,7 +92,9 @@ def _folder(out: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _grade(settings: RunSettings, layout: Format | None, *, as_json: bool) -> None:
+def _grade(
+    settings: RunSettings, layout: Format | None, asked: tuple[str, ...], *, as_json: bool
+) -> None:
     from rich.console import Console
 
     from pairuni_eval.report import grading
@@ -103,7 +105,7 @@ def _grade(settings: RunSettings, layout: Format | None, *, as_json: bool) -> No
     recorded = grade_recorded(settings, path, layout, Console(stderr=True))
     for note in recorded.notes:
         typer.echo(f"Note: {note}.", err=True)
-    found = grading.graded(StoredRun(recorded.folder), settings.benchmarks[0])
+    found = grading.graded(StoredRun(recorded.folder), settings.benchmarks[0], asked)
     if as_json:
         typer.echo(json.dumps(grading.as_json(found), ensure_ascii=False, allow_nan=False))
     else:

@@ -129,12 +129,18 @@ def write_report(
     console: Console,
 ) -> None:
     """Build a report and say where it is."""
+    from pairuni_eval.analysis.tables import Tables
     from pairuni_eval.report.build import build_report
+    from pairuni_eval.report.notices import reason_lines, tag_notices
     from pairuni_eval.store.unfinished import open_run
 
     with console.status("writing the report"):
         run = open_run(folder)
         page = build_report(run, out or Path("reports") / folder.name, *sources)
+        tables = Tables(run)
+        notices = [*tag_notices(tables), *reason_lines(tables)]
+    for notice in notices:
+        typer.echo(f"Note: {notice}", err=True)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
     typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")

@@ -15,6 +15,7 @@ from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
+from pairuni_eval.report.notices import tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.versus import Versus, caveats, versus
@@ -28,6 +29,7 @@ class Page(NamedTuple):
     unfinished: bool
     title: str
     answer: str
+    notices: tuple[str, ...]
     caveats: tuple[str, ...]
     headlines: tuple[HeadlineTable, ...]
     sections: tuple[Section, ...]
@@ -106,6 +108,7 @@ def gather(
         unfinished=run.unfinished,
         title=f"{run.card.name}: {len(sections)} benchmark{'s' * (len(sections) != 1)}",
         answer=_answer(run, sections),
+        notices=tag_notices(tables),
         caveats=caveats(found),
         headlines=headlines(run.card, sections, found),
         sections=sections,

@@ -220,7 +220,7 @@ def verdicts(tables: Tables, benchmark: str, protocol: str | None = None) -> pd.
 def verdicts_under(tables: Tables, other: Tables, benchmark: str) -> pd.DataFrame | None:
     """The verdicts of another run under the default protocol of this one; None if it has none."""
     protocol = tables.protocols(benchmark)[0]
-    shared = benchmark in other.run.card.benchmarks and protocol in other.protocols(benchmark)
+    shared = benchmark in other.run.card.benchmarks and protocol in other.graded_under(benchmark)
     return verdicts(other, benchmark, protocol) if shared else None
 
 

@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pairuni_eval.analysis.reasons import Reason, reasons
 from pairuni_eval.analysis.tables import (
     Flip,
     MetricRow,
     Tables,
-    benchmark_metrics,
     flips,
+    protocol_metrics,
     status_counts,
 )
-from pairuni_eval.report.text import interval, printed, shorten
+from pairuni_eval.report.notices import reason_words, tag_notice
+from pairuni_eval.report.text import clean, interval, printed, shorten
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 _FLIPS_SHOWN = 20
@@ -42,20 +44,31 @@ class Graded(NamedTuple):
     protocols: tuple[str, ...]
     metrics: dict[str, tuple[MetricRow, ...]]
     statuses: dict[str, dict[str, int]]
+    reasons: dict[str, tuple[Reason, ...]]
     flips: tuple[Flipped, ...]
+    notice: str | None
 
 
-def graded(run: StoredRun, benchmark: str) -> Graded:
-    """Read a benchmark's numbers out of a finished run."""
+def graded(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> Graded:
+    """Read a benchmark's numbers out of a finished run.
+
+    Args:
+        run: The run.
+        benchmark: One of its benchmarks.
+        asked: The protocols that were asked for by name; if none was, those that have something of
+            their own to say.
+    """
     tables = Tables(run)
-    protocols = tables.protocols(benchmark)
-    rows = benchmark_metrics(tables, benchmark)
+    protocols = tuple(dict.fromkeys(asked)) or tables.protocols(benchmark)
+    rows = [row for name in protocols for row in protocol_metrics(tables, benchmark, name)]
     return Graded(
         benchmark=benchmark,
         protocols=protocols,
         metrics={name: tuple(r for r in rows if r.protocol == name) for name in protocols},
         statuses={name: _statuses(tables, benchmark, name) for name in protocols},
+        reasons={name: reasons(tables, benchmark, name) for name in protocols},
         flips=tuple(_flips(tables, benchmark, protocols)),
+        notice=tag_notice(tables, benchmark),
     )
 
 
@@ -87,7 +100,9 @@ def as_json(found: Graded) -> dict[str, Any]:
     `protocol`, `headline`, `metrics`, `coverage` and `statuses` are those of the first protocol;
     `protocols` has the same of each by name. A metric is {value, low, high, scored, expected}:
     value unscaled or null, low and high the 95 % interval or null, scored of expected outputs
-    with a value. `statuses` counts outputs by status. `flips` lists {protocols, id, draw, values,
+    with a value. `statuses` counts outputs by status, `reasons` lists {status, reason, outputs} of
+    the most frequent ones for which outputs have no value. `tagged` says how many answers carry
+    tags, or is null. `flips` lists {protocols, id, draw, values,
     answer} for each output that the first protocol and another one value differently.
     """
     parts = {name: _protocol_entry(found, name) for name in found.protocols}
@@ -97,6 +112,7 @@ def as_json(found: Graded) -> dict[str, Any]:
         "protocol": first,
         **parts[first],
         "protocols": parts,
+        "tagged": found.notice,
         "flips": [flip._asdict() for flip in found.flips],
     }
 
@@ -108,6 +124,10 @@ def _protocol_entry(found: Graded, protocol: str) -> dict[str, Any]:
         "metrics": {row.spec.name: _metric_entry(row) for row in rows},
         "coverage": rows[0].coverage,
         "statuses": found.statuses[protocol],
+        "reasons": [
+            {"status": one.status, "reason": clean(one.words), "outputs": one.outputs}
+            for one in found.reasons[protocol]
+        ],
     }
 
 
@@ -124,12 +144,13 @@ def _metric_entry(row: MetricRow) -> dict[str, Any]:
 
 def as_lines(found: Graded) -> list[str]:
     """The numbers for people, a paragraph a protocol, then the flips."""
-    lines: list[str] = []
+    lines = [found.notice] if found.notice else []
     for protocol in found.protocols:
         rows = found.metrics[protocol]
         counts = ", ".join(f"{n} {status}" for status, n in found.statuses[protocol].items())
         covered = f"{rows[0].scored} of {rows[0].expected} outputs ({rows[0].coverage:.1%})"
         lines += [f"{found.benchmark}@{protocol}: {covered}; {counts}"]
+        lines += [f"  no value for {reason_words(one)}" for one in found.reasons[protocol]]
         lines += [f"  {_metric_line(row)}" for row in rows]
     for other in found.protocols[1:]:
         lines += _flip_lines(

@@ -70,7 +70,7 @@ def sample_lines(run: StoredRun, uid: str, protocols: Sequence[str]) -> Iterator
         UserError: for a protocol that did not grade the sample's benchmark.
     """
     (sample,) = run.samples[run.samples["uid"] == uid].to_dict(orient="records")
-    known = Tables(run).protocols(sample["benchmark"])
+    known = Tables(run).graded_under(sample["benchmark"])
     for name in protocols:
         if name not in known:
             kind = f"protocol of '{sample['benchmark']}'"

@@ -205,7 +205,7 @@ class Grader:
         if answers:
             self._equip(chunk.benchmark)
         marks = iter(
-            chunk.benchmark.score(answers, protocol=chunk.protocol, judge=chunk.judge)
+            chunk.benchmark.grade(answers, protocol=chunk.protocol, judge=chunk.judge)
             if answers
             else ()
         )

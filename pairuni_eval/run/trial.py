@@ -83,7 +83,7 @@ def try_blank_pictures(benchmark: Benchmark, protocol: str, samples: Sequence[Sa
 
 
 def _graded(benchmark: Benchmark, protocol: str, answers: Sequence[Answer]) -> Trial:
-    marks = benchmark.score(answers, protocol=protocol, judge=None) if answers else ()
+    marks = benchmark.grade(answers, protocol=protocol, judge=None) if answers else ()
     rows = [{mark.metric: mark for mark in row} for row in marks]
     samples = [answer.sample for answer in answers]
     return Trial(samples, rows, benchmark.card.protocols[protocol])

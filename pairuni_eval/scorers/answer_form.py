@@ -20,7 +20,8 @@ _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 
 _BOLD = re.compile(r"(?<![A-Za-z0-9*])\*\*(?=\S)(.{1,200}?)(?<=\S)\*\*(?![A-Za-z0-9*])")
 _BOXED = r"\boxed{"
 _BRACES = re.compile(r"[{}]")
-_COMMAND = re.compile(r"\\[a-zA-Z]+\s*\{([^{}]*)\}")  # LaTeX for how a word is set: \text{B}
+# How LaTeX says that a word stands upright or bold: \text{B}.
+_SET = re.compile(r"\\(?:text|math)(?:bf|it|rm|sf|tt)?\s*\{([^{}]*)\}")
 _LEAD = re.compile(
     r"^(?:so |thus |therefore,? |hence,? )?(?:the |my )?(?:correct |final )?"
     r"(?:(?:(?:answer|option|choice) is|answer)\b|\u7b54\u6848[\u662f\u4e3a]?)\s*:?\s*",
@@ -63,7 +64,8 @@ def final_answer(text: str) -> str | None:
     said = tagged_answer(text)
     if said is None:
         said = _untagged(text)
-    return undressed(said) if said is not None and said.strip() else None
+    said = _TAG.sub("", said or "")
+    return undressed(said) if said.strip() else None
 
 
 def undressed(text: str) -> str:
@@ -125,7 +127,7 @@ def _untagged(text: str) -> str | None:
             opened = tag.end
     if opened is not None:
         return after[opened:]
-    return None if thinking else _TAG.sub("", after)
+    return None if thinking else after
 
 
 def _unboxed(text: str) -> str:
@@ -136,7 +138,7 @@ def _unboxed(text: str) -> str:
         closed = _closing(text, opened)
         if closed is None:
             break
-        found = _COMMAND.sub(r"\1", text[opened:closed])
+        found = _SET.sub(r"\1", text[opened:closed])
         start = text.find(_BOXED, closed)
     return found
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pairuni_eval.benchmark import Answer, Mark
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult_all
-from pairuni_eval.records import Status
+from pairuni_eval.records import UNREADABLE_REPLY, Status
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,8 +112,10 @@ def marks_without_score(
             It is never given to what was not asked.
     """
     verdict, judge = ruling
-    status = Status.JUDGE_FAILED if verdict.status is Status.SCORED else verdict.status
+    unread = verdict.status is Status.SCORED
+    status = Status.JUDGE_FAILED if unread else verdict.status
+    words = f"{UNREADABLE_REPLY}: {verdict.text}" if unread else verdict.text
     if failure_counts is not None and status in (Status.JUDGE_FAILED, Status.REFUSED):
-        said = f"no verdict, counts {failure_counts:g}: {verdict.text}"
+        said = f"no verdict, counts {failure_counts:g}: {words}"
         return [Mark(metric, failure_counts, verdict=said, judge=judge) for metric in metrics]
-    return [Mark(metric, None, status, verdict.text, judge) for metric in metrics]
+    return [Mark(metric, None, status, words, judge) for metric in metrics]

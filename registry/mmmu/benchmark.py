@@ -75,8 +75,9 @@ class MMMU(Benchmark):
         broken = sample.reference.get("broken")
         if broken is None:
             return mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
-        metrics = {spec.of for spec in self.card.protocols[protocol].metrics}
-        return [Mark(name, None, Status.MISSING_OUTPUT, broken) for name in sorted(metrics)]
+        draws = protocol in ("official", "lmms-eval")
+        metrics = ("correct", "guessed") if draws else ("correct",)
+        return [Mark(name, None, Status.MISSING_OUTPUT, broken) for name in metrics]
 
     def gold(self, sample: Sample) -> str | None:
         """The gold letter or value; None where `vlmevalkit` takes no answer for right."""

@@ -252,6 +252,112 @@ def test_what_a_judge_is_asked_is_kept(cli: Any, write: Write, tmp_path: Path) -
     assert (tmp_path / "runs" / "answers-tiny-wise-limit1" / "COMPLETE").is_file()
 
 
+# What must be said before the numbers
+
+
+def tagged(number: int) -> dict[str, Any]:
+    """The right answer in the form that reasoning models are taught."""
+    return {**recorded(number), "text": f"<think>no, yes</think><answer>{POPE[number][2]}</answer>"}
+
+
+def test_answers_in_tags_are_read_by_a_protocol_of_their_own(grade: Any, write: Write) -> None:
+    path = write([tagged(i) for i in ALL])
+    found = json.loads(grade(path, "--json", protocol=None).out)
+    # "<think>no" is no word no, so the official rule takes all five answers for a yes; two are.
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(2 / 6 + 1 / 6)
+    assert found["protocols"]["reasoning"]["metrics"]["accuracy"]["value"] == 1.0
+    notice = (
+        "pope: 5 of 5 answers carry <think>/<answer> tags; the official rule reads them whole. "
+        "See protocol reasoning."
+    )
+    assert found["tagged"] == notice
+    lines = grade(path, protocol=None).out.splitlines()
+    assert lines[0] == notice
+    assert "No protocol of this run reads them alone." in grade(path).out
+    assert "tags" not in grade(path, protocol="reasoning").out
+
+
+def test_a_few_tags_are_no_notice(grade: Any, cli: Any, write: Write) -> None:
+    found = json.loads(grade(write([recorded(i) for i in ALL]), "--json", protocol=None).out)
+    assert found["tagged"] is None
+    asked = grade(write([recorded(i) for i in ALL]), "--json", protocol="official,reasoning")
+    assert list(json.loads(asked.out)["protocols"]) == ["official", "reasoning"]
+
+
+def test_why_outputs_have_no_value_is_said(grade: Any, cli: Any, write: Write) -> None:
+    path = write([recorded(0), {"id": "random/1", "text": None}])
+    ran = grade(path)
+    assert "  no value for 3 missing_output: the file has no row for this sample" in ran.out
+    assert "  no value for 1 missing_output: the file records no answer for this" in ran.out
+    assert json.loads(grade(path, "--json").out)["reasons"] == [
+        {
+            "status": "missing_output",
+            "reason": "the file has no row for this sample",
+            "outputs": 3,
+        },
+        {
+            "status": "missing_output",
+            "reason": "the file records no answer for this sample",
+            "outputs": 1,
+        },
+    ]
+
+
+def test_reasons_that_differ_in_a_name_are_one(cli: Any, write: Write, tmp_path: Path) -> None:
+    from pairuni_eval.catalog import load_benchmark
+
+    benchmark = load_benchmark("tiny-geneval")
+    sample = next(iter(benchmark.samples(benchmark.data(None)))).sample
+    names = ["images\\lost-1.png", "images/lost-2.png", "../out.png", "/etc/passwd"]
+    path = write([{"id": sample.key, "image": name, "draw": i} for i, name in enumerate(names)])
+    asked = ("--benchmark", "tiny-geneval", "--responses", path, "--limit", 1, "--json")
+    reasons = json.loads(cli("grade", *asked).out)["reasons"]
+    assert [one["outputs"] for one in reasons] == [2, 2]
+    assert any("the recorded image cannot be read" in one["reason"] for one in reasons)
+    assert any("leads out of the folder" in one["reason"] for one in reasons)
+
+
+def test_a_run_and_its_report_say_the_same_at_the_top(
+    cli: Any, write: Write, data: Path, tmp_path: Path
+) -> None:
+    path = write([tagged(i) for i in (0, 1)])
+    asked = ("--checkpoint", f"recorded:{path}", "--benchmarks", "pope", "--data", data)
+    ran = cli("run", *asked, "--out", "r", "--report", "report")
+    assert ran.code == 0, ran.err
+    words = "2 of 2 answers carry <think>/<answer> tags; the official rule reads them whole."
+    assert f"Note: pope: {words} See protocol reasoning." in ran.err
+    # Its rows are the same under every protocol, and are told once.
+    why = "no value for 3 missing_output: the file has no row for this sample"
+    assert [line for line in ran.err.splitlines() if why in line] == [f"Note: pope@official: {why}"]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "2 of 2 answers carry &lt;think&gt;/&lt;answer&gt; tags" in page.partition("<nav")[0]
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "2 of 2 answers carry" in text.partition("## Headline")[0]
+    again = cli("report", "r", "--out", "again")
+    assert f"Note: pope: {words}" in again.err
+
+
+def test_final_answers_are_compared_with_a_run_that_has_no_tags(
+    cli: Any, write: Write, data: Path, tmp_path: Path
+) -> None:
+    """The trained model thinks aloud, its base does not: what they end with is compared."""
+    asked = ("--benchmarks", "pope", "--data", data, "--report", "report")
+    for name, make in (("thinks", tagged), ("base", recorded)):
+        rows = write([make(i) for i in range(5)])
+        ran = cli("run", "--checkpoint", f"recorded:{rows}", *asked, "--out", name)
+        assert ran.code == 0, ran.err
+    found = json.loads(cli("compare", "thinks", "base", "--json").out)
+    assert "reasoning" in {row["protocol"] for row in found["differences"]}
+    assert not [words for words in found["refusals"] if "not graded" in words]
+    # Neither of two runs without tags has the same numbers twice.
+    again = json.loads(cli("compare", "base", "base", "--json").out)
+    assert {row["protocol"] for row in again["differences"]} == {
+        "official",
+        "lmms-eval",
+        "vlmevalkit",
+    }
+
+
 # What a person can get wrong
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from open_clip_reference import Size, write_files
 from PIL import Image
@@ -45,6 +46,22 @@ def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Jud
         ("yes it is", "yes", 0.0),
         ("3", "3", 1.0),
         ("", "B", 0.0),
+        # The forms of the tiny world's answers and of what a sampled model makes of them.
+        ("B B", "B", 0.0),
+        ("B. B", "B", 1.0),
+        ("AB", "B", 0.0),
+        ("yes yes", "yes", 0.0),
+        ("Red circle", "red circle", 1.0),
+        ("a red circle", "red circle", 0.0),
+        ("two", "2", 0.0),
+        # What other models put around an answer.
+        ("**B**", "B", 1.0),
+        (r"\boxed{B}", "B", 1.0),
+        ("B\u3002", "B", 1.0),
+        ("\uff22", "B", 1.0),
+        ("The answer is B", "B", 1.0),
+        ("The answer is (C).", "B", 0.0),
+        ("**3**", "3", 1.0),
     ],
 )
 def test_plain_answers(said: str, gold: str, plain: float) -> None:
@@ -60,6 +77,13 @@ def test_plain_answers(said: str, gold: str, plain: float) -> None:
         ("<answer>A</answer>", 0.0),
         ("B", 0.0),
         ("<answer>B", 0.0),
+        ("<think>x</think><answer>**B**</answer>", 1.0),
+        (r"<think>x</think><answer>\boxed{B}</answer>", 1.0),
+        ("<answer>\uff22\u3002</answer>", 1.0),
+        ("<answer>The answer is B</answer>", 1.0),
+        ("<answer>The answer is A</answer>", 0.0),
+        ("<think>say <answer>B</answer></think><answer>A</answer>", 0.0),
+        ("<think>say <answer>B</answer></think>A", 0.0),
     ],
 )
 def test_tagged_answers(said: str, right: float) -> None:
@@ -119,6 +143,46 @@ def test_a_reward_of_the_wrong_length_is_named() -> None:
         WeightedSum((("wild", 1.0, Fixed(math.inf)),))([answer("B", "B")])
     with pytest.raises(UserError, match="'worded' gave 'high', which is no number"):
         WeightedSum((("worded", 1.0, Fixed("high")),))([answer("B", "B")])  # type: ignore[arg-type]
+
+
+class Gives(Reward):
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return self.value  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "gave None instead of one number per rollout"),
+        (1.0, "gave 1.0 instead of"),
+        (np.float32(1.0), "instead of"),
+        (np.array(1.0), r"gave array\(1\.\) instead of"),
+        ((x for x in (1.0, 2.0)), "gave <generator object .* instead of"),
+        ({"a": 1.0, "b": 2.0}, r"gave \{'a': 1.0, 'b': 2.0\} instead of"),
+        ({1.0, 2.0}, "instead of"),
+        ("ab", "gave 'ab' instead of"),
+        ([], "gave 0 values for 2 rollouts"),
+        ([1.0], "gave 1 values for 2 rollouts"),
+        (np.ones(3), "gave 3 values for 2 rollouts"),
+        ([None, 1.0], "gave None, which is no number"),
+        ([[1.0], [2.0]], r"gave \[1.0\], which is no number"),
+        (np.ones((2, 2)), "which is no number"),
+        (["0.5", 1.0], "gave '0.5', which is no number"),
+        ([1.0, -math.inf], "gave an infinite value"),
+    ],
+)
+def test_a_reward_that_returns_something_else_is_named(value: Any, told: str) -> None:
+    with pytest.raises(UserError, match=f"^The reward 'odd' .*{told}") as caught:
+        WeightedSum((("odd", 1.0, Gives(value)),))([answer("B", "B")] * 2)
+    assert "NaN declines" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("value", [(1.0, 0.0), np.array([1.0, 0.0]), [True, 0], [np.float32(1), 0]])
+def test_what_holds_one_number_per_rollout_is_taken(value: Any) -> None:
+    assert WeightedSum((("ok", 1.0, Gives(value)),))([answer("B", "B")] * 2)["ok"] == [1.0, 0.0]
 
 
 class Broken(Reward):

@@ -265,7 +265,7 @@ def test_only_unreadable_replies_are_asked_for_again_and_twice(
     # "Consistency: 12" reads as 1, and "Realism: -1" not at all.
     assert [key for key, status in statuses.items() if status is Status.SCORED] == ["1000"]
     assert set(statuses.values()) == {Status.SCORED, Status.JUDGE_FAILED}
-    assert marks[0]["wiscore"].verdict == "I would rather not say."
+    assert marks[0]["wiscore"].verdict == "unreadable reply: I would rather not say."
 
 
 def test_a_later_reply_counts(tmp_path: Path, picture: Any) -> None:

@@ -1,0 +1,221 @@
+"""What a text says in the end, and the protocols and rewards that rest on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.catalog import all_cards, find_card, load_benchmark
+from pairuni_eval.records import Capability, Output, Sample, Status, TextPart
+from pairuni_eval.scorers.answer_form import (
+    carries_tags,
+    final_answer,
+    plain_answer,
+    tagged_answer,
+    undressed,
+)
+
+UNDERSTANDING = [
+    card.name
+    for card in all_cards()
+    if card.capability is Capability.UNDERSTAND and not card.name.startswith("lmms:")
+]
+BUILT_IN = ["mme", "mmmu", "mmstar", "pope", "tiny-mme", "tiny-mmmu", "tiny-mmstar", "tiny-pope"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("B", "B"),
+        ("", ""),
+        ("<think>(A)?</think><answer>B</answer>", "B"),
+        ("<THINK>(A)?</THINK>\n<Answer> (B) </Answer >", " (B) "),
+        ("<answer>A</answer> no: <answer>C</answer>", "C"),
+        ("<answer>A<answer>C</answer>", "C"),
+        ("thinking aloud, then</think>\n\nD", "\n\nD"),
+        ("<think>x</think>The answer is B.", "The answer is B."),
+        ("<think>I must write <answer>A</answer> tags</think>B", "B"),
+        ("<think>x</think><answer>B", "B"),  # a stop word cut the closing tag off
+        ("<answer>B</answer></think>", "B"),
+        ("<think>first</think>B<think>second</think>C", "C"),
+        ("<think>(A) looks", None),
+        ("<think>x</think>B<think>but", None),
+        ("<think>so <answer>B", None),
+        ("<think>x</think>", None),
+        ("<think>x</think>  <answer> </answer>", None),
+        ("</answer>B", "B"),
+        ("a < b and c > d", "a < b and c > d"),
+        ("<thinking>B", "<thinking>B"),
+    ],
+)
+def test_where_a_text_ends(text: str, said: str | None) -> None:
+    assert final_answer(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("**B**", "B"),
+        ("**B. a cat**", "B. a cat"),
+        ("The answer is **B**.", "The answer is B."),
+        ("\u7b54\u6848\u662f**B**\u3002", "\u7b54\u6848\u662fB."),
+        (r"\boxed{B}", "B"),
+        (r"So $\boxed{\text{B}}$ it is.", "B"),
+        (r"\boxed{A}, or rather \( \boxed{\frac{1}{2}} \)", r"\frac{1}{2}"),
+        (r"\boxed{B", r"\boxed{B"),
+        ("\uff22", "B"),
+        ("\uff08\uff22\uff09", "(B)"),
+        ("B\u3002", "B."),
+        ("2**3**4 ** 5", "2**3**4 ** 5"),
+        ("****", "****"),
+        ("plain, (A) text: 1.5 x 2", "plain, (A) text: 1.5 x 2"),
+    ],
+)
+def test_what_an_answer_wears(text: str, plain: str) -> None:
+    assert undressed(text) == plain
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x2FFF, exclude_characters="*\\<")))
+def test_a_text_in_plain_clothes_stays_as_it_is(text: str) -> None:
+    assert final_answer(text) == undressed(text) == text
+    assert tagged_answer(text) is None and not carries_tags(text)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "B", " "])))
+def test_a_final_answer_holds_no_tags_and_says_something(parts: list[str]) -> None:
+    text = "".join(parts)
+    said = final_answer(text)
+    assert said is None or not carries_tags(said)
+    assert not carries_tags(text) or said is None or "B" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        *((text, "b") for text in ("B", "b", "(B)", "B.", "B\u3002", "\uff22", "**B**", "B)")),
+        *((text, "b") for text in (r"\boxed{B}", "The answer is B", "the correct answer is: (B).")),
+        *((text, "b") for text in ("**Answer:** B", "Answer: (B) a cat", "B: a cat", "B. a cat")),
+        *((text, "b") for text in ("\u7b54\u6848\u662fB\u3002", "\u7b54\u6848\uff1aB")),
+        ("The answer is a cat.", "a cat"),
+        ("A cat", "a cat"),
+        ("Answers", "answers"),
+        ("answer", "answer"),
+        ("Yes.", "yes"),
+        ("3", "3"),
+        ("B, C", "b, c"),
+        ("Bananas", "bananas"),
+        ("", ""),
+    ],
+)
+def test_short_answers_as_they_are_compared(text: str, plain: str) -> None:
+    assert plain_answer(text) == plain
+
+
+def test_long_texts_are_read_in_no_time() -> None:
+    """A rule that goes back over what it has read would take minutes for one of these."""
+    for piece in ("<answer>", "<think>", "**a ", r"\boxed{", r"\boxed{}", "{", " **a", "</answer>"):
+        final_answer(piece * 50_000)
+        plain_answer(piece * 50_000)
+
+
+# Protocols
+
+
+@pytest.mark.parametrize("name", sorted({*UNDERSTANDING, *BUILT_IN}))
+def test_every_understanding_benchmark_reads_final_answers(name: str) -> None:
+    card = find_card(name)
+    assert card.default_protocol == "official"
+    rule = card.protocols["reasoning"]
+    assert rule.final_answer == "official"
+    assert rule.unparsed == "wrong"
+    official = card.protocols["official"]
+    assert (rule.headline, rule.metrics) == (official.headline, official.metrics)
+
+
+def graded(
+    benchmark: Benchmark, reference: dict[str, Any], text: str, protocol: str
+) -> dict[str, Mark]:
+    sample = Sample(
+        uid="s",
+        benchmark=benchmark.card.name,
+        key="s",
+        capability=Capability.UNDERSTAND,
+        parts=(),
+        reference=reference,
+        unit="s",
+        tags={},
+    )
+    output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=(TextPart(text),))
+    answer = Answer(sample, output, lambda key: pytest.fail(f"asked for image {key}"))
+    (marks,) = benchmark.grade([answer], protocol=protocol, judge=None)
+    return {mark.metric: mark for mark in marks}
+
+
+CHOICE = {"answer": "B", "options": ["cat", "dog", "cow"], "type": "multiple-choice"}
+REFERENCES: dict[str, dict[str, Any]] = {
+    "mmmu": CHOICE,
+    "tiny-mmmu": CHOICE,
+    "mmstar": {"answer": "B", "options": {}},
+    "tiny-mmstar": {"answer": "B"},
+    "mme": {"answer": "no"},
+    "tiny-mme": {"answer": "no"},
+    "pope": {"answer": "no"},
+    "tiny-pope": {"answer": "no"},
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_official_rule_reads_the_final_answer(name: str) -> None:
+    benchmark, reference = load_benchmark(name), REFERENCES[name]
+    gold = reference["answer"]
+    wrong = {"B": "C", "no": "yes"}[gold]
+    for form in ("{}", "<think>(A), yes?</think><answer>{}</answer>", "<think>A</think>**{}**"):
+        right = graded(benchmark, reference, form.format(gold), "reasoning")
+        assert right["correct"].value == 1.0
+        assert graded(benchmark, reference, form.format(wrong), "reasoning")["correct"].value == 0.0
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_thought_without_an_end_is_unparsed_under_every_metric(name: str) -> None:
+    found = graded(load_benchmark(name), REFERENCES[name], "<think>B, no", "reasoning")
+    for mark in found.values():
+        assert (mark.value, mark.status) == (None, Status.UNPARSED)
+        assert mark.verdict == "no final answer"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_without_tags_it_is_the_official_rule(name: str) -> None:
+    benchmark, reference = load_benchmark(name), REFERENCES[name]
+    for text in ("B", "(C)", "a dog", "It is a dog, so the answer is B.", "no", "Yes, no", "", "x"):
+        reading = graded(benchmark, reference, text, "reasoning")
+        assert reading == graded(benchmark, reference, text, "official")
+
+
+def test_what_the_reward_takes_for_right_the_protocol_does() -> None:
+    """Letters in every form that both are said to read."""
+    benchmark = load_benchmark("mmmu")
+    for form in ("B", "**B**", r"\boxed{B}", "B.", "B\u3002", "\uff22", "The answer is B", "(B)"):
+        assert plain_answer(form) == plain_answer("B")
+        for text in (form, f"<think>A or C</think><answer>{form}</answer>"):
+            assert graded(benchmark, CHOICE, text, "reasoning")["correct"].value == 1.0
+
+
+def test_a_row_that_cannot_be_graded_stays_missing() -> None:
+    broken = {**CHOICE, "broken": "the row has no gold answer"}
+    for text in ("<think>", "<answer>B</answer>"):
+        for mark in graded(load_benchmark("mmmu"), broken, text, "reasoning").values():
+            assert mark.status is Status.MISSING_OUTPUT
+
+
+def test_the_rule_may_be_missing_from_a_card_cut_to_one_protocol() -> None:
+    benchmark = load_benchmark("mmmu")
+    only = {"reasoning": benchmark.card.protocols["reasoning"]}
+    benchmark.card = msgspec.structs.replace(benchmark.card, protocols=only)
+    broken = {**CHOICE, "broken": "no gold answer"}
+    for reference in (CHOICE, broken):
+        assert set(graded(benchmark, reference, "B", "reasoning")) == {"correct", "guessed"}
