@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.network import is_loopback
 from pairuni_eval.records import Capability, Decoding
 
 
@@ -23,19 +25,67 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every table in a card: frozen, keyword-only, unknown keys refused."""
 
 
+class UrlSpec(_Strict, frozen=True, kw_only=True):
+    """One file at a pinned address: what arrives must be exactly this.
+
+    Attributes:
+        file: Name below the folder of the benchmark's data, parts joined by "/".
+        url: Where it is read: https, or http on this machine.
+        sha256: SHA-256 of the file, 64 hex digits.
+        bytes: Its size; no more is read.
+
+    Raises:
+        ValueError: for a name that leaves the folder, or an address of another kind.
+    """
+
+    file: str
+    url: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, msgspec.Meta(ge=1)]
+
+    def __post_init__(self) -> None:
+        if not is_plain_name(self.file):
+            raise ValueError(f"file '{self.file}' is no plain name below a folder")
+        parts = urlsplit(self.url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(self.url)):
+            raise ValueError(f"url '{self.url}' is not https")
+        if not parts.hostname or parts.username or parts.password or parts.fragment:
+            raise ValueError(f"url '{self.url}' is no plain address of a file")
+
+
+class ByHandSpec(_Strict, frozen=True, kw_only=True):
+    """What no program can fetch, for lack of a pinned file: a person puts it there.
+
+    Attributes:
+        files: Glob patterns below DIR/<benchmark>; with a match for each, all is there.
+        source: What it is and where it is found, for people.
+    """
+
+    files: tuple[str, ...]
+    source: str
+
+
 class DataSpec(_Strict, frozen=True, kw_only=True):
-    """Where the rows come from.
+    """Where the rows come from: from the hub, from pinned addresses, or made where they are read.
 
     Attributes:
         files: Glob patterns, looked for below `--data DIR`, DIR/<benchmark>, the benchmark's own
-            folder and the hub snapshot, in this order.
+            folder and what was fetched, in this order.
         hub: Dataset id on the Hugging Face hub, or None.
         hub_files: Patterns that the hub is asked for, where `files` would match more of it than is
             needed; empty means `files`.
         revision: Commit of the dataset; "unpinned" is allowed and shown in every report.
         split: Name of the split, for people.
         rows: Rows in the files, where that differs from the number of samples.
-        sha256: Expected SHA-256 by file name, for files that must be exactly these.
+        sha256: Expected SHA-256 by file name, for files that must be exactly these wherever they
+            are found.
+        urls: Files at pinned addresses, where the data is not on the hub. A user's own copy may
+            differ from them: whether a complete one must not is the benchmark's business.
+        by_hand: What else belongs to the data and cannot be fetched, or None.
+
+    Raises:
+        ValueError: for a hub and addresses at once, a name given twice, or addresses without a
+            pinned revision.
     """
 
     files: tuple[str, ...] = ()
@@ -45,11 +95,54 @@ class DataSpec(_Strict, frozen=True, kw_only=True):
     split: str | None = None
     rows: int | None = None
     sha256: dict[str, str] = {}
+    urls: tuple[UrlSpec, ...] = ()
+    by_hand: ByHandSpec | None = None
+
+    def __post_init__(self) -> None:
+        if not self.urls:
+            return
+        if self.hub is not None:
+            raise ValueError("hub and urls exclude each other")
+        if self.revision == "unpinned":
+            raise ValueError("urls need a revision: the commit that they are of")
+        if len({one.file for one in self.urls}) < len(self.urls):
+            raise ValueError("two urls have one file")
 
     @property
     def remote_files(self) -> tuple[str, ...]:
         """The patterns that the hub is asked for."""
         return self.hub_files or self.files
+
+    @property
+    def published(self) -> dict[str, str]:
+        """SHA-256 of the files at pinned addresses, by name without folders."""
+        return {one.file.rpartition("/")[2]: one.sha256 for one in self.urls}
+
+    @property
+    def source(self) -> str | None:
+        """Where the files are fetched from: "hub:" and a dataset, or "url:" and a site."""
+        if self.hub is not None:
+            return f"hub:{self.hub}"
+        sites = dict.fromkeys(_site(one.url, self.revision) for one in self.urls)
+        return f"url:{', '.join(sites)}" if sites else None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file's name stays below the folder that it is put into, on every system.
+
+    Relative, parts joined by "/"; no empty part, no "." or "..", no backslash, no colon, and
+    nothing that cannot be printed.
+    """
+    parts = name.split("/")
+    bad = {"", ".", ".."}
+    return name.isprintable() and not set(name) & set("\\:") and not bad & set(parts)
+
+
+def _site(url: str, revision: str) -> str:
+    """An address up to the revision in it, without its scheme; its host if there is none."""
+    host, _, path = url.partition("://")[2].partition("/")
+    before, found, _ = path.partition(f"/{revision}/")
+    return f"{host}/{before}" if found else host
 
 
 class WeightSpec(_Strict, frozen=True, kw_only=True):
@@ -221,6 +314,7 @@ class Suite(_Strict, frozen=True, kw_only=True):
     title: str
     benchmarks: tuple[str, ...]
     baselines: dict[str, str] = {}
+    also_fetched: tuple[str, ...] = ()
 
 
 _Table = TypeVar("_Table", Card, Suite)
@@ -282,6 +376,8 @@ def _explain(message: str, kind: type[Any]) -> str:
 
 _TABLES: tuple[type[_Strict], ...] = (
     DataSpec,
+    UrlSpec,
+    ByHandSpec,
     MetricSpec,
     ProtocolSpec,
     JudgeSpec,

@@ -1,10 +1,11 @@
 """Where a benchmark's rows come from.
 
 In this order: `--data DIR` (DIR itself or DIR/<benchmark>), the files beside the benchmark's card,
-the hub at the card's revision. The first place that has every pattern wins; if none does, the
-error lists what was looked for. Rows keep the dataset's own columns. A row whose image is of no
-known form, or lies outside of the folder that the files were found in (see `data_folder`), has a
-picture with a flaw: the run records it on the row.
+and, without `--data`, the hub at the card's revision or the card's pinned addresses, kept in the
+user's cache. The first place that has every pattern wins; if none does, the error lists what was
+looked for. Rows keep the dataset's own columns. A row whose image is of no known form, or lies
+outside of the folder that the files were found in (see `data_folder`), has a picture with a flaw:
+the run records it on the row.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from filelock import FileLock
+
+from pairuni_eval.cache import cache_folder, make_in_cache
 from pairuni_eval.cards import Card, WeightSpec
 from pairuni_eval.data_folder import DataFolder, files_matching
-from pairuni_eval.errors import DatasetError, UserError, nearest
+from pairuni_eval.download import Source, fetch_urls, hub_connection, is_whole
+from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
 from pairuni_eval.user_text import json_lines
 
 
 class Origin(NamedTuple):
-    """Where the files were found, for the run card: a path kind or dataset@revision."""
+    """Where the files were found, for the run card.
+
+    `kind` is "made here", "folder" (the user's), "shipped" (beside the card), "hub:" with the
+    dataset or "url:" with the site; `revision` the card's, for what is made here its version.
+    """
 
     kind: str
     revision: str
@@ -82,7 +91,7 @@ class Data:
         return paths
 
     def origin(self) -> Origin:
-        """Where the files come from, without reading them."""
+        """Where the files come from; what must be fetched for that is fetched."""
         return self._locate()[0]
 
     def at_hand(self) -> Origin | None:
@@ -91,11 +100,16 @@ class Data:
         if here is not None:
             return here[0]
         spec = self._card.data
-        if spec.hub is None:
+        if self._user_folder is not None or spec.source is None:
             return None
-        if _matches(_cached(spec.hub, spec.revision), spec.remote_files) is None:
+        place = _cached(spec.hub, spec.revision) if spec.hub else _fetched_folder(self._card)
+        if _matches(place, spec.remote_files) is None:
             return None
-        return Origin(f"hub:{spec.hub}", spec.revision)
+        return Origin(spec.source, spec.revision)
+
+    def has(self, patterns: Sequence[str]) -> bool:
+        """Whether one of the local places has files for each of these patterns."""
+        return any(_matches(place, patterns) is not None for place in self._local_places())
 
     def parquet_rows(self, columns: Sequence[str]) -> Iterator[Row]:
         """Rows of the parquet files, a block at a time.
@@ -158,12 +172,26 @@ class Data:
         if here is not None:
             return here
         spec = self._card.data
-        if self._user_folder is None and spec.hub is not None:
-            place = _snapshot(spec.hub, spec.revision, spec.remote_files)
-            paths = _matches(place, spec.remote_files)
+        if self._user_folder is None and spec.source is not None and spec.by_hand is None:
+            paths = _matches(self._fetched(), spec.remote_files)
             if paths is not None:
-                return Origin(f"hub:{spec.hub}", spec.revision), paths
+                return Origin(spec.source, spec.revision), paths
         raise self._not_found()
+
+    def _fetched(self) -> Path:
+        """The folder of the files that are fetched on first use, by the hub's client or by us."""
+        spec = self._card.data
+        if spec.hub is not None:
+            return _snapshot(
+                spec.hub, spec.revision, spec.remote_files, hint=_other_ways(self._card)
+            )
+        place = _fetched_folder(self._card)
+        if not all(is_whole(place, url) for url in spec.urls):
+            use = f"The files of '{self._card.name}' are kept in"
+            make_in_cache(place, use=use, instead="give --data DIR")
+            with writing(f"{place} (XDG_CACHE_HOME moves it)"), FileLock(f"{place}.lock"):
+                fetch_urls(Source(self._card.name, spec.urls), place)
+        return place
 
     def _locate_here(self) -> tuple[Origin, list[Path]] | None:
         """The files if they are made here, in the user's folder or beside the card."""
@@ -187,9 +215,13 @@ class Data:
             if paths is not None:
                 return paths
         if spec.hub is not None:
-            paths = _matches(
-                _snapshot(spec.hub, spec.revision, spec.files, kind="model"), spec.files
+            hint = (
+                f"Where there is network: pairuni-eval fetch --benchmarks {self._card.name} --to "
+                f"DIR; copy DIR here and give --data DIR. Or put {', '.join(spec.files)} of "
+                f"https://huggingface.co/{spec.hub} into DIR/weights/{name}/."
             )
+            place = _snapshot(spec.hub, spec.revision, spec.files, kind="model", hint=hint)
+            paths = _matches(place, spec.files)
             if paths is not None:
                 return paths
         raise UserError(
@@ -210,8 +242,7 @@ class Data:
         return UserError(
             f"The data of '{self._card.name}' was not found. Looked for {wanted} in {places}; "
             f"the folder holds: {', '.join(have) or 'nothing'}.",
-            hint=f"Put the files of {self._card.data.hub or self._card.homepage} into "
-            f"DIR/{self._card.name}/ and give --data DIR.",
+            hint=_other_ways(self._card),
         )
 
     def _check_digest(self, path: Path, digests: Mapping[str, str], revision: str) -> None:
@@ -270,14 +301,41 @@ def _cached(repository: str, revision: str) -> Path:
     return folder / "snapshots" / revision
 
 
+def _fetched_folder(card: Card) -> Path:
+    """Where files from pinned addresses are kept: a folder for these files and no others."""
+    listed = "".join(f"{url.file} {url.sha256}\n" for url in card.data.urls)
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    return cache_folder() / "data" / f"{card.name}-{digest[:16]}"
+
+
+def _other_ways(card: Card) -> str:
+    """How data that is not here comes here: by `fetch` elsewhere, or by hand."""
+    spec = card.data
+    if spec.urls:
+        more = f" Only by hand: {spec.by_hand.source}." if spec.by_hand else ""
+        return Source(card.name, spec.urls).other_ways + more
+    if spec.hub is None:
+        return f"Put the files of {card.homepage} into DIR/{card.name}/ and give --data DIR."
+    return (
+        f"Where there is network: pairuni-eval fetch --benchmarks {card.name} --to DIR; copy DIR "
+        f"here and give --data DIR. Or put {', '.join(spec.remote_files)} of "
+        f"https://huggingface.co/datasets/{spec.hub} into DIR/{card.name}/."
+    )
+
+
 def _snapshot(
     repository: str,
     revision: str,
     patterns: Sequence[str],
     *,
     kind: Literal["dataset", "model"] = "dataset",
+    hint: str,
 ) -> Path:
-    """Download (or find in the cache) the matching files of a repository at a revision."""
+    """Download (or find in the cache) the matching files of a repository at a revision.
+
+    Raises:
+        UserError: with `hint`, if they cannot be had.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # its own HTTP client
@@ -292,16 +350,18 @@ def _snapshot(
     )
     try:
         if pinned is None:
-            return Path(fetch())
+            with hub_connection():
+                return Path(fetch())
         try:
             return Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
-            # Fails at once without network, where listing a commit's files is retried for 23 s.
-            HfApi().repo_info(repository, repo_type=kind, revision=pinned)
-            return Path(fetch())
+            with hub_connection():
+                # Fails at once without network; listing a commit's files is retried for 23 s.
+                HfApi().repo_info(repository, repo_type=kind, revision=pinned)
+                return Path(fetch())
     except (httpx.HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
             f"Cannot get the {kind} {repository} at revision {revision}: "
             f"{str(failure).rstrip('.')}.",
-            hint="Without network: put its files into a folder and give --data DIR.",
+            hint=hint,
         ) from failure

@@ -8,14 +8,13 @@ so that the protocols disagree where they are known to.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import geneval_rows
 import upstream
 
-from pairuni_eval.catalog import benchmark_folders
 from pairuni_eval.prompts import mme_prompt, mmmu_parts, mmmu_prompt, mmstar_prompt, pope_prompt
 
 Row = dict[str, Any]
@@ -70,6 +69,8 @@ POPE = [
     ("chelsea.png", "Is there a car in the image?", "no", ("random",), "No"),
 ]
 
+GENEVAL_ROWS = 40
+
 # WISE: file, id, word for the category, what the judge says (whatever it sees).
 WISE_FILES = (
     "cultural_common_sense.json",
@@ -122,9 +123,7 @@ def write_folder(folder: Path, photographs: Photographs) -> Path:
     for split in ("adversarial", "popular", "random"):
         path = folder / f"pope/Full/{split}-00000-of-00001.parquet"
         upstream.write(path, "pope", pope(photographs, split))
-    prompts = benchmark_folders()["geneval"].folder / "evaluation_metadata.jsonl"
-    (folder / "geneval").mkdir()
-    shutil.copy(prompts, folder / "geneval")
+    geneval_rows.write(folder, GENEVAL_ROWS)
     write_wise(folder / "wise", wise())
     write_imgedit(folder / "imgedit", imgedit(), photographs)
     return folder

@@ -91,8 +91,10 @@ def fetch(
         raise UserError(
             "fetch needs either --suite or --benchmarks.", hint="pairuni-eval list suites"
         )
-    names = find_suite(suite).benchmarks if suite else split_names(benchmarks)
-    whole = fill(names, to, _tell)
+    chosen_suite = find_suite(suite) if suite else None
+    names = chosen_suite.benchmarks if chosen_suite else split_names(benchmarks)
+    also = chosen_suite.also_fetched if chosen_suite else ()
+    whole = fill(names, to, _tell, also)
     if (to / MANIFEST).is_file():
         typer.echo(f"Manifest: {to / MANIFEST}")
     chosen = ["--suite", suite] if suite else ["--benchmarks", ",".join(names)]

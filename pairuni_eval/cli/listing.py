@@ -91,6 +91,7 @@ def _benchmark(card: Card, folders: dict[str, Found], data: Path | None) -> dict
         "judge": card.judge.name if card.judge else None,
         "licence": card.licence,
         "hub": card.data.hub,
+        "source": card.data.source,
         "data": origin.kind if origin else None,
     }
 
@@ -117,4 +118,4 @@ def _data(row: dict[str, Any]) -> str:
     """Where the data is, or where it would come from."""
     if row["data"]:
         return f"data: {row['data']}"
-    return f"data not here: hub {row['hub']}" if row["hub"] else "data not here: --data DIR"
+    return f"data not here: {row['source']}" if row["source"] else "data not here: --data DIR"

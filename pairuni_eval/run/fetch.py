@@ -1,15 +1,19 @@
 """Everything a suite reads, put into one folder: for machines without network.
 
-Each benchmark's files go to DIR/<benchmark>/ under the names they have in their repository, the
-weights of models that grade to DIR/<benchmark>/weights/<name>/: the places where `--data DIR` looks
-for them. DIR/manifest.json says what was fetched, at which commit, with the SHA-256 of every file;
-what it says is complete and is so on the disk is not asked for again, even without network.
+Each benchmark's files go to DIR/<benchmark>/ under the names they have in their repository on the
+hub, or under those of its card for files at pinned addresses; the weights of models that grade to
+DIR/<benchmark>/weights/<name>/: the places where `--data DIR` looks for them. DIR/manifest.json
+says what was fetched, at which commit, with the SHA-256 of every file; what it says is complete and
+is so on the disk is not asked for again, even without network. Nothing is written outside DIR:
+names come from a card or are checked, and a link that leads out of DIR is refused. One process
+fills a folder at a time, others wait.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -17,15 +21,18 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from pairuni_eval import catalog
 from pairuni_eval.benchmark import Benchmark
-from pairuni_eval.cards import DataSpec, WeightSpec
+from pairuni_eval.cards import ByHandSpec, Card, DataSpec, WeightSpec, is_plain_name
+from pairuni_eval.download import Source, check_inside, fetch_urls, hub_connection
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store.write import write_record
 
 MANIFEST = "manifest.json"
 _FORMAT = "pairuni-fetch/1"
+_LOCK = ".fetch.lock"
 
 
 class FetchedFile(msgspec.Struct, frozen=True):
@@ -39,18 +46,20 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """What one repository gave.
 
     Attributes:
-        hub: Repository on the hub.
+        hub: Repository on the hub; None for files at pinned addresses.
         revision: As the card asks for it.
         commit: What that was when it was fetched.
         patterns: What was asked for.
         files: By path below the fetched folder.
+        urls: Where each file is from, for files at pinned addresses.
     """
 
-    hub: str
+    hub: str | None
     revision: str
     commit: str
     patterns: tuple[str, ...]
     files: dict[str, FetchedFile]
+    urls: dict[str, str] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,22 +87,39 @@ class Result(NamedTuple):
     words: str
 
 
-def fetch(names: Sequence[str], to: Path, tell: Callable[[Result], None]) -> bool:
+def fetch(
+    names: Sequence[str], to: Path, tell: Callable[[Result], None], also: Sequence[str] = ()
+) -> bool:
     """Fill a folder with the files of benchmarks; True if nothing is left to do by hand.
 
     Args:
         names: The benchmarks.
         to: The folder.
         tell: Hears of each part when it is there.
+        also: Benchmarks that are fetched too, whose parts for hands are told but not waited for.
 
     Raises:
         UserError: for an unknown benchmark, no network, or a file that is not the card's.
     """
+    asked = dict.fromkeys(names)
+    more = [name for name in dict.fromkeys(also) if name not in asked]
+    benchmarks = [catalog.load_benchmark(name) for name in (*asked, *more)]
     whole = True
-    for benchmark in [catalog.load_benchmark(name) for name in dict.fromkeys(names)]:
-        for result in _fetch(benchmark, to):
-            whole = whole and result.complete
-            tell(result)
+    with writing(str(to)):
+        to.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(to / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell(Result(str(to), True, "another process fetches into it; waiting until it is done"))
+            lock.acquire()
+    try:
+        for benchmark in benchmarks:
+            for result in _fetch(benchmark, to):
+                whole = whole and (result.complete or benchmark.card.name in more)
+                tell(result)
+    finally:
+        lock.release()
     return whole
 
 
@@ -116,22 +142,19 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: written in format '{found.format}', this version reads '{_FORMAT}'.",
             hint="Delete it: everything is checked anew.",
         )
+    names = (name for part, held in found.folders.items() for name in (part, *held.files))
+    for name in names:
+        if not is_plain_name(name):
+            raise UserError(
+                f"{path}: '{name}' is no plain name below this folder.",
+                hint="Delete it: everything is checked anew.",
+            )
     return found
 
 
 def _fetch(benchmark: Benchmark, to: Path) -> Iterator[Result]:
-    card, data = benchmark.card, benchmark.card.data
-    origin = benchmark.data(None).at_hand()
-    if origin is not None and origin.kind in ("made here", "shipped"):
-        yield Result(card.name, True, f"nothing to fetch: the data is {origin.kind}")
-    elif data.hub is None and benchmark.data(to).at_hand() is not None:
-        yield Result(card.name, True, "put there by hand already")
-    elif data.hub is None:
-        source = f"{card.homepage} at revision {data.revision}"
-        yield Result(card.name, False, f"not on the hub: {_by_hand(to / card.name, data, source)}")
-    else:
-        yield _get(Wanted(card.name, "dataset", data.hub, data.revision, data.remote_files), to)
-        benchmark.data(to).files()  # checks that what was fetched is what will be found
+    yield from _fetch_data(benchmark, to)
+    card = benchmark.card
     for name, spec in card.weights.items():
         folder = f"{card.name}/weights/{name}"
         if spec.hub is None:
@@ -142,8 +165,72 @@ def _fetch(benchmark: Benchmark, to: Path) -> Iterator[Result]:
             benchmark.data(to).weights(name)
 
 
+def _fetch_data(benchmark: Benchmark, to: Path) -> Iterator[Result]:
+    card, data = benchmark.card, benchmark.card.data
+    origin = benchmark.data(None).at_hand()
+    if origin is not None and origin.kind in ("made here", "shipped"):
+        yield Result(card.name, True, f"nothing to fetch: the data is {origin.kind}")
+        return
+    by_hand = benchmark.data(to).at_hand() is not None
+    if data.urls and not (by_hand and not _begun(card, to)):
+        yield _get_urls(card, to)
+    elif data.hub is not None:
+        yield _get(Wanted(card.name, "dataset", data.hub, data.revision, data.remote_files), to)
+    elif by_hand:
+        yield Result(card.name, True, "put there by hand already")
+    else:
+        source = f"{card.homepage} at revision {data.revision}"
+        yield Result(card.name, False, f"not on the hub: {_by_hand(to / card.name, data, source)}")
+        return
+    benchmark.data(to).files()  # checks that what was fetched is what will be found
+    if data.by_hand is not None:
+        yield _left_to_hands(benchmark, data.by_hand, to)
+
+
+def _begun(card: Card, to: Path) -> bool:
+    """Whether files at pinned addresses are where they are put, and not elsewhere below `to`."""
+    return any((to / card.name / url.file).exists() for url in card.data.urls)
+
+
+def _left_to_hands(benchmark: Benchmark, spec: ByHandSpec, to: Path) -> Result:
+    """Whether a person has put there what cannot be fetched."""
+    name = benchmark.card.name
+    if benchmark.data(to).has(spec.files):
+        return Result(name, True, f"there by hand: {spec.source}")
+    words = f"cannot be fetched: put {spec.source}, into {to / name} by hand"
+    return Result(name, False, words)
+
+
 def _by_hand(folder: Path, spec: DataSpec | WeightSpec, source: str) -> str:
     return f"put {', '.join(spec.files)} of {source} into {folder} by hand"
+
+
+def _get_urls(card: Card, to: Path) -> Result:
+    """Fetch a benchmark's files at pinned addresses, those that are not there whole."""
+    place = to / card.name
+    check_inside(to, place)
+    came = fetch_urls(Source(card.name, card.data.urls), place)
+    made = Fetched(
+        hub=None,
+        revision=card.data.revision,
+        commit=card.data.revision,
+        patterns=card.data.remote_files,
+        files={url.file: _describe(place / url.file) for url in card.data.urls},
+        urls={url.file: url.url for url in card.data.urls},
+    )
+    _note(card.name, made, to)
+    if not came:
+        return Result(card.name, True, f"complete, not fetched again: {_size(made)}")
+    site = (card.data.source or "").removeprefix("url:")
+    return Result(card.name, True, f"{_size(made)} of {site} at {made.commit[:12]}")
+
+
+def _note(folder: str, made: Fetched, to: Path) -> None:
+    """Write into the manifest what one part holds now."""
+    manifest = read_manifest(to)
+    if manifest.folders.get(folder) != made:
+        folders = dict(sorted({**manifest.folders, folder: made}.items()))
+        write_record(to / MANIFEST, Manifest(folders=folders))
 
 
 def _get(wanted: Wanted, to: Path) -> Result:
@@ -155,13 +242,12 @@ def _get(wanted: Wanted, to: Path) -> Result:
         return Result(wanted.folder, True, f"complete, not fetched again: {_size(former)}")
     twin = _twin(wanted, manifest, to)
     if twin is not None:
-        made = _copied(manifest.folders[twin], to / twin, place)
+        made = _copied(manifest.folders[twin], twin, wanted.folder, to)
         words = f"{_size(made)} as in {twin}"
     else:
-        made = _downloaded(wanted, place)
+        made = _downloaded(wanted, to)
         words = f"{_size(made)} of {wanted.hub} at {made.commit[:12]}"
-    folders = dict(sorted({**manifest.folders, wanted.folder: made}.items()))
-    write_record(to / MANIFEST, Manifest(folders=folders))
+    _note(wanted.folder, made, to)
     return Result(wanted.folder, True, words)
 
 
@@ -171,16 +257,23 @@ def _twin(wanted: Wanted, manifest: Manifest, to: Path) -> str | None:
     return next((name for name in same if _whole(to / name, manifest.folders[name])), None)
 
 
-def _copied(held: Fetched, source: Path, place: Path) -> Fetched:
-    with writing(str(place)):
+def _copied(held: Fetched, twin: str, folder: str, to: Path) -> Fetched:
+    with writing(str(to / folder)):
         for name in held.files:
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, place / name)
+            target = to / folder / name
+            check_inside(to, target.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # a link would be written through
+            shutil.copyfile(to / twin / name, target)
     return held
 
 
-def _downloaded(wanted: Wanted, place: Path) -> Fetched:
+def _downloaded(wanted: Wanted, to: Path) -> Fetched:
+    place = to / wanted.folder
+    _refuse_links(to, place)
     commit, names = _listed(wanted, place)
+    for name in names:
+        check_inside(to, (place / name).parent)
     _snapshot(wanted, place, revision=commit, patterns=[glob.escape(name) for name in names])
     return Fetched(
         hub=wanted.hub,
@@ -189,6 +282,24 @@ def _downloaded(wanted: Wanted, place: Path) -> Fetched:
         patterns=wanted.patterns,
         files={name: _describe(place / name) for name in sorted(names)},
     )
+
+
+def _refuse_links(to: Path, place: Path) -> None:
+    """Refuse a folder in which the hub's client would write through a link to somewhere else.
+
+    Raises:
+        UserError: naming the link.
+    """
+    cache = place / ".cache"  # where the client keeps halves
+    check_inside(to, cache)
+    for below, folders, files in os.walk(cache):
+        for name in (*folders, *files):
+            path = Path(below, name)
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link: the hub's client would write through it.",
+                    hint=f"Remove {cache}: it only holds what the client remembers.",
+                )
 
 
 def _same(wanted: Wanted, former: Fetched) -> bool:
@@ -234,6 +345,13 @@ def _listed(wanted: Wanted, place: Path) -> tuple[str, list[str]]:
                 hint=f"Put it into {place} by hand.",
             )
         meant += names
+    for name in meant:
+        if not is_plain_name(name):
+            raise UserError(
+                f"{wanted.hub} at revision {wanted.revision} names a file '{name}', which is no "
+                "plain name below a folder.",
+                hint="Do not use this copy of the repository: nothing of it was written.",
+            )
     return found[0].commit_hash, list(dict.fromkeys(meant))
 
 
@@ -266,14 +384,15 @@ def _snapshot(
     from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError
 
     try:
-        found = snapshot_download(
-            wanted.hub,
-            repo_type=wanted.kind,
-            revision=revision,
-            allow_patterns=patterns,
-            local_dir=place,
-            dry_run=dry,
-        )
+        with hub_connection():
+            found = snapshot_download(
+                wanted.hub,
+                repo_type=wanted.kind,
+                revision=revision,
+                allow_patterns=patterns,
+                local_dir=place,
+                dry_run=dry,
+            )
     except (DryRunError, HfHubHTTPError, HFValidationError, OSError) as failure:
         raise UserError(
             f"Cannot fetch the {wanted.kind} {wanted.hub} at revision {wanted.revision}: "

@@ -10,7 +10,6 @@ run folder there.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
+from pairuni_eval.cache import cache_folder, make_in_cache
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, decode_cell
@@ -76,11 +76,13 @@ def unpacked(path: Path) -> Path:
     if not path.is_file():
         return path
     data = path.read_bytes()
-    folder = _cache() / "runs" / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:16]}"
+    folder = cache_folder() / "runs" / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:16]}"
     if folder.is_dir():
         return folder
     with writing(str(folder)):
-        _make(folder.parent)
+        make_in_cache(
+            folder.parent, use="Packed baselines are unpacked into", instead="--baseline none"
+        )
         half = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
         try:
             with ZipFile(path) as archive:
@@ -99,20 +101,3 @@ def unpacked(path: Path) -> Path:
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return folder
-
-
-def _make(cache: Path) -> None:
-    """The folder of unpacked runs; a home that is not there or not ours has none."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except (PermissionError, FileNotFoundError, NotADirectoryError) as failure:
-        raise UserError(
-            f"Packed baselines are unpacked into {cache}, which cannot be made: "
-            f"{failure.strerror}.",
-            hint="Set XDG_CACHE_HOME to a folder that you may write to, or --baseline none.",
-        ) from failure
-
-
-def _cache() -> Path:
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "pairuni"

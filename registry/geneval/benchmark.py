@@ -30,6 +30,7 @@ from pairuni_eval.api import (
     boundary,
 )
 from pairuni_eval.scorers.objects import OBJECT_NAMES, geneval_marks
+from pairuni_eval.scorers.user_files import check_complete
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,8 +62,17 @@ class GenEval(Benchmark):
         self._colors: ColorNamer | None = None
 
     def samples(self, data: Data) -> Iterator[Item]:
-        """One sample a prompt; the key is the folder name that GenEval's scripts use."""
-        for number, row in enumerate(data.jsonl_rows()):
+        """One sample a prompt; the key is the folder name that GenEval's scripts use.
+
+        Raises:
+            UserError: for a file that is complete and not the official one.
+        """
+        rows = list(data.jsonl_rows())
+        if len(rows) == self.card.expected:
+            spec = self.card.data
+            place = f"{self.card.homepage}/tree/{spec.revision}"
+            check_complete(data.files(), spec.published, revision=place)
+        for number, row in enumerate(rows):
             yield self.item(
                 key=f"{number:05d}",
                 parts=(row["prompt"],),

@@ -47,9 +47,6 @@ _REPOSITORY = "https://github.com/PKU-YuanGroup/ImgEdit"
 _PROMPT_FILES = ("prompts.json", "judge_prompts.json", "judge_prompt.json")
 _PICTURE_FOLDERS = (".", "singleturn", "Benchmark/singleturn", "images")
 
-_DATA_SHA256 = {
-    "basic_edit.json": "5ee9b7d61e918692416f79896300f738598c83adff8de737b25be4aaff72dc69"
-}
 # Of names and texts: the same prompts stand in files of different form.
 _PROMPTS_SHA256 = "0bdfd883e2701e4e52dee463f9da6f129f41f2e2688cff23cb599f41db3d7a65"
 
@@ -80,7 +77,7 @@ class ImgEdit(Benchmark):
             raise UserError(f"{path}: expected an object of edits, found {type(rows).__name__}.")
         if len(rows) == self.card.expected:
             place = f"{_REPOSITORY}/tree/{self.card.data.revision}"
-            check_complete([path], _DATA_SHA256, revision=place)
+            check_complete([path], self.card.data.published, revision=place)
         fields = {key: text_fields(path, f"key '{key}'", row, _FIELDS) for key, row in rows.items()}
         names = [picture for picture, _, _ in fields.values()]
         folder = _picture_folder(path, data.folder_of(path), names)

@@ -6,9 +6,6 @@ the data and `scorers/rubric.py` for the rules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pairuni_eval.api import Mark, Ruling
 from pairuni_eval.scorers.rubric import LEGACY, wise_is_complete, wise_marks
 
@@ -21,17 +18,6 @@ class Wise(KnowledgeBenchmark):
     edition = LEGACY
     script = "gpt_eval.py"
     prompt_sha256 = "b14eef22928c4c2c2c5020236b4bea468ec7c371ef95b9d894074e81f56b13db"
-    files_sha256: ClassVar[Mapping[str, str]] = {
-        "cultural_common_sense.json": (
-            "7a59216c768698280cea37caa574b52f3faf054d73b398b9bb6b3161baf8e3aa"
-        ),
-        "spatio-temporal_reasoning.json": (
-            "e27d797885ad86e64d857d0cc93d33e04be572a8dcae95692a2c7e7876233f9a"
-        ),
-        "natural_science.json": (
-            "b262fae58e413c7a4bd3c3d5a089f8c6529feac227e4b6606be261a949035544"
-        ),
-    }
 
     def readable(self, reply: str) -> bool:
         """All three criteria are there."""

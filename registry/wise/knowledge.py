@@ -10,7 +10,7 @@ Departure: a picture is handed over as PNG whatever its file was.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -69,13 +69,11 @@ class KnowledgeBenchmark(Benchmark):
         edition: Which ids are of which category.
         script: The file that holds the judge prompt.
         prompt_sha256: Digest of the official judge prompt, see `JudgePrompt.sha256`.
-        files_sha256: Digests of the official data files by name.
     """
 
     edition: ClassVar[Edition]
     script: ClassVar[str]
     prompt_sha256: ClassVar[str]
-    files_sha256: ClassVar[Mapping[str, str]]
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
@@ -93,7 +91,7 @@ class KnowledgeBenchmark(Benchmark):
         _check_ids(rows, paths)
         if len(rows) == self.card.expected:
             place = f"{_REPOSITORY}/tree/{self.card.data.revision}"
-            check_complete(paths, self.files_sha256, revision=place)
+            check_complete(paths, self.card.data.published, revision=place)
         for row in rows:
             yield self.item(
                 key=str(row.prompt_id),

@@ -6,9 +6,6 @@ differ. See `registry/wise/knowledge.py` for the data and `scorers/rubric.py` fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pairuni_eval.api import Mark, Ruling
 from pairuni_eval.scorers.rubric import (
     VERIFIED,
@@ -26,17 +23,6 @@ class WiseVerified(KnowledgeBenchmark):
     edition = VERIFIED
     script = "vllm_eval.py"
     prompt_sha256 = "5afe1472e449c208de5b8f7654b25b8f47a259d0e2376b05a986a08873bd5200"
-    files_sha256: ClassVar[Mapping[str, str]] = {
-        "cultural_common_sense_verified.json": (
-            "23482925266e2784b2ba24b75239fdc6691bf85ae253d2c4aa38b71b45fefa89"
-        ),
-        "spatio-temporal_reasoning_verified.json": (
-            "42c0b9d829365e392c2d4af283850dc76b1f922ab0c79198366de4f306eaf2b6"
-        ),
-        "natural_science_verified.json": (
-            "6f346c336f16f611e5c73e0fcacdccb336c200d534cf111526b22d50ea912555"
-        ),
-    }
 
     def readable(self, reply: str) -> bool:
         """There is a score of 0 or 1."""

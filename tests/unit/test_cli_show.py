@@ -103,16 +103,18 @@ def test_the_list_says_where_the_data_is(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_mmstar: Any
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = listed(cli("list", "benchmarks", "--json"))
     assert rows["tiny-pope"]["data"] == "made here"
-    assert rows["geneval"]["data"] == "shipped"
+    assert rows["geneval"]["data"] is None
+    assert rows["geneval"]["source"] == "url:raw.githubusercontent.com/djghosh13/geneval"
     assert rows["mmstar"]["data"] is None
     assert rows["mmstar"]["hub"] == "Lin-Chen/MMStar"
     assert rows["pope"]["protocols"] == ["official", "lmms-eval", "vlmevalkit"]
     write_mmstar(tmp_path / "data", [])
     given = listed(cli("list", "benchmarks", "--json", "--data", tmp_path / "data"))
     assert given["mmstar"]["data"] == "folder"
-    assert "data not here: hub Lin-Chen/MMStar" in cli("list").out
+    assert "data not here: hub:Lin-Chen/MMStar" in cli("list").out
 
 
 def test_what_the_hub_client_has_cached_is_at_hand(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import geneval_rows
 import pytest
 
 from pairuni_eval.prompts import mmstar_prompt, pope_prompt
@@ -139,6 +140,7 @@ def test_geneval_draws_four_pictures_a_prompt_and_skips_what_nobody_can_judge(
     ran = cli(
         "run",
         *("--checkpoint", untrained, "--benchmarks", "geneval", "--limit", 40),
+        *("--data", geneval_rows.write(tmp_path / "data", 41)),
         *("--out", "run", "--report", "report"),
     )
     assert ran.code == 0, ran.err
