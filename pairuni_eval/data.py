@@ -359,7 +359,13 @@ def _snapshot(
                 # Fails at once without network; listing a commit's files is retried for 23 s.
                 HfApi().repo_info(repository, repo_type=kind, revision=pinned)
                 return Path(fetch())
-    except (httpx.HTTPError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as failure:
+    except (
+        httpx.HTTPError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        ValueError,  # a name that the client refuses
+        OSError,
+    ) as failure:
         raise UserError(
             f"Cannot get the {kind} {repository} at revision {revision}: "
             f"{str(failure).rstrip('.')}.",

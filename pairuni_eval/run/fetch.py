@@ -381,7 +381,7 @@ def _snapshot(
 ) -> list[_Listed]:
     """Put the matching files of a repository into a folder; `dry` only lists them."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError
 
     try:
         with hub_connection():
@@ -393,7 +393,7 @@ def _snapshot(
                 local_dir=place,
                 dry_run=dry,
             )
-    except (DryRunError, HfHubHTTPError, HFValidationError, OSError) as failure:
+    except (DryRunError, HfHubHTTPError, ValueError, OSError) as failure:  # or a name it refuses
         raise UserError(
             f"Cannot fetch the {wanted.kind} {wanted.hub} at revision {wanted.revision}: "
             f"{str(failure.__cause__ or failure).rstrip('.')}.",

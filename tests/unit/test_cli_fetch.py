@@ -219,6 +219,83 @@ def test_what_is_fetched_is_what_data_reads(command: Any, hub: Hub, tmp_path: Pa
     assert [path.rpartition("/")[2] for path in resolved] == ["two.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern", "asked"),
+    [
+        ("prompts/o/../../../evil.jsonl", "prompts/**/*.jsonl", ASKED),
+        ("/tmp/evil.jsonl", "**/*.jsonl", ASKED),
+        ("../evil.jsonl", "**/*.jsonl", ("validate", "acme-pictures")),
+    ],
+)
+def test_a_repository_that_names_files_outside_is_refused(
+    command: Any,
+    plugin: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    pattern: str,
+    asked: tuple[str, ...],
+) -> None:
+    monkeypatch.setitem(FILES["datasets/acme/prompts"], name, b"evil")
+    card = plugin / "acme_hub" / "acme_pictures" / "card.toml"
+    card.write_text(card.read_text().replace("prompts/[ot]*.jsonl", pattern))
+    ran = command(*asked)
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "acme/prompts at revision unpinned" in ran.stderr and name in ran.stderr
+    assert list(tmp_path.rglob("evil.jsonl")) == []
+    assert not Path("/tmp/evil.jsonl").exists()
+
+
+@pytest.mark.parametrize("link", ["acme-pictures", "acme-pictures/.cache"])
+def test_the_hubs_client_does_not_write_through_a_link(
+    command: Any, tmp_path: Path, link: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    path = tmp_path / "there" / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside)
+    ran = command(*ASKED)
+    assert ran.returncode == 2
+    assert "nothing is written there" in ran.stderr
+    assert list(outside.iterdir()) == []
+
+
+def test_a_half_that_is_a_link_is_refused(command: Any, tmp_path: Path) -> None:
+    """The hub's client appends to the halves that it finds, under names one can know before."""
+    kept = tmp_path / "kept.txt"
+    kept.write_text("kept")
+    half = tmp_path / "there/acme-pictures/.cache/huggingface/download/prompts/one.incomplete"
+    half.parent.mkdir(parents=True)
+    half.symlink_to(kept)
+    ran = command(*ASKED)
+    assert ran.returncode == 2
+    assert "is a link: the hub's client would write through it" in ran.stderr
+    assert kept.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "asked"),
+    [
+        ("ALL_PROXY", "socks://127.0.0.1:7897/", ASKED),
+        ("SSL_CERT_FILE", "/nonexistent.pem", ("validate", "acme-pictures")),
+    ],
+)
+def test_a_variable_of_no_use_is_named(
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    asked: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ran = command(*asked)
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+    assert f"Error: {variable} " in ran.stderr
+
+
 def test_without_network_nothing_is_pretended(command: Any, tmp_path: Path) -> None:
     ran = command(*ASKED, online=False)
     assert ran.returncode == 2
