@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -98,7 +98,13 @@ def _unread(mark: Mark) -> Mark:
 
 
 class Benchmark(ABC):
-    """Base class of every benchmark, built in or a stranger's."""
+    """Base class of every benchmark, built in or a stranger's.
+
+    Attributes:
+        extra: The extra of pairuni that its grading needs.
+    """
+
+    extra: ClassVar[str | None] = None
 
     def __init__(self, card: Card, folder: Path) -> None:
         self.card = card

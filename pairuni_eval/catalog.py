@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card, Suite, read_card, read_suite
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.store.packed import unpacked
 
 Kind = Literal["models", "judges", "rewards", "weightings", "encoders", "families"]
@@ -235,10 +236,18 @@ def load_plugin(kind: Kind, name: str) -> Any:
     """Import the object that a plugin of that kind and name points to.
 
     Raises:
-        UserError: for an unknown name, or a plugin whose import fails for lack of a package.
+        UserError: for an unknown name, a plugin whose import fails, or one whose `extra` is not
+            installed.
     """
+    plugin = import_plugin(kind, name)
+    needs(f"The {_one(kind)} '{name}'", *extra_of(plugin))
+    return plugin
+
+
+def import_plugin(kind: Kind, name: str) -> Any:
+    """As `load_plugin`, whether or not its `extra` is installed."""
     by_name = {entry.name: entry for entry in _entry_points(kind)}
-    one = "family" if kind == "families" else kind[:-1]
+    one = _one(kind)
     if name not in by_name:
         raise unknown_name(one, name, by_name, list_command=f"pairuni-eval list {kind}")
     try:
@@ -249,3 +258,7 @@ def load_plugin(kind: Kind, name: str) -> Any:
             f"The {one} '{name}' cannot be imported: {failure}.",
             hint=f"pip install '{lacks}'" if lacks else f"It is {by_name[name].value}.",
         ) from failure
+
+
+def _one(kind: Kind) -> str:
+    return "family" if kind == "families" else kind[:-1]

@@ -14,7 +14,7 @@ from torch import nn
 from pairuni_eval import catalog
 from pairuni_eval.adapters import load_model
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.base import LoadOptions, Task
 from pairuni_eval.models.checkpoint import read_declaration
 from pairuni_train.advantages import Weighting
 from pairuni_train.checkpoint import Resumed, load_kept
@@ -23,7 +23,7 @@ from pairuni_train.loop import Parts, Trainer
 from pairuni_train.order import PairOrder
 from pairuni_train.pairs.record import Pair
 from pairuni_train.recipe import Backbone, Recipe
-from pairuni_train.rewards import load_rewards
+from pairuni_train.rewards import WeightedSum, load_rewards
 from pairuni_train.rollouts import TASKS
 from pairuni_train.sharded import ShardedEngine, check_sharding, shard
 from pairuni_train.trained import choose_trained, restore_optimizer
@@ -33,13 +33,13 @@ class Job(NamedTuple):
     """What a user asks of `pairuni-train run`.
 
     Attributes:
-        pairs: The file of the pair set.
+        pairs: The pair set, or the folder that `pairs build` wrote; None builds the backbone's.
         tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
     """
 
     recipe: Recipe
     backbone: Backbone
-    pairs: Path
+    pairs: Path | None
     seed: int
     out: Path
     tracker: str | None = None
@@ -64,15 +64,38 @@ class Assembled(NamedTuple):
     origin: Origin
 
 
-def assemble(
-    job: Job, pairs: Sequence[Pair], accelerator: Any, former: Resumed | None
-) -> Assembled:
-    """Load everything a run needs, from its beginning or from a former checkpoint.
+class Judging(NamedTuple):
+    """What says how much a rollout is worth and a pair counts."""
+
+    rewards: dict[Task, WeightedSum]
+    weighting: Weighting
+
+
+def load_judging(backbone: Backbone, weighting: str) -> Judging:
+    """Load rewards and a weighting: what is missing is found before a row is read.
 
     Raises:
-        UserError: for a checkpoint, a reward, a weighting or a pair set that cannot be used.
+        UserError: for a reward or a weighting that cannot be used.
+    """
+    weigh = find_weighting(weighting)
+    return Judging({task: load_rewards(backbone.task(task).rewards) for task in TASKS}, weigh)
+
+
+def assemble(
+    job: Job,
+    pairs: Sequence[Pair],
+    judging: Judging,
+    accelerator: Any,
+    former: Resumed | None,
+) -> Assembled:
+    """Load the rest of what a run needs, from its beginning or from a former checkpoint.
+
+    Raises:
+        UserError: for a checkpoint or a pair set that cannot be used.
     """
     backbone = job.backbone
+    check_weights(job.recipe.weighting, judging.weighting, pairs)
+    order = PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=job.seed)
     torch.manual_seed(job.seed)  # adapters begin at random
     model = load_trainable(_weights_of(backbone, former), accelerator.device)
     policy = model.policy
@@ -89,16 +112,14 @@ def assemble(
         kept = load_kept(former.folder)
         policy.load_state_dict(kept.adapters, strict=False)
         restore_optimizer(policy, optimizer, kept.optimizer)
-    weighting = find_weighting(job.recipe.weighting)
-    check_weights(job.recipe.weighting, weighting, pairs)
     parts = Parts(
         engine=engine,
         policy=policy,
         reference=reference,
         optimizer=optimizer,
-        order=PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=job.seed),
-        rewards={task: load_rewards(backbone.task(task).rewards) for task in TASKS},
-        weighting=weighting,
+        order=order,
+        rewards=judging.rewards,
+        weighting=judging.weighting,
     )
     origin = Origin(_parent(backbone, former, model), sorted(model.capabilities))
     return Assembled(Trainer(job.recipe, backbone, parts, job.seed), origin)

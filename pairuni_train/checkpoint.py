@@ -20,7 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.store.training import GRADIENTS, METRICS
 from pairuni_eval.store.write import write_whole
 
 _PREFIX = "checkpoint-"
@@ -120,27 +122,49 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as failure:
         raise UserError(
             f"{path}: training cannot go on from here: {failure}.",
-            hint=f"Train on from its weights in another folder: --set checkpoint={folder}",
+            hint="Train on from its weights in another folder: "
+            + as_typed("--set", f"checkpoint={folder}"),
         ) from failure
     return tensors
 
 
-def claim(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make the run folder, or check that it holds the same run, perhaps of fewer steps.
+def check_claim(out: Path, settings: Mapping[str, Any]) -> None:
+    """Check that a folder holds the same run, perhaps of fewer steps, or no step of any run.
 
     Raises:
         UserError: naming the first setting that differs from the run that is there.
     """
     path = out / SETTINGS
-    asked = json.loads(msgspec.json.encode(settings))
-    if path.is_file():
+    asked = _plain(settings)
+    if path.is_file() and _has_steps(out):
         for key, (former, now) in _differences(json.loads(path.read_text("utf-8")), asked):
             if key.rpartition(".")[2] not in _GROW or now < former:
                 raise UserError(
                     f"{out} holds another run: its {key} is {former!r}, now it is {now!r}.",
                     hint="Choose another folder with --out, or give the former settings.",
                 )
-    write_whole(path, json.dumps(asked, indent=2).encode() + b"\n")
+
+
+def claim(out: Path, settings: Mapping[str, Any]) -> None:
+    """Make the run folder this run's; one without a step may have been another's.
+
+    Raises:
+        UserError: as `check_claim`.
+    """
+    check_claim(out, settings)
+    write_whole(out / SETTINGS, json.dumps(_plain(settings), indent=2).encode() + b"\n")
+
+
+def _has_steps(out: Path) -> bool:
+    """Whether anything was done there that another command would write over."""
+    lines = (out / name for name in (METRICS, GRADIENTS))
+    written = any(path.is_file() and path.stat().st_size > 0 for path in lines)
+    return written or last_checkpoint(out) is not None
+
+
+def _plain(settings: Mapping[str, Any]) -> Any:
+    """Settings as JSON has them."""
+    return json.loads(msgspec.json.encode(settings))
 
 
 def _differences(former: Any, now: Any, key: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

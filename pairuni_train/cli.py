@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairuni_eval import __version__
-from pairuni_eval.cli import run_app
+from pairuni_eval.cli.application import make_app, run_app
+from pairuni_eval.commands import as_typed
+from pairuni_eval.extras import needs
 from pairuni_train.experiments.commands import baselines, reproduce
 from pairuni_train.pairs.commands import app as pairs_app
 
@@ -17,12 +19,7 @@ if TYPE_CHECKING:
     from pairuni_eval.records import GradientRow
     from pairuni_train.recipe import Backbone
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Train a unified vision-language model.",
-)
+app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
 app.command()(reproduce)
 app.command()(baselines)
@@ -60,23 +57,26 @@ def run(
     """Train an arm on a backbone. The same command goes on with an interrupted run."""
     from rich.console import Console
 
-    from pairuni_train.pair_files import find_pairs
+    from pairuni_train.extras import extras_of
+    from pairuni_train.pair_files import check_pairs
     from pairuni_train.recipe import find_recipe
 
     arm = find_recipe(recipe)
     named = {"steps": steps, "lr": lr, "pairs_per_step": pairs_per_step}
     model = _backbone(backbone, settings, named)
-    file = find_pairs(pairs, arm.pairs, model)
+    needs("pairuni-train run", *extras_of(model))
+    check_pairs(pairs, arm.pairs, model)
 
     from pairuni_train.assemble import Job
     from pairuni_train.run import train
 
     place = out or Path("runs") / f"{arm.name}-{model.name}-seed{seed}"
-    job = Job(arm, model, file, seed, place, tracker)
+    job = Job(arm, model, pairs, seed, place, tracker)
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
+        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(model))
         typer.echo(f"Checkpoint: {checkpoint}")
-        typer.echo(f"Next:       pairuni-eval run --checkpoint {checkpoint}{_suite(model)}")
+        typer.echo(f"Next:       {as_typed(*words)}")
 
 
 @app.command()
@@ -101,17 +101,22 @@ def probe(
     from rich.console import Console
 
     from pairuni_eval.cli.options import split_names
+    from pairuni_train.extras import extras_of
+
+    model = _backbone(backbone, settings, {"checkpoint": checkpoint})
+    needs("pairuni-train probe", *extras_of(model))
+
     from pairuni_train.probe import ProbeJob
     from pairuni_train.probe import probe as run_probe
 
-    model = _backbone(backbone, settings, {"checkpoint": checkpoint})
     place = out or Path("runs") / f"probe-{checkpoint.rstrip('/').replace('/', '-')}"
     job = ProbeJob(model, pairs, split_names(scenario), batches, seed, place, weighting)
     rows = run_probe(job, Console(stderr=True))
     for line in _summary(rows):
         typer.echo(line)
     typer.echo(f"Rows: {place / 'gradients.jsonl'}")
-    typer.echo(f"Next: pairuni-eval report RUN --training probe={place}")
+    words = ("pairuni-eval", "report", "RUN", "--training", f"probe={place}")
+    typer.echo(f"Next: {as_typed(*words)}")
 
 
 def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
@@ -144,8 +149,8 @@ def list_command() -> None:
     typer.echo("Experiments")
     for name in sorted(experiments(), key=lambda name: (len(name), name)):
         typer.echo(f"  {name:18} {find_experiment(name).title}")
-    typer.echo("Next: pairuni-train run --recipe NAME --backbone NAME", err=True)
-    typer.echo("      pairuni-train reproduce EXPERIMENT", err=True)
+    typer.echo("Next: pairuni-train run --recipe pairuni --backbone tiny", err=True)
+    typer.echo("      pairuni-train reproduce table5", err=True)
 
 
 @app.command(name="pretrain-tiny")
@@ -165,7 +170,7 @@ def pretrain_tiny(
     config = PretrainConfig(seed=seed)
     pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")
-    typer.echo(f"Next:       pairuni-eval run --checkpoint {out}")
+    typer.echo(f"Next:       {as_typed('pairuni-eval', 'run', '--checkpoint', out)}")
 
 
 @app.command()
@@ -182,9 +187,9 @@ def _backbone(name: str, settings: list[str] | None, named: Mapping[str, object]
     return find_backbone(name, {**read_changes(settings or ()), **given})
 
 
-def _suite(backbone: Backbone) -> str:
+def _suite(backbone: Backbone) -> tuple[str, ...]:
     """What measures the checkpoint: the suite of its world."""
-    return " --suite tiny" if backbone.pairs == "tiny" else ""
+    return ("--suite", "tiny") if backbone.pairs == "tiny" else ()
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pairuni_eval.instruments.image_text import ImageTextScorer
 
 _CONFIGURATION = "open_clip_config.json"  # read where weights are not of the published size
+_WITHOUT_HUB = (
+    "Fetch them where there is a network: pairuni-eval fetch --benchmarks hpsv2 --to DIR. Then "
+    '--set \'gen.rewards=[{name="hps", options={data="DIR"}}]\' reads them from there.'
+)
 
 
 class PictureReward(Reward):
@@ -47,6 +51,7 @@ class Hps(PictureReward):
     """HPSv2: the cosine of a CLIP that was trained on people's choices, about 0.2 to 0.33."""
 
     VERSIONS = ("v2.1", "v2.0")
+    extra = "hps"
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:
@@ -62,7 +67,10 @@ class Hps(PictureReward):
             )
         folder = Path(options["data"]) if "data" in options else None
         data = Data(catalog.find_card("hpsv2"), catalog.benchmark_folders()["hpsv2"].folder, folder)
-        weights, tokenizer = data.weights(version), data.weights("tokenizer")
+        try:
+            weights, tokenizer = data.weights(version), data.weights("tokenizer")
+        except UserError as absent:
+            raise UserError(absent.message, hint=_WITHOUT_HUB) from absent
         from pairuni_eval.instruments.hps import HpsScorer
 
         beside = [path.with_name(_CONFIGURATION) for path in weights]

@@ -14,11 +14,20 @@ import msgspec
 from filelock import FileLock
 
 from pairuni_eval import __version__
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
 from pairuni_train.recipe import Backbone
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs
+
+
+def check_pairs(given: Path | None, arm: str, backbone: Backbone) -> None:
+    """Raise where `find_pairs` would, without building anything."""
+    if given is not None:
+        find_pairs(given, arm, backbone)
+    elif backbone.pairs is None:
+        raise _no_pairs(arm, backbone)
 
 
 def find_pairs(given: Path | None, arm: str, backbone: Backbone) -> Path:
@@ -38,18 +47,16 @@ def find_pairs(given: Path | None, arm: str, backbone: Backbone) -> Path:
     if not file.is_file():
         raise UserError(
             f"There is no pair set {file}.",
-            hint=f"pairuni-train pairs build --preset {backbone.pairs or _REAL} --arms {arm} "
-            f"--out {given if given.suffix != '.parquet' else given.parent}",
+            hint=_building(
+                backbone.pairs or _REAL, arm, given if given.suffix != ".parquet" else given.parent
+            ),
         )
     return file
 
 
 def _built(arm: str, backbone: Backbone) -> Path:
     if backbone.pairs is None:
-        raise UserError(
-            f"The backbone {backbone.name} trains on pairs that you build: give them with --pairs.",
-            hint=f"pairuni-train pairs build --preset {_REAL} --arms {arm} --out DIR",
-        )
+        raise _no_pairs(arm, backbone)
     from pairuni_train.pairs.config import check_arms, find_preset
 
     read = find_preset(backbone.pairs)
@@ -67,6 +74,18 @@ def _built(arm: str, backbone: Backbone) -> Path:
         if not file.is_file():
             build(read, folder, arms=arms)
     return file
+
+
+def _no_pairs(arm: str, backbone: Backbone) -> UserError:
+    return UserError(
+        f"The backbone {backbone.name} trains on pairs that you build: give them with --pairs.",
+        hint=_building(_REAL, arm, "DIR"),
+    )
+
+
+def _building(preset: str, arm: str, out: Path | str) -> str:
+    words = ("pairs", "build", "--preset", preset, "--arms", arm, "--out", out)
+    return as_typed("pairuni-train", *words)
 
 
 def _cache() -> Path:

@@ -21,15 +21,15 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.checkpoint import find_folder
+from pairuni_eval.progress import Progress
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_eval.store.write import exclusive, write_whole
-from pairuni_train.assemble import check_weights, find_weighting, load_trainable
+from pairuni_train.assemble import Judging, check_weights, load_judging, load_trainable
 from pairuni_train.checkpoint import claim, keeps_training, load_kept
 from pairuni_train.clock import Clock
 from pairuni_train.controls import Bench, Control
@@ -40,7 +40,6 @@ from pairuni_train.look import Look, look_at, take_apart
 from pairuni_train.order import PairOrder, slice_of
 from pairuni_train.pairs.record import Pair
 from pairuni_train.recipe import Backbone
-from pairuni_train.rewards import load_rewards
 from pairuni_train.rollouts import TASKS, Sampling, Track, sample_track
 from pairuni_train.scenarios import Scenario, addressed, read_scenario
 from pairuni_train.trained import choose_trained, restore_optimizer
@@ -77,9 +76,10 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
     """
     accelerator = start_process()
     first = accelerator.is_main_process
+    judging = load_judging(job.backbone, job.weighting)
     scenarios = [read_scenario(name, job.pairs, job.seed) for name in job.scenarios]
     with exclusive(job.out) if first else nullcontext():
-        prober = _Prober(job, accelerator)
+        prober = _Prober(job, judging, accelerator)
         if first:
             claim(job.out, _settings(job, scenarios, prober.weights))
         accelerator.wait_for_everyone()
@@ -90,7 +90,9 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
             write_whole(job.out / GRADIENTS, _lines(rows))
         accelerator.wait_for_everyone()
         done = {(row.scenario, row.step) for row in rows}
-        with Progress(console=console, disable=not first) as progress:
+        with Progress(
+            *Progress.get_default_columns(), console=console, disable=not first
+        ) as progress:
             for scenario in scenarios:
                 steps = range(job.batches)
                 for step in progress.track(steps, description=scenario.name):
@@ -110,7 +112,7 @@ class _Prober:
         rows_per_batch: Rows that a batch of a scenario leaves.
     """
 
-    def __init__(self, job: ProbeJob, accelerator: Any) -> None:
+    def __init__(self, job: ProbeJob, judging: Judging, accelerator: Any) -> None:
         backbone = job.backbone
         self._job = job
         model = load_trainable(backbone.checkpoint, accelerator.device)
@@ -127,8 +129,7 @@ class _Prober:
         self.rows_per_batch = (len(blocks) + 1) * (1 + conditioned)
         bfloat16 = backbone.precision == "bf16"
         self._engine = Engine(accelerator, self._policy, bfloat16=bfloat16)
-        self._rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
-        self._weighting = find_weighting(job.weighting)
+        self._rewards, self._weighting = judging
 
     def controls(self, scenario: Scenario) -> list[Control]:
         """The cases with a known answer, on the first batch of a scenario."""

@@ -14,24 +14,28 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from pairuni_eval.progress import Progress as Shown
 from pairuni_train.loop import Metrics, Stepped
 from pairuni_train.rollouts import TASKS
 
 _RECENT = 10  # steps that a shown reward is the mean of
 
 
-class _Bar(RichProgress):
-    """A bar with words below it."""
+class _Bar(Shown):
+    """A bar with words below it; in a log the first line of them stands after what is left."""
 
-    words = ""
+    below = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """What is drawn: the bar, then the words."""
         yield from super().get_renderables()
-        yield Text(self.words, style="dim")
+        yield Text(self.below, style="dim")
+
+    def words(self) -> str:
+        """What the next line says."""
+        return ", ".join(part for part in (super().words(), self.below.partition("\n")[0]) if part)
 
 
 class Progress:
@@ -73,7 +77,7 @@ class Progress:
     def step(self, stepped: Stepped) -> None:
         """Show a finished step."""
         self._recent = [*self._recent[1 - _RECENT :], stepped.metrics]
-        self._bar.words = f"{words_of(self._recent)}\n{seconds_of(stepped.seconds)}"
+        self._bar.below = f"{words_of(self._recent)}\n{seconds_of(stepped.seconds)}"
         self._bar.update(self._task, advance=1)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence, Set
-from typing import Any, NamedTuple, Self, SupportsFloat
+from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 
 from pairuni_eval import catalog
 from pairuni_eval.errors import BoundaryError, UserError, boundary
@@ -35,7 +35,13 @@ class Judged(NamedTuple):
 
 
 class Reward(ABC):
-    """Base class of every reward."""
+    """Base class of every reward.
+
+    Attributes:
+        extra: The extra of pairuni that it needs.
+    """
+
+    extra: ClassVar[str | None] = None
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:

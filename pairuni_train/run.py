@@ -19,11 +19,12 @@ from rich.console import Console
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.store.write import exclusive
 from pairuni_train.alarms import Alarm, Watch
-from pairuni_train.assemble import Assembled, Job, assemble
-from pairuni_train.checkpoint import Kept, claim, last_checkpoint, save_checkpoint
+from pairuni_train.assemble import Assembled, Job, assemble, load_judging
+from pairuni_train.checkpoint import Kept, check_claim, claim, last_checkpoint, save_checkpoint
 from pairuni_train.engine import start_process
 from pairuni_train.journal import Journal
 from pairuni_train.loop import Stepped
+from pairuni_train.pair_files import find_pairs
 from pairuni_train.pairs.dataset import read_pairs
 from pairuni_train.progress import Progress
 from pairuni_train.trained import adapters_of, optimizer_state, whole_weights
@@ -36,13 +37,20 @@ def train(job: Job, console: Console) -> Path | None:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
     accelerator = _accelerator(job)
+    judging = load_judging(job.backbone, job.recipe.weighting)
+    file = find_pairs(job.pairs, job.recipe.pairs, job.backbone)
+    pairs, settings = read_pairs(file), _settings(job, file)
     with exclusive(job.out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            claim(job.out, _settings(job))
+            check_claim(job.out, settings)
         accelerator.wait_for_everyone()
         former = last_checkpoint(job.out)
-        assembled = assemble(job, read_pairs(job.pairs), accelerator, former)
+        assembled = assemble(job, pairs, judging, accelerator, former)
         first = former.step if former else 0
+        if accelerator.is_main_process:
+            claim(job.out, settings)
+        if job.tracker is not None:
+            accelerator.init_trackers("pairuni", config=_flat(settings))
         if accelerator.is_main_process:
             _lead(job, assembled, first, console)
             return job.out / f"checkpoint-{job.backbone.steps}"
@@ -81,9 +89,7 @@ def _accelerator(job: Job) -> Any:
             f"The tracker '{job.tracker}' is not installed.",
             hint=f"pip install {job.tracker}; without --tracker, metrics.jsonl has it all.",
         )
-    accelerator = start_process(log_with=job.tracker, project_dir=str(job.out))
-    accelerator.init_trackers("pairuni", config=_flat(_settings(job)))
-    return accelerator
+    return start_process(log_with=job.tracker, project_dir=str(job.out))
 
 
 def _checkpoint(job: Job, assembled: Assembled, stepped: Stepped) -> None:
@@ -111,9 +117,9 @@ def _checkpoint(job: Job, assembled: Assembled, stepped: Stepped) -> None:
     parts.engine.wait()
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _settings(job: Job, pairs: Path) -> dict[str, Any]:
     """All that a step depends on."""
-    with job.pairs.open("rb") as stream:
+    with pairs.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "recipe": msgspec.to_builtins(job.recipe),

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import Task
 from pairuni_eval.seeds import seed_for
@@ -57,9 +58,10 @@ def read_scenario(
         return Scenario(name, repaired(read(paired), seed), f"{paired.name}, re-paired")
     file = folder / f"{name}.parquet"
     if not file.is_file():
+        words = ("--arms", name, "--out", folder, "--preset", "PRESET")
         raise UserError(
             f"There is no pair set {file}.",
-            hint=f"pairuni-train pairs build --arms {name} --out {folder} --preset PRESET",
+            hint=as_typed("pairuni-train", "pairs", "build", *words),
         )
     return Scenario(name, read(file), file.name)
 

@@ -55,12 +55,8 @@ def _check_prefixes(policy: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def _add_adapters(policy: nn.Module, spec: LoraSpec, prefixes: Sequence[str]) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ModuleNotFoundError as failure:
-        raise UserError(
-            "Low-rank adapters need the package peft.", hint="pip install 'pairuni[lora]'"
-        ) from failure
+    from peft import LoraConfig, inject_adapter_in_model
+
     targets = [
         name
         for name, module in policy.named_modules()

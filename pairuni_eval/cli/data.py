@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pairuni_eval.cli.options import Benchmarks, Data, Json, Limit, split_names
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,18 +30,20 @@ def validate(
     from rich.console import Console
 
     from pairuni_eval.catalog import load_benchmark
+    from pairuni_eval.progress import waiting
     from pairuni_eval.run.validate import validate as check
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data} is no folder.")
-    with Console(stderr=True).status(f"checking {benchmark}"):
+    with waiting(Console(stderr=True), f"checking {benchmark}"):
         found = check(load_benchmark(benchmark), data, limit)
     if as_json:
         typer.echo(json.dumps(_as_json(found), ensure_ascii=False))
     else:
         typer.echo("\n".join(_as_lines(found)))
-    words = ["--benchmarks", benchmark, *(["--data", str(data)] if data else [])]
-    typer.echo(f"Next: pairuni-eval run --checkpoint tiny {shlex.join(words)}", err=True)
+    words = ["run", "--checkpoint", "tiny", "--benchmarks", benchmark]
+    words += ["--data", str(data)] if data else []
+    typer.echo(f"Next: {as_typed('pairuni-eval', *words)}", err=True)
     if not found.passed:
         raise typer.Exit(1)
 
@@ -99,7 +101,7 @@ def fetch(
         typer.echo(f"Manifest: {to / MANIFEST}")
     chosen = ["--suite", suite] if suite else ["--benchmarks", ",".join(names)]
     words = ["pairuni-eval", "run", "--checkpoint", "tiny", *chosen, "--data", str(to)]
-    typer.echo(f"Next: {shlex.join(words)}")
+    typer.echo(f"Next: {as_typed(*words)}")
     if not whole:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, split_names
+from pairuni_eval.commands import as_typed
 from pairuni_eval.responses.formats import Format
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _grade(
 def _say_next(settings: RunSettings, out: Path | None) -> None:
     """The way on, on stderr: stdout holds the numbers."""
     if out is None:
-        typer.echo(f"Next: {settings.command()} --out runs/{settings.benchmarks[0]}", err=True)
+        kept = as_typed("--out", Path("runs") / settings.benchmarks[0])
+        typer.echo(f"Next: {settings.command()} {kept}", err=True)
     else:
         typer.echo(f"Run:  {out}", err=True)
-        typer.echo(f"Next: pairuni-eval report {out}", err=True)
+        typer.echo(f"Next: {as_typed('pairuni-eval', 'report', out)}", err=True)

@@ -18,6 +18,7 @@ from pairuni_eval.cli.options import (
     Suite,
     split_names,
 )
+from pairuni_eval.commands import as_typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,4 +101,4 @@ def _plan(settings: RunSettings, console: Console) -> None:
 
     console.print(estimate_table(estimate(settings, console)))
     typer.echo(f"Planned in {settings.out}")
-    typer.echo(f"Next: {settings.command()} --out {settings.out}")
+    typer.echo(f"Next: {settings.command()} {as_typed('--out', settings.out)}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from pairuni_eval.cli.options import Baseline, Json
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def compare(
     Console().print(comparing.as_table(found))
     typer.echo()
     typer.echo("\n".join(comparing.as_lines(found)))
-    typer.echo(f"Next: pairuni-eval report {a} --baseline {b.name}={b}", err=True)
+    words = ("pairuni-eval", "report", a, "--baseline", f"{b.name}={b}")
+    typer.echo(f"Next: {as_typed(*words)}", err=True)
 
 
 def open_baselines(options: list[str] | None, suite: str | None) -> dict[str, StoredRun]:
@@ -130,11 +132,12 @@ def write_report(
 ) -> None:
     """Build a report and say where it is."""
     from pairuni_eval.analysis.tables import Tables
+    from pairuni_eval.progress import waiting
     from pairuni_eval.report.build import build_report
     from pairuni_eval.report.notices import reason_lines, tag_notices
     from pairuni_eval.store.unfinished import open_run
 
-    with console.status("writing the report"):
+    with waiting(console, "writing the report"):
         run = open_run(folder)
         page = build_report(run, out or Path("reports") / folder.name, *sources)
         tables = Tables(run)
@@ -143,4 +146,5 @@ def write_report(
         typer.echo(f"Note: {notice}", err=True)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
-    typer.echo(f"Next:   pairuni-eval run --checkpoint OTHER --baseline {folder.name}={folder}")
+    words = ("run", "--checkpoint", "OTHER", "--baseline", f"{folder.name}={folder}")
+    typer.echo(f"Next:   {as_typed('pairuni-eval', *words)}")

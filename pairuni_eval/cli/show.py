@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pairuni_eval.cli.options import split_names
+from pairuni_eval.commands import as_typed
 
 
 def show(
@@ -25,4 +26,4 @@ def show(
     uid = find_sample(stored, sample)
     for line in sample_lines(stored, uid, split_names(protocol)):
         typer.echo(line)
-    typer.echo(f"Next: pairuni-eval report {run}", err=True)
+    typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run)}", err=True)

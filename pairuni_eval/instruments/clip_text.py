@@ -37,6 +37,7 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
 
 CONTEXT_LENGTH = 77
 _BASE_TOKENS = 2 * 256 + 2  # the bytes, inside and at the end of a word; start and end of the text
@@ -71,11 +72,9 @@ def clean_as_open_clip(text: str) -> str:
     """
     try:
         import ftfy
-    except ImportError as missing:
-        raise UserError(
-            "CLIP's texts are cleaned with ftfy, which is not installed.",
-            hint="Run: pip install 'pairuni[hps]'",
-        ) from missing
+    except ImportError:
+        needs("Cleaning CLIP's texts", "hps")
+        raise
     mended = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", mended.strip()).strip().lower()
 

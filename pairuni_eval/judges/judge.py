@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
@@ -85,8 +85,10 @@ class Judge(ABC):
 
     Attributes:
         snapshot: Exact name and version, stored with every verdict.
+        extra: The extra of pairuni that it needs.
     """
 
+    extra: ClassVar[str | None] = None
     snapshot: str
 
     @classmethod

@@ -66,6 +66,8 @@ class OpenAIJudge(Judge):
         run: Hash of the place of the run that pays.
     """
 
+    extra = "judge"
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -366,13 +368,8 @@ def _secret(setup: JudgeSetup, options: EndpointOptions) -> str:
 
 def _client(options: EndpointOptions, secret: str) -> openai.OpenAI:
     """The client with its own retries off."""
-    try:
-        import openai
-    except ImportError as failure:
-        raise UserError(
-            "The judge 'openai' needs the package openai, which is not installed.",
-            hint="pip install 'pairuni[judge]'",
-        ) from failure
+    import openai
+
     return openai.OpenAI(
         api_key=secret,
         base_url=options.base_url,

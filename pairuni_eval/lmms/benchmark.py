@@ -44,6 +44,8 @@ _GUESSED = "guessed"  # score metric of the rows whose answer the task's own cod
 class LmmsTasks:
     """The family `lmms`: a benchmark for every task of the installed lmms-eval."""
 
+    extra = "lmms"
+
     @classmethod
     def load(cls, name: str) -> Benchmark:
         """The benchmark of a task; see `catalog.Family`.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.extras import needs, pip_line
 
 PACKAGE = "lmms_eval"
 _TASK_LINE = re.compile(
@@ -72,8 +73,6 @@ def task_files() -> Mapping[str, list[Path]]:
 def _tasks_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            "Benchmarks of the family 'lmms' need lmms-eval, which is not installed.",
-            hint="pip install 'pairuni[lmms]'",
-        )
+        needs("The benchmark family 'lmms'", "lmms")
+        raise UserError(f"The package {PACKAGE} has no folder.", hint=pip_line("lmms"))
     return Path(spec.submodule_search_locations[0]) / "tasks"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.analysis.leakage import Leak, leaks, read_prints
 from pairuni_eval.analysis.neighbors import NEAR, neighbors_path, read_neighbors
 from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 
 _SHOWN = 12
@@ -72,9 +73,10 @@ def contamination(tables: Tables, pairs: Path, order: list[str]) -> Contaminatio
     prints, path = read_prints(pairs), neighbors_path(pairs)
     neighbors = read_neighbors(path)
     if neighbors is not None and neighbors.pairs != prints.pairs:
+        words = ("pairs", "neighbors", pairs, "--run", tables.run.folder)
         raise UserError(
             f"{path} belongs to a set of {neighbors.pairs} pairs, {pairs} has {prints.pairs}.",
-            hint=f"Make it anew: pairuni-train pairs neighbors {pairs} --run {tables.run.folder}",
+            hint=f"Make it anew: {as_typed('pairuni-train', *words)}",
         )
     found = leaks(tables, prints, neighbors)
     return Contamination(

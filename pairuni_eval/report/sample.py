@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pairuni_eval.analysis.tables import Tables, bare
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.report.text import clean
 from pairuni_eval.store.read import StoredRun, decode_cell
@@ -36,7 +37,7 @@ def find_sample(run: StoredRun, name: str) -> str:
     offer = f" Did you mean '{guess}'?" if guess else ""
     raise UserError(
         f"{run.folder} has no sample '{name}'.{offer}",
-        hint=f"pairuni-eval show {run.folder} {guess or samples['key'].iloc[0]}",
+        hint=as_typed("pairuni-eval", "show", run.folder, guess or samples["key"].iloc[0]),
     )
 
 
@@ -54,7 +55,7 @@ def _ambiguous(run: StoredRun, name: str, found: pd.DataFrame) -> UserError:
     more = ", ..." if len(found) > _SHOWN else ""
     return UserError(
         f"'{name}' may be {len(found)} samples of {run.folder}: {shown}{more}.",
-        hint=f"pairuni-eval show {run.folder} {found['uid'].iloc[0]}",
+        hint=as_typed("pairuni-eval", "show", run.folder, found["uid"].iloc[0]),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
 from pairuni_eval.user_text import as_stream, json_lines, json_of, lines_of, text_of
 
 _SHEET = ".xlsx"
@@ -146,6 +147,8 @@ def _table_rows(path: Path, kind: str) -> list[Record]:
 def _cells(path: Path, kind: str) -> Iterable[dict[Any, Any]]:
     import pandas as pd
 
+    if kind == _SHEET:
+        needs(f"{path}: reading xlsx", "vlmevalkit")
     try:
         if kind == _SHEET:
             table = pd.read_excel(path, dtype=object, keep_default_na=False, engine="openpyxl")
@@ -153,11 +156,6 @@ def _cells(path: Path, kind: str) -> Iterable[dict[Any, Any]]:
             table = pd.read_csv(
                 as_stream(path), sep=_SEPARATORS[kind], dtype=str, keep_default_na=False
             )
-    except ImportError as failure:
-        raise UserError(
-            f"{path}: reading xlsx needs openpyxl, which is not installed.",
-            hint="pip install 'pairuni[vlmevalkit]'",
-        ) from failure
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as failure:
         raise UserError(f"{path}: not a readable table: {failure}.") from failure
     return table.to_dict(orient="records")

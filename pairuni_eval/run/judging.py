@@ -48,6 +48,19 @@ class Judges(NamedTuple):
     second: dict[str, Second]
 
 
+def judge_plugins(judge: str | None, cards: Iterable[Card]) -> list[str]:
+    """The names of the plugins that `load_judges` would load.
+
+    Raises:
+        UserError: for a bad judge file.
+    """
+    if judge == NONE:
+        return []
+    choices = [choice for choice in read_choices(judge) if choice is not None]
+    specs = [card.judge for card in cards if card.judge is not None]
+    return [choice.plugin or spec.name for spec in specs for choice in choices]
+
+
 def load_judges(judge: str | None, cards: Iterable[Card], folder: Path) -> Judges:
     """Load the judges that the cards and `--judge` ask for.
 

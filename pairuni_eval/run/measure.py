@@ -7,8 +7,7 @@ judges' memory differ. A complete run whose judge left questions open is taken u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -26,11 +24,12 @@ from rich.table import Table
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Model
+from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import Figure, Score
 from pairuni_eval.run.execute import Executor
 from pairuni_eval.run.grade import Chunk, Grader
 from pairuni_eval.run.judging import left_open, reopen
-from pairuni_eval.run.plan import Batch, Contents, Parts, load_parts, plan_run
+from pairuni_eval.run.plan import Batch, Contents, Parts, check_installed, load_parts, plan_run
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.write import (
@@ -70,15 +69,15 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
     Raises:
         UserError: for whatever the user can mend; the rows so far are kept.
     """
-    settings.cards()  # unknown names fail before a model is loaded
+    parts = _parts(settings)
     model = model or _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            plan_run(settings, load_parts(settings), model)
+            plan_run(settings, parts, model)
             if not reopen(settings.out):
                 remove_rows(settings.out)
                 return settings.out
-        started = _start(settings, model, console)
+        started = _start(settings, parts, model, console)
         _execute(started, console)
         _finish(started, *_grade(started, console))
         _say_what_is_open(settings.out, console)
@@ -87,13 +86,13 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
 
 def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
     """Say what is owed. The warm-up is the first owed batch of each benchmark, and it is kept."""
-    settings.cards()
+    parts = _parts(settings)
     model = _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            plan_run(settings, load_parts(settings), model)
+            plan_run(settings, parts, model)
             return [Estimate(card.name, 0, 0, None) for card in settings.cards()]
-        started = _start(settings, model, console)
+        started = _start(settings, parts, model, console)
         return [
             _estimate(started, benchmark.card.name, model) for benchmark in started.parts.benchmarks
         ]
@@ -103,7 +102,7 @@ def estimate_table(estimates: Sequence[Estimate]) -> Table:
     """The estimates for the terminal."""
     table = Table("benchmark", "outputs owed", "judge calls", "time")
     for one in estimates:
-        time = "-" if one.seconds is None else _clock(one.seconds)
+        time = "-" if one.seconds is None else clock(one.seconds)
         table.add_row(one.benchmark, str(one.outputs), str(one.judge_calls), time)
     known = sum(one.seconds or 0.0 for one in estimates)
     table.add_section()
@@ -111,7 +110,7 @@ def estimate_table(estimates: Sequence[Estimate]) -> Table:
         "in all",
         str(sum(one.outputs for one in estimates)),
         str(sum(one.judge_calls for one in estimates)),
-        _clock(known),
+        clock(known),
     )
     return table
 
@@ -127,17 +126,27 @@ class _Started(NamedTuple):
         return self.contents.batches
 
 
+def _parts(settings: RunSettings) -> Parts:
+    """Benchmarks and judges; what they lack is found before a model is loaded."""
+    check_installed(settings)
+    return load_parts(settings)
+
+
 def _load(settings: RunSettings, console: Console) -> Model:
-    with console.status(f"loading {settings.checkpoint}"):
+    with waiting(console, f"loading {settings.checkpoint}"):
         options = LoadOptions(settings.device, settings.dtype, settings.compiled)
         return load_model(settings.checkpoint, settings.adapter, options)
 
 
-def _start(settings: RunSettings, model: Model, console: Console) -> _Started:
+def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) -> _Started:
     clear_temporaries(settings.out)
-    parts = load_parts(settings)
-    with console.status("reading the benchmarks"):
-        contents = plan_run(settings, parts, model)
+    with _progress(console, transient=True) as progress:
+        bar = progress.add_task("reading the benchmarks", total=None)
+
+        def read(benchmark: str) -> None:
+            progress.update(bar, advance=1, description=f"reading  {benchmark}")
+
+        contents = plan_run(settings, parts, model, read)
     Journal(settings.out).note("start")
     by_uid = {sample.uid: sample for sample in contents.samples}
     executor = Executor(settings.out, contents.card, by_uid, model)
@@ -222,10 +231,9 @@ def _estimate(started: _Started, benchmark: str, model: Model) -> Estimate:
     return Estimate(benchmark, outputs, planned * calls, seconds)
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    """A bar with rate and time left; on a pipe it prints nothing while it runs."""
-    with Progress(
+def _progress(console: Console, *, transient: bool = False) -> Progress:
+    """A bar with rate and time left."""
+    return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", table_column=None),
         BarColumn(bar_width=None),
@@ -233,12 +241,5 @@ def _progress(console: Console) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        transient=False,
-    ) as progress:
-        yield progress
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        transient=transient,
+    )

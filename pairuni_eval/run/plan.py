@@ -8,7 +8,7 @@ interrupted. `run.json` says what was asked; a folder that holds another run is 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError
+from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
 from pairuni_eval.records import (
@@ -32,7 +33,7 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
-from pairuni_eval.run.judging import Second, load_judges
+from pairuni_eval.run.judging import Second, judge_plugins, load_judges
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import read_records, read_run_card
@@ -71,6 +72,17 @@ class Parts(NamedTuple):
     seconds: Mapping[str, Second] = {}
 
 
+def check_installed(settings: RunSettings) -> None:
+    """Raise a UserError if a benchmark or a judge needs a package that is not installed."""
+    cards = settings.cards()
+    complete = (settings.out / layout.COMPLETE).exists()  # nothing will be graded
+    benchmarks = [] if complete else [catalog.load_benchmark(card.name) for card in cards]
+    names = judge_plugins(settings.judge, cards)
+    judges = [catalog.import_plugin("judges", name) for name in dict.fromkeys(names)]
+    extras = [extra for one in (*benchmarks, *judges) for extra in extra_of(one)]
+    needs("Grading " + ", ".join(card.name for card in cards), *extras)
+
+
 def load_parts(settings: RunSettings) -> Parts:
     """Import the benchmarks and judges that the settings name."""
     cards = settings.cards()
@@ -81,19 +93,32 @@ def load_parts(settings: RunSettings) -> Parts:
     return Parts(benchmarks, judges.first, judges.second)
 
 
-def plan_run(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+def plan_run(
+    settings: RunSettings,
+    parts: Parts,
+    model: Model,
+    read: Callable[[str], None] = lambda _: None,
+) -> Contents:
     """Plan a run, or find the plan that an earlier start of the same command wrote.
+
+    Args:
+        settings: What is asked.
+        parts: Benchmarks and judges.
+        model: The loaded model.
+        read: Hears of every sample that is read, by its benchmark.
 
     Raises:
         UserError: if the folder holds another run, or the data cannot be read.
     """
     run = settings.out
     if (run / layout.RUN_FILE).exists():
-        return _former(settings, parts, model)
-    return _fresh(settings, parts, model)
+        return _former(settings, parts, model, read)
+    return _fresh(settings, parts, model, read)
 
 
-def _former(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+def _former(
+    settings: RunSettings, parts: Parts, model: Model, read: Callable[[str], None]
+) -> Contents:
     run = settings.out
     former = read_run_card(run)
     if former.code != __version__:
@@ -114,11 +139,13 @@ def _former(settings: RunSettings, parts: Parts, model: Model) -> Contents:
         samples = read_records(run, "samples", Sample)
     batches = msgspec.json.decode((run / layout.PLAN_FILE).read_bytes(), type=list[Batch])
     if {sample.uid for sample in samples} != {o.sample for b in batches for o in b.outputs}:
-        return _fresh(settings, parts, model)  # samples were lost: plan again, outputs stand
+        return _fresh(settings, parts, model, read)  # samples were lost; outputs stand
     return Contents(former, samples, batches)
 
 
-def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
+def _fresh(
+    settings: RunSettings, parts: Parts, model: Model, read: Callable[[str], None]
+) -> Contents:
     run = settings.out
     log = RowLog(run / layout.ROWS / "samples.jsonl", Sample)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
@@ -130,7 +157,10 @@ def _fresh(settings: RunSettings, parts: Parts, model: Model) -> Contents:
         name = benchmark.card.name
         data = benchmark.data(settings.data)
         origins[name] = data.origin()
-        mine = list(_stored(run, benchmark, data, settings.limit))
+        mine = []
+        for sample in _stored(run, benchmark, data, settings.limit):
+            mine.append(sample)
+            read(name)
         log.append(mine)
         samples += mine
         counts[name] = len(mine)

@@ -17,9 +17,11 @@ from pairuni_eval import catalog
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.models.recorded import RecordedModel
+from pairuni_eval.progress import waiting
 from pairuni_eval.responses.formats import Format, read_settled
 from pairuni_eval.responses.roster import Entry, Roster
 from pairuni_eval.run.measure import measure
+from pairuni_eval.run.plan import check_installed
 from pairuni_eval.run.settings import RunSettings
 
 
@@ -45,7 +47,8 @@ def grade_recorded(
         UserError: for an unknown name, a file that cannot be read, or rows that are no samples.
     """
     (card,) = settings.cards()
-    with console.status(f"reading {path.name} and the samples of {card.name}"):
+    check_installed(settings)
+    with waiting(console, f"reading {path.name} and the samples of {card.name}"):
         roster = read_roster(catalog.load_benchmark(card.name), settings.data)
         settled = read_settled(path, layout, roster)
     folder = measure(settings, console, RecordedModel(path, settled.responses))

@@ -15,6 +15,7 @@ import msgspec
 
 from pairuni_eval import __version__
 from pairuni_eval.cards import Card
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.bills import Bill, standing
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
@@ -32,7 +33,8 @@ def _what_to_name(folder: Path) -> str:
     """What somebody may have meant who names a folder that is no run."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
     if checkpoints:
-        return f"Training wrote it; measure it: pairuni-eval run --checkpoint {checkpoints[-1]}"
+        words = ("pairuni-eval", "run", "--checkpoint", checkpoints[-1])
+        return f"Training wrote it; measure it: {as_typed(*words)}"
     around = folder if folder.is_dir() else folder.parent
     runs = sorted(path.parent.name for path in around.glob(f"*/{layout.RUN_FILE}"))
     if folder.is_dir() and runs:
@@ -87,7 +89,7 @@ class StoredRun:
         if not (folder / layout.COMPLETE).is_file():
             raise UserError(
                 f"The run in {folder} is not complete.",
-                hint=f"Continue it: {self.card.command} --out {folder}",
+                hint=f"Continue it: {self.card.command} {as_typed('--out', folder)}",
             )
 
     @cached_property

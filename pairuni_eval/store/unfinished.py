@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
@@ -46,7 +47,7 @@ class UnfinishedRun(StoredRun):
             raise UserError(
                 f"The run in {folder} is not complete, and none of its {len(self.outputs)} outputs "
                 "is graded yet.",
-                hint=f"Continue it: {self.card.command} --out {folder}",
+                hint=f"Continue it: {self.card.command} {as_typed('--out', folder)}",
             )
 
     @cached_property

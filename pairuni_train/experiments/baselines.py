@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.report.gallery import choose, verdicts
 from pairuni_eval.store.packed import given_pictures, pack
@@ -61,7 +62,9 @@ def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Pa
     if not checkpoint.is_dir():
         raise UserError(
             f"The arm '{trial.arm.name}' was not trained: there is no {checkpoint}.",
-            hint=f"pairuni-train reproduce {experiment} --steps {steps} --root {root}",
+            hint=as_typed(
+                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
+            ),
         )
     run = run_folder(trial, f"suite-{suite}", setting)
     log = root / "logs" / f"suite-{suite}-{trial.arm.recipe}.txt"

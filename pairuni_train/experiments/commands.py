@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pairuni_eval.commands import as_typed
+from pairuni_eval.extras import needs
+
 
 def reproduce(
     name: Annotated[str, typer.Argument(help="Experiment: table1 to table10, figure4, figure8.")],
@@ -37,14 +40,17 @@ def reproduce(
     """Train every arm, measure it, write the table or figure. Finished work is reused."""
     from rich.console import Console
 
-    from pairuni_train.experiments.jobs import Setting
-    from pairuni_train.experiments.reproduce import reproduce as run
     from pairuni_train.experiments.spec import find_experiment
+    from pairuni_train.extras import extras_of
     from pairuni_train.recipe import find_backbone
 
     experiment = find_experiment(name)
     own = steps or experiment.steps.get(backbone)
     model = find_backbone(backbone, {} if own is None else {"steps": own})
+    needs("pairuni-train reproduce", *extras_of(model))
+    from pairuni_train.experiments.jobs import Setting
+    from pairuni_train.experiments.reproduce import reproduce as run
+
     setting = Setting(model, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge)
     if workers is None and setting.tiny:
         setting = setting._replace(workers=2)
@@ -52,13 +58,18 @@ def reproduce(
     words += ["--steps", str(model.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
     folder = out or Path("reports") / f"{name}-{model.name}"
-    console, command = Console(stderr=True), shlex.join(words)
+    console, command = Console(stderr=True), as_typed(*words)
     found = run(experiment, setting, folder, console, command=command, batches=batches)
     typer.echo(f"Page:  {found.page}")
     if found.failed:
-        typer.echo(f"Next:  {command}   ({found.failed} failed; it goes on)")
+        where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}
+        given = {**where, "--data": data, "--judge": judge}
+        words += [str(w) for pair in given.items() if pair[1] is not None for w in pair]
+        typer.echo(f"{found.failed} failed; the same command goes on.")
+        typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)
-    typer.echo(f"Next:  pairuni-train reproduce {name} --backbone janus-pro-1b")
+    larger = ("pairuni-train", "reproduce", name, "--backbone", "janus-pro-1b")
+    typer.echo(f"Next:  {as_typed(*larger)}")
 
 
 def baselines(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.progress import Progress
 from pairuni_train.experiments.curves import make_curves
 from pairuni_train.experiments.figures import write_curves, write_gradients
 from pairuni_train.experiments.gradients import make_gradients

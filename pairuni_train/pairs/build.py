@@ -38,6 +38,11 @@ _ALIGNED: dict[Arm, tuple[Side, ...]] = {  # the rows that an arm's aligned pair
 }
 
 
+def completes(arms: Sequence[Arm]) -> bool:
+    """Whether some of these arms have halves that must be written first."""
+    return any(arm in _ALIGNED for arm in arms)
+
+
 class Written(NamedTuple):
     """An arm on the disk: its file, its rows and the rows its budget asked for."""
 
@@ -74,7 +79,13 @@ def build(
     with exclusive(out), _sharing(stages):
         stages = stages or out / STAGES
         _tidy(out, stages)
-        workshop = Workshop(read, stages, watch=watch, partial=partial)
+        workshop = Workshop(
+            read,
+            stages,
+            watch=watch,
+            partial=partial,
+            completes=completes(arms or read.config.arms),
+        )
         write_whole(out / _CONFIG, _resolved(read))
         written: list[Written] = []
         rejects = dict.fromkeys(workshop.refused())

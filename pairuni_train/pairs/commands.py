@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairuni_eval.cli.options import Data, split_names
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,11 +50,15 @@ def build(
     """Build pair sets, a parquet file and a data card per arm. The same command continues."""
     from rich.console import Console
 
+    from pairuni_train.extras import extras_of_pairs
     from pairuni_train.pairs.build import build as build_pairs
+    from pairuni_train.pairs.build import completes
     from pairuni_train.pairs.config import check_arms
 
     read = _configuration(config, preset)
     chosen = check_arms(split_names(arms)) if arms else None
+    extras = extras_of_pairs(read.config, completes=completes(chosen or read.config.arms))
+    needs("pairuni-train pairs build", *extras)
     with _bars(Console(stderr=True)) as watch:
         written = build_pairs(read, out, arms=chosen, partial=partial, watch=watch)
     for one in written:
@@ -60,7 +66,8 @@ def build(
         typer.echo(f"{one.rows:>7} rows  {one.path}{short}")
     first = written[0].path
     typer.echo(f"Cards and rejects: {out}")
-    typer.echo(f"Next: pairuni-train pairs check {first} --against {_suite(read.config.name)}")
+    words = ("pairs", "check", first, "--against", _suite(read.config.name))
+    typer.echo(f"Next: {as_typed('pairuni-train', *words)}")
 
 
 @app.command()
@@ -122,7 +129,7 @@ def neighbors(
     near = sum(one.cosine > NEAR for one in found.nearest.values())
     typer.echo(f"{near} of {len(found.nearest)} images have a neighbor above {NEAR} in {file}")
     typer.echo(f"Written: {neighbors_path(file)}")
-    typer.echo(f"Next: pairuni-eval report {run[0]} --pairs {file}")
+    typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run[0], '--pairs', file)}")
 
 
 def _configuration(config: Path | None, preset: str | None) -> Read:
@@ -144,8 +151,9 @@ def _suite(name: str) -> str:
 @contextmanager
 def _bars(console: Console) -> Iterator[Watch]:
     """One progress bar per stage."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+    from pairuni_eval.progress import Progress
     from pairuni_train.pairs.workshop import Watch
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -171,6 +172,17 @@ class CompletionSpec(_Strict, frozen=True, kw_only=True):
     longest_side: Count = 1024
     writer: dict[str, Any] = {}
     verifier: dict[str, Any] = {}
+
+    def judges(self) -> tuple[str, ...]:
+        """The judge plugins of writer and verifier; none if no model is asked."""
+        if self.completer == "tiny":
+            return ()
+        return judge_name(self.writer), judge_name(self.verifier or self.writer)
+
+
+def judge_name(options: Mapping[str, Any]) -> str:
+    """The judge plugin that a writer's or verifier's options name."""
+    return str(options.get("name", "openai"))
 
 
 class PairConfig(_Strict, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
@@ -228,7 +229,7 @@ class _Row:
         return UserError(
             f"{where}: {column} {what}.",
             hint="Build the set again, or leave the row out: see them all with "
-            f"pairuni-train pairs check {self._path}",
+            + as_typed("pairuni-train", "pairs", "check", self._path),
         )
 
 

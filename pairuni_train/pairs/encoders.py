@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -58,8 +58,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Encoder(ABC):
-    """Base class of every encoder."""
+    """Base class of every encoder.
 
+    Attributes:
+        extra: The extra of pairuni that it needs.
+    """
+
+    extra: ClassVar[str | None] = None
     identity: Identity
 
     @classmethod
@@ -138,19 +143,15 @@ class DINOv3(Encoder):
 class PerceptionEncoder(Encoder):
     """See the module docstring. Default weights: timm/vit_pe_core_base_patch16_224.fb."""
 
+    extra = "pe"
+
     def __init__(self, model: Any, identity: Identity, device: str, size: int) -> None:
         self._model, self.identity, self._device, self._size = model, identity, device, size
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
         """Read the weights."""
-        try:
-            import timm
-        except ImportError as failure:
-            raise UserError(
-                "The encoder 'pe' needs the package timm, which is not installed.",
-                hint="pip install 'pairuni[pe]' (brings torchvision, which must fit your torch)",
-            ) from failure
+        import timm
         from safetensors.torch import load_file
 
         checkpoint = spec.checkpoint or "timm/vit_pe_core_base_patch16_224.fb"

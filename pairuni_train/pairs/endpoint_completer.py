@@ -28,7 +28,7 @@ from pairuni_train.pairs.complete import (
     NewQuestion,
     Open,
 )
-from pairuni_train.pairs.config import CompletionSpec
+from pairuni_train.pairs.config import CompletionSpec, judge_name
 from pairuni_train.pairs.embed import decode
 from pairuni_train.pairs.record import Understanding
 from pairuni_train.pairs.rows import Half
@@ -36,7 +36,6 @@ from pairuni_train.pairs.rows import Half
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_PLUGIN = "openai"
 _MAX_TOKENS = 1024
 _JSON = {"response_format": {"type": "json_object"}}
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
@@ -214,8 +213,8 @@ def load_completer(
     from pairuni_eval.catalog import load_plugin
 
     def judge(options: dict[str, Any], place: str) -> Judge:
-        own = dict(options)
-        name = own.pop("name", _PLUGIN)
+        name = judge_name(options)
+        own = {key: value for key, value in options.items() if key != "name"}
         prescribed = JudgeSpec(name=name, temperature=0.0, max_tokens=_MAX_TOKENS, extra=_JSON)
         setup = JudgeSetup(prescribed, folder=folder / place, options=own, source=source)
         loaded: Judge = load_plugin("judges", name).load(setup)

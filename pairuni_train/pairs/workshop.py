@@ -60,23 +60,28 @@ class Workshop:
         stages: The folder of the stages.
         watch: Is told of progress.
         partial: Go on although some completions could not be asked for.
+        completes: Whether halves will have to be written. Who writes them is then found before
+            any row is read, as the encoder is.
 
     Raises:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
     """
 
-    def __init__(self, read: Read, stages: Path, *, watch: Watch, partial: bool) -> None:
+    def __init__(
+        self, read: Read, stages: Path, *, watch: Watch, partial: bool, completes: bool
+    ) -> None:
         self.config = read.config
         self._source, self._stages = read.path, stages
         self._watch, self._partial = watch, partial
-        self.rows = {side: self._make_rows(side) for side in SIDES}
+        self._completer: Completer | None = None
+        self._completes = completes
         self.encoder: Encoder = load_encoder(self.config.encoder)
+        self.rows = {side: self._make_rows(side) for side in SIDES}
         self.features = {side: self._make_features(side) for side in SIDES}
         self._places = {
             side: {int(row): place for place, row in enumerate(self.features[side].rows_N)}
             for side in SIDES
         }
-        self._completer: Completer | None = None
         self._asked: dict[Path, Completed] = {}  # nobody is asked twice in one build
 
     @property
@@ -165,6 +170,11 @@ class Workshop:
             self._watch.note(f"{stage}: {completer.bill}")
         return completed
 
+    def _find_completer(self) -> None:
+        """Before a stage that takes long: what completes its rows must be there."""
+        if self._completes:
+            self._who()
+
     def _who(self) -> Completer:
         spec, seed = self.config.completion, self.config.seed
         if self._completer is None and spec.completer == "tiny":
@@ -231,6 +241,7 @@ class Workshop:
         folder = self._path(f"rows-{side}", state, self.config.seed)
         if folder.exists():
             return Rows(folder)
+        self._find_completer()
         self._watch.begin(f"{side}: reading rows", None)
         rows = (
             row
@@ -250,6 +261,7 @@ class Workshop:
         path = self._path(f"features-{side}", *key, suffix=".safetensors")
         if path.exists():
             return read_features(path)
+        self._find_completer()
         self._watch.begin(f"{side}: features", len(rows))
         size = self.config.encoder.batch_size
         return embed(rows, self.encoder, path, batch_size=size, done=self._watch.step)

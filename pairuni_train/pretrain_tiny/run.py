@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration
 
+from pairuni_eval.progress import Progress
 from pairuni_eval.tiny import janus
 from pairuni_train.pretrain_tiny.batches import Batch, Encoder, step_examples
 from pairuni_train.pretrain_tiny.config import PretrainConfig

@@ -54,6 +54,8 @@ class _Equipment(NamedTuple):
 class GenEval(Benchmark):
     """See the module docstring."""
 
+    extra = "geneval"
+
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
         self._equipment: _Equipment | None = None

@@ -59,6 +59,8 @@ class _Loaded(NamedTuple):
 class HpsV2(Benchmark):
     """See the module docstring."""
 
+    extra = "hps"
+
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
         self._equipment: _Equipment | None = None

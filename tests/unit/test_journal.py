@@ -66,6 +66,7 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
 def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
     settings = {"backbone": {"lr": 1e-4, "steps": 3, "gen": {"weight": 1.0}}, "seed": 0}
     claim(tmp_path, settings)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
     claim(tmp_path, settings)
     more = {**settings, "backbone": {**settings["backbone"], "steps": 5}}  # type: ignore[dict-item]
     claim(tmp_path, more)
@@ -76,6 +77,17 @@ def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
         claim(tmp_path, other)
     with pytest.raises(UserError, match="its seed is 0, now it is None"):
         claim(tmp_path, {"backbone": more["backbone"]})
+
+
+def test_a_folder_without_a_step_belongs_to_the_next_run(tmp_path: Path) -> None:
+    first, second = ({"backbone": {"lr": 1e-4, "steps": 3}, "seed": seed} for seed in (0, 1))
+    claim(tmp_path, first)
+    (tmp_path / "metrics.jsonl").write_bytes(b"")
+    claim(tmp_path, second)
+    assert json.loads((tmp_path / "settings.json").read_text()) == second
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.raises(UserError, match="its seed is 1, now it is 0"):
+        claim(tmp_path, first)
 
 
 def test_progress_says_what_a_person_watches() -> None:

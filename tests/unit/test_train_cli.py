@@ -84,7 +84,7 @@ def test_list_names_arms_backbones_and_experiments(train: Train) -> None:
     assert "pairuni_linear" in ran.out
     assert "janus-pro-7b" in ran.out
     assert "How pairs are made (table 5)" in ran.out
-    assert ran.next == "pairuni-train run --recipe NAME --backbone NAME"
+    assert ran.next == "pairuni-train run --recipe pairuni --backbone tiny"
 
 
 def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(

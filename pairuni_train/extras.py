@@ -1,0 +1,35 @@
+"""Which extras a command of `pairuni-train` needs, by what its configuration names."""
+
+from __future__ import annotations
+
+from pairuni_eval import catalog
+from pairuni_eval.extras import extra_of
+from pairuni_train.pairs.config import PairConfig
+from pairuni_train.recipe import Backbone
+
+_TRAIN = "train"
+
+
+def extras_of(backbone: Backbone) -> tuple[str, ...]:
+    """What training on a backbone, or probing it, needs.
+
+    Raises:
+        UserError: for a reward that is not known or cannot be imported.
+    """
+    rewards = [spec.name for task in (backbone.und, backbone.gen) for spec in task.rewards]
+    plugins = [catalog.import_plugin("rewards", name) for name in dict.fromkeys(rewards)]
+    adapters = ("lora",) if backbone.lora is not None else ()
+    return (_TRAIN, *adapters, *(extra for one in plugins for extra in extra_of(one)))
+
+
+def extras_of_pairs(config: PairConfig, *, completes: bool) -> tuple[str, ...]:
+    """What building pair sets needs; `completes` if some of their halves have to be written.
+
+    Raises:
+        UserError: for an encoder or a judge that is not known or cannot be imported.
+    """
+    plugins = [catalog.import_plugin("encoders", config.encoder.name)]
+    if completes:
+        judges = config.completion.judges()
+        plugins += [catalog.import_plugin("judges", name) for name in dict.fromkeys(judges)]
+    return (_TRAIN, *(extra for one in plugins for extra in extra_of(one)))
