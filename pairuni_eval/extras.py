@@ -7,11 +7,14 @@ plugin class that needs one names it as `extra`, a command asks `needs` before i
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 
 _PACKAGE = "pairuni"
@@ -34,9 +37,9 @@ def needs(what: str, *extras: str) -> None:
     lacking = {extra: missing for extra in dict.fromkeys(extras) if (missing := _missing(extra))}
     if lacking:
         names = list(dict.fromkeys(name for missing in lacking.values() for name in missing))
-        verb = "is" if len(names) == 1 else "are"
+        noun, verb = ("package", "is") if len(names) == 1 else ("packages", "are")
         raise UserError(
-            f"{what} needs {_listed(names)}, which {verb} not installed.",
+            f"{what} needs the {noun} {_listed(names)}, which {verb} not installed.",
             hint=pip_line(*lacking),
         )
 
@@ -48,12 +51,43 @@ def extra_of(plugin: Any) -> tuple[str, ...]:
 
 
 def pip_line(*extras: str) -> str:
-    """The command that installs some extras: from the clone that one stands in, else by name."""
+    """The command that installs some extras: from the folder that we were installed from, if any.
+
+    It names the folder's constraints, so that what is added fits what is there.
+    """
     wanted = ",".join(extras)
-    if not (Path(_CONSTRAINTS).is_file() and Path("pairuni_eval").is_dir()):
-        return f"python -m pip install '{_PACKAGE}[{wanted}]'"
-    files = [_CONSTRAINTS, *(_OWN_CONSTRAINTS[e] for e in extras if e in _OWN_CONSTRAINTS)]
-    return f"python -m pip install {' '.join(f'-c {file}' for file in files)} '.[{wanted}]'"
+    source = _source()
+    if source is None:
+        return as_typed("python", "-m", "pip", "install", f"{_PACKAGE}[{wanted}]")
+    folder = Path() if source.folder == Path.cwd() else source.folder
+    names = [_CONSTRAINTS, *(_OWN_CONSTRAINTS[e] for e in extras if e in _OWN_CONSTRAINTS)]
+    there = [folder / name for name in names if (folder / name).is_file()]
+    words = [word for path in there for word in ("-c", path)]
+    words += ["-e"] if source.editable else []
+    return as_typed("python", "-m", "pip", "install", *words, f"{folder}[{wanted}]")
+
+
+class _Source(NamedTuple):
+    """The folder that the package was installed from."""
+
+    folder: Path
+    editable: bool
+
+
+def _source() -> _Source | None:
+    """Where pip says that the package is from, or the clone we stand in; None for neither."""
+    from importlib.metadata import distribution
+
+    record = json.loads(distribution(_PACKAGE).read_text("direct_url.json") or "{}")
+    parts = urlsplit(record.get("url", ""))
+    folder = Path(unquote(parts.path))
+    if parts.scheme == "file" and _is_clone(folder):
+        return _Source(folder, bool(record.get("dir_info", {}).get("editable")))
+    return _Source(Path.cwd(), editable=False) if _is_clone(Path.cwd()) else None
+
+
+def _is_clone(folder: Path) -> bool:
+    return (folder / _CONSTRAINTS).is_file() and (folder / "pairuni_eval").is_dir()
 
 
 @cache
@@ -69,17 +103,13 @@ def packages() -> dict[str, tuple[str, ...]]:
     return {extra: tuple(names) for extra, names in found.items()}
 
 
-def modules_of(extra: str) -> tuple[str, ...]:
-    """The modules that an extra makes importable, one for each of its distributions."""
-    return tuple(
-        _MODULES.get(name.lower(), name.replace("-", "_"))
-        for name in packages()[extra]
-        if name != _PACKAGE  # `all` is made of the other extras
-    )
+def module_of(name: str) -> str:
+    """The module that a distribution makes importable."""
+    return _MODULES.get(name, name.replace("-", "_"))
 
 
 def _missing(extra: str) -> list[str]:
-    return [name for name in modules_of(extra) if not _is_there(name)]
+    return [name for name in packages()[extra] if not _is_there(module_of(name))]
 
 
 def _is_there(module: str) -> bool:

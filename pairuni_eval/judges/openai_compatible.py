@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
 from pairuni_eval.judges.bills import Receipt
 from pairuni_eval.judges.endpoint import Answered, CallFailed, Endpoint, Fault
 from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
@@ -368,6 +369,7 @@ def _secret(setup: JudgeSetup, options: EndpointOptions) -> str:
 
 def _client(options: EndpointOptions, secret: str) -> openai.OpenAI:
     """The client with its own retries off."""
+    needs("The judge 'openai'", OpenAIJudge.extra)
     import openai
 
     return openai.OpenAI(

@@ -230,7 +230,7 @@ def test_without_ftfy_it_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError) as refused:
         ClipTokenizer(PAIRS)
 
-    assert refused.value.hint == "Run: pip install 'pairuni[hps]'"
+    assert "[hps]'" in (refused.value.hint or "")
     assert ClipTokenizer(PAIRS, TRANSFORMERS).encode("the cat") == [513, 519]
 
 

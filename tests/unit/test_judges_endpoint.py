@@ -373,4 +373,4 @@ def test_the_client_is_asked_for_by_name_where_it_is_missing(
     with pytest.raises(UserError) as refused:
         load()
     assert "needs the package openai" in refused.value.message
-    assert refused.value.hint == "pip install 'pairuni[judge]'"
+    assert "[judge]'" in (refused.value.hint or "")

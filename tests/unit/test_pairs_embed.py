@@ -153,7 +153,7 @@ def test_the_perception_encoder_names_its_extra() -> None:
         pytest.skip("timm is installed")
     with pytest.raises(UserError, match="needs the package timm") as refused:
         load_encoder(EncoderSpec(name="pe"))
-    assert "pairuni[pe]" in (refused.value.hint or "")
+    assert "[pe]'" in (refused.value.hint or "")
 
 
 def _has_timm() -> bool:
