@@ -57,3 +57,17 @@ def read_rgb(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Ima
             return opened if opened.mode == "RGB" else opened.convert("RGB")
     except _BROKEN_IMAGE as broken:
         raise failure(f"{type(broken).__name__}: {broken}") from broken
+
+
+def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Image:
+    """An encoded image in its own mode, decoded to its last pixel, with nothing applied to it.
+
+    Raises:
+        BoundaryError: of the kind `failure`, if it is missing, cut off or no image at all.
+    """
+    try:
+        with boundary(failure), Image.open(source) as opened:
+            opened.load()
+            return opened
+    except _BROKEN_IMAGE as broken:
+        raise failure(f"{type(broken).__name__}: {broken}") from broken

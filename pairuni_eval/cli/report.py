@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pairuni_eval.cli.options import Baseline, Json
+from pairuni_eval.cli.options import Baseline, Json, say_notes
 from pairuni_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def compare(
     from pairuni_eval.report import comparing
     from pairuni_eval.store.unfinished import open_run
 
-    found = comparing.compared(open_run(a), open_run(b))
+    ours, theirs = open_run(a), open_run(b)
+    say_notes(ours, theirs)
+    found = comparing.compared(ours, theirs)
     if as_json:
         typer.echo(json.dumps(comparing.as_json(found), ensure_ascii=False, allow_nan=False))
         return
@@ -134,6 +136,7 @@ def write_report(
 
     with console.status("writing the report"):
         run = open_run(folder)
+        say_notes(run, *sources.baselines.values())
         page = build_report(run, out or Path("reports") / folder.name, *sources)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
