@@ -148,7 +148,7 @@ class StoredRun:
         self.seal = read_seal(folder, hint=self.way_back)
         path = folder / layout.RUN_FILE
         expected = self.seal.files.get(layout.RUN_FILE)
-        check_digest(path, data, expected, hint=self.way_back)
+        check_digest(path, data, expected, hint=_COPY)
         self._note(path, card)
         self.cards = self._read_cards()
 

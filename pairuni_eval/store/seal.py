@@ -61,7 +61,7 @@ def compact(
     seal = Seal(
         rows={name: len(rows) for name, rows in tables.items()},
         sha256=digests,
-        files=own_files(run),
+        files=own_files(run) | _planned(run),
         pictures=dict(pictures or {}),
         unchecked=unchecked,
     )
@@ -78,6 +78,15 @@ def own_files(run: Path) -> dict[str, str]:
         for path in paths
         if path.is_file()
     }
+
+
+def _planned(run: Path) -> dict[str, str]:
+    """What planning said of the files: one that was changed since must not be taken for right."""
+    path = run / layout.ROWS / layout.PLANNED
+    if not path.is_file():
+        return {}
+    hint = f"Delete {path} and repeat the command of the run."
+    return read_document(path, dict[str, str], hint=hint).value
 
 
 def remove_rows(run: Path) -> None:
