@@ -139,7 +139,7 @@ def reopen(run: Path) -> bool:
     for name, rows in tables.items():
         _restore(run, name, rows, checked=not stored.unchecked)
     planned = {name: one for name, one in stored.seal.files.items() if name != layout.FIGURES}
-    if planned:
+    if not stored.unchecked:
         write_record(run / layout.ROWS / layout.PLANNED, planned)
     (run / layout.COMPLETE).unlink()
     return True

@@ -200,7 +200,9 @@ def _fresh(
     write_record(run / layout.PLAN_FILE, batches)
     planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
     planned.pop(layout.FIGURES, None)  # is made from the scores, later
-    write_record(run / layout.ROWS / layout.PLANNED, planned)
+    rows = run / layout.ROWS
+    if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
+        write_record(rows / layout.PLANNED, planned)  # else its rows began without checks
     write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
     return Contents(card, samples, batches)
 

@@ -4,7 +4,8 @@
 
 The check is the first 16 hex digits of the SHA-256 of the line without it. A line that fails its
 check, cannot be decoded, or lacks a check below a line that has one is dropped, as a torn last line
-is: its row is owed again. The numbers tell where lines were taken out: whatever stands beside a gap
+is: its row is owed again. In a run that began with checks (`planned.json` lies beside its rows)
+no line lacks one. The numbers tell where lines were taken out: whatever stands beside a gap
 may have lost a neighbor. A line without number and check (an older run) is read and counted as
 unchecked. A line that stands there twice is taken once; two different rows of one identity, both
 with a right check, are an error, for nothing says which of them is true.
@@ -25,6 +26,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.store import layout
 from pairuni_eval.store.disk import wait_for_disk
 from pairuni_eval.store.write import write_whole
 
@@ -191,7 +193,7 @@ def _lines(
     decoder = msgspec.json.Decoder(kind)
     whole: list[_Line[Row]] = []
     damaged: list[int] = []
-    checks = False
+    checks = path.with_name(layout.PLANNED).exists()
     for place, text in enumerate(texts, 1):
         line = _checked(path, place, text, decoder)
         if line is None and not checks and _end(text) is None:
