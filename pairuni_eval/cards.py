@@ -327,22 +327,28 @@ def read_card(path: Path) -> Card:
         UserError: naming the file and the key, for bad TOML, an unknown key or a wrong type.
     """
     card = _read(path, Card)
+    problem = card_problem(card)
+    if problem:
+        raise UserError(f"{path}: {problem}.")
+    return card
+
+
+def card_problem(card: Card) -> str | None:
+    """What no type says of a card and makes it unusable, with its key; None if nothing does."""
     for name, protocol in card.protocols.items():
         known = [spec.name for spec in protocol.metrics]
         if protocol.headline not in known:
-            raise UserError(
-                f"{path}: protocols.{name}.headline is '{protocol.headline}', "
-                f"which is none of its metrics ({', '.join(known)})."
+            return (
+                f"protocols.{name}.headline is '{protocol.headline}', "
+                f"which is none of its metrics ({', '.join(known)})"
             )
         whole = [key for key, other in card.protocols.items() if other.final_answer is None]
         if protocol.final_answer not in (None, *whole):
-            raise UserError(
-                f"{path}: protocols.{name}.final_answer is '{protocol.final_answer}', which is no "
-                f"protocol with a rule of its own ({', '.join(whole)})."
+            return (
+                f"protocols.{name}.final_answer is '{protocol.final_answer}', which is no "
+                f"protocol with a rule of its own ({', '.join(whole)})"
             )
-    if not card.protocols:
-        raise UserError(f"{path}: a card needs at least one [protocols.NAME] table.")
-    return card
+    return None if card.protocols else "a card needs at least one [protocols.NAME] table"
 
 
 def read_suite(path: Path) -> Suite:

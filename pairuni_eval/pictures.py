@@ -111,6 +111,20 @@ def read_rgb(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Ima
         raise failure(f"{type(broken).__name__}: {broken}") from broken
 
 
+def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Image:
+    """An encoded image in its own mode, decoded to its last pixel, with nothing applied to it.
+
+    Raises:
+        BoundaryError: of the kind `failure`, if it is missing, cut off or no image at all.
+    """
+    try:
+        with boundary(failure), Image.open(source, formats=_formats()) as opened:
+            opened.load()
+            return opened
+    except _BROKEN_IMAGE as broken:
+        raise failure(f"{type(broken).__name__}: {broken}") from broken
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened image as `read_rgb` and browsers show it."""
     width, height = image.size

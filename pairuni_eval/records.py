@@ -11,12 +11,14 @@ Missing is not zero: a `Score` without a value says why in its `status`.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 
+from pairuni_eval.errors import DatasetError
 from pairuni_eval.seeds import stable_hash
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="kind", tag="text"):
     text: str
 
 
+# A picture's id becomes the name of a file: nothing else may be read from a table as one.
+PictureId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
 class ImagePart(msgspec.Struct, frozen=True, tag_field="kind", tag="image", omit_defaults=True):
     """An image inside a sample or an output, known by the hash of its content.
 
@@ -62,7 +68,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag_field="kind", tag="image", omit
             Stored only where there is one.
     """
 
-    image: str
+    image: PictureId
     flaw: str | None = None
 
 
@@ -78,33 +84,60 @@ class Picture:
     empty ones have one id, so that a reason in other words does not make another sample.
     """
 
-    __slots__ = ("data", "flaw", "id")
+    __slots__ = ("_digest", "data", "flaw", "id")
 
-    def __init__(self, data: bytes, identity: str, flaw: str | None = None) -> None:
+    def __init__(
+        self, data: bytes, identity: str, digest: str | None = None, flaw: str | None = None
+    ) -> None:
         self.data = data
         self.id = identity
         self.flaw = flaw
+        self._digest = digest
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the encoded bytes; the id itself where they came from a dataset."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.data).hexdigest()
+        return self._digest
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Wrap an encoded image (PNG, JPEG, ...) as found in a dataset; never decodes it."""
-        return cls(data, hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(data, digest, digest)
 
     @classmethod
     def broken(cls, flaw: str) -> Self:
         """An empty picture for a row that holds no readable image; `flaw` says why."""
-        return cls(b"", hashlib.sha256().hexdigest(), flaw)
+        empty = hashlib.sha256().hexdigest()
+        return cls(b"", empty, empty, flaw)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Self:
         """Encode a PIL image as PNG, addressed by its mode, size and pixels."""
-        import io
-
-        digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
-        digest.update(image.tobytes())
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
-        return cls(buffer.getvalue(), digest.hexdigest())
+        return cls(buffer.getvalue(), _pixel_id(image))
+
+
+def is_picture(data: bytes, identity: str) -> bool:
+    """Whether encoded bytes are the picture of this id; decodes them only if their hash differs."""
+    if hashlib.sha256(data).hexdigest() == identity:
+        return True
+    from pairuni_eval.pictures import read_as_stored
+
+    try:
+        return _pixel_id(read_as_stored(io.BytesIO(data), DatasetError)) == identity
+    except DatasetError:
+        return False
+
+
+def _pixel_id(image: Image.Image) -> str:
+    """The SHA-256 of an image's mode, size and pixels."""
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,9 +6,12 @@ Imported by name: `tests` is on pytest's path, though it is no package.
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from pairuni_eval.cards import Card, DataSpec, MetricSpec, ProtocolSpec, Published
@@ -30,7 +33,9 @@ from pairuni_eval.records import (
     output_id,
 )
 from pairuni_eval.store import layout
-from pairuni_eval.store.write import compact, write_picture, write_record
+from pairuni_eval.store.pictures import write_picture
+from pairuni_eval.store.seal import Seal, compact, own_files
+from pairuni_eval.store.write import write_record
 
 COLOURS = {"red": "#d1352b", "blue": "#2b5fd1", "green": "#2a9d4a", "yellow": "#e8c33b"}
 SHAPES = ("circle", "square", "triangle")
@@ -368,6 +373,22 @@ def store(
                 write_picture(folder, one)
     samples = [row.item.sample for card in chosen for row in rows[card.name]]
     compact(folder, {"samples": samples, "outputs": outputs, "scores": scores})
+
+
+def reseal(run: Path, *, pictures: bool = True) -> Path:
+    """Let COMPLETE say what the folder holds now, as if the run itself had left it so."""
+    path = run / layout.COMPLETE
+    seal = msgspec.json.decode(path.read_bytes(), type=Seal)
+    tables = {name: run / f"{name}.parquet" for name in seal.sha256}
+    changed = msgspec.structs.replace(
+        seal,
+        rows={name: pq.read_metadata(table).num_rows for name, table in tables.items()},
+        sha256={name: sha256(table.read_bytes()).hexdigest() for name, table in tables.items()},
+        files=own_files(run),
+        pictures=seal.pictures if pictures else {},
+    )
+    write_record(path, changed)
+    return run
 
 
 def _output(row: Graded, card: Card, seed: int) -> Output:

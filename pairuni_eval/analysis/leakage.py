@@ -323,11 +323,9 @@ class _Looks:
         return self._seen[image]
 
     def _look(self, image: str) -> str | None:
-        path = self._run.image_path(image)
-        if not path.is_file():
-            return None
         try:
-            found = np.flatnonzero(near_copies(_hash(path.read_bytes()), self._prints.hashes))
+            data = self._run.pictures.data(image)
+            found = np.flatnonzero(near_copies(_hash(data), self._prints.hashes))
         except DatasetError:
             return None
         return self._prints.owners[found[0]] if len(found) else ""

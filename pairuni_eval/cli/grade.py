@@ -54,7 +54,7 @@ def grade(
     from pairuni_eval.run.settings import RunSettings
 
     card = find_card(benchmark)
-    protocols = split_names(protocol)
+    protocols = split_names(protocol, "--protocol")
     if out is None and card.judge is not None:
         out = _default_out(responses, benchmark, protocols, limit)
     with _folder(out) as folder:

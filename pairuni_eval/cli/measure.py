@@ -55,15 +55,16 @@ def run(
     """Measure a checkpoint and end with a report. The same command continues an interrupted run."""
     from rich.console import Console
 
-    from pairuni_eval.run.settings import RunSettings
+    from pairuni_eval.run.settings import RunSettings, in_order
 
-    chosen = suite or (None if benchmarks else "tiny" if checkpoint == "tiny" else "paper")
+    names = in_order(split_names(benchmarks, "--benchmarks"))
+    chosen = suite or (None if names else "tiny" if checkpoint == "tiny" else "paper")
     settings = RunSettings(
         checkpoint=checkpoint,
-        out=out or _default_out(checkpoint, chosen, benchmarks, limit),
+        out=out or _default_out(checkpoint, chosen, names, limit),
         adapter=model,
-        suite=chosen if not benchmarks else None,
-        benchmarks=split_names(benchmarks),
+        suite=chosen if not names else None,
+        benchmarks=names,
         data=data,
         limit=limit,
         seed=seed,
@@ -88,11 +89,11 @@ def run(
 
 
 def _default_out(
-    checkpoint: str, suite: str | None, benchmarks: str | None, limit: int | None
+    checkpoint: str, suite: str | None, benchmarks: tuple[str, ...], limit: int | None
 ) -> Path:
     """runs/CHECKPOINT-SUITE, with the limit in the name so that a trial never blocks a full run."""
     last = checkpoint.rstrip("/").rpartition("/")[2].replace(":", "-")
-    words = [last, suite or "-".join(split_names(benchmarks)), f"limit{limit}" if limit else ""]
+    words = [last, suite or "-".join(benchmarks), f"limit{limit}" if limit else ""]
     return Path("runs") / "-".join(dict.fromkeys(word for word in words if word))
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pairuni_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from pairuni_eval.store.read import StoredRun
 
 Checkpoint = Annotated[
     str,
@@ -38,6 +43,26 @@ Baseline = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
 
-def split_names(text: str | None) -> tuple[str, ...]:
-    """The names in a comma-separated option."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def split_names(text: str | None, option: str = "") -> tuple[str, ...]:
+    """The names in a comma-separated option; none if it was not given.
+
+    Args:
+        text: What was given.
+        option: The option's name, where a list without a name in it is an error.
+
+    Raises:
+        UserError: for such a list.
+    """
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if option and text is not None and not names:
+        raise UserError(
+            f"{option} '{text}' names nothing.", hint="See the names: pairuni-eval list benchmarks"
+        )
+    return names
+
+
+def say_notes(*runs: StoredRun) -> None:
+    """Say on stderr what is to be said about how runs were read."""
+    for run in runs:
+        for note in run.notes:
+            typer.echo(f"Note: {note}.", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pairuni_eval.cli.options import Baseline, Json
+from pairuni_eval.cli.options import Baseline, Json, say_notes
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 
@@ -67,7 +67,9 @@ def compare(
     from pairuni_eval.report import comparing
     from pairuni_eval.store.unfinished import open_run
 
-    found = comparing.compared(open_run(a), open_run(b))
+    ours, theirs = open_run(a), open_run(b)
+    say_notes(ours, theirs)
+    found = comparing.compared(ours, theirs)
     if as_json:
         typer.echo(json.dumps(comparing.as_json(found), ensure_ascii=False, allow_nan=False))
         return
@@ -139,6 +141,7 @@ def write_report(
 
     with waiting(console, "writing the report"):
         run = open_run(folder)
+        say_notes(run, *sources.baselines.values())
         page = build_report(run, out or Path("reports") / folder.name, *sources)
         tables = Tables(run)
         notices = [*tag_notices(tables), *reason_lines(tables)]

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from pairuni_eval.errors import ModelError
+from pairuni_eval.errors import DatasetError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
-from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Capability, Output
-from pairuni_eval.store.read import StoredRun, read_records
+from pairuni_eval.store.read import StoredRun
 
 
 class ReplayModel(Model):
@@ -25,7 +24,7 @@ class ReplayModel(Model):
 
     def __init__(self, run: StoredRun) -> None:
         self._run = run
-        self._outputs = {row.id: row for row in read_records(run.folder, "outputs", Output)}
+        self._outputs = {row.id: row for row in run.records("outputs", Output)}
         self.identity = msgspec.structs.replace(run.card.checkpoint, adapter="replay")
 
     @classmethod
@@ -50,7 +49,7 @@ class ReplayModel(Model):
         if output.image is None:
             return Reply(text=output.text, tokens=output.tokens)
         try:
-            image = read_rgb(self._run.image_path(output.image), ModelError)
-        except ModelError as failure:
-            return Reply(error=f"the replayed run's image cannot be read: {failure}")
+            image = self._run.pictures.load(output.image)
+        except DatasetError as failure:
+            return Reply(error=f"the replayed run: {failure}")
         return Reply(text=output.text, image=image, tokens=output.tokens)

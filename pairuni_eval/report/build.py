@@ -287,6 +287,7 @@ def _summary(page: Page) -> dict[str, Any]:
             }
             for one in page.baselines
         },
+        **page.stored.entry,
         **({"gradients": gradients_entry(page.gradients)} if page.gradients else {}),
         **(
             {"contamination": contamination_entry(page.contamination)} if page.contamination else {}

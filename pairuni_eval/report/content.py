@@ -18,6 +18,7 @@ from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
+from pairuni_eval.report.soundness import Stored, stored
 from pairuni_eval.report.versus import Versus, caveats, versus
 from pairuni_eval.store.read import StoredRun
 
@@ -40,6 +41,7 @@ class Page(NamedTuple):
     contamination: Contamination | None
     cost: Cost | None
     reruns: tuple[Rerun, ...]
+    stored: Stored
 
     @property
     def partial(self) -> bool:
@@ -103,6 +105,7 @@ def gather(
     )
     tiny = {section.card.name: section.tiny for section in sections}
     arms = training_arms(run, baselines, training)
+    shown = browser(tables, others, album, tiny)
     return Page(
         run=run.card,
         unfinished=run.unfinished,
@@ -113,12 +116,13 @@ def gather(
         headlines=headlines(run.card, sections, found),
         sections=sections,
         baselines=found,
-        browser=browser(tables, others, album, tiny),
+        browser=shown,
         training=curves(arms),
         gradients=gradients(arms, _scores(run.card.name, sections, found)),
         contamination=contamination(tables, pairs, names) if pairs else None,
-        cost=cost(run.folder, arms),
+        cost=cost(run.folder, run.card.benchmarks, arms),
         reruns=reruns(run.card, found, arms, pairs=pairs is not None),
+        stored=stored(run, baselines),
     )
 
 

@@ -1,34 +1,38 @@
 """What a run and its training cost in time, from the journal and from what the trainer timed.
 
 Times differ between two runs of one command, so they stand in files of their own beside the report:
-`cost.md`, and the picture `cost.svg` that the page shows. Durations of a run are those of its
-batches of outputs; loading, grading and waiting are not in them. What the judges cost stands with
-the benchmarks that asked them.
+`cost.md`, and the picture `cost.svg` that the page shows, whose size depends on the benchmarks
+alone. Durations of a run are those of its batches of outputs; loading, grading and waiting are not
+in them. What the journal does not tell, or tells by a clock that was set back, is not known. What
+the judges cost stands with the benchmarks that asked them.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from pairuni_eval.store import layout
 from pairuni_eval.store.training import read_seconds
 
+_UNKNOWN = "not known"
+
 
 class CostRow(NamedTuple):
-    """The outputs of one benchmark and the seconds they took."""
+    """The outputs of one benchmark and the seconds they took; None where no batch is known."""
 
     benchmark: str
     outputs: int
-    seconds: float
+    seconds: float | None
 
     @property
     def rate(self) -> float | None:
         """Outputs a second; None where the clock saw no time pass."""
-        return self.outputs / self.seconds if self.seconds > 0 else None
+        return self.outputs / self.seconds if self.seconds else None
 
 
 class TrainingCost(NamedTuple):
@@ -61,68 +65,93 @@ class Cost(NamedTuple):
     """The time of a run and of the trainings beside it.
 
     Attributes:
-        rows: By benchmark in the order in which they were measured.
+        rows: By benchmark in the order in which they were measured; every one has its row.
         training: By arm, one entry a seed.
         starts: How often the command was started, i.e. one more than its interruptions.
-        grading: Seconds from the last output to the end, grading for the most part; None if
-            the run did not end.
+        grading: Seconds from the last output to the end, grading for the most part; None where
+            it is not known, e.g. because the run did not end.
+        unread: Lines of the journal that cannot be read.
     """
 
     rows: tuple[CostRow, ...]
     starts: int
     grading: float | None
     training: tuple[TrainingCost, ...]
+    unread: int = 0
 
     @property
     def bars(self) -> tuple[Bar, ...]:
         """The picture's lines: every benchmark, then grading."""
-        longest = max([row.seconds for row in self.rows] + [self.grading or 0.0]) or 1.0
-        bars = [Bar(row.benchmark, row.seconds / longest, _words(row)) for row in self.rows]
-        if self.grading is not None:
-            bars.append(Bar("grading", self.grading / longest, duration(self.grading)))
-        return tuple(bars)
+        longest = max([row.seconds or 0.0 for row in self.rows] + [self.grading or 0.0]) or 1.0
+        grading = CostRow("grading", 0, self.grading)
+        return tuple(
+            Bar(row.benchmark, (row.seconds or 0.0) / longest, _words(row))
+            for row in (*self.rows, grading)
+        )
 
     @property
     def total(self) -> CostRow:
         """All benchmarks together."""
-        return CostRow(
-            "in all", sum(row.outputs for row in self.rows), sum(row.seconds for row in self.rows)
-        )
+        known = [row.seconds for row in self.rows if row.seconds is not None]
+        return CostRow("in all", sum(row.outputs for row in self.rows), sum(known))
 
 
 def _words(row: CostRow) -> str:
-    rate = "" if row.rate is None else f", {row.rate:.3g} outputs a second"
+    rate = f", {row.rate:.3g} outputs a second" if row.outputs and row.rate is not None else ""
     return f"{duration(row.seconds)}{rate}"
 
 
-def cost(run: Path, arms: Mapping[str, Sequence[Path]]) -> Cost | None:
-    """Read the journal of a run folder; None if it holds no batch.
+class _Event(msgspec.Struct, frozen=True):
+    """A line of the journal; what an event does not have is None."""
+
+    event: str
+    time: float
+    benchmark: str | None = None
+    rows: int | None = None
+    seconds: float | None = None
+
+
+def cost(run: Path, benchmarks: Iterable[str], arms: Mapping[str, Sequence[Path]]) -> Cost | None:
+    """Read the journal of a run folder; None if it has none.
 
     Args:
         run: The run folder.
+        benchmarks: The benchmarks of the run, in its order.
         arms: Training folders by name.
 
     Raises:
         UserError: for a line of a training's times that cannot be read.
     """
-    outputs: dict[str, int] = defaultdict(int)
-    seconds: dict[str, float] = defaultdict(float)
-    starts, latest, grading = 0, None, None
-    for event in _events(run / layout.JOURNAL):
-        match event["event"]:
-            case "start":
-                starts, latest = starts + 1, event["time"]
-            case "batch":
-                outputs[event["benchmark"]] += event["rows"]
-                seconds[event["benchmark"]] += event["seconds"]
-                latest = event["time"]
-            case "complete" if latest is not None and grading is None:
-                grading = event["time"] - latest
-    rows = tuple(CostRow(name, outputs[name], seconds[name]) for name in outputs)
+    path = run / layout.JOURNAL
+    if not path.is_file():
+        return None
+    events, unread = _events(path)
+    took = {name: [e for e in events if e.benchmark == name] for name in benchmarks}
+    rows = tuple(_row(name, batches) for name, batches in took.items())
     training = tuple(
         timed for arm, folders in arms.items() for one in folders if (timed := _training(arm, one))
     )
-    return Cost(rows, starts, grading, training) if rows else None
+    starts = sum(event.event == "start" for event in events)
+    return Cost(rows, starts, _grading(events), training, unread)
+
+
+def _row(name: str, events: Sequence[_Event]) -> CostRow:
+    """What the batches of a benchmark took; one by a clock that was set back counts for nothing."""
+    batches = [(e.rows or 0, e.seconds) for e in events if e.event == "batch"]
+    timed = [(rows, took) for rows, took in batches if took is not None and took >= 0]
+    seconds = sum(took for _, took in timed) if timed else None
+    return CostRow(name, sum(rows for rows, _ in timed), seconds)
+
+
+def _grading(events: Iterable[_Event]) -> float | None:
+    """Seconds from the last output to the first end; None without either, or if time ran back."""
+    latest = None
+    for event in events:
+        if event.event in ("start", "batch"):
+            latest = event.time
+        elif event.event == "complete" and latest is not None:
+            return event.time - latest if event.time >= latest else None
+    return None
 
 
 def _training(arm: str, folder: Path) -> TrainingCost | None:
@@ -132,26 +161,29 @@ def _training(arm: str, folder: Path) -> TrainingCost | None:
     for row in read_seconds(folder):
         steps.add(row.pop("step"))
         for name, seconds in row.items():
-            phases[name] += seconds
+            phases[name] += max(0.0, seconds)
     if not phases:
         return None
     longest_first = sorted(phases.items(), key=lambda phase: -phase[1])
     return TrainingCost(arm, len(steps), sum(phases.values()), tuple(longest_first))
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a journal; what a kill tore is left out."""
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
+def _events(path: Path) -> tuple[list[_Event], int]:
+    """The events of a journal, and how many of its lines hold none, e.g. what a kill tore."""
+    decoder = msgspec.json.Decoder(_Event)
+    events, unread = [], 0
+    for line in path.read_bytes().split(b"\n"):
         try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and {"event", "time"} <= event.keys():
-            yield event
+            events += [decoder.decode(line)] if line else []
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            unread += 1
+    return events, unread
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 8.4 s, 3 min 20 s, 2 h 05 min."""
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 8.4 s, 3 min 20 s, 2 h 05 min; not known without any."""
+    if seconds is None or seconds < 0:
+        return _UNKNOWN
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,8 @@
 
 The choice is deterministic and spread: outputs are ordered by a hash of their sample, then taken in
 turn from every group and from right, wrong and ungraded ones. Pictures are copied under their
-content id with an extension from their first bytes; one that is lost or broken is said to be so.
+content id with an extension from their first bytes; one that is lost, changed since it was stored,
+or broken is said to be so and is not shown.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image
 from pairuni_eval.analysis.aggregate import names_in
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.errors import writing
+from pairuni_eval.errors import DatasetError, writing
 from pairuni_eval.pictures import upright_size
 from pairuni_eval.records import Capability, Status
 from pairuni_eval.report.text import shorten
@@ -44,7 +45,7 @@ _MAGIC = (
 
 
 class Shown(NamedTuple):
-    """A picture of the report; `file` is None where it is lost or broken."""
+    """A picture of the report; `file` is None where it is lost, changed or broken."""
 
     file: str | None
     width: int = 0
@@ -106,6 +107,7 @@ class Album:
     def __init__(self, out: Path, *, at_most: int = PICTURES) -> None:
         self._folder = out / "images"
         self._shown: dict[str, Shown] = {}
+        self._lost: set[tuple[Path, str]] = set()
         self._room = at_most
 
     @property
@@ -121,22 +123,29 @@ class Album:
     def show(self, run: StoredRun, image: str, alt: str) -> Shown:
         """The picture of a run with this id, copied on first use."""
         if image not in self._shown:
-            if self.full:
+            if self.full or (run.folder, image) in self._lost:
                 return Shown(None, alt=alt)
-            self._shown[image] = self._copy(run.image_path(image), image)
             self._room -= 1
+            copied = self._copy(run, image)
+            if copied is None:  # another run may have it whole
+                self._lost.add((run.folder, image))
+                return Shown(None, alt=alt)
+            self._shown[image] = copied
         return self._shown[image]._replace(alt=alt)
 
-    def _copy(self, path: Path, image: str) -> Shown:
-        data = path.read_bytes() if path.is_file() else b""
+    def _copy(self, run: StoredRun, image: str) -> Shown | None:
+        try:
+            data = run.pictures.data(image)
+        except DatasetError:
+            return None
         extension = _extension(data)
         size = _size(data) if extension else None
         if extension is None or size is None:
-            return Shown(None)
+            return None
         target = self._folder / f"{image}.{extension}"
         with writing(str(target)):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not target.is_file() or target.stat().st_size != len(data):
+            if not target.is_file() or target.read_bytes() != data:
                 target.write_bytes(data)
         return Shown(f"images/{target.name}", *size)
 

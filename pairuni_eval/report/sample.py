@@ -110,7 +110,9 @@ def _parts(run: StoredRun, parts: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Texts line by line, images by where they lie."""
     for part in parts:
         if part["kind"] == "image":
-            yield f"{_INDENT}[image] {run.image_path(part['image'])}"
+            trouble = run.pictures.trouble(part["image"])
+            words = f"  ({trouble})" if trouble else ""
+            yield f"{_INDENT}[image] {run.image_path(part['image'])}{words}"
         else:
             yield from (_INDENT + line for line in clean(part["text"]).split("\n"))
 

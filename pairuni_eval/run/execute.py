@@ -4,7 +4,8 @@ A failure at the model or in a dataset's image is a row with an error, and the r
 that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
 batches in a row stop the run, because then it is not the requests; no row of theirs is stored, so
 the next start tries them again. An incomplete batch is computed again as a whole: its rows have the
-same neighbours as in an uninterrupted run.
+same neighbours as in an uninterrupted run. An output whose picture is gone or changed is owed
+again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
 from pairuni_eval.models.base import Model, Reply, Request
-from pairuni_eval.pictures import read_rgb, reused_memory
+from pairuni_eval.pictures import reused_memory
 from pairuni_eval.records import (
     Capability,
     Decoding,
@@ -32,7 +32,13 @@ from pairuni_eval.records import (
 from pairuni_eval.run.plan import Batch, Owed
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
-from pairuni_eval.store.write import Journal, RowLog, write_picture
+from pairuni_eval.store.pictures import TROUBLES, Pictures
+from pairuni_eval.store.rows import RowLog
+from pairuni_eval.store.tables import identity_of
+from pairuni_eval.store.write import Journal
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _HOPELESS_AFTER = 3
 
@@ -45,22 +51,52 @@ class Executor:
         card: Its card.
         samples: Every sample by uid.
         model: The loaded model.
+        pictures: The pictures of the run folder.
+
+    Attributes:
+        outputs: Every output so far, by id.
+        unchecked: How many of those that an earlier start left have no check.
+        damage: What is to be told about rows and pictures of an earlier start that are owed again.
     """
 
     def __init__(
-        self, run: Path, card: RunCard, samples: Mapping[str, Sample], model: Model
+        self,
+        run: Path,
+        card: RunCard,
+        samples: Mapping[str, Sample],
+        model: Model,
+        pictures: Pictures,
     ) -> None:
         self._run = run
         self._card = card
         self._samples = samples
         self._model = model
-        self._log = RowLog(run / layout.ROWS / "outputs-rank0.jsonl", Output)
+        self._pictures = pictures
+        self._log = RowLog(run / layout.ROWS / "outputs-rank0.jsonl", Output, identity_of(Output))
         self._journal = Journal(run)
-        self.outputs = {output.id: output for output in self._log.recover()}
+        self._lost = 0
+        found = self._log.recover(self._owed_again)
+        self.outputs = {output.id: output for output in found.rows}
+        self.unchecked = found.unchecked
+        self.damage = self._log.damage
+        if self._lost:
+            self.damage += (
+                f"outputs whose picture is missing or changed: {self._lost}; they are made again.",
+            )
 
     def owed(self, batches: Iterable[Batch]) -> list[Batch]:
         """The batches of which some output is missing."""
         return [b for b in batches if any(o.id not in self.outputs for o in b.outputs)]
+
+    def _owed_again(self, output: Output) -> bool:
+        """Whether an output rests on a picture that is gone, or holds one."""
+        lost = any(
+            self._pictures.trouble(part.image)
+            for part in output.parts
+            if isinstance(part, ImagePart)
+        )
+        self._lost += lost
+        return lost or output.error in TROUBLES
 
     def execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
         """Run the batches in order; `done` hears of each with its seconds.
@@ -129,12 +165,18 @@ class Executor:
         sample = self._samples[owed.sample]
         seen = self._model.live or sample.capability is not Capability.UNDERSTAND
         parts = tuple(
-            part.text if isinstance(part, TextPart) else _shown(self._run, part)
+            part.text if isinstance(part, TextPart) else self._shown(part)
             for part in sample.parts
             if seen or isinstance(part, TextPart)
         )
         seed = seed_for(self._card.seed, owed.sample, owed.draw, "decode")
         return Request(parts, decoding, seed, owed.id, sample.benchmark, sample.key, owed.draw)
+
+    def _shown(self, part: ImagePart) -> Image.Image:
+        """The picture of a request; DatasetError if it has a flaw or cannot be loaded."""
+        if part.flaw is not None:
+            raise DatasetError(part.flaw)
+        return self._pictures.load(part.image)
 
     def _call(self, capability: Capability, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request; what fails together is tried again alone."""
@@ -167,7 +209,8 @@ class Executor:
             parts.append(TextPart(reply.text))
         if reply.image is not None:
             picture = Picture.from_image(reply.image.convert("RGB"))
-            parts.append(ImagePart(write_picture(self._run, picture)))
+            with self._pictures as pictures:
+                parts.append(ImagePart(pictures.add(picture)))
         error = reply.error or (None if parts else "the model returned nothing")
         return self._output(owed, decoding, parts=tuple(parts), tokens=reply.tokens, error=error)
 
@@ -192,26 +235,3 @@ class Executor:
             error=error,
             skipped=skipped,
         )
-
-
-def _shown(run: Path, part: ImagePart) -> Image.Image:
-    """The picture of a request; DatasetError if it has a flaw or cannot be loaded."""
-    if part.flaw is not None:
-        raise DatasetError(part.flaw)
-    return load_image(run, part.image)
-
-
-def load_image(run: Path, image: str) -> Image.Image:
-    """A stored picture as RGB.
-
-    Raises:
-        DatasetError: if it is empty, truncated or no image at all.
-    """
-    path = layout.image_path(run, image)
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        size = 0
-    if size == 0:
-        raise DatasetError("the image is missing from the dataset row")
-    return read_rgb(path, DatasetError)

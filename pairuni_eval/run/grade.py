@@ -5,12 +5,14 @@ that are stored as they are finished; a judge that fails is a status on its row.
 stored while its judge owes a reply that asking again may bring (a time-out, a spent budget): it
 stands in the results with the status, and the same command grades it again, with the replies that
 did come from the judge's memory. What a second judge says is stored apart and never mixed in.
+
+A score rests on its output and a bill on its chunk: `forget` drops the scores of outputs that are
+made again, and a chunk that lacks a score or its bill is graded once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +20,17 @@ from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.judges.bills import Bill
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.records import Capability, Figure, Output, Score, Status
-from pairuni_eval.run.execute import load_image
 from pairuni_eval.run.judging import Second, sees_again
 from pairuni_eval.run.plan import Contents, Parts
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
-from pairuni_eval.store.write import RowLog
+from pairuni_eval.store.pictures import TROUBLES, Pictures
+from pairuni_eval.store.rows import RowLog
+from pairuni_eval.store.tables import identity_of
 
 _CHUNK = 64
+_SCORES = "scores-rank0.jsonl"
+_OPINIONS = f"{layout.OPINIONS}-rank0.jsonl"
 
 
 class Chunk(NamedTuple):
@@ -47,21 +52,23 @@ class _Stored:
     """Scores that an earlier start left, and the file that further ones go to."""
 
     def __init__(self, path: Path) -> None:
-        self._log = RowLog(path, Score)
+        self._log = _score_log(path)
+        found = self._log.recover(_rests_on_a_lost_picture)
         self._rows: dict[tuple[str, str], list[Score]] = {}
-        self._last: tuple[str, str] | None = None
-        for score in self._log.recover():
-            self._last = (score.output, score.protocol)
-            self._rows.setdefault(self._last, []).append(score)
+        for score in found.rows:
+            self._rows.setdefault((score.output, score.protocol), []).append(score)
+        self._loose = {(score.output, score.protocol) for score in found.loose}
+        self.unchecked = found.unchecked
+        self.damage = self._log.damage
 
     def of(self, chunk: Chunk, output: Output) -> list[Score]:
         """The scores of one output under the chunk's protocol."""
         return self._rows.get((output.id, chunk.address), [])
 
     def holds(self, chunk: Chunk) -> bool:
-        """Whether a chunk is stored whole; the last one that was written may be torn."""
+        """Whether a chunk is stored whole; beside a gap, and at the end, a score may be lacking."""
         places = [(output.id, chunk.address) for output in chunk.outputs]
-        return self._last not in places and all(place in self._rows for place in places)
+        return self._loose.isdisjoint(places) and all(place in self._rows for place in places)
 
     def append(self, scores: Iterable[Score]) -> None:
         """Store further scores."""
@@ -76,6 +83,11 @@ class Grader:
         contents: The run's plan.
         parts: Benchmarks and judges.
         outputs: Every output by id.
+        pictures: The pictures of the run folder.
+
+    Attributes:
+        unchecked: How many of the scores that an earlier start left have no check.
+        damage: What is to be told about rows of an earlier start that are made again.
     """
 
     def __init__(
@@ -84,6 +96,7 @@ class Grader:
         contents: Contents,
         parts: Parts,
         outputs: Mapping[str, Output],
+        pictures: Pictures,
     ) -> None:
         self._settings = settings
         self._run = settings.out
@@ -92,13 +105,15 @@ class Grader:
         self._parts = parts
         self._outputs = outputs
         self._samples = {sample.uid: sample for sample in contents.samples}
-        rows, opinions = self._run / layout.ROWS, f"{layout.OPINIONS}-rank0.jsonl"
-        self._stored = {
-            False: _Stored(rows / "scores-rank0.jsonl"),
-            True: _Stored(rows / opinions),
-        }
+        self._pictures = pictures
+        rows = self._run / layout.ROWS
+        self._stored = {False: _Stored(rows / _SCORES), True: _Stored(rows / _OPINIONS)}
         self._bills = RowLog(self._run / layout.JUDGE / layout.BILLS, Bill)
-        self._bills.recover()  # cuts off a torn line
+        billed = self._bills.recover().rows
+        self._billed = {(bill.second, bill.protocol, bill.outputs[:1]) for bill in billed}
+        stored = self._stored.values()
+        self.unchecked = sum(one.unchecked for one in stored)
+        self.damage = (*(told for one in stored for told in one.damage), *self._bills.damage)
 
     def chunks(self) -> list[Chunk]:
         """All chunks of the run in order, graded or not."""
@@ -153,12 +168,23 @@ class Grader:
         everything: list[Score] = []
         for chunk in chunks:
             stored = self._stored[chunk.second]
-            if stored.holds(chunk):
+            if stored.holds(chunk) and not self._lacks_its_bill(chunk, stored):
                 everything += [s for output in chunk.outputs for s in stored.of(chunk, output)]
             else:
                 everything += self._grade_chunk(chunk, stored)
             done(chunk)
         return everything
+
+    def _lacks_its_bill(self, chunk: Chunk, stored: _Stored) -> bool:
+        """Whether a judge that keeps receipts was asked about a chunk and no bill says so."""
+        keeps = type(chunk.judge).take_receipts is not Judge.take_receipts
+        if chunk.judge is None or not keeps:
+            return False
+        asked = any(
+            s.judge is not None for output in chunk.outputs for s in stored.of(chunk, output)
+        )
+        key = (chunk.second, chunk.address, tuple(output.id for output in chunk.outputs[:1]))
+        return asked and key not in self._billed
 
     def figures(self, scores: Sequence[Score]) -> list[Figure]:
         """What other toolkits make of all scores of the run, benchmark by benchmark."""
@@ -200,7 +226,7 @@ class Grader:
         return bill.open
 
     def _score(self, chunk: Chunk) -> Iterator[Score]:
-        trouble = {output.id: _trouble(chunk, output) for output in chunk.outputs}
+        trouble = {output.id: self._trouble(chunk, output) for output in chunk.outputs}
         answers = [self._answer(o) for o in chunk.outputs if trouble[o.id] is None]
         if answers:
             self._equip(chunk.benchmark)
@@ -222,23 +248,49 @@ class Grader:
             self._equipped.add(benchmark.card.name)
 
     def _answer(self, output: Output) -> Answer:
-        return Answer(self._samples[output.sample], output, partial(load_image, self._run))
+        return Answer(self._samples[output.sample], output, self._pictures.load)
+
+    def _trouble(self, chunk: Chunk, output: Output) -> list[Mark] | None:
+        """Marks of an output that no scorer can grade, or None if one can."""
+        card = chunk.benchmark.card
+        wants_picture = card.capability is not Capability.UNDERSTAND
+        status = Status.SKIPPED if output.skipped else Status.MISSING_OUTPUT
+        reason = output.skipped or output.error
+        if reason is None and wants_picture:
+            reason = self._lost(output) if output.image else "no picture"
+        if reason is None:
+            return None
+        metrics = {spec.of for spec in card.protocols[chunk.protocol].metrics}
+        return [Mark(metric, None, status, reason) for metric in sorted(metrics)]
+
+    def _lost(self, output: Output) -> str | None:
+        """Why a picture that is graded, or that it was made from, cannot be looked at."""
+        images = [output.image, *self._samples[output.sample].images]
+        troubles = (self._pictures.trouble(image) for image in images if image)
+        return next((trouble for trouble in troubles if trouble), None)
 
 
-def _trouble(chunk: Chunk, output: Output) -> list[Mark] | None:
-    """Marks of an output that no scorer can grade, or None if one can."""
-    card = chunk.benchmark.card
-    wants_picture = card.capability is not Capability.UNDERSTAND
-    if output.skipped:
-        status, reason = Status.SKIPPED, output.skipped
-    elif output.error:
-        status, reason = Status.MISSING_OUTPUT, output.error
-    elif wants_picture and output.image is None:
-        status, reason = Status.MISSING_OUTPUT, "no picture"
-    else:
-        return None
-    metrics = {spec.of for spec in card.protocols[chunk.protocol].metrics}
-    return [Mark(metric, None, status, reason) for metric in sorted(metrics)]
+def forget(run: Path, outputs: Container[str]) -> tuple[str, ...]:
+    """Drop the scores and opinions of outputs that are owed: they may come out otherwise.
+
+    Returns:
+        What is to be told about damaged rows among them.
+    """
+    told: tuple[str, ...] = ()
+    for name in (_SCORES, _OPINIONS):
+        log = _score_log(run / layout.ROWS / name)
+        log.recover(lambda score: score.output in outputs)
+        told += log.damage
+    return told
+
+
+def _score_log(path: Path) -> RowLog[Score]:
+    return RowLog(path, Score, identity_of(Score))
+
+
+def _rests_on_a_lost_picture(score: Score) -> bool:
+    """Whether an earlier start could not look at a picture; this one has it again."""
+    return score.status is Status.MISSING_OUTPUT and score.verdict in TROUBLES
 
 
 def _as_score(chunk: Chunk, output: Output, mark: Mark) -> Score:

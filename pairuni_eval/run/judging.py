@@ -23,8 +23,9 @@ from pairuni_eval.judges.settings import Choice, read_choices
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
-from pairuni_eval.store.read import read_bills, read_records
-from pairuni_eval.store.write import write_whole
+from pairuni_eval.store.read import StoredRun, read_bills
+from pairuni_eval.store.rows import checked_line
+from pairuni_eval.store.write import write_record, write_whole
 
 NONE = "none"  # as --judge names it
 
@@ -141,11 +142,18 @@ def reopen(run: Path) -> bool:
         }
         for again in (False, True)
     )
-    _restore(run, "samples", read_records(run, "samples", Sample))
-    _restore(run, "outputs-rank0", read_records(run, "outputs", Output))
-    _restore(run, "scores-rank0", _without(read_records(run, "scores", Score), first))
-    opinions = read_records(run, layout.OPINIONS, Score)
-    _restore(run, f"{layout.OPINIONS}-rank0", _without(opinions, second))
+    stored = StoredRun(run)
+    tables: dict[str, Iterable[msgspec.Struct]] = {
+        "samples": stored.records("samples", Sample),
+        "outputs-rank0": stored.records("outputs", Output),
+        "scores-rank0": _without(stored.records("scores", Score), first),
+        f"{layout.OPINIONS}-rank0": _without(stored.records(layout.OPINIONS, Score), second),
+    }
+    for name, rows in tables.items():
+        _restore(run, name, rows, checked=not stored.unchecked)
+    planned = {name: one for name, one in stored.seal.files.items() if name != layout.FIGURES}
+    if not stored.unchecked:
+        write_record(run / layout.ROWS / layout.PLANNED, planned)
     (run / layout.COMPLETE).unlink()
     return True
 
@@ -154,6 +162,10 @@ def _without(scores: Iterable[Score], left_out: set[tuple[str, str]]) -> list[Sc
     return [score for score in scores if (score.protocol, score.output) not in left_out]
 
 
-def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct]) -> None:
-    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-    write_whole(run / layout.ROWS / f"{name}.jsonl", lines)
+def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], *, checked: bool) -> None:
+    """Write a table as rows; those of a run without checks get none."""
+    lines = (
+        checked_line(row, number) if checked else msgspec.json.encode(row) + b"\n"
+        for number, row in enumerate(rows, 1)
+    )
+    write_whole(run / layout.ROWS / f"{name}.jsonl", b"".join(lines))

@@ -2,7 +2,8 @@
 
 The same call continues what an earlier one left, at whatever moment that one ended, and the folder
 ends up byte for byte as if nothing had happened; only the journal, which holds the times, and the
-judges' memory differ. A complete run whose judge left questions open is taken up again by it.
+judges' memory differ. What was damaged meanwhile is told and made again. A complete run is compared
+with its mark; one whose judge left questions open is taken up again.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import Figure, Score
 from pairuni_eval.run.execute import Executor
-from pairuni_eval.run.grade import Chunk, Grader
+from pairuni_eval.run.grade import Chunk, Grader, forget
 from pairuni_eval.run.judging import left_open, reopen
-from pairuni_eval.run.plan import Batch, Contents, Parts, check_installed, load_parts, plan_run
+from pairuni_eval.run.plan import (
+    Batch,
+    Contents,
+    Parts,
+    check_installed,
+    load_parts,
+    plan_run,
+    same_run,
+)
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
-from pairuni_eval.store.write import (
-    Journal,
-    clear_temporaries,
-    compact,
-    exclusive,
-    remove_rows,
-    write_record,
-)
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.seal import compact, remove_rows
+from pairuni_eval.store.write import Journal, clear_temporaries, exclusive, write_record
 
 
 class Estimate(NamedTuple):
@@ -73,13 +78,13 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
     model = model or _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            plan_run(settings, parts, model)
+            _compare(settings, parts, model)
             if not reopen(settings.out):
                 remove_rows(settings.out)
                 return settings.out
         started = _start(settings, parts, model, console)
         _execute(started, console)
-        _finish(started, *_grade(started, console))
+        _finish(started, _grade(started, console))
         _say_what_is_open(settings.out, console)
     return settings.out
 
@@ -90,7 +95,7 @@ def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
     model = _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            plan_run(settings, parts, model)
+            _compare(settings, parts, model)
             return [Estimate(card.name, 0, 0, None) for card in settings.cards()]
         started = _start(settings, parts, model, console)
         return [
@@ -120,10 +125,30 @@ class _Started(NamedTuple):
     parts: Parts
     contents: Contents
     executor: Executor
+    pictures: Pictures
 
     @property
     def batches(self) -> list[Batch]:
         return self.contents.batches
+
+    @property
+    def owed(self) -> set[str]:
+        """The ids of the outputs that are to be made."""
+        planned = (owed.id for batch in self.batches for owed in batch.outputs)
+        return {one for one in planned if one not in self.executor.outputs}
+
+
+class _Graded(NamedTuple):
+    """All scores, the figures made of them, and the scores by the second judge.
+
+    Attributes:
+        unchecked: How many rows of them that an earlier start left have no check.
+    """
+
+    scores: list[Score]
+    figures: list[Figure]
+    opinions: list[Score]
+    unchecked: int
 
 
 def _parts(settings: RunSettings) -> Parts:
@@ -140,17 +165,38 @@ def _load(settings: RunSettings, console: Console) -> Model:
 
 def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) -> _Started:
     clear_temporaries(settings.out)
+    pictures = Pictures(settings.out)
     with _progress(console, transient=True) as progress:
         bar = progress.add_task("reading the benchmarks", total=None)
 
         def read(benchmark: str) -> None:
             progress.update(bar, advance=1, description=f"reading  {benchmark}")
 
-        contents = plan_run(settings, parts, model, read)
+        contents = plan_run(settings, parts, model, pictures, read)
     Journal(settings.out).note("start")
     by_uid = {sample.uid: sample for sample in contents.samples}
-    executor = Executor(settings.out, contents.card, by_uid, model)
-    return _Started(settings, parts, contents, executor)
+    executor = Executor(settings.out, contents.card, by_uid, model, pictures)
+    started = _Started(settings, parts, contents, executor, pictures)
+    forgotten = forget(settings.out, started.owed)
+    _tell(settings.out, [*contents.damage, *executor.damage, *forgotten], console)
+    return started
+
+
+def _compare(settings: RunSettings, parts: Parts, model: Model) -> None:
+    """Compare a complete run with its mark and with what is asked.
+
+    Raises:
+        UserError: if a file of it is changed, or it is another run.
+    """
+    StoredRun(settings.out).verify()
+    same_run(settings, parts, model)
+
+
+def _tell(run: Path, damage: Sequence[str], console: Console) -> None:
+    """Say what an earlier start left damaged, here and in the journal."""
+    for sentence in damage:
+        Journal(run).note("damage", what=sentence)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _execute(started: _Started, console: Console) -> None:
@@ -168,9 +214,11 @@ def _execute(started: _Started, console: Console) -> None:
         started.executor.execute(owed, done)
 
 
-def _grade(started: _Started, console: Console) -> tuple[list[Score], list[Figure], list[Score]]:
-    """All scores, the figures made of them, and the scores by the second judge."""
-    grader = Grader(started.settings, started.contents, started.parts, started.executor.outputs)
+def _grade(started: _Started, console: Console) -> _Graded:
+    """Grade what is owed."""
+    outputs = started.executor.outputs
+    grader = Grader(started.settings, started.contents, started.parts, outputs, started.pictures)
+    _tell(started.settings.out, grader.damage, console)
     with _progress(console) as progress:
         chunks = [*grader.chunks(), *grader.second_chunks()]
         bar = progress.add_task("grading", total=sum(len(c.outputs) for c in chunks))
@@ -181,24 +229,26 @@ def _grade(started: _Started, console: Console) -> tuple[list[Score], list[Figur
 
         scores = grader.grade(done)
         opinions = grader.second_opinions(done)
-    return scores, grader.figures(scores), opinions
+    return _Graded(scores, grader.figures(scores), opinions, grader.unchecked)
 
 
-def _finish(
-    started: _Started, scores: list[Score], figures: list[Figure], opinions: list[Score]
-) -> None:
+def _finish(started: _Started, graded: _Graded) -> None:
     """Write the tables and mark the run complete."""
-    run = started.settings.out
-    if figures:
-        write_record(run / layout.FIGURES, figures)
+    run, contents, executor = started.settings.out, started.contents, started.executor
+    if graded.figures:
+        write_record(run / layout.FIGURES, graded.figures)
+    outputs = [executor.outputs[owed.id] for batch in started.batches for owed in batch.outputs]
+    drawn = [output.image for output in outputs if output.image]
     compact(
         run,
         {
-            "samples": started.contents.samples,
-            "outputs": [started.executor.outputs[o.id] for b in started.batches for o in b.outputs],
-            "scores": scores,
-            **({layout.OPINIONS: opinions} if opinions else {}),
+            "samples": contents.samples,
+            "outputs": outputs,
+            "scores": graded.scores,
+            **({layout.OPINIONS: graded.opinions} if graded.opinions else {}),
         },
+        pictures=started.pictures.digests([*contents.images, *drawn]),
+        unchecked=contents.unchecked + executor.unchecked + graded.unchecked,
     )
     Journal(run).note("complete")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -36,8 +37,13 @@ from pairuni_eval.records import (
 from pairuni_eval.run.judging import Second, judge_plugins, load_judges
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
-from pairuni_eval.store.read import read_records, read_run_card
-from pairuni_eval.store.write import Pictures, RowLog, write_record
+from pairuni_eval.store.documents import read_bytes, read_document
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.read import read_run_card
+from pairuni_eval.store.rows import RowLog
+from pairuni_eval.store.seal import own_files
+from pairuni_eval.store.tables import identity_of
+from pairuni_eval.store.write import record_bytes, write_record
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -57,11 +63,23 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Contents(NamedTuple):
-    """A run folder once planned: the card, every sample, and the batches in order."""
+    """A run folder once planned: the card, every sample, and the batches in order.
+
+    Attributes:
+        unchecked: How many of the samples that an earlier start left have no check.
+        damage: What is to be told about samples of an earlier start that were stored again.
+    """
 
     card: RunCard
     samples: list[Sample]
     batches: list[Batch]
+    unchecked: int = 0
+    damage: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> list[str]:
+        """The ids of the pictures in all requests."""
+        return [image for sample in self.samples for image in sample.images]
 
 
 class Parts(NamedTuple):
@@ -97,6 +115,7 @@ def plan_run(
     settings: RunSettings,
     parts: Parts,
     model: Model,
+    pictures: Pictures,
     read: Callable[[str], None] = lambda _: None,
 ) -> Contents:
     """Plan a run, or find the plan that an earlier start of the same command wrote.
@@ -104,21 +123,43 @@ def plan_run(
     Args:
         settings: What is asked.
         parts: Benchmarks and judges.
-        model: The loaded model.
+        model: The model.
+        pictures: The pictures of the run folder.
         read: Hears of every sample that is read, by its benchmark.
 
     Raises:
         UserError: if the folder holds another run, or the data cannot be read.
     """
     run = settings.out
-    if (run / layout.RUN_FILE).exists():
-        return _former(settings, parts, model, read)
-    return _fresh(settings, parts, model, read)
+    if not (run / layout.RUN_FILE).exists():
+        return _fresh(settings, parts, model, pictures, read)
+    former = same_run(settings, parts, model)
+    hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
+    planned = run / layout.ROWS / layout.PLANNED
+    if planned.exists():
+        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
+            read_bytes(run / name, digest, hint=hint)
+    batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
+    log = _sample_log(run)
+    found = log.recover()
+    by_uid = {sample.uid: sample for sample in found.rows}
+    order = list(dict.fromkeys(owed.sample for batch in batches for owed in batch.outputs))
+    whole = by_uid.keys() == set(order)
+    lost = {image for s in found.rows for image in s.images if pictures.trouble(image)}
+    if whole and not lost:
+        samples = [by_uid[uid] for uid in order]
+        return Contents(former, samples, batches, found.unchecked, log.damage)
+    again = _fresh(settings, parts, model, pictures, read, former)  # the outputs stand
+    told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
+    return again._replace(damage=(*log.damage, *([told] if lost else [])))
 
 
-def _former(
-    settings: RunSettings, parts: Parts, model: Model, read: Callable[[str], None]
-) -> Contents:
+def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
+    """The card of the run that the folder holds.
+
+    Raises:
+        UserError: if that is another run than is asked for.
+    """
     run = settings.out
     former = read_run_card(run)
     if former.code != __version__:
@@ -134,20 +175,24 @@ def _former(
                 f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
                 hint="Choose another folder with --out, or delete this one.",
             )
-    samples = RowLog(run / layout.ROWS / "samples.jsonl", Sample).recover()
-    if not samples:
-        samples = read_records(run, "samples", Sample)
-    batches = msgspec.json.decode((run / layout.PLAN_FILE).read_bytes(), type=list[Batch])
-    if {sample.uid for sample in samples} != {o.sample for b in batches for o in b.outputs}:
-        return _fresh(settings, parts, model, read)  # samples were lost; outputs stand
-    return Contents(former, samples, batches)
+    return former
+
+
+def _sample_log(run: Path) -> RowLog[Sample]:
+    return RowLog(run / layout.ROWS / "samples.jsonl", Sample, identity_of(Sample))
 
 
 def _fresh(
-    settings: RunSettings, parts: Parts, model: Model, read: Callable[[str], None]
+    settings: RunSettings,
+    parts: Parts,
+    model: Model,
+    pictures: Pictures,
+    read: Callable[[str], None],
+    former: RunCard | None = None,
 ) -> Contents:
+    """Plan a run; one that was planned before keeps what its card says of who asked."""
     run = settings.out
-    log = RowLog(run / layout.ROWS / "samples.jsonl", Sample)
+    log = _sample_log(run)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
     samples: list[Sample] = []
     counts: dict[str, int] = {}
@@ -158,7 +203,7 @@ def _fresh(
         data = benchmark.data(settings.data)
         origins[name] = data.origin()
         mine = []
-        for sample in _stored(run, benchmark, data, settings.limit):
+        for sample in _stored(pictures, benchmark, data, settings.limit):
             mine.append(sample)
             read(name)
         log.append(mine)
@@ -171,17 +216,26 @@ def _fresh(
         for name, card in cards.items()
     }
     card = _run_card(settings, parts, model, runs)
+    if former is not None:
+        card = msgspec.structs.replace(former, benchmarks=runs)
     batches = list(_batches(card, parts, samples))
     log.sync()
     write_record(run / layout.PLAN_FILE, batches)
+    planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
+    planned.pop(layout.FIGURES, None)  # is made from the scores, later
+    rows = run / layout.ROWS
+    if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
+        write_record(rows / layout.PLANNED, planned)  # else its rows began without checks
     write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
     return Contents(card, samples, batches)
 
 
-def _stored(run: Path, benchmark: Benchmark, data: Data, limit: int | None) -> Iterator[Sample]:
+def _stored(
+    pictures: Pictures, benchmark: Benchmark, data: Data, limit: int | None
+) -> Iterator[Sample]:
     """The samples of a benchmark, their pictures put into the store on the way."""
     seen: set[str] = set()
-    with Pictures(run) as pictures:
+    with pictures:
         for item in _limited(benchmark.samples(data), limit, benchmark.card):
             if item.sample.uid in seen:
                 name, key = benchmark.card.name, item.sample.key

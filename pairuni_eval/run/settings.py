@@ -19,7 +19,7 @@ class RunSettings:
     """The options of a run; see `pairuni-eval run --help`.
 
     Attributes:
-        benchmarks: Names as asked for; empty means those of the suite.
+        benchmarks: Names asked for, in whatever order; empty means those of the suite.
         suite: Name of a suite, or None if benchmarks were named.
         batch_size: Requests per batch, or None for what suits the model.
         limit: Samples per benchmark; a run with a limit is PARTIAL.
@@ -43,7 +43,9 @@ class RunSettings:
     protocols: tuple[str, ...] = ()
 
     def cards(self) -> list[Card]:
-        """The cards of the benchmarks asked for, in order, with the protocols asked for.
+        """The cards of the benchmarks asked for, with the protocols asked for.
+
+        Those of a suite stand in its order, those named one by one sorted by name.
 
         Raises:
             UserError: for an unknown name or a number out of range.
@@ -54,7 +56,7 @@ class RunSettings:
             raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1.")
         if self.data is not None and not self.data.is_dir():
             raise UserError(f"--data {self.data} is no folder.")
-        names = self.benchmarks or catalog.find_suite(self.suite or "").benchmarks
+        names = in_order(self.benchmarks) or catalog.find_suite(self.suite or "").benchmarks
         cards = [catalog.find_card(name) for name in dict.fromkeys(names)]
         return [_restricted(card, self.protocols) for card in cards]
 
@@ -66,7 +68,7 @@ class RunSettings:
             ("--checkpoint", self.checkpoint),
             ("--model", self.adapter),
             ("--suite", self.suite),
-            ("--benchmarks", ",".join(self.benchmarks) or None),
+            ("--benchmarks", ",".join(in_order(self.benchmarks)) or None),
             ("--data", self.data),
             ("--limit", self.limit),
             ("--seed", self.seed),
@@ -92,6 +94,11 @@ class RunSettings:
             ("--device", None if self.device == "auto" else self.device),
         ]
         return shlex.join(_words("grade", options))
+
+
+def in_order(benchmarks: Sequence[str]) -> tuple[str, ...]:
+    """Benchmarks named one by one, in the order in which they are measured: it is no choice."""
+    return tuple(sorted(set(benchmarks)))
 
 
 def _words(verb: str, options: Sequence[tuple[str, object]]) -> list[str]:

@@ -5,12 +5,15 @@
     run.json              what was asked: checkpoint, benchmarks, seed, decoding, environment
     plan.json             the fixed batches, by output id
     cards/NAME.json       a copy of every card used
-    rows/*.jsonl          append-only rows while the run goes on, one file per rank
+    rows/*.jsonl          append-only rows while the run goes on, one file per rank, every line with
+                          its number and a check; see rows.py
+    rows/planned.json     SHA-256 of the JSON above, while the run goes on
     images/ab/<sha>       pictures by content, written to a temporary name and renamed
     samples.parquet outputs.parquet scores.parquet      after compaction
     opinions.parquet      scores by the second judge, where there is one
     figures.json          figures that another toolkit computed, where there are any
-    COMPLETE              written last: counts, and the SHA-256 of every parquet file
+    COMPLETE              written last: the rows of every table, and the SHA-256 of the tables, of
+                          the JSON above and of the pictures that have another id; see seal.py
     judge/replies.jsonl   what the judge replied and what that cost; a cache, see judges/replies.py
     judge/second.jsonl    the same for the second judge
     judge/bills.jsonl     which replies the scores rest on, one line for each group of outputs
@@ -31,11 +34,13 @@ ROWS = "rows"
 IMAGES = "images"
 FIGURES = "figures.json"
 COMPLETE = "COMPLETE"
+PACKED = ".packed"  # in the folder of a run that was unpacked
 JOURNAL = "journal.jsonl"
 LOCK = ".lock"
 JUDGE = "judge"
 BILLS = "bills.jsonl"
 OPINIONS = "opinions"
+PLANNED = "planned.json"
 TABLES = ("samples", "outputs", "scores")
 
 

@@ -1,32 +1,46 @@
 """Reading a finished run folder: what analysis and report stand on.
 
 Tables come back as data frames with the columns of the records. `parts`, `reference` and `tags`
-are decoded on demand, because most readers need none of them.
+are decoded on demand, because most readers need none of them. Whatever is read is compared first
+with what COMPLETE says of it, once for each `StoredRun`; what differs is refused with the way back.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from pairuni_eval import __version__
-from pairuni_eval.cards import Card
+from pairuni_eval.cards import Card, card_problem
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.bills import Bill, standing
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
+from pairuni_eval.store.documents import (
+    Document,
+    check_digest,
+    parse_document,
+    read_bytes,
+    read_document,
+)
+from pairuni_eval.store.pictures import MISSING, Pictures
+from pairuni_eval.store.rows import read_rows
+from pairuni_eval.store.seal import check_table, read_seal
+from pairuni_eval.store.tables import KINDS, read_frame, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
 Row = TypeVar("Row", bound=msgspec.Struct)
 _NAMED = 5  # runs that an error names
-_STRUCTURED = ("parts", "reference", "tags")
+_COPY = "Copy the run folder again, or delete it and repeat the command that made it."
 
 
 def _what_to_name(folder: Path) -> str:
@@ -52,23 +66,59 @@ def read_run_card(run: Path) -> RunCard:
     Raises:
         UserError: if it is no run folder, or was written in another record format.
     """
+    return _run_card(run, _run_bytes(run)).value
+
+
+def _run_bytes(run: Path) -> bytes:
     path = run / layout.RUN_FILE
     if not path.is_file():
         message = f"{run} is not a run folder: it has no {layout.RUN_FILE}."
         raise UserError(message, hint=_what_to_name(run))
-    data = path.read_bytes()
-    try:
-        plain = msgspec.json.decode(data)
-        found = plain.get("format") if isinstance(plain, dict) else None
-        if found != RECORD_FORMAT:
-            raise UserError(
-                f"{path}: written in format '{found}'; this is pairuni {__version__}, "
-                f"which reads '{RECORD_FORMAT}'.",
-                hint="Choose another folder with --out, or use the version that wrote it.",
-            )
-        return msgspec.json.decode(data, type=RunCard)
-    except msgspec.DecodeError as failure:
-        raise UserError(f"{path}: cannot be read: {failure}.") from failure
+    return path.read_bytes()
+
+
+def _run_card(run: Path, data: bytes) -> Document[RunCard]:
+    path = run / layout.RUN_FILE
+    found = parse_document(path, data, dict[str, Any], hint=_COPY).value.get("format")
+    if found != RECORD_FORMAT:
+        raise UserError(
+            f"{path}: written in format '{found}'; this is pairuni {__version__}, "
+            f"which reads '{RECORD_FORMAT}'.",
+            hint="Choose another folder with --out, or use the version that wrote it.",
+        )
+    card = parse_document(path, data, RunCard, hint=_COPY)
+    for name, asked in card.value.benchmarks.items():
+        if not _names_a_file(name):
+            message = f"{path}: benchmarks: '{name}' cannot be the name of a benchmark."
+            raise UserError(message, hint=_COPY)
+        if not asked.protocols:
+            message = f"{path}: benchmarks.{name}.protocols: there is none."
+            raise UserError(message, hint=_COPY)
+    return card
+
+
+def _names_a_file(name: str) -> bool:
+    """Whether a benchmark's name names a card inside the folder of cards."""
+    parts = PurePosixPath(name).parts
+    inside = bool(parts) and not name.startswith("/") and ".." not in parts
+    return inside and name.isprintable() and "\\" not in name
+
+
+class Soundness(NamedTuple):
+    """What is known of a run's stored files beyond its numbers.
+
+    Attributes:
+        missing: Pictures that samples or outputs name and the folder lacks; a packed run leaves
+            pictures out on purpose, which do not count.
+        changed: Pictures that are not what was stored.
+        unchecked: Whether some of its rows carried no check while the run went on.
+        dropped: Rows that fail their check; only a run that goes on may have some.
+    """
+
+    missing: int
+    changed: int
+    unchecked: bool
+    dropped: int = 0
 
 
 class StoredRun:
@@ -77,30 +127,51 @@ class StoredRun:
     Args:
         folder: The run folder.
 
+    Attributes:
+        notes: What is to be said about how it was read.
+
     Raises:
-        UserError: if it is no run folder or the run is not complete.
+        UserError: if it is no run folder, the run is not complete, or a file of it is changed.
     """
 
     unfinished = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.card = read_run_card(folder)
+        self.notes: list[str] = []
+        data = _run_bytes(folder)
+        card = _run_card(folder, data)
+        self.card = card.value
         if not (folder / layout.COMPLETE).is_file():
             raise UserError(
-                f"The run in {folder} is not complete.",
-                hint=f"Continue it: {self.card.command} {as_typed('--out', folder)}",
+                f"The run in {folder} is not complete.", hint=f"Continue it: {self.again}"
             )
+        self.seal = read_seal(folder, hint=self.way_back)
+        path = folder / layout.RUN_FILE
+        expected = self.seal.files.get(layout.RUN_FILE)
+        check_digest(path, data, expected, hint=_COPY)
+        self._note(path, card)
+        self.cards = self._read_cards()
 
-    @cached_property
-    def cards(self) -> dict[str, Card]:
-        """The cards of the run's benchmarks as they were, in run order."""
-        return {
-            name: msgspec.json.decode(
-                (self.folder / layout.CARDS / f"{name}.json").read_bytes(), type=Card
-            )
-            for name in self.card.benchmarks
-        }
+    @property
+    def again(self) -> str:
+        """The command that continues the run."""
+        return f"{self.card.command} {as_typed('--out', self.folder)}"
+
+    @property
+    def packed(self) -> bool:
+        """Whether the folder was unpacked from a packed run."""
+        return (self.folder / layout.PACKED).is_file()
+
+    @property
+    def way_back(self) -> str:
+        """What to do about a file that is missing or changed."""
+        if self.packed:
+            return f"Delete {self.folder}: it is unpacked anew when the run is named again."
+        return (
+            f"Copy the run folder again; or delete {self.folder / layout.COMPLETE} and measure "
+            f"again: {self.again}"
+        )
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -121,14 +192,15 @@ class StoredRun:
     def figures(self) -> list[Figure]:
         """What other toolkits computed over the whole run; empty for most runs."""
         path = self.folder / layout.FIGURES
-        if not path.is_file():
+        if not path.is_file() and layout.FIGURES not in self.seal.files:
             return []
-        return msgspec.json.decode(path.read_bytes(), type=list[Figure])
+        return self._document(layout.FIGURES, list[Figure])
 
     @cached_property
     def opinions(self) -> pd.DataFrame:
         """As `scores`, by the second judge; no rows where there is none."""
-        if not (self.folder / f"{layout.OPINIONS}.parquet").is_file():
+        path = self.folder / f"{layout.OPINIONS}.parquet"
+        if not path.is_file() and layout.OPINIONS not in self.seal.sha256:
             return self.scores.iloc[:0]
         return self._table(layout.OPINIONS)
 
@@ -137,50 +209,106 @@ class StoredRun:
         """What the judges were asked and what it cost."""
         return read_bills(self.folder)
 
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The pictures, each compared with its id before it is given out."""
+        return Pictures(self.folder, self.seal.pictures)
+
+    @cached_property
+    def soundness(self) -> Soundness:
+        """What is known of the stored files; looks at every picture of the run."""
+        troubles = [self.pictures.trouble(image) for image in sorted(set(self._images()))]
+        missing = sum(one == MISSING for one in troubles)
+        changed = len([one for one in troubles if one is not None]) - missing
+        return Soundness(0 if self.packed else missing, changed, self.unchecked)
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether some rows carried no check while the run went on, or nobody counted them."""
+        return self.seal.unchecked != 0
+
     def image_path(self, image: str) -> Path:
         """The file that holds a picture."""
         return layout.image_path(self.folder, image)
 
+    def verify(self) -> None:
+        """Compare every table and all of the run's own JSON with COMPLETE.
+
+        Raises:
+            UserError: for the first file that is missing or changed.
+        """
+        for name in self.seal.sha256:
+            check_table(self.folder, name, self.seal, hint=self.way_back)
+        for name, digest in self.seal.files.items():
+            if not (self.packed and name == layout.PLAN_FILE):
+                read_bytes(self.folder / name, digest, hint=self.way_back)
+
+    def records(self, name: str, kind: type[Row]) -> list[Row]:
+        """A table as records; empty if the run has none of that name.
+
+        Raises:
+            UserError: if it is changed.
+        """
+        if name not in self.seal.sha256:
+            return []
+        check_table(self.folder, name, self.seal, hint=self.way_back)
+        rows, path = self.seal.rows.get(name, 0), self.folder / f"{name}.parquet"
+        return read_records(path, kind, rows=rows, hint=self.way_back)
+
+    def _images(self) -> Iterator[str]:
+        """The ids of all pictures that samples and outputs name."""
+        for frame in (self.samples, self.outputs):
+            for cell in frame["parts"].unique():
+                yield from (part["image"] for part in decode_cell(cell) if "image" in part)
+
+    def _read_cards(self) -> dict[str, Card]:
+        """The cards of the run's benchmarks as they were, in run order."""
+        found = {}
+        for name, asked in self.card.benchmarks.items():
+            place = f"{layout.CARDS}/{name}.json"
+            card = found[name] = self._document(place, Card)
+            lacking = [p for p in asked.protocols if p.rpartition("@")[2] not in card.protocols]
+            problem = card_problem(card)
+            if problem is None and lacking:
+                problem = f"protocols: it has no '{lacking[0]}', which {layout.RUN_FILE} names"
+            if problem:
+                raise UserError(f"{self.folder / place}: {problem}.", hint=self.way_back)
+        return found
+
+    def _document(self, name: str, kind: type[T]) -> T:
+        path, digest = self.folder / name, self.seal.files.get(name)
+        document = read_document(path, kind, hint=self.way_back, digest=digest)
+        self._note(path, document)
+        return document.value
+
+    def _note(self, path: Path, document: Document[Any]) -> None:
+        note = document.note(path)
+        if note is not None:
+            self.notes.append(note)
+
     def _table(self, name: str) -> pd.DataFrame:
-        import pandas as pd
-        import pyarrow as pa
-
+        check_table(self.folder, name, self.seal, hint=self.way_back)
+        rows = self.seal.rows.get(name, 0)
         path = self.folder / f"{name}.parquet"
-        try:
-            return pd.read_parquet(path)
-        except (pa.ArrowException, OSError) as failure:
-            raise UserError(
-                f"{path}: cannot be read, though the run is marked complete: {failure}.",
-                hint="Copy the run folder again; or delete COMPLETE and repeat its command.",
-            ) from failure
-
-
-def read_records(run: Path, name: str, kind: type[Row]) -> list[Row]:
-    """A compacted table as records: "samples", "outputs" or "scores"; empty if there is none."""
-    import pyarrow.parquet as pq
-
-    path = run / f"{name}.parquet"
-    if not path.is_file():
-        return []
-    rows = pq.read_table(path).to_pylist()
-    for row in rows:
-        row.update({key: msgspec.json.decode(row[key]) for key in _STRUCTURED if key in row})
-    return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
+        return read_frame(path, KINDS[name], rows=rows, hint=self.way_back)
 
 
 def read_bills(run: Path) -> list[Bill]:
-    """The standing bills of a run's judges, in the order of grading; empty if there are none."""
+    """The standing bills of a run's judges, in the order of grading; empty if there are none.
+
+    Raises:
+        UserError: for a line that is damaged.
+    """
     path = run / layout.JUDGE / layout.BILLS
     if not path.is_file():
         return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")  # a torn line is no bill
-    try:
-        return standing(msgspec.json.Decoder(Bill).decode_lines(whole))
-    except msgspec.DecodeError as failure:
+    found = read_rows(path, Bill)
+    if found.damaged:
         raise UserError(
-            f"{path}: cannot be read: {failure}.",
-            hint="Delete the file: the scores stand, what the judge cost is not known then.",
-        ) from failure
+            f"{path}, line {found.damaged[0]}: it is damaged.",
+            hint="Delete that line: the scores stand, what the judge cost is not known whole then.",
+        )
+    return standing(found.rows)
 
 
 def decode_cell(text: str) -> Any:

@@ -1,30 +1,29 @@
 """A run that has not ended, opened for reading all the same: what is there so far.
 
 Its tables come from the append-only rows instead of parquet. Nothing is changed: a torn last line
-is left out here and cut off by the command that continues the run. An output that is not graded yet
-reads as skipped for that reason, so that no number takes it for missing or wrong.
+and a damaged one are left out here, and taken out by the command that continues the run. An output
+that is not graded yet reads as skipped for that reason, so that no number takes it for missing or
+wrong.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
 from pairuni_eval.store.packed import unpacked
-from pairuni_eval.store.read import StoredRun, read_run_card
+from pairuni_eval.store.read import Soundness, StoredRun, read_run_card
+from pairuni_eval.store.rows import read_rows
+from pairuni_eval.store.seal import Seal
+from pairuni_eval.store.tables import KINDS, columns, identity_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOT_GRADED = "not graded yet"
-_RECORDS: dict[str, type[msgspec.Struct]] = {"samples": Sample, "outputs": Output, "scores": Score}
 _REAL_COLUMNS = ("value",)
 
 
@@ -42,13 +41,22 @@ class UnfinishedRun(StoredRun):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.notes: list[str] = []
         self.card = read_run_card(folder)
+        self.seal = Seal(rows={}, sha256={})
+        self.cards = self._read_cards()
+        self._dropped = self._unchecked = 0
         if self.scores.empty:
             raise UserError(
                 f"The run in {folder} is not complete, and none of its {len(self.outputs)} outputs "
                 "is graded yet.",
-                hint=f"Continue it: {self.card.command} {as_typed('--out', folder)}",
+                hint=self.way_back,
             )
+
+    @property
+    def way_back(self) -> str:
+        """See `StoredRun.way_back`."""
+        return f"Continue it: {self.again}"
 
     @cached_property
     def outputs(self) -> pd.DataFrame:
@@ -57,34 +65,33 @@ class UnfinishedRun(StoredRun):
         graded = found["id"].isin(self.scores["output"])
         return found.assign(skipped=found["skipped"].where(graded, NOT_GRADED))
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether some of the rows so far carry no check."""
+        return self._unchecked > 0
+
+    @cached_property
+    def soundness(self) -> Soundness:
+        """See `StoredRun.soundness`."""
+        found = super().soundness
+        return found._replace(unchecked=self.unchecked, dropped=self._dropped)
+
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        rows = [row for path in self._files(name) for row in _rows(path)]
-        columns = _RECORDS[name].__struct_fields__ if name in _RECORDS else None
-        frame = pd.DataFrame(rows, columns=columns)
+        kind = KINDS[name]
+        rows = []
+        for path in self._files(name):
+            found = read_rows(path, kind, identity_of(kind))
+            rows += found.rows
+            self._dropped += len(found.damaged)
+            self._unchecked += found.unchecked
+        frame = pd.DataFrame(columns(rows), columns=kind.__struct_fields__)
         return frame.astype({key: "float64" for key in _REAL_COLUMNS if key in frame})
 
     def _files(self, name: str) -> list[Path]:
         rows = self.folder / layout.ROWS
         return sorted([*rows.glob(f"{name}.jsonl"), *rows.glob(f"{name}-rank*.jsonl")])
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file as cells; structured ones as JSON text, as in parquet."""
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    try:
-        rows = msgspec.json.Decoder(dict[str, Any]).decode_lines(whole)
-    except msgspec.DecodeError as failure:
-        raise UserError(
-            f"{path}: cannot be read: {failure}.",
-            hint="Continue the run first; it says which line to delete.",
-        ) from failure
-    return [{key: _cell(value) for key, value in row.items()} for row in rows]
-
-
-def _cell(value: Any) -> Any:
-    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
 
 
 def open_run(folder: Path) -> StoredRun:

@@ -96,10 +96,9 @@ def _asked(runs: Iterable[StoredRun]) -> Iterator[Named]:
     for run in runs:
         for cell in run.samples["parts"]:
             for image in (part["image"] for part in decode_cell(cell) if "image" in part):
-                path = run.image_path(image)
-                if image not in seen and path.is_file():
+                if image not in seen and run.pictures.trouble(image) is None:
                     seen.add(image)
-                    yield image, path.read_bytes()
+                    yield image, run.pictures.data(image)
 
 
 def _encoded(

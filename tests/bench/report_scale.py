@@ -45,7 +45,9 @@ from pairuni_eval.records import (
     output_id,
 )
 from pairuni_eval.store import layout
-from pairuni_eval.store.write import Pictures, compact, write_record
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.seal import compact
+from pairuni_eval.store.write import write_record
 
 REGISTRY = Path(__file__).parents[2] / "registry"
 SECONDS, GIBIBYTES = 20.0, 1.0  # of building

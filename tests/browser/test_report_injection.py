@@ -135,7 +135,7 @@ def rename(run: Path, name: str, words: str) -> StoredRun:
         card, name=name, checkpoint=checkpoint, environment={words: words}, command=words
     )
     write_record(run / layout.RUN_FILE, named)
-    return StoredRun(run)
+    return StoredRun(example.reseal(run))
 
 
 def training(folder: Path) -> Path:

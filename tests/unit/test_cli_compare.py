@@ -17,7 +17,7 @@ from pairuni_eval.catalog import suite_baselines
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
-from pairuni_eval.store.read import read_records
+from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.unfinished import UnfinishedRun, open_run
 
 
@@ -114,9 +114,10 @@ def test_tiny_weights_are_named_on_a_benchmark_that_is_not_tiny(cli: Any, tmp_pa
 def unfinished(run: Path, target: Path, *, graded: int) -> Path:
     """A copy of a run as a kill leaves it: rows instead of tables, scores of the first outputs."""
     shutil.copytree(run, target)
+    stored = StoredRun(run)
     kinds = {"samples": Sample, "outputs": Output, "scores": Score}
     for name, kind in kinds.items():
-        rows = read_records(target, name, kind)
+        rows = stored.records(name, kind)
         if name == "outputs":
             known = {row.id for row in rows[:graded]}
         if name == "scores":
@@ -208,6 +209,7 @@ def test_a_report_takes_the_baselines_of_its_suite(
     run = Path(shutil.copytree(runs / "good", tmp_path / "mine"))
     path = run / layout.RUN_FILE
     path.write_text(path.read_text().replace('"suite": "tiny"', '"suite": "acme"'))
+    example.reseal(run)
     out = tmp_path / "out"
     assert cli("report", run, "--out", out).code == 0
     assert "against GRPO" in (out / "report.html").read_text()

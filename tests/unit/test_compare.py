@@ -197,7 +197,7 @@ def rewrite(run: StoredRun, table: str, **columns: str) -> StoredRun:
     """The run with some columns of a stored table replaced."""
     path = run.folder / f"{table}.parquet"
     pd.read_parquet(path).assign(**columns).to_parquet(path)
-    return StoredRun(run.folder)
+    return StoredRun(example.reseal(run.folder))
 
 
 def test_a_regression_is_named_in_words(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_other_decoding_is_said_beside_the_verdict(tmp_path: Path) -> None:
         theirs.folder / layout.RUN_FILE,
         msgspec.structs.replace(theirs.card, benchmarks={"toy": other}),
     )
-    found = only(ours, StoredRun(theirs.folder))
+    found = only(ours, StoredRun(example.reseal(theirs.folder)))
     assert found.settings == ("temperature 0.0 and 1.0",) and not found.same_settings
     assert found.word is Word.BETTER
 

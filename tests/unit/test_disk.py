@@ -15,7 +15,9 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.pictures import reused_memory
 from pairuni_eval.records import Output, Picture
 from pairuni_eval.store import disk, layout
-from pairuni_eval.store.write import Pictures, RowLog, clear_temporaries
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.rows import RowLog
+from pairuni_eval.store.write import clear_temporaries
 
 MANY = 20
 
@@ -133,7 +135,9 @@ def test_rows_wait_for_the_disk_once_a_second(
     assert seen == [1, 1, 1, 2, 2]
     log.sync()
     assert waits() == 3
-    assert log.recover() == [row(number) for number in range(5)]  # the system has them all along
+    assert log.recover().rows == [
+        row(number) for number in range(5)
+    ]  # the system has them all along
 
 
 def test_pillow_keeps_memory_within_the_block_alone() -> None:

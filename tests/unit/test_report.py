@@ -211,6 +211,7 @@ def test_finer_scores_are_not_called_right_or_wrong(tmp_path: Path) -> None:
     stored = StoredRun(tmp_path / "a")
     scores = stored.scores[stored.scores["metric"] != "correct"]
     scores.to_parquet(tmp_path / "a" / "scores.parquet")
+    example.reseal(tmp_path / "a")
     page = built(tmp_path / "a", tmp_path / "out")
     assert page.text.count("score 1") == 4 and "✓" not in page.text and "✗" not in page.text
 

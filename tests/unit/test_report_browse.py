@@ -33,6 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         finer = scores["protocol"].str.startswith("tiny-imgedit")
         kept = scores[~finer | (scores["metric"] == "rating")]
         kept.to_parquet(root / name / "scores.parquet")
+        example.reseal(root / name)
     return root
 
 

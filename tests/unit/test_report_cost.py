@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_seconds_by_benchmark_grading_and_training(run: Path, tmp_path: Path) -> None:
-    found = cost(run, {"GRPO": [trained(tmp_path / "t")]})
+    found = cost(run, ["tiny-mmmu", "tiny-mme"], {"GRPO": [trained(tmp_path / "t")]})
     assert found is not None
     assert [row[:3] for row in found.rows] == [("tiny-mmmu", 32, 4.0), ("tiny-mme", 4, 0.5)]
     assert found.grading == 1.0 and found.starts == 1
@@ -71,8 +71,42 @@ def test_seconds_by_benchmark_grading_and_training(run: Path, tmp_path: Path) ->
     assert training.phases == (("rollouts", 3.0), ("update", 1.0))
 
 
-def test_without_a_batch_there_is_no_cost(tmp_path: Path) -> None:
-    assert cost(tmp_path, {}) is None
+def test_without_a_journal_there_is_no_cost(tmp_path: Path) -> None:
+    assert cost(tmp_path, ["tiny-mme"], {}) is None
+
+
+def test_what_the_journal_does_not_tell_is_not_known(tmp_path: Path) -> None:
+    lines(tmp_path / layout.JOURNAL, EVENTS[:3])
+    with (tmp_path / layout.JOURNAL).open("ab") as journal:
+        journal.write(b'{"event": "batch", "time": "soon"}\n\xff\n{"event": "comp')
+    found = cost(tmp_path, ["tiny-mmmu", "tiny-mme", "tiny-pope"], {})
+    assert found is not None and found.grading is None and found.unread == 3
+    assert [row[1:] for row in found.rows] == [(16, 2.0), (4, 0.5), (0, None)]
+    assert [bar.words for bar in found.bars] == [
+        "2.0 s, 8 outputs a second",
+        "0.5 s, 8 outputs a second",
+        "not known",
+        "not known",
+    ]
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_time(run: Path, tmp_path: Path) -> None:
+    back = [*EVENTS[:2], EVENTS[2] | {"seconds": -3600.0}, EVENTS[3], EVENTS[4] | {"time": 3.0}]
+    lines(run / layout.JOURNAL, back)
+    found = cost(run, ["tiny-mmmu", "tiny-mme"], {})
+    assert found is not None and found.grading is None
+    assert [row[1:] for row in found.rows] == [(32, 4.0), (0, None)]
+    build_report(StoredRun(run), tmp_path / "out", {})
+    for name in ("cost.md", "cost.svg"):
+        said = (tmp_path / "out" / name).read_text()
+        assert "not known" in said and " -" not in said.replace("---", "").replace("|-", "")
+
+
+def test_the_page_is_the_same_with_and_without_the_journals_end(run: Path, tmp_path: Path) -> None:
+    """A kill may come between COMPLETE and the journal's last entry."""
+    whole = build_report(StoredRun(run), tmp_path / "whole", {}).read_bytes()
+    lines(run / layout.JOURNAL, EVENTS[:-1])
+    assert build_report(StoredRun(run), tmp_path / "killed", {}).read_bytes() == whole
 
 
 def test_the_page_shows_a_picture_and_no_time(run: Path, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""COMPLETE: the mark of a finished run, with the SHA-256 of everything its numbers rest on.
+
+It is written last, and every reader compares with it what it reads: the tables, the cards and
+figures, the pictures whose id is not the hash of their file. A run of an earlier version lists its
+tables alone; what its mark does not list is not compared, and its rows count as unchecked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.store import layout
+from pairuni_eval.store.documents import compare_digests, read_document
+from pairuni_eval.store.tables import write_table
+from pairuni_eval.store.write import write_record
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """What COMPLETE holds.
+
+    Attributes:
+        rows: Rows of every table.
+        sha256: Of every table's file, by its name.
+        files: SHA-256 of the run's own JSON, by path in the run folder.
+        pictures: SHA-256 of the file of every picture that has another id, by that id.
+        unchecked: Rows that were read back without a check while the run went on; None where that
+            was not counted.
+    """
+
+    rows: dict[str, int]
+    sha256: dict[str, str]
+    files: dict[str, str] = {}
+    pictures: dict[str, str] = {}
+    unchecked: int | None = None
+
+
+def compact(
+    run: Path,
+    tables: Mapping[str, Sequence[msgspec.Struct]],
+    *,
+    pictures: Mapping[str, str] | None = None,
+    unchecked: int = 0,
+) -> None:
+    """Turn the rows into parquet files and mark the run COMPLETE.
+
+    Structured columns (parts, reference, tags) become JSON text. The rows are removed only after
+    the marker stands.
+
+    Args:
+        run: The run folder.
+        tables: The records of every table.
+        pictures: See `Seal`.
+        unchecked: See `Seal`.
+    """
+    digests = {name: write_table(run / f"{name}.parquet", rows) for name, rows in tables.items()}
+    seal = Seal(
+        rows={name: len(rows) for name, rows in tables.items()},
+        sha256=digests,
+        files=own_files(run) | _planned(run),
+        pictures=dict(pictures or {}),
+        unchecked=unchecked,
+    )
+    write_record(run / layout.COMPLETE, seal)
+    remove_rows(run)
+
+
+def own_files(run: Path) -> dict[str, str]:
+    """SHA-256 of the run's own JSON, by path in the run folder."""
+    names = (layout.RUN_FILE, layout.PLAN_FILE, layout.FIGURES)
+    paths = [run / name for name in names] + sorted((run / layout.CARDS).rglob("*.json"))
+    return {
+        path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if path.is_file()
+    }
+
+
+def _planned(run: Path) -> dict[str, str]:
+    """What planning said of the files: one that was changed since must not be taken for right."""
+    path = run / layout.ROWS / layout.PLANNED
+    if not path.is_file():
+        return {}
+    hint = f"Delete {path} and repeat the command of the run."
+    return read_document(path, dict[str, str], hint=hint).value
+
+
+def remove_rows(run: Path) -> None:
+    """Remove the append-only rows of a compacted run."""
+    rows = run / layout.ROWS
+    for path in sorted(rows.glob("*.jsonl")):
+        path.unlink()
+    (rows / layout.PLANNED).unlink(missing_ok=True)
+    if rows.is_dir():
+        rows.rmdir()
+
+
+def read_seal(run: Path, *, hint: str) -> Seal:
+    """The mark of a finished run.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    return read_document(run / layout.COMPLETE, Seal, hint=hint).value
+
+
+def check_table(run: Path, name: str, seal: Seal, *, hint: str) -> None:
+    """Compare a table's file with the mark.
+
+    Raises:
+        UserError: if it is missing, changed, or none of this run.
+    """
+    path = run / f"{name}.parquet"
+    if name not in seal.sha256:
+        raise UserError(f"{path}: {layout.COMPLETE} does not name this table.", hint=hint)
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as failure:
+        raise UserError(f"{path}: cannot be read: {failure.strerror}.", hint=hint) from failure
+    compare_digests(path, found, seal.sha256[name], hint=hint)
