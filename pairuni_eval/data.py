@@ -14,9 +14,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 from filelock import FileLock
 
 from pairuni_eval.cache import cache_folder, make_in_cache
@@ -26,7 +28,10 @@ from pairuni_eval.download import Source, fetch_urls, hub_connection, is_whole
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
+from pairuni_eval.seeds import stable_hash
 from pairuni_eval.user_text import json_lines
+
+_AS_PUBLISHED = "Use the files of the dataset as published, columns unchanged."
 
 
 class Origin(NamedTuple):
@@ -41,15 +46,49 @@ class Origin(NamedTuple):
 
 
 class Row(dict[str, Any]):
-    """A row of a file by its columns, which knows the file.
+    """A row of a file by its columns, which knows where it stands.
 
     Attributes:
-        file: Where it stands.
+        file: The file.
+        number: The row or line in it, from 1.
     """
 
-    def __init__(self, cells: Mapping[str, Any], file: Path) -> None:
+    def __init__(self, cells: Mapping[str, Any], file: Path, number: int) -> None:
         super().__init__(cells)
-        self.file = file
+        self.file, self.number = file, number
+
+    def text(self, column: str) -> str:
+        """A cell that must be a text.
+
+        Raises:
+            UserError: if it is none, naming file, row and column.
+        """
+        cell = self[column]
+        if not isinstance(cell, str):
+            raise self._unfit(f"column '{column}' holds {_kind(cell)}, not a text")
+        return cell
+
+    def check(self, form: type[msgspec.Struct]) -> None:
+        """Check a row whose cells are nested.
+
+        Args:
+            form: What it must be like; further columns may hold what they like.
+
+        Raises:
+            UserError: naming file, row and the place in it.
+        """
+        try:
+            msgspec.convert(dict(self), form)
+            stable_hash(dict(self))
+            if msgspec.json.decode(msgspec.json.encode(self)) != self:
+                raise ValueError("a number is too large")
+        except msgspec.ValidationError as failure:
+            raise self._unfit(str(failure)) from failure
+        except (TypeError, ValueError, OverflowError, RecursionError) as failure:
+            raise self._unfit(f"it holds what cannot be stored: {failure}") from failure
+
+    def _unfit(self, what: str) -> UserError:
+        return UserError(f"{self.file}, row {self.number}: {what}.", hint=_AS_PUBLISHED)
 
 
 class Data:
@@ -124,8 +163,9 @@ class Data:
             try:
                 table = pq.ParquetFile(path)
                 check_columns(path, columns, table.schema_arrow.names)
+                numbers = count(1)
                 for block in table.iter_batches(batch_size=256, columns=list(columns)):
-                    yield from (Row(cells, path) for cells in block.to_pylist())
+                    yield from (Row(cells, path, next(numbers)) for cells in block.to_pylist())
             except (pa.ArrowException, OSError, ValueError) as failure:
                 raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 
@@ -137,7 +177,7 @@ class Data:
         """
         for path in self.files():
             for number, row in json_lines(path):
-                yield Row(_json_object(path, number, row), path)
+                yield Row(_json_object(path, number, row), path, number)
 
     def picture_of(self, row: Row, column: str) -> Picture:
         """The image of a row, in any form that `image_cell` knows.
@@ -267,8 +307,12 @@ def check_columns(path: Path, wanted: Sequence[str], have: Sequence[str]) -> Non
             offer = f" Is it '{guess}'?" if guess else ""
             raise UserError(
                 f"{path}: column '{column}' is missing.{offer} It has: {', '.join(have)}.",
-                hint="Use the files of the dataset as published, columns unchanged.",
+                hint=_AS_PUBLISHED,
             )
+
+
+def _kind(cell: Any) -> str:
+    return "nothing" if cell is None else f"a value of the type {type(cell).__name__}"
 
 
 def _json_object(path: Path, number: int, row: Any) -> dict[str, Any]:

@@ -154,13 +154,15 @@ class LmmsBenchmark(Benchmark):
 
     def _open(self, data: Data) -> OpenTask:
         if self._opened is None:
-            self._opened = OpenTask(self._config, data.files())
+            files = data.files()
+            folder = data.folder_of(files[0]) if files else None
+            self._opened = OpenTask(self._config, files, folder)
         return self._opened
 
 
 def _pictures(asked: Asked) -> tuple[Picture, ...]:
     if asked.images is None:
-        return (Picture.from_bytes(b""),)  # the runner records a missing image
+        return (Picture.broken(asked.flaw or "the image is missing from the dataset row"),)
     return tuple(Picture.from_image(image) for image in asked.images)
 
 

@@ -2,7 +2,8 @@
 
 Files are looked for in DIR/lmms/TASK, DIR/TASK and, without the folders below it, DIR. With several
 files those of the task's split are taken, known by a word of their path: a copy of the whole
-dataset serves. Without `--data` lmms-eval fetches the dataset from the hub by itself.
+dataset serves. Links are followed, see `pairuni_eval.data_folder`. Without `--data` lmms-eval
+fetches the dataset from the hub by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 
 from pairuni_eval.api import Card, Data, Origin, UserError
+from pairuni_eval.data_folder import files_matching
 
 
 class TaskData(Data):
@@ -41,7 +43,7 @@ class TaskData(Data):
         if self._user is None:
             return []
         for place, pattern in self._places(self._user):
-            found = sorted(place.glob(pattern)) if place.is_dir() else []
+            found = files_matching(place, pattern)
             if found:
                 return self._of_split(place, found)
         looked = ", ".join(str(place) for place, _ in self._places(self._user))
@@ -54,6 +56,9 @@ class TaskData(Data):
         """The user's folder or the hub; the files are not read."""
         kind = f"hub:{self._spec.hub}" if self._user is None else "folder"
         return Origin(kind, self._spec.revision)
+
+    def _local_places(self) -> list[Path]:
+        return [place for place, _ in self._places(self._user)] if self._user else []
 
     def _places(self, user: Path) -> list[tuple[Path, str]]:
         family, _, task = self._name.partition(":")

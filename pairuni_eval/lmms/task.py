@@ -8,7 +8,8 @@ process and patches other libraries, is never called. Departures from the class 
                   without a login, is dropped
     documents     a row is scored on its document without the images, as the command does, unless
                   the task says that it scores with them
-    images        a truncated image is a broken one; lmms-eval shows what is left of it
+    images        a truncated image is a broken one; lmms-eval shows what is left of it. A file
+                  that a row names is read from the dataset's folder only, see `named_files`
     guesses       where the task's code draws a random number, the row's own seed decides it
 """
 
@@ -24,10 +25,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from pairuni_eval.api import DatasetError, JudgeError, UserError, boundary
+from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.lmms.chance import seeded
 from pairuni_eval.lmms.config import TaskConfig
 from pairuni_eval.lmms.contain import contained
 from pairuni_eval.lmms.generation import cut, stops_of
+from pairuni_eval.lmms.named_files import hub_folder, named_files
 
 if TYPE_CHECKING:
     from lmms_eval.api.task import ConfigurableTask
@@ -56,11 +59,13 @@ class Asked(NamedTuple):
 
     Attributes:
         images: In order; None if an image of the document is missing or broken.
+        flaw: Why there are no images, where that is known.
     """
 
     number: int
     images: tuple[Image.Image, ...] | None
     text: str
+    flaw: str | None = None
 
 
 class Results(NamedTuple):
@@ -82,14 +87,18 @@ class OpenTask:
     Args:
         config: The task.
         files: Parquet files of its split; without any lmms-eval fetches the dataset itself.
+        folder: Where rows may name files; default: where datasets keeps what it fetched.
 
     Raises:
         UserError: if the documents cannot be had, or do not have the task's columns.
     """
 
-    def __init__(self, config: TaskConfig, files: Sequence[Path]) -> None:
+    def __init__(
+        self, config: TaskConfig, files: Sequence[Path], folder: DataFolder | None = None
+    ) -> None:
         self._config = config
         self._files = files
+        self._folder = folder or hub_folder()
         functions = [config.settings.get(key) for key in _FUNCTIONS]
         self._speakers = {function.__module__ for function in functions if callable(function)}
         self._stops = stops_of(config.generation)
@@ -102,8 +111,8 @@ class OpenTask:
     def asked(self) -> Iterator[Asked]:
         """Every document in order, as it is put to the model."""
         for number in range(len(self)):
-            with contained(self._speakers):
-                asked = Asked(number, self._images(number), self._text(number))
+            with contained(self._speakers), named_files(self._folder):
+                asked = self._ask(number)
             yield asked
 
     def results(self, number: int, answer: str, seed: int) -> Results:
@@ -119,7 +128,12 @@ class OpenTask:
             UserError: for a result that cannot be stored.
         """
         try:
-            with boundary(JudgeError), contained(self._speakers), seeded(seed) as drew:
+            with (
+                boundary(JudgeError),
+                contained(self._speakers),
+                named_files(self._folder),
+                seeded(seed) as drew,
+            ):
                 found = dict(self._results(number, answer))
                 guessed = drew()
         except _FOREIGN as failure:
@@ -145,7 +159,7 @@ class OpenTask:
     def _load(self) -> ConfigurableTask:
         settings = {**self._config.settings, **self._dataset()}
         try:
-            with boundary(DatasetError), contained(self._speakers):
+            with boundary(DatasetError), contained(self._speakers), named_files(self._folder):
                 task = _direct_task()(config=settings, model_name=MODEL_NAME)
         except (DatasetError, *_FOREIGN) as failure:
             raise self._unfit(failure) from failure
@@ -182,16 +196,28 @@ class OpenTask:
             "--data DIR.",
         )
 
+    def _ask(self, number: int) -> Asked:
+        text = self._text(number)
+        try:
+            return Asked(number, self._images(number), text)
+        except DatasetError as failure:
+            return Asked(number, None, text, str(failure))
+
     def _images(self, number: int) -> tuple[Image.Image, ...] | None:
+        """The images of a document; None if a cell of them is empty.
+
+        Raises:
+            DatasetError: if one is broken, or not in the dataset's folder.
+        """
         try:
             with boundary(DatasetError):
                 document = self._task.eval_docs[number]  # decodes its images
-        except (DatasetError, *_BROKEN_IMAGE):
-            return None
+        except _BROKEN_IMAGE as broken:
+            raise DatasetError(f"{type(broken).__name__}: {broken}") from broken
         try:
             with boundary(DatasetError):
                 shown = self._task.doc_to_visual(document) or ()
-        except (DatasetError, AttributeError):  # an empty cell has no `convert`
+        except AttributeError:  # an empty cell has no `convert`
             return None
         except LookupError as failure:
             raise self._unfit(failure) from failure

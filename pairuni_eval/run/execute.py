@@ -3,9 +3,10 @@
 A failure at the model or in a dataset's image is a row with an error, and the run goes on; a batch
 that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
 batches in a row stop the run, because then it is not the requests; no row of theirs is stored, so
-the next start tries them again. An incomplete batch is computed again as a whole: its rows have the
-same neighbours as in an uninterrupted run. An output whose picture is gone or changed is owed
-again.
+the next start tries them again. Rows whose images the dataset lacks say nothing about the model: a
+batch of nothing else does not count. An incomplete batch is computed again as a whole: its rows
+have the same neighbours as in an uninterrupted run. An output whose picture is gone or changed is
+owed again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
 from pairuni_eval.models.base import Model, Reply, Request
@@ -41,6 +42,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _HOPELESS_AFTER = 3
+
+
+class _Made(NamedTuple):
+    """The outputs of a batch, and how many of its requests the model was asked."""
+
+    outputs: list[Output]
+    asked: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether the model was asked, and there is nothing but errors."""
+        return self.asked > 0 and all(output.error for output in self.outputs)
 
 
 class Executor:
@@ -108,24 +121,28 @@ class Executor:
             self._execute(batches, done)
 
     def _execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
-        failed: list[list[Output]] = []  # held back until it is clear that the run goes on
+        held: list[list[Output]] = []  # back until it is clear that the run goes on
+        failed = 0  # batches in a row
         for batch in batches:
             start = time.perf_counter()
             made = self._make(batch)
             seconds = time.perf_counter() - start
-            self._journal.note("batch", benchmark=batch.benchmark, rows=len(made), seconds=seconds)
-            failed.append(made)
-            if not self._model.live or not all(output.error for output in made):
-                self._store_all(failed)
-            elif len(failed) == _HOPELESS_AFTER:
+            rows = made.outputs
+            self._journal.note("batch", benchmark=batch.benchmark, rows=len(rows), seconds=seconds)
+            held.append(rows)
+            if made.asked or not rows[-1].error:
+                failed = failed + 1 if self._model.live and made.failed else 0
+            if not failed:
+                self._store_all(held)
+            elif failed == _HOPELESS_AFTER:
                 raise UserError(
-                    f"{len(failed)} batches in a row failed entirely, the last on "
-                    f"'{batch.benchmark}' with: {made[-1].error}",
+                    f"{failed} batches in a row failed entirely, the last on "
+                    f"'{batch.benchmark}' with: {rows[-1].error}",
                     hint="The rows before them are kept. Mend the cause and run the same command "
                     "again: it goes on with these.",
                 )
             done(batch, seconds)
-        self._store_all(failed)
+        self._store_all(held)
 
     def _store_all(self, made: list[list[Output]]) -> None:
         """Append what is missing of the batches, oldest first, and empty the list."""
@@ -135,15 +152,16 @@ class Executor:
             self.outputs.update((output.id, output) for output in missing)
         made.clear()
 
-    def _make(self, batch: Batch) -> list[Output]:
+    def _make(self, batch: Batch) -> _Made:
         """All outputs of a batch, with its pictures stored but no row yet."""
         decoding = self._card.benchmarks[batch.benchmark].decoding
         if batch.capability not in self._model.capabilities:
             reason = f"the model cannot {batch.capability.value}"
-            return [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
+            skipped = [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
+            return _Made(skipped, 0)
         return self._ask(batch, decoding)
 
-    def _ask(self, batch: Batch, decoding: Decoding) -> list[Output]:
+    def _ask(self, batch: Batch, decoding: Decoding) -> _Made:
         requests: dict[str, Request] = {}
         errors: dict[str, str] = {}
         for owed in batch.outputs:
@@ -154,12 +172,13 @@ class Executor:
         replies = dict(
             zip(requests, self._call(batch.capability, list(requests.values())), strict=True)
         )
-        return [
+        outputs = [
             self._output(owed, decoding, error=errors[owed.id])
             if owed.id in errors
             else self._settle(owed, decoding, replies[owed.id])
             for owed in batch.outputs
         ]
+        return _Made(outputs, len(requests))
 
     def _request(self, owed: Owed, decoding: Decoding) -> Request:
         sample = self._samples[owed.sample]

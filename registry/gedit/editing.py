@@ -58,12 +58,13 @@ class GEditBenchmark(Benchmark):
                 others[str(row["instruction_language"])] = None
                 continue
             found = True
+            task = row.text("task_type")
             yield self.item(
-                key=row["key"],
-                parts=(data.picture_of(row, "input_image"), row["instruction"]),
-                reference={"task_type": row["task_type"]},
+                key=row.text("key"),
+                parts=(data.picture_of(row, "input_image"), row.text("instruction")),
+                reference={"task_type": task},
                 tags={
-                    "task_type": row["task_type"],
+                    "task_type": task,
                     "intersection": "yes" if row["Intersection_exist"] else "no",
                 },
             )

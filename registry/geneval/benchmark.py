@@ -32,6 +32,8 @@ from pairuni_eval.api import (
 from pairuni_eval.scorers.objects import OBJECT_NAMES, geneval_marks
 from pairuni_eval.scorers.user_files import check_complete
 
+from .metadata import Metadata
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,7 +69,8 @@ class GenEval(Benchmark):
         """One sample a prompt; the key is the folder name that GenEval's scripts use.
 
         Raises:
-            UserError: for a file that is complete and not the official one.
+            UserError: for a row of another form, or a file that is complete and not the official
+                one.
         """
         rows = list(data.jsonl_rows())
         if len(rows) == self.card.expected:
@@ -75,10 +78,11 @@ class GenEval(Benchmark):
             place = f"{self.card.homepage}/tree/{spec.revision}"
             check_complete(data.files(), spec.published, revision=place)
         for number, row in enumerate(rows):
+            row.check(Metadata)
             yield self.item(
                 key=f"{number:05d}",
                 parts=(row["prompt"],),
-                reference=row,
+                reference=dict(row),
                 tags={"task": row["tag"]},
             )
 

@@ -54,7 +54,7 @@ class MME(Benchmark):
         broken = _flaw(row, rows)
         return self.item(
             key=key,
-            parts=(data.picture_of(row, "image"), mme_prompt(row["question"])),
+            parts=(data.picture_of(row, "image"), mme_prompt(row.text("question"))),
             reference={"answer": answer} | ({"broken": broken} if broken else {}),
             unit=_image(row),
             tags={
@@ -84,7 +84,7 @@ class MME(Benchmark):
 
 def _image(row: Row) -> str:
     """The image by its task and name, which in the published files begins with the task."""
-    task, name = str(row["category"]), str(row["question_id"])
+    task, name = row.text("category"), row.text("question_id")
     return name if name.startswith(f"{task}/") else f"{task}/{name}"
 
 

@@ -58,9 +58,9 @@ class MMMU(Benchmark):
 
     def _item(self, data: Data, row: Row) -> Item:
         reference = _reference(row)
-        prompt = mmmu_prompt(str(row["question"]), reference["options"])
+        prompt = mmmu_prompt(row.text("question"), reference["options"])
         return self.item(
-            key=row["id"],
+            key=row.text("id"),
             parts=tuple(
                 part if isinstance(part, str) else data.picture_of(row, f"image_{part}")
                 for part in mmmu_parts(prompt)

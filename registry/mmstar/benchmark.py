@@ -20,15 +20,20 @@ class MMStar(Benchmark):
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample a row."""
         for row in data.parquet_rows(_COLUMNS):
-            tags = {"category": row["category"], "l2_category": row["l2_category"]}
+            question, about = row.text("question"), row["meta_info"]
+            source = about.get("source") if isinstance(about, dict) else None
             yield self.item(
                 key=str(row["index"]),
-                parts=(data.picture_of(row, "image"), mmstar_prompt(row["question"])),
+                parts=(data.picture_of(row, "image"), mmstar_prompt(question)),
                 reference={
-                    "answer": row["answer"],
-                    "options": inline_options(row["question"]),
+                    "answer": row.text("answer"),
+                    "options": inline_options(question),
                 },
-                tags=tags | {"source": (row["meta_info"] or {}).get("source") or ""},
+                tags={
+                    "category": row.text("category"),
+                    "l2_category": row.text("l2_category"),
+                    "source": str(source or ""),
+                },
             )
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:

@@ -8,7 +8,7 @@ Columns: question_id, question, answer, image_source, image, category.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Row, Sample, UserError
 from pairuni_eval.prompts import pope_prompt
@@ -39,9 +39,9 @@ class Pope(Benchmark):
         splits = sorted(asked.rows)
         return self.item(
             key=",".join(f"{split}/{asked.rows[split]}" for split in splits),
-            parts=(data.picture_of(row, "image"), pope_prompt(row["question"])),
+            parts=(data.picture_of(row, "image"), pope_prompt(row.text("question"))),
             reference={"answer": asked.answer},
-            unit=row["image_source"],
+            unit=row.text("image_source"),
             tags={"split": ",".join(splits), "label": asked.answer},
         )
 
@@ -64,11 +64,11 @@ class Pope(Benchmark):
             yield f"{_split(row)}/{row['question_id']}"
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str]:
-    return row["image_source"], row["question"]
+def _key(row: Row) -> tuple[str, str]:
+    return row.text("image_source"), row.text("question")
 
 
-def _split(row: dict[str, Any]) -> str:
+def _split(row: Row) -> str:
     return str(row["category"]).strip().lower()
 
 

@@ -242,6 +242,27 @@ def test_a_broken_image_costs_its_row(run: Run, images: list[bytes], tmp_path: P
     assert [one.rows for one in stored.figures if one.metric == "average"] == [2]
 
 
+def test_a_file_that_a_row_names_is_read_from_its_folder_only(
+    run: Run, images: list[bytes], tmp_path: Path
+) -> None:
+    rows = list(upstream.mmstar(images, 4))
+    (tmp_path / "secret.png").write_bytes(images[0])
+    upstream.write(tmp_path / "d" / "mmstar.parquet", "mmstar", rows)  # makes the folder
+    (tmp_path / "d" / "a.png").write_bytes(images[1])
+    names = ("a.png", str(tmp_path / "secret.png"), "../secret.png", "https://example.org/a.png")
+    for row, name in zip(rows, names, strict=True):
+        row["image"] = {"bytes": None, "path": name}
+    upstream.write(tmp_path / "d" / "mmstar.parquet", "mmstar", rows)
+    stored = run(written(tmp_path, [{"prompt": "*", "text": "A"}]), "mmstar", data=tmp_path / "d")
+    scores = stored.scores[stored.scores["metric"] == "row_score"]
+    assert list(scores["status"]) == [Status.SCORED, *[Status.MISSING_OUTPUT] * 3]
+    told = " ".join(str(error) for error in stored.outputs["error"][1:])
+    for words in ("leads out of the dataset's folder", "is a URL; nothing is fetched"):
+        assert words in told
+    kept = {path.read_bytes() for path in stored.run.folder.glob("images/*/*")}
+    assert images[0] not in kept
+
+
 def test_an_unpaired_row_leaves_the_figure_out_and_says_why(
     run: Run, images: list[bytes], tmp_path: Path
 ) -> None:

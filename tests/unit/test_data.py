@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -235,3 +236,33 @@ def test_linked_folders_are_entered(tmp_path: Path) -> None:
     (tmp_path / "given" / "acme" / "Full").symlink_to(elsewhere)
     spec = card(files=("**/*.jsonl",))
     assert list(Data(spec, tmp_path / "own", tmp_path / "given").jsonl_rows()) == [{"x": 1}]
+
+
+def test_a_cell_that_is_no_text_is_named_by_file_row_and_column(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"question": ["What?", None]}), tmp_path / "t.parquet")
+    first, second = Data(card(files=("t.parquet",)), tmp_path).parquet_rows(["question"])
+    assert first.text("question") == "What?"
+    with pytest.raises(UserError, match=r"t\.parquet, row 2: column 'question' holds nothing, not"):
+        second.text("question")
+
+
+class Form(msgspec.Struct):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"name": 5}', r"a\.jsonl, row 2: Expected `str`, got `int` - at `\$\.name`"),
+        ("{}", r"a\.jsonl, row 2: Object missing required field `name`"),
+        ('{"name": "x", "y": NaN}', r"a\.jsonl, row 2: it holds what cannot be stored"),
+        (f'{{"name": "x", "y": {10**400}}}', r"a\.jsonl, row 2: it holds what cannot be stored"),
+    ],
+)
+def test_nested_rows_are_checked_whole(tmp_path: Path, line: str, told: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"name": "x", "more": [1]}}\n{line}\n')
+    rows = Data(card(files=("a.jsonl",)), tmp_path).jsonl_rows()
+    next(rows).check(Form)
+    with pytest.raises(UserError, match=told):
+        for row in rows:
+            row.check(Form)

@@ -357,3 +357,30 @@ def test_the_share_of_prompts_is_that_of_the_official_summary() -> None:
     ]
     given = rows(right.astype(float).tolist(), unit.tolist())
     assert share_of_prompts(given) == pytest.approx(objects.summarize(graded).prompt_share)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"tag": "counting"}, "Object missing required field `prompt`"),
+        ({"tag": 1, "prompt": "x"}, r"Expected `str`, got `int` - at `\$\.tag`"),
+        (
+            {"include": [{"class": "cow"}]},
+            r"missing required field `count` - at `\$\.include\[0\]`",
+        ),
+        ({"include": [{"class": "cow", "count": 10**9}]}, "<= 1000"),
+        (
+            {"include": [{"class": "cow", "count": 1, "position": ["above", 0]}]},
+            "include 0 stands beside a clause that is not before it",
+        ),
+    ],
+)
+def test_a_row_of_another_form_is_named(tmp_path: Path, row: dict[str, Any], told: str) -> None:
+    whole = {"prompt": "x", "tag": "position"} | row if "include" in row else row
+    (tmp_path / "evaluation_metadata.jsonl").write_text(json.dumps(whole) + "\n")
+    benchmark = load_benchmark("geneval")
+    benchmark.card = msgspec.structs.replace(
+        benchmark.card, data=msgspec.structs.replace(benchmark.card.data, sha256={})
+    )
+    with pytest.raises(UserError, match=rf"evaluation_metadata\.jsonl, row 1: .*{told}"):
+        list(benchmark.samples(benchmark.data(tmp_path)))
