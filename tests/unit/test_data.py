@@ -256,7 +256,6 @@ class Form(msgspec.Struct):
         ('{"name": 5}', r"a\.jsonl, row 2: Expected `str`, got `int` - at `\$\.name`"),
         ("{}", r"a\.jsonl, row 2: Object missing required field `name`"),
         ('{"name": "x", "y": NaN}', r"a\.jsonl, row 2: it holds what cannot be stored"),
-        (f'{{"name": "x", "y": {10**400}}}', r"a\.jsonl, row 2: it holds what cannot be stored"),
     ],
 )
 def test_nested_rows_are_checked_whole(tmp_path: Path, line: str, told: str) -> None:
