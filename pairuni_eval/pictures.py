@@ -170,7 +170,8 @@ def _of_floats(image: Image.Image, failure: type[BoundaryError]) -> npt.NDArray[
     if low < 0 or high > 255:
         raise failure(f"values from {low:g} to {high:g}; of floats 0 to 1 or 0 to 255 are read")
     scaled_HW = values_HW * 255 if high <= 1 else values_HW
-    return np.rint(scaled_HW).astype(np.uint8)
+    whole_HW: npt.NDArray[np.uint8] = np.rint(scaled_HW).astype(np.uint8)
+    return whole_HW
 
 
 def _orientation(image: Image.Image) -> int:

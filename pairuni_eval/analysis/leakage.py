@@ -156,7 +156,7 @@ def read_prints(path: Path) -> Prints:
         pairs += 1
         owner = str(row["id"])
         for text in (row["question"], row["prompt"]):
-            for gram in ngrams13(_plain(text or "")):
+            for gram in ngrams13(_plain(str(text or ""))):
                 grams.setdefault(gram, owner)
         try:
             image = encoded_image(row["understanding_image"], DataFolder.around(path))

@@ -274,7 +274,7 @@ def _similarity(row: _Row) -> float | None:
     value = row.get("similarity")
     if value is None:
         return None
-    if math.isnan(value) or not 0.0 <= value <= 1.0:
+    if not isinstance(value, int | float) or math.isnan(value) or not 0.0 <= value <= 1.0:
         raise row.wrong("similarity", f"is {value}; it lies between 0 and 1")
     return float(value)
 
@@ -312,7 +312,7 @@ def _generation(row: _Row) -> Generation | None:
 def _facts(row: _Row, column: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(row.get(column) or "{}", type=dict[str, Any])
-    except msgspec.DecodeError as failure:
+    except (msgspec.DecodeError, TypeError) as failure:
         raise row.wrong(column, f"is no JSON object: {failure}") from failure
 
 

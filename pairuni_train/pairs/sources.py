@@ -9,8 +9,10 @@ that `pairuni_eval.image_cell` knows; a path never leads out of the source's fol
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,7 +170,7 @@ def _parquet_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]
         _check_columns(path, source, table.schema_arrow.names)
         for block in table.iter_batches(batch_size=_BLOCK, columns=_wanted(source)):
             yield from block.to_pylist()
-    except (pa.ArrowException, OSError) as failure:
+    except (pa.ArrowException, OSError, ValueError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 
 
@@ -190,8 +192,8 @@ def _tar_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if not member.isfile():
-                    continue
+                if not member.isfile() or member.issparse():
+                    continue  # a sparse one may claim any size
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
                 key = f"{folder}/{stem}".lstrip("./")
@@ -200,7 +202,7 @@ def _tar_rows(path: Path) -> Iterator[Mapping[str, Any]]:
                     row = {}
                 content = archive.extractfile(member)
                 row |= {_KEY: key, ending.lower(): content.read() if content else b""}
-    except (tarfile.TarError, OSError) as failure:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, LZMAError) as failure:
         raise UserError(f"{path}: not a readable tar file: {failure}.") from failure
     if row:
         yield row

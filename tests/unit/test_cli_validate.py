@@ -46,6 +46,24 @@ def floors(ran: Any) -> dict[tuple[str, str], float]:
     return {(floor["protocol"], floor["answer"]): floor["value"] for floor in found}
 
 
+def test_images_that_are_none_are_named_with_the_reason(cli: Any, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [star_row(i, {"coffee.png": b""}) for i in range(2)]
+    rows[0]["image"], rows[1]["image"] = "https://example.org/a.png", "../a.png"
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "mmstar.parquet")
+    ran = cli("validate", "mmstar", "--data", tmp_path / "data", "--limit", 9, "--json")
+    passed, words = checks(ran)["images"]
+    assert passed is False
+    place = "mmstar.parquet, column image:"
+    assert words == (
+        f"of 2 samples cannot be read: 0 ({place} 'https://example.org/a.png' is a URL; nothing is "
+        f"fetched), 1 ({place} '../a.png' leads out of the dataset's folder)"
+    )
+
+
 def test_gold_scores_full_and_floors_are_those_worked_out_by_hand(cli: Any, star: Path) -> None:
     ran = cli("validate", "mmstar", "--data", star, "--limit", 1500, "--json")
     assert ran.code == 0, ran.out + ran.err

@@ -93,6 +93,16 @@ def test_every_decoding_setting_moves_the_decoding_id(field: str) -> None:
     assert msgspec.structs.replace(Decoding(), **{field: 7}).id != DEFAULT_DECODING
 
 
+def test_a_flaw_is_stored_where_there_is_one_and_does_not_move_the_id() -> None:
+    one, other = (item(parts=(Picture.broken(words),)).sample for words in ("a URL", "no file"))
+    assert one.uid == other.uid == item(parts=(Picture.from_bytes(b""),)).sample.uid
+    part = ImagePart(hashlib.sha256(b"").hexdigest(), "a URL")
+    assert one.parts == (part,)
+    stored = msgspec.json.encode(one)
+    assert msgspec.json.decode(stored, type=Sample) == one
+    assert msgspec.json.encode(ImagePart("ab")) == b'{"kind":"image","image":"ab"}'
+
+
 def test_pictures_of_a_dataset_are_known_by_their_bytes() -> None:
     picture = Picture.from_bytes(b"not even an image")
     assert picture.id == hashlib.sha256(b"not even an image").hexdigest()
