@@ -13,10 +13,13 @@ import typer
 
 from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, split_names
 from pairuni_eval.commands import as_typed
+from pairuni_eval.extras import needs
 from pairuni_eval.responses.formats import Format
 
 if TYPE_CHECKING:
     from pairuni_eval.run.settings import RunSettings
+
+_SHEET = ".xlsx"
 
 
 def grade(
@@ -53,6 +56,8 @@ def grade(
     from pairuni_eval.catalog import find_card
     from pairuni_eval.run.settings import RunSettings
 
+    if responses.suffix.lower() == _SHEET:
+        needs(f"Reading {responses}", "vlmevalkit")
     card = find_card(benchmark)
     protocols = split_names(protocol, "--protocol")
     if out is None and card.judge is not None:

@@ -120,11 +120,10 @@ def neighbors(
     from pairuni_train.pairs.neighbors import encoder_of, find_neighbors
 
     spec = encoder_of(file, encoder, checkpoint)
+    loaded = load_encoder(spec)
     with _bars(Console(stderr=True)) as watch:
         watch.begin("images", None)
-        found = find_neighbors(
-            file, run, load_encoder(spec), batch_size=spec.batch_size, done=watch.step
-        )
+        found = find_neighbors(file, run, loaded, batch_size=spec.batch_size, done=watch.step)
     write_neighbors(neighbors_path(file), found)
     near = sum(one.cosine > NEAR for one in found.nearest.values())
     typer.echo(f"{near} of {len(found.nearest)} images have a neighbor above {NEAR} in {file}")
