@@ -187,10 +187,10 @@ class TinyEncoder(Encoder):
     Read off the pixels, so any picture has features. Why not the tiny model's vision tower: its
     mean features have a cosine of 0.8 and more for any two scenes, so that a threshold of 0.6
     would let every pair pass. Here it lets about a tenth pass, and what passes shows like things.
-    An empty picture has no features and is like no other.
+    A picture without a thing, an empty or a garbled one, has no features and is like no other.
     """
 
-    identity = Identity(name="tiny", weights="counts/1", preprocessing="nearest scene")
+    identity = Identity(name="tiny", weights="counts/2", preprocessing="scene shown")
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
@@ -211,9 +211,9 @@ class TinyEncoder(Encoder):
 
     def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
         """Counts (B, 34): things, shapes, colors."""
-        from pairuni_eval.tiny.world import COLORS, SHAPES, nearest_states
+        from pairuni_eval.tiny.world import COLORS, SHAPES, states_shown
 
-        states_BN = nearest_states(pixels_BCHW.astype(np.uint8).transpose(0, 2, 3, 1))[0]
+        states_BN = states_shown(pixels_BCHW.astype(np.uint8).transpose(0, 2, 3, 1))
         things_BT = (states_BN[:, :, None] == np.arange(1, 1 + len(SHAPES) * len(COLORS))).sum(1)
         by_kind = things_BT.reshape(-1, len(SHAPES), len(COLORS))
         counts = (things_BT, by_kind.sum(axis=2), by_kind.sum(axis=1))
