@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import check_weights, find_folder, read_config, weights_hash
+from pairuni_eval.models.checkpoint import check_weights, find_folder, read_config
 from pairuni_train.pairs.config import EncoderSpec
 
 if TYPE_CHECKING:
@@ -155,19 +155,21 @@ class PerceptionEncoder(Encoder):
 
         checkpoint = spec.checkpoint or "timm/vit_pe_core_base_patch16_224.fb"
         folder = find_folder(checkpoint)
-        config, files = read_config(folder), check_weights(folder)
+        config, weights = read_config(folder), check_weights(folder)
+        weights.refuse_broken()
+        device = _device(spec)
         name = str(config.get("architecture", ""))
         if "_pe_" not in name:
             raise _wrong_model("pe", checkpoint, name, "a timm model vit_pe_...")
         model = timm.create_model(name, pretrained=False, num_classes=config["num_classes"])
         model.load_state_dict(
-            {key: value for file in files for key, value in load_file(file).items()}
+            {key: value for file in weights.files for key, value in load_file(file).items()}
         )
         size = int(config["pretrained_cfg"]["input_size"][1])
         identity = Identity(
-            name="pe", weights=weights_hash(files), preprocessing=_PE, checkpoint=checkpoint
+            name="pe", weights=weights.digest, preprocessing=_PE, checkpoint=checkpoint
         )
-        return cls(model.eval().to(spec.device), identity, spec.device, size)
+        return cls(model.eval().to(device), identity, device, size)
 
     def prepare(self, image: Image) -> FloatArray:
         """Shorter side to the model's size, bicubic; the middle square; pixels in [-1, 1]."""
@@ -234,15 +236,23 @@ def _transformer(
     found = str(read_config(folder).get("model_type"))
     if found != model_type:
         raise _wrong_model(spec.name, checkpoint, found, model_type)
-    files = check_weights(folder)
-    model = kind.from_pretrained(folder, use_safetensors=True).eval().to(spec.device)
+    device, weights = _device(spec), check_weights(folder)
+    weights.refuse_broken()
+    model = kind.from_pretrained(folder, use_safetensors=True).eval().to(device)
     identity = Identity(
         name=spec.name,
-        weights=weights_hash(files),
+        weights=weights.digest,
         preprocessing=preprocessing,
         checkpoint=checkpoint,
     )
-    return model, identity, spec.device
+    return model, identity, device
+
+
+def _device(spec: EncoderSpec) -> str:
+    """The device that a pair file names, found to be here."""
+    from pairuni_eval.devices import pick_device
+
+    return str(pick_device(spec.device, setting="encoder.device"))
 
 
 def _wrong_model(encoder: str, checkpoint: str, found: str, wanted: str) -> UserError:

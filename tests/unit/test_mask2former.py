@@ -15,8 +15,8 @@ from small_detector import build_detector, save_detector
 from torch import Tensor
 from torch.nn import functional
 
+from pairuni_eval.devices import pick_device
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.device import pick_device
 from pairuni_eval.instruments.mask2former import (
     Framing,
     Instances,
