@@ -153,11 +153,11 @@ class PerceptionEncoder(Encoder):
             ) from failure
         from safetensors.torch import load_file
 
+        device = _device(spec)
         checkpoint = spec.checkpoint or "timm/vit_pe_core_base_patch16_224.fb"
         folder = find_folder(checkpoint)
         config, weights = read_config(folder), check_weights(folder)
         weights.refuse_broken()
-        device = _device(spec)
         name = str(config.get("architecture", ""))
         if "_pe_" not in name:
             raise _wrong_model("pe", checkpoint, name, "a timm model vit_pe_...")
@@ -231,12 +231,12 @@ def _transformer(
     spec: EncoderSpec, kind: Any, model_type: str, default: str, preprocessing: str
 ) -> tuple[Any, Identity, str]:
     """A model of transformers, its identity and the device it stands on."""
-    checkpoint = spec.checkpoint or default
+    device, checkpoint = _device(spec), spec.checkpoint or default
     folder = find_folder(checkpoint)
     found = str(read_config(folder).get("model_type"))
     if found != model_type:
         raise _wrong_model(spec.name, checkpoint, found, model_type)
-    device, weights = _device(spec), check_weights(folder)
+    weights = check_weights(folder)
     weights.refuse_broken()
     model = kind.from_pretrained(folder, use_safetensors=True).eval().to(device)
     identity = Identity(
