@@ -186,6 +186,8 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
         weights: Weight per group, for `weighted_mean`.
         scale: Factor for printing (100 prints a share as per cent).
         range: Lowest and highest value of a row, before scaling, where that is not 0 to 1.
+        noise: The most that a row may be worth, before scaling, whose picture shows nothing: noise,
+            color patches, a blank. `validate` holds the benchmark to it; None says nothing.
     """
 
     name: str
@@ -199,6 +201,7 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
     scale: float = 100.0
     decimals: int = 1
     range: tuple[float, float] | None = None
+    noise: float | None = None
 
 
 class ProtocolSpec(_Strict, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ class Hps(PictureReward):
 
         beside = [path.with_name(_CONFIGURATION) for path in weights]
         files = [*weights, *(path for path in beside if path.is_file()), *tokenizer]
-        return cls(HpsScorer.load(files, device=str(options.get("device", "auto"))))
+        return cls(HpsScorer.load(files, device=_device("hps", options)))
 
 
 class ClipScore(PictureReward):
@@ -109,4 +109,12 @@ def _load(name: str, scorer: type[ImageTextScorer], options: Mapping[str, Any]) 
             "of its CLIP, or the folder that holds them."
         )
     paths = [Path(files)] if isinstance(files, str) else [Path(path) for path in files]
-    return scorer.load(paths, device=str(options.get("device", "auto")))
+    return scorer.load(paths, device=_device(name, options))
+
+
+def _device(name: str, options: Mapping[str, Any]) -> str:
+    """The device that a reward's options name, found to be here."""
+    from pairuni_eval.devices import AUTO, pick_device
+
+    setting = f"the option `device` of the reward '{name}'"
+    return str(pick_device(str(options.get("device", AUTO)), setting=setting))

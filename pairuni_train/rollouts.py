@@ -87,7 +87,12 @@ def prompts_of(task: Task, pairs: Sequence[Pair], weighting: Weighting) -> list[
 def sample_track(
     policy: Policy, pairs: Sequence[Pair], sampling: Sampling, step: int, clock: Clock
 ) -> Track:
-    """Sample, decode, reward and normalise one task of a step."""
+    """Sample, decode, reward and normalise one task of a step.
+
+    Raises:
+        UserError: if the policy fails on a rollout, as one with NaN in its weights does: a reward
+            would be paid for noise, and the loss of the whole step would be NaN.
+    """
     prompts = prompts_of(sampling.task, pairs, sampling.weighting)
     count = sampling.spec.rollouts
     requests = [one for prompt in prompts for one in _requests(prompt, sampling, step)]
@@ -98,6 +103,7 @@ def sample_track(
         ]
     with clock.phase("decode"):
         replies = [reply for chunk in chunks for reply in policy.decode(chunk, together=_TOGETHER)]
+    _check_replies(replies, sampling.task, step)
     group_N = torch.arange(len(prompts)).repeat_interleave(count)
     judged = [
         Judged(prompts[group].half, reply)
@@ -118,6 +124,16 @@ def sample_track(
         advantages.value_N * weight_P[group_N],
         advantages.live_P,
     )
+
+
+def _check_replies(replies: Sequence[Reply], task: Task, step: int) -> None:
+    failed = [reply.error for reply in replies if reply.error]
+    if failed:
+        raise UserError(
+            f"Stopped at step {step}: {len(failed)} of {len(replies)} rollouts of '{task}' failed: "
+            f"{failed[0]}.",
+            hint="Go on from the last checkpoint, with a lower learning rate or without bfloat16.",
+        )
 
 
 def _requests(prompt: Prompted, sampling: Sampling, step: int) -> Iterator[Request]:

@@ -29,9 +29,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
+from pairuni_eval.devices import pick_device
 from pairuni_eval.errors import UserError
 from pairuni_eval.instruments import clip_text, open_clip_keys
-from pairuni_eval.instruments.device import exact_inference, pick_device
+from pairuni_eval.instruments.exact import exact_inference
 from pairuni_eval.instruments.open_clip_keys import Architecture, Shapes
 from pairuni_eval.instruments.weight_file import check_shapes, read_weights, weight_files
 
@@ -266,8 +267,11 @@ def _checked_config(path: Path | None, table: Mapping[str, Any]) -> CLIPConfig:
 
 def _read(paths: Sequence[Path], layout: _Layout) -> dict[str, Tensor]:
     """The weights of all shards under transformers' names, each found to be as expected."""
-    weights = {key: tensor for path in paths for key, tensor in read_weights(path).items()}
-    weights = {key: tensor for key, tensor in weights.items() if key not in layout.ignored}
+    weights = {
+        key: tensor
+        for path in paths
+        for key, tensor in read_weights(path, ignored=layout.ignored).items()
+    }
     mark, advice = layout.stranger
     if any(key.startswith(mark) for key in weights):
         raise UserError(f"{paths[0]} is laid out for another library.", hint=advice)

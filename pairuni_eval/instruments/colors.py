@@ -27,6 +27,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pairuni_eval.errors import JudgeError
+from pairuni_eval.finite import is_finite
 from pairuni_eval.instruments import clip_text
 from pairuni_eval.instruments.clip import Clip
 from pairuni_eval.instruments.clip_image import cropped_square
@@ -128,13 +130,19 @@ class ColorNamer:
         return cropped_square(cut, self._clip.image_size)
 
     def name(self, things: Sequence[Thing]) -> list[str]:
-        """The color of each object, one of `COLORS`, in order."""
+        """The color of each object, one of `COLORS`, in order.
+
+        Raises:
+            JudgeError: if a feature is not finite: it would have some color all the same.
+        """
         colors: list[str] = []
         for start in range(0, len(things), self._batch_size):
             batch = things[start : start + self._batch_size]
             image_ND = self._clip.image_features(torch.stack([thing.pixels_3PP for thing in batch]))
             for thing, image_D in zip(batch, image_ND, strict=True):
                 logits_1C = color_logits(image_D[None], self._directions_of(thing.name))
+                if not is_finite(logits_1C):
+                    raise JudgeError(f"CLIP gave no finite numbers for a {thing.name}")
                 colors.append(COLORS[int(logits_1C.argmax())])
         return colors
 

@@ -101,7 +101,7 @@ class ImageTextScorer:
         return f"{self._rule.name} {self._clip.name} {precision}"
 
     def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
-        """One score for each pair, in order.
+        """One score for each pair, in order; NaN where a feature is not finite.
 
         Raises:
             ValueError: if there are not as many texts as images, or an image has no pixels.

@@ -37,9 +37,11 @@ from huggingface_hub import constants
 from torch import Tensor
 from torch.nn import functional
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.devices import pick_device
+from pairuni_eval.errors import JudgeError, UserError
+from pairuni_eval.finite import is_finite
 from pairuni_eval.instruments import openmmlab
-from pairuni_eval.instruments.device import exact_inference, pick_device
+from pairuni_eval.instruments.exact import exact_inference
 from pairuni_eval.instruments.resize import resize_bilinear
 from pairuni_eval.models.checkpoint import check_weights, read_config
 
@@ -241,6 +243,9 @@ class Mask2Former:
         Args:
             pictures: Of any mode and size; neighbours of one size share a batch.
             least: See `find_instances`.
+
+        Raises:
+            JudgeError: if what the network gives for a batch is not finite: it would find nothing.
         """
         framed = ((picture, frame(picture.height, picture.width)) for picture in pictures)
         for _, alike in groupby(framed, key=lambda pair: pair[1].padded):
@@ -253,6 +258,10 @@ class Mask2Former:
         with exact_inference():
             inputs = [network_input(picture, self._device) for picture, _ in batch]
             output = self._network(pixel_values=torch.stack(inputs))
+            if not (
+                is_finite(output.class_queries_logits) and is_finite(output.masks_queries_logits)
+            ):
+                raise JudgeError("the detector gave no finite numbers")
             logits = zip(output.class_queries_logits, output.masks_queries_logits, strict=True)
             return [
                 (picture, find_instances(class_logits_QC, mask_logits_QHW, framing, least=least))
@@ -328,7 +337,7 @@ def _check_loaded(
                 hint="Give the weights and the configuration of one model, as published.",
             )
     for name, weight in network.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
+        if not is_finite(weight):
             raise UserError(
                 f"{source}: '{name}' holds numbers that are not finite.",
                 hint="Copy or download it again.",

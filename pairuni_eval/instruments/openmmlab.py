@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.instruments.pickled import refused, unsafe_name
 from pairuni_eval.instruments.weight_file import check_shapes
 
 if TYPE_CHECKING:
@@ -318,13 +319,9 @@ def _read(path: Path) -> Weights:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN_PICKLE as failure:
-        refused = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(failure))
-        if refused:
-            raise UserError(
-                f"{path} holds more than weights ({refused.group(1)}); unpickling it could run "
-                "code, so it is refused.",
-                hint="Get the published file.",
-            ) from failure
+        unsafe = unsafe_name(path, failure) if path.is_file() else None
+        if unsafe:
+            raise refused(path, unsafe) from failure
         raise UserError(
             f"{path}: cut off or damaged ({type(failure).__name__}).",
             hint="Copy or download it again.",

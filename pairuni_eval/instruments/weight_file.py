@@ -1,14 +1,14 @@
 """Weights from a file, read without running anything the file says.
 
 Safetensors, or what `torch.save` wrote, unpickled with `weights_only`: a file that holds objects
-other than tensors and plain containers is refused. A training checkpoint's `state_dict` is looked
-for inside, and the `module.` that data-parallel training puts before every name is taken off.
+other than tensors and plain containers is refused as unsafe. A training checkpoint's `state_dict`
+is looked for inside, and what a wrapper puts before every name (`module.`, `_orig_mod.`) is taken
+off.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import pickle
 import re
 import zipfile
@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.finite import count_not_finite, is_finite
+from pairuni_eval.instruments.pickled import refused, unsafe_name
+from pairuni_eval.models.checkpoint import wrapper_of
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _SAFE = ".safetensors"
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.[a-z]+")
-_FINITE_CHECKED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _AGAIN = "Copy or download it again."
 
 
@@ -50,8 +52,13 @@ def weight_files(files: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, *, ignored: Collection[str] = ()) -> dict[str, Tensor]:
     """All tensors of a file by name, on the CPU, in the precision they are stored in.
+
+    Args:
+        path: The file.
+        ignored: Names that are left out, whatever they hold: some publishers store a mask with
+            infinities beside the weights.
 
     Raises:
         UserError: naming the file, and the key where there is one, if the file is missing, cut off
@@ -63,10 +70,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} holds no weights by name but {type(content).__name__}.")
-    prefix = "module." if all(str(key).startswith("module.") for key in content) else ""
+    prefix = wrapper_of([str(key) for key in content])
     return {
-        str(key).removeprefix(prefix): _checked(path, str(key), value)
+        name: _checked(path, str(key), value)
         for key, value in content.items()
+        if (name := str(key).removeprefix(prefix)) not in ignored
     }
 
 
@@ -132,17 +140,13 @@ def _checked(path: Path, key: str, value: object) -> Tensor:
             f"{path}: '{key}' holds no tensor but {type(value).__name__}.",
             hint="Give a file with the model's weights alone.",
         )
-    if not _finite(value):
-        raise UserError(f"{path}: '{key}' holds numbers that are not finite.", hint=_AGAIN)
+    if not is_finite(value):
+        raise UserError(
+            f"{path}: '{key}' holds numbers that are not finite "
+            f"({count_not_finite(value)} of {value.numel()}).",
+            hint=_AGAIN,
+        )
     return value
-
-
-def _finite(value: Tensor) -> bool:
-    """True without NaN and infinities; the extremes tell, six times faster than torch.isfinite."""
-    if value.dtype not in _FINITE_CHECKED or value.numel() == 0:
-        return True
-    low, high = torch.aminmax(value)
-    return math.isfinite(low) and math.isfinite(high)
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -162,10 +166,8 @@ def _read_pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as failure:
-        raise UserError(
-            f"{path} holds more than weights ({_refused_object(failure)}); unpickling it could run "
-            "code, so it is refused.",
-            hint="Give the file with the weights alone, best as safetensors.",
+        raise refused(
+            path, unsafe_name(path, failure) or "objects that are no tensors"
         ) from failure
     except (RuntimeError, ValueError, OSError) as failure:
         raise _damaged(path, failure) from failure
@@ -180,6 +182,9 @@ def _check_archive(path: Path) -> None:
                 f"{path} is a Git LFS pointer, not the weights.", hint="Run: git lfs pull"
             )
         if not start.startswith(b"PK\x03\x04"):
+            unsafe = unsafe_name(path)
+            if unsafe:
+                raise refused(path, unsafe)
             raise UserError(f"{path} is no archive as torch.save writes them.", hint=_AGAIN)
         try:
             with zipfile.ZipFile(stream) as archive:
@@ -206,11 +211,6 @@ def _opened(path: Path) -> BinaryIO:
 def _damaged(path: Path, failure: Exception) -> UserError:
     first = str(failure).partition("\n")[0].rstrip(".")
     return UserError(f"{path}: cut off or damaged: {first}.", hint=_AGAIN)
-
-
-def _refused_object(failure: Exception) -> str:
-    named = re.search(r"GLOBAL ([\w.]+)", str(failure))
-    return named.group(1) if named else "objects that are no tensors"
 
 
 def digest_of(files: Sequence[Path]) -> str:

@@ -37,7 +37,7 @@ class TinyJudge(Judge):
     `facts["edit"]`, an `Edit` as a plain dict, and two pictures, the source first.
     """
 
-    snapshot = "tiny-judge/2"
+    snapshot = "tiny-judge/3"
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict]:
         """Judge a batch; a question of another kind is the judge's failure."""

@@ -156,6 +156,8 @@ class Rollout:
         trace_NT: Step at which each token was committed; None for autoregressive order.
         sampler_logp_NT: Log-prob under the distribution that was sampled from. A diagnostic for
             `|replay - sampler|`; never an old log-prob.
+        finite_N: True where every distribution that was sampled from was made of finite numbers;
+            `decode` gives an error for the other rows. None if nobody looked.
     """
 
     task: Task
@@ -165,6 +167,7 @@ class Rollout:
     fixed_length: bool
     trace_NT: Tensor | None = None
     sampler_logp_NT: Tensor | None = field(default=None, repr=False)
+    finite_N: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """Number of rows N."""
@@ -184,6 +187,7 @@ class Rollout:
             self.fixed_length,
             some(self.trace_NT),
             some(self.sampler_logp_NT),
+            some(self.finite_N),
         )
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint folder: where it lies, what it says of itself, whether its weights are whole.
+"""A checkpoint folder: where it lies, what it says of itself, whether its weights are sound.
 
 `tiny` is the folder shipped with the package; an existing path is taken as it is; `owner/name` is
 fetched from the hub.
@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.records import Capability
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TINY = "tiny"
 DECLARATION = "pairuni.json"
+WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_NAMED = 3  # broken tensors that an error names
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,42 +105,117 @@ def read_declaration(folder: Path) -> Declaration:
         raise UserError(f"{path}: {failure}.") from failure
 
 
-def check_weights(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, each opened and found whole.
+class Broken(NamedTuple):
+    """A tensor of a file that holds `values` numbers, of `size`, that are not finite."""
+
+    file: Path
+    name: str
+    values: int
+    size: int
+
+
+class Weights(NamedTuple):
+    """The weights in a folder.
+
+    Attributes:
+        files: In the order of their names, each found whole.
+        digest: SHA-256 over the files in that order.
+        names: Names of all tensors.
+        broken: Tensors with numbers that are not finite.
+    """
+
+    files: tuple[Path, ...]
+    digest: str
+    names: tuple[str, ...]
+    broken: tuple[Broken, ...]
+
+    @property
+    def wrapper(self) -> str:
+        """What a wrapper put before the name of every tensor, e.g. "module."; may be empty."""
+        return wrapper_of(self.names)
+
+    def refuse_broken(self, *, unread: Collection[str] = ()) -> None:
+        """Refuse numbers that are not finite: a model with them answers without an error.
+
+        Args:
+            unread: Tensors that the model does not load, by their names without the wrapper: some
+                publishers store a mask with infinities beside the weights.
+
+        Raises:
+            UserError: naming the file, the tensors and how many of their numbers are broken.
+        """
+        bad = [one for one in self.broken if one.name.removeprefix(self.wrapper) not in unread]
+        if not bad:
+            return
+        named = ", ".join(f"{one.name} ({one.values} of {one.size})" for one in bad[:_NAMED])
+        more = f", and {len(bad) - _NAMED} more tensors" if len(bad) > _NAMED else ""
+        raise UserError(
+            f"{bad[0].file}: numbers that are not finite in {named}{more}.",
+            hint="Take a checkpoint from before that; where float16 overflowed when it was saved, "
+            "save it again in bfloat16 or float32.",
+        )
+
+
+def check_weights(folder: Path) -> Weights:
+    """The safetensors of a folder, each file opened and found whole, hashed, its numbers looked at.
+
+    Whether tensors with NaN or infinities matter is for the caller to say, who knows which of them
+    are loaded: see `Weights.refuse_broken`. Holds a tensor at a time.
 
     Raises:
-        UserError: if there are none, if they are pickled only, or if one is cut off.
+        UserError: if there are no weights, if they are pickled only, or if a file is cut off.
     """
-    from safetensors import SafetensorError, safe_open
+    from pairuni_eval.finite import count_not_finite, is_finite
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickled = [path.name for pattern in _PICKLED for path in sorted(folder.glob(pattern))]
-        if pickled:
-            raise UserError(
-                f"{folder} holds pickled weights only ({pickled[0]}); unpickling can run code, "
-                "so they are refused.",
-                hint="Convert them once: model.save_pretrained(folder, safe_serialization=True).",
-            )
-        raise UserError(f"{folder} holds no model weights (*.safetensors).")
-    for path in files:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as failure:
-            raise UserError(
-                f"{path}: cut off or damaged: {failure}.", hint="Copy or download it again."
-            ) from failure
-    return files
-
-
-def weights_hash(files: list[Path]) -> str:
-    """SHA-256 over the weight files in the order of their names."""
+        raise _no_weights(folder)
     digest = hashlib.sha256()
+    names: list[str] = []
+    broken: list[Broken] = []
     for path in files:
+        for name, tensor in _tensors(path):
+            names.append(name)
+            if not is_finite(tensor):
+                broken.append(Broken(path, name, count_not_finite(tensor), tensor.numel()))
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return Weights(tuple(files), digest.hexdigest(), tuple(names), tuple(broken))
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - a file, no dict
+                yield name, weights.get_tensor(name)
+    except (SafetensorError, OSError) as failure:
+        raise UserError(
+            f"{path}: cut off or damaged: {failure}.", hint="Copy or download it again."
+        ) from failure
+
+
+def _no_weights(folder: Path) -> UserError:
+    pickled = [path.name for pattern in _PICKLED for path in sorted(folder.glob(pattern))]
+    if not pickled:
+        return UserError(f"{folder} holds no model weights (*.safetensors).")
+    return UserError(
+        f"{folder} holds pickled weights only ({pickled[0]}); unpickling can run code, "
+        "so they are refused.",
+        hint="Convert them once: model.save_pretrained(folder, safe_serialization=True).",
+    )
+
+
+def wrapper_of(names: Collection[str]) -> str:
+    """What wrappers (torch.compile, data-parallel training, peft) put before every name."""
+    prefix = ""
+    while names:
+        more = [w for w in WRAPPERS if all(name.startswith(prefix + w) for name in names)]
+        if not more:
+            break
+        prefix += more[0]
+    return prefix
 
 
 def _is_hub_id(checkpoint: str) -> bool:

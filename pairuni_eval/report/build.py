@@ -240,6 +240,7 @@ def _section_entry(section: Section) -> dict[str, Any]:
             }
             for part in section.protocols
         },
+        **({"alike": section.alike} if section.alike else {}),
         **({"judging": judging_entry(section.judging)} if section.judging else {}),
         **({"figures": [_figure_entry(one) for one in section.figures]} if section.figures else {}),
     }

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pairuni_eval.analysis.alike import Alike, alike
 from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.analysis.tables import (
@@ -30,6 +31,7 @@ from pairuni_eval.report.versus import Versus
 from pairuni_eval.store.read import decode_cell
 
 _FLIPS_SHOWN = 12
+_ANSWER_SHOWN = 60
 
 
 class ProtocolPart(NamedTuple):
@@ -99,7 +101,10 @@ class FlipTable(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One benchmark of the report: `graded` of `expected` outputs have a value."""
+    """One benchmark of the report: `graded` of `expected` outputs have a value.
+
+    `alike` says so where all outputs are one and the same.
+    """
 
     anchor: str
     card: Card
@@ -115,6 +120,7 @@ class Section(NamedTuple):
     expected: int
     figures: tuple[Figure, ...] = ()
     judging: Judging | None = None
+    alike: str | None = None
 
     @property
     def coverage(self) -> tuple[int, int]:
@@ -173,7 +179,19 @@ def benchmark_section(
         figures=_figures(tables, name),
         judging=judging(tables, name),
         expected=run.expected * card.draws,
+        alike=_alike_words(alike(tables, name)),
     )
+
+
+def _alike_words(found: Alike | None) -> str | None:
+    """What all outputs have in common, as a sentence."""
+    if found is None:
+        return None
+    if found.text is None:
+        return f"All {found.outputs:,} pictures are one and the same."
+    if not found.text:
+        return f"All {found.outputs:,} answers are empty."
+    return f"All {found.outputs:,} answers are the same: '{shorten(found.text, _ANSWER_SHOWN)}'."
 
 
 def _parts(tables: Tables, name: str) -> tuple[ProtocolPart, ...]:

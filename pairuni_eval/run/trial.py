@@ -1,9 +1,14 @@
-"""A benchmark graded on made-up answers, one for each sample, without a model or a judge."""
+"""A benchmark graded on made-up answers, one for each sample, without a model.
+
+Texts are given by the caller. Pictures are of a kind that shows nothing: a grey blank, uniform
+noise, smooth patches of random colors. Pictures that a sample asks about are its own.
+"""
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +18,19 @@ from PIL import Image
 from pairuni_eval.analysis.aggregate import Rows, make_aggregate, names_in
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.cards import MetricSpec, ProtocolSpec
+from pairuni_eval.errors import DatasetError
+from pairuni_eval.judges.judge import Judge
+from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import ImagePart, Output, Part, Sample, Status, TextPart, output_id
+from pairuni_eval.seeds import seed_for
 
 _GREY = (128, 128, 128)
 _SIZE = (256, 256)
+_PATCHES = 5  # colors along a side
 _MADE_UP = "made-up"
+
+Sources = Mapping[str, bytes]
+"""The pictures of samples, encoded, by their ids."""
 
 
 class Trial(NamedTuple):
@@ -75,21 +88,69 @@ def try_texts(benchmark: Benchmark, protocol: str, answers: Sequence[tuple[Sampl
     )
 
 
-def try_blank_pictures(benchmark: Benchmark, protocol: str, samples: Sequence[Sample]) -> Trial:
-    """Grade a grey picture for each of the samples; their own pictures are grey as well."""
-    return _graded(
-        benchmark, protocol, [_answer(sample, ImagePart(_MADE_UP)) for sample in samples]
-    )
+def try_pictures(
+    benchmark: Benchmark,
+    protocol: str,
+    samples: Sequence[Sample],
+    kind: str,
+    *,
+    sources: Sources,
+    judge: Judge | None = None,
+) -> Trial:
+    """Grade a picture that shows nothing for each of the samples.
+
+    Args:
+        benchmark: The benchmark, equipped.
+        protocol: The rule.
+        samples: What the pictures stand for.
+        kind: One of `NOTHINGS`.
+        sources: The samples' own pictures.
+        judge: Asked where the rule needs one; without it such rows are skipped.
+    """
+    made = NOTHINGS[kind]
+
+    def load(image: str, sample: Sample) -> Image.Image:
+        if image == _MADE_UP:
+            return made(np.random.default_rng(seed_for(0, sample.uid, 0, kind)))
+        return read_rgb(io.BytesIO(sources[image]), DatasetError)
+
+    answers = [_answer(sample, ImagePart(_MADE_UP), load) for sample in samples]
+    return _graded(benchmark, protocol, answers, judge)
 
 
-def _graded(benchmark: Benchmark, protocol: str, answers: Sequence[Answer]) -> Trial:
-    marks = benchmark.grade(answers, protocol=protocol, judge=None) if answers else ()
+def _blank(rng: np.random.Generator) -> Image.Image:  # noqa: ARG001
+    return Image.new("RGB", _SIZE, _GREY)
+
+
+def _noise(rng: np.random.Generator) -> Image.Image:
+    return Image.fromarray(rng.integers(0, 256, (*_SIZE, 3), dtype=np.uint8))
+
+
+def _patches(rng: np.random.Generator) -> Image.Image:
+    colors = Image.fromarray(rng.integers(0, 256, (_PATCHES, _PATCHES, 3), dtype=np.uint8))
+    return colors.resize(_SIZE, Image.Resampling.BICUBIC)
+
+
+NOTHINGS: Mapping[str, Callable[[np.random.Generator], Image.Image]] = {
+    "blank picture": _blank,
+    "noise": _noise,
+    "color patches": _patches,
+}
+"""Pictures that show nothing, each made from the numbers of one sample."""
+
+
+def _graded(
+    benchmark: Benchmark, protocol: str, answers: Sequence[Answer], judge: Judge | None = None
+) -> Trial:
+    marks = benchmark.grade(answers, protocol=protocol, judge=judge) if answers else ()
     rows = [{mark.metric: mark for mark in row} for row in marks]
     samples = [answer.sample for answer in answers]
     return Trial(samples, rows, benchmark.card.protocols[protocol])
 
 
-def _answer(sample: Sample, part: Part) -> Answer:
+def _answer(
+    sample: Sample, part: Part, load: Callable[[str, Sample], Image.Image] | None = None
+) -> Answer:
     made = Output(
         id=output_id(sample.uid, 0, _MADE_UP),
         sample=sample.uid,
@@ -98,4 +159,6 @@ def _answer(sample: Sample, part: Part) -> Answer:
         decoding=_MADE_UP,
         parts=(part,),
     )
-    return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GREY))
+    if load is None:  # a rule of texts that looks at the sample's pictures sees grey ones
+        return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GREY))
+    return Answer(sample, made, lambda image: load(image, sample))

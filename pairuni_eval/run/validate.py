@@ -6,9 +6,11 @@ empty answer must not do as well as gold; what it is under each protocol is prin
 differ (POPE's official rule takes it for a yes). Printed as well is the floor: what one constant
 answer, given everywhere, makes of each headline.
 
-A benchmark of drawn or edited pictures has no gold answer in text. Then a blank picture is graded
-for the first samples, without a judge: its marks must carry the card's score metrics, as numbers or
-statuses. That a right picture scores full is not checked.
+A benchmark of drawn or edited pictures has no gold answer in text. Then pictures that show nothing
+are graded: a blank, noise, patches of colors. Their marks must carry the card's score metrics, as
+numbers or statuses, and none may be worth more than what the card says noise may be worth. A few
+samples from everywhere are tried, without a judge; in the tiny world with its own judge. That a
+right picture scores full is not checked.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ from pairuni_eval.cards import MetricSpec, ProtocolSpec
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.pictures import read_rgb
-from pairuni_eval.records import Capability, Item, Picture, Sample, Status
-from pairuni_eval.run.trial import Trial, try_blank_pictures, try_texts
+from pairuni_eval.records import Capability, ImagePart, Item, Picture, Sample, Status
+from pairuni_eval.run.judging import load_judges
+from pairuni_eval.run.trial import NOTHINGS, Trial, try_pictures, try_texts
 
 _CONSTANTS = 5  # most frequent gold answers that are tried as floors
-_BLANKS = 4  # samples whose blank picture is graded
+# Samples that are tried with pictures that show nothing; the tiny world grades at no cost.
+_TRIED, _TRIED_TINY = 4, 60
 _SHOWN = 3
 
 
@@ -96,22 +100,30 @@ def validate(benchmark: Benchmark, folder: Path | None, limit: int | None) -> Va
     if benchmark.card.capability is Capability.UNDERSTAND:
         graded, floors = _answers(benchmark, samples)
     else:
-        graded, floors = _pictures(benchmark, samples), []
+        graded, floors = _pictures(benchmark, items), []
     return Validation(benchmark.card.name, (*checks, *graded), tuple(floors))
 
 
 class _Items:
-    """The samples of a benchmark, every different image of theirs decoded once on the way."""
+    """The samples of a benchmark, every different image of theirs decoded once on the way.
+
+    Attributes:
+        samples: In order.
+        pictures: Of drawn and edited samples, the encoded pictures by id.
+    """
 
     def __init__(self, items: Iterable[Item], limit: int | None) -> None:
         # By image and what its row says of it; None is an image without a flaw.
         self._flaws: dict[tuple[str, str | None], str | None] = {}
+        self.pictures: dict[str, bytes] = {}
         self._broken: list[str] = []
         self.samples = [self._take(item) for item in islice(items, limit)]
 
     def _take(self, item: Item) -> Sample:
         flaws = [flaw for picture in item.pictures if (flaw := self._look(picture))]
         self._broken += [f"{item.sample.key} ({flaw})" for flaw in flaws[:1]]
+        if item.sample.capability is not Capability.UNDERSTAND:
+            self.pictures.update((picture.id, picture.data) for picture in item.pictures)
         return item.sample
 
     def _look(self, picture: Picture) -> str | None:
@@ -119,6 +131,16 @@ class _Items:
         if known not in self._flaws:
             self._flaws[known] = picture.flaw or _flaw(picture)
         return self._flaws[known]
+
+    def tried(self, at_most: int) -> list[Sample]:
+        """So many samples, from everywhere, whose pictures are sound."""
+        sound = [sample for sample in self.samples if self._is_sound(sample)]
+        step = max(len(sound) / at_most, 1.0)
+        return [sound[int(i * step)] for i in range(min(len(sound), at_most))]
+
+    def _is_sound(self, sample: Sample) -> bool:
+        shown = (part for part in sample.parts if isinstance(part, ImagePart))
+        return not any(self._flaws[part.image, part.flaw] for part in shown)
 
     def check(self) -> Check:
         """Whether every image could be decoded."""
@@ -242,22 +264,45 @@ def _floor(protocol: str, rule: ProtocolSpec, trial: Trial, answer: str) -> Floo
     return Floor(protocol, spec, answer, trial.number(spec))
 
 
-def _pictures(benchmark: Benchmark, samples: Sequence[Sample]) -> list[Check]:
-    """A blank picture for the first samples, and what cannot be checked."""
+def _pictures(benchmark: Benchmark, items: _Items) -> list[Check]:
+    """Pictures that show nothing, and what cannot be checked."""
     checks = [
         Check("gold", None, "pictures have no gold answer: that a right one scores full is open")
     ]
-    for protocol in benchmark.card.protocols:
-        trial = try_blank_pictures(benchmark, protocol, samples[:_BLANKS])
-        checks.append(_marked(protocol, trial))
-        checks += [_blank(protocol, trial)] if trial.marks else []
+    card = benchmark.card
+    samples = items.tried(_TRIED_TINY if card.tiny else _TRIED)
+    judges = load_judges(None, [card], Path()).first if card.tiny else {}
+    for protocol in card.protocols:
+        trials = {
+            kind: try_pictures(
+                benchmark,
+                protocol,
+                samples,
+                kind,
+                sources=items.pictures,
+                judge=judges.get(card.name),
+            )
+            for kind in NOTHINGS
+        }
+        checks.append(_marked(protocol, next(iter(trials.values()))))
+        checks += [_nothing(kind, protocol, trial) for kind, trial in trials.items() if samples]
     return checks
 
 
-def _blank(protocol: str, trial: Trial) -> Check:
-    metric = trial.rule.metric(trial.rule.headline).of
-    values = [value for value in trial.values(metric) if value is not None]
-    words = trial.statuses(metric)
-    if values:
-        words += f"; {metric} from {min(values):g} to {max(values):g}"
-    return Check(f"blank picture under {protocol}", True, f"{len(trial.marks)} graded: {words}")
+def _nothing(kind: str, protocol: str, trial: Trial) -> Check:
+    """Whether a picture that shows nothing is worth no more than the card allows."""
+    name, said = f"{kind} under {protocol}", f"{len(trial.marks)} graded"
+    rule = trial.rule
+    passed: bool | None = True
+    for spec in rule.metrics:
+        if spec.name != rule.headline and spec.noise is None:
+            continue
+        values = [value for value in trial.values(spec.of) if value is not None]
+        said += f": {trial.statuses(spec.of)}" if spec.name == rule.headline else ""
+        said += f"; {spec.of} from {min(values):g} to {max(values):g}" if values else ""
+        if spec.noise is None or not values:
+            passed = None if spec.noise is not None and passed else passed
+        elif max(values) > spec.noise:
+            passed = False
+            said += f", and the card allows {spec.noise:g}"
+    return Check(name, passed, said)

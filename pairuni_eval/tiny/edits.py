@@ -55,7 +55,8 @@ class EditGrade(NamedTuple):
     """The pieces of a verdict, each in [0, 1], 1 best.
 
     followed: what was asked happened (half a point if the right cell has only the right shape or
-    only the right color). preserved: share of the other 15 cells that show what they showed.
+    only the right color). preserved: share of the other 15 cells that show what they showed; a
+    garbled cell shows nothing, and an edit that removes must leave its cell empty.
     clean: one minus four times the worst cell's distance from its template, 0 at the least.
     """
 
@@ -163,7 +164,7 @@ def _likeness(shown: Thing | None, wanted: Thing | None) -> float:
 
 
 def _followed(cell: int | None, result: Scene, edit: Edit) -> float:
-    if cell is None:
+    if cell is None or divmod(cell, GRID) in result.garbled:
         return 0.0
     shown = result.at(*divmod(cell, GRID))
     if edit.old is not None and shown is not None and shown.name == edit.old.name:

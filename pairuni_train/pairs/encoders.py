@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import check_weights, find_folder, read_config, weights_hash
+from pairuni_eval.models.checkpoint import check_weights, find_folder, read_config
 from pairuni_train.pairs.config import EncoderSpec
 
 if TYPE_CHECKING:
@@ -154,21 +154,23 @@ class PerceptionEncoder(Encoder):
         import timm
         from safetensors.torch import load_file
 
+        device = _device(spec)
         checkpoint = spec.checkpoint or "timm/vit_pe_core_base_patch16_224.fb"
         folder = find_folder(checkpoint)
-        config, files = read_config(folder), check_weights(folder)
+        config, weights = read_config(folder), check_weights(folder)
+        weights.refuse_broken()
         name = str(config.get("architecture", ""))
         if "_pe_" not in name:
             raise _wrong_model("pe", checkpoint, name, "a timm model vit_pe_...")
         model = timm.create_model(name, pretrained=False, num_classes=config["num_classes"])
         model.load_state_dict(
-            {key: value for file in files for key, value in load_file(file).items()}
+            {key: value for file in weights.files for key, value in load_file(file).items()}
         )
         size = int(config["pretrained_cfg"]["input_size"][1])
         identity = Identity(
-            name="pe", weights=weights_hash(files), preprocessing=_PE, checkpoint=checkpoint
+            name="pe", weights=weights.digest, preprocessing=_PE, checkpoint=checkpoint
         )
-        return cls(model.eval().to(spec.device), identity, spec.device, size)
+        return cls(model.eval().to(device), identity, device, size)
 
     def prepare(self, image: Image) -> FloatArray:
         """Shorter side to the model's size, bicubic; the middle square; pixels in [-1, 1]."""
@@ -188,10 +190,10 @@ class TinyEncoder(Encoder):
     Read off the pixels, so any picture has features. Why not the tiny model's vision tower: its
     mean features have a cosine of 0.8 and more for any two scenes, so that a threshold of 0.6
     would let every pair pass. Here it lets about a tenth pass, and what passes shows like things.
-    An empty picture has no features and is like no other.
+    A picture without a thing, an empty or a garbled one, has no features and is like no other.
     """
 
-    identity = Identity(name="tiny", weights="counts/1", preprocessing="nearest scene")
+    identity = Identity(name="tiny", weights="counts/2", preprocessing="scene shown")
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
@@ -212,9 +214,9 @@ class TinyEncoder(Encoder):
 
     def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
         """Counts (B, 34): things, shapes, colors."""
-        from pairuni_eval.tiny.world import COLORS, SHAPES, nearest_states
+        from pairuni_eval.tiny.world import COLORS, SHAPES, states_shown
 
-        states_BN = nearest_states(pixels_BCHW.astype(np.uint8).transpose(0, 2, 3, 1))[0]
+        states_BN = states_shown(pixels_BCHW.astype(np.uint8).transpose(0, 2, 3, 1))
         things_BT = (states_BN[:, :, None] == np.arange(1, 1 + len(SHAPES) * len(COLORS))).sum(1)
         by_kind = things_BT.reshape(-1, len(SHAPES), len(COLORS))
         counts = (things_BT, by_kind.sum(axis=2), by_kind.sum(axis=1))
@@ -230,20 +232,28 @@ def _transformer(
     spec: EncoderSpec, kind: Any, model_type: str, default: str, preprocessing: str
 ) -> tuple[Any, Identity, str]:
     """A model of transformers, its identity and the device it stands on."""
-    checkpoint = spec.checkpoint or default
+    device, checkpoint = _device(spec), spec.checkpoint or default
     folder = find_folder(checkpoint)
     found = str(read_config(folder).get("model_type"))
     if found != model_type:
         raise _wrong_model(spec.name, checkpoint, found, model_type)
-    files = check_weights(folder)
-    model = kind.from_pretrained(folder, use_safetensors=True).eval().to(spec.device)
+    weights = check_weights(folder)
+    weights.refuse_broken()
+    model = kind.from_pretrained(folder, use_safetensors=True).eval().to(device)
     identity = Identity(
         name=spec.name,
-        weights=weights_hash(files),
+        weights=weights.digest,
         preprocessing=preprocessing,
         checkpoint=checkpoint,
     )
-    return model, identity, spec.device
+    return model, identity, device
+
+
+def _device(spec: EncoderSpec) -> str:
+    """The device that a pair file names, found to be here."""
+    from pairuni_eval.devices import pick_device
+
+    return str(pick_device(spec.device, setting="encoder.device"))
 
 
 def _wrong_model(encoder: str, checkpoint: str, found: str, wanted: str) -> UserError:

@@ -10,6 +10,7 @@ a line and takes the mean over the rest, as this does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -151,8 +152,14 @@ def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list
     try:
         with boundary(JudgeError):
             images, texts = zip(*pairs, strict=True)
-            return [Mark("score", SCALE * cosine) for cosine in scorer.score(images, texts)]
+            return [_mark(cosine) for cosine in scorer.score(images, texts)]
     except BoundaryError as failure:
         if len(pairs) == 1:
             return [Mark("score", None, Status.JUDGE_FAILED, str(failure))]
         return [mark for pair in pairs for mark in _scores(scorer, [pair])]
+
+
+def _mark(cosine: float) -> Mark:
+    if not math.isfinite(cosine):
+        return Mark("score", None, Status.JUDGE_FAILED, "the scorer gave no finite number")
+    return Mark("score", SCALE * cosine)

@@ -40,7 +40,7 @@ from pairuni_eval.instruments import clip_text, openmmlab
 from pairuni_eval.instruments.clip import Clip
 from pairuni_eval.instruments.colors import ColorNamer, cut_out
 from pairuni_eval.instruments.detector import Observer
-from pairuni_eval.instruments.device import exact_inference
+from pairuni_eval.instruments.exact import exact_inference
 from pairuni_eval.instruments.mask2former import Mask2Former, network_input
 from pairuni_eval.records import ImagePart, Output
 from pairuni_eval.scorers.objects import OBJECT_NAMES

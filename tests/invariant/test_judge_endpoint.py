@@ -409,7 +409,7 @@ def test_a_second_judge_sees_a_share_of_every_category_and_is_kept_apart(
     assert len(_asked(loopback, "second")) == SEEN
     report = (tmp_path / "a" / "report" / "report.md").read_text()
     assert f"| official | realism | {SEEN}/{SEEN} |" in report
-    assert "differs from the card's, tiny-judge/2" in report
+    assert "differs from the card's, tiny-judge/3" in report
 
 
 def _asked(loopback: Loopback, model: str) -> list[str]:

@@ -18,7 +18,6 @@ from pairuni_eval.models.checkpoint import (
     find_folder,
     read_config,
     read_declaration,
-    weights_hash,
 )
 from pairuni_eval.records import Capability
 from pairuni_eval.tiny import janus
@@ -31,7 +30,7 @@ def folder(untrained: Path, tmp_path: Path) -> Path:
 
 
 def test_the_weights_of_the_tiny_model_are_shipped_and_small() -> None:
-    files = check_weights(janus.shipped())
+    files = check_weights(janus.shipped()).files
     assert read_config(janus.shipped())["model_type"] == "janus"
     assert sum(path.stat().st_size for path in files) < 12_000_000
 
@@ -181,14 +180,14 @@ def test_unknown_device_or_precision_is_refused(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused(untrained: Path) -> None:
-    with pytest.raises(UserError, match="No CUDA device"):
+    with pytest.raises(UserError, match="There is no device 'cuda' here"):
         load_model(str(untrained), None, LoadOptions(device="cuda"))
 
 
 def test_an_identity_is_the_weights_and_not_the_folder(untrained: Path, folder: Path) -> None:
     one = load_model(str(untrained), None, LoadOptions()).identity
     two = load_model(str(folder), None, LoadOptions()).identity
-    assert one.weights == two.weights == weights_hash(check_weights(folder))
+    assert one.weights == two.weights == check_weights(folder).digest
     assert (one.name, two.name) == ("untrained", "checkpoint")
     assert (one.step, one.recipe, one.dtype, one.adapter) == (0, "none", "float32", "janus")
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pairuni_eval import catalog
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.records import Status
+from pairuni_eval.run.validate import validate
 
 # Gold letters: A twice, B and C once. Categories: coarse (A, A, B) and math (C).
 STAR = [("A", "coarse perception"), ("A", "coarse perception"), ("B", "coarse perception")]
@@ -138,16 +140,57 @@ def test_always_yes_in_mme_is_half_of_the_points(cli: Any) -> None:
     assert floors(ran)["official", "Yes"] == pytest.approx(4 * 50)
 
 
-@pytest.mark.parametrize("name", ["tiny-geneval", "tiny-wise", "tiny-imgedit"])
-def test_pictures_are_graded_blank_and_the_rest_is_left_open(cli: Any, name: str) -> None:
+NOTHINGS = ("blank picture", "noise", "color patches")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny-geneval", "54 graded: 54 scored; correct from 0 to 0"),
+        ("tiny-wise", "60 graded: 60 scored; wiscore from 0 to 0"),
+        ("tiny-imgedit", "60 graded: 60 scored; score from 1 to 1; success from 0 to 0"),
+    ],
+)
+def test_pictures_that_show_nothing_are_worth_nothing(cli: Any, name: str, words: str) -> None:
     ran = cli("validate", name, "--json")
     assert ran.code == 0, ran.out
     found = checks(ran)
     assert found["gold"][0] is None
-    assert found["blank picture under official"][0] is True
-    graded = "4 scored" if name == "tiny-geneval" else "4 skipped"  # nobody asks a judge here
-    assert f"4 graded: {graded}" in found["blank picture under official"][1]
+    for kind in NOTHINGS:
+        assert found[f"{kind} under official"] == (True, words)
     assert floors(ran) == {}
+
+
+def test_a_checker_that_finds_things_in_noise_fails(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a checker does that takes every cell for the nearest state, however far that is."""
+    monkeypatch.setattr("pairuni_eval.tiny.world.FIT", 1.0)
+    monkeypatch.setattr("pairuni_eval.tiny.world.BEYOND_PLAIN", 100.0)
+    ran = cli("validate", "tiny-geneval", "--json")
+    assert ran.code == 1
+    found = checks(ran)
+    assert found["noise under official"][0] is False
+    assert found["noise under official"][1].endswith("correct from 0 to 1, and the card allows 0")
+
+
+def test_where_the_card_says_nothing_of_noise_its_worth_is_told(cli: Any) -> None:
+    """Four samples from everywhere, of a benchmark whose judge is not asked here."""
+    benchmark = catalog.load_benchmark("tiny-imgedit")
+    everyday = msgspec.structs.replace(
+        benchmark.card,
+        tiny=False,
+        protocols={
+            name: msgspec.structs.replace(
+                rule,
+                metrics=tuple(msgspec.structs.replace(m, noise=None) for m in rule.metrics),
+            )
+            for name, rule in benchmark.card.protocols.items()
+        },
+    )
+    benchmark.card = everyday
+    found = {c.name: (c.passed, c.words) for c in validate(benchmark, None, None).checks}
+    assert found["noise under official"] == (True, "4 graded: 4 skipped")
 
 
 # Benchmarks that are wrong

@@ -10,6 +10,7 @@ from typing import Any
 
 import geneval_rows
 import numpy as np
+import msgspec
 import pytest
 import torch
 from PIL import Image

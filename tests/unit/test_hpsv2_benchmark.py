@@ -131,6 +131,17 @@ def test_a_picture_that_the_scorer_cannot_take_costs_one_row(
     assert second["score"].status is Status.SCORED
 
 
+def test_a_score_that_is_no_number_is_a_status(folder: Path, photograph: Image.Image) -> None:
+    benchmark, items = ready("hpsv2", folder)
+    scores(benchmark, items[:1], photograph, "v2.1")  # loads it
+    scorer = benchmark._loaded.scorer  # type: ignore[attr-defined]
+    scorer._clip._model.text_projection.weight.data[0, 0] = float("inf")
+    (marks,) = marked(benchmark, [drawn(items[0], photograph)], None, "v2.1")
+    assert marks["score"].status is Status.JUDGE_FAILED
+    assert marks["score"].value is None
+    assert marks["score"].verdict == "the scorer gave no finite number"
+
+
 # Arithmetic
 
 

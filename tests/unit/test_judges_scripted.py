@@ -117,4 +117,4 @@ def test_recorded_verdicts_grade_a_run(cli: Any, tmp_path: Path) -> None:
     counts = {row["status"]: row["rows"] for row in part["protocols"]["official"]["statuses"]}
     assert counts == {"scored": 1, "judge_failed": 2, "refused": 1}
     assert part["protocols"]["official"]["metrics"]["consistency"]["value"] == 2.0
-    assert part["judging"]["differs_from_card"] == "tiny-judge/2"
+    assert part["judging"]["differs_from_card"] == "tiny-judge/3"

@@ -15,8 +15,7 @@ from small_detector import build_detector, save_detector
 from torch import Tensor
 from torch.nn import functional
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.device import pick_device
+from pairuni_eval.errors import JudgeError, UserError
 from pairuni_eval.instruments.mask2former import (
     Framing,
     Instances,
@@ -277,8 +276,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         loaded(folder)
 
 
-def test_devices_are_named_or_refused() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match="Unknown device 'gpu'"):
-        pick_device("gpu")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_detector_that_computes_no_numbers_finds_not_nothing(
+    tmp_path: Path, value: float
+) -> None:
+    """NaN is below every threshold: the picture would be graded as one that shows nothing."""
+    detector = loaded(save_detector(tmp_path / "weights", classes=80))
+    detector._network.class_predictor.bias.data[3] = value
+    with pytest.raises(JudgeError, match="the detector gave no finite numbers"):
+        list(detector.detect([Image.new("RGB", (32, 32))]))

@@ -124,7 +124,7 @@ def test_the_card_says_how_the_set_was_made(built: Path) -> None:
     assert card.startswith("# small: pairug\n\n12 rows, 24 training halves.\n")
     assert "generation rows in the given order (Algorithm 1), 1 per generation image" in card
     assert "medoids of MiniBatchKMeans, 5 clusters of understanding and generation rows" in card
-    assert "| encoder's weights | counts/1 |" in card
+    assert "| encoder's weights | counts/2 |" in card
     assert "| Apache-2.0 | 24 |" in card
     assert "| retrieved | 7 |" in card
     assert (built / "pairug.svg").read_text().startswith("<svg ")

@@ -248,8 +248,8 @@ def test_features_are_unit_vectors_mapped_from_the_file(embedded: Embed, tmp_pat
         about = json.loads(file.metadata()["pairuni"])
     assert about["encoder"] == {
         "name": "tiny",
-        "weights": "counts/1",
-        "preprocessing": "nearest scene",
+        "weights": "counts/2",
+        "preprocessing": "scene shown",
         "checkpoint": "",
     }
 

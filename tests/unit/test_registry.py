@@ -166,7 +166,7 @@ def test_gold_edits_score_full_and_no_edit_scores_least(tiny: Any) -> None:
         nothing.append(answer(item, image=source))
     for row in marks_of(benchmark, right):
         assert (row["score"].value, row["success"].value) == (5.0, 1.0)
-        assert row["score"].judge == "tiny-judge/2"
+        assert row["score"].judge == "tiny-judge/3"
     for row in marks_of(benchmark, nothing):
         assert (row["score"].value, row["success"].value) == (1.0, 0.0)
 

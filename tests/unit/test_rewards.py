@@ -120,6 +120,16 @@ def test_the_tiny_checker_is_genevals_verdict() -> None:
     assert all(math.isnan(value) for value in TinyChecker(0.0)(judged)[2:])
 
 
+def test_noise_and_plain_colors_earn_nothing() -> None:
+    """Not even the part that counts the objects which are there."""
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    shapes = [{"include": [{"class": shape, "count": 1}]} for shape in world.SHAPES]
+    nothings = [noise, Image.new("RGB", (32, 32), world.RGB["red"])]
+    judged = [picture(image, row) for image in nothings for row in shapes]
+    assert TinyChecker(0.5)(judged) == [0.0] * 8
+
+
 class Fixed(Reward):
     def __init__(self, *values: float) -> None:
         self.values = list(values)

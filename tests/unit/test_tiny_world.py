@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairuni_eval.tiny import world
+from pairuni_eval.tiny import edits, world
 from pairuni_eval.tiny.world import Scene, Thing
 
 CIRCLE = Thing("circle", "red", 0, 0)
@@ -86,7 +86,7 @@ def test_an_enlarged_or_gray_or_transparent_picture_is_accepted() -> None:
 def test_noise_shows_in_the_residual_but_not_in_the_reading() -> None:
     scene = Scene((CIRCLE, SQUARE))
     pixels = np.asarray(world.render(scene)).astype(np.int64)
-    noise = np.random.default_rng(0).integers(-30, 31, size=pixels.shape)
+    noise = np.random.default_rng(0).integers(-25, 26, size=pixels.shape)
     noisy = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
     assert world.read(noisy) == scene
     assert 0.02 < world.detect(noisy)[0].residual < 0.12
@@ -96,9 +96,89 @@ def test_a_blank_picture_holds_nothing() -> None:
     assert world.read(Image.new("RGB", (32, 32), world.GROUND)) == Scene(())
 
 
+EVERYWHERE = frozenset((row, col) for row in range(4) for col in range(4))
+
+
+def of_noise(rng: np.random.Generator, side: int) -> Image.Image:
+    return Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("side", [32, 64, 256])
+def test_noise_holds_nothing_and_is_not_empty(side: int) -> None:
+    rng = np.random.default_rng(side)
+    for _ in range(20):
+        picture = of_noise(rng, side)
+        assert world.detect(picture) == []
+        assert world.read(picture) == Scene((), EVERYWHERE)
+
+
+@pytest.mark.parametrize("side", [2, 3, 5, 8, 12])
+def test_patches_and_gradients_of_random_colors_hold_nothing(side: int) -> None:
+    rng = np.random.default_rng(side)
+    for _ in range(20):
+        for smooth in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC):
+            assert world.detect(of_noise(rng, side).resize((256, 256), smooth)) == []
+
+
+@pytest.mark.parametrize("color", [*world.RGB.values(), (0, 0, 0), (255, 255, 255), (128,) * 3])
+def test_a_picture_of_one_color_holds_nothing_and_is_not_empty(
+    color: tuple[int, int, int],
+) -> None:
+    assert world.read(Image.new("RGB", (32, 32), color)) == Scene((), EVERYWHERE)
+
+
+def test_a_thing_amid_noise_is_found_and_the_noise_is_not() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    pixels[:8, :8] = np.asarray(world.render(Scene((CIRCLE,))))[:8, :8]
+    pixels[8:16, :8] = world.GROUND
+    assert world.read(Image.fromarray(pixels)) == Scene((CIRCLE,), EVERYWHERE - {(0, 0), (1, 0)})
+
+
+def test_a_cell_between_two_things_is_garbled() -> None:
+    """Half a red circle and half a blue one: 26 of 64 pixels are wrong for either."""
+    red, blue = (
+        np.asarray(world.render(Scene((Thing("circle", color, 0, 0),)))).astype(np.int64)
+        for color in ("red", "blue")
+    )
+    mixed = red.copy()
+    mixed[:4] = blue[:4]
+    # 26 of 64 pixels, each (174 + 41 + 174) / 3 / 255 from the other color: 0.2066.
+    assert world.cell_residuals(Image.fromarray(mixed.astype(np.uint8)))[0] == pytest.approx(
+        26 / 64 * (174 + 41 + 174) / 3 / 255
+    )
+    assert world.read(Image.fromarray(mixed.astype(np.uint8))).garbled == {(0, 0)}
+
+
+def test_garbled_cells_hold_no_thing_and_are_not_free() -> None:
+    scene = Scene((CIRCLE,), frozenset({(3, 1), (1, 1)}))
+    assert scene.at(3, 1) is None
+    assert len(scene.free_cells()) == 13
+    assert scene.with_thing(SQUARE) == Scene((CIRCLE, SQUARE), frozenset({(1, 1)}))
+    assert scene.without(1, 1) == Scene((CIRCLE,), frozenset({(3, 1)}))
+    states_N = world.states_of(scene)
+    assert states_N.tolist().count(world.UNREAD) == 2
+    assert world.scene_of(states_N) == scene
+    with pytest.raises(ValueError, match="garbled cell"):
+        Scene((CIRCLE,), frozenset({(0, 0)}))
+
+
 def test_a_tenth_of_the_scenes_is_held_out() -> None:
     rng = random.Random(0)
     share = sum(world.held_out(world.random_scene(rng)) for _ in range(2000)) / 2000
     assert 0.07 < share < 0.13
     assert world.held_out(world.random_scene(rng, held=True))
     assert not world.held_out(world.random_scene(rng, held=False))
+
+
+def test_an_edit_is_not_done_by_garbling_the_picture() -> None:
+    """Noise leaves no thing behind, and yet has not removed one."""
+    source = Scene((CIRCLE,))
+    edit = edits.Edit("remove", "remove the red circle", CIRCLE, None)
+    noise = of_noise(np.random.default_rng(2), 32)
+    assert edits.satisfied(source, Scene(()), edit)
+    assert not edits.satisfied(source, world.read(noise), edit)
+    assert edits.grade(source, world.read(noise), edit, result=noise) == (0.0, 0.0, 0.0)
+    # The cell that was asked about is right, one of the other fifteen is garbled.
+    nearly = Scene((), frozenset({(2, 2)}))
+    assert not edits.satisfied(source, nearly, edit)
+    assert edits.grade(source, nearly, edit).preserved == 14 / 15

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.instruments import openmmlab
+from pairuni_eval.instruments.pickled import unsafe_name
 from pairuni_eval.instruments.weight_file import read_weights, weight_files
 
 WEIGHTS = {"visual.proj": torch.tensor([[1.5, -2.0]]), "logit_scale": torch.tensor(4.0)}
@@ -91,6 +97,70 @@ def test_a_pickled_object_is_refused_and_never_built(tmp_path: Path) -> None:
 
     assert "holds more than weights" in error.message
     assert not touched.exists()
+
+
+class Caller:
+    """Runs a command when unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+def hostile(path: Path, form: str, command: str) -> None:
+    """A file that runs a command where it is unpickled, in every form that a .pth comes in."""
+    content = {"state_dict": {"a": Caller(command)}}
+    match form:
+        case "archive":
+            torch.save(content, path)
+        case "legacy":
+            torch.save(content, path, _use_new_zipfile_serialization=False)
+        case "bare":
+            path.write_bytes(pickle.dumps(content, protocol=2))
+        case "bare, protocol 5":
+            path.write_bytes(pickle.dumps(content, protocol=5))
+        case "text":
+            path.write_bytes(b"cposix\nsystem\n(S'" + command.encode() + b"'\ntR.")
+
+
+@pytest.mark.parametrize("read", [read_weights, openmmlab._read])
+@pytest.mark.parametrize("form", ["archive", "legacy", "bare", "bare, protocol 5", "text"])
+def test_a_malicious_file_is_refused_as_unsafe_with_what_it_would_call(
+    tmp_path: Path, form: str, read: Callable[[Path], object]
+) -> None:
+    path, touched = tmp_path / "detector.pth", tmp_path / "touched"
+    hostile(path, form, f"touch {touched}")
+
+    with pytest.raises(UserError) as caught:
+        read(path)
+
+    assert f"{path} holds more than weights (posix.system)" in caught.value.message
+    assert "refused as unsafe" in caught.value.message
+    assert "damaged" not in caught.value.message
+    assert not touched.exists()
+
+
+def test_weights_in_the_older_form_name_nothing_unsafe(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    content = {"state_dict": OrderedDict(WEIGHTS), "meta": {"CLASSES": ("person",)}}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert unsafe_name(path) is None
+    torch.save(content, path)
+    assert unsafe_name(path) is None
+    for size in (0, 1, 40, 300):
+        part = tmp_path / "part.pth"
+        part.write_bytes(path.read_bytes()[:size])
+        assert unsafe_name(part) is None
+
+
+def test_a_mask_with_infinities_may_be_left_out(tmp_path: Path) -> None:
+    """OpenCLIP's older checkpoints hold one beside the weights."""
+    path = tmp_path / "hps.pt"
+    torch.save(WEIGHTS | {"attn_mask": torch.full((2, 2), float("-inf"))}, path)
+    assert read_weights(path, ignored=("attn_mask",)).keys() == WEIGHTS.keys()
+    assert "'attn_mask' holds numbers that are not finite (4 of 4)" in refusal(path).message
 
 
 def test_the_class_of_a_pickled_object_is_named(tmp_path: Path) -> None:

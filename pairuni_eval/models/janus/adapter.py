@@ -6,20 +6,24 @@ was trained for it (the released Janus-Pro weights were not).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import torch
 
+from pairuni_eval.devices import pick_device
 from pairuni_eval.errors import ModelError, UserError, boundary
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request, Task
 from pairuni_eval.models.checkpoint import (
+    WRAPPERS,
+    Weights,
     check_weights,
     find_folder,
     read_config,
     read_declaration,
-    weights_hash,
 )
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.records import Capability, ModelIdentity
@@ -54,9 +58,9 @@ class JanusModel(Model):
         folder = find_folder(checkpoint)
         if read_config(folder).get("model_type") != "janus":
             raise UserError(f"{folder}: config.json is not of a Janus model.")
-        files = check_weights(folder)
         device, dtype = _placement(options)
-        policy = _load_policy(folder, device, dtype, compiled=options.compiled)
+        weights = check_weights(folder)
+        policy = _load_policy(folder, weights, device, dtype, compiled=options.compiled)
         if device.type == "cpu" and policy.size() < _SMALL:
             # A small model is bound by the number of calls: a second thread only waits for the
             # first, badly so on a busy machine, and the rounding would follow the core count.
@@ -65,7 +69,7 @@ class JanusModel(Model):
         identity = ModelIdentity(
             adapter="janus",
             name=folder.resolve().name if Path(checkpoint).is_dir() else checkpoint,
-            weights=weights_hash(files),
+            weights=weights.digest,
             parent=declared.parent,
             step=declared.step,
             recipe=declared.recipe,
@@ -89,26 +93,31 @@ class JanusModel(Model):
     def _respond(self, task: Task, requests: Sequence[Request]) -> list[Reply]:
         replies: list[Reply] = []
         for _, same in groupby(requests, key=lambda request: request.decoding):
-            with boundary(ModelError):
-                rollout = self.policy.sample(task, list(same))
-                replies += self.policy.decode(rollout)
+            replies += self._together(task, list(same))
         return replies
+
+    def _together(self, task: Task, requests: list[Request]) -> list[Reply]:
+        """Replies of a batch; a request that failed in it is tried again alone.
+
+        What is not finite in one row reaches others through masked attention, for 0 times infinity
+        is NaN.
+        """
+        with boundary(ModelError):
+            replies = self.policy.decode(self.policy.sample(task, requests))
+        if len(requests) == 1:
+            return replies
+        return [
+            self._together(task, [request])[0] if reply.error else reply
+            for request, reply in zip(requests, replies, strict=True)
+        ]
 
 
 def _placement(options: LoadOptions) -> tuple[torch.device, torch.dtype]:
     """The device and precision: CUDA in bfloat16 where there is one, else the CPU in float32."""
-    name = options.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as failure:
-        raise UserError(f"Unknown device '{name}'.", hint="Use cpu, cuda or cuda:1.") from failure
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("No CUDA device is visible to torch.", hint="Use --device cpu.")
+    device = pick_device(options.device)
     default = "bfloat16" if device.type == "cuda" else "float32"
     dtype = getattr(torch, default if options.dtype == "auto" else options.dtype, None)
-    if not isinstance(dtype, torch.dtype):
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UserError(
             f"Unknown precision '{options.dtype}'.", hint="Use float32, bfloat16 or float16."
         )
@@ -125,7 +134,7 @@ def _describe(policy: JanusPolicy) -> str:
 
 
 def _load_policy(
-    folder: Path, device: torch.device, dtype: torch.dtype, *, compiled: bool
+    folder: Path, weights: Weights, device: torch.device, dtype: torch.dtype, *, compiled: bool
 ) -> JanusPolicy:
     from transformers import AutoProcessor, JanusForConditionalGeneration
     from transformers.utils import logging
@@ -134,15 +143,38 @@ def _load_policy(
     try:
         processor = AutoProcessor.from_pretrained(folder)
         janus, found = JanusForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True
+            folder,
+            dtype=dtype,
+            key_mapping={f"^{re.escape(weights.wrapper)}": ""} if weights.wrapper else None,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as failure:
         raise UserError(f"{folder}: cannot be loaded as Janus: {failure}.") from failure
     if found["missing_keys"]:
         # transformers would fill them with random numbers and go on.
-        first = sorted(found["missing_keys"])[0]
-        raise UserError(
-            f"{folder}: {len(found['missing_keys'])} weights are missing, e.g. {first}.",
-            hint="Copy the whole checkpoint, every shard of it.",
+        raise _missing(folder, weights, found["missing_keys"])
+    weights.refuse_broken(unread=found["unexpected_keys"])
+    if weights.wrapper:
+        warnings.warn(
+            f"{folder}: every weight's name begins with '{weights.wrapper}', which a wrapper put "
+            "there; without it all of them fit.",
+            stacklevel=2,
         )
     return JanusPolicy(janus.to(device), processor, compiled=compiled)
+
+
+def _missing(folder: Path, weights: Weights, missing: Collection[str]) -> UserError:
+    """Weights that the checkpoint lacks, or has under names that a wrapper changed."""
+    wrapped = {
+        prefix: sum(name.startswith(prefix) for name in weights.names) for prefix in WRAPPERS
+    }
+    prefix = max(WRAPPERS, key=lambda one: wrapped[one])
+    told = f"{folder}: {len(missing)} weights are missing, e.g. {min(missing)}."
+    if not wrapped[prefix]:
+        return UserError(told, hint="Copy the whole checkpoint, every shard of it.")
+    return UserError(
+        f"{told} {wrapped[prefix]} of the names in it begin with '{prefix}', which a wrapper "
+        "(torch.compile, data-parallel training, peft) puts there.",
+        hint="Save the model that is inside the wrapper; merge adapters first "
+        "(peft: merge_and_unload).",
+    )

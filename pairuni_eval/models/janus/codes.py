@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
@@ -25,10 +26,14 @@ from pairuni_eval.records import Decoding
 
 
 class Codes(NamedTuple):
-    """Sampled codes (B, N) and, if asked for, the log-prob each was sampled with (B, N)."""
+    """Sampled codes (B, N) and, if asked for, the log-prob each was sampled with (B, N).
+
+    `finite_B` is True where all logits of an image were finite.
+    """
 
     codes_BN: Tensor
     logp_BN: Tensor | None
+    finite_B: Tensor
 
 
 class Guidance(NamedTuple):
@@ -81,12 +86,14 @@ def draw_codes(
                 drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
     logps = [one.logp_B for one in drawn if one.logp_B is not None]
     codes_BN = torch.stack([one.code_B for one in drawn], dim=1)
-    return Codes(codes_BN, torch.stack(logps, dim=1) if logps else None)
+    finite_B = torch.stack([one.mark_B for one in drawn]).isfinite().all(0)
+    return Codes(codes_BN, torch.stack(logps, dim=1) if logps else None, finite_B)
 
 
 class _Drawn(NamedTuple):
     code_B: Tensor
     logp_B: Tensor | None
+    mark_B: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,9 +112,13 @@ class _Choice:
         logits_BV = self.head(hidden_CD)
         if self.cfg_scale != 1.0:
             logits_BV = guide(logits_BV.float(), self.cfg_scale)
+        # Before anything is masked on purpose; what is not finite in either of the guided rows is
+        # not finite in their difference.
+        mark_B = mark_of(logits_BV)
         logits_BV = warp(logits_BV, self.temperature, self.top_k, self.top_p)
         code_B = pick(logits_BV, uniform_B, greedy=self.temperature == 0.0)
-        return _Drawn(code_B, logp_of(logits_BV, code_B) if self.record_logp else None)
+        logp_B = logp_of(logits_BV, code_B) if self.record_logp else None
+        return _Drawn(code_B, logp_B, mark_B)
 
 
 def _numbers(decoding: Decoding) -> tuple[float, int, float, float]:
@@ -147,9 +158,16 @@ def code_embeddings(janus: Any) -> Tensor:
     return table
 
 
+class Pixels(NamedTuple):
+    """Decoded pictures (B, H, W, 3) in uint8, and which of them were finite (B,); on the CPU."""
+
+    pixels_BHWC: Tensor
+    finite_B: Tensor
+
+
 @torch.no_grad()
-def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Tensor:
-    """Pixels of the codes: (B, H, W, 3) uint8 on the CPU. Equal codes are decoded once.
+def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Pixels:
+    """Pictures of the codes. Equal codes are decoded once.
 
     The rounding is Janus' own: scale to 0..255, clamp, truncate.
 
@@ -164,5 +182,7 @@ def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Tensor:
     pixels_UCHW = torch.cat(
         [janus.model.vqmodel.decode(codes_CN) for codes_CN in distinct_UN.split(together)]
     )
+    which_B = which_B.cpu()
+    finite_U = mark_of(pixels_UCHW.flatten(1)).isfinite().cpu()
     scaled_UCHW = ((pixels_UCHW.float() + 1) / 2 * 255).clamp(0, 255).byte()
-    return scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B.cpu()]
+    return Pixels(scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B], finite_U[which_B])

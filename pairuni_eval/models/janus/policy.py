@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import (
     LogProbs,
     PolicyLogits,
@@ -115,7 +116,7 @@ class JanusPolicy(nn.Module):
         seeds = [request.seed for request in requests]
         conditions = {"prompt": prompt, "decoding": decoding}
         if task == "gen":
-            codes_NT, logp_NT = draw_codes(
+            codes_NT, logp_NT, finite_N = draw_codes(
                 self.janus,
                 prompt,
                 guidance=self.guidance,
@@ -126,7 +127,13 @@ class JanusPolicy(nn.Module):
             )
             full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
             return Rollout(
-                task, codes_NT.clone(), full_NT, conditions, True, sampler_logp_NT=_plain(logp_NT)
+                task,
+                codes_NT.clone(),
+                full_NT,
+                conditions,
+                True,
+                sampler_logp_NT=_plain(logp_NT),
+                finite_N=finite_N.clone(),
             )
         words = write_words(
             self.janus,
@@ -143,6 +150,7 @@ class JanusPolicy(nn.Module):
             conditions,
             False,
             sampler_logp_NT=_plain(words.logp_BT),
+            finite_N=words.finite_B.clone(),
         )
 
     def plan_views(self, rollout: Rollout, generator: torch.Generator) -> list[View]:  # noqa: ARG002
@@ -176,20 +184,42 @@ class JanusPolicy(nn.Module):
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
         """Images of a generation rollout, texts of an understanding rollout.
 
-        `together` images go through the decoder at once; see `decode_codes` for what that costs.
+        `together` images go through the decoder at once; see `decode_codes` for what that costs. A
+        row that was not sampled from finite numbers, or whose pixels are not finite, is an error.
         """
-        if rollout.task == "gen":
-            from PIL import Image
+        made = self._pictures(rollout, together) if rollout.task == "gen" else self._texts(rollout)
+        if rollout.finite_N is None:
+            return made
+        none = Reply(error=no_finite("logits", self._precision()))
+        return [
+            reply if finite else none
+            for reply, finite in zip(made, rollout.finite_N.tolist(), strict=True)
+        ]
 
-            pixels = decode_codes(self.janus, rollout.tokens_NT, together=together)
-            count = rollout.tokens_NT.shape[1]
-            return [Reply(image=Image.fromarray(p.numpy()), tokens=count) for p in pixels]
+    def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
+        from PIL import Image
+
+        drawn = decode_codes(self.janus, rollout.tokens_NT, together=together)
+        count = rollout.tokens_NT.shape[1]
+        none = Reply(error=no_finite("pixels", self._precision()))
+        return [
+            Reply(image=Image.fromarray(pixels_HWC.numpy()), tokens=count) if finite else none
+            for pixels_HWC, finite in zip(drawn.pixels_BHWC, drawn.finite_B.tolist(), strict=True)
+        ]
+
+    def _texts(self, rollout: Rollout) -> list[Reply]:
         replies = []
         for tokens_T, mask_T in zip(rollout.tokens_NT, rollout.mask_NT, strict=True):
             said = tokens_T[mask_T].tolist()
             text = self.processor.tokenizer.decode(said, skip_special_tokens=True)
             replies.append(Reply(text=text.strip(), tokens=len(said)))
         return replies
+
+    def _precision(self) -> torch.dtype:
+        """What the model computes in: its own precision, or that of an autocast around the call."""
+        kind = self.device.type
+        own: torch.dtype = self.janus.dtype
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else own
 
     def shared_parameters(self) -> dict[str, str]:
         """The language model's parameters by block: the part both tasks train.

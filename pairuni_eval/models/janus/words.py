@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt
@@ -22,11 +23,15 @@ from pairuni_eval.records import Decoding
 
 
 class Words(NamedTuple):
-    """Sampled tokens (B, T), which of them count (the end token does), and log-probs if asked."""
+    """Sampled tokens (B, T), which of them count (the end token does), and log-probs if asked.
+
+    `finite_B` is True where all logits up to a row's end were finite.
+    """
 
     tokens_BT: Tensor
     mask_BT: Tensor
     logp_BT: Tensor | None
+    finite_B: Tensor
 
 
 class Vocabulary(NamedTuple):
@@ -56,7 +61,8 @@ def write_words(
 ) -> Words:
     """Sample one answer per row, at most `decoding.max_tokens` long.
 
-    Returns tokens up to the longest answer of the batch; a row that ended earlier is padded.
+    Returns tokens up to the longest answer of the batch; a row that ended earlier is padded. A row
+    whose logits are not finite ends there.
     """
     limit = decoding.max_tokens
     slots = prompt.mask_NP.shape[1] + limit - 1
@@ -64,12 +70,15 @@ def write_words(
     hidden_BD = decoder.prefill(begin(janus, [prompt]))
     uniform_BT = uniforms(seeds, limit, hidden_BD.device)
     alive_B = torch.ones(len(seeds), dtype=torch.bool, device=hidden_BD.device)
+    finite_B = alive_B
     tokens: list[Tensor] = []
     masks: list[Tensor] = []
     logps: list[Tensor] = []
     for i in range(limit):
+        logits_BV = janus.lm_head(hidden_BD).float()
+        finite_B = finite_B & (mark_of(logits_BV).isfinite() | ~alive_B)
         logits_BV = warp(
-            ban(janus.lm_head(hidden_BD).float(), vocabulary),
+            ban(logits_BV, vocabulary),
             decoding.temperature,
             decoding.top_k,
             decoding.top_p,
@@ -80,10 +89,13 @@ def write_words(
         token_B = token_B.masked_fill(~alive_B, vocabulary.pad)
         tokens.append(token_B)
         masks.append(alive_B)
-        alive_B = alive_B & (token_B != vocabulary.end)
+        alive_B = alive_B & finite_B & (token_B != vocabulary.end)
         if i + 1 == limit or not bool(alive_B.any()):
             break
         hidden_BD = decoder.step(janus.get_input_embeddings()(token_B))
     return Words(
-        torch.stack(tokens, 1), torch.stack(masks, 1), torch.stack(logps, 1) if logps else None
+        torch.stack(tokens, 1),
+        torch.stack(masks, 1),
+        torch.stack(logps, 1) if logps else None,
+        finite_B,
     )
