@@ -32,7 +32,7 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
-from pairuni_eval.run.judging import Second, load_judges
+from pairuni_eval.run.judging import Second, load_judges, with_mended_judges
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import read_records, read_run_card
@@ -102,13 +102,18 @@ def _former(settings: RunSettings, parts: Parts, model: Model) -> Contents:
             "versions are not mixed in one run.",
             hint="Choose another folder with --out, or finish it with the version that began it.",
         )
-    asked = _asked(_run_card(settings, parts, model, former.benchmarks))
-    for key, value in _asked(former).items():
+    now = _run_card(settings, parts, model, former.benchmarks)
+    mended = with_mended_judges(run, former, now)
+    asked = _asked(now)
+    for key, value in _asked(mended).items():
         if asked[key] != value:
             raise UserError(
                 f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
                 hint="Choose another folder with --out, or delete this one.",
             )
+    if mended != former:
+        write_record(run / layout.RUN_FILE, mended)
+        former = mended
     samples = RowLog(run / layout.ROWS / "samples.jsonl", Sample).recover()
     if not samples:
         samples = read_records(run, "samples", Sample)

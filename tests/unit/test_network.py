@@ -104,7 +104,8 @@ def test_a_proxy_of_no_use_is_named_with_what_to_do(
 def test_socks_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://user:pass@127.0.0.1:7890")
     present = importlib.util.find_spec
-    monkeypatch.setattr(network, "find_spec", lambda name: name != "socksio" and present(name))
+    without = lambda name: None if name == "socksio" else present(name)  # noqa: E731
+    monkeypatch.setattr(network, "find_spec", without)
     with pytest.raises(UserError) as refused:
         route_to(FAR)
     assert refused.value.message.startswith(
