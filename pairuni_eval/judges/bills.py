@@ -29,6 +29,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         served: The name under which the endpoint answered, None if not told.
         trouble: Why there is no usable reply; empty if there is one.
         open: True if there is no reply yet and asking again may bring one.
+        calls: What this run paid for to get here, replies that answered nothing included.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     served: str | None = None
     trouble: str = ""
     open: bool = False
+    calls: int = 1
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class Usage(NamedTuple):
 
     Attributes:
         questions: Questions put to the judge, over all protocols.
-        calls: Replies that this run paid for.
+        calls: Responses that this run paid for, in whatever form.
         remembered: Questions answered without a call: asked before in this run, or in an earlier
             one that shares the cache.
         prompt_tokens: Tokens of the paid questions; None if one was not told.
@@ -103,24 +105,25 @@ def tally(bills: Iterable[Bill]) -> Usage:
     troubles = Counter(receipt.trouble for receipt in receipts if receipt.trouble)
     return Usage(
         questions=len(receipts),
-        calls=len(paid),
+        calls=sum(receipt.calls for receipt in paid.values()),
         remembered=sum(receipt.replied for receipt in receipts) - len(paid),
-        prompt_tokens=_count(r.prompt_tokens for r in paid.values()),
-        completion_tokens=_count(r.completion_tokens for r in paid.values()),
-        cost=_sum(r.cost for r in paid.values()),
+        prompt_tokens=count_of(r.prompt_tokens for r in paid.values()),
+        completion_tokens=count_of(r.completion_tokens for r in paid.values()),
+        cost=sum_of(r.cost for r in paid.values()),
         troubles=tuple(sorted(troubles.items(), key=lambda pair: (-pair[1], pair[0]))),
         open=sum(receipt.open for receipt in receipts),
         served=tuple(sorted({r.served for r in receipts if r.served})),
     )
 
 
-def _sum(amounts: Iterable[float | None]) -> float | None:
+def sum_of(amounts: Iterable[float | None]) -> float | None:
     """The sum, whatever the order; None if an amount is not known."""
     listed = list(amounts)
     known = [amount for amount in listed if amount is not None]
     return math.fsum(known) if len(known) == len(listed) else None
 
 
-def _count(amounts: Iterable[int | None]) -> int | None:
-    total = _sum(amounts)
+def count_of(amounts: Iterable[int | None]) -> int | None:
+    """`sum_of` for numbers of tokens."""
+    total = sum_of(amounts)
     return None if total is None else int(total)

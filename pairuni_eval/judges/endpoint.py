@@ -1,50 +1,35 @@
 """One question to an OpenAI-compatible endpoint: the request, and what its failures mean.
 
 Chat completions: one user message, the text first, then the images in order as PNG. A call that
-fails with 429, 408, 5xx, a time-out, a broken connection or a body that is no chat completion may
-pass and is made again, a bounded number of times, after an exponential wait with jitter that is at
-least as long as the endpoint asks for; the waits have a ceiling. Anything else is not made again.
-The client's own retries are off, so that every call is counted here.
+fails with 429, 408, 5xx, at its deadline or with a broken connection may pass and is made again, a
+bounded number of times, after an exponential wait with jitter that is at least as long as the
+endpoint asks for; the waits have a ceiling. Whatever comes with status 200 was served and may have
+been paid for: it ends the asking, in any form, and is handed on even where it holds no reply. The
+client's own retries are off, so that every call is counted here.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 import random
 import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
-
-import msgspec
+from typing import Any, NamedTuple
 
 from pairuni_eval.errors import JudgeError
+from pairuni_eval.judges.completion import Completion, Told, read_body, read_error
+from pairuni_eval.judges.connection import MOST_BYTES, Connection, NoResponse, Response
 from pairuni_eval.judges.judge import Question
+from pairuni_eval.judges.refusals import Fault, Refusal, meaning
 from pairuni_eval.judges.settings import EndpointOptions
 from pairuni_eval.seeds import seed_for
 
-if TYPE_CHECKING:
-    import openai
-
-_ASK_AGAIN = (408, 429)
-_SET_UP_WRONG = (401, 403, 404)
-_QUOTA = "insufficient_quota"
-_FILTER = "content_filter"
-_DECLINED = (_FILTER, "content_policy_violation")
-_REASON_LENGTH = 200
-
-
-class Fault(Enum):
-    """What a failed call means."""
-
-    PASSING = "it may work next time"
-    SET_UP = "the key, the address or the model's name is wrong, for every question alike"
-    DECLINED = "the endpoint declines this question"
-    FINAL = "this question does not work"
+_LONG_SECRET = 8  # characters; a shorter key ("none", "EMPTY") is a word that replies may use
+NO_REPLY = "no reply"  # why what came ended, where it holds no reply
 
 
 class CallFailed(JudgeError):
@@ -52,15 +37,23 @@ class CallFailed(JudgeError):
 
     Attributes:
         reason: A few words, the same ones for the same failure.
-        fault: What it means.
+        refusal: What it means.
         wait: Seconds that the endpoint asks to wait, 0 if it does not.
+        served: What came with status 200 all the same, to be counted; None if nothing did.
     """
 
-    def __init__(self, reason: str, fault: Fault, wait: float = 0.0) -> None:
+    def __init__(
+        self,
+        reason: str,
+        refusal: Refusal,
+        wait: float = 0.0,
+        served: Answered | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.fault = fault
+        self.refusal = refusal
         self.wait = wait
+        self.served = served
 
 
 class Answered(NamedTuple):
@@ -79,20 +72,20 @@ class Endpoint:
     """A model behind an address. `ask` may be called from several threads at once.
 
     Args:
-        client: The client, its own retries off.
+        connection: Where it is.
         fields: Fields of every request beside the message: model, temperature, ...
-        options: Time-out, retries and waits.
-        secret: The key, which never appears in a reason.
+        options: Retries and waits.
+        secret: The key, which never appears in a reason or a reply.
     """
 
     def __init__(
         self,
-        client: openai.OpenAI,
+        connection: Connection,
         fields: Mapping[str, Any],
         options: EndpointOptions,
         secret: str,
     ) -> None:
-        self._client = client
+        self._connection = connection
         self._fields = dict(fields)
         self._options = options
         self._secret = secret
@@ -100,9 +93,17 @@ class Endpoint:
     @property
     def address(self) -> str:
         """Where it is, without a user's name, password or query."""
-        parts = urlsplit(str(self._client.base_url))
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}".rstrip("/")
+        return self._connection.address
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The fields of every request beside the messages, as they are sent."""
+        plain = {name: value for name, value in self._fields.items() if name != "extra_body"}
+        return {**plain, **self._fields.get("extra_body", {})}
+
+    def cancel(self) -> None:
+        """End all calls under way; they fail."""
+        self._connection.cancel()
 
     def ask(self, question: Question, key: str, stop: threading.Event) -> Answered:
         """Ask, and ask again as long as it may help.
@@ -122,7 +123,8 @@ class Endpoint:
             try:
                 return self._call(messages, earlier + 1)
             except CallFailed as failure:
-                if failure.fault is not Fault.PASSING or earlier == self._options.retries:
+                passing = failure.refusal.fault is Fault.PASSING and failure.served is None
+                if not passing or earlier == self._options.retries:
                     raise
                 if stop.wait(self._pause(failure, key, earlier)):
                     raise
@@ -135,79 +137,66 @@ class Endpoint:
         return min(wait, self._options.max_wait_s)
 
     def _call(self, messages: list[Any], tries: int) -> Answered:
-        import openai
-
         started = time.perf_counter()
         try:
-            raw = self._client.chat.completions.with_raw_response.create(
-                messages=messages, **self._fields
-            )
-        except openai.APITimeoutError as failure:
-            reason = f"no answer within {self._options.timeout_s:g} s"
-            raise CallFailed(reason, Fault.PASSING) from failure
-        except openai.APIConnectionError as failure:
-            raise CallFailed("no connection", Fault.PASSING) from failure
-        except openai.APIStatusError as failure:
-            raise self._status_failure(failure) from failure
-        return _read(raw.content, time.perf_counter() - started, tries)
+            response = self._connection.complete(messages, self._fields)
+        except NoResponse as failure:
+            raise CallFailed(str(failure), Refusal(Fault.PASSING)) from failure
+        seconds = round(time.perf_counter() - started, 3)
+        if response.status // 100 != 2:
+            raise self._refused(response)
+        found = read_body(response.body)
+        answered = self._answered(found, seconds, tries)
+        if found.text is None:
+            raise self._no_completion(response, found, answered)
+        return answered
 
-    def _status_failure(self, failure: openai.APIStatusError) -> CallFailed:
-        status, code = failure.status_code, failure.code
-        reason = f"HTTP {status}"
-        if code == _QUOTA:
-            return CallFailed(f"{reason}: the account's quota is used up", Fault.SET_UP)
-        if status in _ASK_AGAIN or status >= 500:
-            wait = _asked_wait(failure.response.headers.get("retry-after"))
-            return CallFailed(reason, Fault.PASSING, wait)
-        if status in _SET_UP_WRONG:
-            return CallFailed(reason, Fault.SET_UP)
-        detail = self._without_secret(" ".join(failure.message.split()))[:_REASON_LENGTH]
-        fault = Fault.DECLINED if code in _DECLINED else Fault.FINAL
-        return CallFailed(f"{reason}: {detail}", fault)
+    def _answered(self, found: Completion, seconds: float, tries: int) -> Answered:
+        return Answered(
+            text=self._hushed(found.text or ""),
+            finish=self._without_secret(found.finish),
+            served=None if found.served is None else self._without_secret(found.served),
+            prompt_tokens=found.prompt_tokens,
+            completion_tokens=found.completion_tokens,
+            seconds=seconds,
+            tries=tries,
+        )
+
+    def _refused(self, response: Response) -> CallFailed:
+        """What a response with another status than 200 means."""
+        told = read_error(response.body)
+        refusal = meaning(response.status, told, self.sent)
+        reason = f"HTTP {response.status}"
+        if refusal.fault is Fault.PASSING:
+            return CallFailed(reason, refusal, _asked_wait(response.retry_after))
+        if response.status // 100 == 3:
+            place = response.location or "another address"
+            told = Told(f"it redirects to {place}, and redirects are not followed")
+        elif refusal.quota:
+            told = Told("the account's quota is used up")
+        detail = self._without_secret(told.message)
+        return CallFailed(f"{reason}: {detail}" if detail else reason, refusal)
+
+    def _no_completion(self, response: Response, found: Completion, came: Answered) -> CallFailed:
+        """What a body without a reply means; it was served, so it counts."""
+        told = found.told or Told()
+        words = self._without_secret(told.message)
+        if response.is_too_large:
+            reason = f"the response is larger than {MOST_BYTES >> 20} MiB"
+        elif words:
+            reason = f"the endpoint says: {words}"
+        else:
+            reason = "the response is no chat completion"
+        status = told.status
+        refusal = meaning(status or 400, told, self.sent)
+        return CallFailed(reason, refusal, served=came._replace(text=reason, finish=NO_REPLY))
+
+    def _hushed(self, text: str) -> str:
+        """A reply without the key, if that is one that no reply holds by chance."""
+        return self._without_secret(text) if len(self._secret) >= _LONG_SECRET else text
 
     def _without_secret(self, text: str) -> str:
         return text.replace(self._secret, "***") if self._secret else text
-
-
-class _Message(msgspec.Struct, frozen=True):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Completion(msgspec.Struct, frozen=True):
-    choices: tuple[_Choice, ...]
-    model: str | None = None
-    usage: _Tokens | None = None
-
-
-def _read(body: bytes, seconds: float, tries: int) -> Answered:
-    """The reply in a response; a body in another form is a failure that may pass."""
-    try:
-        completion = msgspec.json.decode(body, type=_Completion)
-        choice = completion.choices[0]
-    except (msgspec.DecodeError, UnicodeDecodeError, IndexError) as failure:
-        raise CallFailed("the response is no chat completion", Fault.PASSING) from failure
-    tokens = completion.usage or _Tokens()
-    refusal = choice.message.refusal
-    return Answered(
-        text=refusal or choice.message.content or "",
-        finish="refusal" if refusal else choice.finish_reason or "stop",
-        served=completion.model,
-        prompt_tokens=tokens.prompt_tokens,
-        completion_tokens=tokens.completion_tokens,
-        seconds=round(seconds, 3),
-        tries=tries,
-    )
 
 
 def _content(question: Question) -> str | list[dict[str, Any]]:
@@ -228,10 +217,11 @@ def _asked_wait(header: str | None) -> float:
     if not header:
         return 0.0
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
+        return max(0.0, seconds) if not math.isnan(seconds) else 0.0
     except ValueError:
         pass
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.bills import Receipt
+from pairuni_eval.judges.thoughts import without_thoughts
 from pairuni_eval.records import Status
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Verdict(NamedTuple):
 
     text: str
     status: Status = Status.SCORED
+
+    @property
+    def said(self) -> str:
+        """What a rubric reads: the text without the judge's thoughts, see `judges/thoughts.py`."""
+        return without_thoughts(self.text)
 
 
 class JudgeSetup(NamedTuple):

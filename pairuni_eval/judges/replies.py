@@ -4,14 +4,21 @@ One JSON line per reply, appended under a file lock and flushed to the disk befo
 so a kill loses at most the calls that were under way, and runs and processes may share a file. A
 torn last line is cut off by the next writer. Two processes that ask the same thing at the same
 moment both pay; both lines count as spent, and the first one is the reply.
+
+How many calls are under way stands beside the replies, in a file of one number that every process
+changes under the same lock before a call and after it, so that what processes spend together can be
+capped while none waits for the calls of another. A process that is killed takes nothing back: its
+calls were sent, nobody knows whether they were paid for, and they count as spent from then on.
+Deleting the number forgets them.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from filelock import FileLock
@@ -20,7 +27,7 @@ from pairuni_eval.errors import UserError, writing
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What an endpoint replied, usable or not.
+    """What an endpoint replied, in whatever form.
 
     Attributes:
         key: Hash of everything that moves the reply.
@@ -28,13 +35,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         served: The model that the endpoint says it was, None if it does not say.
         text: What it said; empty if nothing.
         finish: Why it stopped, in the endpoint's word: "stop", "length", "content_filter", ...;
-            "refusal" if it declined in so many words.
+            "refusal" if it declined in so many words, "no reply" if what came holds no reply and
+            `text` says what it was instead.
         prompt_tokens: Tokens of the question, None if not told.
         completion_tokens: Tokens of the reply, None if not told.
         cost: Money at the prices of the judge file, None without prices.
         seconds: Time of the call that succeeded.
         tries: Calls it took, failed ones included.
         run: Hash of the place of the run that paid.
+        open: True if it answers nothing: it was paid for and counts, and asking again may bring
+            a reply.
     """
 
     key: str
@@ -48,14 +58,26 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     tries: int = 1
     run: str = ""
+    open: bool = False
 
 
 class Spent(NamedTuple):
-    """What a file of replies has cost: calls, money, and the dearest reply in it."""
+    """What a file of replies has cost: calls, money, and the dearest reply in it.
+
+    Attributes:
+        calls: Lines of the file.
+        cost: Sum of what is known.
+        dearest: Highest cost of one reply.
+        under_way: Calls that have begun, here and in other processes, and brought nothing yet.
+    """
 
     calls: int = 0
     cost: float = 0.0
     dearest: float = 0.0
+    under_way: int = 0
+
+
+Barred = TypeVar("Barred")
 
 
 class ReplyBook:
@@ -74,6 +96,8 @@ class ReplyBook:
         self._path = path
         self._decoder = msgspec.json.Decoder(Reply)
         self._replies: dict[str, Reply] = {}
+        self._lines_of: dict[str, list[Reply]] = {}
+        self._under_way = 0
         self._costs: list[float] = []
         self._calls = 0
         self._read = 0  # bytes of the file that are known here
@@ -92,10 +116,43 @@ class ReplyBook:
         """The reply to a question, if it is known here; `refresh` looks for those of others."""
         return self._replies.get(key)
 
+    def paid_for(self, key: str, run: str) -> list[Reply]:
+        """Everything that one run paid for about a question, in order."""
+        return [reply for reply in self._lines_of.get(key, []) if reply.run == run]
+
     @property
     def spent(self) -> Spent:
         """What is known to have been spent, whoever spent it."""
-        return Spent(self._calls, math.fsum(self._costs), max(self._costs, default=0.0))
+        dearest = max(self._costs, default=0.0)
+        return Spent(self._calls, math.fsum(self._costs), dearest, self._under_way)
+
+    def begin(self, barred: Callable[[Spent], Barred | None]) -> Barred | None:
+        """Begin a call, unless it is barred: no process begins another one in between.
+
+        Args:
+            barred: Says by what was spent why there may be no further call, or None.
+
+        Returns:
+            None if the call has begun and is to be ended by `end` or `add`; else why it may not.
+        """
+        if self._path is None:
+            why = barred(self.spent)
+            self._under_way += why is None
+            return why
+        with writing(str(self._path)), self._lock:
+            self._catch_up(self._path)
+            why = barred(self.spent)
+            if why is None:
+                self._count(+1)
+            return why
+
+    def end(self) -> None:
+        """End a call that brought nothing."""
+        if self._path is None:
+            self._under_way -= 1
+        else:
+            with writing(str(self._path)), self._lock:
+                self._count(-1)
 
     def refresh(self) -> None:
         """Learn what other processes have added."""
@@ -103,21 +160,54 @@ class ReplyBook:
             with writing(str(self._path)), self._lock:
                 self._catch_up(self._path)
 
-    def add(self, reply: Reply) -> Reply:
+    def add(self, reply: Reply, *, ends_call: bool = False) -> Reply:
         """Remember a reply; returns the one that holds for its key, the first one given.
 
         It is on the disk when this returns.
+
+        Args:
+            reply: What came.
+            ends_call: Whether it came by a call that was begun with `begin`.
 
         Raises:
             UserError: if the disk is full or the folder may not be written.
         """
         if self._path is None:
             self._learn(reply)
+            self._under_way -= ends_call
         else:
             with writing(str(self._path)), self._lock:
                 self._catch_up(self._path)
                 self._append(self._path, reply)
-        return self._replies[reply.key]
+                if ends_call:  # last: a kill in between counts the call twice, not never
+                    self._count(-1)
+        return self._replies.get(reply.key, reply)
+
+    @property
+    def _number(self) -> Path:
+        """The file that says how many calls are under way."""
+        assert self._path is not None
+        return self._path.with_suffix(".under-way")
+
+    def _count(self, change: int) -> None:
+        """Change the number of calls under way, holding the lock."""
+        self._under_way = max(self._read_number() + change, 0)
+        handle = os.open(self._number, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:  # one write of always the same length: no kill leaves half a number
+            os.write(handle, b"%-19d\n" % self._under_way)
+        finally:
+            os.close(handle)
+
+    def _read_number(self) -> int:
+        try:
+            return int(self._number.read_bytes())
+        except FileNotFoundError:
+            return 0
+        except ValueError as failure:
+            raise UserError(
+                f"{self._number} holds no number of calls.",
+                hint="Delete it: calls of processes that were killed are not counted any more.",
+            ) from failure
 
     def _append(self, path: Path, reply: Reply) -> None:
         line = msgspec.json.encode(reply) + b"\n"
@@ -131,6 +221,7 @@ class ReplyBook:
 
     def _catch_up(self, path: Path) -> None:
         """Read what is new, holding the lock: a line without an end has no writer any more."""
+        self._under_way = self._read_number()
         if not path.exists():
             return
         with path.open("rb") as stream:
@@ -154,6 +245,8 @@ class ReplyBook:
             ) from failure
 
     def _learn(self, reply: Reply) -> None:
-        self._replies.setdefault(reply.key, reply)
+        self._lines_of.setdefault(reply.key, []).append(reply)
+        if not reply.open:
+            self._replies.setdefault(reply.key, reply)
         self._calls += 1
         self._costs.append(reply.cost or 0.0)

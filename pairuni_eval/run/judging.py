@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from pairuni_eval import catalog
 from pairuni_eval.cards import Card
@@ -20,11 +21,11 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.judges.bills import Usage, tally
 from pairuni_eval.judges.judge import Judge, JudgeSetup
 from pairuni_eval.judges.settings import Choice, read_choices
-from pairuni_eval.records import Output, Sample, Score
+from pairuni_eval.records import Output, RunCard, Sample, Score
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, read_bills
-from pairuni_eval.store.rows import checked_line
+from pairuni_eval.store.rows import checked_line, read_rows
 from pairuni_eval.store.write import write_record, write_whole
 
 NONE = "none"  # as --judge names it
@@ -110,6 +111,54 @@ def sees_again(card: Card, samples: Sequence[Sample], share: float, seed: int) -
         members.sort(key=lambda uid: (seed_for(seed, uid, 0, "second judge"), uid))
         chosen.update(members[: math.ceil(share * len(members) - 1e-9)])
     return chosen
+
+
+def with_mended_judges(run: Path, former: RunCard, now: RunCard) -> RunCard:
+    """The former card with the judges of now, wherever those of before gave no verdict.
+
+    A judge file that had to be mended before the endpoint answered at all makes another judge of
+    it; as long as nothing in the folder rests on the old one, the run goes on with the new one.
+    """
+    benchmarks = dict(former.benchmarks)
+    for name, part in former.benchmarks.items():
+        asked = now.benchmarks.get(name)
+        if asked is None:
+            continue
+        for field, again in (("judge", False), ("second_judge", True)):
+            old, new = getattr(part, field), getattr(asked, field)
+            if (
+                None not in (old, new)
+                and old != new
+                and not _gave_verdicts(run, name, second=again)
+            ):
+                benchmarks[name] = structs.replace(benchmarks[name], **{field: new})
+    return structs.replace(former, benchmarks=benchmarks)
+
+
+def _gave_verdicts(run: Path, benchmark: str, *, second: bool) -> bool:
+    """Whether a stored score rests on a judge, or a reply of it was used."""
+    mine = [
+        bill
+        for bill in read_bills(run)
+        if bill.second is second and bill.protocol.rpartition("@")[0] == benchmark
+    ]
+    if any(receipt.replied and not receipt.open for bill in mine for receipt in bill.receipts):
+        return True
+    owed = {(bill.protocol, output) for bill in mine if bill.open for output in bill.outputs}
+    return any(
+        score.judge is not None
+        and score.protocol.rpartition("@")[0] == benchmark
+        and (score.protocol, score.output) not in owed
+        for score in _stored_scores(run, layout.OPINIONS if second else "scores")
+    )
+
+
+def _stored_scores(run: Path, name: str) -> list[Score]:
+    """The scores of a run, complete or not, so far."""
+    if (run / layout.COMPLETE).is_file():
+        return StoredRun(run).records(name, Score)
+    path = run / layout.ROWS / f"{name}-rank0.jsonl"
+    return read_rows(path, Score).rows if path.is_file() else []
 
 
 def left_open(run: Path) -> Iterator[tuple[str, Usage]]:

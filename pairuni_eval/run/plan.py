@@ -34,7 +34,7 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
-from pairuni_eval.run.judging import Second, judge_plugins, load_judges
+from pairuni_eval.run.judging import Second, judge_plugins, load_judges, with_mended_judges
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import read_bytes, read_document
@@ -139,6 +139,8 @@ def plan_run(
     if planned.exists():
         for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
             read_bytes(run / name, digest, hint=hint)
+    if former != read_run_card(run):
+        _put_card(run, former, hint=hint)
     batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
     log = _sample_log(run)
     found = log.recover()
@@ -155,7 +157,7 @@ def plan_run(
 
 
 def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
-    """The card of the run that the folder holds.
+    """The card of the run that the folder holds, with its judges as they were mended since.
 
     Raises:
         UserError: if that is another run than is asked for.
@@ -168,14 +170,29 @@ def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
             "versions are not mixed in one run.",
             hint="Choose another folder with --out, or finish it with the version that began it.",
         )
-    asked = _asked(_run_card(settings, parts, model, former.benchmarks))
-    for key, value in _asked(former).items():
+    now = _run_card(settings, parts, model, former.benchmarks)
+    mended = with_mended_judges(run, former, now)
+    asked = _asked(now)
+    for key, value in _asked(mended).items():
         if asked[key] != value:
             raise UserError(
                 f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
                 hint="Choose another folder with --out, or delete this one.",
             )
-    return former
+    return mended
+
+
+def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
+    """Replace the card; a kill on the way leaves one that is not compared, never a wrong mark."""
+    path = run / layout.ROWS / layout.PLANNED
+    planned: dict[str, str] | None = None
+    if path.exists():
+        planned = read_document(path, dict[str, str], hint=hint).value
+        write_record(path, {name: one for name, one in planned.items() if name != layout.RUN_FILE})
+    write_record(run / layout.RUN_FILE, card)
+    if planned is not None:
+        digest = sha256(record_bytes(card)).hexdigest()
+        write_record(path, planned | {layout.RUN_FILE: digest})
 
 
 def _sample_log(run: Path) -> RowLog[Sample]:

@@ -75,7 +75,7 @@ def ask_until_read(
 def _is_owed(verdict: Verdict, readable: Callable[[str], bool]) -> bool:
     if verdict.status is Status.SKIPPED:
         return False
-    return verdict.status is not Status.SCORED or not readable(verdict.text)
+    return verdict.status is not Status.SCORED or not readable(verdict.said)
 
 
 def rulings_on(

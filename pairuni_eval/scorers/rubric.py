@@ -10,8 +10,9 @@ ImgEdit (`step1_get_avgscore.py`, `step2_typescore.py`): the mean of however man
 "something: digits"; "4/5", "4." and "**X:** 4" are passed over, a line "Brief reasoning: 5" counts.
 lmms-eval reads WISE the same way and ImgEdit by the last three numbers after a colon; a judge's
 failure is 0 there.
-Departure: a reply that cannot be read is the judge's failure, a status, never a score of the model,
-except under the protocol whose rule it is.
+Departures: a reply that cannot be read is the judge's failure, a status, never a score of the
+model, except under the protocol whose rule it is; and a judge's thoughts are cut off before any
+rule reads (`judges/thoughts.py`), which official code does for WISE-Verified alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.judges.judge import Ruling, Verdict
+from pairuni_eval.judges.thoughts import without_thoughts as without_thoughts  # noqa: PLC0414 - read here too
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.asking import marks_without_score
 
@@ -65,8 +67,6 @@ _WISE_NAMED = re.compile(
 _WISE_BARE = re.compile(r"^\s*([0-2])\s*$", re.MULTILINE)
 _VERIFIED_NAMED = re.compile(r"\*{0,2}score\*{0,2}\s*:?\s*([01])\b", re.IGNORECASE)
 _VERIFIED_BARE = re.compile(r"^\s*([01])\s*$", re.MULTILINE)
-_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
-_END_OF_THOUGHT = re.compile(r"</think>\s*")
 
 
 def wise_scores(reply: str) -> dict[str, float]:
@@ -113,7 +113,7 @@ def wise_marks(
         failure_counts: See `marks_without_score`.
     """
     metrics = (*WISE_CRITERIA, "wiscore")
-    scores = wise_scores(verdict.text) if verdict.status is Status.SCORED else {}
+    scores = wise_scores(verdict.said) if verdict.status is Status.SCORED else {}
     if len(scores) < len(WISE_CRITERIA):
         ruling = Ruling(verdict, judge)
         return marks_without_score(metrics, ruling, failure_counts=failure_counts)
@@ -138,19 +138,11 @@ def verified_score(reply: str) -> float | None:
     return float(bare[0]) if len(bare) == 1 else None
 
 
-def without_thoughts(reply: str) -> str:
-    """A reply without what stands in `<think>` tags, and without a lone closing tag.
-
-    Source: PKU-YuanGroup/WISE, `vllm_eval.py`.
-    """
-    return _END_OF_THOUGHT.sub("", _THOUGHT.sub("", reply)).strip()
-
-
 def verified_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
     """Grade one picture by WISE-Verified: `correct`, 0 or 1; arguments as in `wise_marks`."""
     score = None
     if verdict.status is Status.SCORED:
-        score = verified_score(without_thoughts(verdict.text))
+        score = verified_score(verdict.said)
     if score is None:
         return marks_without_score(("correct",), Ruling(verdict, judge))
     return [Mark("correct", score, verdict=verdict.text, judge=judge)]
@@ -225,7 +217,7 @@ def imgedit_marks(verdict: Verdict, judge: str | None, protocol: str = "official
     lmms = protocol == "lmms-eval"
     score = None
     if verdict.status is Status.SCORED:
-        score = _number(lmms_imgedit_score if lmms else imgedit_score, verdict.text)
+        score = _number(lmms_imgedit_score if lmms else imgedit_score, verdict.said)
     if score is None:
         ruling = Ruling(verdict, judge)
         return marks_without_score(("score",), ruling, failure_counts=0.0 if lmms else None)

@@ -8,7 +8,8 @@ first "{" and the last "}" is the JSON, "70" passes, and if one of the two repli
 both are asked again.
 Departures: from the second try on official code draws a random number for a reply without braces,
 and it never stops asking where there are braces but no JSON. Here both are the judge's failure, the
-latter after `TRIES` tries, and so is a pair of scores whose product has no root.
+latter after `TRIES` tries, and so is a pair of scores whose product has no root. A judge's thoughts
+are cut off before anything is read (`judges/thoughts.py`): their braces would be taken for JSON.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def fix_json(text: str) -> str:
 
     Source: stepfun-ai/Step1X-Edit, `GEdit-Bench/viescore/utils.py:fix_json`.
     """
-    return _ENTRY.sub(_fixed_entry, _BARE_KEY.sub(r'"\1":', text))
+    quoted = _BARE_KEY.sub(r'"\1":', text)
+    end = max(quoted.rfind(","), quoted.rfind("}")) + 1  # no entry ends behind this
+    return _ENTRY.sub(_fixed_entry, quoted[:end]) + quoted[end:]
 
 
 def _fixed_entry(entry: re.Match[str]) -> str:
@@ -203,7 +206,7 @@ def ask_pairs(judge: Judge | None, pairs: Sequence[Pair], *, tries: int = TRIES)
 
 def _opinion(rulings: tuple[Ruling, Ruling], *, first_try: bool) -> Opinion:
     """Read both replies; a call that failed is an empty one, as upstream's client makes it."""
-    texts = [r.verdict.text if r.verdict.status is Status.SCORED else "" for r in rulings]
+    texts = [r.verdict.said if r.verdict.status is Status.SCORED else "" for r in rulings]
     semantics, quality = (_parse_or_fail(text, first_try=first_try) for text in texts)
     return Opinion(rulings, (semantics, quality))
 

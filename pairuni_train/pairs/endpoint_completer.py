@@ -2,9 +2,9 @@
 
 Writer and verifier are judges of `pairuni-eval` (plugin `openai` unless said otherwise), so that
 retries, time-outs, concurrency, budget and the memory of paid replies are those of grading. Both
-see the image and reply in JSON. What cannot be read as the JSON asked for is a reject, never
-repaired. The options of a multiple-choice question are put in an order of ours: models like to put
-the right one first.
+see the image and reply in JSON. What cannot be read as the JSON asked for, after thoughts in tags
+were cut off, is a reject, never repaired. The options of a multiple-choice question are put in an
+order of ours: models like to put the right one first.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _to_check(half: Half, draft: Draft) -> str:
 
 def _reply(verdict: Verdict, is_open: bool) -> str | Declined | Open:
     if verdict.status is Status.SCORED:
-        return verdict.text
+        return verdict.said
     if verdict.status is Status.REFUSED:
         return Declined("the model declined")
     if is_open or verdict.status is Status.SKIPPED:

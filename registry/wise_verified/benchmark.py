@@ -7,12 +7,7 @@ differ. See `registry/wise/knowledge.py` for the data and `scorers/rubric.py` fo
 from __future__ import annotations
 
 from pairuni_eval.api import Mark, Ruling
-from pairuni_eval.scorers.rubric import (
-    VERIFIED,
-    verified_marks,
-    verified_score,
-    without_thoughts,
-)
+from pairuni_eval.scorers.rubric import VERIFIED, verified_marks, verified_score
 
 from ..wise.knowledge import KnowledgeBenchmark
 
@@ -26,7 +21,7 @@ class WiseVerified(KnowledgeBenchmark):
 
     def readable(self, reply: str) -> bool:
         """There is a score of 0 or 1."""
-        return verified_score(without_thoughts(reply)) is not None
+        return verified_score(reply) is not None
 
     def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
         """`correct`, 0 or 1."""

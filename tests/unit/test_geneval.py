@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import geneval_rows
-import numpy as np
 import msgspec
+import numpy as np
 import pytest
 import torch
 from PIL import Image

@@ -1,0 +1,200 @@
+"""What stands in the body of a response: a reply, or an endpoint's own words about an error.
+
+Endpoints that call themselves compatible differ in nearly everything that does not matter, so only
+what matters is looked at: text, why it ended, tokens, and the model's name. Text may come in parts,
+of which the thoughts are left out; counts may be floats, texts or missing; half a surrogate pair
+costs one character. Why a reply ended is an open vocabulary: a few words mean that it was cut off
+or filtered, all others, and none, that it is whole. Nothing in here fails, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_CUT = re.compile(r"length|max_?(\w+_)?tokens?|token_?limit|truncat|context_?window", re.IGNORECASE)
+_DECLINED = re.compile(
+    r"filter|refus|safety|prohibited|blocklist|blocked|recitation|spii|policy|moderation|guardrail",
+    re.IGNORECASE,
+)
+_TEXT_PARTS = ("text", "output_text")
+_MOST_TOKENS = 2**53
+_LONGEST_WORDS = 200  # characters of an endpoint's own words that are passed on
+_REFUSAL = "refusal"
+
+
+class Completion(NamedTuple):
+    """What a body says that matters.
+
+    Attributes:
+        text: What the model said, thoughts in parts of their own left out; None if the body holds
+            no reply.
+        finish: Why it ended in the endpoint's word; "stop" if it does not say.
+        served: The model's name, None if it does not say.
+        prompt_tokens: Tokens of the question, None if not told.
+        completion_tokens: Tokens of the reply, None if not told.
+        told: The endpoint's words about an error, where there is no reply.
+    """
+
+    text: str | None
+    finish: str = "stop"
+    served: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    told: Told | None = None
+
+
+class Told(NamedTuple):
+    """An endpoint's own words about an error; each is empty if it does not say."""
+
+    message: str = ""
+    code: str = ""
+    parameter: str = ""
+
+    @property
+    def status(self) -> int | None:
+        """The code as a status of HTTP, where it is one."""
+        return int(self.code) if re.fullmatch(r"[345]\d\d", self.code) else None
+
+
+def is_cut(finish: str) -> bool:
+    """Whether a reply that ended so was cut off at a length: "length", "MAX_TOKENS", ..."""
+    return bool(_CUT.search(finish))
+
+
+def is_declined(finish: str) -> bool:
+    """Whether a reply that ended so was filtered or refused: "content_filter", "SAFETY", ..."""
+    return bool(_DECLINED.search(finish))
+
+
+def read_body(body: bytes) -> Completion:
+    """Read the body of a response with status 200."""
+    document = _json(body)
+    fields = _mapping(document)
+    choice = _first(fields.get("choices"))
+    message = choice.get("message")
+    text = _said(message) if isinstance(message, Mapping) else None
+    refusal = _mapping(message).get("refusal")
+    finish = choice.get("finish_reason")
+    if isinstance(refusal, str) and refusal:
+        text, finish = refusal, _REFUSAL
+    error = fields.get("error") or choice.get("error")
+    if text is None or (error and not text):
+        told = told_in({"error": error} if error else document)
+        return _counted(fields, Completion(None, told=told))
+    word = finish if isinstance(finish, str) and finish.strip() else "stop"
+    return _counted(fields, Completion(_whole(text), _short(word)))
+
+
+def read_error(body: bytes) -> Told:
+    """Read the body of a response with another status."""
+    document = _json(body)
+    if document is None:
+        return Told(_short(body[:2000].decode("utf-8", "replace")))
+    return told_in(document)
+
+
+def told_in(document: Any) -> Told:
+    """The words about an error in a decoded body, in any of the forms that are about."""
+    fields = _mapping(document)
+    error = fields.get("error", fields)
+    if isinstance(error, str):
+        return Told(_short(error), _word(fields.get("code")), _word(fields.get("param")))
+    inner = _mapping(error)
+    detail = inner.get("detail", fields.get("detail"))
+    message = next((m for m in (inner.get("message"), detail) if isinstance(m, str)), "")
+    parameter = _word(inner.get("param"))
+    first = _first(detail)
+    if first:  # how a validating server names the field: {"loc": ["body", "max_tokens"], "msg"}
+        where = first.get("loc")
+        place = [str(one) for one in where if one != "body"] if isinstance(where, list) else []
+        parameter = parameter or ".".join(place)
+        message = message or f"{'.'.join(place)}: {first.get('msg', '')}"
+    code = _word(inner.get("code")) or _word(inner.get("type"))
+    return Told(_short(message), code, parameter)
+
+
+def _said(message: Mapping[str, Any]) -> str | None:
+    """The text of a message; None if it is in no known form."""
+    content = message.get("content")
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    parts = [content] if isinstance(content, Mapping) else content
+    if not isinstance(parts, list):
+        return None
+    return "".join(_part(part) for part in parts)
+
+
+def _part(part: Any) -> str:
+    """The text of one part; thoughts and pictures have none."""
+    if isinstance(part, str):
+        return part
+    fields = _mapping(part)
+    if fields.get("type", "text") not in _TEXT_PARTS:
+        return ""
+    text = fields.get("text")
+    value = _mapping(text).get("value", text)
+    return value if isinstance(value, str) else ""
+
+
+def _counted(fields: Mapping[str, Any], found: Completion) -> Completion:
+    usage, served = _mapping(fields.get("usage")), fields.get("model")
+    return found._replace(
+        served=_short(served) if isinstance(served, str) and served else None,
+        prompt_tokens=_count(usage, "prompt_tokens", "input_tokens"),
+        completion_tokens=_count(usage, "completion_tokens", "output_tokens"),
+    )
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int | None:
+    """A number of tokens, whatever it is written as; None for anything that is none."""
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            continue
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            continue
+        if math.isfinite(number) and 0 <= number < _MOST_TOKENS:
+            return round(number)
+    return None
+
+
+def _json(body: bytes) -> Any:
+    """The document in a body; None if there is none."""
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _first(value: Any) -> Mapping[str, Any]:
+    """The first thing of a list, if that is an object."""
+    return _mapping(value[0]) if isinstance(value, list) and value else {}
+
+
+def _word(value: Any) -> str:
+    """A code or a name as text."""
+    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_TOKENS
+    return _short(str(value)) if isinstance(value, str) or number else ""
+
+
+def _whole(text: str) -> str:
+    """Text without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _short(text: str) -> str:
+    """Words that fit into a line and can be printed."""
+    line = " ".join(_whole(text[:2000]).split())
+    return "".join(one for one in line if one.isprintable())[:_LONGEST_WORDS]
