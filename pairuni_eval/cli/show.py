@@ -26,6 +26,6 @@ def show(
     stored = StoredRun(unpacked(run))
     say_notes(stored)
     uid = find_sample(stored, sample)
-    for line in sample_lines(stored, uid, split_names(protocol, "--protocol")):
-        typer.echo(line)
+    lines = list(sample_lines(stored, uid, split_names(protocol, "--protocol")))
+    typer.echo("\n".join(lines))
     typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run)}", err=True)

@@ -177,8 +177,7 @@ class Grader:
 
     def _lacks_its_bill(self, chunk: Chunk, stored: _Stored) -> bool:
         """Whether a judge that keeps receipts was asked about a chunk and no bill says so."""
-        keeps = type(chunk.judge).take_receipts is not Judge.take_receipts
-        if chunk.judge is None or not keeps:
+        if chunk.judge is None or type(chunk.judge).take_receipts is Judge.take_receipts:
             return False
         asked = any(
             s.judge is not None for output in chunk.outputs for s in stored.of(chunk, output)

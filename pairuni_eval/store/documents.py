@@ -99,7 +99,7 @@ def parse_document(path: Path, data: bytes, kind: type[T], *, hint: str) -> Docu
     """As `read_document`, of bytes that were read already."""
     try:
         plain = msgspec.json.decode(data)
-        unknown = tuple(_strip(plain, inspect.type_info(kind), ""))
+        unknown = tuple(dict.fromkeys(_strip(plain, inspect.type_info(kind), "")))
         return Document(msgspec.convert(plain, kind), unknown)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}.", hint=hint) from failure
@@ -124,7 +124,7 @@ def _strip(value: Any, kind: inspect.Type, place: str) -> Iterator[str]:
         for key in [key for key in value if key not in known]:
             del value[key]
             yield f"'{place}{key}'"
-        for key in value.keys() & fields.keys():
+        for key in [key for key in value if key in fields]:
             yield from _strip(value[key], fields[key], f"{place}{key}.")
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
         for key, held in value.items():
