@@ -158,7 +158,7 @@ class Benchmark(ABC):
         for answer in answers:
             yield self.mark(answer, protocol=protocol, judge=judge)
 
-    def grade(
+    def score_under(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
     ) -> Iterator[list[Mark]]:
         """`score`, for a protocol that reads final answers as well: what the runner calls.

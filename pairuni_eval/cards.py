@@ -19,6 +19,7 @@ import msgspec
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.network import is_loopback
 from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.user_text import text_of
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -361,8 +362,8 @@ def read_suite(path: Path) -> Suite:
 
 def _read(path: Path, kind: type[_Table]) -> _Table:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as failure:  # no TOML, or no UTF-8
+        table = tomllib.loads(text_of(path))
+    except ValueError as failure:
         raise UserError(f"{path}: not valid TOML: {failure}.") from failure
     try:
         return msgspec.convert(table, kind)

@@ -18,7 +18,7 @@ import shlex
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -139,7 +139,7 @@ def json_value(path: Path) -> Any:
     return json_of(text_of(path), str(path))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> io.BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix.lower() == _PACKED else path.open("rb")
 
 

@@ -22,6 +22,7 @@ import msgspec
 from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.models.base import PolicyLogits, Task
 from pairuni_eval.records import Decoding
+from pairuni_eval.user_text import text_of
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,8 +230,9 @@ def _read(name: str, kind: type[_Table]) -> tuple[dict[str, Any], str]:
             )
         place = files("pairuni_train").joinpath(_FOLDERS[kind], f"{name}.toml")
     try:
-        return tomllib.loads(place.read_text(encoding="utf-8")), str(place)
-    except ValueError as failure:  # no TOML, or no UTF-8
+        text = text_of(place) if isinstance(place, Path) else place.read_text(encoding="utf-8")
+        return tomllib.loads(text), str(place)
+    except ValueError as failure:
         raise UserError(f"{place}: not valid TOML: {failure}.") from failure
 
 

@@ -230,7 +230,7 @@ class Grader:
         if answers:
             self._equip(chunk.benchmark)
         marks = iter(
-            chunk.benchmark.grade(answers, protocol=chunk.protocol, judge=chunk.judge)
+            chunk.benchmark.score_under(answers, protocol=chunk.protocol, judge=chunk.judge)
             if answers
             else ()
         )

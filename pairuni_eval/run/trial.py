@@ -142,7 +142,7 @@ NOTHINGS: Mapping[str, Callable[[np.random.Generator], Image.Image]] = {
 def _graded(
     benchmark: Benchmark, protocol: str, answers: Sequence[Answer], judge: Judge | None = None
 ) -> Trial:
-    marks = benchmark.grade(answers, protocol=protocol, judge=judge) if answers else ()
+    marks = benchmark.score_under(answers, protocol=protocol, judge=judge) if answers else ()
     rows = [{mark.metric: mark for mark in row} for row in marks]
     samples = [answer.sample for answer in answers]
     return Trial(samples, rows, benchmark.card.protocols[protocol])

@@ -19,6 +19,7 @@ import msgspec
 from pairuni_eval import catalog
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import Task
+from pairuni_eval.user_text import text_of
 
 BASE = "base"
 World = Literal["tiny", "real"]
@@ -172,7 +173,7 @@ def read_experiment(path: Path) -> Experiment:
         UserError: naming file and key, for bad TOML, an unknown key or a table that does not fit.
     """
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Experiment)
+        found = msgspec.convert(tomllib.loads(text_of(path)), Experiment)
     except (ValueError, msgspec.ValidationError) as failure:
         raise UserError(f"{path}: {failure}.") from failure
     trouble = next(_troubles(found), None)

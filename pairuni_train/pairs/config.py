@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest, unknown_name
+from pairuni_eval.user_text import text_of
 
 Arm = Literal[
     "pairug",
@@ -239,9 +240,9 @@ def _table(path: Path) -> Any:
     """A TOML file, or the JSON that a build keeps of its own configuration."""
     kind = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path)
         return json.loads(text) if kind == "JSON" else tomllib.loads(text)
-    except ValueError as failure:  # of another form, or no UTF-8
+    except ValueError as failure:
         raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
 
 

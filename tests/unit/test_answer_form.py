@@ -152,7 +152,7 @@ def graded(
     )
     output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=(TextPart(text),))
     answer = Answer(sample, output, lambda key: pytest.fail(f"asked for image {key}"))
-    (marks,) = benchmark.grade([answer], protocol=protocol, judge=None)
+    (marks,) = benchmark.score_under([answer], protocol=protocol, judge=None)
     return {mark.metric: mark for mark in marks}
 
 

@@ -122,7 +122,7 @@ def test_the_commands_are_these() -> None:
 def test_every_benchmark_is_listed_with_its_size(cli: Any) -> None:
     lines = cli("list", "benchmarks").out.splitlines()
     pope = next(line for line in lines if line.startswith("pope "))
-    assert re.search(r"understand +5127 x 1 +official/lmms-eval/vlmevalkit +POPE", pope)
+    assert re.search(r"understand +5127 x 1 +official/lmms-eval/vlmevalkit/reasoning +POPE", pope)
 
 
 def test_every_suite_is_listed_with_its_benchmarks(cli: Any) -> None:

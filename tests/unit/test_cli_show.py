@@ -110,7 +110,7 @@ def test_the_list_says_where_the_data_is(
     assert rows["geneval"]["source"] == "url:raw.githubusercontent.com/djghosh13/geneval"
     assert rows["mmstar"]["data"] is None
     assert rows["mmstar"]["hub"] == "Lin-Chen/MMStar"
-    assert rows["pope"]["protocols"] == ["official", "lmms-eval", "vlmevalkit"]
+    assert rows["pope"]["protocols"] == ["official", "lmms-eval", "vlmevalkit", "reasoning"]
     write_mmstar(tmp_path / "data", [])
     given = listed(cli("list", "benchmarks", "--json", "--data", tmp_path / "data"))
     assert given["mmstar"]["data"] == "folder"

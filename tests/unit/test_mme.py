@@ -107,7 +107,7 @@ def test_a_row_that_cannot_be_graded_says_why(tmp_path: Path, rows: list[Row], t
     output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=parts)
     answer = Answer(items[-1].sample, output, lambda key: pytest.fail(f"asked for image {key}"))
     for protocol in benchmark.card.protocols:
-        ((mark,),) = benchmark.grade([answer], protocol=protocol, judge=None)
+        ((mark,),) = benchmark.score_under([answer], protocol=protocol, judge=None)
         assert (mark.value, mark.status) == (None, Status.MISSING_OUTPUT)
         assert told in (mark.verdict or "")
     assert benchmark.gold(items[-1].sample) is None

@@ -77,7 +77,7 @@ def marks(benchmark: Benchmark, sample: Sample, text: str, protocol: str) -> dic
         id="o", sample=sample.uid, draw=0, seed=0, decoding="d", parts=(TextPart(text),)
     )
     answer = Answer(sample, output, lambda key: pytest.fail(f"asked for the image {key}"))
-    (found,) = benchmark.grade([answer], protocol=protocol, judge=None)
+    (found,) = benchmark.score_under([answer], protocol=protocol, judge=None)
     return {mark.metric: mark for mark in found}
 
 

@@ -66,7 +66,7 @@ def marks_of(
     benchmark: Benchmark, answers: list[Answer], protocol: str = "official"
 ) -> list[dict[str, Mark]]:
     judge = TinyJudge() if benchmark.card.judge else None
-    scored = benchmark.grade(answers, protocol=protocol, judge=judge)
+    scored = benchmark.score_under(answers, protocol=protocol, judge=judge)
     return [{mark.metric: mark for mark in marks} for marks in scored]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,17 @@ def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Jud
 )
 def test_plain_answers(said: str, gold: str, plain: float) -> None:
     assert Accuracy("plain")([answer(said, gold)]) == [plain]
+
+
+def test_words_of_the_tiny_world_are_compared_as_themselves(tiny_weights: Path) -> None:
+    """Its answers are single words: no reading of a form may move what training rewards."""
+    vocabulary = json.loads((tiny_weights / "tokenizer.json").read_text())["model"]["vocab"]
+    words = [word for word in vocabulary if word.isalnum()]
+    assert {"A", "D", "yes", "no", "red", "3", "answer"} <= set(words)
+    for gold in words:
+        batch = [answer(word, gold) for word in words]
+        rewarded = {word for word, r in zip(words, Accuracy("plain")(batch), strict=True) if r}
+        assert rewarded == {word for word in words if word.lower() == gold.lower()}
 
 
 @pytest.mark.parametrize(

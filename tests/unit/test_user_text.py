@@ -116,3 +116,17 @@ def test_records_name_the_line_that_is_none(tmp_path: Path) -> None:
     assert records_of(write(tmp_path, b'{"id": 1}\n'), Row) == [Row(1)]
     with pytest.raises(UserError, match=r"a\.jsonl, line 2: Expected `int`"):
         records_of(write(tmp_path, b'{"id": 1}\n{"id": "x"}\n'), Row)
+
+
+def test_tables_of_toml_are_read_by_the_same_reader(tmp_path: Path) -> None:
+    from pairuni_eval.cards import read_suite
+    from pairuni_train.experiments.spec import read_experiment
+    from pairuni_train.pairs.config import read_config
+    from pairuni_train.recipe import find_recipe
+
+    suite = b'name = "a"\ntitle = "\xe7\xad\x94"\nbenchmarks = []\n'
+    assert read_suite(write(tmp_path, b"\xef\xbb\xbf" + suite, "a.toml")).title == "\u7b54"
+    path = write(tmp_path, b'name = "a"\ntitle = "\xb4"\n', "b.toml")
+    for read in (read_suite, read_experiment, read_config, lambda at: find_recipe(str(at))):
+        with pytest.raises(UserError, match=r"b\.toml, line 2: not UTF-8"):
+            read(path)
