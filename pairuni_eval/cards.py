@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.network import is_loopback
 from pairuni_eval.records import Capability, Decoding
 from pairuni_eval.user_text import text_of
 
@@ -48,7 +47,7 @@ class UrlSpec(_Strict, frozen=True, kw_only=True):
         if not is_plain_name(self.file):
             raise ValueError(f"file '{self.file}' is no plain name below a folder")
         parts = urlsplit(self.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(self.url)):
+        if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(self.url)):
             raise ValueError(f"url '{self.url}' is not https")
         if not parts.hostname or parts.username or parts.password or parts.fragment:
             raise ValueError(f"url '{self.url}' is no plain address of a file")
@@ -137,6 +136,12 @@ def is_plain_name(name: str) -> bool:
     parts = name.split("/")
     bad = {"", ".", ".."}
     return name.isprintable() and not set(name) & set("\\:") and not bad & set(parts)
+
+
+def _is_here(url: str) -> bool:
+    from pairuni_eval.network import is_loopback  # late: --help must not wait for ssl
+
+    return is_loopback(url)
 
 
 def _site(url: str, revision: str) -> str:

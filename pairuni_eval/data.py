@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from filelock import FileLock
 
 from pairuni_eval.cache import cache_folder, make_in_cache
 from pairuni_eval.cards import Card, WeightSpec
 from pairuni_eval.data_folder import DataFolder, files_matching
-from pairuni_eval.download import Source, fetch_urls, hub_connection, is_whole
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
@@ -223,6 +221,10 @@ class Data:
             return _snapshot(
                 spec.hub, spec.revision, spec.remote_files, hint=_other_ways(self._card)
             )
+        from filelock import FileLock
+
+        from pairuni_eval.download import Source, fetch_urls, is_whole
+
         place = _fetched_folder(self._card)
         if not all(is_whole(place, url) for url in spec.urls):
             use = f"The files of '{self._card.name}' are kept in"
@@ -354,6 +356,8 @@ def _other_ways(card: Card) -> str:
     """How data that is not here comes here: by `fetch` elsewhere, or by hand."""
     spec = card.data
     if spec.urls:
+        from pairuni_eval.download import Source
+
         more = f" Only by hand: {spec.by_hand.source}." if spec.by_hand else ""
         return Source(card.name, spec.urls).other_ways + more
     if spec.hub is None:
@@ -381,6 +385,8 @@ def _snapshot(
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # its own HTTP client
+
+    from pairuni_eval.download import hub_connection
 
     pinned = None if revision == "unpinned" else revision
     fetch = partial(

@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -105,6 +106,20 @@ def fetch(
     more = [name for name in dict.fromkeys(also) if name not in asked]
     benchmarks = [catalog.load_benchmark(name) for name in (*asked, *more)]
     whole = True
+    with _alone(to, tell):
+        for benchmark in benchmarks:
+            for result in _fetch(benchmark, to):
+                whole = whole and (result.complete or benchmark.card.name in more)
+                tell(result)
+    return whole
+
+
+@contextmanager
+def _alone(to: Path, tell: Callable[[Result], None]) -> Iterator[None]:
+    """Hold the folder; one that we may not write to is only looked at."""
+    if to.is_dir() and not os.access(to, os.W_OK):
+        yield
+        return
     with writing(str(to)):
         to.mkdir(parents=True, exist_ok=True)
         lock = FileLock(to / _LOCK)
@@ -114,13 +129,9 @@ def fetch(
             tell(Result(str(to), True, "another process fetches into it; waiting until it is done"))
             lock.acquire()
     try:
-        for benchmark in benchmarks:
-            for result in _fetch(benchmark, to):
-                whole = whole and (result.complete or benchmark.card.name in more)
-                tell(result)
+        yield
     finally:
         lock.release()
-    return whole
 
 
 def read_manifest(folder: Path) -> Manifest:

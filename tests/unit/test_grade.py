@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import geneval_rows
 import pytest
 from rich.console import Console
 
@@ -20,7 +21,11 @@ def scripted_run(folder: Path, lines: list[dict[str, str]], *benchmarks: str) ->
     script = folder / "script.jsonl"
     script.write_text("\n".join(json.dumps(line) for line in lines))
     settings = RunSettings(
-        checkpoint=f"scripted:{script}", out=folder / "run", benchmarks=benchmarks, limit=2
+        checkpoint=f"scripted:{script}",
+        out=folder / "run",
+        benchmarks=benchmarks,
+        data=geneval_rows.write(folder / "data", 2),
+        limit=2,
     )
     return StoredRun(measure(settings, Console(quiet=True)))
 
