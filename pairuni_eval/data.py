@@ -223,14 +223,14 @@ class Data:
             )
         from filelock import FileLock
 
-        from pairuni_eval.download import Source, fetch_urls, is_whole
+        from pairuni_eval.download import PinnedFiles, fetch_urls, is_whole
 
         place = _fetched_folder(self._card)
         if not all(is_whole(place, url) for url in spec.urls):
             use = f"The files of '{self._card.name}' are kept in"
             make_in_cache(place, use=use, instead="give --data DIR")
             with writing(f"{place} (XDG_CACHE_HOME moves it)"), FileLock(f"{place}.lock"):
-                fetch_urls(Source(self._card.name, spec.urls), place)
+                fetch_urls(PinnedFiles(self._card.name, spec.urls), place)
         return place
 
     def _locate_here(self) -> tuple[Origin, list[Path]] | None:
@@ -356,10 +356,10 @@ def _other_ways(card: Card) -> str:
     """How data that is not here comes here: by `fetch` elsewhere, or by hand."""
     spec = card.data
     if spec.urls:
-        from pairuni_eval.download import Source
+        from pairuni_eval.download import PinnedFiles
 
         more = f" Only by hand: {spec.by_hand.source}." if spec.by_hand else ""
-        return Source(card.name, spec.urls).other_ways + more
+        return PinnedFiles(card.name, spec.urls).other_ways + more
     if spec.hub is None:
         return f"Put the files of {card.homepage} into DIR/{card.name}/ and give --data DIR."
     return (

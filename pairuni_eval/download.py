@@ -44,14 +44,14 @@ _NOTE_S = 30.0  # between two lines where no terminal shows a bar
 Step = Callable[[int], None]  # hears how many bytes of the file are there
 
 
-class Watch(NamedTuple):
+class _Reading(NamedTuple):
     """Who hears of the bytes, and until when (monotonic clock) they may come."""
 
     step: Step
     deadline: float
 
 
-class Source(NamedTuple):
+class PinnedFiles(NamedTuple):
     """Whose files are fetched: for messages, and for what to do without network."""
 
     benchmark: str
@@ -85,7 +85,7 @@ def is_whole(place: Path, url: UrlSpec) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == url.sha256
 
 
-def fetch_urls(source: Source, place: Path) -> int:
+def fetch_urls(source: PinnedFiles, place: Path) -> int:
     """Put those of a benchmark's files into a folder that are not there; progress on stderr.
 
     The caller keeps other processes from the folder meanwhile.
@@ -204,7 +204,7 @@ def _read(url: UrlSpec, out: BinaryIO, step: Step) -> None:
         for _ in range(_REDIRECTS + 1):
             with _client(address) as client, client.stream("GET", address) as response:
                 if not response.has_redirect_location:
-                    _take(response, url, out, Watch(step, deadline))
+                    _take(response, url, out, _Reading(step, deadline))
                     return
                 address = _next_address(address, response.headers["Location"])
     except httpx.ConnectError as failure:
@@ -250,7 +250,7 @@ def _next_address(address: str, location: str) -> str:
     return following
 
 
-def _take(response: httpx.Response, url: UrlSpec, out: BinaryIO, watch: Watch) -> None:
+def _take(response: httpx.Response, url: UrlSpec, out: BinaryIO, reading: _Reading) -> None:
     """Write the body to a file and compare it with what the card says."""
     if response.status_code != 200:
         reason = f"the server answers {response.status_code} {response.reason_phrase}".strip()
@@ -260,11 +260,11 @@ def _take(response: httpx.Response, url: UrlSpec, out: BinaryIO, watch: Watch) -
         size += len(block)
         if size > url.bytes:
             raise _Failed(f"more came than the {url.bytes:,} bytes that the card expects")
-        if time.monotonic() > watch.deadline:
+        if time.monotonic() > reading.deadline:
             raise _Failed(f"too slow: {size:,} of {url.bytes:,} bytes when time was up")
         digest.update(block)
         out.write(block)
-        watch.step(size)
+        reading.step(size)
     if size < url.bytes:
         raise _Failed(f"it ended after {size:,} of {url.bytes:,} bytes", again=True)
     if digest.hexdigest() != url.sha256:

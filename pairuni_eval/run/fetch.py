@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from pairuni_eval import catalog
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import ByHandSpec, Card, DataSpec, WeightSpec, is_plain_name
-from pairuni_eval.download import Source, check_inside, fetch_urls, hub_connection
+from pairuni_eval.download import PinnedFiles, check_inside, fetch_urls, hub_connection
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store.write import write_record
 
@@ -220,7 +220,7 @@ def _get_urls(card: Card, to: Path) -> Result:
     """Fetch a benchmark's files at pinned addresses, those that are not there whole."""
     place = to / card.name
     check_inside(to, place)
-    came = fetch_urls(Source(card.name, card.data.urls), place)
+    came = fetch_urls(PinnedFiles(card.name, card.data.urls), place)
     made = Fetched(
         hub=None,
         revision=card.data.revision,

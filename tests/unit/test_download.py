@@ -11,7 +11,7 @@ from file_server import FileServer, Sent, file_server, pinned
 
 from pairuni_eval import download
 from pairuni_eval.cards import UrlSpec
-from pairuni_eval.download import Source, fetch_urls
+from pairuni_eval.download import PinnedFiles, fetch_urls
 from pairuni_eval.errors import UserError
 
 BODY = bytes(range(256)) * 40
@@ -25,7 +25,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 
 def bring(place: Path, *urls: UrlSpec) -> int:
-    return fetch_urls(Source("acme", urls), place)
+    return fetch_urls(PinnedFiles("acme", urls), place)
 
 
 def refused(place: Path, *urls: UrlSpec) -> UserError:
@@ -230,3 +230,23 @@ def test_nothing_is_written_through_a_link(server: FileServer, tmp_path: Path) -
     with pytest.raises(UserError, match=r"a link to .*elsewhere, which is not in"):
         bring(place, server.serves("/b", b"b", file="deep/b.bin"))
     assert [path.name for path in elsewhere.iterdir()] == ["kept.txt"]
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
+    server: FileServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    url = server.serves("/a.bin", BODY)
+    server.plans["/a.bin"] = lambda _: Sent(BODY, pause=0.01)
+    monkeypatch.setattr(download, "_NOTE_S", 0.0)
+    assert bring(tmp_path / "lines", url) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "acme: a.bin: 10,240 bytes from 127.0.0.1"
+    assert lines[-1] == "acme: a.bin: 10,240 of 10,240 bytes"
+    assert len(lines) > 2
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal then
+    assert bring(tmp_path / "bar", url) == 1
+    shown = capfd.readouterr().err
+    assert "acme: a.bin" in shown and "━" in shown
