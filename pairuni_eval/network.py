@@ -92,15 +92,23 @@ def needs_certificates(url: str, route: Route) -> bool:
 
 
 def unused_certificates(url: str, route: Route) -> str:
-    """A note on a broken SSL_CERT_FILE or SSL_CERT_DIR that does not matter here; else empty."""
+    """A note on an SSL_CERT_FILE or SSL_CERT_DIR that names nothing, which does not matter here.
+
+    Empty if there is nothing to say; what `url` needs is an error of `route_to` instead.
+    """
     if needs_certificates(url, route):
         return ""
-    try:
-        for name in _CERTIFICATES:
-            _check_certificates(name)
-    except UserError as broken:
-        return f"{broken.message} It is not needed for {without_secrets(url)}."
-    return ""
+    missing = [name for name in _CERTIFICATES if os.environ.get(name) and not _names_place(name)]
+    if not missing:
+        return ""
+    return f"{missing[0]} names nothing that exists; {without_secrets(url)} does not need it."
+
+
+def _names_place(variable: str) -> bool:
+    """Whether what a variable names exists."""
+    value = os.environ[variable]
+    places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
+    return any(Path(place).exists() for place in places)
 
 
 def is_loopback(url: str) -> bool:

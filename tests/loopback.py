@@ -12,19 +12,23 @@ import io
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
+
+
+USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
 
 
 class Served(NamedTuple):
     """What the endpoint does with one call."""
 
-    text: str | None = ""
+    text: Any = ""  # the content of the message
     status: int = 200
     finish: str | None = "stop"
     delay: float = 0.0
@@ -32,6 +36,8 @@ class Served(NamedTuple):
     body: bytes | None = None  # instead of a chat completion
     refusal: str | None = None
     error: Mapping[str, str] = {}
+    usage: Any = USAGE
+    write: Callable[[BinaryIO], None] | None = None  # writes everything, headers too, by itself
 
 
 Plan = Callable[[str, int], Served]
@@ -46,6 +52,11 @@ class Call(NamedTuple):
     authorization: str | None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # as many may knock at once
+
+
 class Loopback:
     """A running endpoint; `plan` may be replaced while it runs."""
 
@@ -57,8 +68,7 @@ class Loopback:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -81,7 +91,7 @@ class Loopback:
         with self._lock:
             self._at_once -= 1
             # Who waits for this longer than a time-out is gone.
-            replied = served.status == 200 and not served.delay
+            replied = served.status == 200 and not served.delay and served.write is None
             self.replied[call.request["model"], call.prompt] += replied
         return served, served.body if served.body is not None else _body(call, served)
 
@@ -96,6 +106,10 @@ class Loopback:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 served, body = endpoint.serve(_call(request, self.headers["Authorization"]))
                 with contextlib.suppress(ConnectionError):
+                    if served.write is not None:
+                        served.write(self.wfile)
+                        self.close_connection = True
+                        return
                     self.send_response(served.status)
                     for name, value in served.headers.items():
                         self.send_header(name, value)
@@ -108,6 +122,42 @@ class Loopback:
                 pass
 
         return Handler
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def drips(before: bytes) -> Callable[[BinaryIO], None]:
+    """Writes some bytes, then one blank after the other until the other side has gone."""
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(before)
+        while True:
+            stream.write(b" ")
+            stream.flush()
+            time.sleep(0.05)
+
+    return write
+
+
+def floods(head: bytes, part: bytes, times: int) -> Callable[[BinaryIO], None]:
+    """Writes a head and one part many times."""
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(head)
+        for _ in range(times):
+            stream.write(part)
+
+    return write
+
+
+def bomb(megabytes: int) -> Callable[[BinaryIO], None]:
+    """Writes blanks that were compressed to about a thousandth."""
+    packer = zlib.compressobj(9, wbits=31)
+    blanks = b" " * (1 << 20)
+    packed = b"".join(packer.compress(blanks) for _ in range(megabytes)) + packer.flush()
+    head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    return floods(head, packed, 1)
 
 
 @contextmanager
@@ -146,6 +196,6 @@ def _body(call: Call, served: Served) -> bytes:
             "created": 0,
             "model": call.request["model"],
             "choices": [{"index": 0, "message": message, "finish_reason": served.finish}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+            "usage": served.usage,
         }
     ).encode()

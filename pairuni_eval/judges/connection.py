@@ -77,8 +77,8 @@ class Connection:
         self._timeout = timeout_s
         self._route = route_to(base_url)
         self.note = unused_certificates(base_url, self._route)
-        trust = needs_certificates(base_url, self._route)
-        self._client = _client(base_url, secret, proxy=self._route.proxy, trust_env=trust)
+        encrypted = needs_certificates(base_url, self._route)
+        self._client = _client(base_url, secret, proxy=self._route.proxy, encrypted=encrypted)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._under_way: set[Future[Response]] = set()
@@ -174,7 +174,7 @@ def _end(loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
 
 
 def _client(
-    base_url: str, secret: str, *, proxy: str | None, trust_env: bool
+    base_url: str, secret: str, *, proxy: str | None, encrypted: bool
 ) -> openai.AsyncOpenAI:
     try:
         import openai
@@ -186,7 +186,8 @@ def _client(
     built_on = openai.DefaultAsyncHttpxClient.__mro__[1].__module__
     http: Any = import_module(built_on.partition(".")[0])  # httpx2; httpx before openai 3
     limits = http.Limits(max_connections=None, max_keepalive_connections=64)
-    inner = http.AsyncHTTPTransport(proxy=proxy, trust_env=trust_env, limits=limits)
+    # Without encryption there is nothing to verify, and no certificates that must be read.
+    inner = http.AsyncHTTPTransport(proxy=proxy, verify=encrypted, limits=limits)
     return openai.AsyncOpenAI(
         api_key=secret,
         base_url=base_url,

@@ -152,8 +152,23 @@ REPLIES: dict[str, tuple[Served, Verdict]] = {
     "null": (Served(None), Verdict("the reply was empty", Status.JUDGE_FAILED)),
     "tools": (
         Served("", finish="tool_calls"),
-        Verdict("the reply ended with 'tool_calls'", Status.JUDGE_FAILED),
+        Verdict("the reply was empty", Status.JUDGE_FAILED),
     ),
+    "another end": (Served("fine", finish="eos_token"), Verdict("fine")),
+    "cut in another word": (
+        Served("Consistency: 2", finish="MAX_TOKENS"),
+        Verdict("the reply was cut off at its longest length", Status.JUDGE_FAILED),
+    ),
+    "filtered in another word": (
+        Served("", finish="SAFETY"),
+        Verdict("the endpoint filtered its reply", Status.REFUSED),
+    ),
+    "parts": (
+        Served([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "fine"}]),
+        Verdict("fine"),
+    ),
+    "half a character": (Served("fine \ud83d"), Verdict("fine \ufffd")),
+    "odd counts": (Served("fine", usage={"prompt_tokens": "many"}), Verdict("fine")),
     "refusal": (
         Served(None, refusal="I cannot look at this."),
         Verdict("I cannot look at this.", Status.REFUSED),
@@ -197,16 +212,60 @@ def test_a_failure_that_may_pass_is_tried_again_and_stays_open(
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
-def test_another_4xx_is_the_end_of_its_question_at_once(
+def test_another_4xx_is_the_end_of_its_question_once_the_judge_has_replied(
     loopback: Loopback, load: Load, status: int
 ) -> None:
-    loopback.plan = lambda prompt, seen: Served(status=status)
+    loopback.plan = lambda prompt, seen: Served("fine") if prompt == "p" else Served(status=status)
     judge = load()
     verdict = one(judge)
     assert verdict.status is Status.JUDGE_FAILED
     assert verdict.text.startswith(f"HTTP {status}: ")
-    assert not judge.take_receipts()[0].open
-    assert len(loopback.calls) == 1
+    assert judge.take_receipts()[0].open, "it may be the fault of the set-up"
+    one(judge, "p")
+    assert one(judge) == verdict
+    assert [receipt.open for receipt in judge.take_receipts()] == [False, False]
+    assert len(loopback.calls) == 2
+    again = load()  # which remembers a reply under these settings
+    verdicts = again.ask([question("p"), question("q")])
+    assert verdicts == [Verdict("fine"), verdict]
+    assert not any(receipt.open for receipt in again.take_receipts())
+
+
+def test_three_refusals_before_any_reply_end_the_run_and_mark_nothing(
+    loopback: Loopback, load: Load
+) -> None:
+    loopback.plan = lambda prompt, seen: Served(status=400, error={"message": "Nonsense."})
+    with pytest.raises(UserError) as refused:
+        load(concurrency=1).ask([question(str(n)) for n in range(9)])
+    assert len(loopback.calls) == 3
+    assert "refuses to answer as 'model-1': HTTP 400: Nonsense. What" in refused.value.message
+    assert "max_tokens, temperature and extra" in str(refused.value.hint)
+
+
+def test_a_parameter_that_is_not_taken_is_named_with_the_key_that_mends_it(
+    loopback: Loopback, load: Load
+) -> None:
+    error = {"message": "Unsupported parameter", "param": "max_tokens", "code": "unsupported"}
+    loopback.plan = lambda prompt, seen: (
+        Served(status=400, error=error) if int(prompt) >= 5 else Served("fine")
+    )
+    spec = JudgeSpec(name="openai", snapshot="m", max_tokens=500)
+    judge = load(spec=spec, concurrency=1)
+    with pytest.raises(UserError) as refused:
+        judge.ask([question(str(n)) for n in range(20)])
+    assert len(loopback.calls) == 5 + 3
+    hint = str(refused.value.hint)
+    assert 'max_tokens = "unset" with extra = { max_completion_tokens = 500 }' in hint
+    assert "needs a folder of its own" in hint, "it had replied"
+
+
+def test_too_long_a_question_among_replies_stays_on_its_row(loopback: Loopback, load: Load) -> None:
+    error = {"message": "This model's maximum context length is 4096 tokens."}
+    loopback.plan = lambda prompt, seen: (
+        Served("fine") if prompt == "0" else Served(status=400, error=error)
+    )
+    verdicts = load(concurrency=1).ask([question(str(n)) for n in range(9)])
+    assert [v.status for v in verdicts] == [Status.SCORED] + [Status.JUDGE_FAILED] * 8
 
 
 def test_a_filter_that_answers_400_is_a_refusal(loopback: Loopback, load: Load) -> None:
@@ -234,20 +293,53 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_a_response_that_is_no_completion_is_tried_again(
+def test_whatever_comes_counts_and_is_not_asked_again(
     loopback: Loopback, load: Load, body: bytes
 ) -> None:
-    loopback.plan = lambda prompt, seen: Served(body=body) if seen == 0 else Served("fine")
-    assert one(load(retries=1)) == Verdict("fine")
-    loopback.plan = lambda prompt, seen: Served(body=body)
-    judge = load("b", retries=2)
-    assert one(judge) == Verdict("the response is no chat completion", Status.JUDGE_FAILED)
-    assert judge.take_receipts()[0].open
-    assert len(loopback.calls) == 2 + 3
+    loopback.plan = lambda prompt, seen: Served("fine") if prompt == "p" else Served(body=body)
+    said = "the endpoint says: overloaded" if b"overloaded" in body else None
+    judge = load(max_calls=2)
+    assert one(judge, "p") == Verdict("fine")
+    expected = Verdict(said or "the response is no chat completion", Status.JUDGE_FAILED)
+    assert one(judge) == expected
+    assert one(judge, "r") == Verdict("budget: max_calls is reached", Status.SKIPPED)
+    assert [(r.paid, r.open) for r in judge.take_receipts()] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    again = load()
+    assert [one(again, "p"), one(again)] == [Verdict("fine"), expected]
+    assert len(loopback.calls) == 2
+
+
+def test_an_address_that_never_replies_is_a_fault_of_the_set_up(
+    loopback: Loopback, load: Load
+) -> None:
+    loopback.plan = lambda prompt, seen: Served(body=b"<html>Welcome</html>")
+    asked = [question(str(n)) for n in range(9)]
+    with pytest.raises(UserError, match="the response is no chat completion"):
+        load(concurrency=1).ask(asked)
+    assert len(loopback.calls) == 3
+    loopback.plan = lambda prompt, seen: Served("fine")
+    judge = load(concurrency=1)
+    assert judge.ask(asked) == [Verdict("fine")] * 9, "nothing was remembered as an answer"
+    receipts = judge.take_receipts()
+    assert [receipt.calls for receipt in receipts] == [2, 2, 2, 1, 1, 1, 1, 1, 1]
+    assert sum(receipt.calls for receipt in receipts) == len(loopback.calls)
+
+
+def test_an_error_with_status_200_is_shown_in_its_own_words(loopback: Loopback, load: Load) -> None:
+    error = b'{"error": {"message": "Insufficient credits of sk-secret", "code": 402}}'
+    loopback.plan = lambda prompt, seen: Served(body=error)
+    with pytest.raises(UserError) as refused:
+        one(load())
+    assert "the endpoint says: Insufficient credits of ***. What" in refused.value.message
+    assert len(loopback.calls) == 1
 
 
 def test_a_key_that_the_endpoint_repeats_is_not_repeated_by_us(
-    loopback: Loopback, load: Load
+    loopback: Loopback, load: Load, tmp_path: Path
 ) -> None:
     error = {"message": "the key sk-secret is not for this"}
     loopback.plan = lambda prompt, seen: Served(status=400, error=error)
@@ -259,6 +351,9 @@ def test_a_key_that_the_endpoint_repeats_is_not_repeated_by_us(
     with pytest.raises(UserError) as refused:
         one(load("b"))
     assert "sk-secret" not in refused.value.message
+    loopback.plan = lambda prompt, seen: Served("you sent sk-secret", finish="sk-secret")
+    assert one(load("c")) == Verdict("you sent ***")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and b"sk-secret" in p.read_bytes()]
 
 
 def test_a_question_that_failed_is_not_asked_again_by_the_same_process(
@@ -286,9 +381,8 @@ def waits(loopback: Loopback, load: Load, headers: dict[str, str], **options: An
 
 def test_waits_double_and_keep_their_address(loopback: Loopback, load: Load) -> None:
     first = waits(loopback, load, {}, retries=3, backoff_s=0.1)
-    assert 0.05 <= first[0] <= first[1] <= first[2]
-    assert first[2] >= 0.2
-    assert first[2] < 5
+    for wait, shortest in zip(first, (0.05, 0.1, 0.2), strict=True):
+        assert shortest <= wait < 5
 
 
 def test_an_endpoint_may_ask_for_a_longer_wait(loopback: Loopback, load: Load) -> None:

@@ -139,8 +139,12 @@ def test_certificates_that_cannot_be_read_are_named_where_they_are_needed(
             route_to(FAR)
         assert words in refused.value.message
         assert refused.value.hint == "Correct the path, or unset SSL_CERT_FILE."
-        near = "http://127.0.0.1:8000/v1"
-        assert "It is not needed" in network.unused_certificates(near, route_to(near))
+    near = "http://127.0.0.1:8000/v1"
+    assert network.unused_certificates(near, route_to(near)) == ""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    assert network.unused_certificates(near, route_to(near)) == (
+        "SSL_CERT_FILE names nothing that exists; http://127.0.0.1:8000/v1 does not need it."
+    )
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with pytest.raises(UserError, match="SSL_CERT_DIR"):
