@@ -1,0 +1,132 @@
+"""Configurations as a stranger, or a tired person, writes them: cards, judges, pairs, recipes.
+
+Each shipped file of a kind is changed at one place, or as bytes; it is read, or refused in words.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile.conftest import Ground
+from hostile.strangers import bent, changed, value
+
+import pairuni_train
+from pairuni_eval.cards import read_card, read_suite
+from pairuni_eval.catalog import benchmark_folders
+from pairuni_eval.judges.settings import EndpointOptions, read_choices, read_options
+
+REGISTRY = benchmark_folders()["tiny-pope"].folder.parent
+TRAINING = Path(pairuni_train.__file__).parent
+
+JUDGE = """
+name = "openai"
+model = "judge-1"
+base_url = "http://127.0.0.1:9/v1"
+temperature = 0.0
+max_tokens = 100
+max_calls = 5
+timeout_s = 5.0
+retries = 1
+
+[extra]
+top_k = 1
+
+[second]
+model = "judge-2"
+share = 0.1
+"""
+
+
+def _toml(table: Mapping[str, Any], above: str = "") -> str:
+    """A table as TOML; what TOML cannot say is left out."""
+    plain, below = "", ""
+    for key, one in table.items():
+        name = json.dumps(str(key).encode("utf-8", "replace").decode())
+        if isinstance(one, Mapping):
+            inner = f"{above}.{name}" if above else name
+            below += f"\n[{inner}]\n{_toml(one, inner)}"
+        elif (text := _value(one)) is not None:
+            plain += f"{name} = {text}\n"
+    return plain + below
+
+
+def _value(one: Any) -> str | None:
+    if isinstance(one, bool):
+        return str(one).lower()
+    if isinstance(one, str):
+        return json.dumps(one.encode("utf-8", "replace").decode()).replace("\x7f", "\\u007f")
+    if isinstance(one, int | float):
+        return str(one)
+    if isinstance(one, list | tuple):
+        return f"[{', '.join(filter(None, map(_value, one)))}]"
+    if isinstance(one, Mapping):
+        pairs = (f"{json.dumps(str(k))} = {v}" for k, inner in one.items() if (v := _value(inner)))
+        return f"{{{', '.join(pairs)}}}"
+    return None
+
+
+def _judge(path: Path) -> object:
+    choices = read_choices(str(path))
+    for choice in filter(None, (choices.first, choices.second)):
+        read_options(EndpointOptions, choice.options, choice.source)
+    return choices
+
+
+def _pairs(path: Path) -> object:
+    from pairuni_train.pairs.config import read_config
+
+    return read_config(path)
+
+
+def _recipe(path: Path) -> object:
+    from pairuni_train.recipe import find_recipe
+
+    return find_recipe(str(path))
+
+
+def _backbone(path: Path) -> object:
+    from pairuni_train.recipe import find_backbone
+
+    return find_backbone(str(path))
+
+
+def _experiment(path: Path) -> object:
+    from pairuni_train.experiments.spec import read_experiment
+
+    return read_experiment(path)
+
+
+KINDS: dict[str, tuple[list[Path] | str, Callable[[Path], object]]] = {
+    "cards": (sorted(REGISTRY.glob("*/card.toml")), read_card),
+    "suites": (sorted(REGISTRY.glob("suites/*.toml")), read_suite),
+    "judges": (JUDGE, _judge),
+    "pairs": (sorted(TRAINING.glob("pairs/presets/*.toml")), _pairs),
+    "recipes": (sorted(TRAINING.glob("recipes/*.toml")), _recipe),
+    "backbones": (sorted(TRAINING.glob("recipes/backbones/*.toml")), _backbone),
+    "experiments": (sorted(REGISTRY.glob("suites/experiments/*.toml")), _experiment),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_configurations(ground: Ground, kind: str) -> None:
+    sources, read = KINDS[kind]
+
+    def make(rng: random.Random, folder: Path) -> Callable[[], object]:
+        text = sources if isinstance(sources, str) else rng.choice(sources).read_text("utf-8")
+        path = folder / "file.toml"
+        if rng.random() < 0.3:
+            path.write_bytes(bent(rng, text.encode()))
+        else:
+            table = tomllib.loads(text)
+            new = changed(rng, table, lambda: value(rng, ground.away, folder))
+            path.write_text(_toml(new), encoding="utf-8")
+        return lambda: read(path)
+
+    ends = ground.hold(kind, 120, make)
+    assert ends.get("refused", 0) > 0  # most changes are no valid file
