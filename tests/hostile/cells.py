@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
+from hostile.watch import watched
 from PIL import Image
 
 _KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -225,37 +226,20 @@ def _image(rng: random.Random, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-_watched: list[list[str]] = []  # an audit hook cannot be taken off again, so it stays and is idle
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watched:
-        return
-    if event == "open" and isinstance(arguments[0], str | bytes):
-        _watched[-1].append(os.fsdecode(arguments[0]))
-    elif event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system"):
-        _watched[-1].append(f"{event}: {arguments}")
-
-
-sys.addaudithook(_hook)
-
-
 @contextmanager
-def watched(*allowed: Path) -> Iterator[list[str]]:
+def guarded(*allowed: Path) -> Iterator[list[str]]:
     """Collect what is opened, asked of the network or started outside of folders.
 
     Yields:
         the list of it, filled when the block ends; Python's own files are left out.
     """
     found: list[str] = []
-    _watched.append(found)
-    try:
+    with watched() as seen:
         yield found
-    finally:
-        _watched.remove(found)
+    if seen:
         own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
         places = [Path(place).resolve() for place in (*allowed, *own, *filter(None, sys.path))]
-        found[:] = [one for one in found if not _below(one, places)]
+        found += [one for one, _ in seen if not _below(one, places)]
 
 
 def _below(path: str, places: list[Path]) -> bool:

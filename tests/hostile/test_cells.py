@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile.cells import Yard, cells, path_text, watched
+from hostile.cells import Yard, cells, guarded, path_text
 
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError
@@ -40,7 +40,7 @@ def test_a_cell_gives_an_image_or_a_reason(yard: Yard, count: int) -> None:
     folder = DataFolder(yard.folder, yard.folder / "images")
     images = reasons = 0
     read_rgb(yard.folder / "a.png", DatasetError)  # Pillow loads what it needs
-    with watched(yard.folder) as outside:
+    with guarded(yard.folder) as outside:
         for cell in cells(11, count, yard):
             try:
                 data = encoded_image(cell, folder)
@@ -56,7 +56,7 @@ def test_a_cell_gives_an_image_or_a_reason(yard: Yard, count: int) -> None:
 
 
 def test_the_watch_sees_what_is_opened(yard: Yard) -> None:
-    with watched(yard.folder) as outside:
+    with guarded(yard.folder) as outside:
         (yard.folder / "a.png").read_bytes()
         yard.secrets[0].read_bytes()
     assert outside == [str(yard.secrets[0])]
@@ -74,7 +74,7 @@ def test_pair_sources(yard: Yard, count: int) -> None:
         licence="MIT",
     )
     paths = locate(source, yard.folder)
-    with watched(yard.folder) as outside:
+    with guarded(yard.folder) as outside:
         found = list(read_source(source, paths, "generation", 0, root=yard.folder))
     assert not outside
     assert len(found) == len(rows)

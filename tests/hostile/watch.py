@@ -1,4 +1,4 @@
-"""Sees every file that Python opens, makes, renames or removes, and ends what hangs.
+"""Sees every file, process and connection that Python opens, and ends what hangs.
 
 An audit hook cannot be taken away again, so there is one for the process, which looks only within
 `watched`.
@@ -19,6 +19,8 @@ from pairuni_eval.errors import BoundaryError, UserError
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGING = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.chmod")
+_LEAVING = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system")
+_DISCARD = 9  # where hostile addresses point to
 _SECONDS = 60  # far more than any input takes, on a busy machine too
 _SHOWN = 6
 _watching: list[list[tuple[str, bool]]] = []  # paths, and whether each was to be changed
@@ -46,6 +48,15 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     elif event in _CHANGING:
         named = [one for one in arguments if isinstance(one, str | bytes | os.PathLike)]
         record.extend((os.fsdecode(one), True) for one in named)
+    elif event in _LEAVING and not _is_our_endpoint(event, arguments):
+        record.append((f"//{event} {arguments}", True))
+
+
+def _is_our_endpoint(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether it is a call to a server of the test: on loopback, and not at the discard port."""
+    if event == "socket.connect":
+        return bool(arguments[1][0] == "127.0.0.1" and arguments[1][1] != _DISCARD)
+    return event == "socket.getaddrinfo" and arguments[0] == "127.0.0.1"
 
 
 sys.addaudithook(_hook)

@@ -80,6 +80,7 @@ def test_pictures_may_lie_beside_the_json(tmp_path: Path, photographs: dict[str,
         ('{"1": {"id": "a", "promt": "b", "edit_type": "add"}}', "Is it 'promt'?"),
         ('{"1": {"id": 5, "prompt": "b", "edit_type": "add"}}', "'id' must be a text, not int"),
         ('{"1": ', "not JSON"),
+        ("[" * 100_000, "not JSON"),
         (
             json.dumps({str(i): EDITS["7"] for i in range(737)}),
             "as many rows as the official data, but SHA-256",
