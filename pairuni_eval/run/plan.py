@@ -114,12 +114,9 @@ def plan_run(settings: RunSettings, parts: Parts, model: Model, pictures: Pictur
     run = settings.out
     if not (run / layout.RUN_FILE).exists():
         return _fresh(settings, parts, model, pictures)
-    former = same_run(settings, parts, model)
     hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
-    planned = run / layout.ROWS / layout.PLANNED
-    if planned.exists():
-        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
-            read_bytes(run / name, digest, hint=hint)
+    _compare_with_plan(run, hint=hint)
+    former = same_run(settings, parts, model)
     batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
     log = _sample_log(run)
     found = log.recover()
@@ -133,6 +130,18 @@ def plan_run(settings: RunSettings, parts: Parts, model: Model, pictures: Pictur
     again = _fresh(settings, parts, model, pictures, former)  # the outputs stand
     told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
     return again._replace(damage=(*log.damage, *([told] if lost else [])))
+
+
+def _compare_with_plan(run: Path, *, hint: str) -> None:
+    """Compare the run's own JSON with what planning wrote.
+
+    Raises:
+        UserError: for a file that is changed.
+    """
+    planned = run / layout.ROWS / layout.PLANNED
+    if planned.exists():
+        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
+            read_bytes(run / name, digest, hint=hint)
 
 
 def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
