@@ -133,12 +133,9 @@ def plan_run(
     run = settings.out
     if not (run / layout.RUN_FILE).exists():
         return _fresh(settings, parts, model, pictures, read)
-    former = same_run(settings, parts, model)
     hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
-    planned = run / layout.ROWS / layout.PLANNED
-    if planned.exists():
-        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
-            read_bytes(run / name, digest, hint=hint)
+    _compare_with_plan(run, hint=hint)
+    former = same_run(settings, parts, model)
     if former != read_run_card(run):
         _put_card(run, former, hint=hint)
     batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
@@ -154,6 +151,18 @@ def plan_run(
     again = _fresh(settings, parts, model, pictures, read, former)  # the outputs stand
     told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
     return again._replace(damage=(*log.damage, *([told] if lost else [])))
+
+
+def _compare_with_plan(run: Path, *, hint: str) -> None:
+    """Compare the run's own JSON with what planning wrote.
+
+    Raises:
+        UserError: for a file that is changed.
+    """
+    planned = run / layout.ROWS / layout.PLANNED
+    if planned.exists():
+        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
+            read_bytes(run / name, digest, hint=hint)
 
 
 def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:

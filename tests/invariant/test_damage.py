@@ -33,11 +33,12 @@ from pairuni_eval.store.rows import checked_line
 
 BENCHMARKS = ("tiny-geneval", "tiny-imgedit", "tiny-mme", "tiny-pope", "tiny-wise")
 FLIPS, EDITS, PARTS = 200, 50, 10
-QUICK = 0  # the part that the default run tries
 
 
 def parts() -> list[Any]:
-    return [pytest.param(n, marks=[pytest.mark.slow] * (n != QUICK)) for n in range(PARTS)]
+    """The first part for the default run, then all of them."""
+    every = [pytest.param(n, marks=pytest.mark.slow, id=f"slow-{n}") for n in range(PARTS)]
+    return [pytest.param(0, id="quick"), *every]
 
 
 class Scribbler(Model):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import example_run as example
 import pytest
 
 from pairuni_eval import catalog
@@ -372,6 +373,8 @@ def test_a_run_folder_of_another_version_is_left_alone(
     if not complete:
         (tmp_path / "r" / "COMPLETE").unlink()
     rewrite(tmp_path / "r" / "run.json", **changes)
+    if complete:
+        example.reseal(tmp_path / "r")
     before = files(tmp_path / "r")
     refused(cli(*asked), "r", told, hint="--out")
     assert files(tmp_path / "r") == before

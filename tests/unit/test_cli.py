@@ -184,3 +184,11 @@ def test_plan_ends_with_the_folder_and_the_command_that_goes_on(
 def test_no_command_shows_the_help(cli: Any) -> None:
     said = cli()
     assert "Usage" in said.out + said.err
+
+
+@pytest.mark.parametrize("given", ["", ",", " , "])
+def test_a_list_of_benchmarks_without_a_name_is_refused(cli: Any, given: str) -> None:
+    ran = cli("run", "--checkpoint", "tiny", "--benchmarks", given)
+    assert ran.code == 2
+    assert ran.error == f"--benchmarks '{given}' names nothing."
+    assert ran.next == "See the names: pairuni-eval list benchmarks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from pairuni_eval.cards import Card
 from pairuni_eval.catalog import find_card, find_suite, suite_baselines
 from pairuni_eval.cli import app
 from pairuni_eval.errors import UserError
+from pairuni_eval.store import packed
 from pairuni_eval.store.packed import given_pictures, pack, unpacked
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import has_training, read_metrics
@@ -164,3 +166,112 @@ def test_a_cache_that_cannot_be_made_says_what_to_set(
     with pytest.raises(UserError, match="cannot be made: Not a directory") as refused:
         unpacked(tmp_path / "a.zip")
     assert "XDG_CACHE_HOME" in (refused.value.hint or "")
+
+
+# A file from anywhere
+
+
+def archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    """A zip with a run card and further members."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("run.json", "{}")
+        for name, content in members:
+            made.writestr(name, content)
+    return path
+
+
+def refusal(path: Path, cache: Path) -> str:
+    with pytest.raises(UserError) as refused:
+        unpacked(path)
+    assert list(cache.iterdir()) == [], "nothing half is left"
+    assert refused.value.message.startswith(f"{path} is no packed run: ")
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "images/../../outside",
+        "/etc/outside",
+        "..\\outside",
+        "C:\\outside",
+        "images/./x",
+        "images//x",
+        "a\nb",
+        "..",
+    ],
+)
+def test_members_outside_of_the_folder_are_refused(tmp_path: Path, cache: Path, name: str) -> None:
+    path = archive(tmp_path / "a.zip", (name, b"x"))
+    assert "lies outside of the run" in refusal(path, cache)
+    assert not any("outside" in one.name for one in tmp_path.rglob("*"))
+
+
+def test_links_are_refused(tmp_path: Path, cache: Path) -> None:
+    link = zipfile.ZipInfo("images")
+    link.external_attr = 0o120777 << 16
+    path = archive(tmp_path / "a.zip", (link, b"/etc"), ("images/passwd", b"x"))
+    assert "'images' is a link or a device" in refusal(path, cache)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["cards/a", "cards/a/b"])
+def test_two_members_of_one_name_are_refused(tmp_path: Path, cache: Path, second: str) -> None:
+    path = archive(tmp_path / "a.zip", ("cards/a", b"x"), (second, b"y"))
+    assert "two of its members have one name" in refusal(path, cache)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path: Path, cache: Path) -> None:
+    data = bytearray(archive(tmp_path / "a.zip").read_bytes())
+    for start, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(start) + offset] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    assert "'run.json' is encrypted" in refusal(tmp_path / "a.zip", cache)
+
+
+def test_an_unknown_method_is_refused(tmp_path: Path, cache: Path) -> None:
+    data = bytearray(archive(tmp_path / "a.zip").read_bytes())
+    for start, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(start) + offset] = 77
+    (tmp_path / "a.zip").write_bytes(data)
+    assert "compression" in refusal(tmp_path / "a.zip", cache)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_archive_is_refused_or_still_the_run(
+    run: StoredRun, tmp_path: Path, cache: Path, seed: int
+) -> None:
+    pack(run.folder, tmp_path / "a.zip", pictures=[])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    rng = random.Random(seed)
+    for _ in range(3):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    (tmp_path / "a.zip").write_bytes(data[: rng.choice([None, len(data) // 2])])
+    try:
+        again = StoredRun(unpacked(tmp_path / "a.zip"))
+        assert again.scores.equals(run.scores) and again.cards == run.cards
+    except UserError as refused:
+        assert "a.zip" in refused.message or "a-" in refused.message
+
+
+def test_a_bomb_is_stopped_whatever_its_header_says(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "SMALL", 2**20)
+    path = archive(tmp_path / "a.zip", ("metrics.jsonl", bytes(8 * 2**20)))
+    assert path.stat().st_size < 20_000
+    assert "larger than is allowed (8 GiB, 200 times the file)" in refusal(path, cache)
+    data = bytearray(path.read_bytes())
+    central = data.rindex(b"PK\x01\x02")
+    data[central + 24 : central + 28] = (100).to_bytes(4, "little")  # the size that it claims
+    path.write_bytes(data)
+    refusal(path, cache)
+
+
+def test_very_many_members_are_refused(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "MEMBERS", 3)
+    path = archive(tmp_path / "a.zip", *((f"images/{n}", b"") for n in range(3)))
+    assert "it has 4 members, more than 3" in refusal(path, cache)
