@@ -38,7 +38,7 @@ def count_not_finite(tensor: Tensor) -> int:
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point():
         return 0
-    chunks = tensor.flatten().split(_CHUNK)
+    chunks = torch.split(tensor.flatten(), _CHUNK)
     return sum(int((~torch.isfinite(chunk.float())).sum()) for chunk in chunks)
 
 

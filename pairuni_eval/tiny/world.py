@@ -273,7 +273,7 @@ def _plain_residuals(pixels_BHWC: ByteArray) -> FloatArray:
     cells_BNPC = _cells(pixels_BHWC).reshape(-1, CELLS, CELL * CELL, 3)
     color_BN1C = np.median(cells_BNPC, axis=2, keepdims=True)
     distance_BN = np.abs(cells_BNPC - color_BN1C).mean(axis=(2, 3)) / 255
-    return distance_BN.astype(np.float64)
+    return np.asarray(distance_BN, dtype=np.float64)
 
 
 def _cells(pixels_BHWC: ByteArray) -> npt.NDArray[np.float32]:
