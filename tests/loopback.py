@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
 
-
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
 
 
