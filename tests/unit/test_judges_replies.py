@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from pairuni_eval.errors import UserError
@@ -119,6 +122,92 @@ def test_a_writer_that_is_killed_keeps_nobody_from_writing(path: Path, tmp_path:
     assert len(book) >= 6
     book.add(reply("after"))
     assert ReplyBook(path).find("after") == reply("after")
+
+
+# Calls under way
+
+
+def at_most(calls: int) -> Callable[[Spent], str | None]:
+    return lambda spent: "full" if spent.calls + spent.under_way >= calls else None
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_call_counts_from_its_beginning(path: Path, in_memory: bool) -> None:
+    book = ReplyBook(None if in_memory else path)
+    assert [book.begin(at_most(2)) for _ in range(3)] == [None, None, "full"]
+    book.end()
+    assert book.begin(at_most(2)) is None
+    book.add(reply("a"), ends_call=True)
+    assert book.spent == Spent(calls=1, under_way=1)
+    assert book.begin(at_most(2)) == "full"
+    book.end()
+    assert book.spent == Spent(calls=1, under_way=0)
+
+
+def test_what_came_without_an_answer_counts_and_answers_nothing(path: Path) -> None:
+    book = ReplyBook(path)
+    nothing = msgspec.structs.replace(reply("a", cost=0.5), open=True, run="r")
+    book.add(nothing)
+    assert (book.find("a"), book.spent.calls, len(book)) == (None, 1, 0)
+    answer = msgspec.structs.replace(reply("a"), run="r")
+    assert book.add(answer) == answer
+    again = ReplyBook(path)
+    assert again.find("a") == answer
+    assert again.paid_for("a", "r") == [nothing, answer]
+    assert again.spent.calls == 2
+
+
+def test_two_books_count_each_others_calls(path: Path) -> None:
+    one, two = ReplyBook(path), ReplyBook(path)
+    assert one.begin(at_most(2)) is None
+    assert two.begin(at_most(2)) is None
+    assert [book.begin(at_most(2)) for book in (one, two)] == ["full", "full"]
+    one.end()
+    assert two.begin(at_most(2)) is None
+
+
+def _take_calls(path: Path, name: str, most: int, taken: Any) -> None:
+    book = ReplyBook(path)
+    for number in range(40):
+        if book.begin(at_most(most)) is None:
+            taken.put(1)
+            book.add(reply(f"{name}{number}"), ends_call=True)
+
+
+def test_processes_that_share_a_file_keep_a_cap_together(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    taken = context.Queue()
+    workers = [context.Process(target=_take_calls, args=(path, n, 50, taken)) for n in "abc"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    assert sum(taken.get() for _ in range(50)) == 50
+    assert taken.empty()
+    assert ReplyBook(path).spent == Spent(calls=50)
+
+
+def _begin_and_die(path: Path) -> None:
+    assert ReplyBook(path).begin(at_most(9)) is None
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_call_of_a_process_that_was_killed_counts_as_spent(path: Path) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=_begin_and_die, args=(path,))
+    worker.start()
+    worker.join(60)
+    book = ReplyBook(path)
+    assert [book.begin(at_most(3)) for _ in range(3)] == [None, None, "full"]
+    path.with_suffix(".under-way").unlink()
+    assert [book.begin(at_most(3)) for _ in range(4)] == [None, None, None, "full"]
+
+
+def test_a_number_that_is_none_is_named(path: Path) -> None:
+    ReplyBook(path)
+    path.with_suffix(".under-way").write_text("many")
+    with pytest.raises(UserError, match=r"replies\.under-way holds no number"):
+        ReplyBook(path).begin(at_most(3))
 
 
 # Bills
