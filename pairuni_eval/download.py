@@ -39,7 +39,6 @@ _PAUSES_S = (1.0, 3.0)  # before the second and the third try
 _CONNECT_S, _SILENCE_S = 15.0, 30.0
 _LEAST_S, _SLOWEST_BYTES_S = 60.0, 20_000  # a file may take 60 s and a second per 20 kB
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-_NOTE_S = 30.0  # between two lines where no terminal shows a bar
 
 Step = Callable[[int], None]  # hears how many bytes of the file are there
 
@@ -276,27 +275,18 @@ def _take(response: httpx.Response, url: UrlSpec, out: BinaryIO, reading: _Readi
 
 @contextmanager
 def _shown(name: str, url: UrlSpec) -> Iterator[Step]:
-    """Say on stderr what is fetched: a bar on a terminal, else a line now and then."""
+    """Say on stderr what is fetched: a bar on a terminal, else lines."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
+
+    from pairuni_eval.progress import Progress
 
     console = Console(stderr=True, highlight=False)
     label = f"{name}: {url.file}"
-    if console.is_terminal:
-        columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task(label, total=url.bytes)
-            yield lambda size: progress.update(task, completed=size)
-        return
-    told = time.monotonic()
-    host = urlsplit(url.url).hostname
-    console.print(f"{label}: {url.bytes:,} bytes from {host}", markup=False, soft_wrap=True)
-
-    def step(size: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _NOTE_S:
-            told = time.monotonic()
-            words = f"{label}: {size:,} of {url.bytes:,} bytes"
-            console.print(words, markup=False, soft_wrap=True)
-
-    yield step
+    if not console.is_terminal:
+        host = urlsplit(url.url).hostname
+        console.print(f"{label}: {url.bytes:,} bytes from {host}", markup=False, soft_wrap=True)
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(label, total=url.bytes, unit="bytes")
+        yield lambda size: progress.update(task, completed=size)
