@@ -24,7 +24,6 @@ from pairuni_eval.cache import cache_folder, make_in_cache
 from pairuni_eval.cards import Card, WeightSpec
 from pairuni_eval.data_folder import DataFolder, files_matching
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
-from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.records import Picture
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.user_text import json_lines
@@ -198,6 +197,8 @@ class Data:
         return DataFolder.around(file, places[0] if places else None)
 
     def _picture(self, cell: Any, file: Path, place: str) -> Picture:
+        from pairuni_eval.image_cell import encoded_image  # late: brings Pillow and numpy
+
         try:
             return Picture.from_bytes(encoded_image(cell, self.folder_of(file)))
         except DatasetError as failure:
