@@ -192,3 +192,23 @@ def test_a_list_of_benchmarks_without_a_name_is_refused(cli: Any, given: str) ->
     assert ran.code == 2
     assert ran.error == f"--benchmarks '{given}' names nothing."
     assert ran.next == "See the names: pairuni-eval list benchmarks"
+
+
+def test_a_log_hears_how_far_a_run_is(
+    cli: Any, write_script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.0005)
+    arguments = ["--checkpoint", write_script(GREETING), "--benchmarks", "tiny-pope"]
+    ran = cli("run", *arguments, "--limit", 200, "--baseline", "none")
+    assert ran.code == 0, ran.err
+    assert re.search(r"(?m)^reading tiny-pope: [\d,]+ done, [\d,.]+/s", ran.err)
+    assert re.search(r"(?m)^outputs( tiny-pope \([\d.]+/s\))?: \d+ of 200 done", ran.err)
+    assert re.search(r"(?m)^grading( tiny-pope@\S+)?: \d+ of 800 done", ran.err)
+    assert re.search(r"(?m)^writing the report: ", ran.err)
+
+
+def test_a_short_run_says_no_more_than_before(cli: Any, write_script: Any) -> None:
+    arguments = ["--checkpoint", write_script(GREETING), "--benchmarks", "tiny-pope"]
+    ran = cli("run", *arguments, "--limit", 4, "--baseline", "none", "--out", "r")
+    assert " so far" not in ran.err
+    assert " done, " not in ran.err

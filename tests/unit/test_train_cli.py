@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -290,3 +291,80 @@ def test_a_large_backbone_says_how_to_build_pairs(train: Train) -> None:
     assert ran.code == 2
     assert "give them with --pairs" in ran.error
     assert ran.next.startswith("pairuni-train pairs build --preset orsta-blip3o --arms pairug")
+
+
+def test_a_folder_is_claimed_only_when_everything_is_there(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails before the first step leaves nothing that stands in another command's way."""
+    common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
+    for missing in (["--set", "checkpoint=nowhere"], ["--pairs-per-step", "9"]):
+        assert train(*common, *missing).code == 2
+        assert not Path("out/settings.json").exists()
+    ran = train(*common, "--seed", 1)
+    assert ran.code == 0, ran.err
+    assert json.loads(Path("out/settings.json").read_text())["seed"] == 1
+
+
+def test_a_missing_reward_is_found_before_a_row_is_read(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train import run
+
+    def read(path: Path) -> None:
+        raise AssertionError("a row was read")
+
+    monkeypatch.setattr(run, "read_pairs", read)
+    reward = ["--set", 'gen.rewards=[{name="clipscore"}]']
+    ran = train("run", "--pairs", folder, "--out", "out", *settings, *reward)
+    assert ran.code == 2
+    assert "The reward 'clipscore' needs `files`" in ran.error
+    assert not Path("out").exists()
+
+
+def test_training_tells_a_log_how_far_it_is(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.005)
+    ran = train("run", "--pairs", folder, "--steps", 2, *settings)
+    assert ran.code == 0, ran.err
+    assert re.search(r"(?m)^pairuni on tiny: \d of 2 done, [\d.]+/(min|s), \d left", ran.err)
+
+
+def test_building_pairs_tells_a_log_how_far_it_is(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import pair_sources
+
+    monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.0005)
+    config = pair_sources.write_config(tmp_path / "pairs.toml")
+    ran = train("pairs", "build", "--config", config, "--out", "built")
+    assert ran.code == 0, ran.err
+    assert re.search(r"(?m)^understanding: reading rows: ", ran.err)
+    assert re.search(r"(?m)^\w+: writing: [\d,]+ of [\d,]+ done", ran.err)
+
+
+@pytest.mark.parametrize("module", ["endpoint", "encoder"])
+def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
+) -> None:
+    import pair_sources
+
+    from pairuni_train.pairs import workshop
+
+    def read(*arguments: object) -> None:
+        raise AssertionError("a row was read")
+
+    monkeypatch.setattr(workshop, "read_source", read)
+    monkeypatch.setattr(workshop, "write_rows", read)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    changes: dict[str, object] = (
+        {"completion": {"completer": "endpoint", "writer": {"snapshot": "m"}}}
+        if module == "endpoint"
+        else {"encoder": {"name": "resnet50", "checkpoint": str(tmp_path)}}
+    )
+    config = pair_sources.write_config(tmp_path / "pairs.toml", **changes)
+    ran = train("pairs", "build", "--config", config, "--out", "built")
+    assert ran.code == 2
+    wanted = {"endpoint": "OPENAI_API_KEY is not set", "encoder": "no checkpoint"}
+    assert wanted[module] in ran.error
