@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pairuni_eval.catalog import all_cards, find_card, load_plugin
+from pairuni_eval.catalog import all_cards, find_card, import_plugin
 from pairuni_eval.errors import UserError
 from pairuni_train.experiments.changes import as_options, changed, real_changes
 from pairuni_train.experiments.jobs import Setting, pair_file, run_folder, trials
@@ -47,13 +47,13 @@ def test_what_the_arms_name_is_there(name: str, tiny: bool) -> None:
             continue
         check_arms((arm.pairs or find_recipe(arm.recipe).pairs,))
         config = changed(find_preset(PRESETS[tiny]).config, arm.changes)
-        load_plugin("encoders", config.encoder.name)
+        import_plugin("encoders", config.encoder.name)
         backbone = find_backbone(BACKBONES[tiny], arm.settings)
         for reward in (*backbone.und.rewards, *backbone.gen.rewards):
-            load_plugin("rewards", reward.name)
+            import_plugin("rewards", reward.name)
         if tiny:  # these need no download
             load_rewards(backbone.gen.rewards)
-            load_plugin("encoders", config.encoder.name).load(config.encoder)
+            import_plugin("encoders", config.encoder.name).load(config.encoder)
 
 
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
