@@ -100,7 +100,7 @@ def read_frame(path: Path, kind: type[msgspec.Struct], *, rows: int, hint: str) 
     names = list(_IDENTITY[kind])
     doubled = frame.duplicated(names)
     if doubled.any():
-        row = frame[names].iloc[int(doubled.argmax())]
+        row = frame[names].iloc[int(doubled.to_numpy().argmax())]
         raise UserError(f"{path}: two rows of {' '.join(map(str, row))}.", hint=hint)
     return frame
 

@@ -24,12 +24,14 @@ from pairuni_eval.adapters import load_model
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import Capability, ModelIdentity, Output
+from pairuni_eval.report.build import build_report
 from pairuni_eval.run import measure as measuring
 from pairuni_eval.run.measure import measure
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.rows import checked_line
+from pairuni_eval.store.unfinished import open_run
 
 BENCHMARKS = ("tiny-geneval", "tiny-imgedit", "tiny-mme", "tiny-pope", "tiny-wise")
 FLIPS, EDITS, PARTS = 200, 50, 10
@@ -307,6 +309,17 @@ def test_damage_is_told_and_noted(runs: Runs, tmp_path: Path) -> None:
     assert "scores-rank0.jsonl: 2 rows were damaged and dropped (lines " in told
     assert [line for line in told.splitlines() if "damaged" in line] == list(said(run))
     assert contents(run) == runs.files
+
+
+def test_a_report_of_an_unfinished_run_says_what_it_leaves_out(runs: Runs, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs.stopped, tmp_path / "run"))
+    assert open_run(run).soundness == (0, 0, False, 0)
+    path = run / layout.ROWS / "scores-rank0.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"value":1.0', b'"value":0.0', 2))
+    before = path.read_bytes()
+    page = build_report(open_run(run), tmp_path / "out", {})
+    assert "> Damaged rows that are left out: 2." in page.with_name("report.md").read_text()
+    assert path.read_bytes() == before, "a reader changes nothing"
 
 
 def test_two_truths_are_a_sentence(runs: Runs, tmp_path: Path) -> None:

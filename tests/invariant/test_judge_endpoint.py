@@ -295,6 +295,27 @@ def test_a_kill_while_a_complete_run_is_taken_up_again_loses_nothing(
     assert not loopback.replied, "all was paid before the last kill"
 
 
+def test_a_bill_that_was_lost_is_written_again_without_a_call(
+    forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any
+) -> None:
+    log, late = tmp_path / "log", {"file": ".samples.parquet", "nth": 1}
+    loopback.plan = perfect
+    assert forked.run(*judged("whole"), log=log) == 0, log.read_text()
+    assert forked.run(*judged("a"), log=log, die=late) == -signal.SIGKILL
+    path = tmp_path / "a" / "run" / "judge" / "bills.jsonl"
+    whole = path.read_bytes()
+    loopback.replied.clear()
+    for damaged in (whole.replace(b'"prompt_tokens":', b'"prompt_tokens":9', 1), b""):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        assert forked.run(*judged("a"), log=log, die=late) == -signal.SIGKILL
+        assert path.read_bytes() == whole
+    assert not loopback.replied
+    assert forked.run(*judged("a"), log=log) == 0, log.read_text()
+    assert account(tmp_path / "a") == account(tmp_path / "whole")
+    assert values(tmp_path / "a") == values(tmp_path / "whole")
+
+
 def test_a_budget_leaves_the_rest_skipped_and_a_higher_one_goes_on(
     cli: Any, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
