@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairuni_eval.judges.judge import Verdict
@@ -39,6 +39,7 @@ def test_a_thought_is_cut_off(reply: str, said: str) -> None:
     assert Verdict(reply).said == said
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(["<think>", "</think>", "1", " ", "<", "\n"])).map("".join))
 def test_no_tag_survives_and_cutting_twice_changes_nothing(reply: str) -> None:
     said = without_thoughts(reply)
