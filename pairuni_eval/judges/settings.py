@@ -34,16 +34,19 @@ class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         base_url: Where the endpoint is; default: OPENAI_BASE_URL, else OpenAI's own.
         key_env: Environment variable with the key. With a `base_url` the default one may be unset.
         concurrency: Calls under way at once.
-        timeout_s: Seconds without an answer after which a call has failed.
+        timeout_s: Seconds by the clock from the beginning of a call to the last byte of its reply,
+            after which it is ended and has failed.
         retries: Further calls after one that failed and may pass.
         backoff_s: Seconds before the second call; doubled with each further one.
         max_wait_s: Longest wait before a call, also where the endpoint asks for more.
         patience_s: Seconds without any reply, over eight failed questions in a row at least, after
             which the endpoint is given up and the rest stays open.
-        max_calls: Most replies to pay for, counted over the whole cache.
-        max_cost: Most money to spend, counted over the whole cache; needs both prices. Replies that
-            were remembered without prices count nothing, and a first handful of calls may pass it,
-            because nobody knows yet what one costs.
+        max_calls: Most responses to pay for, in whatever form they come, counted over the whole
+            cache and every process that shares it. Calls of a process that was killed count too.
+        max_cost: Most money to spend, counted over the whole cache and every process that shares
+            it; needs both prices. Replies that were remembered without prices count nothing, what
+            came without a count of tokens as much as the dearest reply before it, and a first
+            handful of calls may pass it, because nobody knows yet what one costs.
         input_price: Money per million tokens of questions.
         output_price: Money per million tokens of replies.
         cache: Folder of remembered replies, to be shared between runs; default: the run folder.

@@ -16,6 +16,7 @@
                           the JSON above and of the pictures that have another id; see seal.py
     judge/replies.jsonl   what the judge replied and what that cost; a cache, see judges/replies.py
     judge/second.jsonl    the same for the second judge
+    judge/*.under-way     how many calls have begun and brought nothing yet, see judges/replies.py
     judge/bills.jsonl     which replies the scores rest on, one line for each group of outputs
     journal.jsonl         when it started, how long each batch took
 

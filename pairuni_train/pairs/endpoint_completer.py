@@ -152,7 +152,7 @@ class EndpointCompleter:
         asked = _sum([receipt.prompt_tokens for receipt in self._paid])
         replied = _sum([receipt.completion_tokens for receipt in self._paid])
         cost = _sum([receipt.cost for receipt in self._paid])
-        words = f"{len(self._paid)} replies paid for"
+        words = f"{sum(receipt.calls for receipt in self._paid)} replies paid for"
         if asked is not None and replied is not None:
             words += f", {asked:.0f} tokens asked and {replied:.0f} replied"
         return words if cost is None else f"{words}, cost {cost:.2f}"

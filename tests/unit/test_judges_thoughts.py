@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from judging import WrittenJudge
 
-from pairuni_eval.judges.judge import Verdict
+from pairuni_eval.judges.judge import Question, Verdict
 from pairuni_eval.judges.thoughts import LONGEST, without_thoughts
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import rubric, viescore
@@ -39,6 +40,7 @@ def test_a_thought_is_cut_off(reply: str, said: str) -> None:
     assert Verdict(reply).said == said
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(["<think>", "</think>", "1", " ", "<", "\n"])).map("".join))
 def test_no_tag_survives_and_cutting_twice_changes_nothing(reply: str) -> None:
     said = without_thoughts(reply)
@@ -80,3 +82,12 @@ def test_an_open_thought_is_the_judges_failure_under_every_rubric() -> None:
         assert {mark.status for mark in marks} == {Status.JUDGE_FAILED}
         assert {mark.value for mark in marks} == {None}
         assert all(str(mark.verdict).startswith("<think>") for mark in marks)
+
+
+def test_braces_in_a_thought_are_not_taken_for_the_json_of_viescore() -> None:
+    reply = '<think>{"score": [0, 0]} or {no}</think>\n{"score": [7, 8], "reasoning": "fine"}'
+    judge = WrittenJudge(lambda question: reply)
+    question = Question("q", (), {})
+    (opinion,) = viescore.ask_pairs(judge, [viescore.Pair(question, question)])
+    assert [mark.value for mark in viescore.opinion_marks(opinion)] == [7, 7, 7]
+    assert len(judge.batches) == 1

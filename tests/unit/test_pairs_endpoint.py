@@ -221,3 +221,33 @@ def test_a_build_whose_endpoint_is_down_says_so_and_goes_on_later(
     card = (tmp_path / "out" / "pairug.md").read_text()
     assert "4 tried, 4 written, 0 rejected, 4 kept" in card
     assert "could not be asked" not in card
+
+
+def test_json_behind_a_thought_or_in_parts_is_read(make: Make, loopback: Loopback) -> None:
+    loopback.plan = lambda prompt, seen: Served(
+        [
+            {"type": "thinking", "thinking": '{"prompt": "no"}'},
+            {"type": "text", "text": '<think>{"prompt": "no"}</think>\n'},
+            {"type": "text", "text": good(prompt, seen).text},
+        ],
+        finish="end_turn",
+    )
+    found = run(make(), HALVES)
+    assert [one.new for one in found.completions] == [NewPrompt("a red field")] * 4
+
+
+def test_images_leave_for_no_other_host_and_a_wrong_set_up_ends_the_build(
+    make: Make, loopback: Loopback
+) -> None:
+    with endpoint(good) as other:
+        headers = {"Location": other.url}
+        loopback.plan = lambda prompt, seen: Served(status=307, headers=headers)
+        with pytest.raises(UserError, match="it redirects to"):
+            run(make(), HALVES)
+        assert not other.calls
+    error = {"message": "'response_format' is not supported", "code": "unsupported_parameter"}
+    loopback.plan = lambda prompt, seen: Served(status=400, error=error)
+    with pytest.raises(UserError) as refused:
+        run(make(), HALVES)
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("In pairs.toml: extra without response_format;")
