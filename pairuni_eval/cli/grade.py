@@ -14,7 +14,7 @@ import typer
 from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, split_names
 from pairuni_eval.commands import as_typed
 from pairuni_eval.extras import needs
-from pairuni_eval.responses.formats import Format
+from pairuni_eval.responses.layouts import Format
 
 if TYPE_CHECKING:
     from pairuni_eval.run.settings import RunSettings

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
 from pairuni_eval.responses import lmms_eval, vlmevalkit
 from pairuni_eval.responses.foreign import match_rows
+from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.records import Records, read_records
 from pairuni_eval.responses.roster import Roster
 from pairuni_eval.responses.rows import Settled, responses_of
-
-
-class Format(StrEnum):
-    """The layouts that can be read."""
-
-    PAIRUNI = "pairuni"
-    LMMS_EVAL = "lmms-eval"
-    VLMEVALKIT = "vlmevalkit"
 
 
 def detect(records: Records) -> Format:

@@ -18,7 +18,8 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.models.recorded import RecordedModel
 from pairuni_eval.progress import waiting
-from pairuni_eval.responses.formats import Format, read_settled
+from pairuni_eval.responses.formats import read_settled
+from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.roster import Entry, Roster
 from pairuni_eval.run.measure import measure
 from pairuni_eval.run.plan import check_installed

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.formats import Format, read_settled
+from pairuni_eval.responses.formats import read_settled
+from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.roster import Entry, Roster
 from pairuni_eval.responses.rows import Settled, image_beside, read_responses
 
