@@ -160,6 +160,10 @@ def _unpack(path: Path, folder: Path) -> None:
         _refuse(path, str(failure) or type(failure).__name__, failure)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as failure:
         _refuse(path, "two of its members have one name", failure)
+    except OSError as failure:
+        if failure.errno is not None:  # the disk's; bzip2 has none for data that is no stream
+            raise
+        _refuse(path, str(failure), failure)
     (folder / layout.PACKED).touch()
 
 
