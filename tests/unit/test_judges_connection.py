@@ -157,8 +157,8 @@ HANGING = """
 
     options = {"base_url": sys.argv[1], "concurrency": 64, "timeout_s": 300.0}
     judge = OpenAIJudge.load(JudgeSetup(JudgeSpec(name="openai", snapshot="m"), None, options))
-    print("asking", flush=True)
     try:
+        print("asking", flush=True)
         judge.ask([Question(f"{n}", (), {}) for n in range(100)])
     except KeyboardInterrupt:
         sys.exit(130)
