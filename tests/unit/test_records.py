@@ -24,6 +24,7 @@ from pairuni_eval.records import (
     Sample,
     Status,
     TextPart,
+    is_picture,
     make_item,
     output_id,
 )
@@ -120,8 +121,31 @@ def test_pictures_made_here_are_known_by_their_pixels() -> None:
     assert Picture.from_image(Image.new("L", (2, 3), 1)).id != picture.id
 
 
+def test_a_picture_is_what_its_id_says() -> None:
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    made = Picture.from_image(image)
+    found = Picture.from_bytes(made.data)
+    assert made.id != found.id and made.digest == found.digest == found.id
+    assert is_picture(made.data, made.id) and is_picture(made.data, found.id)
+    stored = io.BytesIO()
+    image.save(stored, format="PNG", compress_level=0)
+    assert is_picture(stored.getvalue(), made.id), "whichever zlib compressed it"
+    assert not is_picture(stored.getvalue(), found.id)
+    assert not is_picture(b"", made.id) and not is_picture(made.data[:20], made.id)
+    other = Picture.from_image(Image.new("RGB", (2, 1), (1, 2, 4)))
+    assert not is_picture(other.data, made.id)
+
+
+@pytest.mark.parametrize("image", ["../x", "", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n"])
+def test_nothing_but_a_hash_is_read_as_the_id_of_a_picture(image: str) -> None:
+    text = msgspec.json.encode(ImagePart(image))
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=ImagePart)
+
+
 def test_a_record_survives_json() -> None:
-    sample = item(tags={"split": "random"}).sample
+    parts = (Picture.from_bytes(b"data"), "Is there a dog? é")
+    sample = item(parts=parts, tags={"split": "random"}).sample
     assert msgspec.json.decode(msgspec.json.encode(sample), type=Sample) == sample
     output = Output(
         id="o", sample="s", draw=0, seed=2**63 - 1, decoding="d", parts=(TextPart("ja"),)
