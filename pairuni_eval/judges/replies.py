@@ -2,7 +2,10 @@
 
 One JSON line per reply, appended under a file lock and flushed to the disk before anyone uses it,
 so a kill loses at most the calls that were under way, and runs and processes may share a file. A
-torn last line is cut off by the next writer. Two processes that ask the same thing at the same
+torn last line is cut off by the next writer. Every line ends with a check, as those of `store/rows`
+do: a reply that was changed since is none, its question is asked again, and what it cost still
+counts as a call. Lines without a check, above all that have one, are of an older version and
+believed. Two processes that ask the same thing at the same
 moment both pay; both lines count as spent, and the first one is the reply.
 
 How many calls are under way stands beside the replies, in a file of one number that every process
@@ -14,8 +17,10 @@ Deleting the number forgets them.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,6 +29,10 @@ import msgspec
 from filelock import FileLock
 
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.store.rows import check_of
+
+_END = re.compile(rb',"check":"([0-9a-f]{16})"\}\Z')
+_LONGEST_END = 32  # bytes that a check takes at most
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +111,7 @@ class ReplyBook:
         self._calls = 0
         self._read = 0  # bytes of the file that are known here
         self._lines = 0
+        self._checked = False  # whether a line had a check, so that all below must
         if path is not None:
             with writing(str(path)):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +220,8 @@ class ReplyBook:
             ) from failure
 
     def _append(self, path: Path, reply: Reply) -> None:
-        line = msgspec.json.encode(reply) + b"\n"
+        head = msgspec.json.encode(reply)[:-1]
+        line = b'%b,"check":"%b"}\n' % (head, check_of(head))
         with path.open("ab") as stream:
             stream.write(line)
             stream.flush()
@@ -232,8 +243,27 @@ class ReplyBook:
             os.truncate(path, self._read + whole)
         for line in new[:whole].splitlines():
             self._lines += 1
-            self._learn(self._decode(path, line))
+            reply = self._whole(path, line)
+            if reply is None:
+                self._pay(0.0)
+            else:
+                self._learn(reply)
         self._read += whole
+
+    def _whole(self, path: Path, line: bytes) -> Reply | None:
+        """The reply of a line; None if it is changed since it was written."""
+        end = _END.search(line, max(0, len(line) - _LONGEST_END))
+        if end is not None and check_of(line[: end.start()]) == end.group(1):
+            self._checked = True
+            return self._decode(path, line)
+        if end is None and not self._checked:
+            return self._decode(path, line)
+        logging.getLogger(__name__).warning(
+            "Note: %s, line %d: changed since it was written; its question is asked again.",
+            path,
+            self._lines,
+        )
+        return None
 
     def _decode(self, path: Path, line: bytes) -> Reply:
         try:
@@ -248,5 +278,8 @@ class ReplyBook:
         self._lines_of.setdefault(reply.key, []).append(reply)
         if not reply.open:
             self._replies.setdefault(reply.key, reply)
+        self._pay(reply.cost or 0.0)
+
+    def _pay(self, cost: float) -> None:
         self._calls += 1
-        self._costs.append(reply.cost or 0.0)
+        self._costs.append(cost)

@@ -151,11 +151,11 @@ def read_rows(
 def checked_line(row: msgspec.Struct, number: int) -> bytes:
     """A record as a line with its number and its check."""
     head = b'%b,"row":%d' % (_encoder.encode(row)[:-1], number)
-    return b'%b,"check":"%b"}\n' % (head, _check(head))
+    return b'%b,"check":"%b"}\n' % (head, check_of(head))
 
 
-def _check(head: bytes) -> bytes:
-    """The check of a line, from what stands in front of it."""
+def check_of(head: bytes) -> bytes:
+    """The check of a line: 16 hex digits, from what stands in front of it."""
     return hashlib.sha256(head + b"}").hexdigest()[:16].encode()
 
 
@@ -213,7 +213,7 @@ def _checked(
 ) -> _Line[Row] | None:
     """A line whose check is right; None for any other."""
     end = _end(text)
-    if end is None or _check(text[: end.end(1)]) != end.group(4):
+    if end is None or check_of(text[: end.end(1)]) != end.group(4):
         return None
     try:
         row = decoder.decode(text[: end.start()] + b"}")

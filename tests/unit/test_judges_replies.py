@@ -65,14 +65,53 @@ def test_a_torn_line_is_cut_off_and_nothing_else(path: Path, cut: int) -> None:
     assert [ReplyBook(path).find(key) is not None for key in "abc"] == [True, False, True]
 
 
-def test_a_line_that_somebody_changed_is_named(path: Path) -> None:
-    book = ReplyBook(path)
-    for key in "abc":
-        book.add(reply(key))
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + b'{"key": 7}\n' + lines[2])
+def test_a_line_of_an_older_version_that_is_no_reply_is_named(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(msgspec.json.encode(reply("a")) + b'\n{"key": 7}\n')
     with pytest.raises(UserError, match=r"replies\.jsonl, line 2: cannot be read"):
         ReplyBook(path)
+
+
+def test_a_reply_that_is_changed_is_asked_again_and_stays_paid(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    book = ReplyBook(path)
+    for key in "abc":
+        book.add(reply(key, "Score: 1", cost=0.5))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"Score: 1", b"Score: 0")
+    path.write_bytes(b"".join(lines))
+    again = ReplyBook(path)
+    assert [again.find(key) is None for key in "abc"] == [False, True, False]
+    assert again.spent == Spent(calls=3, cost=1.0, dearest=0.5)
+    assert f"{path}, line 2: changed since it was written" in caplog.text
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 150, 37))
+def test_no_flipped_bit_makes_another_reply(path: Path, bit: int) -> None:
+    book = ReplyBook(path)
+    book.add(reply("a", "one"))
+    book.add(reply("b", "two"))
+    data = bytearray(path.read_bytes())
+    at = 8 * data.index(b"\n") + 8 + bit  # in the second line
+    if at // 8 >= len(data) - 1:
+        pytest.skip("the line is shorter")
+    data[at // 8] ^= 1 << at % 8
+    path.write_bytes(data)
+    assert ReplyBook(path).find("b") in (None, reply("b", "two"))
+
+
+def test_lines_of_an_older_version_are_believed_until_one_has_a_check(path: Path) -> None:
+    path.parent.mkdir()
+    old = msgspec.json.encode(reply("a")) + b"\n"
+    path.write_bytes(old)
+    ReplyBook(path).add(reply("b"))
+    with path.open("ab") as stream:
+        stream.write(msgspec.json.encode(reply("c")) + b"\n")
+    again = ReplyBook(path)
+    assert again.find("a") == reply("a")
+    assert again.find("b") == reply("b")
+    assert again.find("c") is None
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
