@@ -21,7 +21,7 @@ from pairuni_eval import __version__, catalog
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
-from pairuni_eval.errors import UserError
+from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
@@ -93,7 +93,8 @@ class Parts(NamedTuple):
 def check_installed(settings: RunSettings) -> None:
     """Raise a UserError if a benchmark or a judge needs a package that is not installed."""
     cards = settings.cards()
-    complete = (settings.out / layout.COMPLETE).exists()  # nothing will be graded
+    with writing(str(settings.out)):  # a name that no folder can have
+        complete = (settings.out / layout.COMPLETE).exists()  # nothing will be graded
     benchmarks = [] if complete else [catalog.load_benchmark(card.name) for card in cards]
     names = judge_plugins(settings.judge, cards)
     judges = [catalog.import_plugin("judges", name) for name in dict.fromkeys(names)]

@@ -39,6 +39,11 @@ class Reject(msgspec.Struct, frozen=True):
     reason: str
     detail: str = ""
 
+    @property
+    def words(self) -> str:
+        """The reason with its detail, if there is more of it."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
+
 
 class About(msgspec.Struct, frozen=True):
     """What a store knows of itself.

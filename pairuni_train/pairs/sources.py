@@ -27,7 +27,7 @@ from pairuni_train.pairs.rows import Found, Reject, Side
 
 _BLOCK = 64  # rows of a parquet file that are in memory at once
 _FILE, _KEY = "__file__", "__key__"  # columns that every row of a file and every member has
-_SEVERAL, _NO_IMAGE = "more than one image", "no image in the cell"
+_SEVERAL, _NO_IMAGE = "more than one image", "no readable image"
 
 
 def locate(source: Source, base: Path) -> list[Path]:

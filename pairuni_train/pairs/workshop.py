@@ -306,7 +306,7 @@ class Workshop:
 def _no_rows(source: Path, rows: Rows) -> UserError:
     about = rows.about
     first = next(iter(about.rejects), None)
-    example = f" The first one, {first.where}: {first.reason}." if first else ""
+    example = f" The first one, {first.where}: {first.words}." if first else ""
     return UserError(
         f"{source}: no row of {about.side} can be used.{example}",
         hint=f"Look at [[{about.side}]]: its columns, drop and files.",

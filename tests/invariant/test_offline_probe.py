@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pairuni_train.gradients import Gram
 from pairuni_train.pairs.dataset import write_pairs
 from pairuni_train.pairs.record import Kind
 from pairuni_train.probe import ProbeJob, probe
+from pairuni_train.recipe import RewardSpec
+from pairuni_train.rewards import WeightedSum
 from pairuni_train.scenarios import addressed, read_scenario, repaired
 
 
@@ -34,10 +37,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model's pictures hold nothing and its answers are wrong: no group has spread."""
+
+    def load(specs: Sequence[RewardSpec]) -> WeightedSum:
+        return small.REWARDS["gen" if specs[0].name == "tiny-checker" else "und"]
+
+    monkeypatch.setattr("pairuni_train.assemble.load_rewards", load)
+
+
 def job(untrained: Path, pairs: Path, out: Path, *scenarios: str, **changes: Any) -> ProbeJob:
-    # The share of asked objects in an untrained model's noise gives every group spread.
-    reward = [{"name": "tiny-checker", "options": {"partial": 1.0}}]
-    backbone = small.small_backbone(checkpoint=str(untrained), gen__rewards=reward)
+    backbone = small.small_backbone(checkpoint=str(untrained))
     found = ProbeJob(backbone, pairs, scenarios, 1, 0, out)
     return found._replace(**changes)
 

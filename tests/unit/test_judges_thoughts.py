@@ -81,7 +81,7 @@ def test_an_open_thought_is_the_judges_failure_under_every_rubric() -> None:
     ):
         assert {mark.status for mark in marks} == {Status.JUDGE_FAILED}
         assert {mark.value for mark in marks} == {None}
-        assert all(str(mark.verdict).startswith("<think>") for mark in marks)
+        assert all(str(mark.verdict).startswith("unreadable reply: <think>") for mark in marks)
 
 
 def test_braces_in_a_thought_are_not_taken_for_the_json_of_viescore() -> None:

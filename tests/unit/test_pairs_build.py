@@ -229,8 +229,9 @@ def test_a_source_of_broken_rows_only_is_named(tmp_path: Path) -> None:
         "columns": {"image": "image", "prompt": "prompt"},
     }
     error = refused(tmp_path, generation=[table])
-    assert "no row of generation can be used. The first one, mine rows/0: missing image." in (
-        error.message
+    assert error.message.endswith(
+        "no row of generation can be used. The first one, mine rows/0: no readable image "
+        "(rows.jsonl, column image: there is no file 'no.png' in the dataset's folder)."
     )
 
 
@@ -251,7 +252,7 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
     build(read, tmp_path / "out", arms=["random"])
     card = (tmp_path / "out" / "random.md").read_text()
     assert "| generation rows | 22 rows, 1 refused, 1 broken images |" in card
-    assert "- mine rows/2: missing image" in card
+    assert "- mine rows/2: no readable image" in card
     rejects = (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
     assert len(rejects) == 2
 

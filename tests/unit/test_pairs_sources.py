@@ -176,7 +176,7 @@ def test_json_lines_with_paths_data_urls_and_own_ids(tmp_path: Path) -> None:
         Generation(id="7", source="fields", licence="MIT", prompt="a red field", image=RED),
         Generation(id="8", source="fields", licence="MIT", prompt="a blue field", image=BLUE),
     ]
-    place, reason = "rows.jsonl, column picture:", "no image in the cell"
+    place, reason = "rows.jsonl, column picture:", "no readable image"
     lost = f"{place} there is no file 'green.png' in the dataset's folder"
     spoiled = f"{place} 'data:image/png;base64,???' is a data: URL that cannot be decoded"
     outside = f"{place} '../red.png' leads out of the dataset's folder"

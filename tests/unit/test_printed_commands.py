@@ -230,8 +230,8 @@ def test_a_page_names_options_that_exist(name: str) -> None:
 def test_a_command_of_a_page_is_taken(name: str) -> None:
     """Each line of a code block that calls one of our programs, continued lines joined."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
-    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in () if language else block.splitlines():
             for part in line.split("&&"):
                 words = shlex.split(part, comments=True)
                 if words and words[0] in APPS:

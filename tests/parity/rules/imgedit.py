@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from parity.rules.form import Given, Rule, json_of
 
 from pairuni_eval.benchmark import Answer
@@ -68,6 +69,11 @@ def _asked(given: Given, folder: Path) -> tuple[Item, Question]:
     data = Data(benchmark.card, benchmark.folder, folder.parent)
     benchmark.equip(data, device="cpu")
     item = next(i for i in benchmark.samples(data) if i.sample.key == given["key"])
+    # Its picture is not at hand; what the judge is asked does not depend on it.
+    parts = tuple(
+        ImagePart(part.image) if isinstance(part, ImagePart) else part for part in item.sample.parts
+    )
+    item = structs.replace(item, sample=structs.replace(item.sample, parts=parts))
     original, edited = Image.new("RGB", (4, 2)), Image.new("RGB", (3, 3))
     output = Output(
         id="o", sample="s", draw=0, seed=0, decoding="d", parts=(ImagePart("edited image"),)
