@@ -29,7 +29,6 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card, Suite, read_card, read_suite
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.extras import extra_of, needs
-from pairuni_eval.store.packed import unpacked
 
 Kind = Literal["models", "judges", "rewards", "weightings", "encoders", "families"]
 _FAMILY = ":"  # what stands between the name of a family and that of its benchmark
@@ -211,6 +210,8 @@ def suite_baselines(name: str) -> dict[str, Path]:
     Raises:
         UserError: for a baseline that the registry package does not hold.
     """
+    from pairuni_eval.store.packed import unpacked  # late: lists do not read runs
+
     found: dict[str, Path] = {}
     for _, root in _registry_folders():
         for path in sorted(root.glob("suites/*.toml")):
