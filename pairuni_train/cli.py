@@ -11,6 +11,7 @@ import typer
 from pairuni_eval import __version__
 from pairuni_eval.cli.application import make_app, run_app
 from pairuni_eval.commands import as_typed
+from pairuni_eval.errors import writing
 from pairuni_eval.extras import needs
 from pairuni_train.experiments.commands import baselines, reproduce
 from pairuni_train.pairs.commands import app as pairs_app
@@ -167,6 +168,8 @@ def pretrain_tiny(
 
     from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
 
+    with writing(str(out)):  # before an hour of work
+        out.mkdir(parents=True, exist_ok=True)
     config = PretrainConfig(seed=seed)
     pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")

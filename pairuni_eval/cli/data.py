@@ -71,7 +71,8 @@ def _as_lines(found: Validation) -> list[str]:
         f"{printed(f.value, f.spec)}"
         for f in found.floors
     ]
-    end = "every check passed" if found.passed else "a check failed"
+    failed = [check.name for check in found.checks if check.passed is False]
+    end = f"failed: {', '.join(failed)}" if failed else "every check passed"
     return [*lines, f"{found.benchmark}: {end}"]
 
 

@@ -15,6 +15,7 @@ from pairuni_eval.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pairuni_eval.records import RunCard
     from pairuni_eval.store.read import StoredRun
 
 _NO_BASELINE = "none"
@@ -149,5 +150,12 @@ def write_report(
         typer.echo(f"Note: {notice}", err=True)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
-    words = ("run", "--checkpoint", "OTHER", "--baseline", f"{folder.name}={folder}")
+    words = ["run", "--checkpoint", "OTHER", *_asked_again(run.card)]
+    words += ["--baseline", f"{folder.name}={folder}"]
     typer.echo(f"Next:   {as_typed('pairuni-eval', *words)}")
+
+
+def _asked_again(card: RunCard) -> list[str]:
+    """The options that ask another checkpoint for the same samples."""
+    what = ["--suite", card.suite] if card.suite else ["--benchmarks", ",".join(card.benchmarks)]
+    return what if card.limit is None else [*what, "--limit", str(card.limit)]

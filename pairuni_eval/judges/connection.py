@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
 from pairuni_eval.network import needs_certificates, route_to, unused_certificates, without_secrets
 
 if TYPE_CHECKING:
@@ -176,16 +176,13 @@ def _end(loop: asyncio.AbstractEventLoop, client: openai.AsyncOpenAI) -> None:
 def _client(
     base_url: str, secret: str, *, proxy: str | None, encrypted: bool
 ) -> openai.AsyncOpenAI:
-    try:
-        import openai
-    except ImportError as failure:
-        raise UserError(
-            "The judge 'openai' needs the package openai, which is not installed.",
-            hint="pip install 'pairuni[judge]'",
-        ) from failure
+    needs("The judge 'openai'", "judge")
+    import openai
+
     built_on = openai.DefaultAsyncHttpxClient.__mro__[1].__module__
     http: Any = import_module(built_on.partition(".")[0])  # httpx2; httpx before openai 3
-    limits = http.Limits(max_connections=None, max_keepalive_connections=64)
+    # A connection for each call: bytes that come after a reply must not begin the next one.
+    limits = http.Limits(max_connections=None, max_keepalive_connections=0)
     # Without encryption there is nothing to verify, and no certificates that must be read.
     inner = http.AsyncHTTPTransport(proxy=proxy, verify=encrypted, limits=limits)
     return openai.AsyncOpenAI(
@@ -262,5 +259,13 @@ def _response(raw: Any) -> Response:
         raw.status_code,
         raw.content,
         raw.headers.get("retry-after"),
-        without_secrets(urljoin(str(raw.request.url), place)) if place else None,
+        _redirect(str(raw.request.url), place) if place else None,
     )
+
+
+def _redirect(address: str, place: str) -> str:
+    """Where a redirect points to, without secrets, whatever the endpoint wrote there."""
+    try:
+        return without_secrets(urljoin(address, place))
+    except ValueError:  # brackets that hold no address
+        return "an address that cannot be read"

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import structs
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.extras import needs
 from pairuni_eval.judges import request
 from pairuni_eval.judges.bills import Receipt, count_of, sum_of
 from pairuni_eval.judges.completion import is_cut, is_declined
@@ -120,7 +119,6 @@ class OpenAIJudge(Judge):
         address = request.address(options, setup)
         settings = request.settings(setup.spec, options)
         secret = request.secret(setup, options)
-        needs("The judge 'openai'", cls.extra)
         connection = Connection(address, secret or _NO_KEY, options.timeout_s)
         if connection.note:
             logging.getLogger(__name__).warning("Note: %s", connection.note)

@@ -81,9 +81,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         have = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
+        steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
         raise UserError(
             f"{folder} is no checkpoint: it has no config.json. It holds: {have}.",
-            hint="Give the folder that save_pretrained wrote.",
+            hint=f"--checkpoint {steps[-1]}"
+            if steps
+            else "Give the folder that save_pretrained wrote.",
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

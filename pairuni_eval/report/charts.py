@@ -139,6 +139,7 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
 
 def smooth(values: Array, window: int) -> Array:
     """Centered moving mean over the values that exist; the ends take what there is."""
+    window = min(window, len(values))  # a longer one would make more points than there are
     if window <= 1:
         return values
     known = np.isfinite(values)

@@ -99,7 +99,9 @@ def check_installed(settings: RunSettings) -> None:
     names = judge_plugins(settings.judge, cards)
     judges = [catalog.import_plugin("judges", name) for name in dict.fromkeys(names)]
     extras = [extra for one in (*benchmarks, *judges) for extra in extra_of(one)]
-    needs("Grading " + ", ".join(card.name for card in cards), *extras)
+    asking = [card.name for card in cards if names and card.judge is not None]
+    own = [benchmark.card.name for benchmark in benchmarks if extra_of(benchmark)]
+    needs("Grading " + ", ".join(dict.fromkeys([*own, *asking])), *extras)
 
 
 def load_parts(settings: RunSettings) -> Parts:

@@ -11,6 +11,7 @@ import msgspec
 
 from pairuni_eval import catalog
 from pairuni_eval.cards import Card
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, unknown_name
 
 
@@ -51,11 +52,17 @@ class RunSettings:
             UserError: for an unknown name or a number out of range.
         """
         if self.limit is not None and self.limit < 1:
-            raise UserError(f"--limit is {self.limit}; it must be at least 1.")
+            raise UserError(f"--limit is {self.limit}; it must be at least 1.", hint="--limit 40")
         if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1.")
+            raise UserError(
+                f"--batch-size is {self.batch_size}; it must be at least 1.",
+                hint="Leave it out: the model says what suits it.",
+            )
         if self.data is not None and not self.data.is_dir():
-            raise UserError(f"--data {self.data} is no folder.")
+            raise UserError(
+                f"--data {self.data} is no folder.",
+                hint=as_typed("pairuni-eval", "fetch", "--suite", "paper", "--to", self.data),
+            )
         names = in_order(self.benchmarks) or catalog.find_suite(self.suite or "").benchmarks
         cards = [catalog.find_card(name) for name in dict.fromkeys(names)]
         return [_restricted(card, self.protocols) for card in cards]

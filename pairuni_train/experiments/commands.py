@@ -16,7 +16,7 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="Experiment: table1 to table10, figure4, figure8.")],
     backbone: Annotated[str, typer.Option(help="tiny, janus-pro-1b, ... or FILE.toml.")] = "tiny",
     seeds: Annotated[
-        int, typer.Option(help="Training seeds per arm; in figure8 seeds of the probe.")
+        int, typer.Option(min=1, help="Training seeds per arm; in figure8 seeds of the probe.")
     ] = 3,
     steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
     batches: Annotated[

@@ -230,7 +230,7 @@ def assert_judged_by_hand(result: Result, judge: Loopback) -> None:
         "gpt-4o-2024-05-13",
         "gpt-4.1-2025-04-14",
     }
-    assert [len(call.images) for call in judge.calls] == [1] * 7 + [2] * 5
+    assert [len(call.images) for call in judge.calls] == [2] * 5 + [1] * 7  # by name
     for name in ("wise", "imgedit"):
         words = result.sections()[TITLES[name]]
         assert "judge differs Scores are by gpt-4" in words and "with another prompt" in words

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +58,44 @@ def test_a_redirect_is_a_fault_of_the_set_up_and_nothing_leaves(
         assert f"HTTP {status}: it redirects to {other.url}/chat, and redirects are not" in message
         assert "pass" not in message
         assert "123" not in message
+
+
+@pytest.mark.parametrize("place", ["http://[bad", "http://[::bad/x", "\xe9://", "http://h:99999/"])
+def test_a_redirect_to_what_is_no_address_is_one_too(loopback: Loopback, place: str) -> None:
+    loopback.plan = lambda prompt, seen: Served(status=302, headers={"Location": place})
+    with pytest.raises(UserError, match="HTTP 302: it redirects to "):
+        ask(load(loopback.url), "q")
+
+
+def test_what_comes_after_a_reply_does_not_begin_the_next_one() -> None:
+    """Two replies sent at once to one question: the second question gets a reply of its own."""
+
+    def reply(text: str) -> bytes:
+        body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+    class TwoAtOnce(socketserver.StreamRequestHandler):
+        asked = 0
+
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                length = 0
+                while line not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                    line = self.rfile.readline()
+                self.rfile.read(length)
+                TwoAtOnce.asked += 1
+                answer = reply(f"to call {TwoAtOnce.asked}")
+                self.wfile.write(answer + reply("to nobody") * (TwoAtOnce.asked == 1))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), TwoAtOnce) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        judge = load(f"http://127.0.0.1:{server.server_address[1]}/v1")
+        texts = [ask(judge, prompt)[0].text for prompt in ("first", "second")]
+        server.shutdown()
+    assert texts == ["to call 1", "to call 2"]
 
 
 def test_a_packed_reply_is_unpacked(loopback: Loopback) -> None:

@@ -45,6 +45,13 @@ def test_a_moving_mean_takes_what_exists() -> None:
     assert np.isnan(found[1])
 
 
+@pytest.mark.parametrize("count", [1, 2, 24])
+def test_a_line_shorter_than_the_window_stays_as_long_as_it_is(count: int) -> None:
+    found = smooth(np.arange(count, dtype=np.float64), 25)
+    assert len(found) == count
+    assert 0 <= found.min() <= found.max() <= count - 1
+
+
 def series(*values: float) -> Series:
     return Series("one", 0, np.arange(len(values), dtype=float), np.array(values))
 

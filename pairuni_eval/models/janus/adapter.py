@@ -7,7 +7,6 @@ was trained for it (the released Janus-Pro weights were not).
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -137,9 +136,9 @@ def _load_policy(
     folder: Path, weights: Weights, device: torch.device, dtype: torch.dtype, *, compiled: bool
 ) -> JanusPolicy:
     from transformers import AutoProcessor, JanusForConditionalGeneration
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(folder)
         janus, found = JanusForConditionalGeneration.from_pretrained(
@@ -155,10 +154,11 @@ def _load_policy(
         raise _missing(folder, weights, found["missing_keys"])
     weights.refuse_broken(unread=found["unexpected_keys"])
     if weights.wrapper:
-        warnings.warn(
-            f"{folder}: every weight's name begins with '{weights.wrapper}', which a wrapper put "
-            "there; without it all of them fit.",
-            stacklevel=2,
+        logging.getLogger(__name__).warning(
+            "Note: %s: every weight's name begins with '%s', which a wrapper put there; without it "
+            "all of them fit.",
+            folder,
+            weights.wrapper,
         )
     return JanusPolicy(janus.to(device), processor, compiled=compiled)
 
