@@ -6,6 +6,7 @@ was trained for it (the released Janus-Pro weights were not).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from itertools import groupby
