@@ -9,7 +9,7 @@ that is in its card.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -30,7 +30,7 @@ from pairuni_eval.records import (
     TextPart,
     make_item,
 )
-from pairuni_eval.scorers.answer_form import final_answer
+from pairuni_eval.scorers.answer_form import final_answer, option_letter
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -163,17 +163,27 @@ class Benchmark(ABC):
     ) -> Iterator[list[Mark]]:
         """`score`, for a protocol that reads final answers as well: what the runner calls.
 
-        An answer that never comes to a final one is `unparsed` under such a protocol.
+        An answer that never comes to a final one is `unparsed` under such a protocol. Of one that
+        states an option of the sample by its letter the rule sees that letter alone.
         """
         rule = self.card.protocols[protocol].final_answer
         if rule is None:
             yield from self.score(answers, protocol=protocol, judge=judge)
             return
-        said = [final_answer(answer.text) for answer in answers]
+        said = [self._final(answer) for answer in answers]
         plain = [one.saying(text or "") for one, text in zip(answers, said, strict=True)]
         rows = self.score(plain, protocol=rule, judge=judge)
         for text, marks in zip(said, rows, strict=True):
             yield marks if text is not None else [_unread(mark) for mark in marks]
+
+    def _final(self, answer: Answer) -> str | None:
+        text = final_answer(answer.text)
+        letters = self.option_letters(answer.sample)
+        return (option_letter(text, letters) if text and letters else None) or text
+
+    def option_letters(self, sample: Sample) -> Collection[str]:  # noqa: ARG002
+        """The letters by which a sample's options are answered, capitals; none for most."""
+        return ()
 
     def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:  # noqa: ARG002
         """Figures of the whole run that another toolkit computes from its rows; most have none.

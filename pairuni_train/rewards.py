@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 from pairuni_eval import catalog
 from pairuni_eval.errors import BoundaryError, UserError, boundary
 from pairuni_eval.models.base import Reply
-from pairuni_eval.scorers.answer_form import plain_answer, tagged_answer
+from pairuni_eval.scorers.answer_form import same_answer, tagged_answer
 from pairuni_train.pairs.record import Generation, Understanding
 from pairuni_train.recipe import RewardSpec
 
@@ -161,8 +161,9 @@ class Accuracy(Reward):
     """1 if the parsed answer is the gold one, else 0.
 
     Forms: "plain" takes the whole text; "think-answer" takes what stands between the answer tags
-    and is 0 without them. Both are read as `plain_answer` says: a letter may come with punctuation,
-    in parentheses, in bold or in a box, and words and numbers are compared without case.
+    and is 0 without them. Both are compared by `same_answer`: where the gold answer is a letter,
+    it may come with punctuation, in brackets, in bold or in a box; words and numbers are compared
+    without case.
     """
 
     FORMS = ("plain", "think-answer")
@@ -184,15 +185,15 @@ class Accuracy(Reward):
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """0 or 1 for answers; NaN for what is no answer."""
         return [
-            float(self._said(one.reply.text or "") == plain_answer(one.half.answer))
+            float(self._right(one.reply.text or "", one.half.answer))
             if isinstance(one.half, Understanding)
             else math.nan
             for one in batch
         ]
 
-    def _said(self, text: str) -> str | None:
+    def _right(self, text: str, gold: str) -> bool:
         said = text if self._form == "plain" else tagged_answer(text)
-        return None if said is None else plain_answer(said)
+        return said is not None and same_answer(said, gold)
 
 
 class TinyChecker(Reward):

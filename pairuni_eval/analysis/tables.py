@@ -18,9 +18,9 @@ from pairuni_eval.analysis.aggregate import Codes, Mask, Rows, groups_of, make_a
 from pairuni_eval.analysis.intervals import Estimate, estimate
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.records import Status
-from pairuni_eval.scorers.answer_form import carries_tags
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store.read import StoredRun, decode_cell
+from pairuni_eval.thought_tags import carries_tags
 
 _TAG = "tag."  # prefix of the tag columns of a frame
 

@@ -4,17 +4,18 @@ Models that were taught to reason answer `<think>...</think><answer>B</answer>`;
 answer in bold, in `\boxed{}` or in full-width letters. Official rules were written before there
 were such answers: they read a letter of the thought, or nothing. `final_answer` finds the answer
 and takes its dress off; a protocol with `final_answer` in its card applies an official rule to it,
-and the training reward `accuracy` compares what `plain_answer` makes of the same text. A text
-without any of these forms stays as it is, so that a rule gives it what it gives the whole text.
+or to the `option_letter` that it states. The training reward `accuracy` compares answers
+by `same_answer`, which reads the same letters. Of a text without any of these forms only the white
+space around it goes, so that a rule gives it what it gives the whole text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection
 
-_TAG = re.compile(r"<(?P<slash>/?)(?P<name>think|answer)\s*>", re.IGNORECASE)
+from pairuni_eval.thought_tags import carries_tags, tags_in, without_tags
+
 # The signs that Unicode has once more in the width of a Chinese character, and its full stop.
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0x3002: "."}
 _BOLD = re.compile(r"(?<![A-Za-z0-9*])\*\*(?=\S)(.{1,200}?)(?<=\S)\*\*(?![A-Za-z0-9*])")
@@ -27,20 +28,17 @@ _LEAD = re.compile(
     r"(?:(?:(?:answer|option|choice) is|answer)\b|\u7b54\u6848[\u662f\u4e3a]?)\s*:?\s*",
     re.IGNORECASE,
 )
-_OUTER = ".,:;!?'\""
-_LETTER = re.compile(r"^\(?([A-Z])\)?(?:[.:)]|$)")
-
-
-class _Tag(NamedTuple):
-    name: str
-    opens: bool
-    start: int
-    end: int
-
-
-def carries_tags(text: str) -> bool:
-    """Whether a text holds a think or answer tag, whole or not."""
-    return _TAG.search(text) is not None
+# Signs of no width stand beside white space in what models write and pages copy.
+_BLANK = re.compile(r"[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_LETTERS = "ABCDEFGHIJ"
+_LONGEST_CHOICE = 200  # characters of an answer that states an option; what is longer argues
+_DRESS = "`$*_'\""
+_CHOICE = re.compile(
+    r"(?:\((?P<round>[A-Z])\)|\[(?P<square>[A-Z])\]|(?P<bare>[A-Z]))"
+    r"[`$*_'\"]*(?:(?P<end>[.:)\]])(?![A-Za-z](?![A-Za-z]))[`$*_'\"]*|(?=\s|\Z))"
+)
+_ONLY = re.compile(r"[(\[]?([A-Za-z])[)\]]?")
+_OTHER = re.compile(r"[(\[]([A-Z])[)\]]|^\W*(?:or|and|/|&)\W+([A-Z])\b", re.IGNORECASE)
 
 
 def tagged_answer(text: str) -> str | None:
@@ -53,19 +51,20 @@ def tagged_answer(text: str) -> str | None:
 
 
 def final_answer(text: str) -> str | None:
-    """The answer that a text ends with, undressed; None if it never comes to one.
+    """The answer that a text ends with, undressed and without white space around it.
+
+    None if the text never comes to one.
 
     Between the last complete answer tags, else after an answer tag that nothing closes, else after
     the thought, else, without tags, the whole text. A thought without an end holds no answer, and a
     text with tags around or after which nothing stands gives none.
     """
     if not carries_tags(text):
-        return undressed(text)
+        return _bare(undressed(_bare(text)))
     said = tagged_answer(text)
     if said is None:
         said = _untagged(text)
-    said = _TAG.sub("", said or "")
-    return undressed(said) if said.strip() else None
+    return _bare(undressed(_bare(without_tags(said or "")))) or None
 
 
 def undressed(text: str) -> str:
@@ -77,37 +76,95 @@ def undressed(text: str) -> str:
     return _BOLD.sub(r"\1", _unboxed(text.translate(_WIDE)))
 
 
+def option_letter(text: str, letters: Collection[str] = _LETTERS) -> str | None:
+    """The option that a short answer states by its letter; None if it states none, or several.
+
+    The letter stands alone, or in front with a sign behind it: "B", "(B)", "`B`", "$B$", "[B]",
+    "B. a cat", "The answer is B". Initials ("E.T.") and articles ("A cat") are no options.
+
+    Args:
+        text: The answer.
+        letters: The letters that may be answered, capitals.
+    """
+    plain = _bare(undressed(text))
+    if len(plain) > _LONGEST_CHOICE:
+        return None
+    plain = _trimmed(plain).strip(_DRESS)
+    plain = _trimmed(_LEAD.sub("", plain, count=1).strip(_DRESS)) or plain
+    alone = _ONLY.fullmatch(plain)
+    letter = alone[1].upper() if alone else _letter_in_front(plain)
+    return letter if letter is not None and letter in letters else None
+
+
+def _letter_in_front(plain: str) -> str | None:
+    found = _CHOICE.match(plain)
+    if found is None or (found["end"] is None and found.end() < len(plain) and found["bare"]):
+        return None
+    letter: str = found["round"] or found["square"] or found["bare"]
+    others = {(one[1] or one[2]).upper() for one in _OTHER.finditer(plain[found.end() :])}
+    return None if others - {letter} else letter
+
+
+def same_answer(said: str, gold: str) -> bool:
+    """Whether a short answer says what the gold one says.
+
+    A gold answer that is a letter from A to J stands for an option: any `option_letter` of the
+    answer is compared with it. Else words and numbers are compared by `plain_answer`.
+    """
+    bare = _ONLY.fullmatch(_trimmed(_bare(gold)))
+    if bare is not None and bare[1].upper() in _LETTERS:
+        return option_letter(said) == bare[1].upper()
+    plain = plain_answer(gold)
+    return plain_answer(said) == plain if plain else _bare(said) == _bare(gold)
+
+
 def plain_answer(text: str) -> str:
     """A short answer as it is compared: undressed, no lead, case or outer punctuation.
 
-    "(B) a cat" and "The answer is B." both say "b"; "The answer is a cat" says "a cat".
+    "The answer is a cat." says "a cat". Signs that change a value stay: ".5", "-5", "5!" and "5'".
     """
-    plain = _stripped(undressed(text))
-    plain = _stripped(_LEAD.sub("", plain, count=1)) or plain
-    letter = _LETTER.match(plain)
-    return letter.group(1).lower() if letter else plain.lower()
+    plain = _trimmed(undressed(text))
+    return (_trimmed(_LEAD.sub("", plain, count=1)) or plain).lower()
 
 
-def _stripped(text: str) -> str:
-    return text.strip().strip(_OUTER).strip()
+def _bare(text: str) -> str:
+    """The text without white space and signs of no width around it."""
+    start, end = 0, len(text)
+    while start < end and _BLANK.match(text[start]):
+        start += 1
+    while start < end and _BLANK.match(text[end - 1]):
+        end -= 1
+    return text[start:end]
 
 
-def _tags(text: str) -> Iterator[_Tag]:
-    for found in _TAG.finditer(text):
-        yield _Tag(found["name"].lower(), not found["slash"], found.start(), found.end())
+def _trimmed(text: str) -> str:
+    """The text without outer punctuation, but for what belongs to a number."""
+    text = _bare(text)
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = _bare(text[1:-1])
+    start, end = 0, len(text)
+    while start < end and (text[start] in ",:;!?'\"." or _BLANK.match(text[start])):
+        if text[start] == "." and text[start + 1 : start + 2].isdecimal():
+            break
+        start += 1
+    while start < end and (text[end - 1] in ",:;!?'\"." or _BLANK.match(text[end - 1])):
+        if text[end - 1] in "!'\"" and text[end - 2 : end - 1].isdecimal():
+            break
+        end -= 1
+    return text[start:end]
 
 
 def _end_of_thought(text: str) -> int:
     """Where the last closing tag of a thought ends; 0 without one."""
-    ends = [tag.end for tag in _tags(text) if tag.name == "think" and not tag.opens]
+    ends = [tag.end for tag in tags_in(text) if tag.thought and not tag.opens]
     return ends[-1] if ends else 0
 
 
 def _last_pair(text: str) -> str | None:
     """What stands between the last opening answer tag that is closed and its closing one."""
     found, opened = None, None
-    for tag in _tags(text):
-        if tag.name != "answer":
+    for tag in tags_in(text):
+        if tag.thought:
             continue
         if tag.opens:
             opened = tag.end
@@ -120,8 +177,8 @@ def _untagged(text: str) -> str | None:
     """The answer of a text without a complete pair of answer tags."""
     after = text[_end_of_thought(text) :]
     opened, thinking = None, False
-    for tag in _tags(after):
-        if tag.name == "think":
+    for tag in tags_in(after):
+        if tag.thought:
             thinking = tag.opens
         elif tag.opens and not thinking:
             opened = tag.end

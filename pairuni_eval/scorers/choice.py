@@ -221,6 +221,13 @@ _MMMU_RULES = {
 }
 
 
+def choice_letters(reference: Mapping[str, Any]) -> tuple[str, ...]:
+    """The letters of a multiple-choice question of MMMU; none for an open one."""
+    if reference["type"] != "multiple-choice":
+        return ()
+    return tuple(lettered(reference["options"]))
+
+
 def mmmu_marks(text: str, reference: Mapping[str, Any], sample: str, protocol: str) -> list[Mark]:
     """Grade one MMMU answer: `correct`, and `guessed` (1 where the rule draws).
 
@@ -276,6 +283,7 @@ def _vlmevalkit_mark(letter: str | None, gold: str) -> Mark:
 
 # MMStar
 
+MMSTAR_LETTERS = "ABCD"
 _MMSTAR_PLACES = ("", "(", "option ", "the answer is ")
 
 
@@ -297,7 +305,7 @@ def mmstar_correct(prediction: str, answer: str) -> bool:
 
 def mmstar_letter(prediction: str) -> str | None:
     """The letter A to D that MMStar's own rule reads, or None if no answer could be right."""
-    return next((mark for mark in "ABCD" if mmstar_correct(prediction, mark)), None)
+    return next((mark for mark in MMSTAR_LETTERS if mmstar_correct(prediction, mark)), None)
 
 
 class _Mention(NamedTuple):
@@ -408,7 +416,9 @@ def mmstar_marks(
     """
     gold = answer.strip().upper()
     if protocol == "vlmevalkit":
-        letter = vlmevalkit_choice(text, options) if options else vlmevalkit_letter(text, "ABCD")
+        letter = (
+            vlmevalkit_choice(text, options) if options else vlmevalkit_letter(text, MMSTAR_LETTERS)
+        )
         return [_vlmevalkit_mark(letter, gold)]
     if protocol not in _MMSTAR_READERS:
         raise ValueError(f"unknown MMStar protocol {protocol!r}")

@@ -12,7 +12,7 @@ them) is asked as far as it goes and marked as missing under every protocol, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pairuni_eval.api import (
@@ -28,7 +28,7 @@ from pairuni_eval.api import (
     UserError,
 )
 from pairuni_eval.prompts import LETTERS, mmmu_parts, mmmu_prompt
-from pairuni_eval.scorers.choice import mmmu_marks, spelled_list
+from pairuni_eval.scorers.choice import choice_letters, mmmu_marks, spelled_list
 from pairuni_eval.scorers.matching import vlmevalkit_question
 from pairuni_eval.scorers.subjects import MMMU_DISCIPLINES, mmmu_subject
 
@@ -78,6 +78,10 @@ class MMMU(Benchmark):
         draws = protocol in ("official", "lmms-eval")
         metrics = ("correct", "guessed") if draws else ("correct",)
         return [Mark(name, None, Status.MISSING_OUTPUT, broken) for name in metrics]
+
+    def option_letters(self, sample: Sample) -> Collection[str]:
+        """Those of a multiple-choice question."""
+        return choice_letters(sample.reference)
 
     def gold(self, sample: Sample) -> str | None:
         """The gold letter or value; None where `vlmevalkit` takes no answer for right."""

@@ -5,11 +5,11 @@ Columns: index, question, image, answer, category, l2_category, meta_info.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample
 from pairuni_eval.prompts import mmstar_prompt
-from pairuni_eval.scorers.choice import inline_options, mmstar_marks
+from pairuni_eval.scorers.choice import MMSTAR_LETTERS, inline_options, mmstar_marks
 
 _COLUMNS = ("index", "question", "image", "answer", "category", "l2_category", "meta_info")
 
@@ -40,6 +40,10 @@ class MMStar(Benchmark):
         """`correct` of the answer."""
         reference = answer.sample.reference
         return mmstar_marks(answer.text, reference["answer"], protocol, reference["options"])
+
+    def option_letters(self, sample: Sample) -> Collection[str]:
+        """Those that the question lists, else A to D."""
+        return tuple(sample.reference["options"]) or MMSTAR_LETTERS
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

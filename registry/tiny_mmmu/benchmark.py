@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmmu_prompt
-from pairuni_eval.scorers.choice import mmmu_marks
+from pairuni_eval.scorers.choice import choice_letters, mmmu_marks
 from pairuni_eval.tiny.question_rows import mmmu_rows
 
 _PER_KIND = 17
@@ -39,6 +39,10 @@ class TinyMMMU(Benchmark):
         """`correct` and `guessed` of the answer."""
         sample = answer.sample
         return mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
+
+    def option_letters(self, sample: Sample) -> Collection[str]:
+        """Those of a multiple-choice question."""
+        return choice_letters(sample.reference)
 
     def gold(self, sample: Sample) -> str:
         """The gold letter, or the word of an open question."""

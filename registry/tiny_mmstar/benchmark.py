@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
 from pairuni_eval.prompts import mmstar_prompt
-from pairuni_eval.scorers.choice import mmstar_marks
+from pairuni_eval.scorers.choice import MMSTAR_LETTERS, mmstar_marks
 from pairuni_eval.tiny.question_rows import mmstar_rows
 
 _PER_CATEGORY = 34
@@ -30,6 +30,10 @@ class TinyMMStar(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
         """`correct` of the answer."""
         return mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def option_letters(self, sample: Sample) -> Collection[str]:
+        """A to D."""
+        return MMSTAR_LETTERS
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

@@ -63,6 +63,25 @@ def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Jud
         ("The answer is B", "B", 1.0),
         ("The answer is (C).", "B", 0.0),
         ("**3**", "3", 1.0),
+        ("`B`", "B", 1.0),
+        ("$B$", "B", 1.0),
+        ("[B]", "B", 1.0),
+        ("(B) or (C)", "B", 0.0),
+        # Words that begin as an option would.
+        ("U.K.", "U.S.", 0.0),
+        ("U.S.", "U.S.", 1.0),
+        ("J. R. R. Tolkien", "J. K. Rowling", 0.0),
+        ("j. k. rowling", "J. K. Rowling", 1.0),
+        ("E.T.", "E. coli", 0.0),
+        ("A: 4", "A: 3", 0.0),
+        ("B. blue", "blue", 0.0),
+        # Numbers.
+        (".5", "5", 0.0),
+        (".5", ".5", 1.0),
+        ("-5", "5", 0.0),
+        ("5!", "5", 0.0),
+        ("5.", "5", 1.0),
+        ("...", "?", 0.0),
     ],
 )
 def test_plain_answers(said: str, gold: str, plain: float) -> None:
