@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,8 @@ def _sequence(path: Path, first_line: UserError | None = None) -> list[Record]:
     try:
         values.extend(json_values(path))
     except UserError as failure:
-        opened = next(text for _, text in lines_of(path)).strip("[{ ") == ""
+        lines = [text for _, text in islice(lines_of(path), 2)]
+        opened = len(lines) > 1 and not lines[0].strip("[{ ")
         begun = next(_begun(path), None) is not None
         raise failure if first_line is None or opened or begun else first_line from None
     if len(values) == 1:
