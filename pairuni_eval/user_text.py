@@ -34,6 +34,8 @@ _OTHER_MARKS = {  # the longer ones first: UTF-32's begins with UTF-16's
 }
 _LONGEST_LINE = 1 << 28  # bytes; a packed file of a megabyte may hold one line of a gigabyte
 _LARGEST = 1 << 31  # bytes of a whole text
+_BLANKS = re.compile(r"\s*")
+_GZIP = b"\x1f\x8b"
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 Kind = TypeVar("Kind")
@@ -115,6 +117,52 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         yield number, json_of(line, f"{path}, line {number}")
 
 
+class Repeated(dict[str, Any]):
+    """A JSON object that holds a key twice: a mapping of the last values, and all `pairs`."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = tuple(pairs)
+
+
+def json_values(path: Path) -> Iterator[tuple[int, Any]]:
+    """All values of a JSON file in order, however many lines each takes, with their first lines.
+
+    An object that holds a key twice is a `Repeated`.
+
+    Raises:
+        UserError: naming file and line, for what is no JSON or not UTF-8.
+    """
+    text = text_of(path)
+    decoder = json.JSONDecoder(object_pairs_hook=_object_of)
+    position, line, counted = _behind_blanks(text, 0), 1, 0
+    while position < len(text):
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as failure:
+            where = f"{path}, line {failure.lineno}"
+            raise UserError(
+                f"{where}: not JSON: {failure.msg} (character {failure.colno})."
+            ) from failure
+        except (ValueError, RecursionError) as failure:
+            raise UserError(
+                f"{path}, line {line}: not JSON that can be read: {failure}."
+            ) from failure
+        yield line, _whole(value) if _may_hold_half_pairs(text) else value
+        position = _behind_blanks(text, end)
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(pairs)
+
+
+def _behind_blanks(text: str, position: int) -> int:
+    found = _BLANKS.match(text, position)
+    return found.end() if found else position
+
+
 def records_of(path: Path, kind: type[Kind]) -> list[Kind]:
     """The rows of a file of JSON lines as records of one type.
 
@@ -140,11 +188,16 @@ def json_value(path: Path) -> Any:
 
 
 def _opened(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path, "rb") if path.suffix.lower() == _PACKED else path.open("rb")
+    return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")
 
 
 def _unmarked(path: Path, data: bytes) -> bytes:
-    """What stands behind the mark of UTF-8; the marks of other encodings are refused."""
+    """What stands behind the mark of UTF-8; the marks of other encodings are refused.
+
+    So is what is packed still, or again.
+    """
+    if data.startswith(_GZIP):
+        raise _still_packed(path)
     for mark, name in _OTHER_MARKS.items():
         if data.startswith(mark):
             raise _not_utf8(path, 1, name)
@@ -174,12 +227,32 @@ def _guess(data: bytes) -> str:
 
 
 def _not_utf8(path: Path, line: int, name: str) -> UserError:
-    source, target = shlex.quote(str(path)), shlex.quote(f"utf8-{path.name}")
     named = f"{name}, not UTF-8" if name.startswith("UTF") else "not UTF-8"
+    source, target = shlex.quote(str(path)), shlex.quote(f"utf8-{_unpacked_name(path)}")
+    convert = f"iconv -f {name} -t UTF-8"
+    made = f"gzip -dc {source} | {convert}" if _is_packed(path) else f"{convert} {source}"
     return UserError(
-        f"{path}, line {line}: {named}.",
-        hint=f"Save the file as UTF-8, e.g. iconv -f {name} -t UTF-8 {source} > {target}",
+        f"{path}, line {line}: {named}.", hint=f"Save the file as UTF-8, e.g. {made} > {target}"
     )
+
+
+def _still_packed(path: Path) -> UserError:
+    if not _is_packed(path):
+        return UserError(
+            f"{path}: packed by gzip, but not called so.", hint=f"Rename it to {path.name}{_PACKED}"
+        )
+    source, target = shlex.quote(str(path)), shlex.quote(f"once-{path.name}")
+    return UserError(
+        f"{path}: packed by gzip twice.", hint=f"Unpack it once: gzip -dc {source} > {target}"
+    )
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == _PACKED
+
+
+def _unpacked_name(path: Path) -> str:
+    return path.stem if _is_packed(path) else path.name
 
 
 def _may_hold_half_pairs(text: str) -> bool:
@@ -193,10 +266,6 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
+        pairs = value.pairs if isinstance(value, Repeated) else value.items()
+        return _object_of([(_whole(key), _whole(item)) for key, item in pairs])
     return value
-
-
-def as_stream(path: Path) -> io.StringIO:
-    """The text of a file as a stream, for readers of tables."""
-    return io.StringIO(text_of(path))

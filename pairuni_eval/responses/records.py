@@ -1,21 +1,25 @@
 """The rows of an answers file as plain records, whichever kind of file holds them.
 
 JSON lines, a JSON list of objects, one JSON object of answers by id (as MMMU's own `main_eval_only`
-reads it), a sheet (`.xlsx`) or a table (`.tsv`, `.csv`); JSON and tables may be packed as `.gz`. An
-empty cell of a sheet or table holds nothing, which is not an empty answer: it is None.
+reads it), a sheet (`.xlsx`) or a table (`.tsv`, `.csv`); JSON and tables may be packed as `.gz`.
+Several JSON lists or objects one after the other are read in sequence, and an id that an object
+holds twice is two rows. An empty cell of a sheet or table holds nothing, which is not an empty
+answer: it is None.
 """
 
 from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.extras import needs
-from pairuni_eval.user_text import as_stream, json_lines, json_of, lines_of, text_of
+from pairuni_eval.responses.delimited import check_names, table_of
+from pairuni_eval.user_text import Repeated, json_lines, json_of, json_values, lines_of, text_of
 
 _SHEET = ".xlsx"
 _SEPARATORS = {".tsv": "\t", ".csv": ","}
@@ -83,28 +87,51 @@ def _json_rows(path: Path) -> list[Record]:
     if first is None:
         return []
     number, line = first
-    opened = line[0] in "[{"
     try:
         value = json_of(line, f"{path}, line {number}")
-    except UserError:
-        value = _spread(path) if opened else None
-        if value is None:
-            raise
-    else:
-        several = len(list(zip(lines_of(path), range(2), strict=False))) > 1
-        if isinstance(value, dict) and (several or not _is_answers(value)):
-            return [_object(path, at, held) for at, held in json_lines(path)]
-        if not isinstance(value, list | dict):
-            raise UserError(f"{path}, line {number}: expected an object. {_LAYOUTS}")
-    return _whole_rows(path, value)
+    except UserError as failure:
+        return _sequence(path, failure)
+    several = len(list(zip(lines_of(path), range(2), strict=False))) > 1
+    if isinstance(value, dict) and (several or not _is_answers(value)):
+        return [_object(path, at, held) for at, held in json_lines(path)]
+    if not isinstance(value, list | dict):
+        raise UserError(f"{path}, line {number}: expected an object. {_LAYOUTS}")
+    return _sequence(path)
 
 
-def _spread(path: Path) -> Any | None:
-    """The value that a file holds over several lines; None if there is none."""
+def _sequence(path: Path, first_line: UserError | None = None) -> list[Record]:
+    """The rows of all values of a file, which stand in any number of lines.
+
+    Args:
+        path: The file.
+        first_line: What is wrong with its first line as a value of its own, which is what to say
+            where no value begins there and that line is more than an opening bracket.
+    """
+    values: list[tuple[int, Any]] = []
     try:
-        return json_of(text_of(path), str(path))
+        values.extend(json_values(path))
+    except UserError as failure:
+        lines = [text for _, text in islice(lines_of(path), 2)]
+        opened = len(lines) > 1 and not lines[0].strip("[{ ")
+        begun = next(_begun(path), None) is not None
+        raise failure if first_line is None or opened or begun else first_line from None
+    if len(values) == 1:
+        return _whole_rows(path, values[0][1])
+    rows: list[Record] = []
+    for line, value in values:
+        if isinstance(value, list):
+            rows += [_object(path, line, item) for item in value]
+        else:
+            rows.append(_object(path, line, value))
+    return rows
+
+
+def _begun(path: Path) -> Iterator[Any]:
+    """The values of a file up to the first that is none."""
+    try:
+        yield from json_values(path)
     except UserError:
-        return None
+        return
 
 
 def _whole_rows(path: Path, value: Any) -> list[Record]:
@@ -113,7 +140,7 @@ def _whole_rows(path: Path, value: Any) -> list[Record]:
     if _is_answers(value):
         return [
             Record(number, {"id": key, "text": None if text is None else str(text)})
-            for number, (key, text) in enumerate(value.items(), start=1)
+            for number, (key, text) in enumerate(_pairs(value), start=1)
         ]
     if isinstance(value, dict) and any(key in value for key in _OWN_KEYS):
         return [Record(1, value)]  # one row, written over several lines
@@ -124,7 +151,13 @@ def _is_answers(value: Any) -> bool:
     """Whether an object holds answers by id rather than the keys of one row."""
     if not isinstance(value, dict) or any(key in value for key in _OWN_KEYS):
         return False
-    return all(answer is None or isinstance(answer, str | int | float) for answer in value.values())
+    return all(
+        answer is None or isinstance(answer, str | int | float) for _, answer in _pairs(value)
+    )
+
+
+def _pairs(value: dict[str, Any]) -> Collection[tuple[str, Any]]:
+    return value.pairs if isinstance(value, Repeated) else value.items()
 
 
 def _object(path: Path, number: int, value: Any) -> Record:
@@ -138,27 +171,27 @@ def _object(path: Path, number: int, value: Any) -> Record:
 
 
 def _table_rows(path: Path, kind: str) -> list[Record]:
+    table = _sheet(path) if kind == _SHEET else table_of(path, text_of(path), _SEPARATORS[kind])
     return [
         Record(number, {str(name): cell_of(value) for name, value in row.items()})
-        for number, row in enumerate(_cells(path, kind), start=_HEADING)
+        for number, row in table
     ]
 
 
-def _cells(path: Path, kind: str) -> Iterable[dict[Any, Any]]:
+def _sheet(path: Path) -> Iterator[tuple[int, dict[Any, Any]]]:
     import pandas as pd
 
-    if kind == _SHEET:
-        needs(f"{path}: reading xlsx", "vlmevalkit")
+    needs(f"{path}: reading xlsx", "vlmevalkit")
     try:
-        if kind == _SHEET:
-            table = pd.read_excel(path, dtype=object, keep_default_na=False, engine="openpyxl")
-        else:
-            table = pd.read_csv(
-                as_stream(path), sep=_SEPARATORS[kind], dtype=str, keep_default_na=False
-            )
+        table = pd.read_excel(
+            path, header=None, dtype=object, keep_default_na=False, engine="openpyxl"
+        )
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as failure:
         raise UserError(f"{path}: not a readable table: {failure}.") from failure
-    return table.to_dict(orient="records")
+    names, *rows = table.to_numpy(dtype=object).tolist() or [[]]
+    check_names(path, names)
+    for number, cells in enumerate(rows, start=_HEADING):
+        yield number, dict(zip(names, cells, strict=True))
 
 
 def cell_of(value: Any) -> str | None:

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.responses.formats import read_settled
 from pairuni_eval.responses.layouts import Format
+from pairuni_eval.responses.records import read_records
 from pairuni_eval.responses.roster import Entry, Roster
 from pairuni_eval.responses.rows import Settled, image_beside, read_responses
 
+CELLS = "aB \t\n,\"';|"
 KEYS = ("val_1", "val_2", "val_3")
 
 
@@ -122,7 +126,21 @@ def test_the_draws_of_a_table_are_numbers(tmp_path: Path) -> None:
         ("a.jsonl", '{"question_id": 1, "text": "B"}', "Is it 'question_id'? Rename it to 'id'"),
         ("a.jsonl", '{"id": "val_1", "response": "B"}', "Is it 'response'? Rename it to 'text'"),
         ("a.xls", b"\xd0\xcf\x11\xe0", "the old Excel format is not read"),
-        ("a.csv", "id;text\nval_1;B\n", "column 'index' is missing"),
+        ("a.csv", "id;text\nval_1;B\n", "its columns are separated by a semicolon (';')"),
+        ("a.csv", "id\ttext\nval_1\tB\n", "its columns are separated by a tab"),
+        ("a.tsv", "id,text\nval_1,B\n", "its columns are separated by a comma (',')"),
+        ("a.csv", "idtext\nval_1\n", "column 'index' is missing"),
+        ("a.csv", "id,text,text\nval_1,B,C\n", "two columns are called 'text'"),
+        ("a.csv", "id,text\nval_1,B\nval_2,C,D\n", "line 3: 3 cells under 2 columns"),
+        ("a.csv", 'id,text\nval_1,"B, or\nval_2,C\n', "line 2: a quote that begins a cell"),
+        ("a.csv", 'id,text\nval_1,B\nval_2,"C", no\n', "line 3: 3 cells under 2 columns"),
+        ("a.csv", 'id,text\nval_1,B\nval_2,"C" is, no\n', "line 3: a quote that begins a cell"),
+        ("a.json", '[{"id": "val_1", "text": "B"}]\nprose\n', "line 2: not JSON"),
+        ("a.json", '[{"id": "val_1", "text": "B"}] prose', "line 1: not JSON: Expecting value"),
+        ("a.json", '[{"id": "val_1", "text": "B"}]\n3\n', "line 2: expected an object, found int"),
+        ("a.json", '[\n{"id": "val_1", "text": "B"},\n{"id": ]', "line 3: not JSON"),
+        ("a.json", '{"val_1": "B", "val_1": "C"}', "id 'val_1', draw 0 stands on lines 1 and 2"),
+        ("a.json", '{"val_1": "B",\n"val_1": null}', "with different answers"),
         ("a.csv", "id,text\nval_1,\u7b54\n".encode("gbk"), "line 2: not UTF-8"),
         ("a.tsv", "", "not a readable table"),
     ],
@@ -134,6 +152,73 @@ def test_what_is_not_read_is_a_sentence(
         read(name, content)
     assert told in caught.value.message
     assert name in caught.value.message
+
+
+@pytest.mark.parametrize("between", ["\n", "", "\n\n ", "\r\n"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_lists_and_objects_one_after_the_other_are_all_read(
+    read: Read, between: str, indent: int | None
+) -> None:
+    lists = [json.dumps([row], indent=indent) for row in ROWS]
+    assert said(read("a.json", between.join(lists))) == ANSWERS
+    assert said(read("a.json", between.join([lists[0], json.dumps(ROWS[1])]))) == ANSWERS
+    objects = [json.dumps(row, indent=1) for row in ROWS]
+    assert said(read("a.json", between.join(objects))) == ANSWERS
+
+
+def test_an_id_twice_with_one_answer_counts_once(read: Read) -> None:
+    settled = read("a.json", '{"val_1": "B \\ud83d", "val_2": "C", "val_1": "B \\ud83d"}')
+    assert said(settled) == {"val_1": "B \N{REPLACEMENT CHARACTER}", "val_2": "C"}
+    assert any(note.endswith("word for word and count once: 1") for note in settled.notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "third"),
+    [('"B', "C"), ('"B', '"C'), ('"B', 'C"'), ('"B" it is', "C"), ('B"', '"'), ('"', '"')],
+)
+@pytest.mark.parametrize("ids", [("1", "2", "3"), ("val_1", "val_2", "val_3")])
+@pytest.mark.parametrize(("suffix", "mark"), [("tsv", "\t"), ("csv", ",")])
+def test_quotes_that_hold_nothing_swallow_no_rows(
+    tmp_path: Path, ids: tuple[str, ...], first: str, third: str, suffix: str, mark: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    rows = zip(ids, (first, "no", third), strict=True)
+    path.write_text("\n".join(mark.join(row) for row in [("id", "text"), *rows]) + "\n")
+    read = [(row.id, row.text) for row in read_responses(path).responses]
+    assert read == list(zip(ids, (first, "no", third), strict=True))
+
+
+@given(
+    st.lists(st.tuples(st.text(CELLS, min_size=1), *[st.text(CELLS)] * 2), min_size=1, max_size=5)
+)
+@pytest.mark.parametrize(("suffix", "mark"), [("tsv", "\t"), ("csv", ",")])
+def test_a_table_of_pandas_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, mark: str, rows: list[tuple[str, ...]]
+) -> None:
+    import pandas as pd
+
+    path = tmp_path_factory.mktemp("t") / f"a.{suffix}"
+    columns = ["id", "text", "more"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, sep=mark, index=False)
+    found = [tuple(row[name] for name in columns) for _, row in read_records(path).rows]
+    assert found == [tuple(cell if cell.strip() else None for cell in row) for row in rows]
+
+
+def test_a_table_within_an_answer_stays_in_its_cell(read: Read) -> None:
+    text = "Counts:\n3,4\nval,5\nB"
+    assert said(read("a.csv", f'id,text\nval_1,"{text}"\nval_2,"say ""C"""\n')) == {
+        "val_1": text,
+        "val_2": 'say "C"',
+    }
+
+
+def test_a_sheet_with_two_columns_of_one_name_is_refused(tmp_path: Path, roster: Roster) -> None:
+    import pandas as pd
+
+    path = tmp_path / "p.xlsx"
+    pd.DataFrame([["val_1", "B", "C"]], columns=["id", "text", "text"]).to_excel(path, index=False)
+    with pytest.raises(UserError, match="two columns are called 'text'"):
+        read_settled(path, None, roster)
 
 
 def test_a_folder_is_told_what_is_read(tmp_path: Path, roster: Roster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.user_text import json_lines, json_of, json_value, lines_of, records_of, text_of
+from pairuni_eval.user_text import (
+    Repeated,
+    json_lines,
+    json_of,
+    json_value,
+    json_values,
+    lines_of,
+    records_of,
+    text_of,
+)
 
 ROW = '{"id": "a", "text": "\u7b54\u6848"}\n'
 BOX = "\N{REPLACEMENT CHARACTER}"
@@ -53,6 +63,37 @@ def test_the_command_names_an_encoding_that_fits(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             text_of(write(tmp_path, ROW.encode(name)))
         assert f"iconv -f {name.upper()} -t UTF-8" in str(caught.value.hint)
+
+
+def test_the_command_for_a_packed_file_unpacks_it_and_makes_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, gzip.compress(ROW.encode("gbk")), "a b.jsonl.gz")
+    with pytest.raises(UserError) as caught:
+        list(json_lines(path))
+    asked, command = str(caught.value.hint).split("e.g. ")
+    assert asked == "Save the file as UTF-8, "
+    assert command == f"gzip -dc '{path}' | iconv -f GBK -t UTF-8 > 'utf8-a b.jsonl'"
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    assert text_of(tmp_path / "utf8-a b.jsonl") == ROW
+
+
+def test_a_file_that_is_packed_twice_is_said_to_be(tmp_path: Path) -> None:
+    once = gzip.compress(ROW.encode())
+    path = write(tmp_path, gzip.compress(once), "a.jsonl.gz")
+    for read in (lambda: list(json_lines(path)), lambda: text_of(path)):
+        with pytest.raises(UserError, match=r"a\.jsonl\.gz: packed by gzip twice") as caught:
+            read()
+        assert f"gzip -dc {path} > once-a.jsonl.gz" in str(caught.value.hint)
+    with pytest.raises(UserError, match=r"packed by gzip, but not called so"):
+        text_of(write(tmp_path, once))
+
+
+def test_values_one_after_the_other_are_read_with_their_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, b'\n[1,\n2] {"a": 1, "a": 2}\n\n"x"\n')
+    found = list(json_values(path))
+    assert found == [(2, [1, 2]), (3, {"a": 2}), (5, "x")]
+    assert isinstance(found[1][1], Repeated) and found[1][1].pairs == (("a", 1), ("a", 2))
+    with pytest.raises(UserError, match="line 2: not JSON: Expecting value"):
+        list(json_values(write(tmp_path, b"[1]\nprose")))
 
 
 def test_the_mark_of_utf8_and_blank_lines_are_left_out(tmp_path: Path) -> None:
