@@ -124,9 +124,9 @@ class Tables:
     def protocols(self, benchmark: str) -> tuple[str, ...]:
         """Those of `graded_under` that have something of their own to say, default first.
 
-        A protocol that reads final answers says what its rule says wherever no answer carries tags:
-        it would be the same numbers twice, and count twice where a report corrects for how much it
-        looks at.
+        A protocol that reads final answers is about models that think aloud: where no answer
+        carries tags it would say almost what its rule says, and count twice where a report corrects
+        for how much it looks at.
         """
         first, *others = self.graded_under(benchmark)
         return (first, *(name for name in others if self._speaks(benchmark, name)))
