@@ -185,12 +185,13 @@ def _pairs(path: Path) -> Iterator[dict[str, Any]]:
             hint="Make one: pairuni-train pairs build --help",
         )
     try:
-        file = pq.ParquetFile(path)
-        lacking = [name for name in _COLUMNS if name not in file.schema_arrow.names]
-        if lacking:
-            raise UserError(f"{path}: it is no pair set: column '{lacking[0]}' is missing.")
-        for block in file.iter_batches(batch_size=_ROWS, columns=list(_COLUMNS)):
-            yield from block.to_pylist()
+        with path.open("rb") as stream:
+            file = pq.ParquetFile(stream)
+            lacking = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+            if lacking:
+                raise UserError(f"{path}: it is no pair set: column '{lacking[0]}' is missing.")
+            for block in file.iter_batches(batch_size=_ROWS, columns=list(_COLUMNS)):
+                yield from block.to_pylist()
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 

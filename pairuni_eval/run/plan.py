@@ -41,7 +41,7 @@ from pairuni_eval.store.documents import read_bytes, read_document
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import read_run_card
 from pairuni_eval.store.rows import RowLog
-from pairuni_eval.store.seal import own_files
+from pairuni_eval.store.seal import own_files, read_planned
 from pairuni_eval.store.tables import identity_of
 from pairuni_eval.store.write import record_bytes, write_record
 
@@ -162,7 +162,7 @@ def _compare_with_plan(run: Path, *, hint: str) -> None:
     """
     planned = run / layout.ROWS / layout.PLANNED
     if planned.exists():
-        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
+        for name, digest in read_planned(planned, hint=hint).items():
             read_bytes(run / name, digest, hint=hint)
 
 
@@ -197,7 +197,7 @@ def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
     path = run / layout.ROWS / layout.PLANNED
     planned: dict[str, str] | None = None
     if path.exists():
-        planned = read_document(path, dict[str, str], hint=hint).value
+        planned = read_planned(path, hint=hint)
         write_record(path, {name: one for name, one in planned.items() if name != layout.RUN_FILE})
     write_record(run / layout.RUN_FILE, card)
     if planned is not None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from pairuni_eval import __version__
+from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, nearest
@@ -31,7 +32,7 @@ from pairuni_eval.store.documents import (
 )
 from pairuni_eval.store.pictures import MISSING, Pictures
 from pairuni_eval.store.rows import read_rows
-from pairuni_eval.store.seal import check_table, read_seal
+from pairuni_eval.store.seal import read_seal, table_bytes
 from pairuni_eval.store.tables import KINDS, read_frame, read_records
 
 if TYPE_CHECKING:
@@ -88,20 +89,13 @@ def _run_card(run: Path, data: bytes) -> Document[RunCard]:
         )
     card = parse_document(path, data, RunCard, hint=_COPY)
     for name, asked in card.value.benchmarks.items():
-        if not _names_a_file(name):
+        if not layout.names_a_card(name):
             message = f"{path}: benchmarks: '{name}' cannot be the name of a benchmark."
             raise UserError(message, hint=_COPY)
         if not asked.protocols:
             message = f"{path}: benchmarks.{name}.protocols: there is none."
             raise UserError(message, hint=_COPY)
     return card
-
-
-def _names_a_file(name: str) -> bool:
-    """Whether a benchmark's name names a card inside the folder of cards."""
-    parts = PurePosixPath(name).parts
-    inside = bool(parts) and not name.startswith("/") and ".." not in parts
-    return inside and name.isprintable() and "\\" not in name
 
 
 class Soundness(NamedTuple):
@@ -161,7 +155,7 @@ class StoredRun:
     @property
     def packed(self) -> bool:
         """Whether the folder was unpacked from a packed run."""
-        return (self.folder / layout.PACKED).is_file()
+        return is_unpacked(self.folder)
 
     @property
     def way_back(self) -> str:
@@ -238,7 +232,7 @@ class StoredRun:
             UserError: for the first file that is missing or changed.
         """
         for name in self.seal.sha256:
-            check_table(self.folder, name, self.seal, hint=self.way_back)
+            table_bytes(self.folder, name, self.seal, hint=self.way_back)
         for name, digest in self.seal.files.items():
             if not (self.packed and name == layout.PLAN_FILE):
                 read_bytes(self.folder / name, digest, hint=self.way_back)
@@ -251,9 +245,9 @@ class StoredRun:
         """
         if name not in self.seal.sha256:
             return []
-        check_table(self.folder, name, self.seal, hint=self.way_back)
+        data = table_bytes(self.folder, name, self.seal, hint=self.way_back)
         rows, path = self.seal.rows.get(name, 0), self.folder / f"{name}.parquet"
-        return read_records(path, kind, rows=rows, hint=self.way_back)
+        return read_records(path, data, kind, rows=rows, hint=self.way_back)
 
     def _images(self) -> Iterator[str]:
         """The ids of all pictures that samples and outputs name."""
@@ -289,10 +283,10 @@ class StoredRun:
             self.notes.append(note)
 
     def _table(self, name: str) -> pd.DataFrame:
-        check_table(self.folder, name, self.seal, hint=self.way_back)
+        data = table_bytes(self.folder, name, self.seal, hint=self.way_back)
         rows = self.seal.rows.get(name, 0)
         path = self.folder / f"{name}.parquet"
-        return read_frame(path, KINDS[name], rows=rows, hint=self.way_back)
+        return read_frame(path, data, KINDS[name], rows=rows, hint=self.way_back)
 
 
 def read_bills(run: Path) -> list[Bill]:
