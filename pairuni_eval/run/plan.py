@@ -140,7 +140,7 @@ def plan_run(
     if former != read_run_card(run):
         _put_card(run, former, hint=hint)
     batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
-    log = _sample_log(run)
+    log = _sample_log(run, former.rows_address)
     found = log.recover()
     by_uid = {sample.uid: sample for sample in found.rows}
     order = list(dict.fromkeys(owed.sample for batch in batches for owed in batch.outputs))
@@ -205,8 +205,9 @@ def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
         write_record(path, planned | {layout.RUN_FILE: digest})
 
 
-def _sample_log(run: Path) -> RowLog[Sample]:
-    return RowLog(run / layout.ROWS / "samples.jsonl", Sample, identity_of(Sample))
+def _sample_log(run: Path, address: str) -> RowLog[Sample]:
+    path = run / layout.ROWS / "samples.jsonl"
+    return RowLog(path, Sample, identity_of(Sample), address=address)
 
 
 def _fresh(
@@ -219,7 +220,7 @@ def _fresh(
 ) -> Contents:
     """Plan a run; one that was planned before keeps what its card says of who asked."""
     run = settings.out
-    log = _sample_log(run)
+    log = _sample_log(run, _run_card(settings, parts, model, {}).rows_address)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
     samples: list[Sample] = []
     counts: dict[str, int] = {}

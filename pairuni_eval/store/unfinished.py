@@ -82,7 +82,7 @@ class UnfinishedRun(StoredRun):
         kind = KINDS[name]
         rows = []
         for path in self._files(name):
-            found = read_rows(path, kind, identity_of(kind))
+            found = read_rows(path, kind, identity_of(kind), address=self.card.rows_address)
             rows += found.rows
             self._dropped += len(found.damaged)
             self._unchecked += found.unchecked
