@@ -25,6 +25,7 @@ from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
+from pairuni_eval.places import is_file
 from pairuni_eval.records import (
     RECORD_FORMAT,
     BenchmarkRun,
@@ -104,12 +105,27 @@ def check_installed(settings: RunSettings) -> None:
 
 def load_parts(settings: RunSettings) -> Parts:
     """Import the benchmarks and judges that the settings name."""
-    cards = settings.cards()
+    cards = [_as_begun(settings, card) for card in settings.cards()]
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
     judges = load_judges(settings.judge, cards, settings.out)
     return Parts(benchmarks, judges.first, judges.second)
+
+
+def _as_begun(settings: RunSettings, card: Card) -> Card:
+    """The card, without protocols that it gained since the run in the folder began with others."""
+    run = settings.out
+    if settings.protocols or not is_file(run / layout.RUN_FILE):
+        return card
+    former = read_run_card(run)
+    begun = former.benchmarks.get(card.name)
+    if former.code != __version__ or begun is None or not {*begun.protocols} < {*card.protocols}:
+        return card
+    protocols = {name: card.protocols[name] for name in begun.protocols}
+    if card.default_protocol not in protocols:
+        return card
+    return msgspec.structs.replace(card, protocols=protocols)
 
 
 def plan_run(
@@ -186,10 +202,24 @@ def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
     for key, value in _asked(mended).items():
         if asked[key] != value:
             raise UserError(
-                f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
+                f"{run} holds another run: its {key} is {_change(value, asked[key])}.",
                 hint="Choose another folder with --out, or delete this one.",
             )
     return mended
+
+
+def _change(before: Any, now: Any) -> str:
+    """What was asked and is asked now, in words; of a table those entries that differ."""
+    if not isinstance(before, dict):
+        return f"{_in_words(before)}, now it is {_in_words(now)}"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(
+        f"{name}: {_in_words(before.get(name))}; now {_in_words(now.get(name))}" for name in names
+    )
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
 
 
 def _put_card(run: Path, card: RunCard, *, hint: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from pairuni_eval import catalog
 from pairuni_eval.cards import Card
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.places import is_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class RunSettings:
             raise UserError(f"--limit is {self.limit}; it must be at least 1.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1.")
-        if self.data is not None and not self.data.is_dir():
+        if self.data is not None and not is_folder(self.data):
             raise UserError(f"--data {self.data} is no folder.")
         names = in_order(self.benchmarks) or catalog.find_suite(self.suite or "").benchmarks
         cards = [catalog.find_card(name) for name in dict.fromkeys(names)]

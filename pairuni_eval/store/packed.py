@@ -25,6 +25,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from pairuni_eval.cache import make_in_cache, unpacked_runs
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.places import is_file
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, TRAINING
@@ -115,7 +116,7 @@ def unpacked(path: Path) -> Path:
     Raises:
         UserError: if the file is broken or no packed run, or the cache cannot be written.
     """
-    if not path.is_file():
+    if not is_file(path):
         return path
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()

@@ -18,9 +18,10 @@ import msgspec
 from pairuni_eval import __version__
 from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
-from pairuni_eval.commands import as_typed
+from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.bills import Bill, standing
+from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import (
@@ -46,13 +47,16 @@ _COPY = "Copy the run folder again, or delete it and repeat the command that mad
 
 def _what_to_name(folder: Path) -> str:
     """What somebody may have meant who names a folder that is no run."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
+    there = is_folder(folder)
+    found = folder.glob("checkpoint-*") if there else ()
+    checkpoints = sorted(found, key=lambda path: (len(path.name), path.name))
     if checkpoints:
         words = ("pairuni-eval", "run", "--checkpoint", checkpoints[-1])
         return f"Training wrote it; measure it: {as_typed(*words)}"
-    around = folder if folder.is_dir() else folder.parent
-    runs = sorted(path.parent.name for path in around.glob(f"*/{layout.RUN_FILE}"))
-    if folder.is_dir() and runs:
+    around = folder if there else folder.parent
+    cards = around.glob(f"*/{layout.RUN_FILE}") if is_folder(around) else ()
+    runs = sorted(path.parent.name for path in cards)
+    if there and runs:
         more = ", ..." if len(runs) > _NAMED else ""
         return f"Name one of the runs in it: {', '.join(runs[:_NAMED])}{more}"
     guess = nearest(folder.name, runs)
@@ -72,7 +76,7 @@ def read_run_card(run: Path) -> RunCard:
 
 def _run_bytes(run: Path) -> bytes:
     path = run / layout.RUN_FILE
-    if not path.is_file():
+    if not is_file(path):
         message = f"{run} is not a run folder: it has no {layout.RUN_FILE}."
         raise UserError(message, hint=_what_to_name(run))
     return path.read_bytes()
@@ -149,8 +153,13 @@ class StoredRun:
 
     @property
     def again(self) -> str:
-        """The command that continues the run."""
-        return f"{self.card.command} {as_typed('--out', self.folder)}"
+        """The command that continues the run, or words for one that nobody should type."""
+        return self._repeated(self.folder)
+
+    def _repeated(self, out: Path) -> str:
+        if not is_command(self.card.command):
+            return f"its {layout.RUN_FILE} holds no command of pairuni-eval that could be repeated."
+        return f"{self.card.command} {as_typed('--out', out)}"
 
     @property
     def packed(self) -> bool:
@@ -162,6 +171,9 @@ class StoredRun:
         """What to do about a file that is missing or changed."""
         if self.packed:
             return f"Delete {self.folder}: it is unpacked anew when the run is named again."
+        if self.card.code != __version__:  # which is not continued by this one
+            other = self.folder.with_name(f"{self.folder.name}-again")
+            return f"Copy the run folder again; or measure into another: {self._repeated(other)}"
         return (
             f"Copy the run folder again; or delete {self.folder / layout.COMPLETE} and measure "
             f"again: {self.again}"

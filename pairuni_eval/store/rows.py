@@ -169,7 +169,7 @@ def checked_line(row: msgspec.Struct, number: int, address: str = "") -> bytes:
     return b'%b,"check":"%b"}\n' % (head, check_of(head, address))
 
 
-def check_of(head: bytes, address: str) -> bytes:
+def check_of(head: bytes, address: str = "") -> bytes:
     """The check of a line: 16 hex digits, from its run and what stands in front of it."""
     return hashlib.sha256(address.encode() + head + b"}").hexdigest()[:16].encode()
 

@@ -444,3 +444,52 @@ def test_a_mark_that_names_files_outside_the_run_is_refused(
         StoredRun(run).verify()
     assert refused.value.message.startswith(f"{run / 'COMPLETE'}: ")
     assert opened == [str(run / "run.json"), str(run / "COMPLETE")]
+
+
+# Text of a stranger's run
+
+
+def test_text_of_a_run_cannot_steer_the_terminal(cli: Any, run: Path) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes())
+    card["a\x1b[2J\nNote: b\u202e"] = 1
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    ran = cli("report", "run")
+    assert "does not know the key 'a\ufffd[2J\ufffdNote: b\ufffd'; it is left out." in ran.err
+    card["format"] = "x\x07\nNext:  y"
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    ran = cli("report", "run")
+    assert ran.code == 2 and "written in format 'x\ufffd\n       Next:  y'" in ran.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf x",
+        "pairuni-eval run; rm -rf x",
+        "pairuni-eval run $(x)",
+        "pairuni-eval run\nrm x",
+        "pairuni-eval run \x1b[8m",
+        "pairuni-evaluate run",
+        "pairuni-eval 'run",
+    ],
+)
+def test_what_is_no_command_of_this_program_is_not_offered(run: Path, command: str) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes()) | {"command": command}
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    (run / "outputs.parquet").write_bytes(b"")
+    hint = refusal(run).hint
+    assert hint is not None and command not in hint
+    assert hint.endswith("its run.json holds no command of pairuni-eval that could be repeated.")
+
+
+def test_a_run_of_an_earlier_version_is_measured_again_elsewhere(run: Path) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes()) | {"code": "0.0.1"}
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    (run / "outputs.parquet").write_bytes(b"")
+    assert refusal(run).hint == (
+        "Copy the run folder again; or measure into another: pairuni-eval run --checkpoint tiny "
+        f"--suite tiny --seed 7 --out {run}-again"
+    )
