@@ -14,6 +14,16 @@ def cache_folder() -> Path:
     return (Path(given) if given else Path.home() / ".cache") / "pairuni"
 
 
+def unpacked_runs() -> Path:
+    """Where packed runs are unpacked, each into a folder of its own."""
+    return cache_folder() / "runs"
+
+
+def is_unpacked(run: Path) -> bool:
+    """Whether a run folder is a packed run that was unpacked: where it lies says so."""
+    return run.resolve().parent == unpacked_runs().resolve()
+
+
 def make_in_cache(folder: Path, *, use: str, instead: str) -> None:
     """Make a folder in the cache.
 

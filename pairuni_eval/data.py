@@ -156,11 +156,12 @@ class Data:
 
         for path in self.files():
             try:
-                table = pq.ParquetFile(path)
-                check_columns(path, columns, table.schema_arrow.names)
-                numbers = count(1)
-                for block in table.iter_batches(batch_size=256, columns=list(columns)):
-                    yield from (Row(cells, path, next(numbers)) for cells in block.to_pylist())
+                with path.open("rb") as stream:
+                    table = pq.ParquetFile(stream)
+                    check_columns(path, columns, table.schema_arrow.names)
+                    numbers = count(1)
+                    for block in table.iter_batches(batch_size=256, columns=list(columns)):
+                        yield from (Row(cells, path, next(numbers)) for cells in block.to_pylist())
             except (pa.ArrowException, OSError, ValueError) as failure:
                 raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 

@@ -51,7 +51,19 @@ class DatasetError(BoundaryError):
 _FOREIGN_FAILURES = (RuntimeError, ValueError, OSError, ArithmeticError)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (
+_REFUSED = (  # what a path can cause
+    errno.ENOENT,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.EIO,
+    errno.EBUSY,
+    errno.ETXTBSY,
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.EOPNOTSUPP,
+    errno.ESTALE,
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -90,11 +102,19 @@ def writing(what: str) -> Iterator[None]:
         if failure.errno in _FULL:
             raise _disk_full(what) from failure
         if failure.errno in _REFUSED:
-            raise UserError(
-                f"Cannot write {what}: {failure.strerror}.",
-                hint="Choose a folder that you may write to, e.g. --out /tmp/run.",
-            ) from failure
+            raise _cannot_write(what, failure.strerror or str(failure)) from failure
         raise
+    except ValueError as failure:
+        if "\0" not in what:
+            raise
+        raise _cannot_write(what, "no name holds a NUL character") from failure
+
+
+def _cannot_write(what: str, why: str) -> UserError:
+    return UserError(
+        f"Cannot write {what}: {why}.",
+        hint="Choose a folder that you may write to, e.g. --out /tmp/run.",
+    )
 
 
 def _disk_full(what: str) -> UserError:

@@ -65,6 +65,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_THEIR_SIDE = (5, 6, 7, 8)
+_TURNED_BY_PILLOW = "TIFF"  # its size is upright when opened, its pixels when loaded
 # Where Pillow keeps what the orientation is read from: it no longer holds for a turned image.
 _EXIF_NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
@@ -128,6 +129,8 @@ def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Ima
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened image as `read_rgb` and browsers show it."""
     width, height = image.size
+    if image.format == _TURNED_BY_PILLOW:
+        return width, height
     return (height, width) if _orientation(image) in _ON_THEIR_SIDE else (width, height)
 
 

@@ -401,6 +401,13 @@ class RunCard(msgspec.Struct, frozen=True, kw_only=True):
         return any(part.planned < part.expected for part in self.benchmarks.values())
 
     @property
+    def rows_address(self) -> str:
+        """Hash of what makes the rows of a run its own, wherever it lies and whoever judges it."""
+        decodings = {name: part.decoding.id for name, part in self.benchmarks.items()}
+        weights, dtype = self.checkpoint.weights, self.checkpoint.dtype
+        return stable_hash("rows/1", weights, dtype, self.seed, self.limit, decodings)
+
+    @property
     def protocol_hash(self) -> str:
         """Hash of everything but the checkpoint that can move a number."""
         asked = {

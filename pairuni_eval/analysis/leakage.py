@@ -37,6 +37,7 @@ from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.pictures import read_rgb
+from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
 from pairuni_eval.store.read import decode_cell
 
@@ -173,24 +174,25 @@ def _pairs(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if path.is_dir():
+    if is_folder(path):
         sets = ", ".join(sorted(one.name for one in path.glob("*.parquet")))
         raise UserError(
             f"{path} is a folder, not a pair set.",
             hint=f"Name the one of the training: {sets}" if sets else "It holds no parquet file.",
         )
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"There is no pair set {path}.",
             hint="Make one: pairuni-train pairs build --help",
         )
     try:
-        file = pq.ParquetFile(path)
-        lacking = [name for name in _COLUMNS if name not in file.schema_arrow.names]
-        if lacking:
-            raise UserError(f"{path}: it is no pair set: column '{lacking[0]}' is missing.")
-        for block in file.iter_batches(batch_size=_ROWS, columns=list(_COLUMNS)):
-            yield from block.to_pylist()
+        with path.open("rb") as stream:
+            file = pq.ParquetFile(stream)
+            lacking = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+            if lacking:
+                raise UserError(f"{path}: it is no pair set: column '{lacking[0]}' is missing.")
+            for block in file.iter_batches(batch_size=_ROWS, columns=list(_COLUMNS)):
+                yield from block.to_pylist()
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 

@@ -88,7 +88,8 @@ def write_neighbors(path: Path, found: Neighbors) -> None:
     about = msgspec.json.encode(_About(found.encoder, found.pairs))
     partial = path.with_name(f".{path.name}.tmp")
     with writing(str(path)):
-        pq.write_table(table.replace_schema_metadata({_META: about}), partial)
+        with partial.open("wb") as stream:
+            pq.write_table(table.replace_schema_metadata({_META: about}), stream)
         partial.replace(path)
 
 
@@ -104,7 +105,7 @@ def read_neighbors(path: Path) -> Neighbors | None:
     if not path.is_file():
         return None
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
         about = msgspec.json.decode((table.schema.metadata or {})[_META], type=_About)
         columns = [table.column(name).to_pylist() for name in ("image", "pair", "cosine")]
     except (pa.ArrowException, OSError, KeyError, msgspec.DecodeError) as failure:

@@ -9,6 +9,7 @@ import typer
 
 from pairuni_eval import __version__
 from pairuni_eval.errors import UserError
+from pairuni_eval.foreign_text import under
 
 _INTERRUPTED = 130
 _STOPPED = "\nInterrupted. What was finished is kept; the same command continues."
@@ -48,9 +49,9 @@ def run_app(commands: typer.Typer) -> None:
     try:
         commands()
     except UserError as error:
-        typer.echo(f"Error: {error.message}", err=True)
+        typer.echo(under("Error: ", error.message), err=True)
         if error.hint:
-            typer.echo(f"Next:  {error.hint}", err=True)
+            typer.echo(under("Next:  ", error.hint), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo(_STOPPED, err=True)

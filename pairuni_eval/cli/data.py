@@ -11,6 +11,7 @@ import typer
 from pairuni_eval.cli.options import Benchmarks, Data, Json, Limit, split_names
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
+from pairuni_eval.places import is_folder
 
 if TYPE_CHECKING:
     from pairuni_eval.run.fetch import Result
@@ -33,7 +34,7 @@ def validate(
     from pairuni_eval.progress import waiting
     from pairuni_eval.run.validate import validate as check
 
-    if data is not None and not data.is_dir():
+    if data is not None and not is_folder(data):
         raise UserError(f"--data {data} is no folder.")
     with waiting(Console(stderr=True), f"checking {benchmark}"):
         found = check(load_benchmark(benchmark), data, limit)
@@ -62,7 +63,8 @@ def _as_json(found: Validation) -> dict[str, Any]:
 
 
 def _as_lines(found: Validation) -> list[str]:
-    from pairuni_eval.report.text import clean, printed
+    from pairuni_eval.foreign_text import clean
+    from pairuni_eval.report.text import printed
 
     sign = {True: "ok    ", False: "FAILED", None: "open  "}
     lines = [f"{sign[c.passed]}  {c.name}: {clean(c.words)}" for c in found.checks]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, split_names
+from pairuni_eval.cli.options import Data, Device, Json, Judge, Limit, folder_to_write, split_names
 from pairuni_eval.commands import as_typed
 from pairuni_eval.extras import needs
+from pairuni_eval.foreign_text import on_one_line
 from pairuni_eval.responses.layouts import Format
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def grade(
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=folder_to_write,
+            metavar="PATH",
             help="Keep the graded run in this folder; default: nowhere, or in runs/ if a judge is "
             "asked.",
             show_default=False,
@@ -110,7 +113,7 @@ def _grade(
     path = Path(settings.checkpoint.partition(":")[2])
     recorded = grade_recorded(settings, path, layout, Console(stderr=True))
     for note in recorded.notes:
-        typer.echo(f"Note: {note}.", err=True)
+        typer.echo(f"Note: {on_one_line(note)}.", err=True)
     found = grading.graded(StoredRun(recorded.folder), settings.benchmarks[0], asked)
     if as_json:
         typer.echo(json.dumps(grading.as_json(found), ensure_ascii=False, allow_nan=False))

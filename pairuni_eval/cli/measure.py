@@ -16,6 +16,7 @@ from pairuni_eval.cli.options import (
     Judge,
     Limit,
     Suite,
+    folder_to_write,
     split_names,
 )
 from pairuni_eval.commands import as_typed
@@ -34,10 +35,20 @@ def run(
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; default: runs/CHECKPOINT-SUITE.")
+        Path | None,
+        typer.Option(
+            parser=folder_to_write,
+            metavar="PATH",
+            help="Run folder; default: runs/CHECKPOINT-SUITE.",
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Report folder; default: reports/NAME OF RUN.")
+        Path | None,
+        typer.Option(
+            parser=folder_to_write,
+            metavar="PATH",
+            help="Report folder; default: reports/NAME OF RUN.",
+        ),
     ] = None,
     baseline: Baseline = None,
     batch_size: Annotated[int | None, typer.Option(help="Requests per batch.")] = None,

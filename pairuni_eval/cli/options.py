@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.foreign_text import on_one_line
 
 if TYPE_CHECKING:
     from pairuni_eval.store.read import StoredRun
@@ -43,6 +44,17 @@ Baseline = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
 
+def folder_to_write(text: str) -> Path:
+    """The value of --out or --report.
+
+    Raises:
+        UserError: if it is empty.
+    """
+    if not text:
+        raise UserError("The name of the folder to write is empty.", hint="e.g. --out runs/mine")
+    return Path(text)
+
+
 def split_names(text: str | None, option: str = "") -> tuple[str, ...]:
     """The names in a comma-separated option; none if it was not given.
 
@@ -65,4 +77,4 @@ def say_notes(*runs: StoredRun) -> None:
     """Say on stderr what is to be said about how runs were read."""
     for run in runs:
         for note in run.notes:
-            typer.echo(f"Note: {note}.", err=True)
+            typer.echo(f"Note: {on_one_line(note)}.", err=True)

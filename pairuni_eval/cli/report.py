@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pairuni_eval.cli.options import Baseline, Json, say_notes
-from pairuni_eval.commands import as_typed
+from pairuni_eval.cli.options import Baseline, Json, folder_to_write, say_notes
+from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_eval.errors import UserError
+from pairuni_eval.foreign_text import on_one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,12 @@ class Sources(NamedTuple):
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder, complete or not; or a packed run.")],
-    out: Annotated[Path | None, typer.Option(help="Report folder; default: reports/NAME.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder_to_write, metavar="PATH", help="Report folder; default: reports/NAME."
+        ),
+    ] = None,
     baseline: Baseline = None,
     training: Annotated[
         list[str] | None,
@@ -77,7 +83,7 @@ def compare(
     Console().print(comparing.as_table(found))
     typer.echo()
     typer.echo("\n".join(comparing.as_lines(found)))
-    words = ("pairuni-eval", "report", a, "--baseline", f"{b.name}={b}")
+    words = ("pairuni-eval", "report", a, "--baseline", as_baseline(b))
     typer.echo(f"Next: {as_typed(*words)}", err=True)
 
 
@@ -147,11 +153,11 @@ def write_report(
         tables = Tables(run)
         notices = [*tag_notices(tables), *reason_lines(tables)]
     for notice in notices:
-        typer.echo(f"Note: {notice}", err=True)
+        typer.echo(f"Note: {on_one_line(notice)}", err=True)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
     words = ["run", "--checkpoint", "OTHER", *_asked_again(run.card)]
-    words += ["--baseline", f"{folder.name}={folder}"]
+    words += ["--baseline", as_baseline(folder)]
     typer.echo(f"Next:   {as_typed('pairuni-eval', *words)}")
 
 

@@ -20,6 +20,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
 from pairuni_eval.judges.replies import Reply, ReplyBook
 from pairuni_eval.judges.settings import ScriptOptions, read_options
+from pairuni_eval.places import is_file
 from pairuni_eval.records import Picture, Status
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.user_text import records_of
@@ -61,7 +62,7 @@ class ScriptedJudge(Judge):
         """
         options = read_options(ScriptOptions, setup.options, setup.source)
         path = setup.path(options.replies)
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(
                 f"{setup.source or '--judge'}: there is no file of replies {path}.",
                 hint='name = "scripted"\nreplies = "FILE.jsonl"',

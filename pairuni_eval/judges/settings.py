@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.places import is_file
 
 _DEFAULT_PLUGIN = "openai"
 _OWN_KEYS = ("name", "second", "share")  # of the file, whatever the plugin
@@ -157,7 +158,7 @@ def read_options(kind: type[Options], table: Mapping[str, Any], source: Path | N
 
 
 def _read_table(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"There is no judge file {path}.",
             hint="--judge NAME takes a plugin (pairuni-eval list judges), --judge FILE.toml a file",

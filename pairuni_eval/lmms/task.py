@@ -300,7 +300,8 @@ def _columns(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_schema(path).names)
+        with path.open("rb") as stream:
+            return list(pq.read_schema(stream).names)
     except (pa.ArrowException, OSError):
         return []
 
@@ -316,7 +317,8 @@ def _image_features(path: Path) -> Any:
     from datasets import Features
 
     try:
-        schema = pq.read_schema(path)
+        with path.open("rb") as stream:
+            schema = pq.read_schema(stream)
     except (pa.ArrowException, OSError):
         return None  # datasets says what is wrong with the file
     if b"huggingface" in (schema.metadata or {}):

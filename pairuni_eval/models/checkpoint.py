@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.places import exists, is_folder
 from pairuni_eval.records import Capability
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def find_folder(checkpoint: str) -> Path:
             )
         return shipped
     path = Path(checkpoint).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         return path
-    if path.exists():
+    if exists(path):
         raise UserError(
             f"{checkpoint} is a file; a checkpoint is a folder with config.json and safetensors."
         )

@@ -16,6 +16,7 @@ import msgspec
 from pairuni_eval.errors import ModelError, UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.pictures import read_rgb
+from pairuni_eval.places import is_file
 from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.user_text import records_of
 
@@ -46,7 +47,7 @@ class ScriptedModel(Model):
             UserError: if the file is missing or a line is not of the form above.
         """
         path = Path(checkpoint)
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"There is no script {path}.", hint="--checkpoint scripted:FILE")
         lines = records_of(path, _Line)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

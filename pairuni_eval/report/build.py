@@ -19,6 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Estimate, Interval
 from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.analysis.verdict import p_words
@@ -117,7 +118,7 @@ def _environment(**options: Any) -> Environment:
 @cache  # compiling the templates takes four times as long as filling them in
 def _html_templates() -> Environment:
     environment = _environment(autoescape=True)
-    environment.filters.update(_NUMBERS | {"clean": text.clean, "typeset": text.typeset})
+    environment.filters.update(_NUMBERS | {"clean": foreign_text.clean, "typeset": text.typeset})
     return environment
 
 

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare
 from pairuni_eval.analysis.tables import Tables
-from pairuni_eval.report.text import clean, interval, number, p_value, signed
+from pairuni_eval.foreign_text import clean
+from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.report.tininess import is_tiny
 from pairuni_eval.report.versus import NOT_COMPARED, difference_entry, gathered, told
 from pairuni_eval.store.read import StoredRun

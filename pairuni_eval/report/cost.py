@@ -9,10 +9,11 @@ the judges cost stands with the benchmarks that asked them.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -101,14 +102,17 @@ def _words(row: CostRow) -> str:
     return f"{duration(row.seconds)}{rate}"
 
 
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]  # finite, not negative
+
+
 class _Event(msgspec.Struct, frozen=True):
     """A line of the journal; what an event does not have is None."""
 
     event: str
-    time: float
+    time: _Amount
     benchmark: str | None = None
-    rows: int | None = None
-    seconds: float | None = None
+    rows: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    seconds: _Amount | None = None
 
 
 def cost(run: Path, benchmarks: Iterable[str], arms: Mapping[str, Sequence[Path]]) -> Cost | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.report import text
 
@@ -73,7 +74,7 @@ def escape_latex(value: Any) -> str:
     """Text as literal LaTeX on one line: no command, no comment, no column."""
     if isinstance(value, LatexText):
         return value
-    words = " ".join(text.clean(str(value)).split())
+    words = " ".join(foreign_text.clean(str(value)).split())
     return "".join(_LATEX.get(character, character) for character in words)
 
 
@@ -112,7 +113,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str):
-        shown = text.clean(value)
+        shown = foreign_text.clean(value)
         return f"'{shown}" if shown.startswith(_FORMULA) else shown
     return value
 
@@ -227,4 +228,4 @@ def _entry(section: Section) -> Iterator[str]:
 
 def _plain(words: str) -> str:
     """One line for a comment or a note."""
-    return re.sub(r"\s+", " ", text.clean(words)).replace("\N{MINUS SIGN}", "-")
+    return re.sub(r"\s+", " ", foreign_text.clean(words)).replace("\N{MINUS SIGN}", "-")

@@ -19,8 +19,9 @@ from pairuni_eval.analysis.tables import (
     protocol_metrics,
     status_counts,
 )
+from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.notices import reason_words, tag_notice
-from pairuni_eval.report.text import clean, interval, printed, shorten
+from pairuni_eval.report.text import interval, printed, shorten
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 _FLIPS_SHOWN = 20

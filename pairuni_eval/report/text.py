@@ -1,7 +1,7 @@
 """How numbers and foreign text are put into a report.
 
 Numbers follow the metric's card (scale and decimals). Text that comes from a model, a dataset or a
-judge is cleaned of control and direction characters here and escaped at the door: by jinja2's
+judge is cleaned of control and direction characters and escaped at the door: by jinja2's
 autoescape in HTML, by `MarkdownText` in Markdown.
 """
 
@@ -13,15 +13,10 @@ from typing import Any
 
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.foreign_text import clean
 
 NOTHING = "–"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _PUNCTUATION = re.compile(r"([\\`*_\[\]#|~$])")
-
-
-def clean(text: str) -> str:
-    """The text with control and direction-changing characters made visible as a box."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def shorten(text: str, limit: int) -> str:

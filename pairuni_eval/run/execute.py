@@ -85,7 +85,8 @@ class Executor:
         self._samples = samples
         self._model = model
         self._pictures = pictures
-        self._log = RowLog(run / layout.ROWS / "outputs-rank0.jsonl", Output, identity_of(Output))
+        path = run / layout.ROWS / "outputs-rank0.jsonl"
+        self._log = RowLog(path, Output, identity_of(Output), address=card.rows_address)
         self._journal = Journal(run)
         self._lost = 0
         found = self._log.recover(self._owed_again)

@@ -29,6 +29,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import ByHandSpec, Card, DataSpec, WeightSpec, is_plain_name
 from pairuni_eval.download import PinnedFiles, check_inside, fetch_urls, hub_connection
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.places import is_folder
 from pairuni_eval.store.write import write_record
 
 MANIFEST = "manifest.json"
@@ -117,7 +118,7 @@ def fetch(
 @contextmanager
 def _alone(to: Path, tell: Callable[[Result], None]) -> Iterator[None]:
     """Hold the folder; one that we may not write to is only looked at."""
-    if to.is_dir() and not os.access(to, os.W_OK):
+    if is_folder(to) and not os.access(to, os.W_OK):
         yield
         return
     with writing(str(to)):

@@ -51,8 +51,8 @@ class Chunk(NamedTuple):
 class _Stored:
     """Scores that an earlier start left, and the file that further ones go to."""
 
-    def __init__(self, path: Path) -> None:
-        self._log = _score_log(path)
+    def __init__(self, path: Path, address: str) -> None:
+        self._log = _score_log(path, address)
         found = self._log.recover(_rests_on_a_lost_picture)
         self._rows: dict[tuple[str, str], list[Score]] = {}
         for score in found.rows:
@@ -107,7 +107,11 @@ class Grader:
         self._samples = {sample.uid: sample for sample in contents.samples}
         self._pictures = pictures
         rows = self._run / layout.ROWS
-        self._stored = {False: _Stored(rows / _SCORES), True: _Stored(rows / _OPINIONS)}
+        address = contents.card.rows_address
+        self._stored = {
+            False: _Stored(rows / _SCORES, address),
+            True: _Stored(rows / _OPINIONS, address),
+        }
         self._bills = RowLog(self._run / layout.JUDGE / layout.BILLS, Bill)
         billed = self._bills.recover().rows
         self._billed = {(bill.second, bill.protocol, bill.outputs[:1]) for bill in billed}
@@ -269,7 +273,7 @@ class Grader:
         return next((trouble for trouble in troubles if trouble), None)
 
 
-def forget(run: Path, outputs: Container[str]) -> tuple[str, ...]:
+def forget(run: Path, outputs: Container[str], address: str) -> tuple[str, ...]:
     """Drop the scores and opinions of outputs that are owed: they may come out otherwise.
 
     Returns:
@@ -277,14 +281,14 @@ def forget(run: Path, outputs: Container[str]) -> tuple[str, ...]:
     """
     told: tuple[str, ...] = ()
     for name in (_SCORES, _OPINIONS):
-        log = _score_log(run / layout.ROWS / name)
+        log = _score_log(run / layout.ROWS / name, address)
         log.recover(lambda score: score.output in outputs)
         told += log.damage
     return told
 
 
-def _score_log(path: Path) -> RowLog[Score]:
-    return RowLog(path, Score, identity_of(Score))
+def _score_log(path: Path, address: str) -> RowLog[Score]:
+    return RowLog(path, Score, identity_of(Score), address=address)
 
 
 def _rests_on_a_lost_picture(score: Score) -> bool:

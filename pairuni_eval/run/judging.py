@@ -129,13 +129,13 @@ def with_mended_judges(run: Path, former: RunCard, now: RunCard) -> RunCard:
             if (
                 None not in (old, new)
                 and old != new
-                and not _gave_verdicts(run, name, second=again)
+                and not _gave_verdicts(run, former, name, second=again)
             ):
                 benchmarks[name] = structs.replace(benchmarks[name], **{field: new})
     return structs.replace(former, benchmarks=benchmarks)
 
 
-def _gave_verdicts(run: Path, benchmark: str, *, second: bool) -> bool:
+def _gave_verdicts(run: Path, former: RunCard, benchmark: str, *, second: bool) -> bool:
     """Whether a stored score rests on a judge, or a reply of it was used."""
     mine = [
         bill
@@ -149,16 +149,16 @@ def _gave_verdicts(run: Path, benchmark: str, *, second: bool) -> bool:
         score.judge is not None
         and score.protocol.rpartition("@")[0] == benchmark
         and (score.protocol, score.output) not in owed
-        for score in _stored_scores(run, layout.OPINIONS if second else "scores")
+        for score in _stored_scores(run, former, layout.OPINIONS if second else "scores")
     )
 
 
-def _stored_scores(run: Path, name: str) -> list[Score]:
+def _stored_scores(run: Path, card: RunCard, name: str) -> list[Score]:
     """The scores of a run, complete or not, so far."""
     if (run / layout.COMPLETE).is_file():
         return StoredRun(run).records(name, Score)
     path = run / layout.ROWS / f"{name}-rank0.jsonl"
-    return read_rows(path, Score).rows if path.is_file() else []
+    return read_rows(path, Score, address=card.rows_address).rows if path.is_file() else []
 
 
 def left_open(run: Path) -> Iterator[tuple[str, Usage]]:
@@ -199,7 +199,7 @@ def reopen(run: Path) -> bool:
         f"{layout.OPINIONS}-rank0": _without(stored.records(layout.OPINIONS, Score), second),
     }
     for name, rows in tables.items():
-        _restore(run, name, rows, checked=not stored.unchecked)
+        _restore(run, name, rows, None if stored.unchecked else stored.card.rows_address)
     planned = {name: one for name, one in stored.seal.files.items() if name != layout.FIGURES}
     if not stored.unchecked:
         write_record(run / layout.ROWS / layout.PLANNED, planned)
@@ -211,10 +211,10 @@ def _without(scores: Iterable[Score], left_out: set[tuple[str, str]]) -> list[Sc
     return [score for score in scores if (score.protocol, score.output) not in left_out]
 
 
-def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], *, checked: bool) -> None:
-    """Write a table as rows; those of a run without checks get none."""
+def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], address: str | None) -> None:
+    """Write a table as rows; those of a run without checks, which has no address, get none."""
     lines = (
-        checked_line(row, number) if checked else msgspec.json.encode(row) + b"\n"
+        msgspec.json.encode(row) + b"\n" if address is None else checked_line(row, number, address)
         for number, row in enumerate(rows, 1)
     )
     write_whole(run / layout.ROWS / f"{name}.jsonl", b"".join(lines))

@@ -177,7 +177,7 @@ def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) 
     by_uid = {sample.uid: sample for sample in contents.samples}
     executor = Executor(settings.out, contents.card, by_uid, model, pictures)
     started = _Started(settings, parts, contents, executor, pictures)
-    forgotten = forget(settings.out, started.owed)
+    forgotten = forget(settings.out, started.owed, contents.card.rows_address)
     _tell(settings.out, [*contents.damage, *executor.damage, *forgotten], console)
     return started
 

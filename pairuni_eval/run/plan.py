@@ -25,6 +25,7 @@ from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
+from pairuni_eval.places import is_file
 from pairuni_eval.records import (
     RECORD_FORMAT,
     BenchmarkRun,
@@ -41,7 +42,7 @@ from pairuni_eval.store.documents import read_bytes, read_document
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import read_run_card
 from pairuni_eval.store.rows import RowLog
-from pairuni_eval.store.seal import own_files
+from pairuni_eval.store.seal import own_files, read_planned
 from pairuni_eval.store.tables import identity_of
 from pairuni_eval.store.write import record_bytes, write_record
 
@@ -106,12 +107,27 @@ def check_installed(settings: RunSettings) -> None:
 
 def load_parts(settings: RunSettings) -> Parts:
     """Import the benchmarks and judges that the settings name."""
-    cards = settings.cards()
+    cards = [_as_begun(settings, card) for card in settings.cards()]
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
     judges = load_judges(settings.judge, cards, settings.out)
     return Parts(benchmarks, judges.first, judges.second)
+
+
+def _as_begun(settings: RunSettings, card: Card) -> Card:
+    """The card, without protocols that it gained since the run in the folder began with others."""
+    run = settings.out
+    if settings.protocols or not is_file(run / layout.RUN_FILE):
+        return card
+    former = read_run_card(run)
+    begun = former.benchmarks.get(card.name)
+    if former.code != __version__ or begun is None or not {*begun.protocols} < {*card.protocols}:
+        return card
+    protocols = {name: card.protocols[name] for name in begun.protocols}
+    if card.default_protocol not in protocols:
+        return card
+    return msgspec.structs.replace(card, protocols=protocols)
 
 
 def plan_run(
@@ -142,7 +158,7 @@ def plan_run(
     if former != read_run_card(run):
         _put_card(run, former, hint=hint)
     batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
-    log = _sample_log(run)
+    log = _sample_log(run, former.rows_address)
     found = log.recover()
     by_uid = {sample.uid: sample for sample in found.rows}
     order = list(dict.fromkeys(owed.sample for batch in batches for owed in batch.outputs))
@@ -164,7 +180,7 @@ def _compare_with_plan(run: Path, *, hint: str) -> None:
     """
     planned = run / layout.ROWS / layout.PLANNED
     if planned.exists():
-        for name, digest in read_document(planned, dict[str, str], hint=hint).value.items():
+        for name, digest in read_planned(planned, hint=hint).items():
             read_bytes(run / name, digest, hint=hint)
 
 
@@ -188,10 +204,24 @@ def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
     for key, value in _asked(mended).items():
         if asked[key] != value:
             raise UserError(
-                f"{run} holds another run: its {key} is {value}, now it is {asked[key]}.",
+                f"{run} holds another run: its {key} is {_change(value, asked[key])}.",
                 hint="Choose another folder with --out, or delete this one.",
             )
     return mended
+
+
+def _change(before: Any, now: Any) -> str:
+    """What was asked and is asked now, in words; of a table those entries that differ."""
+    if not isinstance(before, dict):
+        return f"{_in_words(before)}, now it is {_in_words(now)}"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(
+        f"{name}: {_in_words(before.get(name))}; now {_in_words(now.get(name))}" for name in names
+    )
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
 
 
 def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
@@ -199,7 +229,7 @@ def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
     path = run / layout.ROWS / layout.PLANNED
     planned: dict[str, str] | None = None
     if path.exists():
-        planned = read_document(path, dict[str, str], hint=hint).value
+        planned = read_planned(path, hint=hint)
         write_record(path, {name: one for name, one in planned.items() if name != layout.RUN_FILE})
     write_record(run / layout.RUN_FILE, card)
     if planned is not None:
@@ -207,8 +237,9 @@ def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
         write_record(path, planned | {layout.RUN_FILE: digest})
 
 
-def _sample_log(run: Path) -> RowLog[Sample]:
-    return RowLog(run / layout.ROWS / "samples.jsonl", Sample, identity_of(Sample))
+def _sample_log(run: Path, address: str) -> RowLog[Sample]:
+    path = run / layout.ROWS / "samples.jsonl"
+    return RowLog(path, Sample, identity_of(Sample), address=address)
 
 
 def _fresh(
@@ -221,7 +252,7 @@ def _fresh(
 ) -> Contents:
     """Plan a run; one that was planned before keeps what its card says of who asked."""
     run = settings.out
-    log = _sample_log(run)
+    log = _sample_log(run, _run_card(settings, parts, model, {}).rows_address)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
     samples: list[Sample] = []
     counts: dict[str, int] = {}

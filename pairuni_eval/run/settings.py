@@ -13,6 +13,7 @@ from pairuni_eval import catalog
 from pairuni_eval.cards import Card
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.places import is_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class RunSettings:
                 f"--batch-size is {self.batch_size}; it must be at least 1.",
                 hint="Leave it out: the model says what suits it.",
             )
-        if self.data is not None and not self.data.is_dir():
+        if self.data is not None and not is_folder(self.data):
             raise UserError(
                 f"--data {self.data} is no folder.",
                 hint=as_typed("pairuni-eval", "fetch", "--suite", "paper", "--to", self.data),

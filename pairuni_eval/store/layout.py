@@ -26,7 +26,7 @@ two runs of one command.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 RUN_FILE = "run.json"
 PLAN_FILE = "plan.json"
@@ -35,7 +35,6 @@ ROWS = "rows"
 IMAGES = "images"
 FIGURES = "figures.json"
 COMPLETE = "COMPLETE"
-PACKED = ".packed"  # in the folder of a run that was unpacked
 JOURNAL = "journal.jsonl"
 LOCK = ".lock"
 JUDGE = "judge"
@@ -43,8 +42,22 @@ BILLS = "bills.jsonl"
 OPINIONS = "opinions"
 PLANNED = "planned.json"
 TABLES = ("samples", "outputs", "scores")
+_OWN_JSON = (RUN_FILE, PLAN_FILE, FIGURES)
 
 
 def image_path(run: Path, image: str) -> Path:
     """Where a picture lies: images/<first two digits>/<id>."""
     return Path(f"{run}/{IMAGES}/{image[:2]}/{image}")
+
+
+def names_a_card(name: str) -> bool:
+    """Whether a benchmark's name names a card inside the folder of cards."""
+    parts = PurePosixPath(name).parts
+    inside = bool(parts) and not name.startswith("/") and ".." not in parts
+    return inside and name.isprintable() and "\\" not in name
+
+
+def is_own_json(place: str) -> bool:
+    """Whether a path names JSON that a run writes itself, inside its folder."""
+    card = place.removeprefix(f"{CARDS}/").removesuffix(".json")
+    return place in _OWN_JSON or (place == f"{CARDS}/{card}.json" and names_a_card(card))

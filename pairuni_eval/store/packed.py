@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
-from pairuni_eval.cache import cache_folder, make_in_cache
+from pairuni_eval.cache import make_in_cache, unpacked_runs
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.places import is_file
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, TRAINING
@@ -115,12 +116,12 @@ def unpacked(path: Path) -> Path:
     Raises:
         UserError: if the file is broken or no packed run, or the cache cannot be written.
     """
-    if not path.is_file():
+    if not is_file(path):
         return path
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
     name = hashlib.sha256(_RULES + digest).hexdigest()[:16]
-    folder = cache_folder() / "runs" / f"{path.stem}-{name}"
+    folder = unpacked_runs() / f"{path.stem}-{name}"
     if folder.is_dir():
         return folder
     with writing(str(folder)):
@@ -164,7 +165,6 @@ def _unpack(path: Path, folder: Path) -> None:
         if failure.errno is not None:  # the disk's; bzip2 has none for data that is no stream
             raise
         _refuse(path, str(failure), failure)
-    (folder / layout.PACKED).touch()
 
 
 def _members(path: Path, archive: ZipFile) -> list[ZipInfo]:
@@ -187,7 +187,7 @@ def _members(path: Path, archive: ZipFile) -> list[ZipInfo]:
 
 def _stays_inside(name: str) -> bool:
     parts = name.removesuffix("/").split("/")
-    return not any(part in ("", ".", "..", layout.PACKED) for part in parts)
+    return not any(part in ("", ".", "..") for part in parts)
 
 
 def _copy(path: Path, source: IO[bytes], target: IO[bytes], room: int) -> int:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from pairuni_eval import __version__
+from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
-from pairuni_eval.commands import as_typed
+from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.bills import Bill, standing
+from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import (
@@ -31,7 +33,7 @@ from pairuni_eval.store.documents import (
 )
 from pairuni_eval.store.pictures import MISSING, Pictures
 from pairuni_eval.store.rows import read_rows
-from pairuni_eval.store.seal import check_table, read_seal
+from pairuni_eval.store.seal import read_seal, table_bytes
 from pairuni_eval.store.tables import KINDS, read_frame, read_records
 
 if TYPE_CHECKING:
@@ -45,13 +47,16 @@ _COPY = "Copy the run folder again, or delete it and repeat the command that mad
 
 def _what_to_name(folder: Path) -> str:
     """What somebody may have meant who names a folder that is no run."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
+    there = is_folder(folder)
+    found = folder.glob("checkpoint-*") if there else ()
+    checkpoints = sorted(found, key=lambda path: (len(path.name), path.name))
     if checkpoints:
         words = ("pairuni-eval", "run", "--checkpoint", checkpoints[-1])
         return f"Training wrote it; measure it: {as_typed(*words)}"
-    around = folder if folder.is_dir() else folder.parent
-    runs = sorted(path.parent.name for path in around.glob(f"*/{layout.RUN_FILE}"))
-    if folder.is_dir() and runs:
+    around = folder if there else folder.parent
+    cards = around.glob(f"*/{layout.RUN_FILE}") if is_folder(around) else ()
+    runs = sorted(path.parent.name for path in cards)
+    if there and runs:
         more = ", ..." if len(runs) > _NAMED else ""
         return f"Name one of the runs in it: {', '.join(runs[:_NAMED])}{more}"
     guess = nearest(folder.name, runs)
@@ -71,7 +76,7 @@ def read_run_card(run: Path) -> RunCard:
 
 def _run_bytes(run: Path) -> bytes:
     path = run / layout.RUN_FILE
-    if not path.is_file():
+    if not is_file(path):
         message = f"{run} is not a run folder: it has no {layout.RUN_FILE}."
         raise UserError(message, hint=_what_to_name(run))
     return path.read_bytes()
@@ -88,20 +93,13 @@ def _run_card(run: Path, data: bytes) -> Document[RunCard]:
         )
     card = parse_document(path, data, RunCard, hint=_COPY)
     for name, asked in card.value.benchmarks.items():
-        if not _names_a_file(name):
+        if not layout.names_a_card(name):
             message = f"{path}: benchmarks: '{name}' cannot be the name of a benchmark."
             raise UserError(message, hint=_COPY)
         if not asked.protocols:
             message = f"{path}: benchmarks.{name}.protocols: there is none."
             raise UserError(message, hint=_COPY)
     return card
-
-
-def _names_a_file(name: str) -> bool:
-    """Whether a benchmark's name names a card inside the folder of cards."""
-    parts = PurePosixPath(name).parts
-    inside = bool(parts) and not name.startswith("/") and ".." not in parts
-    return inside and name.isprintable() and "\\" not in name
 
 
 class Soundness(NamedTuple):
@@ -155,19 +153,27 @@ class StoredRun:
 
     @property
     def again(self) -> str:
-        """The command that continues the run."""
-        return f"{self.card.command} {as_typed('--out', self.folder)}"
+        """The command that continues the run, or words for one that nobody should type."""
+        return self._repeated(self.folder)
+
+    def _repeated(self, out: Path) -> str:
+        if not is_command(self.card.command):
+            return f"its {layout.RUN_FILE} holds no command of pairuni-eval that could be repeated."
+        return f"{self.card.command} {as_typed('--out', out)}"
 
     @property
     def packed(self) -> bool:
         """Whether the folder was unpacked from a packed run."""
-        return (self.folder / layout.PACKED).is_file()
+        return is_unpacked(self.folder)
 
     @property
     def way_back(self) -> str:
         """What to do about a file that is missing or changed."""
         if self.packed:
             return f"Delete {self.folder}: it is unpacked anew when the run is named again."
+        if self.card.code != __version__:  # which is not continued by this one
+            other = self.folder.with_name(f"{self.folder.name}-again")
+            return f"Copy the run folder again; or measure into another: {self._repeated(other)}"
         return (
             f"Copy the run folder again; or delete {self.folder / layout.COMPLETE} and measure "
             f"again: {self.again}"
@@ -238,7 +244,7 @@ class StoredRun:
             UserError: for the first file that is missing or changed.
         """
         for name in self.seal.sha256:
-            check_table(self.folder, name, self.seal, hint=self.way_back)
+            table_bytes(self.folder, name, self.seal, hint=self.way_back)
         for name, digest in self.seal.files.items():
             if not (self.packed and name == layout.PLAN_FILE):
                 read_bytes(self.folder / name, digest, hint=self.way_back)
@@ -251,9 +257,9 @@ class StoredRun:
         """
         if name not in self.seal.sha256:
             return []
-        check_table(self.folder, name, self.seal, hint=self.way_back)
+        data = table_bytes(self.folder, name, self.seal, hint=self.way_back)
         rows, path = self.seal.rows.get(name, 0), self.folder / f"{name}.parquet"
-        return read_records(path, kind, rows=rows, hint=self.way_back)
+        return read_records(path, data, kind, rows=rows, hint=self.way_back)
 
     def _images(self) -> Iterator[str]:
         """The ids of all pictures that samples and outputs name."""
@@ -289,10 +295,10 @@ class StoredRun:
             self.notes.append(note)
 
     def _table(self, name: str) -> pd.DataFrame:
-        check_table(self.folder, name, self.seal, hint=self.way_back)
+        data = table_bytes(self.folder, name, self.seal, hint=self.way_back)
         rows = self.seal.rows.get(name, 0)
         path = self.folder / f"{name}.parquet"
-        return read_frame(path, KINDS[name], rows=rows, hint=self.way_back)
+        return read_frame(path, data, KINDS[name], rows=rows, hint=self.way_back)
 
 
 def read_bills(run: Path) -> list[Bill]:

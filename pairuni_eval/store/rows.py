@@ -2,7 +2,8 @@
 
     {"id":"...", ..., "row":17,"check":"3f9a0c5d12ab77e0"}
 
-The check is the first 16 hex digits of the SHA-256 of the line without it. A line that fails its
+The check is the first 16 hex digits of the SHA-256 of the run's address and the line without it, so
+a line of another run fails it (the judge's bills have no address). A line that fails its
 check, cannot be decoded, or lacks a check below a line that has one is dropped, as a torn last line
 is: its row is owed again. In a run that began with checks (`planned.json` lies beside its rows)
 no line lacks one. The numbers tell where lines were taken out: whatever stands beside a gap
@@ -63,6 +64,7 @@ class RowLog(Generic[Row]):
         path: The file; created with its folder on the first append.
         kind: The record type.
         identity: What may stand in the file once only; None for records that may repeat.
+        address: The address of the run that the rows are of, see `RunCard.rows_address`.
 
     Attributes:
         damage: What is to be told about the lines that `recover` dropped, one sentence a time.
@@ -73,11 +75,14 @@ class RowLog(Generic[Row]):
         path: Path,
         kind: type[Row],
         identity: Callable[[Row], Hashable] | None = None,
+        *,
+        address: str = "",
     ) -> None:
         self.path = path
         self.damage: tuple[str, ...] = ()
         self._kind = kind
         self._identity = identity
+        self._address = address
         self._number: int | None = None  # of the last row
         self._synced = -math.inf
 
@@ -94,7 +99,7 @@ class RowLog(Generic[Row]):
             self._number = 0
             return Recovered([])
         data = self.path.read_bytes()
-        lines = _lines(self.path, data, self._kind, self._identity)
+        lines = _lines(self.path, data, self._kind, self._identity, self._address)
         kept = [line for line in lines.whole if owed is None or not owed(line.row)]
         self._mend(data, lines, kept)
         self._number = max((line.number for line in lines.whole), default=0)
@@ -108,7 +113,7 @@ class RowLog(Generic[Row]):
         written = []
         for row in rows:
             number += 1
-            written.append(checked_line(row, number))
+            written.append(checked_line(row, number, self._address))
         with writing(str(self.path)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as stream:
@@ -137,26 +142,36 @@ class RowLog(Generic[Row]):
 
 
 def read_rows(
-    path: Path, kind: type[Row], identity: Callable[[Row], Hashable] | None = None
+    path: Path,
+    kind: type[Row],
+    identity: Callable[[Row], Hashable] | None = None,
+    *,
+    address: str = "",
 ) -> Recovered[Row]:
     """The whole rows of a file, which stays as it is.
+
+    Args:
+        path: The file.
+        kind: The record type.
+        identity: See `RowLog`.
+        address: See `RowLog`.
 
     Raises:
         UserError: as `RowLog.recover`.
     """
-    lines = _lines(path, path.read_bytes(), kind, identity)
+    lines = _lines(path, path.read_bytes(), kind, identity, address)
     return _recovered(lines.whole, lines.damaged)
 
 
-def checked_line(row: msgspec.Struct, number: int) -> bytes:
-    """A record as a line with its number and its check."""
+def checked_line(row: msgspec.Struct, number: int, address: str = "") -> bytes:
+    """A record as a line with its number and its check; the address is that of its run."""
     head = b'%b,"row":%d' % (_encoder.encode(row)[:-1], number)
-    return b'%b,"check":"%b"}\n' % (head, check_of(head))
+    return b'%b,"check":"%b"}\n' % (head, check_of(head, address))
 
 
-def check_of(head: bytes) -> bytes:
-    """The check of a line: 16 hex digits, from what stands in front of it."""
-    return hashlib.sha256(head + b"}").hexdigest()[:16].encode()
+def check_of(head: bytes, address: str = "") -> bytes:
+    """The check of a line: 16 hex digits, from its run and what stands in front of it."""
+    return hashlib.sha256(address.encode() + head + b"}").hexdigest()[:16].encode()
 
 
 def _end(text: bytes) -> re.Match[bytes] | None:
@@ -186,7 +201,11 @@ class _Lines(Generic[Row]):
 
 
 def _lines(
-    path: Path, data: bytes, kind: type[Row], identity: Callable[[Row], Hashable] | None
+    path: Path,
+    data: bytes,
+    kind: type[Row],
+    identity: Callable[[Row], Hashable] | None,
+    address: str,
 ) -> _Lines[Row]:
     end = data.rfind(b"\n") + 1
     texts = data[:end].split(b"\n")[:-1]
@@ -195,7 +214,7 @@ def _lines(
     damaged: list[int] = []
     checks = path.with_name(layout.PLANNED).exists()
     for place, text in enumerate(texts, 1):
-        line = _checked(path, place, text, decoder)
+        line = _checked(path, place, text, decoder, address)
         if line is None and not checks and _end(text) is None:
             line = _unchecked(place, text, kind, decoder)
         if line is None:
@@ -209,11 +228,11 @@ def _lines(
 
 
 def _checked(
-    path: Path, place: int, text: bytes, decoder: msgspec.json.Decoder[Row]
+    path: Path, place: int, text: bytes, decoder: msgspec.json.Decoder[Row], address: str
 ) -> _Line[Row] | None:
     """A line whose check is right; None for any other."""
     end = _end(text)
-    if end is None or check_of(text[: end.end(1)]) != end.group(4):
+    if end is None or check_of(text[: end.end(1)], address) != end.group(4):
         return None
     try:
         row = decoder.decode(text[: end.start()] + b"}")

@@ -8,15 +8,15 @@ tables alone; what its mark does not list is not compared, and its rows count as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.store import layout
-from pairuni_eval.store.documents import compare_digests, read_document
-from pairuni_eval.store.tables import write_table
+from pairuni_eval.store.documents import read_bytes, read_document
+from pairuni_eval.store.tables import KINDS, write_table
 from pairuni_eval.store.write import write_record
 
 
@@ -85,8 +85,18 @@ def _planned(run: Path) -> dict[str, str]:
     path = run / layout.ROWS / layout.PLANNED
     if not path.is_file():
         return {}
-    hint = f"Delete {path} and repeat the command of the run."
-    return read_document(path, dict[str, str], hint=hint).value
+    return read_planned(path, hint=f"Delete {path} and repeat the command of the run.")
+
+
+def read_planned(path: Path, *, hint: str) -> dict[str, str]:
+    """The digests that planning wrote, by path in the run folder.
+
+    Raises:
+        UserError: if they cannot be read, or name what is no JSON of a run.
+    """
+    digests = read_document(path, dict[str, str], hint=hint).value
+    check_places(path, digests, hint=hint)
+    return digests
 
 
 def remove_rows(run: Path) -> None:
@@ -103,13 +113,33 @@ def read_seal(run: Path, *, hint: str) -> Seal:
     """The mark of a finished run.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if it cannot be read, or names what is no table and no JSON of a run.
     """
-    return read_document(run / layout.COMPLETE, Seal, hint=hint).value
+    path = run / layout.COMPLETE
+    seal = read_document(path, Seal, hint=hint).value
+    check_places(path, seal.files, key="files: ", hint=hint)
+    for key, named in (("rows", seal.rows), ("sha256", seal.sha256)):
+        strange = next((name for name in named if name not in KINDS), None)
+        if strange is not None:
+            message = f"{path}: {key}: '{strange}' is none of {', '.join(KINDS)}."
+            raise UserError(message, hint=hint)
+    return seal
 
 
-def check_table(run: Path, name: str, seal: Seal, *, hint: str) -> None:
-    """Compare a table's file with the mark.
+def check_places(path: Path, places: Iterable[str], *, key: str = "", hint: str) -> None:
+    """See that a document of digests names a run's own JSON alone.
+
+    Raises:
+        UserError: for a path that is none, e.g. one that leads out of the run folder.
+    """
+    for place in places:
+        if not layout.is_own_json(place):
+            message = f"{path}: {key}'{place}' is no JSON that a run writes into its folder."
+            raise UserError(message, hint=hint)
+
+
+def table_bytes(run: Path, name: str, seal: Seal, *, hint: str) -> bytes:
+    """The content of a table's file, compared with the mark.
 
     Raises:
         UserError: if it is missing, changed, or none of this run.
@@ -117,9 +147,4 @@ def check_table(run: Path, name: str, seal: Seal, *, hint: str) -> None:
     path = run / f"{name}.parquet"
     if name not in seal.sha256:
         raise UserError(f"{path}: {layout.COMPLETE} does not name this table.", hint=hint)
-    try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as failure:
-        raise UserError(f"{path}: cannot be read: {failure.strerror}.", hint=hint) from failure
-    compare_digests(path, found, seal.sha256[name], hint=hint)
+    return read_bytes(path, seal.sha256[name], hint=hint)

@@ -83,11 +83,14 @@ def _cells(values: list[Any]) -> list[Any]:
     return values
 
 
-def read_frame(path: Path, kind: type[msgspec.Struct], *, rows: int, hint: str) -> pd.DataFrame:
+def read_frame(
+    path: Path, data: bytes, kind: type[msgspec.Struct], *, rows: int, hint: str
+) -> pd.DataFrame:
     """A table as a data frame with the columns of its records.
 
     Args:
-        path: The parquet file.
+        path: The parquet file, for errors.
+        data: Its content.
         kind: The record of a row.
         rows: How many rows there must be.
         hint: The way back, for whoever meets an error.
@@ -95,7 +98,7 @@ def read_frame(path: Path, kind: type[msgspec.Struct], *, rows: int, hint: str) 
     Raises:
         UserError: naming file, row and column of what is not as it must be.
     """
-    table = _read(path, kind, rows, hint)
+    table = _read(path, data, kind, rows, hint)
     frame: pd.DataFrame = table.to_pandas()
     names = list(_IDENTITY[kind])
     doubled = frame.duplicated(names)
@@ -105,9 +108,9 @@ def read_frame(path: Path, kind: type[msgspec.Struct], *, rows: int, hint: str) 
     return frame
 
 
-def read_records(path: Path, kind: type[Row], *, rows: int, hint: str) -> list[Row]:
+def read_records(path: Path, data: bytes, kind: type[Row], *, rows: int, hint: str) -> list[Row]:
     """As `read_frame`, as records."""
-    made = _read(path, kind, rows, hint).to_pylist()
+    made = _read(path, data, kind, rows, hint).to_pylist()
     structured = [column.name for column in _columns(kind) if column.decoder]
     for row in made:
         row.update({name: msgspec.json.decode(row[name]) for name in structured})
@@ -160,12 +163,12 @@ def _column(field: msgspec.structs.FieldInfo, hint: Any) -> _Column:
 _UNION = (type(int | None), type(Union[int, None]))  # noqa: UP007 - both forms occur in hints
 
 
-def _read(path: Path, kind: type[msgspec.Struct], rows: int, hint: str) -> pa.Table:
+def _read(path: Path, data: bytes, kind: type[msgspec.Struct], rows: int, hint: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: cannot be read: {failure}.", hint=hint) from failure
     if table.num_rows != rows:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.places import is_file, is_folder
 
 TRAINING = "training"
 METRICS = "metrics.jsonl"
@@ -49,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 def has_training(folder: Path) -> bool:
     """Whether a folder holds metrics or gradients of a training run."""
-    return any((folder / name).is_file() for name in (METRICS, GRADIENTS))
+    return any(is_file(folder / name) for name in (METRICS, GRADIENTS))
 
 
 def training_folder(folder: Path) -> Path:
@@ -73,7 +74,7 @@ def keep_training(run: Path, checkpoint: str) -> None:
     Nothing happens where the checkpoint is no folder, or no training run wrote it.
     """
     source = Path(checkpoint).resolve().parent
-    if not Path(checkpoint).is_dir() or not has_training(source):
+    if not is_folder(Path(checkpoint)) or not has_training(source):
         return
     target = run / TRAINING
     with writing(str(target)):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.places import is_file
 from pairuni_eval.store import layout
 from pairuni_eval.store.packed import unpacked
 from pairuni_eval.store.read import Soundness, StoredRun, read_run_card
@@ -82,7 +83,7 @@ class UnfinishedRun(StoredRun):
         kind = KINDS[name]
         rows = []
         for path in self._files(name):
-            found = read_rows(path, kind, identity_of(kind))
+            found = read_rows(path, kind, identity_of(kind), address=self.card.rows_address)
             rows += found.rows
             self._dropped += len(found.damaged)
             self._unchecked += found.unchecked
@@ -101,6 +102,6 @@ def open_run(folder: Path) -> StoredRun:
         UserError: if it is no run, or holds nothing to read yet.
     """
     folder = unpacked(folder)
-    if (folder / layout.COMPLETE).is_file() or not (folder / layout.RUN_FILE).is_file():
+    if is_file(folder / layout.COMPLETE) or not is_file(folder / layout.RUN_FILE):
         return StoredRun(folder)
     return UnfinishedRun(folder)

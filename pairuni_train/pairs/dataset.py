@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ def write_pairs(path: Path, pairs: Iterable[Pair], about: Mapping[str, Any] | No
     count = 0
     with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        with (
+            partial.open("wb") as stream,
+            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+        ):
             for group in _groups(pairs):
                 writer.write_table(pa.Table.from_pylist([_row(p) for p in group], schema=schema))
                 count += len(group)
@@ -82,10 +86,11 @@ def examine_pairs(path: Path) -> Iterator[Pair | UserError]:
 
     number = 0
     try:
-        for block in _open(path).iter_batches(batch_size=_GROUP):
-            for row in block.to_pylist():
-                number += 1
-                yield _examined(row, path, number)
+        with _opened(path) as file:
+            for block in file.iter_batches(batch_size=_GROUP):
+                for row in block.to_pylist():
+                    number += 1
+                    yield _examined(row, path, number)
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 
@@ -95,7 +100,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     import pyarrow as pa
 
     try:
-        found: dict[str, list[Any]] = _open(path).read(columns=list(columns)).to_pydict()
+        with _opened(path) as file:
+            found: dict[str, list[Any]] = file.read(columns=list(columns)).to_pydict()
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
     return found
@@ -106,14 +112,16 @@ def read_about(path: Path) -> dict[str, Any]:
     import pyarrow as pa
 
     try:
-        metadata = _open(path).schema_arrow.metadata or {}
+        with _opened(path) as file:
+            metadata = file.schema_arrow.metadata or {}
     except (pa.ArrowException, OSError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
     about: dict[str, Any] = msgspec.json.decode(metadata.get(_META, b"{}"))
     return about
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
@@ -121,14 +129,15 @@ def _open(path: Path) -> Any:
             f"There is no pair set {path}.",
             hint="Make one: pairuni-train pairs build --preset tiny --out DIR",
         )
-    file = pq.ParquetFile(path)
-    have = file.schema_arrow.names
-    for column in _schema().names:
-        if column not in have:
-            guess = nearest(column, have)
-            offer = f" Is it '{guess}'?" if guess else ""
-            raise UserError(f"{path}: column '{column}' is missing.{offer} It is no pair set.")
-    return file
+    with path.open("rb") as stream:
+        file = pq.ParquetFile(stream)
+        have = file.schema_arrow.names
+        for column in _schema().names:
+            if column not in have:
+                guess = nearest(column, have)
+                offer = f" Is it '{guess}'?" if guess else ""
+                raise UserError(f"{path}: column '{column}' is missing.{offer} It is no pair set.")
+        yield file
 
 
 def _groups(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

@@ -74,7 +74,8 @@ class Rows:
         import pyarrow.parquet as pq
 
         self.about = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=About)
-        self._table = pq.read_table(folder / _ROWS).to_pylist()
+        with (folder / _ROWS).open("rb") as stream:
+            self._table = pq.read_table(stream).to_pylist()
         self._images = (folder / _IMAGES).open("rb")
 
     def __len__(self) -> int:
@@ -139,7 +140,8 @@ class Writer:
         import pyarrow.parquet as pq
 
         self._images.close()
-        pq.write_table(pa.Table.from_pylist(self._rows, schema=_schema()), self._folder / _ROWS)
+        with (self._folder / _ROWS).open("wb") as stream:
+            pq.write_table(pa.Table.from_pylist(self._rows, schema=_schema()), stream)
         about = About(self._side, self._digest.hexdigest(), tuple(self._rejects), self._dropped)
         (self._folder / _ABOUT).write_bytes(msgspec.json.encode(about))
 

@@ -166,10 +166,11 @@ def _parquet_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path)
-        _check_columns(path, source, table.schema_arrow.names)
-        for block in table.iter_batches(batch_size=_BLOCK, columns=_wanted(source)):
-            yield from block.to_pylist()
+        with path.open("rb") as stream:
+            table = pq.ParquetFile(stream)
+            _check_columns(path, source, table.schema_arrow.names)
+            for block in table.iter_batches(batch_size=_BLOCK, columns=_wanted(source)):
+                yield from block.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as failure:
         raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
 

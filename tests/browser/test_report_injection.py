@@ -19,9 +19,9 @@ import pytest
 from chromium import Browser
 
 from pairuni_eval.cards import Card
+from pairuni_eval.foreign_text import clean
 from pairuni_eval.records import Capability, RunCard, make_item
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.text import clean
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.write import write_record

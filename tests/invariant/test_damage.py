@@ -29,7 +29,7 @@ from pairuni_eval.run import measure as measuring
 from pairuni_eval.run.measure import measure
 from pairuni_eval.run.settings import RunSettings
 from pairuni_eval.store import layout
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.read import StoredRun, read_run_card
 from pairuni_eval.store.rows import checked_line
 from pairuni_eval.store.unfinished import open_run
 
@@ -67,11 +67,20 @@ class Scribbler(Model):
         return Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
 
 
-def run_into(folder: Path) -> str:
+class OtherWeights(Scribbler):
+    """A model of other weights, which always says no."""
+
+    identity = ModelIdentity(adapter="scribbler", name="scribbler", weights="1" * 64)
+
+    def answer(self, requests: Any) -> list[Reply]:
+        return [Reply(text="no") for _ in requests]
+
+
+def run_into(folder: Path, model: Model | None = None) -> str:
     """Measure, or go on; returns what was said on the way."""
     said = io.StringIO()
     settings = RunSettings(checkpoint="scribbler", out=folder, benchmarks=BENCHMARKS, limit=4)
-    measure(settings, Console(file=said, width=10_000), Scribbler())
+    measure(settings, Console(file=said, width=10_000), model or Scribbler())
     return said.getvalue()
 
 
@@ -85,10 +94,11 @@ def contents(run: Path) -> dict[str, str]:
 
 
 class Runs(NamedTuple):
-    """A finished run, and the same one stopped when its rows were all there."""
+    """A finished run; the same, and one of other weights, stopped when all rows were there."""
 
     whole: Path
     stopped: Path
+    other: Path
     files: dict[str, str]
 
 
@@ -108,8 +118,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         patch.setattr(measuring, "compact", stop)
         with pytest.raises(Stop):
             run_into(root / "stopped" / "run")
+        with pytest.raises(Stop):
+            run_into(root / "other" / "run", OtherWeights())
     whole = root / "whole" / "run"
-    return Runs(whole, root / "stopped" / "run", contents(whole))
+    return Runs(whole, root / "stopped" / "run", root / "other" / "run", contents(whole))
 
 
 # Finished runs
@@ -322,13 +334,25 @@ def test_a_report_of_an_unfinished_run_says_what_it_leaves_out(runs: Runs, tmp_p
     assert path.read_bytes() == before, "a reader changes nothing"
 
 
+@pytest.mark.parametrize("name", ["outputs-rank0", "scores-rank0", "samples"])
+def test_rows_of_another_run_are_dropped_told_and_made_again(
+    runs: Runs, tmp_path: Path, name: str
+) -> None:
+    run = Path(shutil.copytree(runs.stopped, tmp_path / "run"))
+    path = Path("rows") / f"{name}.jsonl"
+    shutil.copyfile(runs.other / path, run / path)
+    count = (run / path).read_bytes().count(b"\n")
+    assert f"{name}.jsonl: {count} rows were damaged and dropped (lines 1, 2, 3," in run_into(run)
+    assert contents(run) == runs.files
+
+
 def test_two_truths_are_a_sentence(runs: Runs, tmp_path: Path) -> None:
     run = Path(shutil.copytree(runs.stopped, tmp_path / "run"))
-    path = run / layout.ROWS / "outputs-rank0.jsonl"
+    path, address = run / layout.ROWS / "outputs-rank0.jsonl", read_run_card(run).rows_address
     lines = path.read_bytes().split(b"\n")[:-1]
     row = json.loads(lines[0]) | {"tokens": 7}
     other = Output(**{key: row[key] for key in Output.__struct_fields__ if key != "parts"})
-    path.write_bytes(path.read_bytes() + checked_line(other, len(lines) + 1))
+    path.write_bytes(path.read_bytes() + checked_line(other, len(lines) + 1, address))
     with pytest.raises(UserError, match=f"lines 1 and {len(lines) + 1}: two different rows of"):
         run_into(run)
     (run / layout.ROWS / "outputs-rank0.jsonl").write_bytes(b"\n".join(lines[1:]) + b"\n")

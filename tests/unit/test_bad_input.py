@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import example_run as example
+import msgspec
 import pytest
 
 from pairuni_eval import catalog
+from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store import write as store_write
 
 YES = {"*": "yes"}
@@ -491,3 +493,81 @@ def test_a_complete_run_with_a_damaged_table_is_named(
     assert cli(*asked).code == 0
     (tmp_path / "r" / "scores.parquet").write_bytes(b"no parquet")
     refused(cli("report", "r"), "scores.parquet")
+
+
+LONG = "x" * 300
+QUICK = ("--checkpoint", "tiny", "--benchmarks", "tiny-pope", "--limit", "2")
+
+
+@pytest.mark.parametrize("name", [LONG, f"{LONG}/b"], ids=["long", "below"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", *QUICK, "--out", "{}"),
+        ("report", "{}"),
+        ("report", "{}", "--baseline", "a={}"),
+        ("compare", "{}", "{}"),
+        ("show", "{}", "x"),
+        ("run", "--checkpoint", "{}", *QUICK[2:], "--out", "r"),
+        ("run", "--checkpoint", "scripted:{}", *QUICK[2:], "--out", "r"),
+        ("run", "--checkpoint", "replay:{}", *QUICK[2:], "--out", "r"),
+        ("run", "--checkpoint", "recorded:{}", *QUICK[2:], "--out", "r"),
+        ("run", *QUICK, "--judge", "{}.toml"),
+        ("run", *QUICK, "--data", "{}"),
+        ("validate", "tiny-pope", "--data", "{}"),
+        ("grade", "--benchmark", "tiny-pope", "--responses", "{}"),
+        ("fetch", "--benchmarks", "tiny-pope", "--to", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(
+    cli: Any, words: tuple[object, ...], name: str
+) -> None:
+    refused(cli(*(str(word).replace("{}", name) for word in words)), name[:1])
+
+
+def test_a_folder_that_the_system_does_not_make_is_a_sentence(cli: Any) -> None:
+    refused(cli("run", *QUICK, "--out", "/proc/x"), "Cannot write /proc/x", hint="--out")
+
+
+@pytest.mark.parametrize(
+    "words", [("run", *QUICK), ("grade", "--benchmark", "b", "--responses", "f")]
+)
+def test_an_empty_name_is_no_folder_to_write(cli: Any, words: tuple[object, ...]) -> None:
+    refused(cli(*words, "--out", ""), "The name of the folder to write is empty", hint="--out")
+
+
+def test_a_run_whose_card_gained_a_protocol_goes_on_with_those_it_began_with(
+    cli: Any, asked: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = catalog.find_card
+    protocols = list(find("tiny-pope").protocols)
+    began = protocols[:-1]
+
+    def before(name: str) -> Any:
+        card = find(name)
+        kept = {name: card.protocols[name] for name in began}
+        return msgspec.structs.replace(card, protocols=kept)
+
+    monkeypatch.setattr(catalog, "find_card", before)
+    assert cli(*asked).code == 0
+    made = files(tmp_path / "r")
+    monkeypatch.setattr(catalog, "find_card", find)
+    assert cli(*asked).code == 0
+    assert files(tmp_path / "r") == made
+    refused(cli(*asked, "--seed", 1), "its seed is 0, now it is 1", hint="--out")
+    assert cli(*asked, "--out", "new", "--report", "n").code == 0
+    new = json.loads((tmp_path / "new" / "run.json").read_bytes())
+    assert new["benchmarks"]["tiny-pope"]["protocols"] == protocols
+    monkeypatch.setattr(catalog, "find_card", before)
+    now = ", ".join(began)
+    told = f"its benchmarks is tiny-pope: {now}, {protocols[-1]}; now {now}."
+    refused(cli(*asked, "--out", "new"), told)
+
+
+def test_a_name_with_a_nul_character_is_a_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="no name holds a NUL character"),
+        writing(f"{tmp_path}/a\0b"),
+    ):
+        Path(f"{tmp_path}/a\0b").mkdir()

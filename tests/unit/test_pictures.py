@@ -207,3 +207,18 @@ def test_images_are_known_by_their_beginning() -> None:
         assert is_image(encoded(image, kind)), kind
     for data in (b"", b"BMW is a car", b"P5 is an adapter", b"root:x:0:0", b"{}", b"\0" * 100):
         assert not is_image(data), data
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_upright_size_is_that_of_the_picture_in_every_format(
+    kind: str, orientation: int
+) -> None:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.new("RGB", (12, 5)).save(stream, kind, exif=exif)
+    with Image.open(stream) as opened:
+        assert upright_size(opened) == ((5, 12) if orientation > 4 else (12, 5))
+        opened.load()
+        assert upright_size(opened) == ((5, 12) if orientation > 4 else (12, 5))
+    assert read_rgb(stream, DatasetError).size == ((5, 12) if orientation > 4 else (12, 5))

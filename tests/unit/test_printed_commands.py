@@ -16,7 +16,7 @@ import typer
 from conftest import ROOT, Ran
 
 from pairuni_eval.cli import app as eval_app
-from pairuni_eval.commands import as_typed
+from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_train.cli import app as train_app
 from pairuni_train.pairs.dataset import write_pairs
 
@@ -255,3 +255,10 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
     assert found
     (reward,) = find_backbone("tiny", read_changes([found[1]])).gen.rewards
     assert (reward.name, reward.options) == ("hps", {"data": "DIR"})
+
+
+def test_printed_folders_can_be_typed_again() -> None:
+    assert as_typed("--out", Path("-g")) == "--out ./-g"
+    assert as_typed("--out", Path("a/-g"), "-g") == "--out a/-g -g"
+    assert as_baseline(Path("runs/lr=1e-4")) == "lr-1e-4=runs/lr=1e-4"
+    assert as_baseline(Path("runs/a")) == "a=runs/a"

@@ -90,6 +90,32 @@ def test_what_the_journal_does_not_tell_is_not_known(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["event", "batch"]',
+        "7",
+        '{"event": "batch", "benchmark": "tiny-mme", "rows": 4, "seconds": 1.0, "time": -1}',
+        '{"event": "batch", "benchmark": "tiny-mme", "rows": 4, "seconds": -1.0, "time": 9}',
+        '{"event": "batch", "benchmark": "tiny-mme", "rows": 4, "seconds": 1e999, "time": 9}',
+        '{"event": "batch", "benchmark": "tiny-mme", "rows": 4, "seconds": NaN, "time": 9}',
+        '{"event": "batch", "benchmark": "tiny-mme", "rows": -4, "seconds": 1.0, "time": 9}',
+    ],
+)
+def test_a_damaged_line_of_the_journal_is_left_out_and_told(
+    run: Path, tmp_path: Path, line: str
+) -> None:
+    lines(run / layout.JOURNAL, EVENTS)
+    before = cost(run, ["tiny-mmmu", "tiny-mme"], {})
+    with (run / layout.JOURNAL).open("a") as journal:
+        journal.write(line + "\n")
+    found = cost(run, ["tiny-mmmu", "tiny-mme"], {})
+    assert before is not None and found == before._replace(unread=1)
+    build_report(StoredRun(run), tmp_path / "out", {})
+    told = "Lines of the journal that cannot be read and are left out: 1."
+    assert told in (tmp_path / "out" / "cost.md").read_text()
+
+
 def test_a_clock_that_was_set_back_gives_no_negative_time(run: Path, tmp_path: Path) -> None:
     back = [*EVENTS[:2], EVENTS[2] | {"seconds": -3600.0}, EVENTS[3], EVENTS[4] | {"time": 3.0}]
     lines(run / layout.JOURNAL, back)

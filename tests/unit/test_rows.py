@@ -185,3 +185,23 @@ def test_reading_changes_nothing(path: Path) -> None:
     found = read_rows(path, Output)
     assert len(found.rows) == 5 and found.damaged == (1,)
     assert path.read_bytes() == before
+
+
+def test_the_check_is_over_the_address_of_the_run_and_the_line(tmp_path: Path) -> None:
+    bound = RowLog(tmp_path / "rows.jsonl", Output, identity_of(Output), address="a7")
+    bound.append([row(0)])
+    (line,) = lines(bound.path)
+    head = line[: line.rindex(b',"check"')] + b"}"
+    assert json.loads(line)["check"] == hashlib.sha256(b"a7" + head).hexdigest()[:16]
+    assert line == checked_line(row(0), 1, "a7")
+    assert read_rows(bound.path, Output, address="a7").rows == [row(0)]
+
+
+def test_a_line_of_another_run_fails_its_check(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(checked_line(row(0), 1, "a") + checked_line(row(1), 2, "b"))
+    read = RowLog(path, Output, identity_of(Output), address="a")
+    found = read.recover()
+    assert found.rows == [row(0)] and found.damaged == (2,)
+    assert "1 row was damaged and dropped (line 2)" in read.damage[0]
+    assert read_rows(path, Output, address="a").damaged == (), "it is taken out of the file"

@@ -390,3 +390,106 @@ def test_a_changed_run_is_not_packed(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"samples\.parquet: it is changed"):
         pack(run, tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
+
+
+def test_a_file_that_anybody_can_drop_makes_no_packed_run(run: Path) -> None:
+    drawn(run)[0].unlink()
+    (run / "plan.json").unlink(missing_ok=True)
+    before = StoredRun(run).soundness
+    (run / ".packed").touch()
+    stored = StoredRun(run)
+    assert stored.soundness == before and before.missing == 1 and not stored.packed
+    assert stored.way_back.startswith("Copy the run folder again")
+
+
+# Places
+
+
+@pytest.mark.parametrize("name", ["~", "exp:1", "file:x", "s3:", "a b%20"])
+def test_the_bytes_that_are_compared_are_those_that_are_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    home = Path(shutil.copytree(run.parent / "other", tmp_path / "home"))
+    expected = StoredRun(run).scores
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / name)
+    read = StoredRun(Path(name))
+    assert read.scores.equals(expected) and not read.scores.equals(StoredRun(home).scores)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("files", "/etc/passwd"),
+        ("files", "../x"),
+        ("files", "cards/../../x.json"),
+        ("files", "cards//etc/x.json"),
+        ("files", "journal.jsonl"),
+        ("sha256", "../x"),
+        ("sha256", "/tmp/x"),
+        ("rows", "../x"),
+    ],
+)
+def test_a_mark_that_names_files_outside_the_run_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, key: str, name: str
+) -> None:
+    mark = msgspec.json.decode((run / "COMPLETE").read_bytes())
+    mark[key][name] = 3 if key == "rows" else "0" * 64
+    (run / "COMPLETE").write_bytes(msgspec.json.encode(mark))
+    opened: list[str] = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: (opened.append(str(self)), real(self))[1])
+    with pytest.raises(UserError, match=f"{key}: '{name}' is n") as refused:
+        StoredRun(run).verify()
+    assert refused.value.message.startswith(f"{run / 'COMPLETE'}: ")
+    assert opened == [str(run / "run.json"), str(run / "COMPLETE")]
+
+
+# Text of a stranger's run
+
+
+def test_text_of_a_run_cannot_steer_the_terminal(cli: Any, run: Path) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes())
+    card["a\x1b[2J\nNote: b\u202e"] = 1
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    ran = cli("report", "run")
+    assert "does not know the key 'a\ufffd[2J\ufffdNote: b\ufffd'; it is left out." in ran.err
+    card["format"] = "x\x07\nNext:  y"
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    ran = cli("report", "run")
+    assert ran.code == 2 and "written in format 'x\ufffd\n       Next:  y'" in ran.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf x",
+        "pairuni-eval run; rm -rf x",
+        "pairuni-eval run $(x)",
+        "pairuni-eval run\nrm x",
+        "pairuni-eval run \x1b[8m",
+        "pairuni-evaluate run",
+        "pairuni-eval 'run",
+    ],
+)
+def test_what_is_no_command_of_this_program_is_not_offered(run: Path, command: str) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes()) | {"command": command}
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    (run / "outputs.parquet").write_bytes(b"")
+    hint = refusal(run).hint
+    assert hint is not None and command not in hint
+    assert hint.endswith("its run.json holds no command of pairuni-eval that could be repeated.")
+
+
+def test_a_run_of_an_earlier_version_is_measured_again_elsewhere(run: Path) -> None:
+    card = msgspec.json.decode((run / "run.json").read_bytes()) | {"code": "0.0.1"}
+    (run / "run.json").write_bytes(msgspec.json.encode(card))
+    example.reseal(run)
+    (run / "outputs.parquet").write_bytes(b"")
+    assert refusal(run).hint == (
+        "Copy the run folder again; or measure into another: pairuni-eval run --checkpoint tiny "
+        f"--suite tiny --seed 7 --out {run}-again"
+    )

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -120,6 +121,7 @@ def test_a_picture_is_stored_once_under_its_id(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
+from typing import Any
 from pairuni_eval.store.write import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
@@ -160,6 +162,10 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         stream.close()
 
 
+def records_in(path: Path, kind: type[Any], *, rows: int) -> list[Any]:
+    return read_records(path, path.read_bytes(), kind, rows=rows, hint="")
+
+
 def test_a_compacted_run_reads_back_as_records(tmp_path: Path) -> None:
     sample = make_item(
         benchmark="b",
@@ -172,9 +178,9 @@ def test_a_compacted_run_reads_back_as_records(tmp_path: Path) -> None:
     ).sample
     log(tmp_path).append([row(0)])
     compact(tmp_path, {"samples": [sample], "outputs": [row(0), row(1)], "scores": []})
-    assert read_records(tmp_path / "samples.parquet", Sample, rows=1, hint="") == [sample]
-    assert read_records(tmp_path / "outputs.parquet", Output, rows=2, hint="") == [row(0), row(1)]
-    assert read_records(tmp_path / "scores.parquet", Score, rows=0, hint="") == []
+    assert records_in(tmp_path / "samples.parquet", Sample, rows=1) == [sample]
+    assert records_in(tmp_path / "outputs.parquet", Output, rows=2) == [row(0), row(1)]
+    assert records_in(tmp_path / "scores.parquet", Score, rows=0) == []
     assert not (tmp_path / "rows").exists()
 
 
