@@ -149,7 +149,8 @@ def test_run_ends_with_the_run_the_report_and_a_next_command(
     page = Path(report.removeprefix("Report:").strip())
     assert page == Path("reports") / folder.name / "report.html"
     assert page.is_file()
-    assert following.startswith("Next:   pairuni-eval run --checkpoint OTHER --baseline ")
+    asked = "pairuni-eval run --checkpoint OTHER --benchmarks tiny-pope --limit 4 --baseline "
+    assert following.startswith(f"Next:   {asked}"), following
     assert following.endswith(f"={folder}")
 
 
