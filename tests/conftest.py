@@ -56,6 +56,17 @@ def processor_seconds(*arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def is_light(*arguments: str) -> bool:
+    """Whether `python ARGUMENTS` takes half a second, at best of twelve times.
+
+    On a slow or very busy processor it may take twice what importing the command line's libraries
+    does there; torch takes more than ten times as long.
+    """
+    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
+    bound = max(0.5, 2 * min(processor_seconds(*libraries) for _ in range(3)))
+    return any(processor_seconds(*arguments) < bound for _ in range(12))
+
+
 class Ran(NamedTuple):
     """How a command line ended."""
 
