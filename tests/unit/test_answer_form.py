@@ -217,9 +217,9 @@ def test_long_texts_are_read_in_no_time() -> None:
         "<think ",
         ". ",
     ):
-        final_answer(piece * 50_000)
-        option_letter(piece * 50_000)
-        plain_answer(piece * 50_000)
+        final_answer(piece * 10_000)
+        option_letter(piece * 10_000)
+        plain_answer(piece * 10_000)
 
 
 # Protocols
