@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pairuni_eval import catalog
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model
-from pairuni_eval.models.checkpoint import find_folder, read_config
+from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
 
 
 class Resolved(NamedTuple):
@@ -36,6 +36,16 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
             "which is no pairuni Model."
         )
     return model
+
+
+def check_checkpoint(checkpoint: str, adapter: str | None = None) -> None:
+    """Look for a checkpoint on this machine, before anything else is asked for.
+
+    Raises:
+        UserError: for one that is nowhere, or that no adapter reads; a hub's is left to loading.
+    """
+    if not is_hub_id(checkpoint):
+        find_adapter(checkpoint, adapter)
 
 
 def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:

@@ -63,7 +63,7 @@ def find_folder(checkpoint: str) -> Path:
         raise UserError(
             f"{checkpoint} is a file; a checkpoint is a folder with config.json and safetensors."
         )
-    if _is_hub_id(checkpoint):
+    if is_hub_id(checkpoint):
         return _fetch(checkpoint)
     guess = nearest(checkpoint, [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())])
     raise UserError(
@@ -222,7 +222,7 @@ def wrapper_of(names: Collection[str]) -> str:
     return prefix
 
 
-def _is_hub_id(checkpoint: str) -> bool:
+def is_hub_id(checkpoint: str) -> bool:
     owner, slash, name = checkpoint.partition("/")
     return bool(owner and slash and name) and "/" not in name and not owner.startswith((".", "~"))
 

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pairuni_eval.adapters import load_model
+from pairuni_eval.adapters import check_checkpoint, load_model
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import Figure, Score
@@ -74,6 +74,9 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
     Raises:
         UserError: for whatever the user can mend; the rows so far are kept.
     """
+    settings.cards()  # unknown names come first
+    if model is None:
+        check_checkpoint(settings.checkpoint, settings.adapter)
     parts = _parts(settings)
     model = model or _load(settings, console)
     with exclusive(settings.out):
@@ -91,6 +94,8 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
 
 def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
     """Say what is owed. The warm-up is the first owed batch of each benchmark, and it is kept."""
+    settings.cards()
+    check_checkpoint(settings.checkpoint, settings.adapter)
     parts = _parts(settings)
     model = _load(settings, console)
     with exclusive(settings.out):

@@ -69,6 +69,11 @@ def test_an_unknown_checkpoint_offers_the_nearest(cli: Any) -> None:
     refused(ran, "'tinny'", "Did you mean 'tiny'", hint="--checkpoint tiny")
 
 
+def test_a_checkpoint_is_looked_for_before_what_its_suite_needs(cli: Any) -> None:
+    ran = cli("run", "--checkpoint", "tinny")
+    refused(ran, "'tinny'", "Did you mean 'tiny'", hint="--checkpoint tiny")
+
+
 def test_an_unknown_adapter_offers_the_nearest(cli: Any) -> None:
     ran = cli("run", "--checkpoint", "tiny", "--model", "januss")
     refused(ran, "'januss'", "Did you mean 'janus'", hint="pairuni-eval list models")
