@@ -223,6 +223,7 @@ def wrapper_of(names: Collection[str]) -> str:
 
 
 def is_hub_id(checkpoint: str) -> bool:
+    """Whether a name has the form OWNER/NAME, as repositories on the hub do."""
     owner, slash, name = checkpoint.partition("/")
     return bool(owner and slash and name) and "/" not in name and not owner.startswith((".", "~"))
 
