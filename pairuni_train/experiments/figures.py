@@ -106,14 +106,25 @@ def _write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
 
 
 def _curve_lines(figure: CurveFigure) -> Iterable[Sequence[Any]]:
-    """The reward of every step as it was measured; nothing where none was given."""
-    yield ("task", "arm", "seed", "step", "reward")
+    """Every reward as it was measured, in training and on the fixed prompts; else nothing.
+
+    A training reward is that of step number `step`, a fixed one that after so many steps.
+    """
+    yield ("task", "arm", "seed", "prompts", "step", "reward")
     for panel in figure.panels:
         for one in panel.arms:
             for seed, rewards in zip(one.run.seeds, one.run.reward_RS, strict=True):
                 for step, reward in enumerate(rewards.tolist()):
-                    known = "" if math.isnan(reward) else reward
-                    yield (panel.task, one.arm, seed, step, known)
+                    yield (panel.task, one.arm, seed, "training", step, _known(reward))
+            if one.fixed is not None:
+                steps = one.fixed.steps_T.astype(int).tolist()
+                for seed, rewards in zip(one.fixed.seeds, one.fixed.reward_RT, strict=True):
+                    for step, reward in zip(steps, rewards.tolist(), strict=True):
+                        yield (panel.task, one.arm, seed, "fixed", step, _known(reward))
+
+
+def _known(reward: float) -> float | str:
+    return "" if math.isnan(reward) else reward
 
 
 def _gradient_lines(scenarios: Iterable[Scenario]) -> Iterable[Sequence[Any]]:
