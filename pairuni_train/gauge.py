@@ -129,7 +129,7 @@ def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Any, first: int) ->
             former = load_trainable(weights, engine.device).policy
             plain = Engine(engine.accelerator, former, bfloat16=job.backbone.precision == "bf16")
             kept += gauge.measure(plain, former, step, Clock())
-    return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))  # type: ignore[arg-type]
+    return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
 
 
 def _rows_of(out: Path, gauge: Gauge, first: int) -> list[FixedRow]:

@@ -11,7 +11,7 @@ whatever they have in common is kept. Two kinds:
     flips       each batch's differences change their sign or not: paired, or one sample against 0
     allotments  which batches belong to which of two sides
 
-What can be listed is listed. Else 2,000 are drawn, and more, up to 100,000, while fewer than 20 of
+What can be listed is listed. Else 2,000 are drawn, and more, up to 100,000, while fewer than 200 of
 them reach what was seen (Besag and Clifford 1991), so that a small p is not the number of draws.
 
 The interval of a column holds every shift of its difference that the same test does not reject: it
@@ -29,7 +29,7 @@ import numpy as np
 from pairuni_eval.analysis.aggregate import Array, Mask
 from pairuni_eval.analysis.intervals import Interval
 
-FIRST, MOST, ENOUGH = 2_000, 100_000, 20
+FIRST, MOST, ENOUGH = 2_000, 100_000, 200
 _EXACT_UP_TO = 11  # batches: 2,048 flips are listed instead of drawn
 _FARTHEST = 1e9  # |t| of a column without spread
 _CLOSE = 1e-9  # what rounding makes of equal |t|
