@@ -277,7 +277,7 @@ def _welch_error(first: Array, whole: Array) -> float:
         count, added, squares = (float(side[0, n]) for n in range(3))
         count = max(count, 2.0)
         total += max(squares - added**2 / count, 0.0) / (count - 1) / count
-    return total**0.5
+    return float(total**0.5)
 
 
 def _ratio(difference: Array, error: Array, scale: Array | float) -> Array:
