@@ -37,7 +37,8 @@ def _why(verdicts: Sequence[Verdict]) -> str:
     ]
     if limits:
         return f"so few seeds would at best reveal a difference of {min(limits):.3f}"
-    reasons = list(dict.fromkeys(one.reason for one in verdicts if one.reason is not None))
+    rewards = (one.reason for one in verdicts if one.measure != "steps")
+    reasons = dict.fromkeys(reason for reason in rewards if reason is not None)
     return "; ".join(reasons) or "nothing could be compared"
 
 

@@ -172,7 +172,10 @@ def _reason(
 ) -> str | None:
     """Why nothing is tested."""
     if measure == "steps" and panel.level is None:
-        return "an arm does not end above the common start, so that there is no level both reached"
+        return (
+            "an arm does not end above the common start by more than counts as none, so that there "
+            "is no level both reached"
+        )
     if measure == "steps":
         missed = [
             f"{int(np.isnan(side).sum())} of {len(side)} seeds of {arm.arm} did not reach it"
