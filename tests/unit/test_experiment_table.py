@@ -113,8 +113,8 @@ def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Set
     first, rest = better.answers
     assert first.text == f"PairUni against GRPO: better on {subjects}."
     assert [line.split(":")[0] for line in first.figures] == [
-        "Tiny MMMU got better",
-        "Tiny MMStar got better",
+        "Tiny MMMU is better than GRPO",
+        "Tiny MMStar is better than GRPO",
     ]
     assert rest.text == "base against GRPO: cannot tell, in any column."
     assert better.notes == ()
