@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from simulation import pages, ties
-from simulation.pages import BENCHES, NULL, WORLDS, World
+from simulation.pages import BENCHES, WORLDS, World
 from simulation.ties import SHAPES, SIZES, Shape, least_share
 
 MOST = 0.05
@@ -26,7 +26,7 @@ def test_the_lower_end_by_hand() -> None:
 
 @pytest.mark.parametrize("world", WORLDS[::3], ids=lambda world: world.what)
 def test_a_few_pages(world: World) -> None:
-    found = pages.study(world, 12, benches=(BENCHES[0], BENCHES[-1]))
+    found = pages.study(world, 8, benches=(BENCHES[0], BENCHES[-1]))
     assert max(found.least) <= MOST and found.of > 0
 
 
