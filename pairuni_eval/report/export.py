@@ -23,6 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ _DIFFERENCE_COLUMNS = (
 
 def exports(page: Page) -> dict[str, str]:
     """The content of every file by its name."""
-    contents = (_tables(page), _metrics(page), _differences(page), _eval_results(page))
+    contents = (
+        latex("tables.tex.j2", page=page),
+        _metrics(page),
+        _differences(page),
+        _eval_results(page),
+    )
     return dict(zip(FILES, contents, strict=True))
 
 
@@ -78,7 +84,8 @@ def escape_latex(value: Any) -> str:
     return "".join(_LATEX.get(character, character) for character in words)
 
 
-def _tables(page: Page) -> str:
+def latex(template: str, **context: Any) -> str:
+    """A file for LaTeX; what is not `LatexText` is escaped."""
     environment = Environment(
         loader=PackageLoader("pairuni_eval.report"),
         undefined=StrictUndefined,
@@ -93,12 +100,17 @@ def _tables(page: Page) -> str:
         comment_end_string="#>",
     )
     environment.filters.update(
-        number=text.number, signed=text.signed, interval=text.interval, p_value=text.p_value
+        number=text.number,
+        printed=text.printed,
+        signed=text.signed,
+        interval=text.interval,
+        p_value=text.p_value,
+        p_words=p_words,
     )
-    return environment.get_template("tables.tex.j2").render(page=page, raw=LatexText)
+    return environment.get_template(template).render(raw=LatexText, **context)
 
 
-def _sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV file; a text that a spreadsheet would take for a formula gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -125,7 +137,7 @@ def _ends(interval: Interval | None) -> dict[str, float | None]:
 
 def _metrics(page: Page) -> str:
     rows = (row for section in page.sections for row in _metric_rows(section))
-    return _sheet(_METRIC_COLUMNS, rows)
+    return sheet(_METRIC_COLUMNS, rows)
 
 
 def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
@@ -179,7 +191,7 @@ def _differences(page: Page) -> str:
         for one in page.baselines
         for row in one.differences
     )
-    return _sheet(_DIFFERENCE_COLUMNS, rows)
+    return sheet(_DIFFERENCE_COLUMNS, rows)
 
 
 def _eval_results(page: Page) -> str:

@@ -83,19 +83,32 @@ def gradients(
         return None
     table = pd.concat(tables, ignore_index=True)
     found = scenarios(table)
+    section = gradient_section(table, found, contrasts(table, found[0].name))
+    return section._replace(correlations=_correlations(section.raw, scores))
+
+
+def gradient_section(
+    table: pd.DataFrame, found: Sequence[Scenario], against: Sequence[Contrast]
+) -> Gradients:
+    """What is said of scenarios whose numbers are made already.
+
+    Args:
+        table: Of `gradient_rows`.
+        found: Its scenarios, raw gradients first, the one in question before all others.
+        against: That one against others.
+    """
     raw = tuple(one for one in found if not one.preconditioned)
     names = tuple(one.name for one in raw)
-    against = contrasts(table, names[0])
     return Gradients(
         names=names,
         answer=_answer(raw[0].overall, against),
         noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
-        contrasts=against,
+        contrasts=tuple(against),
         over_steps=_over_steps(table, names),
         by_block=_by_block(raw),
-        correlations=_correlations(raw, scores),
+        correlations=(),
     )
 
 

@@ -153,7 +153,7 @@ def _correlations(
     scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
     cosine = {one.name: one.overall.cosine.value for one in found}
     correlations = []
-    for place, heading in enumerate(scores.headings):
+    for place, heading in enumerate(scores.columns):
         points = [
             ArmPoint(row.name, agreed, cell.estimate.value)
             for row in scores.rows

@@ -39,8 +39,8 @@ def two_scenarios() -> Experiment:
 def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure8"
     done = reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
-    assert (done.page, done.failed) == (out / "figure.md", 0)
-    text = done.page.read_text()
+    assert (done.page, done.failed) == (out / "figure.html", 0)
+    text = done.page.with_suffix(".md").read_text()
     assert "same 1.0000 (right: 1), flip -1.0000 (right: -1), angle 0.5000 (right: 0.5)" in text
     assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
     (rows,) = (setting.root / "probe").rglob("gradients.jsonl")
@@ -54,8 +54,8 @@ def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path)
 def test_curves_are_trained_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure4"
     done = reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
-    text = done.page.read_text()
-    assert "| tiny understanding | PairUni | 1 |" in text and "needs 3 seeds" in text
+    text = done.page.with_suffix(".md").read_text()
+    assert "| tiny understanding, PairUni | 1 |" in text and "needs 3 seeds" in text
     metrics = sorted((setting.root / "train").rglob("metrics.jsonl"))
     assert [len(file.read_text().splitlines()) for file in metrics] == [2, 2]
     times = [file.stat().st_mtime_ns for file in metrics]

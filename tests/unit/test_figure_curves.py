@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_experiments import STEPS, Rewards, training, write_trainings
 
 from pairuni_eval.analysis.compare import Word
 from pairuni_eval.errors import UserError
 from pairuni_train.experiments import curve_findings
 from pairuni_train.experiments.curves import CurveFigure, curve_of, make_curves, part_of, window_of
-from pairuni_train.experiments.figures import write_curves
-from pairuni_train.experiments.jobs import Setting, Trial, train_folder
+from pairuni_train.experiments.pages import write_curves
 from pairuni_train.experiments.spec import Experiment, find_experiment
-from pairuni_train.recipe import find_backbone
-
-STEPS = 20
-Rewards = Callable[[int, int], tuple[float, float]]
-
-
-def setting(root: Path, seeds: int = 3) -> Setting:
-    return Setting(find_backbone("tiny", {"steps": STEPS}), seeds, root)
 
 
 @pytest.fixture
@@ -32,25 +22,9 @@ def experiment() -> Experiment:
     return find_experiment("figure4").on(tiny=True)
 
 
-def write(root: Path, experiment: Experiment, rewards: dict[str, Rewards], seeds: int = 3) -> None:
-    """Training folders whose rewards of seed and step are given by arm."""
-    for arm in experiment.arms:
-        if arm.name not in rewards:
-            continue
-        for seed in range(seeds):
-            folder = train_folder(Trial(arm, seed), setting(root))
-            (folder / f"checkpoint-{STEPS}").mkdir(parents=True)
-            pairs = [rewards[arm.name](seed, step) for step in range(STEPS)]
-            lines = [
-                json.dumps({"step": step, "reward/und": und, "reward/gen": gen}) + "\n"
-                for step, (und, gen) in enumerate(pairs)
-            ]
-            (folder / "metrics.jsonl").write_text("".join(lines))
-
-
 def apart(root: Path, experiment: Experiment) -> CurveFigure:
     """PairUni ends 0.3 above random pairs in understanding and level in generation."""
-    write(
+    write_trainings(
         root,
         experiment,
         {
@@ -61,7 +35,7 @@ def apart(root: Path, experiment: Experiment) -> CurveFigure:
             ),
         },
     )
-    return make_curves(experiment, setting(root))
+    return make_curves(experiment, training(root))
 
 
 def test_levels_and_verdicts_by_hand(tmp_path: Path, experiment: Experiment) -> None:
@@ -94,28 +68,28 @@ def test_what_is_said_follows_from_the_figures(tmp_path: Path, experiment: Exper
     same = {
         name: lambda seed, step: (0.1 * seed, 0.1 * seed) for name in ("random pair", "PairUni")
     }
-    write(tmp_path / "b", experiment, same)
-    answer, first, *_ = curve_findings.findings(make_curves(experiment, setting(tmp_path / "b")))
+    write_trainings(tmp_path / "b", experiment, same)
+    answer, first, *_ = curve_findings.findings(make_curves(experiment, training(tmp_path / "b")))
     assert answer.startswith("The tiny world does not show whether one of the arms earns more")
     assert "cannot tell; 0.100 -> 0.100, p = 1" in first
 
 
 def test_one_seed_is_drawn_but_not_compared(tmp_path: Path, experiment: Experiment) -> None:
     level: Rewards = lambda seed, step: (0.5, float("nan"))  # noqa: E731
-    write(tmp_path, experiment, {"random pair": level, "PairUni": level}, seeds=1)
-    figure = make_curves(experiment, setting(tmp_path))
+    write_trainings(tmp_path, experiment, {"random pair": level, "PairUni": level}, seeds=1)
+    figure = make_curves(experiment, training(tmp_path))
     assert [panel.task for panel in figure.panels] == ["und"], "no step has the other reward"
     assert {one.word for one in figure.verdicts} == {Word.CANNOT_TELL}
     assert "not compared, it needs 3 seeds of both" in figure.verdicts[0].sentence
     assert any("not for training again" in note for note in curve_findings.notes(figure))
-    page = write_curves(figure, tmp_path / "out", command="again").read_text()
+    page = write_curves(figure, tmp_path / "out", command="again", figures=[]).read_text()
     assert "PairUni, understanding reward: from 0.500 to 0.500, +0.000; no interval" in page
 
 
 def test_an_arm_without_a_finished_run_is_refused(tmp_path: Path, experiment: Experiment) -> None:
-    write(tmp_path, experiment, {"random pair": lambda seed, step: (0.5, 0.5)})
+    write_trainings(tmp_path, experiment, {"random pair": lambda seed, step: (0.5, 0.5)})
     with pytest.raises(UserError, match="No seed of the arm 'PairUni' has finished") as refused:
-        make_curves(experiment, setting(tmp_path))
+        make_curves(experiment, training(tmp_path))
     assert "logs" in str(refused.value.hint)
 
 
@@ -139,15 +113,18 @@ def test_a_curve_is_the_mean_of_smoothed_seeds_with_the_lowest_and_highest() -> 
 
 def test_the_files_of_a_figure(tmp_path: Path, experiment: Experiment) -> None:
     figure = apart(tmp_path / "root", experiment)
-    page = write_curves(figure, tmp_path / "out", command="pairuni-train reproduce figure4")
-    text = page.read_text()
-    assert "| tiny understanding | PairUni | 3 | 0.410" in text
-    assert "the last 2 of 20 steps" in text and "Every number above is tiny" in text
+    options = {"command": "pairuni-train reproduce figure4", "figures": ["svg"]}
+    page = write_curves(figure, tmp_path / "out", **options)
+    assert page.name == "figure.html" and page.read_text().count('<path class="arm arm-0"') >= 2
+    text = page.with_suffix(".md").read_text()
+    assert "| tiny understanding, PairUni | 3 | 0.410" in text
+    assert "the first and the last 2 of 20 steps" in text and "is of the tiny world" in text
     assert text.rstrip().endswith("```\npairuni-train reproduce figure4\n```")
     lines = list(csv.reader((tmp_path / "out" / "figure.csv").open()))
     assert lines[0] == ["task", "arm", "seed", "step", "reward"]
     assert len(lines) == 1 + 2 * 2 * 3 * STEPS
     svg = (tmp_path / "out" / "figure.svg").read_bytes()
     assert b"#ffffff" in svg and b"dc:date" not in svg
-    write_curves(figure, tmp_path / "again", command="pairuni-train reproduce figure4")
-    assert (tmp_path / "again" / "figure.svg").read_bytes() == svg
+    write_curves(figure, tmp_path / "again", **options)
+    for file in (tmp_path / "out").iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name

@@ -1,0 +1,333 @@
+"""Fills the page of an experiment and writes it with all that lies beside it.
+
+The page is `report.study`'s: here is only what goes into it, for a table of arms, for reward curves
+and for gradients. `NAME.html` and `NAME.md` are the page, NAME being `table` or `figure`; beside
+them lie the numbers as CSV and, in the formats that are asked for, the charts for a paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairuni_eval.analysis.arm_table import ArmTable
+from pairuni_eval.analysis.gradient_rows import ALL
+from pairuni_eval.analysis.interference import Interference, cosines
+from pairuni_eval.analysis.verdict import p_words
+from pairuni_eval.errors import writing
+from pairuni_eval.report import arm_table
+from pairuni_eval.report.charts import (
+    IntervalChart,
+    LineChart,
+    Series,
+    Span,
+    interval_chart,
+    line_chart,
+)
+from pairuni_eval.report.export import sheet
+from pairuni_eval.report.gradients import gradient_section
+from pairuni_eval.report.pages import write_page
+from pairuni_eval.report.rerun import Rerun
+from pairuni_eval.report.study import (
+    Finding,
+    Grid,
+    GridCell,
+    GridRow,
+    Part,
+    Quoted,
+    Study,
+    as_cell,
+    write_study,
+)
+from pairuni_train.experiments import curve_findings, gradient_findings
+from pairuni_train.experiments.curves import ArmCurve, CurveFigure
+from pairuni_train.experiments.gradients import GradientFigure
+from pairuni_train.experiments.paper_figures import draw_charts
+from pairuni_train.experiments.spec import Experiment
+
+_CSV = "every number behind the page"
+_INTERFERENCE = (
+    *("cosine", "ratio", "similarity", "conflict"),
+    *("und_reliability", "gen_reliability", "ceiling", "corrected"),
+)
+
+
+def write_table(
+    table: ArmTable,
+    experiment: Experiment,
+    folder: Path,
+    *,
+    tiny: bool,
+    steps: int,
+    command: str,
+    figures: Sequence[str],
+) -> Path:
+    """Write the page of a table of arms; returns the HTML's path."""
+    title = experiment.title
+    study = _study(experiment, tiny=tiny, command=command)._replace(
+        findings=arm_table.findings(table, experiment.question),
+        partial=arm_table.partial(table),
+        notes=(*arm_table.limits(table), *experiment.notes),
+        parts=arm_table.parts(table, tiny=tiny, steps=steps),
+        files=dict(arm_table.FILES),
+    )
+    contents = arm_table.exports(table, title=title, tiny=tiny, steps=steps)
+    return _write(study, folder, "table", contents, figures)
+
+
+def write_curves(
+    figure: CurveFigure, folder: Path, *, command: str, figures: Sequence[str]
+) -> Path:
+    """Write the page of reward curves; returns the HTML's path."""
+    experiment = figure.experiment
+    study = _study(experiment, tiny=figure.tiny, command=command)._replace(
+        findings=(Finding(experiment.question, tuple(curve_findings.findings(figure))),),
+        notes=(*experiment.notes, *curve_findings.notes(figure)),
+        parts=(_curves(figure),),
+    )
+    contents = {"figure.csv": sheet(("task", "arm", "seed", "step", "reward"), _rewards(figure))}
+    return _write(study, folder, "figure", contents, figures)
+
+
+def write_gradients(
+    figure: GradientFigure, folder: Path, *, command: str, figures: Sequence[str]
+) -> Path:
+    """Write the page of gradients; returns the HTML's path."""
+    experiment = figure.experiment
+    section = gradient_section(figure.table, figure.scenarios, ())
+    study = _study(experiment, tiny=figure.tiny, command=command)._replace(
+        findings=(
+            Finding("Does the probe find cosines that are known?", (_controls(figure),)),
+            Finding(experiment.question, tuple(gradient_findings.findings(figure))),
+        ),
+        notes=(*experiment.notes, *_scores(figure)),
+        parts=(_scenarios(figure), _contrasts(figure), _blocks(figure)),
+        # All batches are at the same weights: they are no steps of a training.
+        gradients=section._replace(over_steps=None, correlations=figure.correlations),
+    )
+    contents = {"figure.csv": sheet(tuple(next(_numbers(figure))), _numbers(figure))}
+    return _write(study, folder, "figure", contents, figures)
+
+
+def _study(experiment: Experiment, *, tiny: bool, command: str) -> Study:
+    """The page of an experiment with nothing of ours on it yet."""
+    return Study(
+        title=experiment.title,
+        tiny=tiny,
+        findings=(),
+        partial="",
+        notes=(),
+        parts=(),
+        gradients=None,
+        quoted=_quoted(experiment, tiny=tiny),
+        reruns=(Rerun("This experiment", command),),
+        files={"figure.csv": _CSV},
+    )
+
+
+def _quoted(experiment: Experiment, *, tiny: bool) -> Quoted | None:
+    """The paper's rows, the numbers of a column with as many decimals as its longest."""
+    if not experiment.printed:
+        return None
+    columns = list(zip(*(row.cells for row in experiment.printed), strict=True))
+    places = [max(len(str(cell).partition(".")[2]) for cell in column) for column in columns]
+    rows = tuple(
+        GridRow(
+            row.row,
+            tuple(
+                GridCell(cell if isinstance(cell, str) else f"{cell:.{count}f}")
+                for cell, count in zip(row.cells, places, strict=True)
+            ),
+        )
+        for row in experiment.printed
+    )
+    apart = ", and none of it may be read beside the tiny numbers above" if tiny else ""
+    facts = f"Other models on the real benchmarks, quoted; no test is made against it{apart}."
+    return Quoted(experiment.source, facts, Grid("", ("", *experiment.heads), rows))
+
+
+def _write(
+    study: Study, folder: Path, name: str, contents: Mapping[str, str], figures: Sequence[str]
+) -> Path:
+    pictures = {f"{name}.{ending}": "the charts of this page for a paper" for ending in figures}
+    study = study._replace(files={f"{name}.md": "this page as Markdown", **study.files, **pictures})
+    with writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            write_page(folder / file, content)
+        for file in pictures:
+            draw_charts(study.charts, folder / file)
+        return write_study(study, folder, name)
+
+
+# Reward curves
+
+
+def _curves(figure: CurveFigure) -> Part:
+    names = tuple(arm.name for arm in reversed(figure.experiment.arms))  # the method comes first
+    facts = (
+        f"A line is the mean over seeds, smoothed over {figure.window} "
+        f"step{'s' * (figure.window > 1)}, a band reaches from the lowest seed to the highest. "
+        f"Start and end are the means over the first and the last {figure.part} of "
+        f"{figure.steps} steps, with a 95 % t interval over "
+        "seeds. Rewards are those of the rollouts that were trained on: what a checkpoint can do "
+        "is measured in the tables."
+    )
+    tiny = "tiny " if figure.tiny else ""
+    charts = (
+        line_chart(
+            f"Reward, {tiny}{panel.title}",
+            [_series(one, names.index(one.arm), figure.steps) for one in panel.arms],
+            smoothing=False,
+        )
+        for panel in figure.panels
+    )
+    heads = ("reward, arm", "seeds", "start", "end", "rise", "end of each seed")
+    rows = tuple(
+        GridRow(f"{tiny}{panel.title}, {one.arm}", tuple(_levels(one)))
+        for panel in figure.panels
+        for one in panel.arms
+    )
+    shown = tuple(chart for chart in charts if chart is not None)
+    caption = "Levels of the reward, over seeds."
+    return Part("curves", "Reward curves", facts, names, shown, (Grid(caption, heads, rows),))
+
+
+def _series(one: ArmCurve, number: int, steps: int) -> Series:
+    curve = one.curve
+    return Series(one.arm, number, np.arange(steps, dtype=float), curve.mean, curve.low, curve.high)
+
+
+def _levels(one: ArmCurve) -> Iterator[GridCell]:
+    yield GridCell(str(len(one.run.seeds)))
+    yield as_cell(one.start.value, one.start.interval)
+    yield as_cell(one.end.value, one.end.interval)
+    yield as_cell(one.rise.value, one.rise.interval, "+")
+    yield GridCell(", ".join(as_cell(value, None).text for value in one.end_R.tolist()))
+
+
+def _rewards(figure: CurveFigure) -> Iterator[dict[str, Any]]:
+    """The reward of every step as it was measured; nothing where none was given."""
+    for panel in figure.panels:
+        for one in panel.arms:
+            for seed, rewards in zip(one.run.seeds, one.run.reward_RS, strict=True):
+                for step, reward in enumerate(rewards.tolist()):
+                    known = None if math.isnan(reward) else reward
+                    row = {"task": panel.task, "arm": one.arm, "seed": seed, "step": step}
+                    yield row | {"reward": known}
+
+
+# Gradients
+
+
+def _controls(figure: GradientFigure) -> str:
+    """The cases that run in every probe before anything else."""
+    found = (f"{one.name} {one.found:.4f} (right: {one.expected:g})" for one in figure.controls)
+    return f"{', '.join(found)}."
+
+
+def _scenarios(figure: GradientFigure) -> Part:
+    """All scenarios over all parameters."""
+    batches = figure.probes.batches
+    facts = (
+        f"All scenarios at the weights of {figure.probes.setting.backbone.checkpoint}: "
+        f"{batches.per_seed} batches of {batches.pairs} pairs for each of {batches.seeds} "
+        f"seed{'s' * (batches.seeds > 1)} of the probe, pairs counted alike. Intervals are 95 % "
+        "over batches; they cover other batches and other rollouts, not other pair sets or other "
+        "weights. A tick is a batch."
+    )
+    return Part("scenarios", "Median cosine", facts, charts=tuple(_cosines(figure)))
+
+
+def _cosines(figure: GradientFigure) -> Iterator[IntervalChart | LineChart]:
+    rows = []
+    for number, scenario in enumerate(figure.scenarios):
+        one = scenario.overall.cosine
+        each = cosines(figure.table, scenario.name, ALL, preconditioned=False)["cosine"].dropna()
+        if one.value is not None:
+            low, high = one.interval or (None, None)
+            span = Span(scenario.name, number, one.value, low, high, tuple(each.tolist()))
+            rows.append((scenario.name, [span]))
+    chart = interval_chart(f"{'Tiny: m' if figure.tiny else 'M'}edian cosine of the tasks", rows)
+    if chart is not None:
+        yield chart
+
+
+def _contrasts(figure: GradientFigure) -> Part:
+    facts = (
+        "Where the batches of both hold the same questions or the same prompts, they meet batch "
+        "by batch in a permutation test; where they do not, no paired test is possible, and "
+        "batches are permuted between the two. Holm corrects over the "
+        f"{len(figure.against)} comparisons; “cannot tell” is not “equal”."
+    )
+    heads = ("scenarios", "difference", "test", "what the batches share", "p", "p, Holm", "word")
+    rows = tuple(
+        GridRow(
+            f"{one.contrast.ours} against {one.contrast.theirs}",
+            (
+                as_cell(*one.contrast.difference[:2], "+"),
+                GridCell(one.test),
+                GridCell(one.overlap.words),
+                GridCell(p_words(one.contrast.p)),
+                GridCell(p_words(one.contrast.corrected)),
+                GridCell(one.contrast.word),
+            ),
+        )
+        for one in figure.against
+    )
+    grid = Grid("Difference of the median cosines, with its 95 % interval.", heads, rows)
+    return Part("contrasts", "Scenario against scenario", facts, grids=(grid,))
+
+
+def _blocks(figure: GradientFigure) -> Part:
+    heads = ("block", *(one.name for one in figure.scenarios))
+    rows = tuple(
+        GridRow(name.replace("_", " "), tuple(as_cell(*one.cosine[:2]) for one in blocks))
+        for name, blocks in zip(
+            figure.blocks, zip(*(one.blocks for one in figure.scenarios), strict=True), strict=True
+        )
+    )
+    caption = "Median cosine in each block of the shared parameters."
+    return Part("blocks", "By block", grids=(Grid(caption, heads, rows),))
+
+
+def _scores(figure: GradientFigure) -> Iterator[str]:
+    """What must be known beside the scores of the scenarios' arms."""
+    if not figure.correlations:
+        yield (
+            "No arm of these scenarios has been measured here yet, so that cosine and score are "
+            "not set against each other; table5 measures them."
+        )
+    elif not figure.told_apart:
+        yield (
+            "No scenario could be told from another by its cosine, so that the scores of their "
+            "arms are set against noise."
+        )
+
+
+def _numbers(figure: GradientFigure) -> Iterator[dict[str, Any]]:
+    """Every scenario, all parameters first, then its blocks."""
+    for scenario in figure.scenarios:
+        for one in (scenario.overall, *scenario.blocks):
+            yield {
+                "scenario": one.scenario,
+                "block": one.block,
+                "batches": one.batches,
+                "silent": one.silent,
+                **_bounds(one),
+                "und_live": one.und_live,
+                "gen_live": one.gen_live,
+            }
+
+
+def _bounds(one: Interference) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name in _INTERFERENCE:
+        number = getattr(one, name)
+        low, high = number.interval or (None, None)
+        found |= {name: number.value, f"{name}_low": low, f"{name}_high": high}
+    return found
