@@ -5,10 +5,10 @@ for every arm and column, the mean over training seeds with its 95 % interval, a
 every column of the arms that are compared, over the same units, and from three seeds on over
 training again as well (see `arms`).
 
-What a reader looks for first is the arm in question: the p values of its whole benchmarks, against
-every arm that it is compared with, are one family, and those of all other arms another; groups are
-corrected under their benchmark, by `compare_arms`. Where no arm is in question, whoever reads the
-table looks for the best of many, and all arms are one family.
+What a reader looks for first is the arm in question: its comparisons with every arm that it is
+compared with are one page of tests, as `families` corrects them, and those of all other arms
+another. Where no arm is in question, whoever reads the table looks for the best of many, and all
+arms are one page. Only what is a column is tested; columns of whole benchmarks are its headlines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pairuni_eval.analysis.arms import Arm, arm_row, compare_arms
-from pairuni_eval.analysis.compare import Difference, Place, corrected_together
+from pairuni_eval.analysis.arms import Arm, arm_row
+from pairuni_eval.analysis.compare import TIE_MARGIN, Difference, Place, find_differences
+from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.intervals import Estimate
+from pairuni_eval.analysis.multiple import Family
+from pairuni_eval.analysis.scope import NOBODY, About
 from pairuni_eval.cards import MetricSpec
 
 
@@ -69,11 +72,21 @@ class Entrant(NamedTuple):
 
 
 class ArmPair(NamedTuple):
-    """One arm against another: a difference by the number of its column, where one was made."""
+    """One arm against another.
+
+    Attributes:
+        asked: Whether ours is in question: the method, or any arm where none is.
+        rows: The difference by the number of its column, where one was made.
+        about: Whom the verdicts are about.
+        family: What was tested together.
+    """
 
     ours: str
     theirs: str
+    asked: bool
     rows: Mapping[int, Difference]
+    about: About
+    family: Family
 
 
 class ArmTable(NamedTuple):
@@ -83,7 +96,6 @@ class ArmTable(NamedTuple):
         method: The arm in question, if one is.
         versus: Every two arms that are compared, once.
         missing: Runs that are not there, of how many.
-        few: Trained arms of too few seeds to say anything about training again.
     """
 
     columns: tuple[ArmColumn, ...]
@@ -91,7 +103,6 @@ class ArmTable(NamedTuple):
     method: str | None
     versus: tuple[ArmPair, ...]
     missing: tuple[int, int]
-    few: tuple[str, ...]
 
     @property
     def addresses(self) -> list[str]:
@@ -99,14 +110,15 @@ class ArmTable(NamedTuple):
         return list(dict.fromkeys(one.address for one in self.columns if one.address))
 
     def verdicts(self, row: TableRow, column: int) -> list[tuple[str, Difference]]:
-        """What may be said beside a number: only of an arm in question, of another arm nothing.
+        """What may be said beside a number, by the name of the other arm.
 
-        That is the method; where none is named, every trained arm.
+        Only a trained arm in question is spoken of: beside any other number stands no word.
         """
-        if not row.wanted or self.method not in (None, row.name):
-            return []
-        found = [(one.theirs, one.rows.get(column)) for one in self.versus if one.ours == row.name]
-        return [(name, row) for name, row in found if row is not None]
+        return [
+            (one.theirs, one.rows[column])
+            for one in self.versus
+            if row.wanted and one.asked and one.ours == row.name and column in one.rows
+        ]
 
 
 def arm_table(
@@ -125,19 +137,17 @@ def arm_table(
         method: The arm in question, if one is.
     """
     sides = {entry.name: entry.sides for entry in entries}
-    versus = [
-        ArmPair(ours, theirs, _compared(columns, sides[ours], sides[theirs]))
-        for ours, theirs in pairs
-    ]
+    found = {
+        (ours, theirs): _findings(columns, sides[ours], sides[theirs]) for ours, theirs in pairs
+    }
     every = [side for entry in entries for side in entry.sides.values()]
     wanted = sum(max(1, entry.wanted) * len(entry.sides) for entry in entries)
     return ArmTable(
         columns=tuple(columns),
         rows=tuple(_row(entry, columns) for entry in entries),
         method=method,
-        versus=_corrected(versus, method),
+        versus=_corrected(columns, found, method),
         missing=(wanted - sum(len(side.runs) for side in every), wanted),
-        few=tuple(dict.fromkeys(side.name for side in every if side.few)),
     )
 
 
@@ -158,44 +168,53 @@ def _cell(sides: Mapping[str, Arm], place: Place | None) -> ArmCell | None:
     return ArmCell(place.spec, found.estimate, found.by_seed)
 
 
-def _compared(
+def _findings(
     columns: Sequence[ArmColumn], ours: Mapping[str, Arm], theirs: Mapping[str, Arm]
-) -> dict[int, Difference]:
-    """The difference of each column, by its number."""
-    found: dict[int, Difference] = {}
-    comparisons = {
-        benchmark: compare_arms(ours[benchmark], theirs[benchmark])
-        for benchmark in ours
-        if ours[benchmark].runs and theirs[benchmark].runs
-    }
-    for number, column in enumerate(columns):
-        if column.place is not None and column.place.benchmark in comparisons:
-            comparison = comparisons[column.place.benchmark]
-            rows = comparison.groups if column.place.group else comparison.differences
-            row = next((one for one in rows if _is_of(one, column.place)), None)
-            if row is not None:
-                found[number] = row
-    return found
+) -> Findings:
+    """What two arms show in the columns, over all benchmarks that both have a run of."""
+    places = [column.place for column in columns if column.place is not None]
+    rows: list[Difference] = []
+    about = NOBODY
+    for benchmark in ours:
+        if ours[benchmark].runs and theirs[benchmark].runs:
+            sides = ours[benchmark].named, theirs[benchmark].named
+            found = find_differences(*sides, margin=TIE_MARGIN)
+            rows += [
+                row
+                for row in (*found.rows, *found.groups)
+                if any(_is_of(row, place) for place in places)
+            ]
+            about = found.about if found.about.scope or about is NOBODY else about
+    whole = tuple(row._replace(headline=True) for row in rows if row.group is None)
+    return Findings(whole, tuple(row for row in rows if row.group is not None), (), about)
 
 
 def _is_of(row: Difference, place: Place) -> bool:
     """Whether a difference is of a column; groups are those of the headline."""
-    if (row.protocol, row.group) != (place.protocol, place.group):
+    if (row.benchmark, row.protocol, row.group) != (place.benchmark, place.protocol, place.group):
         return False
     return place.group is not None or row.spec.name == place.spec.name
 
 
-def _corrected(versus: Sequence[ArmPair], method: str | None) -> tuple[ArmPair, ...]:
-    """The differences with those of whole benchmarks corrected together; see the module."""
-    found = [dict(one.rows) for one in versus]
+def _corrected(
+    columns: Sequence[ArmColumn], found: Mapping[tuple[str, str], Findings], method: str | None
+) -> tuple[ArmPair, ...]:
+    """Every two arms with their words; see the module docstring for what is corrected together."""
+    pairs = {}
     for asked in (True, False):
-        places = [
-            (pair, column)
-            for pair, one in enumerate(versus)
-            for column, row in one.rows.items()
-            if row.group is None and (method in (None, one.ours)) is asked
-        ]
-        rows = corrected_together([found[pair][column] for pair, column in places])
-        for (pair, column), row in zip(places, rows, strict=True):
-            found[pair][column] = row
-    return tuple(one._replace(rows=rows) for one, rows in zip(versus, found, strict=True))
+        names = {
+            f"{ours} against {theirs}": (ours, theirs)
+            for ours, theirs in found
+            if (method in (None, ours)) is asked
+        }
+        compared = together({name: found[pair] for name, pair in names.items()})
+        for name, one in compared.items():
+            rows = (*one.differences, *one.groups)
+            by_column = {
+                number: row
+                for number, column in enumerate(columns)
+                for row in rows
+                if column.place is not None and _is_of(row, column.place)
+            }
+            pairs[names[name]] = ArmPair(*names[name], asked, by_column, one.about, one.family)
+    return tuple(pairs[pair] for pair in found)

@@ -24,9 +24,9 @@ FILES = {
 }
 _ASKED, _OTHER = 0, 5  # colors of arms
 _VERDICTS = (
-    *("arm", "against", "column", "benchmark", "protocol", "metric", "group", "headline"),
-    *("ours", "theirs", "difference", "low", "high", "p", "p_holm", "detectable", "word"),
-    *("shared", "clusters", "test", "reason"),
+    *("arm", "against", "column", "benchmark", "protocol", "metric", "group"),
+    *("ours", "theirs", "difference", "low", "high", "joint_low", "joint_high"),
+    *("p", "p_holm", "detectable", "word", "shared", "planned", "clusters", "test", "reason"),
 )
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
@@ -36,37 +36,28 @@ def findings(table: ArmTable, question: str) -> tuple[Finding, ...]:
 
     Where no arm is in question all are told in one answer.
     """
-    asked = [one for one in table.versus if table.method in (None, one.ours)]
-    others = [one for one in table.versus if table.method not in (None, one.ours)]
-    nothing = "Nothing can be said yet: no two arms have finished."
-    found = [Finding(question, tuple(_told(asked)) or (nothing,))]
-    if said := tuple(_told(others)):
-        found.append(Finding("And the other arms?", said))
+    made = [one for one in table.versus if one.rows]
+    said = [_told(one) for one in made if one.asked]
+    found = [Finding(question, tuple(said) or ("Nothing yet: no two arms have finished.",))]
+    if others := tuple(_told_of_others([one for one in made if not one.asked])):
+        found.append(Finding("And the other arms?", others))
     return tuple(found)
 
 
-def _told(pairs: Sequence[ArmPair]) -> Iterator[str]:
+def _told(one: ArmPair) -> str:
+    return f"{one.ours}: {told(one.theirs, list(one.rows.values()), (), about=one.about)}"
+
+
+def _told_of_others(pairs: Sequence[ArmPair]) -> Iterator[str]:
     """A sentence for every two arms of which something can be told, and one for all others."""
     silent: dict[str, list[str]] = {}
     for one in pairs:
-        rows = list(one.rows.values())
-        if any(row.word is not Word.CANNOT_TELL for row in rows):
-            yield f"{one.ours} against {one.theirs}: {told(one.theirs, rows, ())}"
-        elif rows:
+        if any(row.word is not Word.CANNOT_TELL for row in one.rows.values()):
+            yield _told(one)
+        else:
             silent.setdefault(one.theirs, []).append(one.ours)
     for theirs, ours in silent.items():
         yield f"{text.listed(ours)} against {theirs}: cannot tell, in any column."
-
-
-def limits(table: ArmTable) -> Iterator[str]:
-    """What the verdicts do not cover."""
-    if table.few:
-        trained = [row.name for row in table.rows if row.wanted]
-        who = "Every trained arm" if list(table.few) == trained else text.listed(table.few)
-        yield (
-            f"{who}: fewer than three training seeds. What is said holds for these checkpoints, "
-            "not for training again; --seeds 3 says more."
-        )
 
 
 def partial(table: ArmTable) -> str:
@@ -143,17 +134,22 @@ def _span(row: TableRow, cell: ArmCell, table: ArmTable) -> Span:
 
 
 def _differences(table: ArmTable) -> Part:
+    """Every comparison in numbers, and that of an arm in question in a sentence a column."""
     made = [one for one in table.versus if one.rows]
+    families = dict.fromkeys(one.family.sentence for one in made)
     facts = (
-        "On the outputs that both arms have. The interval is that of the difference alone, the "
-        "word and its p are corrected by Holm: whole benchmarks together, "
-        f"{'over all arms' if table.method is None else 'those of the arm in question apart'}, "
-        "and groups under their benchmark."
+        "On the outputs that both arms have: the difference with its own 95 % interval and p, then "
+        "the word with the simultaneous interval and the p that are corrected for all that is "
+        f"looked at together. {' '.join(families)}"
     )
+    said = [
+        f"{one.ours}: {row.sentence}{f'; {row.deciding.sentence}' if row.deciding else ''}."
+        for one in made
+        if one.asked
+        for row in one.rows.values()
+    ]
     grids = tuple(_difference_grid(one, table) for one in made)
-    asked = [one for one in made if table.method in (None, one.ours)]
-    said = tuple(f"{one.ours}: {row.sentence}." for one in asked for row in one.rows.values())
-    return Part("differences", "Differences", facts=facts, grids=grids, points=said)
+    return Part("differences", "Differences", facts=facts, grids=grids, points=tuple(said))
 
 
 def _difference_grid(pair: ArmPair, table: ArmTable) -> Grid:
@@ -170,7 +166,7 @@ def _difference_cells(row: Difference) -> Iterator[GridCell]:
     yield GridCell(text.number(row.ours, row.spec))
     yield GridCell(text.signed(row.value, row.spec), text.interval(row.interval, row.spec))
     yield GridCell(text.p_value(row.p))
-    yield GridCell(str(row.shared))
+    yield GridCell(f"{row.shared} of {row.planned}")
     yield GridCell(text.number(row.detectable, row.spec))
     yield GridCell("", verdicts=(("", row),))
 
@@ -210,6 +206,7 @@ def _verdicts(table: ArmTable) -> str:
             "column": table.columns[number].title,
             **{key: value for key, value in difference_entry(row).items() if key in _VERDICTS},
             **dict(zip(("low", "high"), row.interval or (None, None), strict=True)),
+            **dict(zip(("joint_low", "joint_high"), row.joint or (None, None), strict=True)),
         }
         for pair in table.versus
         for number, row in pair.rows.items()

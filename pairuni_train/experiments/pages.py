@@ -71,7 +71,7 @@ def write_table(
     study = _study(experiment, tiny=tiny, command=command)._replace(
         findings=arm_table.findings(table, experiment.question),
         partial=arm_table.partial(table),
-        notes=(*arm_table.limits(table), *experiment.notes),
+        notes=experiment.notes,
         parts=arm_table.parts(table, tiny=tiny, steps=steps),
         files=dict(arm_table.FILES),
     )
