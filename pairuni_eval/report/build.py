@@ -18,7 +18,7 @@ from pairuni_eval.analysis.intervals import Estimate, Interval
 from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
-from pairuni_eval.report import figures
+from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
 from pairuni_eval.report.cost import Cost
@@ -92,6 +92,7 @@ def _html(page: Page) -> str:
         files=FILES | _OWN_FILES,
         axis=figures.axis(),
         group_figure=group_figure,
+        addresses=addresses,
         kinds=KINDS,
     )
 

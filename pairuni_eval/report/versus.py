@@ -14,6 +14,7 @@ from pairuni_eval.analysis.compare import Comparison, Difference, Refusal, Word
 from pairuni_eval.analysis.multiple import NO_TESTS, Family
 from pairuni_eval.analysis.scope import NOBODY, About
 from pairuni_eval.records import RunCard
+from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
@@ -255,7 +256,11 @@ def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Differen
 def _changes(found: Comparison, word: Word, order: Sequence[str]) -> tuple[Change, ...]:
     rows = found.regressions if word is Word.WORSE else found.gains
     changes = [
-        Change(row, order.index(row.benchmark), f"{row.spec.by}: {row.group}" if row.group else "")
+        Change(
+            row,
+            order.index(row.benchmark),
+            shown_group(row.spec.by or "", row.group) if row.group else "",
+        )
         for row in rows
     ]
     return tuple(sorted(changes, key=_surest_first))

@@ -56,7 +56,7 @@ def test_nothing_is_wider_than_the_window(browser: Browser, report: Path, width:
 def test_model_text_cannot_run(browser: Browser, report: Path) -> None:
     browser.open(report, width=1280)
     assert browser.run("return [...document.scripts].map(one => one.type)") == [
-        "application/json",
+        "application/gzip",
         "",
     ]
     assert "<script>alert(1)</script>" in browser.run("return document.body.innerText")

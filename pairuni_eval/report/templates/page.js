@@ -2,8 +2,8 @@
 // What every page can do beyond being read: tables sort by a click on a heading, long texts are
 // folded until a reader opens them. Without this script everything is there, unsorted and whole.
 const page = (() => {
-  const FOLDED = 360; // characters that stay open, and lines
-  const LINES = 7;
+  const FOLDED = 160; // characters and lines that are never folded
+  const LINES = 5;
   const MISSING = /^[\s–-]*$/;
   const NUMBER = /[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?/;
   const ORDERS = { none: "ascending", ascending: "descending", descending: "none" };
@@ -16,15 +16,27 @@ const page = (() => {
     return made;
   };
 
-  // A long text shows its beginning and a control that opens the rest.
-  const fold = one => {
+  // Long texts show their beginning and a control that opens the rest; all are measured at once.
+  // One that no one sees yet has no height and goes by its length alone.
+  const isLong = one => {
     const text = one.textContent;
-    if (one.classList.contains("folded") || (text.length <= FOLDED && text.split("\n").length <= LINES)) return;
+    return text.length > FOLDED || text.split("\n").length > LINES;
+  };
+  const fold = texts => {
+    const long = [...texts].filter(isLong);
+    long.forEach(one => one.classList.add("folded"));
+    const cut = long.map(one => !one.clientHeight || one.scrollHeight > one.clientHeight + 1);
+    long.forEach((one, n) => {
+      if (cut[n]) addControl(one);
+      else one.classList.remove("folded");
+    });
+  };
+  const addControl = one => {
     const control = button("unfold", "");
     const set = open => {
       one.classList.toggle("folded", !open);
       control.setAttribute("aria-expanded", String(open));
-      control.textContent = open ? "Show less" : `Show all ${text.length.toLocaleString("en")} characters`;
+      control.textContent = open ? "Show less" : `Show all ${one.textContent.length.toLocaleString("en")} characters`;
     };
     control.addEventListener("click", () => set(one.classList.contains("folded")));
     set(false);
@@ -79,7 +91,21 @@ const page = (() => {
     });
   };
 
+  // Where the browser keeps its clipboard from a page, the old way through a selection.
+  const copy = async text => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const held = document.createElement("textarea");
+      held.value = text;
+      document.body.append(held);
+      held.select();
+      document.execCommand("copy");
+      held.remove();
+    }
+  };
+
   document.querySelectorAll("main table").forEach(sortable);
-  document.querySelectorAll("main :is(.said, .asked, td.words)").forEach(fold);
-  return { button, fold };
+  fold(document.querySelectorAll("main :is(.said, .asked, td.words)"));
+  return { copy, fold };
 })();
