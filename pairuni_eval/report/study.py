@@ -114,8 +114,7 @@ class Study(NamedTuple):
     def charts(self) -> tuple[LineChart | IntervalChart, ...]:
         """Every chart of the page, the report's own sections last."""
         own = [chart for part in self.parts for chart in part.charts]
-        probed = self.gradients and self.gradients.by_block
-        return (*own, *([probed] if probed else []))
+        return (*own, *(self.gradients.by_block if self.gradients else ()))
 
     @property
     def picture(self) -> str | None:

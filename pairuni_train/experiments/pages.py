@@ -98,7 +98,7 @@ def write_gradients(
 ) -> Path:
     """Write the page of gradients; returns the HTML's path."""
     experiment = figure.experiment
-    section = gradient_section(figure.table, figure.scenarios, ())
+    section = gradient_section(figure.table, figure.scenarios, figure.alignments, ())
     study = _study(experiment, tiny=figure.tiny, command=command)._replace(
         findings=(
             Finding("Does the probe find cosines that are known?", (_controls(figure),)),
@@ -259,9 +259,11 @@ def _cosines(figure: GradientFigure) -> Iterator[IntervalChart | LineChart]:
 
 def _contrasts(figure: GradientFigure) -> Part:
     facts = (
-        "Where the batches of both hold the same questions or the same prompts, they meet batch "
-        "by batch in a permutation test; where they do not, no paired test is possible, and "
-        "batches are permuted between the two. Holm corrects over the "
+        "One test covers all shared parameters and every block: p is that of “no difference in "
+        "any of them”, and intervals belong to the corrected p. Where the batches of both hold the "
+        "same questions or the same prompts, they meet batch by batch in a permutation test; "
+        "where they do not, no paired test is possible, and batches are permuted between the two. "
+        "Holm corrects over the "
         f"{len(figure.against)} comparisons; “cannot tell” is not “equal”."
     )
     heads = ("scenarios", "difference", "test", "what the batches share", "p", "p, Holm", "word")
@@ -274,12 +276,12 @@ def _contrasts(figure: GradientFigure) -> Part:
                 GridCell(one.overlap.words),
                 GridCell(p_words(one.contrast.p)),
                 GridCell(p_words(one.contrast.corrected)),
-                GridCell(one.contrast.word),
+                GridCell(str(one.contrast.word)),
             ),
         )
         for one in figure.against
     )
-    grid = Grid("Difference of the median cosines, with its 95 % interval.", heads, rows)
+    grid = Grid("Difference of the mean cosines over all shared parameters.", heads, rows)
     return Part("contrasts", "Scenario against scenario", facts, grids=(grid,))
 
 
