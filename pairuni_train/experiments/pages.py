@@ -106,8 +106,10 @@ def write_gradients(
         ),
         notes=(*experiment.notes, *_scores(figure)),
         parts=(_scenarios(figure), _contrasts(figure), _blocks(figure)),
-        # All batches are at the same weights: they are no steps of a training.
-        gradients=section._replace(over_steps=None, correlations=figure.correlations),
+        # All batches are at the same weights, no steps of a training; the findings say the rest.
+        gradients=section._replace(
+            over_steps=None, alignments=(), correlations=figure.correlations
+        ),
     )
     contents = {"figure.csv": sheet(tuple(next(_numbers(figure))), _numbers(figure))}
     return _write(study, folder, "figure", contents, figures)
