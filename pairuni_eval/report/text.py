@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pairuni_eval.analysis.intervals import Interval
@@ -83,6 +84,16 @@ def rounded(value: float) -> str:
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
+def times(shares: Sequence[float]) -> str:
+    """How many times, e.g. "1.3 to 40 times"."""
+    low, high = (_two_digits(choose(shares)) for choose in (min, max))
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
+def _two_digits(share: float) -> str:
+    return f"{share:.1f}" if share < 10 else f"{float(f'{share:.2g}'):,.0f}"
+
+
 class MarkdownText(str):
     """Text that is Markdown already and is not escaped again."""
 
@@ -97,6 +108,14 @@ def escape_markdown(value: Any) -> str:
     text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
     text = re.sub(r"^(\d+(?=[.)])|(?=[-+=]))", r"\1\\", text)  # no list, no heading's underline
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+def coded(text: str) -> MarkdownText:
+    """A command inside a line, with more backticks around it than any run of them inside."""
+    cleaned = " ".join(clean(text).split())
+    longest = max((len(run) for run in re.findall(r"`+", cleaned)), default=0)
+    ticks, blank = "`" * (longest + 1), " " if longest else ""
+    return MarkdownText(f"{ticks}{blank}{cleaned}{blank}{ticks}")
 
 
 def fenced(text: str) -> MarkdownText:
