@@ -7,15 +7,20 @@ that was made stands among the differences.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from pairuni_eval.analysis.arm_table import ArmCell, ArmPair, ArmTable, TableRow
 from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.analysis.scope import ENOUGH_SEEDS
+from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import latex, sheet
-from pairuni_eval.report.study import Finding, Grid, GridCell, GridRow, Part
-from pairuni_eval.report.versus import difference_entry, told
+from pairuni_eval.report.questions import Answer, Question
+from pairuni_eval.report.study import Grid, GridCell, GridRow, Part, asked
+from pairuni_eval.report.undecided import by_outputs
+from pairuni_eval.report.versus import difference_entry, named, told
 
 FILES = {
     "table.tex": "the table for LaTeX, with booktabs",
@@ -31,17 +36,49 @@ _VERDICTS = (
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
 
-def findings(table: ArmTable, question: str) -> tuple[Finding, ...]:
-    """What the arm in question is against each other arm, then what the other arms are.
+def questions(table: ArmTable, question: str, command: str) -> tuple[Question, ...]:
+    """What the arm in question is against each other arm, what would decide it, and the others.
 
     Where no arm is in question all are told in one answer.
+
+    Args:
+        table: The table.
+        question: What the experiment asks.
+        command: What makes the table.
     """
     made = [one for one in table.versus if one.rows]
-    said = [_told(one) for one in made if one.asked]
-    found = [Finding(question, tuple(said) or ("Nothing yet: no two arms have finished.",))]
-    if others := tuple(_told_of_others([one for one in made if not one.asked])):
-        found.append(Finding("And the other arms?", others))
-    return tuple(found)
+    shown = [_told(one) for one in made if one.asked]
+    found = (
+        asked(question, *(shown or ["Nothing yet: no two arms have finished."])),
+        Question("What would decide it?", tuple(_deciding(made, command))),
+        asked("And the other arms?", *_told_of_others([one for one in made if not one.asked])),
+    )
+    return tuple(one for one in found if one.answers)
+
+
+def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
+    """More outputs or more training seeds, for each arm that ours cannot be told from."""
+    for one in pairs:
+        rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
+        said = [*by_outputs(rows)]
+        lacking = [row for row in rows if row.deciding and row.deciding.seeds]
+        most = max((row.deciding.seeds or 0 for row in lacking if row.deciding), default=0)
+        if most:
+            said.append(f"{named(lacking)}: {most:,} training seeds of each arm")
+        elif one.about.needed:
+            most = ENOUGH_SEEDS
+            said.append(f"for a word about training again: {one.about.needed}")
+        if said:
+            again = (with_seeds(command, most),) if most else ()
+            sentence = f"{one.ours} against {one.theirs}: {'; '.join(said)}."
+            yield Answer(sentence, commands=again, anchor="differences", link="Line by line")
+
+
+def with_seeds(command: str, seeds: int) -> str:
+    """The command with another number of training seeds."""
+    words = shlex.split(command)
+    place = words.index("--seeds") if "--seeds" in words else len(words)
+    return as_typed(*words[:place], "--seeds", str(seeds), *words[place + 2 :])
 
 
 def _told(one: ArmPair) -> str:

@@ -28,6 +28,7 @@ from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
 from pairuni_eval.report.pages import render_fragment, render_markdown, render_page, write_page
+from pairuni_eval.report.questions import questions
 from pairuni_eval.report.sections import GroupLine, Section
 from pairuni_eval.report.versus import Versus, difference_entry
 from pairuni_eval.store.read import StoredRun
@@ -91,8 +92,10 @@ def _html(page: Page) -> str:
         page=page,
         files=FILES | _OWN_FILES,
         axis=figures.axis(),
+        axis_around=figures.axis_around,
         group_figure=group_figure,
         addresses=addresses,
+        questions=questions(page),
         kinds=KINDS,
     )
 
@@ -108,7 +111,7 @@ def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
 
 
 def _markdown(page: Page) -> str:
-    return render_markdown("report.md.j2", page=page, kinds=KINDS)
+    return render_markdown("report.md.j2", page=page, kinds=KINDS, questions=questions(page))
 
 
 def _cost_markdown(cost: Cost, name: str) -> str:

@@ -113,7 +113,12 @@ def _html(package: str) -> Environment:
 def _markdown(package: str) -> Environment:
     environment = _environment(package, autoescape=False, finalize=text.escape_markdown)
     ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
-    environment.filters |= ours | {"fenced": text.fenced, "typeset": text.typeset}
+    environment.filters |= ours | {
+        "coded": text.coded,
+        "fenced": text.fenced,
+        "typeset": text.typeset,
+        "within": text.escape_within,
+    }
     return environment
 
 

@@ -14,20 +14,14 @@ from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.report import text
+from pairuni_eval.report import figures, text
 from pairuni_eval.report.charts import IntervalChart, LineChart
 from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
+from pairuni_eval.report.questions import Answer, Question
 from pairuni_eval.report.rerun import Rerun
 
 SHOWN = (".svg", ".png")  # pictures that Markdown can show
-
-
-class Finding(NamedTuple):
-    """A question, and the sentences that answer it, the first one in short."""
-
-    question: str
-    answers: tuple[str, ...]
 
 
 class GridCell(NamedTuple):
@@ -90,7 +84,7 @@ class Study(NamedTuple):
 
     Attributes:
         tiny: Whether its numbers are of the tiny world.
-        findings: What it asks and what it shows, the experiment's own question first.
+        questions: What it asks, with what it shows.
         partial: What is missing, in a sentence; "" if nothing is.
         notes: What the answers do not cover.
         gradients: The report's own section, where gradients were probed.
@@ -101,7 +95,7 @@ class Study(NamedTuple):
 
     title: str
     tiny: bool
-    findings: tuple[Finding, ...]
+    questions: tuple[Question, ...]
     partial: str
     notes: tuple[str, ...]
     parts: tuple[Part, ...]
@@ -124,10 +118,34 @@ class Study(NamedTuple):
 
 def write_study(study: Study, folder: Path, name: str) -> Path:
     """Write `NAME.html` and `NAME.md` into a folder that is there; returns the HTML's path."""
-    write_page(folder / f"{name}.html", render_page("study.html.j2", page=study, files=study.files))
-    within = {"within": text.escape_within}
-    write_page(folder / f"{name}.md", render_markdown("study.md.j2", filters=within, page=study))
+    context = {"page": study, "questions": study.questions}
+    html = render_page(
+        "study.html.j2",
+        around=figures.around,
+        half=figures.reach(_differences(study)),
+        files=study.files,
+        **context,
+    )
+    write_page(folder / f"{name}.html", html)
+    write_page(folder / f"{name}.md", render_markdown("study.md.j2", **context))
     return folder / f"{name}.html"
+
+
+def _differences(study: Study) -> list[Difference]:
+    """Every difference of the page, whose strips all have one scale."""
+    cells = (
+        cell
+        for part in study.parts
+        for grid in part.grids
+        for row in grid.rows
+        for cell in row.cells
+    )
+    return [difference for cell in cells for _, difference in cell.verdicts]
+
+
+def asked(question: str, *sentences: str) -> Question:
+    """A question with the sentences that answer it, the first one in short."""
+    return Question(question, tuple(map(Answer, sentences)))
 
 
 def as_cell(value: float | None, interval: Interval | None, sign: str = "") -> GridCell:

@@ -93,6 +93,16 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def times(shares: Sequence[float]) -> str:
+    """How many times, e.g. "1.3 to 40 times"."""
+    low, high = (_two_digits(choose(shares)) for choose in (min, max))
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
+def _two_digits(share: float) -> str:
+    return f"{share:.1f}" if share < 10 else f"{float(f'{share:.2g}'):,.0f}"
+
+
 class MarkdownText(str):
     """Text that is Markdown already and is not escaped again."""
 
@@ -113,6 +123,14 @@ def escape_within(value: Any) -> MarkdownText:
     text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
     text = text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
     return MarkdownText(text)
+
+
+def coded(text: str) -> MarkdownText:
+    """A command inside a line, with more backticks around it than any run of them inside."""
+    cleaned = " ".join(clean(text).split())
+    longest = max((len(run) for run in re.findall(r"`+", cleaned)), default=0)
+    ticks, blank = "`" * (longest + 1), " " if longest else ""
+    return MarkdownText(f"{ticks}{blank}{cleaned}{blank}{ticks}")
 
 
 def fenced(text: str) -> MarkdownText:

@@ -146,7 +146,7 @@ def told(
         return f"Against {name} nothing can be compared: {_reasons(refusals)}."
     by_word = {word: [row for row in compared if row.word is word] for word in _PHRASES}
     phrases = [
-        f"{_PHRASES[word].format(name=name)} {_names(by_word[word])}"
+        f"{_PHRASES[word].format(name=name)} {named(by_word[word])}"
         for word in words
         if by_word[word]
     ]
@@ -154,7 +154,7 @@ def told(
         phrases.insert(0, _not_shown(name, by_word))
     left = [row for row in headlines if row.reason is not None]
     if left and len(words) == len(_PHRASES):
-        phrases.append(f"not compared on {_names(left)}")
+        phrases.append(f"not compared on {named(left)}")
     if about.same_weights:
         phrases.append("both are the same weights")
     if about.warning:
@@ -272,7 +272,7 @@ def _surest_first(change: Change) -> tuple[bool, float]:
     return row.group is not None, 1.0 if p is None else p
 
 
-def _names(rows: Sequence[Difference]) -> str:
+def named(rows: Sequence[Difference]) -> str:
     """The benchmarks of some rows, with the difference where there is a verdict."""
     shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
     if len(rows) > _NAMED:

@@ -33,7 +33,6 @@ from pairuni_eval.report.gradients import gradient_section
 from pairuni_eval.report.pages import write_page
 from pairuni_eval.report.rerun import Rerun
 from pairuni_eval.report.study import (
-    Finding,
     Grid,
     GridCell,
     GridRow,
@@ -41,6 +40,7 @@ from pairuni_eval.report.study import (
     Quoted,
     Study,
     as_cell,
+    asked,
     write_study,
 )
 from pairuni_train.experiments import curve_findings, gradient_findings
@@ -69,7 +69,7 @@ def write_table(
     """Write the page of a table of arms; returns the HTML's path."""
     title = experiment.title
     study = _study(experiment, tiny=tiny, command=command)._replace(
-        findings=arm_table.findings(table, experiment.question),
+        questions=arm_table.questions(table, experiment.question, command),
         partial=arm_table.partial(table),
         notes=experiment.notes,
         parts=arm_table.parts(table, tiny=tiny, steps=steps),
@@ -85,7 +85,7 @@ def write_curves(
     """Write the page of reward curves; returns the HTML's path."""
     experiment = figure.experiment
     study = _study(experiment, tiny=figure.tiny, command=command)._replace(
-        findings=(Finding(experiment.question, tuple(curve_findings.findings(figure))),),
+        questions=(asked(experiment.question, *curve_findings.findings(figure)),),
         notes=(*experiment.notes, *curve_findings.notes(figure)),
         parts=(_curves(figure),),
     )
@@ -100,9 +100,9 @@ def write_gradients(
     experiment = figure.experiment
     section = gradient_section(figure.table, figure.scenarios, figure.alignments, ())
     study = _study(experiment, tiny=figure.tiny, command=command)._replace(
-        findings=(
-            Finding("Does the probe find cosines that are known?", (_controls(figure),)),
-            Finding(experiment.question, tuple(gradient_findings.findings(figure))),
+        questions=(
+            asked("Does the probe find cosines that are known?", _controls(figure)),
+            asked(experiment.question, *gradient_findings.findings(figure)),
         ),
         notes=(*experiment.notes, *_scores(figure)),
         parts=(_scenarios(figure), _contrasts(figure), _blocks(figure)),
@@ -120,7 +120,7 @@ def _study(experiment: Experiment, *, tiny: bool, command: str) -> Study:
     return Study(
         title=experiment.title,
         tiny=tiny,
-        findings=(),
+        questions=(),
         partial="",
         notes=(),
         parts=(),

@@ -65,7 +65,8 @@ def write(table: ArmTable, experiment: Experiment, folder: Path) -> Path:
 
 
 def answers(table: ArmTable) -> list[str]:
-    return [said for one in arm_table.findings(table, "Does it?") for said in one.answers]
+    questions = arm_table.questions(table, "Does it?", "again")
+    return [said.text for one in questions for said in one.answers]
 
 
 def test_cells_are_means_over_seeds_and_columns_are_called_tiny(table: ArmTable) -> None:
@@ -106,10 +107,12 @@ def test_where_no_arm_is_the_method_all_arms_are_corrected_together(
 
 def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Setting) -> None:
     better = make_table(experiment, setting)
-    ours, others = arm_table.findings(better, "Does it?")
-    assert (ours.question, others.question) == ("Does it?", "And the other arms?")
-    assert ours.answers[0].startswith("PairUni: Better than GRPO at Tiny MMMU (+")
-    assert others.answers == ("base against GRPO: cannot tell, in any column.",)
+    ours, others = arm_table.questions(better, "Does it?", "again")
+    assert (ours.asked, others.asked) == ("Does it?", "And the other arms?")
+    assert ours.answers[0].text.startswith("PairUni: Better than GRPO at Tiny MMMU (+")
+    assert [one.text for one in others.answers] == [
+        "base against GRPO: cannot tell, in any column."
+    ]
     assert arm_table.partial(better) == ""
     turned = {"base": 0.5, "GRPO": 0.95, "PairUni": 0.5}
     write_runs(experiment, setting, turned)
@@ -170,7 +173,7 @@ def test_the_page_has_numbers_words_and_the_papers_rows_apart(written: Path) -> 
     ours, papers = (written / "table.md").read_text().split("## What the paper prints")
     assert "| arm | seeds | tiny MMMU | tiny MMStar | Style |" in ours
     row = next(line for line in ours.splitlines() if line.startswith("| PairUni | 3 |"))
-    assert row.count("vs GRPO: better, +") == 2 and row.count("p ") == 2 and row.endswith("| – |")
+    assert row.count("vs GRPO: better: +") == 2 and row.count("p ") == 2 and row.endswith("| – |")
     assert "the tiny world has nothing that stands for a column of dashes" in ours
     assert "PairUni: pairuni: its pair set is not there, weighting sqrt" in ours
     assert r"| theirs \| &lt;b&gt; | 40.0 | - | 4.18 |" in papers

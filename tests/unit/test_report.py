@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import base64
 import gzip
+import hashlib
 import json
 import re
 import shutil
