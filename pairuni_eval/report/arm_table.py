@@ -173,7 +173,11 @@ def _span(row: TableRow, cell: ArmCell, table: ArmTable) -> Span:
 def _differences(table: ArmTable) -> Part:
     """Every comparison in numbers, and that of an arm in question in a sentence a column."""
     made = [one for one in table.versus if one.rows]
-    families = dict.fromkeys(one.family.sentence for one in made)
+    families = [
+        f"Of the {'arm in question' if asked else 'other arms'}: {family.sentence}"
+        for asked in (True, False)
+        for family in {one.family for one in made if one.asked is asked}
+    ]
     facts = (
         "On the outputs that both arms have: the difference with its own 95 % interval and p, then "
         "the word with the simultaneous interval and the p that are corrected for all that is "
@@ -190,7 +194,7 @@ def _differences(table: ArmTable) -> Part:
 
 
 def _difference_grid(pair: ArmPair, table: ArmTable) -> Grid:
-    heads = ("column", pair.theirs, pair.ours, "difference", "p", "shared", "detectable", "verdict")
+    heads = ("column", pair.theirs, pair.ours, "difference", "p", "shared", "verdict")
     rows = tuple(
         GridRow(table.columns[number].title, tuple(_difference_cells(row)))
         for number, row in pair.rows.items()
@@ -204,7 +208,6 @@ def _difference_cells(row: Difference) -> Iterator[GridCell]:
     yield GridCell(text.signed(row.value, row.spec), text.interval(row.interval, row.spec))
     yield GridCell(text.p_value(row.p))
     yield GridCell(f"{row.shared} of {row.planned}")
-    yield GridCell(text.number(row.detectable, row.spec))
     yield GridCell("", verdicts=(("", row),))
 
 

@@ -62,9 +62,9 @@ def test_nothing_is_wider_than_the_window(
 @pytest.mark.parametrize("kind", ["table", "figure"])
 def test_a_table_is_cards_on_a_phone(browser: Browser, pages: dict[str, Path], kind: str) -> None:
     browser.open(pages[kind], width=390)
-    wide = "return [...document.querySelectorAll('.cards')].filter(one => one.scrollWidth > 390)"
+    wide = "return [...document.querySelectorAll('.grid')].filter(one => one.scrollWidth > 390)"
     assert browser.run(f"{wide}.length") == 0
-    label = "return getComputedStyle(document.querySelector('.cards td'), '::before').content"
+    label = "return getComputedStyle(document.querySelector('.grid td'), '::before').content"
     assert browser.run(label) == '"seeds"'
 
 
