@@ -11,7 +11,8 @@ Units are those of the view box: a chart is 340 wide, which is about a phone's w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,14 @@ class Series(NamedTuple):
     high: Array | None = None
 
 
+class Level(NamedTuple):
+    """A horizontal line across a chart, e.g. the highest value that there can be."""
+
+    name: str
+    value: float
+    place: float
+
+
 class Drawn(NamedTuple):
     """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
 
@@ -85,6 +94,7 @@ class LineChart(NamedTuple):
     smoothed: int
     series: tuple[Series, ...]
     zero: float | None = None
+    levels: tuple[Level, ...] = ()
 
 
 class Ends(NamedTuple):
@@ -157,6 +167,7 @@ def line_chart(
     *,
     smoothing: bool = True,
     within: Sequence[float] = (),
+    levels: Mapping[str, float] = MappingProxyType({}),
 ) -> LineChart | None:
     """Lines over steps with a smoothed and a faint version of each; None without any number.
 
@@ -165,12 +176,13 @@ def line_chart(
         series: The lines.
         smoothing: False draws the lines as measured.
         within: Values that the vertical axis must show.
+        levels: Values that get a line across the chart, by their names.
     """
     shown = [one for one in series if np.isfinite(one.y).any()]
     if not shown:
         return None
     x_marks = ticks(min(float(s.x.min()) for s in shown), max(float(s.x.max()) for s in shown))
-    y_marks = ticks(*_reach(shown, within))
+    y_marks = ticks(*_reach(shown, [*within, *levels.values()]))
     longest = max(len(one.x) for one in shown)
     window = max(1, longest // _SMOOTH) if smoothing else 1
     place = _Place(x_marks, y_marks)
@@ -184,6 +196,7 @@ def line_chart(
         smoothed=window,
         series=tuple(shown),
         zero=place.y(0.0) if y_marks[0] < 0 < y_marks[-1] else None,
+        levels=tuple(Level(name, value, place.y(value)) for name, value in levels.items()),
     )
 
 

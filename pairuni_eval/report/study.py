@@ -8,12 +8,12 @@ verdict is.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import Difference
-from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.interference import Summary
+from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.charts import IntervalChart, LineChart
 from pairuni_eval.report.gradients import Gradients
@@ -148,9 +148,10 @@ def asked(question: str, *sentences: str) -> Question:
     return Question(question, tuple(map(Answer, sentences)))
 
 
-def as_cell(value: float | None, interval: Interval | None, sign: str = "") -> GridCell:
+def as_cell(number: Estimate | Summary, sign: str = "") -> GridCell:
     """A number without a card, and its interval: three decimals each."""
-    if value is None or not math.isfinite(value):
+    value, held = number.value, number.interval
+    if value is None:
         return GridCell("none")
-    ends = f"[{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]" if interval else ""
+    ends = f"[{held.low:{sign}.3f}, {held.high:{sign}.3f}]" if held else ""
     return GridCell(text.typeset(f"{round(value, 3) + 0.0:{sign}.3f}"), text.typeset(ends))

@@ -8,12 +8,13 @@ them lie the numbers as CSV and, in the formats that are asked for, the charts f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pairuni_eval.analysis.aggregate import Array
 from pairuni_eval.analysis.arm_table import ArmTable
 from pairuni_eval.analysis.gradient_rows import ALL
 from pairuni_eval.analysis.interference import Interference, cosines
@@ -44,12 +45,13 @@ from pairuni_eval.report.study import (
     write_study,
 )
 from pairuni_train.experiments import curve_findings, gradient_findings
-from pairuni_train.experiments.curves import ArmCurve, CurveFigure
+from pairuni_train.experiments.curves import ArmCurve, Curve, CurveFigure
 from pairuni_train.experiments.gradients import GradientFigure
 from pairuni_train.experiments.paper_figures import draw_charts
 from pairuni_train.experiments.spec import Experiment
 
 _CSV = "every number behind the page"
+_REWARDS = ("task", "arm", "seed", "prompts", "step", "reward")
 _INTERFERENCE = (
     *("cosine", "ratio", "similarity", "conflict"),
     *("und_reliability", "gen_reliability", "ceiling", "corrected"),
@@ -87,9 +89,9 @@ def write_curves(
     study = _study(experiment, tiny=figure.tiny, command=command)._replace(
         questions=(asked(experiment.question, *curve_findings.findings(figure)),),
         notes=(*experiment.notes, *curve_findings.notes(figure)),
-        parts=(_curves(figure),),
+        parts=_curves(figure),
     )
-    contents = {"figure.csv": sheet(("task", "arm", "seed", "step", "reward"), _rewards(figure))}
+    contents = {"figure.csv": sheet(_REWARDS, _rewards(figure))}
     return _write(study, folder, "figure", contents, figures)
 
 
@@ -169,58 +171,117 @@ def _write(
 # Reward curves
 
 
-def _curves(figure: CurveFigure) -> Part:
+def _curves(figure: CurveFigure) -> tuple[Part, ...]:
+    """The rewards on fixed prompts where there are any, then those of training."""
     names = tuple(arm.name for arm in reversed(figure.experiment.arms))  # the method comes first
-    facts = (
-        f"A line is the mean over seeds, smoothed over {figure.window} "
-        f"step{'s' * (figure.window > 1)}, a band reaches from the lowest seed to the highest. "
-        f"Start and end are the means over the first and the last {figure.part} of "
-        f"{figure.steps} steps, with a 95 % t interval over "
-        "seeds. Rewards are those of the rollouts that were trained on: what a checkpoint can do "
-        "is measured in the tables."
+    levels = (
+        "Before any update, the mean over the steps (the area under the curve), the end and the "
+        "steps to a level are those on prompts that are the same for all arms, where these were "
+        "measured; else the end is that of training, each arm's on its own prompts. Arms are "
+        "compared by Welch's t test over seeds, p corrected by Holm over the "
+        f"{len(figure.verdicts)} comparisons. Verdicts on fixed prompts hold for these prompts; "
+        "what a checkpoint can do is measured in the tables."
     )
-    tiny = "tiny " if figure.tiny else ""
-    charts = (
-        line_chart(
-            f"Reward, {tiny}{panel.title}",
-            [_series(one, names.index(one.arm), figure.steps) for one in panel.arms],
-            smoothing=False,
-        )
-        for panel in figure.panels
+    own = (
+        f"The reward of each step's own prompts: a line is the mean over seeds, smoothed over "
+        f"{figure.window} step{'s' * (figure.window > 1)}, a band reaches from the lowest seed to "
+        f"the highest. Its end is the last {figure.part} of {figure.steps} steps."
     )
-    heads = ("reward, arm", "seeds", "start", "end", "rise", "end of each seed")
+    fixed = tuple(_charts(figure, names, "fixed prompts", _on_fixed))
+    training = tuple(_charts(figure, names, "in training", _in_training))
+    return (
+        Part("levels", "Levels of the reward", levels, names, fixed, (_level_grid(figure),)),
+        Part("training", "Rewards of training", own, names, training),
+    )
+
+
+def _charts(
+    figure: CurveFigure,
+    names: Sequence[str],
+    where: str,
+    curve_of: Callable[[ArmCurve], tuple[Array, Curve] | None],
+) -> Iterator[LineChart]:
+    """A chart for each task, its ceiling and the level that steps are counted to marked."""
+    for panel in figure.panels:
+        found = {one.arm: curve for one in panel.arms if (curve := curve_of(one)) is not None}
+        series = [
+            Series(arm, names.index(arm), steps, curve.mean, curve.low, curve.high)
+            for arm, (steps, curve) in found.items()
+        ]
+        levels = {} if panel.ceiling is None else {f"ceiling {panel.ceiling:g}": panel.ceiling}
+        if curve_of is _on_fixed and panel.level is not None:
+            levels[f"level {panel.level:.3f}"] = panel.level
+        title = f"{'Tiny r' if figure.tiny else 'R'}eward, {panel.title}, {where}"
+        chart = line_chart(title, series, smoothing=False, levels=levels)
+        if chart is not None:
+            yield chart
+
+
+def _on_fixed(one: ArmCurve) -> tuple[Array, Curve] | None:
+    curve = one.fixed_curve
+    return None if one.fixed is None or curve is None else (one.fixed.steps_T, curve)
+
+
+def _in_training(one: ArmCurve) -> tuple[Array, Curve]:
+    return np.arange(len(one.curve.mean), dtype=np.float64), one.curve
+
+
+def _level_grid(figure: CurveFigure) -> Grid:
+    heads = (
+        *("reward, arm", "seeds", "before any update", "mean over the steps", "end"),
+        *("steps to level", "end of each seed", "training reward at the end"),
+    )
     rows = tuple(
-        GridRow(f"{tiny}{panel.title}, {one.arm}", tuple(_levels(one)))
+        GridRow(
+            f"{'tiny ' * figure.tiny}{panel.title}, {one.arm}",
+            (
+                GridCell(str(len(one.run.seeds))),
+                as_cell(one.start),
+                as_cell(one.area),
+                as_cell(one.end),
+                _steps_cell(one, panel.level),
+                GridCell(", ".join(f"{end:.3f}" for end in one.end_R.tolist())),
+                as_cell(one.own_end),
+            ),
+        )
         for panel in figure.panels
         for one in panel.arms
     )
-    shown = tuple(chart for chart in charts if chart is not None)
-    caption = "Levels of the reward, over seeds."
-    return Part("curves", "Reward curves", facts, names, shown, (Grid(caption, heads, rows),))
+    return Grid("With 95 % t intervals over seeds.", heads, rows)
 
 
-def _series(one: ArmCurve, number: int, steps: int) -> Series:
-    curve = one.curve
-    return Series(one.arm, number, np.arange(steps, dtype=float), curve.mean, curve.low, curve.high)
-
-
-def _levels(one: ArmCurve) -> Iterator[GridCell]:
-    yield GridCell(str(len(one.run.seeds)))
-    yield as_cell(one.start.value, one.start.interval)
-    yield as_cell(one.end.value, one.end.interval)
-    yield as_cell(one.rise.value, one.rise.interval, "+")
-    yield GridCell(", ".join(as_cell(value, None).text for value in one.end_R.tolist()))
+def _steps_cell(one: ArmCurve, level: float | None) -> GridCell:
+    """How many steps an arm took to a level, or how many seeds never came there."""
+    if level is None:
+        return GridCell("none")
+    if one.missed:
+        return GridCell(f"not reached by {one.missed} of {len(one.run.seeds)} (to {level:.3f})")
+    return GridCell(f"{one.steps_to_level.value or 0.0:.0f} (to {level:.3f})")
 
 
 def _rewards(figure: CurveFigure) -> Iterator[dict[str, Any]]:
-    """The reward of every step as it was measured; nothing where none was given."""
+    """Every reward as it was measured, in training and on the fixed prompts; else nothing.
+
+    A training reward is that of step number `step`, a fixed one that after so many steps.
+    """
     for panel in figure.panels:
         for one in panel.arms:
-            for seed, rewards in zip(one.run.seeds, one.run.reward_RS, strict=True):
-                for step, reward in enumerate(rewards.tolist()):
-                    known = None if math.isnan(reward) else reward
-                    row = {"task": panel.task, "arm": one.arm, "seed": seed, "step": step}
-                    yield row | {"reward": known}
+            steps = range(one.run.reward_RS.shape[1])
+            measured = [("training", steps, one.run.seeds, one.run.reward_RS)]
+            if one.fixed is not None:
+                steps_T = one.fixed.steps_T.astype(int).tolist()
+                measured.append(("fixed", steps_T, one.fixed.seeds, one.fixed.reward_RT))
+            for prompts, steps, seeds, lines in measured:
+                for seed, rewards in zip(seeds, lines, strict=True):
+                    for step, reward in zip(steps, rewards.tolist(), strict=True):
+                        yield {
+                            "task": panel.task,
+                            "arm": one.arm,
+                            "seed": seed,
+                            "prompts": prompts,
+                            "step": step,
+                            "reward": None if math.isnan(reward) else reward,
+                        }
 
 
 # Gradients
@@ -273,7 +334,7 @@ def _contrasts(figure: GradientFigure) -> Part:
         GridRow(
             f"{one.contrast.ours} against {one.contrast.theirs}",
             (
-                as_cell(*one.contrast.difference[:2], "+"),
+                as_cell(one.contrast.difference, "+"),
                 GridCell(one.test),
                 GridCell(one.overlap.words),
                 GridCell(p_words(one.contrast.p)),
@@ -290,7 +351,7 @@ def _contrasts(figure: GradientFigure) -> Part:
 def _blocks(figure: GradientFigure) -> Part:
     heads = ("block", *(one.name for one in figure.scenarios))
     rows = tuple(
-        GridRow(name.replace("_", " "), tuple(as_cell(*one.cosine[:2]) for one in blocks))
+        GridRow(name.replace("_", " "), tuple(as_cell(one.cosine) for one in blocks))
         for name, blocks in zip(
             figure.blocks, zip(*(one.blocks for one in figure.scenarios), strict=True), strict=True
         )

@@ -63,6 +63,10 @@ def _draw_lines(axes: Axes, chart: LineChart) -> None:
             axes.fill_between(one.x, one.low, one.high, color=color, alpha=0.18, lw=0)
         dashes = _DASHES[one.arm % len(_DASHES)]
         axes.plot(one.x, one.y, color=color, lw=1.6, linestyle=dashes, label=one.name)
+    for level in chart.levels:
+        axes.axhline(level.value, color=_FAINT, lw=0.8, linestyle=":")
+        edge = axes.get_yaxis_transform()
+        axes.text(0.99, level.value, level.name, transform=edge, ha="right", va="bottom", size=7)
     axes.set_xlabel("training step")
     axes.grid(axis="y", color=_GRID, lw=0.6)
     axes.locator_params(axis="x", nbins=6)

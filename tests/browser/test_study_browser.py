@@ -34,7 +34,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         arm.name: lambda seed, step: (0.3 + 0.02 * step, 0.5 + 0.1 * math.sin(seed + step))
         for arm in curves.arms
     }
-    write_trainings(root / "curves", curves, rising)
+    write_trainings(root / "curves", curves, rising, fixed=rising)
     figure = make_curves(curves, training(root / "curves"))
     again = f"pairuni-train reproduce figure4 --steps {STEPS}"
     return {
