@@ -18,7 +18,7 @@ from pairuni_eval.report import text
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import latex, sheet
 from pairuni_eval.report.questions import Answer, Question
-from pairuni_eval.report.study import Grid, GridCell, GridRow, Part, asked
+from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import by_outputs
 from pairuni_eval.report.versus import difference_entry, named, told
 
@@ -104,17 +104,17 @@ def partial(table: ArmTable) -> str:
     return left if missing else ""
 
 
-def parts(table: ArmTable, *, tiny: bool, steps: int) -> tuple[Part, ...]:
+def parts(table: ArmTable, *, tiny: bool, steps: int) -> tuple[StudyPart, ...]:
     """The numbers, the differences, and what each arm trained on."""
     trained = tuple(f"{row.name}: {row.trained_on}" for row in table.rows)
     return (
         _results(table, tiny=tiny, steps=steps),
         _differences(table),
-        Part("trained", "What each arm trained on", points=trained),
+        StudyPart("trained", "What each arm trained on", points=trained),
     )
 
 
-def _results(table: ArmTable, *, tiny: bool, steps: int) -> Part:
+def _results(table: ArmTable, *, tiny: bool, steps: int) -> StudyPart:
     heads = ("arm", "seeds", *(column.title for column in table.columns))
     rows = tuple(GridRow(row.name, tuple(_cells(row, table))) for row in table.rows)
     lacking = any(column.place is None for column in table.columns)
@@ -128,7 +128,7 @@ def _results(table: ArmTable, *, tiny: bool, steps: int) -> Part:
         "difference and its corrected p; “cannot tell” is not “equal”."
     )
     charts = (_levels(table, number) for number in range(len(table.columns)))
-    return Part(
+    return StudyPart(
         "results",
         "Results",
         facts=facts,
@@ -170,7 +170,7 @@ def _span(row: TableRow, cell: ArmCell, table: ArmTable) -> Span:
     )
 
 
-def _differences(table: ArmTable) -> Part:
+def _differences(table: ArmTable) -> StudyPart:
     """Every comparison in numbers, and that of an arm in question in a sentence a column."""
     made = [one for one in table.versus if one.rows]
     families = [
@@ -190,7 +190,7 @@ def _differences(table: ArmTable) -> Part:
         for row in one.rows.values()
     ]
     grids = tuple(_difference_grid(one, table) for one in made)
-    return Part("differences", "Differences", facts=facts, grids=grids, points=tuple(said))
+    return StudyPart("differences", "Differences", facts=facts, grids=grids, points=tuple(said))
 
 
 def _difference_grid(pair: ArmPair, table: ArmTable) -> Grid:

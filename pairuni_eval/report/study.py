@@ -53,7 +53,7 @@ class Grid(NamedTuple):
     rows: tuple[GridRow, ...]
 
 
-class Part(NamedTuple):
+class StudyPart(NamedTuple):
     """A section of the page.
 
     Attributes:
@@ -98,7 +98,7 @@ class Study(NamedTuple):
     questions: tuple[Question, ...]
     partial: str
     notes: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[StudyPart, ...]
     gradients: Gradients | None
     quoted: Quoted | None
     reruns: tuple[Rerun, ...]
@@ -118,16 +118,17 @@ class Study(NamedTuple):
 
 def write_study(study: Study, folder: Path, name: str) -> Path:
     """Write `NAME.html` and `NAME.md` into a folder that is there; returns the HTML's path."""
-    context = {"page": study, "questions": study.questions}
     html = render_page(
         "study.html.j2",
+        page=study,
+        questions=study.questions,
+        files=study.files,
         around=figures.around,
         half=figures.reach(_differences(study)),
-        files=study.files,
-        **context,
     )
     write_page(folder / f"{name}.html", html)
-    write_page(folder / f"{name}.md", render_markdown("study.md.j2", **context))
+    markdown = render_markdown("study.md.j2", page=study, questions=study.questions)
+    write_page(folder / f"{name}.md", markdown)
     return folder / f"{name}.html"
 
 

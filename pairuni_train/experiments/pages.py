@@ -37,9 +37,9 @@ from pairuni_eval.report.study import (
     Grid,
     GridCell,
     GridRow,
-    Part,
     Quoted,
     Study,
+    StudyPart,
     as_cell,
     asked,
     write_study,
@@ -171,7 +171,7 @@ def _write(
 # Reward curves
 
 
-def _curves(figure: CurveFigure) -> tuple[Part, ...]:
+def _curves(figure: CurveFigure) -> tuple[StudyPart, ...]:
     """The rewards on fixed prompts where there are any, then those of training."""
     names = tuple(arm.name for arm in reversed(figure.experiment.arms))  # the method comes first
     levels = (
@@ -190,8 +190,8 @@ def _curves(figure: CurveFigure) -> tuple[Part, ...]:
     fixed = tuple(_charts(figure, names, "fixed prompts", _on_fixed))
     training = tuple(_charts(figure, names, "in training", _in_training))
     return (
-        Part("levels", "Levels of the reward", levels, names, fixed, (_level_grid(figure),)),
-        Part("training", "Rewards of training", own, names, training),
+        StudyPart("levels", "Levels of the reward", levels, names, fixed, (_level_grid(figure),)),
+        StudyPart("training", "Rewards of training", own, names, training),
     )
 
 
@@ -293,7 +293,7 @@ def _controls(figure: GradientFigure) -> str:
     return f"{', '.join(found)}."
 
 
-def _scenarios(figure: GradientFigure) -> Part:
+def _scenarios(figure: GradientFigure) -> StudyPart:
     """All scenarios over all parameters."""
     batches = figure.probes.batches
     facts = (
@@ -303,7 +303,7 @@ def _scenarios(figure: GradientFigure) -> Part:
         "over batches; they cover other batches and other rollouts, not other pair sets or other "
         "weights. A tick is a batch."
     )
-    return Part("scenarios", "Median cosine", facts, charts=tuple(_cosines(figure)))
+    return StudyPart("scenarios", "Median cosine", facts, charts=tuple(_cosines(figure)))
 
 
 def _cosines(figure: GradientFigure) -> Iterator[IntervalChart | LineChart]:
@@ -320,7 +320,7 @@ def _cosines(figure: GradientFigure) -> Iterator[IntervalChart | LineChart]:
         yield chart
 
 
-def _contrasts(figure: GradientFigure) -> Part:
+def _contrasts(figure: GradientFigure) -> StudyPart:
     facts = (
         "One test covers all shared parameters and every block: p is that of “no difference in "
         "any of them”, and intervals belong to the corrected p. Where the batches of both hold the "
@@ -345,10 +345,10 @@ def _contrasts(figure: GradientFigure) -> Part:
         for one in figure.against
     )
     grid = Grid("Difference of the mean cosines over all shared parameters.", heads, rows)
-    return Part("contrasts", "Scenario against scenario", facts, grids=(grid,))
+    return StudyPart("contrasts", "Scenario against scenario", facts, grids=(grid,))
 
 
-def _blocks(figure: GradientFigure) -> Part:
+def _blocks(figure: GradientFigure) -> StudyPart:
     heads = ("block", *(one.name for one in figure.scenarios))
     rows = tuple(
         GridRow(name.replace("_", " "), tuple(as_cell(one.cosine) for one in blocks))
@@ -357,7 +357,7 @@ def _blocks(figure: GradientFigure) -> Part:
         )
     )
     caption = "Median cosine in each block of the shared parameters."
-    return Part("blocks", "By block", grids=(Grid(caption, heads, rows),))
+    return StudyPart("blocks", "By block", grids=(Grid(caption, heads, rows),))
 
 
 def _scores(figure: GradientFigure) -> Iterator[str]:

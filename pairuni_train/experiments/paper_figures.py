@@ -66,7 +66,7 @@ def _draw_lines(axes: Axes, chart: LineChart) -> None:
     for level in chart.levels:
         axes.axhline(level.value, color=_FAINT, lw=0.8, linestyle=":")
         edge = axes.get_yaxis_transform()
-        axes.text(0.99, level.value, level.name, transform=edge, ha="right", va="bottom", size=7)
+        axes.text(0.01, level.value, level.name, transform=edge, va="bottom", size=7)
     axes.set_xlabel("training step")
     axes.grid(axis="y", color=_GRID, lw=0.6)
     axes.locator_params(axis="x", nbins=6)
