@@ -41,7 +41,7 @@ def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path)
     done = reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
     assert (done.page, done.failed) == (out / "figure.html", 0)
     text = done.page.with_suffix(".md").read_text()
-    assert "same 1.0000 (right: 1), flip -1.0000 (right: -1), angle 0.5000 (right: 0.5)" in text
+    assert "same 1.0000 (right: 1), flip −1.0000 (right: −1), angle 0.5000 (right: 0.5)" in text
     assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
     (rows,) = (setting.root / "probe").rglob("gradients.jsonl")
     written = rows.stat().st_mtime_ns
