@@ -22,7 +22,7 @@ from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
 from pairuni_eval.report.cost import Cost
-from pairuni_eval.report.export import FILES, exports
+from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
@@ -48,6 +48,7 @@ def build_report(
     training: Mapping[str, Sequence[Path]] | None = None,
     pairs: Path | None = None,
     seeds: Seeds = NO_SEEDS,
+    partial_results: bool = False,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -58,22 +59,25 @@ def build_report(
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on.
         seeds: Further training seeds of the run and of its baselines.
+        partial_results: Whether `eval_results.yaml` may hold benchmarks that are not all there.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
     album = Album(out)
     page = gather(run, baselines, album, training or {}, pairs, seeds)
+    left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
-        write_page(out / "report.html", _html(page))
+        write_page(out / "report.html", _html(page, left_out))
         write_page(out / "report.md", _markdown(page))
-        write_page(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+        entry = _summary(page) | {"left_out_of_eval_results": left_out}
+        write_page(out / "summary.json", json.dumps(entry, indent=2, ensure_ascii=False))
         if page.cost is not None:
             write_page(out / "cost.md", _cost_markdown(page.cost, page.run.name))
             write_page(out / "cost.svg", _cost_picture(page.cost))
-        for name, content in exports(page).items():
+        for name, content in exports(page, left_out).items():
             write_page(out / name, content)
     return out / "report.html"
 
@@ -85,12 +89,12 @@ def _drop_stale(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-def _html(page: Page) -> str:
+def _html(page: Page, left_out: Mapping[str, str]) -> str:
     return render_page(
         "report.html.j2",
         scripts=("page.js", "browse.js"),
         page=page,
-        files=FILES | _OWN_FILES,
+        files=FILES | _OWN_FILES | _hub_file(left_out),
         axis=figures.axis(),
         axis_around=figures.axis_around,
         group_figure=group_figure,
@@ -98,6 +102,13 @@ def _html(page: Page) -> str:
         questions=questions(page),
         kinds=KINDS,
     )
+
+
+def _hub_file(left_out: Mapping[str, str]) -> dict[str, str]:
+    """What the hub file is, and what it leaves out."""
+    name = "eval_results.yaml"
+    said = "; ".join(f"{benchmark}: {reason}" for benchmark, reason in left_out.items())
+    return {name: f"{FILES[name]}, without {said}"} if said else {}
 
 
 def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:

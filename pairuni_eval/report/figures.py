@@ -2,7 +2,8 @@
 
 A strip is one line of a dot-and-interval plot, so that a table column reads as a figure at any
 width: of levels on the metric's own range, or of differences around 0. Colors come from the page's
-style (`currentColor` and classes), which serves light, dark and print. The text is a function of the numbers alone.
+style (`currentColor` and classes), which serves light, dark and print. The text is a function of
+the numbers alone.
 """
 
 from __future__ import annotations

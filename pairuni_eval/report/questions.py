@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pairuni_eval.analysis.verdict import Word
-from pairuni_eval.report.undecided import Remedy, remedy
+from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page
@@ -114,6 +114,9 @@ def _deciding(page: Page) -> Iterator[Answer]:
             anchor="baselines",
             link="Line by line",
         )
+    seeds = seeds_needed(page.baselines)
+    if seeds is not None:
+        yield Answer(seeds)
 
 
 def _gradients(page: Page) -> Iterator[Answer]:

@@ -40,7 +40,7 @@ def remedy(run: RunCard, baseline: Versus) -> Remedy | None:
         return None
     partial = any(_in_reach(row) for row in rows)
     commands = [whole(card) for card in (run, baseline.card, *baseline.seeds) if partial]
-    said = "; ".join((*by_outputs(rows), *_by_seeds(baseline, rows)))
+    said = "; ".join((*by_outputs(rows), *_by_seeds(rows)))
     if not said:
         return None
     return Remedy(f"{said[0].upper()}{said[1:]}.", tuple(one for one in commands if one))
@@ -78,14 +78,22 @@ def by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
         yield f"{names}: {times(shares)} the units that there are, for the difference seen"
 
 
-def _by_seeds(baseline: Versus, rows: Sequence[Difference]) -> Iterator[str]:
+def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
     lacking = [row for row in rows if row.deciding and row.deciding.seeds]
-    options = f"--sibling RUN, --baseline {shlex.quote(f'{baseline.name}=RUN')}"
     if lacking:
         most = max(row.deciding.seeds or 0 for row in lacking if row.deciding)
-        yield f"{named(lacking)}: {most:,} training seeds of each arm ({options}, once for each)"
-    elif baseline.about.needed:
-        yield f"for a word about training again: {baseline.about.needed} ({options}, once for each)"
+        yield f"{named(lacking)}: {most:,} training seeds of each arm"
+
+
+def seeds_needed(baselines: Sequence[Versus]) -> str | None:
+    """What would let the words say more than what holds for these checkpoints, and how to ask."""
+    needed = dict.fromkeys(one.about.needed for one in baselines if one.about.needed)
+    if not needed:
+        return None
+    return (
+        f"For a word about training again, {' or '.join(needed)}: --sibling RUN for each further "
+        "seed of this run, --baseline NAME=RUN again under one NAME for each of a baseline."
+    )
 
 
 def whole(run: RunCard) -> str | None:

@@ -62,9 +62,9 @@ def test_a_sample_opens_by_its_address(browser: Browser, page: Path) -> None:
 
 
 def test_a_group_and_a_filter_open_by_their_address(browser: Browser, page: Path) -> None:
-    at = addresses.of_group("tiny-mmstar", "category: counting", filter="both", against="GRPO 1/2")
+    at = addresses.of_group("tiny-mmstar", "category: count", filter="both", against="GRPO 1/2")
     browser.open(page, width=1280, at=at)
-    assert browser.run(FIELDS) == ["Tiny MMStar (tiny)", "counting", "both right", ""]
+    assert browser.run(FIELDS) == ["Tiny MMStar (tiny)", "count", "both right", ""]
     browser.open(page, width=1280, at=addresses.of_group("tiny-mmstar", "", filter="right"))
     assert browser.run(FIELDS)[:3] == ["Tiny MMStar (tiny)", "every group", "right (upper half)"]
 

@@ -75,7 +75,7 @@ def wordy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("where", ["#found", ".gallery"])
 def test_a_long_answer_is_folded_and_opens(browser: Browser, wordy: Path, where: str) -> None:
-    browser.open(wordy, width=1280)
+    browser.open(wordy, width=390)
     answer = f"document.querySelector('{where} .said.folded')"
     folded = browser.run(f"return {answer}.getBoundingClientRect().height")
     whole = browser.run(f"return {answer}.scrollHeight")

@@ -2,8 +2,8 @@
 // What every page can do beyond being read: tables sort by a click on a heading, long texts are
 // folded until a reader opens them. Without this script everything is there, unsorted and whole.
 const page = (() => {
-  const FOLDED = 160; // characters and lines that are never folded
-  const LINES = 5;
+  const FOLDED = 320; // characters and lines that are never folded
+  const LINES = 12;
   const MISSING = /^[\s–-]*$/;
   const NUMBER = /[-−+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?/;
   const ORDERS = { none: "ascending", ascending: "descending", descending: "none" };
