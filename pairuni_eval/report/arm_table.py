@@ -16,11 +16,11 @@ from pairuni_eval.analysis.scope import ENOUGH_SEEDS
 from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
-from pairuni_eval.report.export import latex, sheet
+from pairuni_eval.report.export import ends_of, latex, sheet
 from pairuni_eval.report.questions import Answer, Question
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
-from pairuni_eval.report.undecided import by_outputs
-from pairuni_eval.report.versus import difference_entry, named, told
+from pairuni_eval.report.undecided import remedies, seeds_lacking
+from pairuni_eval.report.versus import difference_entry, told
 
 FILES = {
     "table.tex": "the table for LaTeX, with booktabs",
@@ -60,16 +60,12 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
     """More outputs or more training seeds, for each arm that ours cannot be told from."""
     for one in pairs:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
-        said = [*by_outputs(rows)]
-        lacking = [row for row in rows if row.deciding and row.deciding.seeds]
-        most = max((row.deciding.seeds or 0 for row in lacking if row.deciding), default=0)
-        if most:
-            said.append(f"{named(lacking)}: {most:,} training seeds of each arm")
-        elif one.about.needed:
-            most = ENOUGH_SEEDS
+        said, seeds = list(remedies(rows)), seeds_lacking(rows)
+        if one.about.needed and one.asked and not seeds:
             said.append(f"for a word about training again: {one.about.needed}")
+            seeds = ENOUGH_SEEDS
         if said:
-            again = (with_seeds(command, most),) if most else ()
+            again = (with_seeds(command, seeds),) if seeds else ()
             sentence = f"{one.ours} against {one.theirs}: {'; '.join(said)}."
             yield Answer(sentence, commands=again, anchor="differences", link="Line by line")
 
@@ -229,7 +225,7 @@ def _numbers(table: ArmTable) -> str:
             "address": column.address,
             "value": cell.estimate.value,
             "by_seed": " ".join(f"{value:.6g}" for value in cell.by_seed),
-            **dict(zip(("low", "high"), cell.estimate.interval or (None, None), strict=True)),
+            **ends_of(cell.estimate.interval),
         }
         for row in table.rows
         for column, cell in zip(table.columns, row.cells, strict=True)
@@ -245,8 +241,8 @@ def _verdicts(table: ArmTable) -> str:
             "against": pair.theirs,
             "column": table.columns[number].title,
             **{key: value for key, value in difference_entry(row).items() if key in _VERDICTS},
-            **dict(zip(("low", "high"), row.interval or (None, None), strict=True)),
-            **dict(zip(("joint_low", "joint_high"), row.joint or (None, None), strict=True)),
+            **ends_of(row.interval),
+            **ends_of(row.joint, "joint_"),
         }
         for pair in table.versus
         for number, row in pair.rows.items()

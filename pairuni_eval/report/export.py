@@ -133,9 +133,10 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _ends(
+def ends_of(
     interval: Interval | tuple[float, float] | None, prefix: str = ""
 ) -> dict[str, float | None]:
+    """Both ends under their names in a sheet."""
     low, high = interval or (None, None)
     return {f"{prefix}low": low, f"{prefix}high": high}
 
@@ -167,7 +168,7 @@ def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
 
 
 def _number(estimate: Any) -> dict[str, Any]:
-    ends = _ends(estimate.interval)
+    ends = ends_of(estimate.interval)
     return {"value": estimate.value, "clusters": estimate.clusters, **ends}
 
 
@@ -199,9 +200,9 @@ def _differences(page: Page) -> str:
             "seeds_ours": row.seeds[0],
             "seeds_theirs": row.seeds[1],
             "same_settings": row.same_settings,
-            **_ends(row.interval),
-            **_ends(row.joint, "joint_"),
-            **_ends(row.ends, "ends_"),
+            **ends_of(row.interval),
+            **ends_of(row.joint, "joint_"),
+            **ends_of(row.ends, "ends_"),
         }
         for one in page.baselines
         for row in (*one.differences, *one.groups)
