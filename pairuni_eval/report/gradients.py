@@ -89,21 +89,38 @@ def gradients(
         return None
     table = pd.concat(tables, ignore_index=True)
     found = scenarios(table)
+    against = contrasts(table, found[0].name)
+    section = gradient_section(table, found, alignments(table), against)
+    return section._replace(correlations=_correlations(section.raw, scores))
+
+
+def gradient_section(
+    table: pd.DataFrame,
+    found: Sequence[Scenario],
+    aligned: Sequence[Alignment],
+    against: Sequence[Contrast],
+) -> Gradients:
+    """What is said of scenarios whose numbers are made already.
+
+    Args:
+        table: Of `gradient_rows`.
+        found: Its scenarios, raw gradients first, the one in question before all others.
+        aligned: Whether the gradients of each agree, in the same order.
+        against: That one against others.
+    """
     raw = tuple(one for one in found if not one.preconditioned)
     names = tuple(one.name for one in raw)
-    against = contrasts(table, names[0])
-    aligned = alignments(table)
     return Gradients(
         names=names,
         answer=_answer(aligned[0], against),
         noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
-        contrasts=against,
+        contrasts=tuple(against),
         over_steps=_over_steps(table, names),
         by_block=_by_block(raw),
-        correlations=_correlations(raw, scores),
-        alignments=aligned,
+        correlations=(),
+        alignments=tuple(aligned),
     )
 
 

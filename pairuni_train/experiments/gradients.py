@@ -101,21 +101,6 @@ class GradientFigure(NamedTuple):
         """The blocks of parameters, in the order of the rows."""
         return tuple(one.block for one in self.scenarios[0].blocks)
 
-    @property
-    def reaches(self) -> dict[str, tuple[float, float]]:
-        """By block, the lowest and highest number that is drawn, 0 among them.
-
-        A small block can have cosines ten times those of a large one: each has an axis of its own.
-        """
-        found: dict[str, list[float]] = {}
-        for scenario in self.scenarios:
-            for one in (scenario.overall, *scenario.blocks):
-                ends = found.setdefault(one.block, [0.0])
-                ends += [
-                    x for x in (one.cosine.value, *(one.cosine.interval or ())) if x is not None
-                ]
-        return {block: (min(ends), max(ends)) for block, ends in found.items()}
-
 
 def make_gradients(probes: Probes) -> GradientFigure:
     """Read the probes and compare the scenarios.
@@ -176,7 +161,7 @@ def _correlations(
     scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
     cosine = {one.name: one.overall.cosine.value for one in found}
     correlations = []
-    for place, heading in enumerate(scores.headings):
+    for place, heading in enumerate(scores.columns):
         points = [
             ArmPoint(row.name, agreed, cell.estimate.value)
             for row in scores.rows

@@ -40,9 +40,9 @@ def two_scenarios() -> Experiment:
 def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure8"
     done = reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
-    assert (done.page, done.failed) == (out / "figure.md", 0)
-    text = done.page.read_text()
-    assert "same 1.0000 (right: 1), flip -1.0000 (right: -1), angle 0.5000 (right: 0.5)" in text
+    assert (done.page, done.failed) == (out / "figure.html", 0)
+    text = done.page.with_suffix(".md").read_text()
+    assert "same 1.0000 (right: 1), flip −1.0000 (right: −1), angle 0.5000 (right: 0.5)" in text
     assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
     (rows,) = (setting.root / "probe").rglob("gradients.jsonl")
     written = rows.stat().st_mtime_ns
@@ -55,8 +55,8 @@ def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path)
 def test_curves_are_trained_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure4"
     done = reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
-    text = done.page.read_text()
-    assert "| tiny understanding | PairUni | 1 |" in text and "needs 3 seeds" in text
+    text = done.page.with_suffix(".md").read_text()
+    assert "| tiny understanding, PairUni | 1 |" in text and "needs 3 seeds" in text
     assert "Before any update all arms earn 0." in text and "prompt by prompt the same" in text
     rows = [read_fixed(file.parent) for file in (setting.root / "train").rglob("fixed.jsonl")]
     assert [[row.step for row in one] for one in rows] == [[0, 0, 1, 1, 2, 2]] * 2

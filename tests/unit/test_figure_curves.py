@@ -3,82 +3,28 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_experiments import EVERY, STEPS, Rewards, fixed_rows, training, write_trainings
 
 from pairuni_eval.analysis.verdict import Word
 from pairuni_eval.errors import UserError
-from pairuni_eval.store.training import FixedRow
 from pairuni_train.experiments import curve_findings
 from pairuni_train.experiments.curves import CurveFigure, curve_of, make_curves, part_of, window_of
-from pairuni_train.experiments.figures import write_curves
 from pairuni_train.experiments.fixed_curves import FixedRun, steps_to
-from pairuni_train.experiments.jobs import Setting, Trial, train_folder
+from pairuni_train.experiments.jobs import Trial, train_folder
+from pairuni_train.experiments.pages import write_curves
 from pairuni_train.experiments.spec import Experiment, find_experiment
 from pairuni_train.gauge import write_rows
-from pairuni_train.recipe import find_backbone
 
-STEPS = 20
-EVERY = 5
 ARMS = ("random pair", "PairUni")
-Rewards = Callable[[int, int], tuple[float, float]]
-"""Of seed and step: the rewards of understanding and generation."""
-
-
-def setting(root: Path, seeds: int = 3, steps: int = STEPS) -> Setting:
-    return Setting(find_backbone("tiny", {"steps": steps}), seeds, root)
 
 
 @pytest.fixture
 def experiment() -> Experiment:
     return find_experiment("figure4").on(tiny=True)
-
-
-def write(
-    root: Path,
-    experiment: Experiment,
-    rewards: Mapping[str, Rewards],
-    *,
-    fixed: Mapping[str, Rewards] | None = None,
-    seeds: int = 3,
-    steps: int = STEPS,
-    every: int = EVERY,
-) -> None:
-    """Training folders whose training rewards, and rewards on fixed prompts, are given by arm."""
-    for arm in experiment.arms:
-        if arm.name not in rewards:
-            continue
-        for seed in range(seeds):
-            folder = train_folder(Trial(arm, seed), setting(root, steps=steps))
-            (folder / f"checkpoint-{steps}").mkdir(parents=True)
-            pairs = [rewards[arm.name](seed, step) for step in range(steps)]
-            lines = [
-                json.dumps({"step": step, "reward/und": und, "reward/gen": gen}) + "\n"
-                for step, (und, gen) in enumerate(pairs)
-            ]
-            (folder / "metrics.jsonl").write_text("".join(lines))
-            if fixed is not None and arm.name in fixed:
-                measured = range(0, steps + 1, every)
-                write_rows(folder, [r for s in measured for r in rows(s, fixed[arm.name](seed, s))])
-
-
-def rows(step: int, rewards: Sequence[float], *, name: str = "set") -> list[FixedRow]:
-    return [
-        FixedRow(
-            step=step,
-            set=name,
-            task=task,
-            draws=2,
-            reward=float(reward),
-            declined=0.0,
-            values=(float(reward) - 0.1, float(reward) + 0.1),
-        )
-        for task, reward in zip(("und", "gen"), rewards, strict=True)
-    ]
 
 
 def level(und: float, gen: float) -> Rewards:
@@ -95,10 +41,10 @@ def rising(end: float) -> Rewards:
 
 def apart(root: Path, experiment: Experiment) -> CurveFigure:
     """From the same start PairUni ends 0.3 above random pairs in understanding."""
-    training = {"random pair": level(0.45, 0.5), "PairUni": level(0.65, 0.5)}
+    own = {"random pair": level(0.45, 0.5), "PairUni": level(0.65, 0.5)}
     fixed = {"random pair": rising(0.5), "PairUni": rising(0.8)}
-    write(root, experiment, training, fixed=fixed)
-    return make_curves(experiment, setting(root))
+    write_trainings(root, experiment, own, fixed=fixed)
+    return make_curves(experiment, training(root))
 
 
 def test_levels_areas_and_steps_by_hand(tmp_path: Path, experiment: Experiment) -> None:
@@ -161,10 +107,10 @@ def test_a_faster_learner_is_nowhere_worse(tmp_path: Path, experiment: Experimen
 
         return reward
 
-    training = {arm: learning(arm, jitter=10.0) for arm in pace}
+    own = {arm: learning(arm, jitter=10.0) for arm in pace}
     fixed = {arm: learning(arm, jitter=1.0) for arm in pace}
-    write(tmp_path, experiment, training, fixed=fixed, steps=300, every=20)
-    figure = make_curves(experiment, setting(tmp_path, steps=300))
+    write_trainings(tmp_path, experiment, own, fixed=fixed, steps=300, every=20)
+    figure = make_curves(experiment, training(tmp_path, steps=300))
     # What the first tenth of the training reward would have called the start:
     starts = [one.run.reward_RS[:, :30].mean() for one in figure.panels[0].arms]
     assert starts[1] > starts[0] + 0.1, "the case needs a faster learner"
@@ -179,14 +125,14 @@ def test_a_faster_learner_is_nowhere_worse(tmp_path: Path, experiment: Experimen
     ends = [one for one in figure.verdicts if one.measure == "end"]
     assert all("a saturated reward cannot tell" in one.sentence for one in ends)
     assert "PairUni ends at the ceiling of the understanding reward, 1: " in " ".join(told)
-    page = write_curves(figure, tmp_path / "out", command="again").read_text()
+    page = _markdown(figure, tmp_path / "out")
     assert "worse" not in page
 
 
 def test_unequal_starts_say_nothing_of_rises(tmp_path: Path, experiment: Experiment) -> None:
     fixed = {"random pair": level(0.4, 0.5), "PairUni": level(0.6, 0.5)}
-    write(tmp_path, experiment, fixed, fixed=fixed)
-    figure = make_curves(experiment, setting(tmp_path))
+    write_trainings(tmp_path, experiment, fixed, fixed=fixed)
+    figure = make_curves(experiment, training(tmp_path))
     assert {panel.footing.equal for panel in figure.panels} == {False}
     assert [one.measure for one in figure.verdicts] == ["end", "end"]
     assert figure.verdicts[0].word is Word.BETTER, "the end may be compared"
@@ -198,8 +144,10 @@ def test_unequal_starts_say_nothing_of_rises(tmp_path: Path, experiment: Experim
 def test_older_trainings_are_compared_by_their_ends_alone(
     tmp_path: Path, experiment: Experiment
 ) -> None:
-    write(tmp_path, experiment, {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)})
-    figure = make_curves(experiment, setting(tmp_path))
+    write_trainings(
+        tmp_path, experiment, {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)}
+    )
+    figure = make_curves(experiment, training(tmp_path))
     panel = figure.panels[0]
     assert not panel.footing.fixed and panel.arms[0].start.value is None
     assert panel.arms[0].rise.value is None and panel.level is None
@@ -210,26 +158,26 @@ def test_older_trainings_are_compared_by_their_ends_alone(
     told = " ".join([*curve_findings.findings(figure), *curve_findings.notes(figure)])
     assert "Only the end of training can be compared, and each arm on its own prompts" in told
     assert "no training was measured on prompts that are the same for all" in told
-    page = write_curves(figure, tmp_path / "out", command="again").read_text()
-    assert "| tiny understanding | PairUni | 3 | none | none | 0.710" in page
+    page = _markdown(figure, tmp_path / "out")
+    assert "| tiny understanding, PairUni | 3 | none | none | 0.710" in page
 
 
 def test_some_trainings_without_fixed_prompts_or_with_others_are_said(
     tmp_path: Path, experiment: Experiment
 ) -> None:
-    training = {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)}
-    write(tmp_path / "a", experiment, training, fixed={"PairUni": rising(0.8)})
-    some = make_curves(experiment, setting(tmp_path / "a")).panels[0].footing
+    own = {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)}
+    write_trainings(tmp_path / "a", experiment, own, fixed={"PairUni": rising(0.8)})
+    some = make_curves(experiment, training(tmp_path / "a")).panels[0].footing
     assert "3 of 6 trainings were not measured on the fixed prompts" in some.sentence
     assert some.hint is not None
     both = {"random pair": rising(0.5), "PairUni": rising(0.8)}
-    write(tmp_path / "b", experiment, training, fixed=both)
-    folder = train_folder(Trial(experiment.arms[0], 0), setting(tmp_path / "b"))
-    write_rows(folder, [row for s in (0, 20) for row in rows(s, (0.4, 0.5), name="other")])
-    other = make_curves(experiment, setting(tmp_path / "b")).panels[0].footing
+    write_trainings(tmp_path / "b", experiment, own, fixed=both)
+    folder = train_folder(Trial(experiment.arms[0], 0), training(tmp_path / "b"))
+    write_rows(folder, [row for s in (0, 20) for row in fixed_rows(s, (0.4, 0.5), name="other")])
+    other = make_curves(experiment, training(tmp_path / "b")).panels[0].footing
     assert "measured on different fixed prompts" in other.sentence
-    write_rows(folder, [row for s in (0, 10, 20) for row in rows(s, (0.4, 0.5))])
-    fewer = make_curves(experiment, setting(tmp_path / "b")).panels[0].arms[1].fixed
+    write_rows(folder, [row for s in (0, 10, 20) for row in fixed_rows(s, (0.4, 0.5))])
+    fewer = make_curves(experiment, training(tmp_path / "b")).panels[0].arms[1].fixed
     assert fewer is not None and fewer.steps_T.tolist() == [0, 10, 20], "what all have measured"
 
 
@@ -238,15 +186,15 @@ def test_a_level_that_was_not_reached_is_no_number(tmp_path: Path, experiment: E
         return lambda seed, step: (0.4 + (values[seed] - 0.4) * step / STEPS, 0.5)
 
     fixed = {"random pair": ends(0.41, 0.6, 0.61), "PairUni": ends(0.8, 0.81, 0.82)}
-    write(tmp_path, experiment, fixed, fixed=fixed)
-    figure = make_curves(experiment, setting(tmp_path))
+    write_trainings(tmp_path, experiment, fixed, fixed=fixed)
+    figure = make_curves(experiment, training(tmp_path))
     panel = figure.panels[0]
     assert panel.level == pytest.approx(0.4 + 0.07)
     assert panel.arms[0].missed == 1 and panel.arms[0].steps_to_level.value is None
     (steps,) = [o for o in figure.verdicts if o.measure == "steps" and o.task == "und"]
     assert steps.word is Word.CANNOT_TELL and steps.values[1] is None
     assert "1 of 3 seeds of random pair did not reach it" in steps.sentence
-    page = write_curves(figure, tmp_path / "out", command="again").read_text()
+    page = _markdown(figure, tmp_path / "out")
     assert "not reached by 1 of 3 (to 0.470)" in page
 
 
@@ -266,30 +214,30 @@ def test_what_is_said_follows_from_the_figures(tmp_path: Path, experiment: Exper
     )
     assert "PairUni, understanding reward rose from 0.400 to 0.810: +0.410" in "\n".join(others)
     same = dict.fromkeys(ARMS, lambda seed, step: (0.1 * seed, 0.1 * seed))
-    write(tmp_path / "b", experiment, same)
-    answer, first, *_ = curve_findings.findings(make_curves(experiment, setting(tmp_path / "b")))
+    write_trainings(tmp_path / "b", experiment, same)
+    answer, first, *_ = curve_findings.findings(make_curves(experiment, training(tmp_path / "b")))
     assert answer.startswith("The tiny world does not show whether one of the arms earns more")
     assert "cannot tell; 0.100 against 0.100, +0.000 [" in first and "p = 1" in first
 
 
 def test_one_seed_is_drawn_but_not_compared(tmp_path: Path, experiment: Experiment) -> None:
     flat: Rewards = lambda seed, step: (0.5, float("nan"))  # noqa: E731
-    write(tmp_path, experiment, dict.fromkeys(ARMS, flat), seeds=1)
-    figure = make_curves(experiment, setting(tmp_path))
+    write_trainings(tmp_path, experiment, dict.fromkeys(ARMS, flat), seeds=1)
+    figure = make_curves(experiment, training(tmp_path))
     assert [panel.task for panel in figure.panels] == ["und"], "no step has the other reward"
     assert {one.word for one in figure.verdicts} == {Word.CANNOT_TELL}
     assert "this speaks of these runs alone; a word needs 3 seeds of both" in (
         figure.verdicts[0].sentence
     )
     assert any("not for training again" in note for note in curve_findings.notes(figure))
-    page = write_curves(figure, tmp_path / "out", command="again").read_text()
-    assert "| tiny understanding | PairUni | 1 | none | none | 0.500 |" in page
+    page = _markdown(figure, tmp_path / "out")
+    assert "| tiny understanding, PairUni | 1 | none | none | 0.500 |" in page
 
 
 def test_an_arm_without_a_finished_run_is_refused(tmp_path: Path, experiment: Experiment) -> None:
-    write(tmp_path, experiment, {"random pair": level(0.5, 0.5)})
+    write_trainings(tmp_path, experiment, {"random pair": level(0.5, 0.5)})
     with pytest.raises(UserError, match="No seed of the arm 'PairUni' has finished") as refused:
-        make_curves(experiment, setting(tmp_path))
+        make_curves(experiment, training(tmp_path))
     assert "logs" in str(refused.value.hint)
 
 
@@ -311,12 +259,21 @@ def test_a_curve_is_the_mean_of_smoothed_seeds_with_the_lowest_and_highest() -> 
     assert curve_of(gap).mean.tolist() == pytest.approx([0.5, *[np.nan] * 4], nan_ok=True)
 
 
+def _markdown(figure: CurveFigure, folder: Path) -> str:
+    page = write_curves(figure, folder, command="again", figures=[])
+    return page.with_suffix(".md").read_text()
+
+
 def test_the_files_of_a_figure(tmp_path: Path, experiment: Experiment) -> None:
     figure = apart(tmp_path / "root", experiment)
-    page = write_curves(figure, tmp_path / "out", command="pairuni-train reproduce figure4")
-    text = page.read_text()
-    assert "| tiny understanding | PairUni | 3 | 0.400" in text
-    assert "2 of 20 steps" in text and "Every number above is tiny" in text
+    options = {"command": "pairuni-train reproduce figure4", "figures": ["svg"]}
+    page = write_curves(figure, tmp_path / "out", **options)
+    html = page.read_text()
+    assert page.name == "figure.html" and html.count('<path class="arm arm-0"') >= 4
+    assert html.count(">ceiling 1<") == 4 and html.count(">level 0.455<") == 1
+    text = page.with_suffix(".md").read_text()
+    assert "| tiny understanding, PairUni | 3 | 0.400" in text
+    assert "2 of 20 steps" in text and "is of the tiny world" in text
     assert text.rstrip().endswith("```\npairuni-train reproduce figure4\n```")
     lines = list(csv.reader((tmp_path / "out" / "figure.csv").open()))
     assert lines[0] == ["task", "arm", "seed", "prompts", "step", "reward"]
@@ -324,5 +281,6 @@ def test_the_files_of_a_figure(tmp_path: Path, experiment: Experiment) -> None:
     assert ["und", "PairUni", "0", "fixed", "20", "0.8"] in lines
     svg = (tmp_path / "out" / "figure.svg").read_bytes()
     assert b"#ffffff" in svg and b"dc:date" not in svg
-    write_curves(figure, tmp_path / "again", command="pairuni-train reproduce figure4")
-    assert (tmp_path / "again" / "figure.svg").read_bytes() == svg
+    write_curves(figure, tmp_path / "again", **options)
+    for file in (tmp_path / "out").iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name

@@ -14,11 +14,11 @@ import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.experiments.figures import write_gradients
 from pairuni_train.experiments.gradient_findings import findings
 from pairuni_train.experiments.gradients import GradientFigure, make_gradients
 from pairuni_train.experiments.jobs import Setting, Trial, run_folder
 from pairuni_train.experiments.overlap import Batches, batches_in, overlap
+from pairuni_train.experiments.pages import write_gradients
 from pairuni_train.experiments.probes import Probes, plan_probes, probe_folder, run_probes
 from pairuni_train.experiments.spec import Arm, Experiment, find_experiment
 from pairuni_train.pairs.dataset import write_pairs
@@ -120,7 +120,6 @@ def test_numbers_and_contrasts_by_hand(experiment: Experiment, setting: Setting)
     assert low.contrast.p == pytest.approx(2 / 12_870, rel=0.8)
     assert low.contrast.corrected == pytest.approx(2 * (low.contrast.p or 0)), "Holm over two"
     assert [one.stance for one in figure.alignments] == ["agree", "cannot tell", "agree"]
-    assert figure.reaches["norm"][1] < figure.reaches["all"][1], "each block has its own axis"
     assert {one.contrast.word for one in figure.against} == {"agree more"}
 
 
@@ -172,8 +171,10 @@ def test_a_probe_that_is_not_finished_is_said_to_be_left_out(
 def test_the_page_has_controls_first_and_the_paper_apart(
     experiment: Experiment, setting: Setting, tmp_path: Path
 ) -> None:
-    page = write_gradients(figure_of(experiment, setting), tmp_path / "out", command="again")
-    text = page.read_text()
+    figure = figure_of(experiment, setting)
+    page = write_gradients(figure, tmp_path / "out", command="again", figures=["svg"])
+    assert page.name == "figure.html" and "Do the gradients fight?" in page.read_text()
+    text = page.with_suffix(".md").read_text()
     assert text.index("angle 0.5001 (right: 0.5)") < text.index("shows a difference")
     ours, paper = text.split("## What the paper prints")
     assert "0.12" in paper and "| 0.12 |" not in ours and "none of it may be read beside" in paper
