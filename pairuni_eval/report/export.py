@@ -69,7 +69,7 @@ def exports(page: Page, left_out: Mapping[str, str]) -> dict[str, str]:
         left_out: Benchmarks that the hub file does not hold, and why; see `not_for_the_hub`.
     """
     hub = _eval_results(page, left_out)
-    contents = (_tables(page), _metrics(page), _differences(page), hub)
+    contents = (latex("tables.tex.j2", page=page), _metrics(page), _differences(page), hub)
     return dict(zip(FILES, contents, strict=True))
 
 
@@ -87,7 +87,8 @@ def escape_latex(value: Any) -> str:
     return "".join(_LATEX.get(character, character) for character in words)
 
 
-def _tables(page: Page) -> str:
+def latex(template: str, **context: Any) -> str:
+    """A file for LaTeX; what is not `LatexText` is escaped."""
     environment = Environment(
         loader=PackageLoader("pairuni_eval.report"),
         undefined=StrictUndefined,
@@ -103,15 +104,16 @@ def _tables(page: Page) -> str:
     )
     environment.filters.update(
         number=text.number,
+        printed=text.printed,
         signed=text.signed,
         interval=text.interval,
         p_value=text.p_value,
         p_words=p_words,
     )
-    return environment.get_template("tables.tex.j2").render(page=page, raw=LatexText)
+    return environment.get_template(template).render(raw=LatexText, **context)
 
 
-def _sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV file; a text that a spreadsheet would take for a formula gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -131,16 +133,17 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _ends(
+def ends_of(
     interval: Interval | tuple[float, float] | None, prefix: str = ""
 ) -> dict[str, float | None]:
+    """Both ends under their names in a sheet."""
     low, high = interval or (None, None)
     return {f"{prefix}low": low, f"{prefix}high": high}
 
 
 def _metrics(page: Page) -> str:
     rows = (row for section in page.sections for row in _metric_rows(section))
-    return _sheet(_METRIC_COLUMNS, rows)
+    return sheet(_METRIC_COLUMNS, rows)
 
 
 def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
@@ -165,7 +168,7 @@ def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
 
 
 def _number(estimate: Any) -> dict[str, Any]:
-    ends = _ends(estimate.interval)
+    ends = ends_of(estimate.interval)
     return {"value": estimate.value, "clusters": estimate.clusters, **ends}
 
 
@@ -197,14 +200,14 @@ def _differences(page: Page) -> str:
             "seeds_ours": row.seeds[0],
             "seeds_theirs": row.seeds[1],
             "same_settings": row.same_settings,
-            **_ends(row.interval),
-            **_ends(row.joint, "joint_"),
-            **_ends(row.ends, "ends_"),
+            **ends_of(row.interval),
+            **ends_of(row.joint, "joint_"),
+            **ends_of(row.ends, "ends_"),
         }
         for one in page.baselines
         for row in (*one.differences, *one.groups)
     )
-    return _sheet(_DIFFERENCE_COLUMNS, rows)
+    return sheet(_DIFFERENCE_COLUMNS, rows)
 
 
 def not_for_the_hub(page: Page, *, partial_results: bool) -> dict[str, str]:

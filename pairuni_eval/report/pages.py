@@ -117,6 +117,7 @@ def _markdown(package: str) -> Environment:
         "coded": text.coded,
         "fenced": text.fenced,
         "typeset": text.typeset,
+        "within": text.escape_within,
     }
     return environment
 

@@ -40,7 +40,7 @@ def remedy(run: RunCard, baseline: Versus) -> Remedy | None:
         return None
     partial = any(_in_reach(row) for row in rows)
     commands = [whole(card) for card in (run, baseline.card, *baseline.seeds) if partial]
-    said = "; ".join((*_by_outputs(rows), *_by_seeds(rows)))
+    said = "; ".join(remedies(rows))
     if not said:
         return None
     return Remedy(f"{said[0].upper()}{said[1:]}.", tuple(one for one in commands if one))
@@ -56,6 +56,17 @@ def _in_reach(row: Difference) -> bool:
     return (
         found is not None and found.seeds is None and row.clusters < found.units <= found.available
     )
+
+
+def remedies(rows: Sequence[Difference]) -> Iterator[str]:
+    """What would decide some undecided rows: outputs first, then training seeds."""
+    yield from _by_outputs(rows)
+    yield from _by_seeds(rows)
+
+
+def seeds_lacking(rows: Sequence[Difference]) -> int:
+    """Training seeds of each arm that would decide all rows that lack any; 0 if none does."""
+    return max((row.deciding.seeds or 0 for row in rows if row.deciding), default=0)
 
 
 def _by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
@@ -80,8 +91,7 @@ def _by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
 def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
     lacking = [row for row in rows if row.deciding and row.deciding.seeds]
     if lacking:
-        most = max(row.deciding.seeds or 0 for row in lacking if row.deciding)
-        yield f"{named(lacking)}: {most:,} training seeds of each arm"
+        yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
 
 
 def seeds_needed(baselines: Sequence[Versus]) -> str | None:

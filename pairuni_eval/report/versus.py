@@ -15,7 +15,7 @@ from pairuni_eval.analysis.multiple import NO_TESTS, Family
 from pairuni_eval.analysis.scope import NOBODY, About
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
-from pairuni_eval.report.text import signed
+from pairuni_eval.report.text import listed, signed
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
 _PHRASES = {
@@ -246,7 +246,7 @@ def _scopes(found: Sequence[Versus]) -> Iterator[str]:
         elif one.about.warning:
             told.setdefault(one.about.warning, []).append(one.name)
     for said, names in told.items():
-        yield f"Against {_listed(names)}: {said}."
+        yield f"Against {listed(names)}: {said}."
 
 
 def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Difference, ...]:
@@ -277,11 +277,7 @@ def named(rows: Sequence[Difference]) -> str:
     shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
     if len(rows) > _NAMED:
         shown.append(f"{len(rows) - _NAMED + 1} more")
-    return _listed(shown)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return listed(shown)
 
 
 def _name(row: Difference) -> str:

@@ -70,10 +70,14 @@ def test_metrics_are_unscaled_and_say_what_is_tiny(out: Path) -> None:
 
 def test_differences_name_the_baseline_and_no_cell_is_a_formula(out: Path) -> None:
     rows = sheet(out / "differences.csv")
-    (row,) = [r for r in rows if r["benchmark"] == "geneval"]
+    (row,) = [r for r in rows if r["benchmark"] == "geneval" and not r["group"]]
+    groups = [r["group"] for r in rows if r["benchmark"] == "geneval" and r["group"]]
+    assert groups == ["single object", "two objects", "counting"]
     assert row["baseline"] == "'=GRPO"
     assert float(row["difference"]) == pytest.approx(1 / 6)
-    assert row["shared"] == "6" and row["word"] == "cannot tell"
+    assert row["shared"] == row["planned"] == "6" and row["word"] == "cannot tell"
+    assert float(row["joint_low"]) <= 0 <= float(row["joint_high"])
+    assert float(row["p"]) <= float(row["p_holm"]) and float(row["detectable"]) > 0
 
 
 @pytest.mark.parametrize(
