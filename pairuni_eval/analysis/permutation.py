@@ -272,11 +272,12 @@ def _welch(first: Array, whole: Array, shift: float) -> Array:
 
 
 def _welch_error(first: Array, whole: Array) -> float:
-    variances = []
+    total = 0.0
     for side in (first, whole - first):
-        count = np.maximum(side[0, 0], 2.0)
-        variances.append((side[0, 2] - side[0, 1] ** 2 / count) / (count - 1) / count)
-    return float(max(sum(variances), 0.0)) ** 0.5
+        count, added, squares = (float(side[0, n]) for n in range(3))
+        count = max(count, 2.0)
+        total += max(squares - added**2 / count, 0.0) / (count - 1) / count
+    return total**0.5
 
 
 def _ratio(difference: Array, error: Array, scale: Array | float) -> Array:
@@ -305,11 +306,12 @@ def _flips(batches: int, seed: int) -> Iterator[Array]:
     """Blocks (b, N) of signs: all of them where few, else at most `MOST`."""
     if batches <= _EXACT_UP_TO:
         bits = (np.arange(2**batches)[:, None] >> np.arange(batches)) & 1
-        yield 1.0 - 2.0 * bits
+        yield 1.0 - 2.0 * bits.astype(np.float64)
         return
     generator = np.random.default_rng(seed)
     for _ in range(MOST // FIRST):
-        yield 1.0 - 2.0 * generator.integers(0, 2, size=(FIRST, batches))
+        bits = generator.integers(0, 2, size=(FIRST, batches))
+        yield 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _allotments(ours: int, batches: int, seed: int) -> Iterator[Array]:

@@ -14,6 +14,7 @@ that another experiment has finished are reused. Folders below the root:
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -207,7 +208,7 @@ def ensure_fixed(experiment: Experiment, setting: Setting) -> FixedPrompts | Non
     if not any(chosen.values()):
         return None
     file = write_prompts(setting.root / "pairs" / "fixed", chosen, files[0])
-    return FixedPrompts(file, max(1, setting.backbone.steps // asked.points), asked.draws)
+    return FixedPrompts(file, math.ceil(setting.backbone.steps / asked.points), asked.draws)
 
 
 def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool:

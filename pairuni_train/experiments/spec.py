@@ -87,7 +87,7 @@ class Fixed(_Strict, frozen=True, kw_only=True):
     Attributes:
         prompts: Prompts of each task, at most.
         draws: Rollouts of each prompt.
-        points: Measurements after the first, evenly spaced.
+        points: Measurements after the first, at most, evenly spaced.
         seed: Which of the prompts that all arms train on are drawn.
     """
 

@@ -69,6 +69,7 @@ def test_curves_are_trained_once_and_written(setting: Setting, tmp_path: Path) -
     assert (out / "figure.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_trainings_without_fixed_prompts_are_measured_where_they_still_can_be(
     setting: Setting, tmp_path: Path
 ) -> None:

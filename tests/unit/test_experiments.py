@@ -205,6 +205,7 @@ printed = [{ row = "r", cells = [1.0] }]
     ("old", "new", "said"),
     [
         ('name = "b"', 'name = "a"', "two arms are called 'a'"),
+        ('source = "', 'fixed = {}\nsource = "', "fixed prompts belong to a figure of curves"),
         ("[1.0]", "[1.0, 2.0]", "the row 'r' has 2 cells for 1 columns"),
         ("sisters = { mmmu", "sisters = { mmstar", "sisters lacks 'mmmu'"),
         ("printed", 'against = ["c"]\nprinted', "names 'c', which is none of its arms"),

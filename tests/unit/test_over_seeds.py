@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pairuni_eval.analysis.aggregate import Bounds
-from pairuni_eval.analysis.over_seeds import over_seeds, weigh_seeds
+from pairuni_eval.analysis.multiple import holm_steps
+from pairuni_eval.analysis.over_seeds import joint_interval, over_seeds, weigh_seeds
 
 
 def test_a_mean_over_three_seeds() -> None:
@@ -53,3 +54,20 @@ def test_nothing_is_tested_below_three_seeds_or_without_spread() -> None:
     three, two = np.array([0.1, 0.2, 0.3]), np.array([0.1, np.nan, 0.3])
     assert weigh_seeds(three, two, None) is None
     assert weigh_seeds(np.full(3, 0.5), np.full(3, 0.7), None) is None
+
+
+def test_the_joint_interval_belongs_to_the_corrected_p() -> None:
+    """One clear, one at the edge alone but not among four, two of nothing."""
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        shifts = (0.5, *draw.uniform(0.0, 0.3, 3))
+        pairs = [(draw.normal(s, 0.1, 4), draw.normal(0.0, 0.1, 4)) for s in shifts]
+        found = [weigh_seeds(ours, theirs, None) for ours, theirs in pairs]
+        steps = holm_steps([one.p for one in found if one is not None and one.p is not None])
+        assert len(steps) == 4
+        for one, step in zip(found, steps, strict=True):
+            assert one is not None and one.interval is not None
+            joint = joint_interval(one, step)
+            assert joint is not None
+            assert (joint.low <= 0 <= joint.high) == (step.p >= 0.05)
+            assert joint.low <= one.interval.low and joint.high >= one.interval.high
