@@ -107,7 +107,7 @@ def test_what_no_unit_showed() -> None:
 
 
 def test_one_unit_of_300_that_differs_is_no_tie() -> None:
-    """By t p is .02; but of models 1 point apart at most one differs in .99^300 (1 + 300/99) = .20."""
+    """By t p is .02; but 1 point apart, one at most differs in .99^300 (1 + 300 / 99) = .20."""
     gains = np.zeros(300)
     gains[0] = 1 / 300
     p = guard_p(1 / 300, gains, np.full(300, 1 / 300), 0.01)
