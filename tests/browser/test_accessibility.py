@@ -12,6 +12,7 @@ from typing import Any
 import example_run as example
 import pytest
 from chromium import Browser
+from study_pages import study_pages
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
@@ -52,7 +53,9 @@ def report(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {"report": report(tmp_path_factory.mktemp("axe"))}
+    """A page of every kind; one more kind is one more entry here and below."""
+    root = tmp_path_factory.mktemp("axe")
+    return {"report": report(root), **study_pages(root / "studies")}
 
 
 def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("kind", ["report"])
+@pytest.mark.parametrize("kind", ["report", "table", "figure"])
 def test_axe_finds_nothing(
     browser: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:
