@@ -59,7 +59,7 @@ def light(session: nox.Session) -> None:
 @nox.session
 def accessibility(session: nox.Session) -> None:
     """axe-core over the pages in Chromium, light and dark; needs npm, which fetches axe-core."""
-    install(session, "dev")
+    install(session, "dev", "train")
     folder = session.create_tmp()
     session.run(
         *("npm", "install", "--prefix", folder, "--no-save", "--no-audit", "axe-core@4"),

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.analysis.arms import Arm, arm_row
-from pairuni_eval.analysis.compare import TIE_MARGIN, Difference, Place, find_differences
+from pairuni_eval.analysis.compare import TIE_MARGIN, Difference, Place, Refusal, find_differences
 from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.intervals import Estimate
 from pairuni_eval.analysis.multiple import Family
@@ -77,6 +77,7 @@ class ArmPair(NamedTuple):
     Attributes:
         asked: Whether ours is in question: the method, or any arm where none is.
         rows: The difference by the number of its column, where one was made.
+        refusals: What could not be compared.
         about: Whom the verdicts are about.
         family: What was tested together.
     """
@@ -85,6 +86,7 @@ class ArmPair(NamedTuple):
     theirs: str
     asked: bool
     rows: Mapping[int, Difference]
+    refusals: tuple[Refusal, ...]
     about: About
     family: Family
 
@@ -216,5 +218,7 @@ def _corrected(
                 for row in rows
                 if column.place is not None and _is_of(row, column.place)
             }
-            pairs[names[name]] = ArmPair(*names[name], asked, by_column, one.about, one.family)
+            pairs[names[name]] = ArmPair(
+                *names[name], asked, by_column, one.refusals, one.about, one.family
+            )
     return tuple(pairs[pair] for pair in found)

@@ -155,7 +155,9 @@ class Tables:
         if benchmark not in self._outputs:
             samples = self.run.samples
             mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
-            tags = pd.DataFrame([decode_cell(cell) for cell in mine["tags"]], index=mine.index)
+            codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
+            tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
+            tags.index = mine.index
             mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
             self._outputs[benchmark] = mine.rename(columns={"parts": "request"}).merge(
                 self.run.outputs, left_on="uid", right_on="sample", how="inner"

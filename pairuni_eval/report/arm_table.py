@@ -78,7 +78,7 @@ def with_seeds(command: str, seeds: int) -> str:
 
 
 def _told(one: ArmPair) -> str:
-    return f"{one.ours}: {told(one.theirs, list(one.rows.values()), (), about=one.about)}"
+    return f"{one.ours}: {told(one.theirs, list(one.rows.values()), one.refusals, about=one.about)}"
 
 
 def _told_of_others(pairs: Sequence[ArmPair]) -> Iterator[str]:

@@ -178,7 +178,9 @@ class _Writer:
             self._texts(status) if isinstance(status, str) else NO_ROW
             for status in rows["status"].tolist()
         ]
-        columns.note[place] += [self._text(note, _NOTE) for note in _notes(rows)]
+        notes = list(_notes(rows))
+        numbers = {note: self._text(note, _NOTE) for note in dict.fromkeys(notes)}
+        columns.note[place] += [numbers[note] for note in notes]
 
     def _picture(self, frame: _Frame, image: str) -> int:
         """The number of a run's picture, asked of the album until it has it."""

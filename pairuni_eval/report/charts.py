@@ -26,6 +26,7 @@ _BOTTOM, _HEIGHT = 166.0, 200.0
 _TICKS = 4  # about so many on an axis
 _POINTS = 240  # of a line; more are averaged in bins
 _SMOOTH = 12  # a window is a twelfth of the line
+_CHARACTER = 6.3  # wide, of a label
 _LINE_GAP = 14.0  # between labels that would touch
 _SPAN_LEFT, _SPAN_TOP, _SPAN_STEP, _SPAN_GAP = 118.0, 6.0, 9.0, 8.0
 _SLOPE_LEFT, _SLOPE_RIGHT = 58.0, 214.0
@@ -149,6 +150,21 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
     return tuple(round(n * step, 12) for n in range(first, last + 1))
 
 
+def legible(marks: Sequence[Tick]) -> tuple[Tick, ...]:
+    """The marks of a horizontal axis; one whose label would touch that before it has none.
+
+    Labels stand in the middle of their marks; that of the last ends there.
+    """
+    made, end = [], -math.inf
+    for mark in marks:
+        wide = _CHARACTER * len(mark.label)
+        left = mark.place - (wide if mark is marks[-1] else wide / 2)
+        shown = left >= end + _CHARACTER
+        made.append(mark if shown else mark._replace(label=""))
+        end = left + wide if shown else end
+    return tuple(made)
+
+
 def smooth(values: Array, window: int) -> Array:
     """Centered moving mean over the values that exist; the ends take what there is."""
     window = min(window, len(values))  # a longer one would make more points than there are
@@ -190,7 +206,7 @@ def line_chart(
         title=title,
         label=f"{title} over training steps: {', '.join(_in_words(one) for one in shown)}",
         height=_HEIGHT,
-        x_ticks=tuple(Tick(place.x(mark), f"{mark:g}") for mark in x_marks),
+        x_ticks=legible([Tick(place.x(mark), f"{mark:g}") for mark in x_marks]),
         y_ticks=tuple(Tick(place.y(mark), f"{mark:g}") for mark in y_marks),
         lines=tuple(place.drawn(one, window) for one in shown),
         smoothed=window,
@@ -377,7 +393,7 @@ def interval_chart(
         height=top + 18,
         bottom=top,
         zero=place(0.0) if marks[0] <= 0 <= marks[-1] else None,
-        ticks=tuple(Tick(place(mark), f"{mark:g}") for mark in marks),
+        ticks=legible([Tick(place(mark), f"{mark:g}") for mark in marks]),
         rows=tuple(drawn),
     )
 

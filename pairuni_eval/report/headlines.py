@@ -68,8 +68,7 @@ def headlines(
 ) -> tuple[HeadlineTable, ...]:
     """The headline tables: real numbers first, tiny ones in a table of their own."""
     made = []
-    rows = [one.headline(section.card.name) for section in sections for one in baselines]
-    half = reach(rows)
+    half = reach([one.headline(section.card.name) for section in sections for one in baselines])
     for tiny in (False, True):
         groups = tuple(
             HeadlineGroup(title, rows)

@@ -71,7 +71,7 @@ def _better(baselines: Sequence[Versus]) -> Iterator[Answer]:
         )
     if not baselines:
         yield Answer(
-            "No baseline was given: --baseline NAME=RUN compares with one.",
+            "No baseline was given. --baseline NAME=RUN compares with one.",
             quiet=True,
         )
 
@@ -123,7 +123,7 @@ def _gradients(page: Page) -> Iterator[Answer]:
     found = page.gradients
     if found is None:
         yield Answer(
-            "Not measured: --training NAME=FOLDER reads the gradient probe of a training run.",
+            "Not measured. --training NAME=FOLDER reads the gradient probe of a training run.",
             quiet=True,
         )
         return

@@ -12,6 +12,7 @@ from typing import Any
 import example_run as example
 import pytest
 from chromium import Browser
+from study_pages import study_pages
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
@@ -20,8 +21,9 @@ AXE = os.environ.get("AXE_CORE")
 pytestmark = pytest.mark.skipif(AXE is None, reason="axe-core comes with nox -s accessibility")
 # Every rule, best practices included; of each violation the rule and the elements.
 CHECK = """
-return axe.run(document, {resultTypes: ['violations', 'incomplete']}).then(found => ({
-  violations: found.violations.map(one => [one.id, ...one.nodes.map(node => node.html.slice(0, 200))]),
+const seen = node => node.html.slice(0, 200);
+return axe.run(document, {resultTypes: ['violations']}).then(found => ({
+  violations: found.violations.map(one => [one.id, ...one.nodes.map(seen)]),
   rules: found.passes.length,
 }));
 """
@@ -51,7 +53,9 @@ def report(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {"report": report(tmp_path_factory.mktemp("axe"))}
+    """A page of every kind; one more kind is one more entry here and below."""
+    root = tmp_path_factory.mktemp("axe")
+    return {"report": report(root), **study_pages(root / "studies")}
 
 
 def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("kind", ["report"])
+@pytest.mark.parametrize("kind", ["report", "table", "figure"])
 def test_axe_finds_nothing(
     browser: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:

@@ -154,8 +154,13 @@ def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Set
     assert table.missing == (1, 14)
     assert arm_table.partial(table).startswith("1 of 14 runs are not there.")
     assert "these checkpoints, two seeds: training again" in answers(table)[0]
-    one = answers(make_table(experiment, setting._replace(seeds=1)))[0]
-    assert "this checkpoint, one seed: training again may give another word" in one
+    alone = make_table(experiment, setting._replace(seeds=1))
+    assert "this checkpoint, one seed: training again may give another word" in answers(alone)[0]
+    again = "pairuni-train reproduce made_up --seeds 1 --steps 300"
+    _, decide, _ = arm_table.questions(alone, "Does it?", again)
+    assert decide.asked == "What would decide it?"
+    assert decide.answers[0].commands == ("pairuni-train reproduce made_up --seeds 3 --steps 300",)
+    assert arm_table.with_seeds("pairuni-train reproduce x", 4).endswith("reproduce x --seeds 4")
 
 
 def test_a_column_without_any_run_is_an_error(experiment: Experiment, tmp_path: Path) -> None:
@@ -190,6 +195,17 @@ def test_a_mark_stands_only_where_there_is_a_verdict(written: Path) -> None:
     assert not any('class="word' in rows[name] for name in ("base", "GRPO"))
     _, papers = rest.split('<section id="paper">')
     assert 'class="word' not in papers and "theirs | &lt;b&gt;" in papers and "<b>" not in page
+
+
+def test_no_mark_stands_beside_the_base_in_a_sweep(
+    experiment: Experiment, measured: Setting
+) -> None:
+    sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
+    base, grpo, ours = sweep.rows
+    assert {(one.ours, one.asked) for one in sweep.versus} == {("base", True), ("PairUni", True)}
+    assert sweep.verdicts(base, 0) == sweep.verdicts(grpo, 0) == []
+    assert [(name, row.word) for name, row in sweep.verdicts(ours, 0)] == [("GRPO", Word.BETTER)]
+    assert sweep.verdicts(ours, 2) == [], "nothing is measured in this column"
 
 
 _ROW = r'<tr><th scope="row">(\w+)</th>(.*?)</tr>'

@@ -9,8 +9,10 @@ from pairuni_eval.report.charts import (
     Ends,
     Series,
     Span,
+    Tick,
     apart,
     interval_chart,
+    legible,
     line_chart,
     slope_chart,
     smooth,
@@ -116,3 +118,9 @@ def test_intervals_stand_around_zero() -> None:
     one, two = chart.rows[0].marks
     assert (one.x_low, one.x_high) == (chart.zero, chart.ticks[-1].place)
     assert two.x == two.x_low == two.x_high == chart.ticks[0].place
+
+
+def test_labels_of_an_axis_that_would_touch_are_left_out() -> None:
+    marks = [Tick(place, "0.005") for place in (0.0, 40.0, 60.0, 100.0)]
+    assert [one.label for one in legible(marks)] == ["0.005", "0.005", "", "0.005"]
+    assert [one.place for one in legible(marks)] == [0.0, 40.0, 60.0, 100.0]

@@ -87,6 +87,12 @@ def test_list_names_arms_backbones_and_experiments(train: Train) -> None:
     assert ran.next == "pairuni-train run --recipe pairuni --backbone tiny"
 
 
+def test_a_format_that_no_figure_has_is_refused_before_anything_runs(train: Train) -> None:
+    ran = train("reproduce", "table2", "--figures", "gif")
+    assert ran.code == 2 and "'gif' is not one of" in ran.err
+    assert not Path("runs").exists()
+
+
 def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
     train: Train, folder: Path, settings: list[str]
 ) -> None:

@@ -1,0 +1,203 @@
+"""How a report opens: the verdict, what would decide it and what to type, alike in both files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from html import unescape
+from pathlib import Path
+
+import example_run as example
+import msgspec
+import pytest
+
+from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.analysis.deciding import Deciding
+from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.meeting import Missing
+from pairuni_eval.analysis.scope import NOBODY, About
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.records import RunCard
+from pairuni_eval.report.build import build_report
+from pairuni_eval.report.text import coded, times
+from pairuni_eval.report.undecided import remedy, seeds_needed, whole
+from pairuni_eval.report.versus import Versus
+from pairuni_eval.store import layout
+from pairuni_eval.store.read import StoredRun, read_run_card
+from pairuni_eval.store.write import write_record
+
+LIMITED = "pairuni-eval run --checkpoint tiny --suite tiny --limit 3 --seed 0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that cannot be told apart, the first of them partial, and their report."""
+    root = tmp_path_factory.mktemp("opening")
+    cards = example.cards(60)[:3]
+    for name, skill in (("a", 0.7), ("b", 0.6)):
+        example.write_run(root / name, benchmarks=cards, count=30, skill=skill, name=name)
+    card = msgspec.structs.replace(read_run_card(root / "a"), limit=30, command=LIMITED)
+    write_record(root / "a" / layout.RUN_FILE, card)
+    example.reseal(root / "a")
+    build_report(StoredRun(root / "a"), root / "out", {"GRPO": StoredRun(root / "b")})
+    return root
+
+
+def opening(folder: Path) -> dict[str, list[str]]:
+    """The questions of the page with their answers as they are read, links left out."""
+    page = (folder / "out" / "report.html").read_text()
+    glance = page[page.index('<dl class="glance">') : page.index("</dl>")]
+    found: dict[str, list[str]] = {}
+    for kind, inside in re.findall(r"<(d[dt])[^>]*>(.*?)</d[dt]>", glance, re.S):
+        words = re.sub(r'<a href.*?</a>|<span class="tally">.*?</span>\n', "", inside, flags=re.S)
+        words = " ".join(unescape(re.sub(r"<[^>]+>", "", words)).split())
+        if kind == "dt":
+            found[words] = []
+        else:
+            found[list(found)[-1]].append(words)
+    return found
+
+
+def test_the_verdict_comes_first_and_says_what_it_would_have_taken(folder: Path) -> None:
+    first, *others = opening(folder).items()
+    assert first[0] == "Better than the baselines?"
+    assert re.match(
+        r"Not shown to be better than GRPO: 0 better, 0 worse, 0 tied, 3 undecided of 3; it would "
+        r"have taken \d+ to \d+ points",
+        first[1][0],
+    )
+    assert "What would decide it?" in dict(others)
+
+
+def test_both_files_open_with_the_same_questions_and_answers(folder: Path) -> None:
+    markdown = (folder / "out" / "report.md").read_text()
+    plain = unescape(re.sub(r"\\(.)", r"\1", markdown[: markdown.index("## Headline")]))
+    lines = [" ".join(line.replace("`", "").split()) for line in plain.splitlines()]
+    places = []
+    for question, answers in opening(folder).items():
+        held = [n for n, line in enumerate(lines) if f"**{question}**" in line]
+        assert len(held) == 1, question
+        places += held
+        for answer in answers:
+            assert any(answer in line for line in lines), answer
+    assert places == sorted(places)
+
+
+def test_a_partial_run_is_decided_by_its_command_without_the_limit(folder: Path) -> None:
+    answers = " ".join(opening(folder)["What would decide it?"])
+    command = "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/a-whole"
+    assert ("the whole benchmark, without --limit" in answers) == (command in answers)
+    assert whole(read_run_card(folder / "a")) == command
+    assert whole(read_run_card(folder / "b")) is None  # it has no limit
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("pairuni-eval run --limit 3", "pairuni-eval run --out runs/it-s-whole"),
+        ("pairuni-eval run; rm -rf /", None),
+        ("python --limit 3", None),
+    ],
+)
+def test_only_a_command_of_ours_is_printed(
+    folder: Path, command: str, expected: str | None
+) -> None:
+    card = msgspec.structs.replace(
+        read_run_card(folder / "a"), command=command, name="it's", limit=3
+    )
+    assert whole(card) == expected
+    assert expected is None or shlex.split(expected)[-1] == "runs/it-s-whole"
+
+
+def row(benchmark: str, deciding: Deciding | None, **further: object) -> Difference:
+    """An undecided headline of 40 units."""
+    made = Difference(
+        benchmark=benchmark,
+        protocol="official",
+        spec=MetricSpec(name="accuracy"),
+        headline=True,
+        ours=0.5,
+        theirs=0.4,
+        interval=Interval(-0.1, 0.3),
+        p=0.2,
+        corrected=0.4,
+        shared=40,
+        clusters=40,
+        word=Word.CANNOT_TELL,
+        same_settings=True,
+        subject=benchmark,
+    )
+    return made._replace(deciding=deciding, **further)
+
+
+def deciding(units: int, available: int, seeds: int | None = None) -> Deciding:
+    return Deciding(0.1, units, available, seeds, "")
+
+
+def beside(run: RunCard, rows: list[Difference], about: About = NOBODY) -> Versus:
+    return Versus("GRPO", 1, run, tuple(rows), (), (), (), (), about)
+
+
+def test_each_kind_of_lack_is_named(folder: Path) -> None:
+    run = read_run_card(folder / "a")
+    rows = [
+        row("A", deciding(90, 100)),
+        row("B", deciding(120, 100)),
+        row("C", deciding(4000, 100)),
+        row("D", deciding(40, 100, seeds=5)),
+        row("E", None, why="7 of 40 outputs are missing", missing=Missing(7, 0, 7)),
+        row("F", None, word=Word.BETTER),
+        row("G", deciding(90, 100), reason="other judge"),
+    ]
+    found = remedy(run, beside(run, rows))
+    assert found is not None
+    assert found.sentence == (
+        "E: a value for every output; A: the whole benchmark, without --limit; B and C: 1.2 to 40 "
+        "times the units that there are, for the difference seen; D: 5 training seeds of each arm."
+    )
+    assert found.commands == (whole(run), whole(run))  # the baseline of this test is the same run
+
+
+def test_nothing_undecided_needs_nothing(folder: Path) -> None:
+    run = read_run_card(folder / "a")
+    assert remedy(run, beside(run, [row("A", None, word=Word.TIED)])) is None
+    assert remedy(run, beside(run, [row("A", deciding(500, 100))])).commands == ()  # type: ignore[union-attr]
+
+
+def test_seeds_are_asked_for_once(folder: Path) -> None:
+    run = read_run_card(folder / "a")
+    few = About(scope="this checkpoint, one seed", needed="three seeds of each arm")
+    found = seeds_needed([beside(run, [], few), beside(run, [], few)])
+    assert found is not None and found.count("three seeds of each arm") == 1
+    assert "--sibling RUN" in found and "--baseline NAME=RUN" in found
+    assert seeds_needed([beside(run, [])]) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [([1.24], "1.2 times"), ([1.2, 94.4], "1.2 to 94 times"), ([1234.0], "1,200 times")],
+)
+def test_times(shares: list[float], words: str) -> None:
+    assert times(shares) == words
+
+
+@pytest.mark.parametrize(
+    ("command", "literal"), [("a b", "`a b`"), ("a `b`", "`` a `b` ``"), ("a\nb", "`a b`")]
+)
+def test_a_command_in_a_line_of_markdown(command: str, literal: str) -> None:
+    assert coded(command) == literal
+
+
+def test_beside_a_word_stand_its_interval_and_p(folder: Path) -> None:
+    page = (folder / "out" / "report.html").read_text()
+    headlines = page[page.index('<table class="headlines">') : page.index("</table>")]
+    cells = re.findall(r'<td class="num versus".*?</td>', headlines, re.S)
+    assert len(cells) == 3
+    for cell in cells:
+        assert "cannot tell" in cell and '<span class="p">p ' in cell and "detectable" in cell
+        low, high = re.findall(r"\[(.*?), (.*?)\]", unescape(cell).split("</svg>")[0])[0]
+        assert float(low.replace("\N{MINUS SIGN}", "-")) <= 0 <= float(high)
+    markdown = (folder / "out" / "report.md").read_text()
+    markdown = markdown[: markdown.index("## Against")]
+    beside_a_word = r"\| cannot tell: [+-].*?\], p = [.\d]+, detectable [.\d]+ \|"
+    assert len(re.findall(beside_a_word, markdown.replace("\N{MINUS SIGN}", "-"))) == 3
