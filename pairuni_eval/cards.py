@@ -189,7 +189,10 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
         by: Tag whose values are the groups of `macro_mean`, `weighted_mean` and the per-task table.
             A tag may name several groups joined by commas: the row then counts in each.
         where: Keep only rows whose tags hold these values.
+        samples: Samples of the complete benchmark that `where` keeps; None where nobody counted.
         weights: Weight per group, for `weighted_mean`.
+        title: The metric for people. That of a total ends with ", of N", the most that the
+            complete benchmark gives; over fewer groups a report puts theirs in its place.
         scale: Factor for printing (100 prints a share as per cent).
         range: Lowest and highest value of a row, before scaling, where that is not 0 to 1.
         noise: The most that a row may be worth, before scaling, whose picture shows nothing: noise,
@@ -201,6 +204,7 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
     of: str = "correct"
     by: str | None = None
     where: dict[str, str] = {}
+    samples: int | None = None
     weights: dict[str, float] = {}
     direction: Literal["up", "down", "none"] = "up"
     title: str | None = None
