@@ -219,9 +219,11 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     met = meet(
         _frames(sides.ours, place), _frames(sides.theirs, place), place.spec, group=place.group
     )
-    pair = met.pair()
+    pair, measured = met.pair(), place._replace(spec=met.measured)
     one, two = pair.seen()
     row = row._replace(
+        spec=measured.spec,
+        subject=_subject(sides.ours[0].card(place.benchmark), measured),
         ours=one,
         theirs=two,
         shared=pair.shared,

@@ -10,6 +10,7 @@ import example_run as example
 import pytest
 
 from pairuni_eval import catalog
+from pairuni_eval.analysis.compare import compare_runs
 from pairuni_eval.analysis.tables import MetricRow, Tables, protocol_metrics
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.data import Data
@@ -65,6 +66,18 @@ def test_the_most_of_a_total_is_that_of_the_groups_that_were_measured(tmp_path: 
     entry = json.loads(page.with_name("summary.json").read_text())["benchmarks"]["tiny-mme"]
     part = entry["protocols"]["official"]["metrics"]["perception"]
     assert (part["value"], part["scored"], part["expected"]) == (200.0, 40, 160)
+
+
+def test_a_difference_is_of_what_both_measured(tmp_path: Path) -> None:
+    ours, theirs = measured(tmp_path / "a", 40), measured(tmp_path / "b", None, wrong=2)
+    found = compare_runs(StoredRun(ours), StoredRun(theirs))
+    row = next(row for row in found if row.spec.name == "perception")
+    assert row.spec.title == "perception, of 200, 1 of 4 tasks"
+    assert (row.ours, row.theirs) == (200.0, pytest.approx(200 - 100 * 2 / 40 - 100 / 20))
+    other = next(
+        row for row in found if row.protocol != "official" and row.spec.name == "perception"
+    )
+    assert other.subject.startswith("tiny MME (lmms-eval), perception, of 200, 1 of 4 tasks")
 
 
 def test_a_whole_total_keeps_its_title(tmp_path: Path) -> None:
