@@ -189,7 +189,6 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
         by: Tag whose values are the groups of `macro_mean`, `weighted_mean` and the per-task table.
             A tag may name several groups joined by commas: the row then counts in each.
         where: Keep only rows whose tags hold these values.
-        samples: Samples of the complete benchmark that `where` keeps; None where nobody counted.
         weights: Weight per group, for `weighted_mean`.
         title: The metric for people. That of a total ends with ", of N", the most that the
             complete benchmark gives; over fewer groups a report puts theirs in its place.
@@ -204,7 +203,6 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
     of: str = "correct"
     by: str | None = None
     where: dict[str, str] = {}
-    samples: int | None = None
     weights: dict[str, float] = {}
     direction: Literal["up", "down", "none"] = "up"
     title: str | None = None
@@ -281,6 +279,8 @@ class Card(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         expected: Number of samples of the complete benchmark.
+        counted: Samples of the complete benchmark by tag and group, for the metrics of a part
+            (`where`); empty where nobody counted.
         draws: Outputs per sample (GenEval: 4 images a prompt).
         unit: What one cluster is: "image", "prompt" or "source".
         weights: Models that grade, by name; `Data.weights(name)` finds their files.
@@ -300,6 +300,7 @@ class Card(_Strict, frozen=True, kw_only=True):
     protocols: dict[str, ProtocolSpec]
     data: DataSpec = DataSpec()
     decoding: Decoding = Decoding()
+    counted: dict[str, dict[str, int]] = {}
     draws: int = 1
     homepage: str | None = None
     judge: JudgeSpec | None = None

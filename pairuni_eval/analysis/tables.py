@@ -287,8 +287,9 @@ def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _
     run, card = tables.run.card.benchmarks[benchmark], tables.card(benchmark)
     if not spec.where:
         return _Expected(run.expected * card.draws, known=True)
-    if spec.samples is not None and run.expected == card.expected:
-        return _Expected(spec.samples * card.draws, known=True)
+    counts = [card.counted.get(tag, {}).get(group) for tag, group in spec.where.items()]
+    if len(counts) == 1 and counts[0] is not None and run.expected == card.expected:
+        return _Expected(counts[0] * card.draws, known=True)
     whole = run.planned >= run.expected and not tables.run.unfinished
     return _Expected(len(rows.value), known=whole)
 

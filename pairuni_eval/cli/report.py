@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from pairuni_eval.cli.options import Baseline, Json, folder_to_write, say_notes
+from pairuni_eval.cli.runs import located, opened
 from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.foreign_text import on_one_line
@@ -54,10 +55,9 @@ def report(
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
 
-    from pairuni_eval.store.packed import unpacked
     from pairuni_eval.store.read import read_run_card
 
-    run = unpacked(run)
+    run = located(run)
     baselines = open_baselines(baseline, read_run_card(run).suite)
     sources = Sources(baselines, _training_folders(training), pairs)
     write_report(run, out, sources, Console(stderr=True))
@@ -72,9 +72,8 @@ def compare(
     from rich.console import Console
 
     from pairuni_eval.report import comparing
-    from pairuni_eval.store.unfinished import open_run
 
-    ours, theirs = open_run(a), open_run(b)
+    ours, theirs = opened(a), opened(b)
     say_notes(ours, theirs)
     found = comparing.compared(ours, theirs)
     if as_json:
@@ -93,17 +92,15 @@ def open_baselines(options: list[str] | None, suite: str | None) -> dict[str, St
     Raises:
         UserError: for an option that is not NAME=RUN, and for a folder that is no run.
     """
-    from pairuni_eval.store.unfinished import open_run
-
     if options == [_NO_BASELINE]:
         return {}
     if options:
-        return {name: open_run(folder) for name, folder in _pairs("--baseline", options)}
+        return {name: opened(folder) for name, folder in _pairs("--baseline", options)}
     if suite is None:
         return {}
-    from pairuni_eval.catalog import suite_baselines
+    from pairuni_eval.catalog import baseline_address, suite_baselines
 
-    return {name: open_run(folder) for name, folder in suite_baselines(suite).items()}
+    return {name: opened(baseline_address(suite, name)) for name in suite_baselines(suite)}
 
 
 def _training_folders(options: list[str] | None) -> dict[str, list[Path]]:

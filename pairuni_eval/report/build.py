@@ -27,7 +27,7 @@ from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.contamination import contamination_entry
-from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
+from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost, duration
 from pairuni_eval.report.export import FILES, exports
 from pairuni_eval.report.gallery import Album
@@ -35,6 +35,7 @@ from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
 from pairuni_eval.report.sections import GroupLine, Section
+from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.report.versus import Versus, difference_entry
 from pairuni_eval.store.read import StoredRun
 

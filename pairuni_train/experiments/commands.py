@@ -57,14 +57,14 @@ def reproduce(
     words = ["pairuni-train", "reproduce", name, "--backbone", backbone, "--seeds", str(seeds)]
     words += ["--steps", str(model.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
+    words += [str(w) for o, v in (("--data", data), ("--judge", judge)) if v for w in (o, v)]
     folder = out or Path("reports") / f"{name}-{model.name}"
     console, command = Console(stderr=True), as_typed(*words)
     found = run(experiment, setting, folder, console, command=command, batches=batches)
     typer.echo(f"Page:  {found.page}")
     if found.failed:
         where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}
-        given = {**where, "--data": data, "--judge": judge}
-        words += [str(w) for pair in given.items() if pair[1] is not None for w in pair]
+        words += [str(w) for pair in where.items() if pair[1] is not None for w in pair]
         typer.echo(f"{found.failed} failed; the same command goes on.")
         typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)
