@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pairuni_eval.cli.options import say_notes, split_names
-from pairuni_eval.cli.runs import located
 from pairuni_eval.commands import as_typed
+from pairuni_eval.named_runs import located
 
 
 def show(

@@ -29,7 +29,7 @@ from pairuni_eval.report import figures, text
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost, duration
-from pairuni_eval.report.export import FILES, exports
+from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
@@ -54,6 +54,7 @@ def build_report(
     training: Mapping[str, Sequence[Path]] | None = None,
     pairs: Path | None = None,
     seeds: Seeds = NO_SEEDS,
+    partial_results: bool = False,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -64,22 +65,24 @@ def build_report(
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on.
         seeds: Further training seeds of the run and of its baselines.
+        partial_results: Whether `eval_results.yaml` may hold benchmarks that are not all there.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
     album = Album(out)
     page = gather(run, baselines, album, training or {}, pairs, seeds)
+    left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
-        _write(out / "report.html", _html(page))
+        _write(out / "report.html", _html(page, left_out))
         _write(out / "report.md", _markdown(page))
-        _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+        _write(out / "summary.json", _json(_summary(page) | {"left_out_of_eval_results": left_out}))
         if page.cost is not None:
             _write(out / "cost.md", _cost_markdown(page.cost, page.run.name))
             _write(out / "cost.svg", _cost_picture(page.cost))
-        for name, content in exports(page).items():
+        for name, content in exports(page, left_out).items():
             _write(out / name, content)
     return out / "report.html"
 
@@ -133,7 +136,11 @@ def _markdown_templates() -> Environment:
     return environment
 
 
-def _html(page: Page) -> str:
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _html(page: Page, left_out: Mapping[str, str]) -> str:
     environment = _html_templates()
     style, script = (_source(environment, name) for name in ("style.css", "browse.js"))
     return environment.get_template("report.html.j2").render(
@@ -141,11 +148,18 @@ def _html(page: Page) -> str:
         style=Markup(style),
         script=Markup(script),
         script_hash=_hash(script),
-        files=FILES | _OWN_FILES,
+        files=FILES | _OWN_FILES | _hub_file(left_out),
         axis=figures.axis(),
         group_figure=group_figure,
         kinds=KINDS,
     )
+
+
+def _hub_file(left_out: Mapping[str, str]) -> dict[str, str]:
+    """What the hub file is, and what it leaves out."""
+    name = "eval_results.yaml"
+    said = "; ".join(f"{benchmark}: {reason}" for benchmark, reason in left_out.items())
+    return {name: f"{FILES[name]}, without {said}"} if said else {}
 
 
 def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:

@@ -13,8 +13,8 @@ import example_run as example
 import pytest
 from conftest import Ran
 
-from pairuni_eval.cli.runs import located, opened
 from pairuni_eval.errors import UserError
+from pairuni_eval.named_runs import located, opened
 from pairuni_eval.report.rerun import reruns
 from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.store.read import StoredRun

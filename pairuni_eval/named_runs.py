@@ -1,4 +1,4 @@
-"""The runs that a command line names: a folder, a packed run, or a baseline that a suite ships."""
+"""The runs that somebody names: a folder, a packed run, or a baseline that a suite ships."""
 
 from __future__ import annotations
 
