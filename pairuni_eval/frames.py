@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from pairuni_eval.analysis.intervals import Estimate
@@ -205,18 +206,18 @@ def _samples(one: _Named) -> Iterator[pd.DataFrame]:
         failed, skipped = frame["error"].notna(), frame["skipped"].notna()
         status = np.select([failed, skipped], ["failed", "skipped"], "answered")
         yield _outputs(one, frame).assign(
-            question=[_part(cell, "text") for cell in frame["request"]],
-            answer=[_part(cell, "text") for cell in frame["parts"]],
-            image=[_part(cell, "image") for cell in frame["parts"]],
+            question=_told(frame["request"], "text"),
+            answer=_told(frame["parts"], "text"),
+            image=_told(frame["parts"], "image"),
             status=status,
             reason=frame["skipped"].fillna(frame["error"]).to_numpy(),
         )
 
 
-def _part(cell: Any, kind: str) -> str | None:
-    """The texts of a cell of parts, or the id of its picture; None if it has none."""
-    found = [part[kind] for part in decode_cell(cell) if kind in part] if cell else []
-    return " ".join(found) if found else None
+def _told(cells: pd.Series, kind: str) -> npt.NDArray[np.object_]:
+    """The texts of each cell of parts, or the id of its picture; None if it has none."""
+    held = [[part[kind] for part in decode_cell(cell) if kind in part] for cell in cells]
+    return np.array([" ".join(one) if one else None for one in held], dtype=object)
 
 
 def _scores(one: _Named) -> Iterator[pd.DataFrame]:

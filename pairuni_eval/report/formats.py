@@ -27,7 +27,7 @@ class Record(
     """A JSON object with these fields and no others."""
 
 
-class UnitsEntry(Record, kw_only=True):
+class UnitsEntry(Record, frozen=True, kw_only=True):
     """How many units each side wins.
 
     Attributes:
@@ -41,7 +41,7 @@ class UnitsEntry(Record, kw_only=True):
     level: int
 
 
-class CountsEntry(Record, kw_only=True):
+class CountsEntry(Record, frozen=True, kw_only=True):
     """Right outputs, where every output is right or wrong.
 
     Attributes:
@@ -55,7 +55,7 @@ class CountsEntry(Record, kw_only=True):
     of: int
 
 
-class DecidingEntry(Record, kw_only=True):
+class DecidingEntry(Record, frozen=True, kw_only=True):
     """What would decide a difference about which nothing can be told.
 
     Attributes:
@@ -73,7 +73,7 @@ class DecidingEntry(Record, kw_only=True):
     sentence: str
 
 
-class DifferenceEntry(Record, kw_only=True):
+class DifferenceEntry(Record, frozen=True, kw_only=True):
     """A metric, or a group of a headline, on both sides.
 
     Attributes:
@@ -142,7 +142,7 @@ class DifferenceEntry(Record, kw_only=True):
     same_settings: bool
 
 
-class DifferenceRow(Record, kw_only=True):
+class DifferenceRow(Record, frozen=True, kw_only=True):
     """A line of differences.csv: empty cells are null, yes and no are true and false.
 
     Attributes:
@@ -218,7 +218,7 @@ class DifferenceRow(Record, kw_only=True):
     why: str | None
 
 
-class RunEntry(Record, kw_only=True):
+class RunEntry(Record, frozen=True, kw_only=True):
     """A run that is compared.
 
     Attributes:
@@ -234,7 +234,7 @@ class RunEntry(Record, kw_only=True):
     partial: bool
 
 
-class FamilyEntry(Record, kw_only=True):
+class FamilyEntry(Record, frozen=True, kw_only=True):
     """The tests that were corrected together.
 
     Attributes:
@@ -250,7 +250,7 @@ class FamilyEntry(Record, kw_only=True):
     sentence: str
 
 
-class Comparison(Record, kw_only=True):
+class Comparison(Record, frozen=True, kw_only=True):
     """What `pairuni-eval compare A B --json` prints; ours is A, theirs is B.
 
     Attributes:
