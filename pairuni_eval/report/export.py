@@ -72,7 +72,7 @@ def exports(page: Page, left_out: Mapping[str, str]) -> dict[str, str]:
         left_out: Benchmarks that the hub file does not hold, and why; see `not_for_the_hub`.
     """
     hub = _eval_results(page, left_out)
-    contents = (_tables(page), _metrics(page), _differences(page), hub)
+    contents = (latex("tables.tex.j2", page=page), _metrics(page), _differences(page), hub)
     return dict(zip(FILES, contents, strict=True))
 
 
@@ -90,7 +90,8 @@ def escape_latex(value: Any) -> str:
     return "".join(_LATEX.get(character, character) for character in words)
 
 
-def _tables(page: Page) -> str:
+def latex(template: str, **context: Any) -> str:
+    """A file for LaTeX; what is not `LatexText` is escaped."""
     environment = Environment(
         loader=PackageLoader("pairuni_eval.report"),
         undefined=StrictUndefined,
@@ -106,15 +107,16 @@ def _tables(page: Page) -> str:
     )
     environment.filters.update(
         number=text.number,
+        printed=text.printed,
         signed=text.signed,
         interval=text.interval,
         p_value=text.p_value,
         p_words=p_words,
     )
-    return environment.get_template("tables.tex.j2").render(page=page, raw=LatexText)
+    return environment.get_template(template).render(raw=LatexText, **context)
 
 
-def _sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV file; a text that a spreadsheet would take for a formula gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -134,16 +136,17 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _ends(
+def ends_of(
     interval: Interval | tuple[float, float] | None, prefix: str = ""
 ) -> dict[str, float | None]:
+    """Both ends under their names in a sheet."""
     low, high = interval or (None, None)
     return {f"{prefix}low": low, f"{prefix}high": high}
 
 
 def _metrics(page: Page) -> str:
     rows = (row for section in page.sections for row in _metric_rows(section))
-    return _sheet(_METRIC_COLUMNS, rows)
+    return sheet(_METRIC_COLUMNS, rows)
 
 
 def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
@@ -168,7 +171,7 @@ def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
 
 
 def _number(estimate: Any) -> dict[str, Any]:
-    ends = _ends(estimate.interval)
+    ends = ends_of(estimate.interval)
     return {"value": estimate.value, "clusters": estimate.clusters, **ends}
 
 
@@ -184,7 +187,7 @@ def _differences(page: Page) -> str:
         for one in page.baselines
         for row in (*one.differences, *one.groups)
     )
-    return _sheet(_DIFFERENCE_COLUMNS, rows)
+    return sheet(_DIFFERENCE_COLUMNS, rows)
 
 
 def _in_columns(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -271,6 +271,7 @@ class World(NamedTuple):
         seeds: Training seeds of each side.
         between: Standard deviation between training seeds, of every mean chance at once.
         lost: The chance that a wrong output of ours has no value.
+        baselines: How many there are.
     """
 
     what: str
@@ -328,12 +329,15 @@ WORLDS = (
         "two benchmarks differ in some of their groups",
         {"geneval": (0.0, 0.15, 0.0, 0.0, 0.25, 0.0), "questions": (0.25, 0.0, 0.0, 0.0, 0.0)},
     ),
-    World("nothing differs, three seeds, 3 points between them", seeds=3, between=0.03),
+    World(
+        "nothing differs, three seeds, 3 points between them", seeds=3, between=0.03, baselines=1
+    ),
     World("nothing differs, a third of our wrong outputs is missing", lost=1 / 3),
     World(
         "we are worse by 8 points, a third of our wrong outputs is missing",
         {bench.name: (-0.08,) * len(bench.groups) for bench in BENCHES},
         lost=1 / 3,
+        baselines=1,
     ),
 )
 
