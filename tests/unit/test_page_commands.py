@@ -8,19 +8,24 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import example_run as example
 import pytest
+import typer
 from conftest import Ran
 
+from pairuni_eval.cli import app as eval_app
 from pairuni_eval.errors import UserError
 from pairuni_eval.named_runs import located, opened
 from pairuni_eval.report.rerun import reruns
 from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import SETTINGS
+from pairuni_train.cli import app as train_app
 
 Typed = Callable[[str], Ran]
+APPS = {"pairuni-eval": eval_app, "pairuni-train": train_app}
 SAME = ("summary.json", "report.md", "report.html", "metrics.csv")
 FORM = re.compile(r"(?<![\w-])[A-Z]{3,}(?![\w-])")  # a word that only the reader can fill in
 
@@ -61,6 +66,17 @@ def commands(report: Path) -> list[str]:
     return found
 
 
+def check_in_line(report: Path) -> None:
+    """Commands within sentences can be typed too; the words of a form are the reader's."""
+    page = (report / "report.html").read_text()
+    for line in map(html.unescape, re.findall(r"<code>(pairuni-.*?)</code>(?!</pre>)", page)):
+        first, *rest = shlex.split(FORM.sub("1", line))
+        command: Any = typer.main.get_command(APPS[first])
+        while hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
+        assert command.make_context("x", rest) is not None, line
+
+
 def made_again(typed: Typed, report: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Type a page's commands in an empty folder: the last one makes the same page."""
     folder.mkdir()
@@ -84,6 +100,7 @@ def test_a_page_with_a_packed_baseline_and_another_is_made_again(
     page = (tmp_path / "reports/mine/report.md").read_text()
     assert "It is packed with the package, which knows it as suite:tiny/random pair." in page
     assert "elsewhere" not in page and "here/" not in page
+    check_in_line(tmp_path / "reports/mine")
     made_again(typed, tmp_path / "reports/mine", tmp_path / "empty", monkeypatch)
 
 
@@ -102,17 +119,20 @@ def test_a_page_of_a_trained_checkpoint_is_made_again(
 
 
 @pytest.mark.slow
-def test_the_command_of_a_table_makes_it(
-    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "small"), [("figure4", "--steps 2"), ("figure8", "--batches 2 --steps 2")]
+)
+def test_the_command_of_an_experiment_makes_its_page(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, name: str, small: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    works(typed, "pairuni-train reproduce table5 --seeds 1 --steps 2 --root elsewhere --out first")
-    page = (tmp_path / "first/table.md").read_text()
+    works(typed, f"pairuni-train reproduce {name} --seeds 1 {small} --root elsewhere --out first")
+    page = (tmp_path / "first/figure.md").read_text()
     (command,) = re.findall(r"```\n(pairuni-.*?)\n```", page)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     works(typed, command)
-    assert (tmp_path / "empty/reports/table5-tiny/table.md").read_text() == page
+    assert (tmp_path / f"empty/reports/{name}-tiny/figure.md").read_text() == page
 
 
 # What is printed of other runs
