@@ -1,4 +1,12 @@
-"""The public surface: everything a plugin or a notebook imports."""
+"""The public surface: everything a plugin or a notebook imports.
+
+`runs_frame`, `samples_frame` and `scores_frame` are those of `pairuni_eval.frames`, which stands
+above the store and the analysis and is imported when one of them is asked for: a plugin needs none.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.cards import (
@@ -47,6 +55,11 @@ from pairuni_eval.records import (
 )
 from pairuni_eval.seeds import seed_for, stable_hash
 
+# Made by `__getattr__`.
+runs_frame: Callable[..., Any]
+samples_frame: Callable[..., Any]
+scores_frame: Callable[..., Any]
+
 __all__ = [
     "Answer",
     "Benchmark",
@@ -92,6 +105,17 @@ __all__ = [
     "boundary",
     "consult",
     "consult_all",
+    "runs_frame",
+    "samples_frame",
+    "scores_frame",
     "seed_for",
     "stable_hash",
 ]
+
+_FRAMES = ("runs_frame", "samples_frame", "scores_frame")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FRAMES:
+        return getattr(import_module("pairuni_eval.frames"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -190,6 +190,8 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
             A tag may name several groups joined by commas: the row then counts in each.
         where: Keep only rows whose tags hold these values.
         weights: Weight per group, for `weighted_mean`.
+        title: The metric for people. That of a total ends with ", of N", the most that the
+            complete benchmark gives; over fewer groups a report puts theirs in its place.
         scale: Factor for printing (100 prints a share as per cent).
         range: Lowest and highest value of a row, before scaling, where that is not 0 to 1.
         noise: The most that a row may be worth, before scaling, whose picture shows nothing: noise,
@@ -277,6 +279,8 @@ class Card(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         expected: Number of samples of the complete benchmark.
+        counted: Samples of the complete benchmark by tag and group, for the metrics of a part
+            (`where`); empty where nobody counted.
         draws: Outputs per sample (GenEval: 4 images a prompt).
         unit: What one cluster is: "image", "prompt" or "source".
         weights: Models that grade, by name; `Data.weights(name)` finds their files.
@@ -296,6 +300,7 @@ class Card(_Strict, frozen=True, kw_only=True):
     protocols: dict[str, ProtocolSpec]
     data: DataSpec = DataSpec()
     decoding: Decoding = Decoding()
+    counted: dict[str, dict[str, int]] = {}
     draws: int = 1
     homepage: str | None = None
     judge: JudgeSpec | None = None

@@ -31,6 +31,7 @@ from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.extras import extra_of, needs
 
 Kind = Literal["models", "judges", "rewards", "weightings", "encoders", "families"]
+_SHIPPED = "suite:"  # how the address of a suite's baseline begins
 _FAMILY = ":"  # what stands between the name of a family and that of its benchmark
 
 
@@ -212,6 +213,11 @@ def suite_baselines(name: str) -> dict[str, Path]:
     """
     from pairuni_eval.store.packed import unpacked  # late: lists do not read runs
 
+    return {printed: unpacked(place) for printed, place in _shipped(name).items()}
+
+
+def _shipped(name: str) -> dict[str, Path]:
+    """As `suite_baselines`, packed as they are."""
     found: dict[str, Path] = {}
     for _, root in _registry_folders():
         for path in sorted(root.glob("suites/*.toml")):
@@ -224,8 +230,33 @@ def suite_baselines(name: str) -> dict[str, Path]:
                         f"{path}: the baseline '{printed}' is not there: {root / place}.",
                         hint="Name other baselines with --baseline NAME=RUN, or install again.",
                     )
-                found[printed] = unpacked(root / place)
+                found[printed] = root / place
     return found
+
+
+def baseline_address(suite: str, name: str) -> str:
+    """What names a suite's baseline on every machine, in place of a path."""
+    return f"{_SHIPPED}{suite}/{name}"
+
+
+def shipped_baseline(address: str) -> Path | None:
+    """The folder or packed run behind suite:SUITE/NAME; None for what is no such address.
+
+    Raises:
+        UserError: for a suite or a baseline that there is none of, with the nearest name.
+    """
+    if not address.startswith(_SHIPPED):
+        return None
+    suite, _, name = address.removeprefix(_SHIPPED).partition("/")
+    known = _shipped(find_suite(suite).name)
+    if name not in known:
+        raise unknown_name(
+            f"baseline of the suite '{suite}'",
+            name,
+            known,
+            list_command="pairuni-eval list suites",
+        )
+    return known[name]
 
 
 def plugin_names(kind: Kind) -> dict[str, str]:

@@ -219,9 +219,11 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     if obstacle is not None:
         return row._replace(reason=obstacle)
     met = sides.planned(place).meeting(place.spec, place.group)
-    pair = met.pair()
+    pair, measured = met.pair(), place._replace(spec=met.measured)
     one, two = pair.seen()
     row = row._replace(
+        spec=measured.spec,
+        subject=_subject(sides.ours[0].card(place.benchmark), measured),
         ours=one,
         theirs=two,
         shared=pair.shared,

@@ -28,7 +28,7 @@ from pairuni_eval.analysis.aggregate import (
     membership,
 )
 from pairuni_eval.analysis.paired import Names, Pair, narrowed, pair_rows
-from pairuni_eval.analysis.tables import rows_of
+from pairuni_eval.analysis.tables import as_measured, rows_of
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import Status
 from pairuni_eval.store.unfinished import NOT_GRADED
@@ -74,6 +74,13 @@ class Meeting(NamedTuple):
     def units_planned(self) -> int:
         """Units that the planned outputs belong to."""
         return len(np.unique(self.rows[0].unit))
+
+    @property
+    def measured(self) -> MetricSpec:
+        """The metric, with the title of what the shared outputs measure."""
+        lacking = self._lacking(self.rows)
+        rows = self.rows[0]._replace(value=np.where(lacking, np.nan, self.rows[0].value))
+        return as_measured(self.spec, make_aggregate(self.spec, rows), rows)
 
     def pair(self) -> Pair:
         """Both sides on the outputs that have a value in every run."""

@@ -8,13 +8,23 @@ coverage, and its status and reason are counted.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import Codes, Mask, Rows, groups_of, make_aggregate, names_in
+from pairuni_eval.analysis.aggregate import (
+    Aggregate,
+    Codes,
+    Mask,
+    Rows,
+    groups_of,
+    make_aggregate,
+    names_in,
+)
 from pairuni_eval.analysis.intervals import Estimate, estimate
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.records import Status
@@ -23,6 +33,7 @@ from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.thought_tags import carries_tags
 
 _TAG = "tag."  # prefix of the tag columns of a frame
+_MOST = re.compile(r"(?P<name>.+), of (?P<most>\d+)")  # the title of a total
 
 
 class StatusCount(NamedTuple):
@@ -46,9 +57,12 @@ class MetricRow(NamedTuple):
     """One number of a run with all that must stand beside it.
 
     Attributes:
+        spec: The metric, with the title of what was measured; see `as_measured`.
         scored: Rows that have a value.
-        expected: Outputs that the complete benchmark asks for.
+        expected: Outputs that the metric is about in the complete benchmark, if `known`; else those
+            in this run.
         groups: The same metric within each group of `spec.by`.
+        known: Whether the complete benchmark's outputs are known.
     """
 
     benchmark: str
@@ -58,11 +72,17 @@ class MetricRow(NamedTuple):
     scored: int
     expected: int
     groups: tuple[GroupRow, ...]
+    known: bool = True
 
     @property
     def coverage(self) -> float:
         """Share of the expected outputs that have a value, from 0 to 1."""
         return self.scored / self.expected if self.expected else 0.0
+
+    @property
+    def covered(self) -> str:
+        """E.g. "17/160", or "17/17 in this run" where nobody knows of how many in all."""
+        return f"{self.scored}/{self.expected}{'' if self.known else ' in this run'}"
 
 
 class Graders(NamedTuple):
@@ -258,25 +278,55 @@ def _count(rows: Rows) -> int:
     return int(np.isfinite(rows.value).sum())
 
 
-def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> int:
-    """Expected outputs; for a part of a benchmark (`where`) the rows that are in the run."""
-    if spec.where:
-        return len(rows.value)
-    return tables.run.card.benchmarks[benchmark].expected * tables.card(benchmark).draws
+class _Expected(NamedTuple):
+    """How many outputs a metric is about; those in the run where the benchmark's are not known."""
+
+    outputs: int
+    known: bool
+
+
+def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _Expected:
+    run, card = tables.run.card.benchmarks[benchmark], tables.card(benchmark)
+    if not spec.where:
+        return _Expected(run.expected * card.draws, known=True)
+    counts = [card.counted.get(tag, {}).get(group) for tag, group in spec.where.items()]
+    if len(counts) == 1 and counts[0] is not None and run.expected == card.expected:
+        return _Expected(counts[0] * card.draws, known=True)
+    whole = run.planned >= run.expected and not tables.run.unfinished
+    return _Expected(len(rows.value), known=whole)
+
+
+def as_measured(spec: MetricSpec, aggregate: Aggregate, rows: Rows) -> MetricSpec:
+    """A metric with the title of what was measured, where that is a part of a total.
+
+    The most that a total can be follows its groups: "perception, of 800" over one of its four tasks
+    is "perception, of 200, 1 of 4 tasks".
+    """
+    stated, bounds = _MOST.fullmatch(spec.title or ""), aggregate.bounds(rows)
+    if stated is None or bounds is None or not aggregate.groups:
+        return spec
+    whole, most = float(stated["most"]), bounds.high * spec.scale
+    if most >= whole:
+        return spec
+    held = len(aggregate.groups)
+    parts = f"{held} of {round(held * whole / most)} tasks"
+    return msgspec.structs.replace(spec, title=f"{stated['name']}, of {most:g}, {parts}")
 
 
 def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
     """One metric of one protocol, with its groups."""
     rows = tables.rows(benchmark, protocol, spec)
-    number = estimate(make_aggregate(spec, rows), rows, seed=draw_seed(tables))
+    aggregate = make_aggregate(spec, rows)
+    expected = _expected(tables, benchmark, spec, rows)
     return MetricRow(
         benchmark=benchmark,
         protocol=protocol,
-        spec=spec,
-        estimate=number,
+        spec=as_measured(spec, aggregate, rows),
+        estimate=estimate(aggregate, rows, seed=draw_seed(tables)),
         scored=_count(rows),
-        expected=_expected(tables, benchmark, spec, rows),
+        expected=expected.outputs,
         groups=_group_rows(tables, spec, rows),
+        known=expected.known,
     )
 
 

@@ -12,12 +12,13 @@ from pairuni_eval.cli.options import Baseline, Json, Sibling, folder_to_write, s
 from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.foreign_text import on_one_line
+from pairuni_eval.named_runs import located, opened
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_eval.records import RunCard
-    from pairuni_eval.report.content import Seeds
+    from pairuni_eval.report.seeds import Seeds
     from pairuni_eval.store.read import StoredRun
 
 _NO_BASELINE = "none"
@@ -65,10 +66,9 @@ def report(
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
 
-    from pairuni_eval.store.packed import unpacked
     from pairuni_eval.store.read import read_run_card
 
-    run = unpacked(run)
+    run = located(run)
     baselines, seeds = open_sides(baseline, sibling, read_run_card(run).suite)
     sources = Sources(baselines, _training_folders(training), pairs, seeds, partial_results)
     write_report(run, out, sources, Console(stderr=True))
@@ -83,9 +83,8 @@ def compare(
     from rich.console import Console
 
     from pairuni_eval.report import comparing
-    from pairuni_eval.store.unfinished import open_run
 
-    ours, theirs = open_run(a), open_run(b)
+    ours, theirs = opened(a), opened(b)
     say_notes(ours, theirs)
     found = comparing.compared(ours, theirs)
     if as_json:
@@ -114,13 +113,12 @@ def open_sides(
             seeds of one side that are the same weights.
     """
     from pairuni_eval.analysis.scope import checked_seeds
-    from pairuni_eval.report.content import Seeds
-    from pairuni_eval.store.unfinished import open_run
+    from pairuni_eval.report.seeds import Seeds
 
     found: dict[str, list[StoredRun]] = {}
     for name, folder in _named_runs(baselines, suite):
-        found.setdefault(name, []).append(open_run(folder))
-    ours = [open_run(folder) for folder in siblings or []]
+        found.setdefault(name, []).append(opened(folder))
+    ours = [opened(folder) for folder in siblings or []]
     for name, runs in (*found.items(), ("this run", ours)):
         checked_seeds(name, runs)
     first = {name: runs[0] for name, runs in found.items()}
@@ -134,9 +132,9 @@ def _named_runs(options: list[str] | None, suite: str | None) -> list[tuple[str,
         return _pairs("--baseline", options)
     if suite is None:
         return []
-    from pairuni_eval.catalog import suite_baselines
+    from pairuni_eval.catalog import baseline_address, suite_baselines
 
-    return list(suite_baselines(suite).items())
+    return [(name, Path(baseline_address(suite, name))) for name in suite_baselines(suite)]
 
 
 def _training_folders(options: list[str] | None) -> dict[str, list[Path]]:

@@ -9,6 +9,7 @@ import typer
 
 from pairuni_eval.cli.options import say_notes, split_names
 from pairuni_eval.commands import as_typed
+from pairuni_eval.named_runs import located
 
 
 def show(
@@ -20,10 +21,9 @@ def show(
 ) -> None:
     """Show one sample of a run: what was asked, what came back, every score with its reason."""
     from pairuni_eval.report.sample import find_sample, sample_lines
-    from pairuni_eval.store.packed import unpacked
     from pairuni_eval.store.read import StoredRun
 
-    stored = StoredRun(unpacked(run))
+    stored = StoredRun(located(run))
     say_notes(stored)
     uid = find_sample(stored, sample)
     lines = list(sample_lines(stored, uid, split_names(protocol, "--protocol")))

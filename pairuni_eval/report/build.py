@@ -20,9 +20,10 @@ from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.contamination import contamination_entry
-from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
+from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost
 from pairuni_eval.report.export import FILES, exports, not_for_the_hub
+from pairuni_eval.report.formats import SUMMARY
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
@@ -30,10 +31,10 @@ from pairuni_eval.report.judging import judging_entry
 from pairuni_eval.report.pages import render_fragment, render_markdown, render_page, write_page
 from pairuni_eval.report.questions import questions
 from pairuni_eval.report.sections import GroupLine, Section
+from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.report.versus import Versus, difference_entry
 from pairuni_eval.store.read import StoredRun
 
-SUMMARY_FORMAT = "pairuni-summary/1"
 _OWN_FILES = {
     "summary.json": "the numbers of this page for programs",
     "report.md": "this page as Markdown",
@@ -159,6 +160,7 @@ def _metric_entry(row: MetricRow) -> dict[str, Any]:
         **_estimate_entry(row.estimate),
         "scored": row.scored,
         "expected": row.expected,
+        "known": row.known,
         "aggregate": row.spec.aggregate,
         "direction": row.spec.direction,
         "scale": row.spec.scale,
@@ -211,7 +213,7 @@ def _summary(page: Page) -> dict[str, Any]:
     """The numbers of the report for programs; values are unscaled, as the metric makes them."""
     run = page.run
     return {
-        "format": SUMMARY_FORMAT,
+        "format": SUMMARY,
         "name": run.name,
         "partial": page.partial,
         "suite": run.suite,

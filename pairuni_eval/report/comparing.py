@@ -12,6 +12,7 @@ from rich.text import Text
 from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare_page
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.foreign_text import clean
+from pairuni_eval.report.formats import COMPARISON
 from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.report.tininess import is_tiny
 from pairuni_eval.report.versus import NOT_COMPARED, difference_entry, gathered, told
@@ -50,13 +51,9 @@ def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
 
 
 def as_json(found: Compared) -> dict[str, Any]:
-    """The comparison for programs.
-
-    `a` and `b` say which runs these are. `differences` has every metric that both have, `groups`
-    the groups of the headlines; `ours` is a, `theirs` is b, values are unscaled. `refusals` says
-    what could not be compared and why.
-    """
+    """The comparison for programs; see `formats.Comparison`."""
     return {
+        "format": COMPARISON,
         **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},
         "sentence": found.sentence,
         "same_weights": found.comparison.same_weights,

@@ -1,18 +1,62 @@
-"""What the report says about the set a checkpoint was trained on: has it seen the tests?"""
+"""What the report says about the set a checkpoint was trained on: has it seen the tests?
+
+What was seen is found by `pairuni_eval.contamination`; here each headline stands beside that
+without the flagged units, both with intervals. That they agree does not show that nothing leaked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairuni_eval.analysis.leakage import Leak, leaks, read_prints
-from pairuni_eval.analysis.neighbors import NEAR, neighbors_path, read_neighbors
-from pairuni_eval.analysis.tables import Tables
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError
+import msgspec
+import pandas as pd
+
+from pairuni_eval.analysis.aggregate import make_aggregate
+from pairuni_eval.analysis.intervals import Estimate, estimate
+from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
+from pairuni_eval.analysis.verdict import printed
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.contamination.neighbors import NEAR
+from pairuni_eval.contamination.pair_set import Prints, read_prints
+from pairuni_eval.contamination.search import Asked, Seen, answer, search
+from pairuni_eval.store.read import decode_cell
 
 _SHOWN = 12
+
+
+class Leak(Seen, frozen=True, kw_only=True):
+    """What a pair set shares with a benchmark of a run, and what that does to its headline.
+
+    Attributes:
+        everything: The headline over all units.
+        clean: The headline without the flagged units; no value if none is left.
+    """
+
+    spec: MetricSpec
+    everything: Estimate
+    clean: Estimate
+
+    @property
+    def sentence(self) -> str:
+        """E.g. "MME: 12 of 1187 units are in the pair set; 1444.0 with them, 1439.2 without."."""
+        if self.flagged == 0:
+            return f"{self.title}: none of {self.units} units was found in the pair set."
+        found = f"{self.title}: {self.flagged} of {self.units} units were found in the pair set"
+        if self.clean.value is None:
+            return f"{found}; without them nothing is left."
+        return f"{found}; {_shown(self.everything, self.spec)} with them, " + (
+            f"{_shown(self.clean, self.spec)} without."
+        )
+
+
+def _shown(number: Estimate, spec: MetricSpec) -> str:
+    value = printed(number.value, spec)
+    if number.interval is None:
+        return value
+    return f"{value} [{printed(number.interval.low, spec)}, {printed(number.interval.high, spec)}]"
 
 
 class Contamination(NamedTuple):
@@ -29,38 +73,17 @@ class Contamination(NamedTuple):
     broken: int
     encoder: str | None
     leaks: tuple[Leak, ...]
+    near: float = NEAR  # cosine above which two images count as one
+    most: int = _SHOWN  # flagged items that a benchmark lists at most
 
     @property
     def answer(self) -> str:
         """The finding in one sentence."""
-        units = sum(leak.units for leak in self.leaks)
-        copies = {leak.title: leak.flagged - leak.alike for leak in self.leaks}
-        alike = {leak.title: leak.alike for leak in self.leaks}
-        found = f"{sum(copies.values()):,}" if any(copies.values()) else "None"
-        verb = "was" if sum(copies.values()) < 2 else "were"
-        said = f"{found} of {units:,} units {verb} found in the {self.pairs:,} pairs"
-        said += f": {_listed(copies)}" if any(copies.values()) else ""
-        if any(alike.values()):
-            said += f"; {sum(alike.values()):,} more have an image much like one: {_listed(alike)}"
-        return f"{said}."
-
-    @property
-    def near(self) -> float:
-        """The cosine above which two images count as one."""
-        return NEAR
-
-    @property
-    def most(self) -> int:
-        """How many flagged items a benchmark lists at most."""
-        return _SHOWN
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} of {title}" for title, count in counts.items() if count)
+        return answer(self.leaks, self.pairs)
 
 
 def contamination(tables: Tables, pairs: Path, order: list[str]) -> Contamination:
-    """Look for a run's evaluation items in a pair set.
+    """Look for a run's test items in a pair set.
 
     Args:
         tables: The run.
@@ -68,23 +91,43 @@ def contamination(tables: Tables, pairs: Path, order: list[str]) -> Contaminatio
         order: The benchmarks in the report's order.
 
     Raises:
-        UserError: if the file is no pair set, or the neighbors beside it are another set's.
+        UserError: as `read_prints`.
     """
-    prints, path = read_prints(pairs), neighbors_path(pairs)
-    neighbors = read_neighbors(path)
-    if neighbors is not None and neighbors.pairs != prints.pairs:
-        words = ("pairs", "neighbors", pairs, "--run", tables.run.folder)
-        raise UserError(
-            f"{path} belongs to a set of {neighbors.pairs} pairs, {pairs} has {prints.pairs}.",
-            hint=f"Make it anew: {as_typed('pairuni-train', *words)}",
-        )
-    found = leaks(tables, prints, neighbors)
-    return Contamination(
-        pairs=prints.pairs,
-        broken=prints.broken,
-        encoder=neighbors.encoder if neighbors is not None else None,
-        leaks=tuple(sorted(found, key=lambda leak: order.index(leak.benchmark))),
+    prints = read_prints(pairs, tables.run.folder)
+    found = tuple(_leak(tables, name, prints) for name in order)
+    return Contamination(prints.pairs, prints.broken, prints.encoder, found)
+
+
+def _leak(tables: Tables, benchmark: str, prints: Prints) -> Leak:
+    seen = search(benchmark, tables.card(benchmark).title, _asked(tables, benchmark), prints)
+    protocol = tables.protocols(benchmark)[0]
+    rule = tables.spec(benchmark, protocol)
+    spec = rule.metric(rule.headline)
+    frame = tables.joined(benchmark, protocol, spec.of)
+    rest = frame[~frame["unit"].isin(seen.flagged_units)]
+    seed = draw_seed(tables)
+    return Leak(
+        **msgspec.structs.asdict(seen),
+        spec=spec,
+        everything=_headline(frame, spec, seed),
+        clean=_headline(rest, spec, seed),
     )
+
+
+def _asked(tables: Tables, benchmark: str) -> Iterator[Asked]:
+    """The samples of a run as they were asked; their images are looked up in its folder."""
+    samples = tables.run.samples
+    for row in samples[samples["benchmark"] == benchmark].itertuples():
+        parts = decode_cell(str(row.parts))
+        text = " ".join(part["text"] for part in parts if "text" in part)
+        images = [part["image"] for part in parts if "image" in part]
+        stored = {image: partial(tables.run.pictures.data, image) for image in images}
+        yield Asked(str(row.uid), str(row.key), str(row.unit), text, stored)
+
+
+def _headline(frame: pd.DataFrame, spec: MetricSpec, seed: int) -> Estimate:
+    rows = rows_of(frame, spec)
+    return estimate(make_aggregate(spec, rows), rows, seed=seed)
 
 
 def contamination_entry(found: Contamination) -> dict[str, Any]:

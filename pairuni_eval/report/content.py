@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import compare_page
@@ -20,19 +19,10 @@ from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
+from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.report.soundness import Stored, stored
 from pairuni_eval.report.versus import Versus, caveats, versus
 from pairuni_eval.store.read import StoredRun
-
-
-class Seeds(NamedTuple):
-    """Further training seeds: of the reported run, and of each baseline by its name."""
-
-    ours: Sequence[StoredRun] = ()
-    theirs: Mapping[str, Sequence[StoredRun]] = MappingProxyType({})
-
-
-NO_SEEDS = Seeds()
 
 
 class Page(NamedTuple):
@@ -133,7 +123,7 @@ def gather(
         gradients=gradients(arms, _scores(run.card.name, sections, found)),
         contamination=contamination(tables, pairs, names) if pairs else None,
         cost=cost(run.folder, run.card.benchmarks, arms),
-        reruns=reruns(run.card, found, arms, pairs=pairs is not None),
+        reruns=reruns(run, baselines, arms, seeds=seeds, pairs=pairs is not None),
         stored=stored(run, baselines),
     )
 

@@ -26,6 +26,8 @@ from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
+from pairuni_eval.report.formats import DifferenceRow
+from pairuni_eval.report.versus import difference_entry
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page
@@ -53,12 +55,13 @@ _METRIC_COLUMNS = (
     *("benchmark", "tiny", "partial", "protocol", "metric", "headline", "by", "group"),
     *("value", "low", "high", "clusters", "scored", "expected", "scale", "direction"),
 )
-_DIFFERENCE_COLUMNS = (
-    *("baseline", "benchmark", "tiny", "partial", "protocol", "metric", "headline"),
-    *("by", "group", "ours", "theirs", "difference", "word", "joint_low", "joint_high", "p_holm"),
-    *("low", "high", "p", "p_tied", "detectable", "ends_low", "ends_high"),
-    *("shared", "planned", "clusters", "seeds_ours", "seeds_theirs", "same_settings", "why"),
-)
+_DIFFERENCE_COLUMNS = DifferenceRow.__struct_fields__
+_ENDS = {  # of a difference's entry, which stand in two columns
+    "interval": ("low", "high"),
+    "joint": ("joint_low", "joint_high"),
+    "ends": ("ends_low", "ends_high"),
+    "seeds": ("seeds_ours", "seeds_theirs"),
+}
 
 
 def exports(page: Page, left_out: Mapping[str, str]) -> dict[str, str]:
@@ -177,37 +180,26 @@ def _differences(page: Page) -> str:
     rows = (
         {
             "baseline": one.name,
-            "benchmark": row.benchmark,
             "tiny": sections[row.benchmark].tiny,
             "partial": sections[row.benchmark].partial,
-            "protocol": row.protocol,
-            "metric": row.spec.name,
-            "headline": row.headline,
-            "by": row.spec.by if row.group is not None else None,
-            "group": row.group,
-            "ours": row.ours,
-            "theirs": row.theirs,
-            "difference": row.value,
-            "p": row.p,
-            "p_holm": row.corrected,
-            "p_tied": row.tie_p,
-            "detectable": row.detectable,
-            "word": str(row.word),
-            "why": row.reason or row.why,
-            "shared": row.shared,
-            "planned": row.planned,
-            "clusters": row.clusters,
-            "seeds_ours": row.seeds[0],
-            "seeds_theirs": row.seeds[1],
-            "same_settings": row.same_settings,
-            **ends_of(row.interval),
-            **ends_of(row.joint, "joint_"),
-            **ends_of(row.ends, "ends_"),
+            **_in_columns(difference_entry(row)),
         }
         for one in page.baselines
         for row in (*one.differences, *one.groups)
     )
     return sheet(_DIFFERENCE_COLUMNS, rows)
+
+
+def _in_columns(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference's entry as a line of the sheet."""
+    flat = {key: value for key, value in entry.items() if key in _DIFFERENCE_COLUMNS}
+    for key, names in _ENDS.items():
+        flat |= dict(zip(names, entry[key] or (None, None), strict=True))
+    deciding = entry["deciding"] or {}
+    flat |= {
+        f"deciding_{key}": deciding.get(key) for key in ("target", "units", "available", "seeds")
+    }
+    return flat | {"why": entry["reason"] or entry["why"]}
 
 
 def not_for_the_hub(page: Page, *, partial_results: bool) -> dict[str, str]:

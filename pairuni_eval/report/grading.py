@@ -150,7 +150,9 @@ def as_lines(found: Graded) -> list[str]:
         rows = found.metrics[protocol]
         counts = ", ".join(f"{n} {status}" for status, n in found.statuses[protocol].items())
         covered = f"{rows[0].scored} of {rows[0].expected} outputs ({rows[0].coverage:.1%})"
-        lines += [f"{found.benchmark}@{protocol}: {covered}; {counts}"]
+        part = ", ".join(f"{tag} {name}" for tag, name in rows[0].spec.where.items())
+        where = f"{found.benchmark}@{protocol}{f', {part}' if part else ''}"
+        lines += [f"{where}: {covered}{'' if rows[0].known else ' in this run'}; {counts}"]
         lines += [f"  no value for {reason_words(one)}" for one in found.reasons[protocol]]
         lines += [f"  {_metric_line(row)}" for row in rows]
     for other in found.protocols[1:]:
@@ -163,7 +165,9 @@ def as_lines(found: Graded) -> list[str]:
 def _metric_line(row: MetricRow) -> str:
     value = printed(row.estimate.value, row.spec)
     bounds = interval(row.estimate.interval, row.spec)
-    return f"{row.spec.name:16} {value:>9}  {bounds}  ({row.scored} of {row.expected})"
+    title = row.spec.title or ""
+    total = f"  {title}" if ", of " in title else ""  # which says of how much
+    return f"{row.spec.name:16} {value:>9}  {bounds}  ({row.covered.replace('/', ' of ')}){total}"
 
 
 def _flip_lines(flipped: Sequence[Flipped], found: Graded, other: str) -> list[str]:

@@ -1,67 +1,197 @@
-"""How to run everything again that a report rests on: commands with their headings."""
+"""How to make everything again that a report rests on: commands that run as printed, in order.
+
+Typed one after the other in an empty folder, with the package installed, they end with the page:
+every command writes where a later one reads. No path of the folder that the report was made in is
+printed. A baseline that a suite ships is not made again; it is named by its address,
+suite:SUITE/NAME, which every command takes in place of a run folder. What only the reader has (a
+pair set, a training that left no settings) is said in words beside the command.
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pairuni_eval.records import RunCard
-from pairuni_eval.report.versus import Versus
+from pairuni_eval.commands import as_typed, is_command
+from pairuni_eval.report.seeds import NO_SEEDS, Seeds
+from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import Settings, read_settings
+
+_ODD = re.compile(r"[^\w.-]+")
+_CHECKPOINT = re.compile(r"checkpoint-\d+")  # as the trainer names its folders
 
 
 class Rerun(NamedTuple):
-    """A command and what it makes again."""
+    """What is made again.
+
+    Attributes:
+        command: What makes it, as it is typed; None where nothing has to be made.
+        note: What else is to be said about it, "" for nothing.
+    """
 
     title: str
-    command: str
+    command: str | None
+    note: str = ""
+
+
+class _Run(NamedTuple):
+    """A run of the page, and the option that brings it in.
+
+    Attributes:
+        place: Where its command writes it; its address where a suite ships it.
+        option: E.g. ("--baseline", "GRPO="), to which the place is added; empty for the run itself.
+    """
+
+    title: str
+    run: StoredRun
+    place: str
+    option: tuple[str, ...]
+
+
+class _Training(NamedTuple):
+    """A training whose settings are at hand, and where its command writes it."""
+
+    arm: str
+    settings: Settings
+    place: str
 
 
 def reruns(
-    run: RunCard,
-    baselines: Sequence[Versus],
+    run: StoredRun,
+    baselines: Mapping[str, StoredRun],
     arms: Mapping[str, Sequence[Path]],
     *,
-    pairs: bool,
+    seeds: Seeds = NO_SEEDS,
+    pairs: bool = False,
 ) -> tuple[Rerun, ...]:
-    """The commands of the run, the baselines, the trainings and the page.
+    """What makes the trainings, the run, the baselines and the page, in this order.
 
     Args:
         run: The reported run.
-        baselines: The runs it is compared with.
+        baselines: The runs it is compared with, by the name that is printed.
         arms: Training folders by name.
+        seeds: Further training seeds of both.
         pairs: Whether a pair set was looked through.
 
     Raises:
         UserError: for settings of a training that cannot be read.
     """
+    runs = list(_placed(run, baselines, seeds))
+    trainings = list(_trainings(arms, runs))
     return (
-        Rerun("This run", run.command),
-        *(Rerun(f"The baseline {one.name}", one.card.command) for one in baselines),
-        *_trainings(arms),
-        Rerun("This page, from the runs' folders", _page(baselines, arms, pairs=pairs)),
+        *map(_training, trainings),
+        *map(_measuring, runs),
+        _page(runs, trainings, arms, pairs=pairs),
     )
 
 
-def _trainings(arms: Mapping[str, Sequence[Path]]) -> list[Rerun]:
-    """The training commands of the arms whose settings are at hand, one a seed."""
-    found = [(arm, read_settings(folder)) for arm, folders in arms.items() for folder in folders]
-    return [Rerun(f"The training of {arm}", _training(one)) for arm, one in found if one]
+def _placed(run: StoredRun, baselines: Mapping[str, StoredRun], seeds: Seeds) -> Iterator[_Run]:
+    """The runs of the page, each in a folder of its own."""
+    taken: set[str] = set()
+
+    def made(title: str, one: StoredRun, option: tuple[str, ...], name: str) -> _Run:
+        place = one.address or _free(f"runs/{_plain(name)}", taken)
+        return _Run(title, one, place, option)
+
+    yield made("This run", run, (), run.card.name)
+    for other in seeds.ours:
+        yield made(f"Its sibling {other.card.name}", other, ("--sibling", ""), other.card.name)
+    for name, one in baselines.items():
+        for each in (one, *seeds.theirs.get(name, ())):
+            yield made(f"The baseline {name}", each, ("--baseline", f"{name}="), name)
 
 
-def _training(settings: Settings) -> str:
-    parts = [
-        *("--recipe", settings.recipe.name, "--backbone", settings.backbone.name),
-        *("--steps", str(settings.backbone.steps), "--seed", str(settings.seed)),
-    ]
-    return f"pairuni-train run {shlex.join(parts)} --pairs PAIRS"
+def _free(place: str, taken: set[str]) -> str:
+    """The place, numbered if it is taken; takes it."""
+    number, found = 1, place
+    while found in taken:
+        number += 1
+        found = f"{place}-{number}"
+    taken.add(found)
+    return found
 
 
-def _page(baselines: Sequence[Versus], arms: Mapping[str, Sequence[Path]], *, pairs: bool) -> str:
-    parts = [part for one in baselines for part in ("--baseline", f"{one.name}=FOLDER")]
-    named = [name for name, folders in arms.items() for _ in folders]
-    parts += [part for name in named for part in ("--training", f"{name}=FOLDER")]
-    parts += ["--pairs", "PAIRS.parquet"] if pairs else []
-    return f"pairuni-eval report RUN {shlex.join(parts)}".rstrip()
+def _plain(name: str) -> str:
+    """A name as the name of a folder."""
+    return _ODD.sub("-", name).strip("-.") or "run"
+
+
+def _measuring(one: _Run) -> Rerun:
+    card = one.run.card
+    if one.run.address:
+        said = f"It is packed with the package, which knows it as {one.place}."
+        recipe = card.checkpoint.recipe
+        return Rerun(one.title, None, f"{said} It was trained as {recipe}." if recipe else said)
+    if not is_command(card.command):
+        return Rerun(one.title, None, "It holds no command of pairuni-eval.")
+    return Rerun(one.title, f"{card.command} {as_typed('--out', one.place)}")
+
+
+def _trainings(arms: Mapping[str, Sequence[Path]], runs: Sequence[_Run]) -> Iterator[_Training]:
+    """The trainings with settings, but for those of runs that a suite ships."""
+    shipped = {one.run.folder for one in runs if one.run.address}
+    checkpoints = {one.option[1][:-1] if one.option else one.run.card.name: one for one in runs}
+    taken: set[str] = set()
+    for arm, folders in arms.items():
+        for folder in folders:
+            settings = read_settings(folder)
+            if settings is not None and folder.parent not in shipped:
+                owner = checkpoints.get(arm)
+                place = owner and _trained_in(owner.run.card.command)
+                yield _Training(arm, settings, _free(place or _default_place(settings), taken))
+
+
+def _trained_in(command: str) -> str | None:
+    """The training folder whose checkpoint a command measures, if it lies below the reader's."""
+    words = shlex.split(command) if is_command(command) else []
+    checkpoint = next((value for word, value in pairwise(words) if word == "--checkpoint"), "")
+    path = PurePosixPath(checkpoint)
+    below = not path.is_absolute() and ".." not in path.parts and len(path.parts) > 1
+    return str(path.parent) if below and _CHECKPOINT.fullmatch(path.name) else None
+
+
+def _default_place(settings: Settings) -> str:
+    words = (settings.recipe.name, settings.backbone.name, f"seed{settings.seed}")
+    return f"runs/{_plain('-'.join(words))}"
+
+
+def _training(one: _Training) -> Rerun:
+    settings, backbone = one.settings, one.settings.backbone
+    words = ["pairuni-train", "run", "--recipe", settings.recipe.name, "--backbone", backbone.name]
+    words += ["--steps", str(backbone.steps), "--seed", str(settings.seed)]
+    words += [] if backbone.pairs else ["--pairs", "PAIRS"]
+    whose = f"of SHA-256 {settings.pairs}" if settings.pairs else "that it was trained on"
+    note = (
+        f"It builds the pairs of the preset {backbone.pairs}; it was trained on a set {whose}."
+        if backbone.pairs
+        else f"PAIRS is the pair set {whose}."
+    )
+    return Rerun(f"The training of {one.arm}", as_typed(*words, "--out", one.place), note)
+
+
+def _page(
+    runs: Sequence[_Run],
+    trainings: Sequence[_Training],
+    arms: Mapping[str, Sequence[Path]],
+    *,
+    pairs: bool,
+) -> Rerun:
+    own, *others = runs
+    words = [own.place]
+    for one in others:
+        option, start = one.option
+        words += [option, f"{start}{one.place}"]
+    if not any(one.option[0] == "--baseline" for one in others) and own.run.card.suite:
+        words += ["--baseline", "none"]  # or those of the suite would stand beside it
+    for training in trainings:
+        words += ["--training", f"{training.arm}={training.place}"]
+    unknown = [name for name, folders in arms.items() if not any(map(read_settings, folders))]
+    lacking = [f"--training {name}=FOLDER" for name in unknown]
+    lacking += ["--pairs FILE of its pair set"] if pairs else []
+    note = f"The page was made with {' and '.join(lacking)} as well." if lacking else ""
+    command = as_typed("pairuni-eval", "report", *words)
+    return Rerun("This page, from the runs' folders", command, note)

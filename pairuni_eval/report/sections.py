@@ -126,13 +126,8 @@ class Section(NamedTuple):
 
     @property
     def coverage(self) -> tuple[int, int]:
-        """Outputs with a value and outputs expected, of the headline.
-
-        A headline over a part of the benchmark (`where`) knows only its rows in the run, so that
-        the whole benchmark stands in for it.
-        """
-        head = self.headline
-        return (self.graded, self.expected) if head.spec.where else (head.scored, head.expected)
+        """Outputs with a value and outputs expected, of the headline."""
+        return self.headline.scored, self.headline.expected
 
     @property
     def headline(self) -> MetricRow:

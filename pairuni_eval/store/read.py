@@ -127,12 +127,14 @@ class StoredRun:
 
     Attributes:
         notes: What is to be said about how it was read.
+        address: What names it wherever the package is installed, for a run that a suite ships.
 
     Raises:
         UserError: if it is no run folder, the run is not complete, or a file of it is changed.
     """
 
     unfinished = False
+    address: str | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

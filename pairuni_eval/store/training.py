@@ -35,10 +35,11 @@ class Named(msgspec.Struct, frozen=True):
 
 
 class Backbone(msgspec.Struct, frozen=True):
-    """A backbone and how long it was trained."""
+    """A backbone, how long it was trained, and the preset of its pairs; None if it has none."""
 
     name: str
     steps: int
+    pairs: str | None = None
 
 
 class FixedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +65,16 @@ class FixedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a report says of a training's settings; the file holds all of them."""
+    """What a report says of a training's settings; the file holds all of them.
+
+    Attributes:
+        pairs: SHA-256 of the pair set.
+    """
 
     recipe: Named
     backbone: Backbone
     seed: int
+    pairs: str = ""
 
 
 def has_training(folder: Path) -> bool:

@@ -70,6 +70,7 @@ def reproduce(
     words = ["pairuni-train", "reproduce", name, "--backbone", backbone, "--seeds", str(seeds)]
     words += ["--steps", str(model.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
+    words += [str(w) for o, v in (("--data", data), ("--judge", judge)) if v for w in (o, v)]
     words += [
         word for one in figures if figures != [PaperFormat.SVG] for word in ("--figures", one)
     ]
@@ -81,8 +82,7 @@ def reproduce(
     typer.echo(f"Page:  {found.page}")
     if found.failed:
         where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}
-        given = {**where, "--data": data, "--judge": judge}
-        words += [str(w) for pair in given.items() if pair[1] is not None for w in pair]
+        words += [str(w) for pair in where.items() if pair[1] is not None for w in pair]
         typer.echo(f"{found.failed} failed; the same command goes on.")
         typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)

@@ -83,19 +83,19 @@ def check(
     file: PairFile,
     against: Annotated[
         str | None,
-        typer.Option(help="Suite or benchmarks, comma-separated, to look for leakage from."),
+        typer.Option(help="Suite or benchmarks, comma-separated, whose items are looked for."),
     ] = None,
     data: Data = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if anything was found.")
+        bool, typer.Option("--strict", help="Exit with 1 if anything was found, test items or not.")
     ] = False,
 ) -> None:
-    """Look for unsound rows, duplicates, broken images, and leakage from evaluation items."""
+    """Look for unsound rows, duplicates, broken images, and test items: these end it with 1."""
     from pairuni_train.pairs.check import check_pairs, report
 
     found = check_pairs(file, against=against, data=data)
     typer.echo(report(found, file))
-    if strict and found.anything:
+    if found.leaks or (strict and found.anything):
         raise typer.Exit(1)
 
 
@@ -115,7 +115,7 @@ def neighbors(
     """Find the most similar image of a set for every image of runs, for the report to read."""
     from rich.console import Console
 
-    from pairuni_eval.analysis.neighbors import NEAR, neighbors_path, write_neighbors
+    from pairuni_eval.contamination.neighbors import NEAR, neighbors_path, write_neighbors
     from pairuni_train.pairs.encoders import load_encoder
     from pairuni_train.pairs.neighbors import encoder_of, find_neighbors
 

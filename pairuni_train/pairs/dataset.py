@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pairuni_eval.commands import as_typed
+from pairuni_eval.contamination.pair_set import opened, pair_rows
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
@@ -82,62 +82,23 @@ def examine_pairs(path: Path) -> Iterator[Pair | UserError]:
     Raises:
         UserError: if the file itself is no pair set.
     """
-    import pyarrow as pa
-
-    number = 0
-    try:
-        with _opened(path) as file:
-            for block in file.iter_batches(batch_size=_GROUP):
-                for row in block.to_pylist():
-                    number += 1
-                    yield _examined(row, path, number)
-    except (pa.ArrowException, OSError) as failure:
-        raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+    for number, cells in enumerate(pair_rows(path, _schema().names), 1):
+        yield _examined(cells, path, number)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     """Some columns of a pair set, without the images; UserError if it is no pair set."""
-    import pyarrow as pa
-
-    try:
-        with _opened(path) as file:
-            found: dict[str, list[Any]] = file.read(columns=list(columns)).to_pydict()
-    except (pa.ArrowException, OSError) as failure:
-        raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+    with opened(path, _schema().names) as file:
+        found: dict[str, list[Any]] = file.read(columns=list(columns)).to_pydict()
     return found
 
 
 def read_about(path: Path) -> dict[str, Any]:
     """What a pair set says about itself; UserError if it is no pair set."""
-    import pyarrow as pa
-
-    try:
-        with _opened(path) as file:
-            metadata = file.schema_arrow.metadata or {}
-    except (pa.ArrowException, OSError) as failure:
-        raise UserError(f"{path}: not a readable parquet file: {failure}.") from failure
+    with opened(path, _schema().names) as file:
+        metadata = file.schema_arrow.metadata or {}
     about: dict[str, Any] = msgspec.json.decode(metadata.get(_META, b"{}"))
     return about
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise UserError(
-            f"There is no pair set {path}.",
-            hint="Make one: pairuni-train pairs build --preset tiny --out DIR",
-        )
-    with path.open("rb") as stream:
-        file = pq.ParquetFile(stream)
-        have = file.schema_arrow.names
-        for column in _schema().names:
-            if column not in have:
-                guess = nearest(column, have)
-                offer = f" Is it '{guess}'?" if guess else ""
-                raise UserError(f"{path}: column '{column}' is missing.{offer} It is no pair set.")
-        yield file
 
 
 def _groups(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

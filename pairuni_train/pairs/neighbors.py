@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pairuni_eval.analysis.neighbors import Neighbor, Neighbors, nearest
+from pairuni_eval.contamination.neighbors import Neighbor, Neighbors, nearest
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.unfinished import open_run

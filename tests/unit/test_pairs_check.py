@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,15 @@ import pytest
 from pair_sources import generation, picture, understanding, write_config
 from PIL import Image
 
-from pairuni_eval.analysis.contamination import near_copies, ngrams13, perceptual_hash
+from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.catalog import load_benchmark
+from pairuni_eval.contamination.likeness import near_copies, ngrams13, perceptual_hash
+from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import pope_prompt
+from pairuni_eval.records import Item
+from pairuni_eval.report.contamination import contamination
+from pairuni_eval.store.read import StoredRun
 from pairuni_eval.tiny import world
 from pairuni_train.pairs.check import check_pairs, report
 from pairuni_train.pairs.dataset import write_pairs
@@ -96,35 +103,73 @@ def test_a_sound_set_has_nothing_wrong(tmp_path: Path) -> None:
     write_pairs(path, [pair(1), pair(2)])
     found = check_pairs(path, against="tiny-pope,tiny-geneval", data=None)
     assert not found.anything
-    assert [(one.benchmark, one.items, one.leaks) for one in found.leakage] == [
+    assert [(one.benchmark, one.items, one.flagged) for one in found.seen] == [
         ("tiny-pope", 296, 0),
         ("tiny-geneval", 54, 0),
     ]
 
 
-def test_leaks_of_an_understanding_and_a_generation_benchmark(tmp_path: Path) -> None:
-    from pairuni_eval.catalog import load_benchmark
-    from pairuni_eval.data import Data
-
+def pope_items(count: int) -> list[Item]:
+    """The first items of tiny-pope, each about another image."""
     benchmark = load_benchmark("tiny-pope")
-    item = next(iter(benchmark.samples(Data(benchmark.card, benchmark.folder))))
+    found: dict[str, Item] = {}
+    for item in benchmark.samples(Data(benchmark.card, benchmark.folder)):
+        found.setdefault(item.sample.unit, item)
+    return list(found.values())[:count]
+
+
+def test_test_items_of_an_understanding_and_a_generation_benchmark(tmp_path: Path) -> None:
+    (item,) = pope_items(1)
     asked = {"image": item.pictures[0].data, "question": item.sample.text}
     elsewhere = understanding(2, question=pope_prompt(item.sample.text.partition("\n")[0]))
     path = tmp_path / "pairs.parquet"
     write_pairs(
         path,
         [
-            pair(1, understanding=understanding(1, **asked)),  # words and image: a leak
+            pair(1, understanding=understanding(1, **asked)),
             pair(2, understanding=elsewhere),  # the same words about another image
             pair(3, generation=generation(3, prompt="a photo of a circle")),
         ],
     )
-    pope, geneval = check_pairs(path, against="tiny-pope,tiny-geneval", data=None).leakage
-    assert pope.leaks == 1
-    assert pope.examples == (item.sample.key,)
-    assert pope.images >= 1  # the questions about one scene share its image
-    assert pope.words >= 1
-    assert (geneval.words, geneval.leaks) == (1, 1)
+    pope, geneval = check_pairs(path, against="tiny-pope,tiny-geneval", data=None).seen
+    assert pope.flagged_units == {item.sample.unit}
+    assert {(flag.how, flag.pair) for flag in pope.flags} == {("image", "p1")}
+    assert pope.words > pope.by["image"]  # the same words about other images are counted
+    assert (geneval.words, geneval.flagged, geneval.by["text"]) == (1, 1, 1)
+
+
+def test_a_test_image_with_another_question_is_found_by_both_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Three images of tiny-pope with other questions; the run asks all of tiny-pope."""
+    items = pope_items(3)
+    path = tmp_path / "pairs.parquet"
+    other = "How many things are in this picture, whatever their color?"
+    halves = [
+        understanding(n, image=item.pictures[0].data, question=other)
+        for n, item in enumerate(items)
+    ]
+    write_pairs(path, [pair(n, understanding=half) for n, half in enumerate(halves)])
+    (tmp_path / "s.jsonl").write_text('{"prompt": "*", "text": "yes"}\n')
+    measured = ("--benchmarks", "tiny-pope", "--baseline", "none", "--out", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    command = partial(typed, monkeypatch, capfd)
+    assert command("pairuni-eval", "run", "--checkpoint", "scripted:s.jsonl", *measured)[0] == 0
+
+    code, said, _ = command("pairuni-train", "pairs", "check", path, "--against", "tiny-pope")
+    sentence = "3 of 60 units were found in the 3 pairs: 3 of tiny POPE."
+    assert code == 1
+    assert sentence in said
+    (checked,) = check_pairs(path, against="tiny-pope", data=None).seen
+    assert checked.flagged_units == {item.sample.unit for item in items}
+
+    out = ("--out", tmp_path / "out")
+    assert command("pairuni-eval", "report", tmp_path / "run", "--pairs", path, *out)[0] == 0
+    assert sentence in (tmp_path / "out/report.md").read_text()
+    tables = Tables(StoredRun(tmp_path / "run"))
+    (reported,) = contamination(tables, path, ["tiny-pope"]).leaks
+    assert reported.flags == checked.flags
+    assert (reported.items, reported.words) == (checked.items, checked.words)
 
 
 def test_a_benchmark_without_data_is_named_not_passed_over(tmp_path: Path) -> None:
@@ -133,7 +178,7 @@ def test_a_benchmark_without_data_is_named_not_passed_over(tmp_path: Path) -> No
     (tmp_path / "data").mkdir()
     found = check_pairs(path, against="mmstar", data=tmp_path / "data")
     assert found.anything
-    assert "mmstar           not looked at: The data of 'mmstar' was not found" in report(
+    assert "mmstar             not looked at: The data of 'mmstar' was not found" in report(
         found, path
     )
     with pytest.raises(UserError, match="Did you mean 'tiny-pope'"):
@@ -143,23 +188,28 @@ def test_a_benchmark_without_data_is_named_not_passed_over(tmp_path: Path) -> No
 # The command line
 
 
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: object
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    from pairuni_eval.cli import main as evaluate
+    from pairuni_train.cli import main as train
+
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    code = 0
+    try:
+        {"pairuni-eval": evaluate, "pairuni-train": train}[sys.argv[0]]()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capfd.readouterr()
+    return code, said.out, said.err
+
+
 def test_build_stats_and_check_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from pairuni_train.cli import main
-
     config = write_config(tmp_path / "small.toml")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pairuni-train", "pairs", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
+    run = partial(typed, monkeypatch, capfd, "pairuni-train", "pairs")
     out = tmp_path / "out"
     code, said, _ = run("build", "--config", config, "--out", out, "--arms", "random,unpaired")
     assert code == 0
@@ -173,7 +223,7 @@ def test_build_stats_and_check_from_the_command_line(
         0,
         f"{out / 'random.parquet'}: 12 rows, 24 training halves",
     )
-    code, said, _ = run("check", out / "random.parquet", "--against", "tiny-geneval", "--strict")
+    code, said, _ = run("check", out / "random.parquet", "--against", "tiny-geneval")
     assert code == 1  # the world has no other prompts than its benchmark's
     code, _, wrong = run("build", "--out", out)
     assert code == 2

@@ -9,8 +9,8 @@ import example_run as example
 import pytest
 from pair_sources import generation, picture, understanding
 
-from pairuni_eval.analysis.neighbors import Neighbors, neighbors_path, read_neighbors
 from pairuni_eval.cli import run_app
+from pairuni_eval.contamination.neighbors import Neighbors, neighbors_path, read_neighbors
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Picture, make_item
 from pairuni_eval.tiny import world

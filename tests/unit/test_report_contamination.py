@@ -11,7 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairuni_eval.analysis.neighbors import Neighbor, Neighbors, neighbors_path, write_neighbors
+from pairuni_eval.contamination.neighbors import (
+    Neighbor,
+    Neighbors,
+    neighbors_path,
+    write_neighbors,
+)
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, TextPart, make_item
 from pairuni_eval.report.build import build_report

@@ -1,18 +1,22 @@
-"""What two texts or two images share, for telling whether evaluation items leaked into training.
+"""What two texts or two images share: pure functions.
 
-Pure functions: the evaluation side and the training side compare by the same ones. Texts are
-compared by runs of 13 words, the length that GPT-3's report used; images by a 64-bit perceptual
-hash, of which near copies (other sizes, other compression) differ in few bits.
+Texts are compared by runs of 13 words, the length that GPT-3's report used; images by a 64-bit
+perceptual hash, of which near copies (other sizes, other compression) differ in few bits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from pairuni_eval.errors import DatasetError
+from pairuni_eval.pictures import read_rgb
+from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,6 +25,7 @@ WORDS = 13
 NEAR = 4  # bits in which the hashes of near copies may differ
 SMALL = 64  # pixels a side up to which only an equal image is a near copy
 
+_INSTRUCTIONS = (LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST.strip())  # how to answer
 _WORD = re.compile(r"\w+")
 _SIDE, _KEPT = 32, 8  # pixels that the cosine transform sees, and frequencies per axis that count
 
@@ -28,12 +33,19 @@ _SIDE, _KEPT = 32, 8  # pixels that the cosine transform sees, and frequencies p
 def ngrams13(text: str) -> frozenset[str]:
     """Every run of 13 words of a text, lower case, punctuation left out.
 
-    A text of fewer words gives itself, whole: it is shared only with an equal text. A text without
-    words gives nothing.
+    The benchmarks' instructions how to answer are no part of it. A text of fewer words gives
+    itself, whole: it is shared only with an equal text. A text without words gives nothing.
     """
+    for instruction in _INSTRUCTIONS:
+        text = text.replace(instruction, "")
     words = _WORD.findall(text.lower())
     runs = range(max(1, len(words) - WORDS + 1)) if words else range(0)
     return frozenset(" ".join(words[start : start + WORDS]) for start in runs)
+
+
+def fingerprint(data: bytes) -> int:
+    """The perceptual hash of an encoded image; DatasetError if it cannot be decoded."""
+    return perceptual_hash(read_rgb(io.BytesIO(data), DatasetError))
 
 
 def perceptual_hash(image: Image) -> int:

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
 
 NEAR = 0.95  # cosine above which two images count as one
@@ -115,3 +116,20 @@ def read_neighbors(path: Path) -> Neighbors | None:
         ) from failure
     by_image = {image: Neighbor(pair, cosine) for image, pair, cosine in zip(*columns, strict=True)}
     return Neighbors(about.encoder, about.pairs, by_image)
+
+
+def neighbors_of(pairs: Path, count: int, run: Path | None) -> Neighbors | None:
+    """The neighbors that lie beside a pair set of `count` pairs; None if there are none.
+
+    Raises:
+        UserError: if they are another set's, or the file is none of neighbors; names `run`.
+    """
+    path = neighbors_path(pairs)
+    found = read_neighbors(path)
+    if found is not None and found.pairs != count:
+        words = ("pairs", "neighbors", pairs, "--run", run or "RUN")
+        raise UserError(
+            f"{path} belongs to a set of {found.pairs} pairs, {pairs} has {count}.",
+            hint=f"Make it anew: {as_typed('pairuni-train', *words)}",
+        )
+    return found
