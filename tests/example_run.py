@@ -356,10 +356,23 @@ def store(
     name: str = "tiny",
     seed: int = 7,
     with_images: bool = True,
+    weights: str | None = None,
+    parent: str | None = None,
 ) -> None:
-    """Write graded rows as a finished run folder."""
+    """Write graded rows as a finished run folder.
+
+    Its weights are named after what they answered and scored unless a name is given, so that only
+    equal runs are of the same weights.
+    """
     planned = {card.name: len(rows[card.name]) for card in chosen}
-    write_record(folder / layout.RUN_FILE, _run_card(chosen, planned, name, seed))
+    said = [
+        (row.reply.id if isinstance(row.reply, Picture) else row.reply, row.scores)
+        for card in chosen
+        for row in rows[card.name]
+    ]
+    weights = weights or sha256(repr(said).encode()).hexdigest()
+    checkpoint = ModelIdentity(adapter="janus", name=name, weights=weights, parent=parent)
+    write_record(folder / layout.RUN_FILE, _run_card(chosen, planned, checkpoint, seed))
     for card in chosen:
         write_record(folder / layout.CARDS / f"{card.name}.json", card)
     outputs, scores = [], []
@@ -431,7 +444,9 @@ def _scores(row: Graded, card: Card, output: Output) -> list[Score]:
     return made
 
 
-def _run_card(chosen: list[Card], planned: dict[str, int], name: str, seed: int) -> RunCard:
+def _run_card(
+    chosen: list[Card], planned: dict[str, int], checkpoint: ModelIdentity, seed: int
+) -> RunCard:
     runs = {
         card.name: BenchmarkRun(
             protocols=tuple(f"{card.name}@{key}" for key in card.protocols),
@@ -448,12 +463,12 @@ def _run_card(chosen: list[Card], planned: dict[str, int], name: str, seed: int)
     return RunCard(
         format=RECORD_FORMAT,
         code="0.1.0",
-        name=name,
-        checkpoint=ModelIdentity(adapter="janus", name=name, weights="4f" * 32),
+        name=checkpoint.name,
+        checkpoint=checkpoint,
         suite="tiny",
         benchmarks=runs,
         seed=seed,
         limit=None,
         environment={"python": "3.11.7", "torch": "2.6.0", "device": "cpu"},
-        command=f"pairuni-eval run --checkpoint {name} --suite tiny --seed {seed}",
+        command=f"pairuni-eval run --checkpoint {checkpoint.name} --suite tiny --seed {seed}",
     )

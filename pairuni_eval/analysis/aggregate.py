@@ -113,6 +113,15 @@ class Aggregate(ABC):
         """(G,) the share of each group in a mean over groups; None for a pooled number."""
         return None
 
+    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
+        """The values (N,) that make the number lowest, and those that make it highest.
+
+        Of a number that falls with no value, the ends of the values' range; None if that is not
+        known.
+        """
+        found = value_range(rows, self.spec)
+        return found and (np.full(len(rows.value), found.low), np.full(len(rows.value), found.high))
+
 
 def ratio(over: Array, under: Array) -> Array:
     """Quotient, NaN where the denominator is zero."""
@@ -129,10 +138,16 @@ class _Statistic(NamedTuple):
     finish: Callable[[Array], Array]
     top: float | None  # the highest number it gives; None: as high as its values
     is_ratio: bool = False
+    labelled: bool = False  # a value is what was said, and right where it is the label
 
     def bounds(self, rows: Rows, spec: MetricSpec) -> Bounds | None:
         """0 to `top`; a mean has the range of its values."""
         return value_range(rows, spec) if self.top is None else Bounds(0.0, self.top)
+
+    def extremes(self, rows: Rows) -> tuple[Array, Array]:
+        """All rows wrong and all right, where a value is what was said."""
+        gold = _labelled_yes(rows)
+        return (~gold).astype(np.float64), gold.astype(np.float64)
 
 
 def value_range(rows: Rows, spec: MetricSpec) -> Bounds | None:
@@ -234,9 +249,9 @@ def _any_features(rows: Rows, keep: Mask) -> Array:
 
 
 _MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
-_F1 = _Statistic(_verdict_features, _f1, 1.0)
-_PRECISION = _Statistic(_verdict_features, _precision, 1.0)
-_RECALL = _Statistic(_verdict_features, _recall, 1.0)
+_F1 = _Statistic(_verdict_features, _f1, 1.0, labelled=True)
+_PRECISION = _Statistic(_verdict_features, _precision, 1.0, labelled=True)
+_RECALL = _Statistic(_verdict_features, _recall, 1.0, labelled=True)
 _LABELS = _Statistic(_label_features, _mean, 1.0, is_ratio=True)
 _ANY = _Statistic(_any_features, _mean, 1.0, is_ratio=True)
 _MME = _Statistic(_pair_features, _mme, 200.0)
@@ -266,6 +281,11 @@ class Pooled(Aggregate):
     def bounds(self, rows: Rows) -> Bounds | None:
         """See `Aggregate.bounds`."""
         return self._statistic.bounds(rows, self.spec)
+
+    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
+        """See `Aggregate.extremes`."""
+        labelled = self._statistic.labelled
+        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
 
 
 class Grouped(Aggregate):
@@ -309,6 +329,11 @@ class Grouped(Aggregate):
         """See `Aggregate.bounds`."""
         one = self._statistic.bounds(rows, self.spec)
         return one and Bounds(one.low * self._factor, one.high * self._factor)
+
+    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
+        """See `Aggregate.extremes`."""
+        labelled = self._statistic.labelled
+        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
 
     def group_weights(self) -> Array:
         """See `Aggregate.group_weights`."""

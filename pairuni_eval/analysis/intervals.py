@@ -15,8 +15,8 @@ number is a smooth function of the sums over clusters, and its interval is
                 lumpy that this correction does harm. Fewer than six clusters give too few different
                 draws: there the closed form stands in.
 Where all clusters agree, both would have zero width: then Wilson's interval (1927) at the effective
-number of clusters stands in. One cluster has no interval. How often each kind covers the truth is
-measured in docs/statistics.md.
+number of clusters stands in, and for a difference of two runs the exact binomial bound. One cluster
+has no interval. How often each kind covers the truth is measured in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, membership
+from pairuni_eval.analysis.unseen import unseen_share, unseen_sum
 
 LEVEL = 0.95
 DRAWS = 2_000
@@ -301,15 +302,27 @@ def agreeing_interval(value: float, size: float, bounds: Bounds | None) -> Inter
     return Interval(bounds.low + span * share.low, bounds.low + span * share.high)
 
 
-def agreeing_difference(value: float, clusters: int, span: float | None) -> Interval | None:
+def agreeing_difference(
+    value: float, clusters: int, span: float | None, swings: Array | None = None
+) -> Interval | None:
     """The interval of a difference that is the same in every cluster.
 
-    By Wilson, at most a share u = z^2 / (C + z^2) of all clusters may be different from those seen,
-    and each of them at most the metric's range away; none where that range is not known.
+    The exact bound of `unseen`: at most a share 1 - .025^(1/C) of all clusters may be different
+    from those seen, and each of them at most the metric's range away; none where that range is not
+    known.
+
+    Args:
+        value: The difference.
+        clusters: Its clusters.
+        span: The width of the metric's range.
+        swings: (C,) how far each cluster alone can move the difference; the same by default.
     """
     if span is None:
         return None
-    others = _Z**2 / (clusters + _Z**2)
+    alpha = 0.5 * (1 - LEVEL)
+    others = unseen_share(clusters, alpha)
+    if swings is not None and span > 0:
+        others = min(1.0, unseen_sum(swings, alpha) / span)
     return Interval(value - others * (span + value), value + others * (span - value))
 
 

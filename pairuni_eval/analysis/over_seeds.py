@@ -15,7 +15,8 @@ import numpy as np
 from pairuni_eval.analysis.aggregate import Array, Bounds
 from pairuni_eval.analysis.arms import ENOUGH_SEEDS
 from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, clip, t_point
-from pairuni_eval.analysis.paired import Evidence, detectable, difference_p, equivalence_p
+from pairuni_eval.analysis.paired import Evidence, detectable, difference_p
+from pairuni_eval.analysis.ties import equivalence_p
 
 _ROUNDING = 1e-12  # of numbers that are all equal
 

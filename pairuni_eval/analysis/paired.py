@@ -2,8 +2,8 @@
 
 Shapes: R runs of a side (training seeds), N shared outputs, C clusters, K sums of one run, B draws.
 
-A side is one run, or several runs of one recipe whose numbers are averaged. Outputs meet by (sample
-uid, draw) and count where every run has a value. The difference of two sides is a function of the
+A side is one run, or several runs of one recipe whose numbers are averaged. Which outputs meet is
+the business of `meeting`. The difference of two sides is a function of the
 sums over clusters like every other number, so its interval is that of `intervals.spread`.
 
 The p value is a permutation test by cluster: each cluster's results are swapped between the two
@@ -12,22 +12,21 @@ aggregate as well. Only clusters that differ matter; up to 11 of them are swappe
 way, more of them in 2,000 random ways. Where every cluster is one output that is right or wrong,
 this is McNemar's exact test (1947), and its binomial p is given.
 
-Two sides are equivalent where two one-sided t tests (Schuirmann 1987) both say that the difference
-lies within the margin.
+Whether two sides are equivalent is said by two tests together; see `ties`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.special import bdtr
 
-from pairuni_eval.analysis.aggregate import Array, Bounds, Rows, make_aggregate
+from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
 from pairuni_eval.analysis.intervals import (
     DRAWS,
     LEVEL,
@@ -40,7 +39,7 @@ from pairuni_eval.analysis.intervals import (
     t_point,
     t_tail,
 )
-from pairuni_eval.analysis.tables import belongs, rows_of
+from pairuni_eval.analysis.ties import equivalence_p, guard_p
 from pairuni_eval.cards import MetricSpec
 
 POWER = 0.8
@@ -78,6 +77,8 @@ class Pair(NamedTuple):
         equal: Whether all runs have the same value in every row.
         shared: Outputs that have a value in all runs.
         units: (C,) the names of the clusters.
+        ends: The sums (C, K) with every value as low, and as high, as it makes the number; made
+            when asked for, None if the range of the values is not known.
     """
 
     ours: Array
@@ -88,6 +89,7 @@ class Pair(NamedTuple):
     equal: bool
     shared: int
     units: Names
+    ends: Callable[[], tuple[Array, Array] | None]
 
     @property
     def clusters(self) -> int:
@@ -151,6 +153,21 @@ class Pair(NamedTuple):
         gains: Array = (into + out_of) / 2
         return gains
 
+    def swings(self) -> Array | None:
+        """(C,): the most that each unit alone could add to the difference; None if not known.
+
+        Its outputs are all at their best on one side and at their worst on the other, and all other
+        units are as they are, on the mean of both sides.
+        """
+        ends = self.ends()
+        if ends is None:
+            return None
+        sums = (self.ours.mean(axis=0) + self.theirs.mean(axis=0)) / 2
+        others = sums.sum(axis=0) - sums
+        low, high = (self.finish(others + end) for end in ends)
+        swings = np.nan_to_num(high - low, nan=self.span or 0.0)
+        return np.maximum(swings, 0.0)
+
 
 class Evidence(NamedTuple):
     """What a pair says about its difference.
@@ -163,6 +180,9 @@ class Evidence(NamedTuple):
         margin: The largest difference that counts as none; None if the range is not known.
         tie_p: p of "the difference is at least the margin".
         detectable: The difference that would be found in 4 of 5 repetitions.
+        freedom: Degrees of freedom of the error.
+        between: The share of the error's variance that lies between training seeds.
+        span: The farthest that two numbers can be apart, if known.
     """
 
     interval: Interval | None
@@ -172,27 +192,9 @@ class Evidence(NamedTuple):
     margin: float | None
     tie_p: float | None
     detectable: float | None
-
-
-def pair_up(
-    ours: Sequence[pd.DataFrame],
-    theirs: Sequence[pd.DataFrame],
-    spec: MetricSpec,
-    *,
-    group: str | None = None,
-) -> Pair:
-    """Both sides over the outputs that every run has.
-
-    Args:
-        ours: The joined frame (`Tables.joined`) of each of our runs.
-        theirs: The same for the other side.
-        spec: The metric.
-        group: Keep the rows of this group of `spec.by` only, as the one group they are in.
-    """
-    frame, values = _shared_rows([*ours, *theirs])
-    layers = [_rows(frame.assign(value=value), spec, group) for value in values]
-    names = _unit_names(frame, spec, group)
-    return pair_rows(layers[: len(ours)], layers[len(ours) :], spec, names)
+    freedom: float | None = None
+    between: float | None = None
+    span: float | None = None
 
 
 def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, names: Names) -> Pair:
@@ -218,41 +220,23 @@ def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, na
         equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers),
         shared=int(has.sum()),
         units=names[np.unique(first.unit[has])],
+        ends=partial(_end_sums, aggregate, layers),
     )
 
 
-def _shared_rows(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[pd.Series]]:
-    """The first frame's rows that all have, and each run's values; NaN unless all have one."""
-    frame = frames[0]
-    for number, other in enumerate(frames[1:]):
-        name, places = f"value.{number}", ["sample", "draw"]
-        if frame[places].equals(other[places]):  # the same suite: nothing to look for
-            frame = frame.assign(**{name: other["value"]})
-            continue
-        column = other[[*places, "value"]].rename(columns={"value": name})
-        frame = frame.merge(column, on=places, how="inner", validate="one_to_one")
-    columns = ["value", *(f"value.{number}" for number in range(len(frames) - 1))]
-    everywhere = frame[columns].notna().all(axis=1)
-    return frame, [frame[column].where(everywhere) for column in columns]
-
-
-def _rows(frame: pd.DataFrame, spec: MetricSpec, group: str | None) -> Rows:
-    if group is None:
-        return rows_of(frame, spec)
-    rows = rows_of(frame, narrowed(spec, group))
-    single = np.full(len(rows.value), group, dtype=object)
-    return rows._replace(tags={**rows.tags, spec.by or "": single})
+def _end_sums(aggregate: Aggregate, layers: Sequence[Rows]) -> tuple[Array, Array] | None:
+    found = [aggregate.extremes(rows) for rows in layers]
+    if not found or found[0] is None or any(one is None for one in found):
+        return None
+    first = layers[0]
+    has = np.isfinite(first.value)
+    low, high = (first._replace(value=np.where(has, end, np.nan)) for end in found[0])
+    return tuple(cluster_sums(aggregate.features(rows), rows) for rows in (low, high))  # type: ignore[return-value]
 
 
 def narrowed(spec: MetricSpec, group: str) -> MetricSpec:
     """The metric within one group of its tag."""
     return msgspec.structs.replace(spec, where={**spec.where, spec.by or "": group})
-
-
-def _unit_names(frame: pd.DataFrame, spec: MetricSpec, group: str | None) -> Names:
-    """The unit behind each integer code of `rows_of`."""
-    where = spec.where if group is None else narrowed(spec, group).where
-    return np.asarray(pd.factorize(frame["unit"][belongs(frame, where)])[1], dtype=object)
 
 
 def _joint_bounds(found: Sequence[Bounds | None]) -> Bounds | None:
@@ -273,11 +257,10 @@ def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
     """
     value = float(pair.difference(pair.stacked.sum(axis=0)))
     span = pair.span
-    bounds = span and Bounds(-span, span)
     found = spread(
         pair.stacked,
         pair.difference,
-        bounds=bounds or None,
+        bounds=Bounds(-span, span) if span else None,
         closed=pair.closed,
         seed=seed,
         leans=False,
@@ -285,30 +268,52 @@ def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
     interval, error = found
     agreeing = no_spread(found, value)
     if agreeing:
-        interval = agreeing_difference(value, pair.clusters, span) if not pair.equal else None
+        interval = agreeing_difference(value, pair.clusters, span, pair.swings())
     p, test = _p_value(pair, seed=seed)
     freedom = pair.clusters - 1
     limit = margin * span if span else None
-    tie_p = None if agreeing or limit is None else equivalence_p(value, error, freedom, limit)
     return Evidence(
         interval=interval,
         error=error,
         p=p if pair.single else difference_p(value, error, freedom),
         test=test if pair.single else "t over units",
         margin=limit,
-        tie_p=0.0 if pair.equal else tie_p,
+        tie_p=tie_p(pair, value, 0.0 if agreeing else error, freedom, limit),
         detectable=None if agreeing else detectable(error, freedom),
+        freedom=freedom,
+        span=span,
     )
+
+
+def tie_p(
+    pair: Pair, value: float, error: float, freedom: float, margin: float | None
+) -> float | None:
+    """How surely the difference is inside the margin, by the t tests and their exact guard.
+
+    Args:
+        pair: The two sides.
+        value: Their difference.
+        error: Its standard error; 0 where all units agree, so that the guard alone speaks.
+        freedom: Degrees of freedom of the error.
+        margin: The largest difference that counts as none, if known.
+
+    Returns:
+        The larger p of the two for "at least the margin". Where the t tests see no tie, theirs.
+    """
+    if margin is None or margin <= 0:
+        return None
+    by_t = equivalence_p(value, error, freedom, margin) if error > 0 else 0.0
+    if by_t >= 1 - LEVEL:
+        return by_t
+    swings = pair.swings()
+    if swings is None:
+        return None
+    return max(by_t, guard_p(value, pair.gains(), swings, margin))
 
 
 def difference_p(value: float, error: float, freedom: float) -> float | None:
     """Two-sided p of a t test of "no difference"."""
     return 2 * t_tail(abs(value) / error, freedom) if error > 0 else None
-
-
-def equivalence_p(value: float, error: float, freedom: float, margin: float) -> float:
-    """The larger p of the two one-sided t tests of "at least the margin away from zero"."""
-    return t_tail((margin - abs(value)) / error, freedom)
 
 
 def detectable(error: float, freedom: float) -> float:

@@ -1,23 +1,38 @@
 """What may be said about a difference, in one word and in one sentence.
 
-    better, worse   the 95 % interval leaves out 0 and p < 0.05 (corrected by Holm over the
-                    headlines, or over the groups of one benchmark)
-    tied            two one-sided tests say that the difference lies within the margin
-                    (p < 0.05), or every shared output has the same value in both
+    better, worse   p < 0.05, corrected for all that is looked at together, and the joint interval
+                    that belongs to it leaves out 0
+    tied            two one-sided tests and their exact guard say that the difference lies within
+                    the margin (p < 0.05), or both sides are the same weights and gave the same
     cannot tell     everything else, and wherever no test could be made
 
-A metric without a direction is never better or worse.
+Where rows are missing a word stands only if it stands at both ends of what they may be. A metric
+without a direction is never better or worse.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.multiple import ALPHA
 from pairuni_eval.analysis.paired import Counts
 from pairuni_eval.cards import MetricSpec
 
-ALPHA = 0.05
+__all__ = [
+    "ALPHA",
+    "Said",
+    "Word",
+    "change",
+    "choose",
+    "distance",
+    "p_words",
+    "plain",
+    "printed",
+    "sentence",
+    "signed_plain",
+]
 
 
 class Word(StrEnum):
@@ -33,7 +48,7 @@ def choose(interval: Interval | None, p: float | None, tie_p: float | None, dire
     """The word that the evidence allows; see the module docstring.
 
     Args:
-        interval: 95 % interval of ours - theirs.
+        interval: Of ours - theirs, at the level that belongs to p.
         p: Of "no difference", corrected where several are tested.
         tie_p: Of "the difference is at least the margin".
         direction: "up", "down" or "none", as the card has it.
@@ -46,42 +61,71 @@ def choose(interval: Interval | None, p: float | None, tie_p: float | None, dire
     return Word.CANNOT_TELL
 
 
-def sentence(
-    subject: str,
-    word: Word,
-    numbers: str,
-    *,
-    p: float | None,
-    margin: str | None = None,
-    detectable: str | None = None,
-    directed: bool = True,
-    reason: str | None = None,
-) -> str:
-    """E.g. "counting got worse: 41 -> 35 of 80, p = .01".
+class Said(NamedTuple):
+    """What a sentence says beside the subject, the word and the numbers.
+
+    Attributes:
+        p: The p value behind the word.
+        margin: What counts as no difference.
+        detectable: The smallest difference that would probably have been found.
+        directed: Whether more, or less, is better.
+        reason: Why no test was made.
+        why: Why nothing can be told although something might have been said.
+        other: The other side, as it is printed.
+        parent: Whether our side was trained from it.
+        same_weights: Whether both sides are the same weights.
+        equal: Whether no shared output differs.
+        scope: What the verdict holds for, where it is less than the recipe.
+    """
+
+    p: float | None = None
+    margin: str | None = None
+    detectable: str | None = None
+    directed: bool = True
+    reason: str | None = None
+    why: str | None = None
+    other: str = ""
+    parent: bool = False
+    same_weights: bool = False
+    equal: bool = False
+    scope: str | None = None
+
+
+def sentence(subject: str, word: Word, numbers: str, said: Said) -> str:
+    """E.g. "counting is worse than GRPO: 41 -> 35 of 80, p = .01; this checkpoint, one seed".
 
     Args:
         subject: What was measured.
         word: The verdict.
         numbers: Both numbers, the other side's first; see `change`.
-        p: The p value behind the word.
-        margin: What counts as no difference; None if every output is equal.
-        detectable: The smallest difference that would probably have been found.
-        directed: Whether more, or less, is better.
-        reason: Why no test was made.
+        said: What else is to be said.
     """
-    if reason is not None:
-        return f"{subject}: not compared, {reason}"
-    if not directed:
-        return f"{subject}: {numbers}, {p_words(p)}; neither more nor less is better"
+    if said.reason is not None:
+        return f"{subject}: not compared, {said.reason}"
+    if not said.directed:
+        return f"{subject}: {numbers}, {p_words(said.p)}; neither more nor less is better"
     if word in (Word.BETTER, Word.WORSE):
-        return f"{subject} got {word}: {numbers}, {p_words(p)}"
+        than = f" than {said.other}" if said.other else ""
+        verb = f"got {word}" if said.parent else f"is {word}{than}"
+        return f"{subject} {verb}: {numbers}, {p_words(said.p)}{_scope(said)}"
     if word is Word.TIED:
-        held = (
-            "no shared output differs" if margin is None else f"they differ by less than {margin}"
-        )
-        return f"{subject} is tied: {numbers}; {held}"
-    found = f"{subject}: cannot tell; {numbers}, {p_words(p)}"
-    return found + (f"; less than {detectable} would not be found" if detectable else "")
+        return f"{subject} is tied: {numbers}; {_tied(said)}{_scope(said)}"
+    if said.why is not None:
+        return f"{subject}: cannot tell; {numbers}; {said.why}"
+    found = f"{subject}: cannot tell; {numbers}, {p_words(said.p)}"
+    return found + (f"; less than {said.detectable} would not be found" if said.detectable else "")
+
+
+def _scope(said: Said) -> str:
+    return f"; {said.scope}" if said.scope else ""
+
+
+def _tied(said: Said) -> str:
+    """What holds them together."""
+    if said.equal and said.same_weights:
+        return "both are the same weights, and no shared output differs"
+    alike = "no shared output differs, and " if said.equal else ""
+    return f"{alike}they differ by less than {said.margin}, {p_words(said.p)}"
 
 
 def change(
@@ -96,6 +140,11 @@ def change(
 def plain(value: float | None, spec: MetricSpec) -> str:
     """A value as its card prints it, without a unit; "none" where there is no number."""
     return "none" if value is None else f"{value * spec.scale + 0.0:.{spec.decimals}f}"
+
+
+def signed_plain(value: float, spec: MetricSpec) -> str:
+    """As `plain`, with its sign: "+10.3", "-0.8"."""
+    return f"{value * spec.scale + 0.0:+.{spec.decimals}f}"
 
 
 def printed(value: float | None, spec: MetricSpec) -> str:

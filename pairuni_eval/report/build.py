@@ -27,7 +27,7 @@ from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.contamination import contamination_entry
-from pairuni_eval.report.content import Page, gather
+from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
 from pairuni_eval.report.cost import Cost, duration
 from pairuni_eval.report.export import FILES, exports
 from pairuni_eval.report.gallery import Album
@@ -52,6 +52,7 @@ def build_report(
     baselines: Mapping[str, StoredRun],
     training: Mapping[str, Sequence[Path]] | None = None,
     pairs: Path | None = None,
+    seeds: Seeds = NO_SEEDS,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -61,12 +62,13 @@ def build_report(
         baselines: Finished runs to compare with, by the name that is printed.
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on.
+        seeds: Further training seeds of the run and of its baselines.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
     album = Album(out)
-    page = gather(run, baselines, album, training or {}, pairs)
+    page = gather(run, baselines, album, training or {}, pairs, seeds)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
@@ -283,6 +285,9 @@ def _summary(page: Page) -> dict[str, Any]:
                 "checkpoint": one.card.checkpoint.name,
                 "weights": one.card.checkpoint.weights,
                 "sentence": one.sentence,
+                "same_weights": one.same_weights,
+                "scope": one.scope,
+                "family": one.family._asdict(),
                 "differences": [difference_entry(row) for row in one.differences],
                 "groups": [difference_entry(row) for row in one.groups],
                 "refusals": [refusal.sentence for refusal in one.refusals],

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare
+from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare_page
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.text import interval, number, p_value, signed
@@ -32,7 +32,8 @@ class Compared(NamedTuple):
     @property
     def sentence(self) -> str:
         """What the headlines say about the first run, in one sentence."""
-        return told(self.names[1], self.comparison.headlines, self.comparison.refusals)
+        found = self.comparison
+        return told(self.names[1], found.headlines, found.refusals, about=found.about)
 
 
 def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
@@ -44,7 +45,7 @@ def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
     names = ours.card.name, theirs.card.name
     if names[0] == names[1]:
         names = (f"{names[0]} (A)", f"{names[1]} (B)")
-    found = compare(Tables(ours), Tables(theirs)).checked()
+    found = compare_page((Tables(ours),), {names[1]: (Tables(theirs),)})[names[1]].checked()
     return Compared(names, (ours, theirs), found)
 
 
@@ -58,6 +59,9 @@ def as_json(found: Compared) -> dict[str, Any]:
     return {
         **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},
         "sentence": found.sentence,
+        "same_weights": found.comparison.same_weights,
+        "scope": found.comparison.scope,
+        "family": found.comparison.family._asdict(),
         "differences": [difference_entry(row) for row in found.comparison.differences],
         "groups": [difference_entry(row) for row in found.comparison.groups],
         "refusals": [refusal.sentence for refusal in found.comparison.refusals],
@@ -74,7 +78,7 @@ def _run_entry(run: StoredRun) -> dict[str, Any]:
 
 
 def as_table(found: Compared) -> Table:
-    """The headlines for the terminal, two lines each."""
+    """The headlines for the terminal, three lines each."""
     ours, theirs = map(clean, found.names)
     partial = (" PARTIAL" if _run_entry(run)["partial"] else "" for run in found.runs)
     titled = (f"{name}{stamp}" for name, stamp in zip((ours, theirs), partial, strict=True))
@@ -85,9 +89,9 @@ def as_table(found: Compared) -> Table:
     table.add_column(
         "benchmark", overflow="fold", min_width=min(_WIDEST, max(map(len, places), default=0))
     )
-    for name in (theirs, ours, "difference\n95 % interval"):
+    for name in (theirs, ours, "difference\njoint interval"):
         table.add_column(name, justify="right", overflow="fold")
-    table.add_column("verdict\np (Holm)", no_wrap=True, min_width=13)
+    table.add_column("verdict\np (corrected)", no_wrap=True, min_width=13)
     for row in found.comparison.headlines:
         table.add_row(*_cells(found, row))
     return table
@@ -95,7 +99,7 @@ def as_table(found: Compared) -> Table:
 
 def _cells(found: Compared, row: Difference) -> Iterator[Text]:
     metric = row.spec.title or row.spec.name
-    yield Text(f"{_place(found, row)}\n{metric}, {row.shared:,} shared")
+    yield Text(f"{_place(found, row)}\n{metric}\n{_shared(row)}")
     if row.reason is not None:
         yield from (Text("") for _ in range(3))
         yield Text(NOT_COMPARED, _STYLES[Word.CANNOT_TELL])
@@ -108,8 +112,12 @@ def _cells(found: Compared, row: Difference) -> Iterator[Text]:
     )
 
 
+def _shared(row: Difference) -> str:
+    return f"{row.shared:,} shared of {row.planned:,} planned"
+
+
 def _bounds(row: Difference) -> str:
-    return interval(row.interval, row.spec) if row.interval else "none differs"
+    return "none differs" if row.equal else interval(row.joint, row.spec)
 
 
 def _place(found: Compared, row: Difference) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from pairuni_eval.analysis.compare import compare_page
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.browse import Browser, browser
@@ -21,6 +23,16 @@ from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.soundness import Stored, stored
 from pairuni_eval.report.versus import Versus, caveats, versus
 from pairuni_eval.store.read import StoredRun
+
+
+class Seeds(NamedTuple):
+    """Further training seeds: of the reported run, and of each baseline by its name."""
+
+    ours: Sequence[StoredRun] = ()
+    theirs: Mapping[str, Sequence[StoredRun]] = MappingProxyType({})
+
+
+NO_SEEDS = Seeds()
 
 
 class Page(NamedTuple):
@@ -83,6 +95,7 @@ def gather(
     album: Album,
     training: Mapping[str, Sequence[Path]],
     pairs: Path | None,
+    seeds: Seeds = NO_SEEDS,
 ) -> Page:
     """Everything the report says; copies the pictures it shows.
 
@@ -92,14 +105,13 @@ def gather(
         album: Takes the pictures.
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on, to look for evaluation items in.
+        seeds: Further training seeds of the run and of its baselines.
     """
     tables = Tables(run)
     others = {name: Tables(other) for name, other in baselines.items()}
     order = list(KINDS)
     names = sorted(run.card.benchmarks, key=lambda name: order.index(run.cards[name].capability))
-    found = tuple(
-        versus(name, n + 1, tables, other, names) for n, (name, other) in enumerate(others.items())
-    )
+    found = _against(tables, others, seeds, names)
     sections = tuple(
         benchmark_section(tables, name, n, album, others, found) for n, name in enumerate(names)
     )
@@ -123,6 +135,20 @@ def gather(
         cost=cost(run.folder, run.card.benchmarks, arms),
         reruns=reruns(run.card, found, arms, pairs=pairs is not None),
         stored=stored(run, baselines),
+    )
+
+
+def _against(
+    tables: Tables, others: Mapping[str, Tables], seeds: Seeds, names: Sequence[str]
+) -> tuple[Versus, ...]:
+    """What every baseline says, all of them corrected together."""
+    sides = {
+        name: (other, *map(Tables, seeds.theirs.get(name, ()))) for name, other in others.items()
+    }
+    compared = compare_page((tables, *map(Tables, seeds.ours)), sides)
+    return tuple(
+        versus(name, n + 1, [one.run.card for one in side], compared[name], names)
+        for n, (name, side) in enumerate(sides.items())
     )
 
 

@@ -7,11 +7,12 @@ order in which the page sets it. No number is made here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pairuni_eval.analysis.compare import Comparison, Difference, Refusal, Word, compare
-from pairuni_eval.analysis.tables import Tables
+from pairuni_eval.analysis.compare import Comparison, Difference, Refusal, Word
+from pairuni_eval.analysis.multiple import NO_TESTS, Family
+from pairuni_eval.analysis.scope import NOBODY, About
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.text import signed
 
@@ -23,10 +24,6 @@ _PHRASES = {
     Word.CANNOT_TELL: "cannot tell on",
 }
 NOT_COMPARED = "not compared"
-_ONE_SEED = (
-    "Intervals and p values are about these checkpoints on these test items: training again with "
-    "another seed may move them further."
-)
 
 
 class Change(NamedTuple):
@@ -51,6 +48,9 @@ class Versus(NamedTuple):
         groups: The groups of every headline, in the same order.
         refusals: What could not be compared, and why.
         worse, better: Headlines and groups, the surest first.
+        about: Whom the verdicts are about.
+        family: The tests that were corrected together, those of all baselines of the page.
+        seeds: Further runs of the baseline, one a training seed.
     """
 
     name: str
@@ -61,6 +61,19 @@ class Versus(NamedTuple):
     refusals: tuple[Refusal, ...]
     worse: tuple[Change, ...]
     better: tuple[Change, ...]
+    about: About = NOBODY
+    family: Family = NO_TESTS
+    seeds: tuple[RunCard, ...] = ()
+
+    @property
+    def same_weights(self) -> bool:
+        """Whether both sides are the same weights."""
+        return self.about.same_weights
+
+    @property
+    def scope(self) -> str | None:
+        """What the verdicts hold for, where it is less than the recipe."""
+        return self.about.scope
 
     @property
     def headlines(self) -> tuple[Difference, ...]:
@@ -102,12 +115,13 @@ class Versus(NamedTuple):
     @property
     def verdict(self) -> str:
         """What can be told, in plain words."""
-        return told(self.name, self.headlines, self.refusals, (Word.BETTER, Word.WORSE))
+        words = (Word.BETTER, Word.WORSE)
+        return told(self.name, self.headlines, self.refusals, words, self.about)
 
     @property
     def sentence(self) -> str:
         """The verdict with what is tied, what cannot be told and what was not compared."""
-        return told(self.name, self.headlines, self.refusals)
+        return told(self.name, self.headlines, self.refusals, about=self.about)
 
 
 def told(
@@ -115,6 +129,7 @@ def told(
     headlines: Sequence[Difference],
     refusals: Sequence[Refusal],
     words: Sequence[Word] = tuple(_PHRASES),
+    about: About = NOBODY,
 ) -> str:
     """What the headlines say against another run, in one sentence.
 
@@ -122,45 +137,89 @@ def told(
         name: The other run.
         headlines: The headline of every benchmark that both have.
         refusals: What could not be compared.
-        words: The verdicts that are told; all, and what was not compared, by default.
+        words: The verdicts that are told by name; all, and what was not compared, by default.
+        about: Whom the verdicts are about, which the sentence says.
     """
     compared = [row for row in headlines if row.reason is None]
     if not compared:
         return f"Against {name} nothing can be compared: {_reasons(refusals)}."
+    by_word = {word: [row for row in compared if row.word is word] for word in _PHRASES}
     phrases = [
-        f"{_PHRASES[word].format(name=name)} {_names(rows)}"
+        f"{_PHRASES[word].format(name=name)} {_names(by_word[word])}"
         for word in words
-        if (rows := [row for row in compared if row.word is word])
+        if by_word[word]
     ]
-    if not any(row.word is Word.BETTER for row in compared):
-        phrases.insert(0, f"no better than {name} at anything that can be told")
+    if not by_word[Word.BETTER]:
+        phrases.insert(0, _not_shown(name, by_word))
     left = [row for row in headlines if row.reason is not None]
     if left and len(words) == len(_PHRASES):
         phrases.append(f"not compared on {_names(left)}")
+    if about.same_weights:
+        phrases.append("both are the same weights")
+    if about.warning:
+        phrases.append(about.warning)
     said = "; ".join(phrases)
     return f"{said[0].upper()}{said[1:]}."
 
 
-def versus(name: str, number: int, ours: Tables, theirs: Tables, order: Sequence[str]) -> Versus:
-    """Compare a run with a baseline.
+def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
+    """E.g. "not shown: 0 better, 0 worse, 1 tied, 6 undecided of 7; it would have taken ..."."""
+    counts = {word: len(rows) for word, rows in by_word.items()}
+    said = (
+        f"not shown to be better than {name}: 0 better, {counts[Word.WORSE]} worse, "
+        f"{counts[Word.TIED]} tied, {counts[Word.CANNOT_TELL]} undecided of {sum(counts.values())}"
+    )
+    taken = _taken(by_word[Word.CANNOT_TELL])
+    return f"{said}; it would have taken {taken}" if taken else said
+
+
+def _taken(undecided: Sequence[Difference]) -> str | None:
+    """The differences that would probably have been found, on the scale that most rows have."""
+    scales = Counter((row.spec.scale, row.spec.decimals) for row in undecided if row.detectable)
+    if not scales:
+        return None
+    ((scale, most), count), *_ = scales.most_common(1)
+    rows = [
+        row
+        for row in undecided
+        if row.detectable and (row.spec.scale, row.spec.decimals) == (scale, most)
+    ]
+    decimals = 0 if scale == 100 else most
+    found = [f"{(row.detectable or 0.0) * scale:.{decimals}f}" for row in rows]
+    low, high = (choose(found, key=float) for choose in (min, max))
+    unit = " points" if scale == 100 else ""
+    of = f" on {count} of them" if count < len(undecided) else ""
+    return (f"{low} to {high}" if low != high else low) + unit + of
+
+
+def versus(
+    name: str,
+    number: int,
+    theirs: Sequence[RunCard],
+    found: Comparison,
+    order: Sequence[str],
+) -> Versus:
+    """A baseline beside the run.
 
     Args:
         name: The baseline as it is printed.
         number: Its number in the browser.
-        ours: The run.
-        theirs: The baseline.
+        theirs: The baseline's run, and those of its other seeds.
+        found: What `compare_page` found.
         order: The benchmarks in the report's order.
     """
-    found = compare(ours, theirs)
     return Versus(
         name=name,
         number=number,
-        card=theirs.run.card,
+        card=theirs[0],
         differences=_ordered(found.differences, order),
         groups=_ordered(found.groups, order),
         refusals=found.refusals,
         worse=_changes(found, Word.WORSE, order),
         better=_changes(found, Word.BETTER, order),
+        about=found.about,
+        family=found.family,
+        seeds=tuple(theirs[1:]),
     )
 
 
@@ -174,7 +233,19 @@ def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
         for row in one.headlines
         if row.settings
     ]
-    return (_ONE_SEED, *unlike)
+    return (*_scopes(found), found[0].family.sentence, *unlike)
+
+
+def _scopes(found: Sequence[Versus]) -> Iterator[str]:
+    """What the verdicts hold for, each once with the baselines that it is said of."""
+    told: dict[str, list[str]] = {}
+    for one in found:
+        if one.same_weights:
+            told.setdefault("both are the same weights", []).append(one.name)
+        elif one.about.warning:
+            told.setdefault(one.about.warning, []).append(one.name)
+    for said, names in told.items():
+        yield f"Against {_listed(names)}: {said}."
 
 
 def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Difference, ...]:
@@ -201,7 +272,11 @@ def _names(rows: Sequence[Difference]) -> str:
     shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
     if len(rows) > _NAMED:
         shown.append(f"{len(rows) - _NAMED + 1} more")
-    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
+    return _listed(shown)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _name(row: Difference) -> str:
@@ -245,6 +320,7 @@ def difference_entry(row: Difference) -> dict[str, Any]:
         "theirs": row.theirs,
         "difference": row.value,
         "interval": list(row.interval) if row.interval else None,
+        "joint": list(row.joint) if row.joint else None,
         "p": row.p,
         "p_holm": row.corrected,
         "test": row.test or None,
@@ -254,7 +330,12 @@ def difference_entry(row: Difference) -> dict[str, Any]:
         "word": str(row.word),
         "sentence": row.sentence,
         "reason": row.reason,
+        "why": row.why,
         "shared": row.shared,
+        "planned": row.planned,
+        "ends": list(row.ends) if row.ends else None,
+        "deciding": row.deciding._asdict() if row.deciding else None,
+        "seeds": list(row.seeds),
         "clusters": row.clusters,
         "units": row.units._asdict() if row.units else None,
         "counts": row.counts._asdict() if row.counts else None,

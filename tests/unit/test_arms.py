@@ -55,9 +55,12 @@ def test_an_untrained_checkpoint_adds_no_seeds() -> None:
 
 
 def test_equal_arms_are_tied() -> None:
-    ours = of_runs([1, 0], [1, 0], [1, 0])
-    found = weigh_over_seeds(pair_rows(ours, ours, MEAN, names(2)), margin=0.01, seed=0)
-    assert found.tie_p == 0 and found.interval is None
+    for count, tied in ((17, False), (300, True)):
+        ours = of_runs(*[[1, *[0] * (count - 1)]] * 3)
+        found = weigh_over_seeds(pair_rows(ours, ours, MEAN, names(count)), margin=0.01, seed=0)
+        chance = 0.99**count
+        assert found.tie_p == pytest.approx(chance if chance < 0.5 else 1.0, rel=1e-6)
+        assert (found.tie_p < 0.05) is tied
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,12 @@ def test_a_table_of_the_headlines_and_sentences_of_the_groups(cli: Any, runs: Pa
     lines = ran.out.splitlines()
     (n,) = [n for n, line in enumerate(lines) if "tiny-mmstar@official" in line]
     assert re.search(r"tiny-mmstar@official\s+[\d.]+\s+92\.5\s+\+[\d.]+\s+▲ better", lines[n])
-    assert re.search(r"Accuracy, 40 shared\s+\[[\d.]+, [\d.]+\]\s+(?:< )?0\.\d+", lines[n + 1])
+    assert re.search(r"Accuracy\s+\[[\d.]+, [\d.]+\]\s+(?:< )?0\.\d+", lines[n + 1])
+    assert lines[n + 2].strip() == "40 shared of 40 planned"
     assert "\nBetter than poor at Tiny MMMU (+" in ran.out
-    assert re.search(r"(?m)^colour \(Tiny MMStar\) got better: \d+ -> \d+ of 14, p ", ran.out)
+    assert re.search(
+        r"(?m)^colour \(Tiny MMStar\) is better than poor: \d+ -> \d+ of 14, p ", ran.out
+    )
     assert ran.next == f"pairuni-eval report {runs / 'good'} --baseline poor={runs / 'poor'}"
     table = ran.out.partition("\nBetter")[0]
     assert max(map(len, table.splitlines())) <= 80
@@ -156,7 +159,8 @@ def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path
     out = cli("compare", tmp_path / "part", runs / "poor").out
     assert "PARTIAL" in out
     assert out.startswith("good PARTIAL against poor")
-    assert "not compared on Tiny MMStar." in out
+    assert "not compared on Tiny MMStar; this checkpoint, one seed: " in out
+    assert "30 shared of 30 planned" in out  # what was not reached counts for nothing
     assert "Not compared: tiny-mmstar, 4 numbers: no output has a value on both sides." in out
 
 

@@ -63,6 +63,9 @@ def run(
     first: int = 0,
     cards: tuple[Card, ...] = (card(),),
     tasks: tuple[str, ...] = ("counting",),
+    name: str = "tiny",
+    weights: str | None = None,
+    parent: str | None = None,
 ) -> StoredRun:
     """A run whose sample n (from `first`) scores values[n]; `per_unit` samples share a cluster.
 
@@ -84,7 +87,7 @@ def run(
             )
             made.append(example.Graded(item, "answer", {"correct": value}))
         graded[one.name] = made
-    example.store(folder, list(cards), graded)
+    example.store(folder, list(cards), graded, name=name, weights=weights, parent=parent)
     return StoredRun(folder)
 
 
@@ -105,9 +108,9 @@ def test_down_is_better_where_the_card_says_so(tmp_path: Path) -> None:
     cards = (card(direction="down"),)
     ours = run(tmp_path / "a", [1.0] * 20, cards=cards)
     found = only(ours, run(tmp_path / "b", [0.0] * 20, cards=cards))
-    # every cluster agrees: Wilson at 20 of 20 on the range from -1 to 1
+    # every cluster agrees: exactly .025^(1/20) of them may be others, on the range from -1 to 1
     assert found.word is Word.WORSE
-    assert found.interval == pytest.approx((2 * 20 / (20 + 1.959964**2) - 1, 1.0), abs=1e-5)
+    assert found.interval == pytest.approx((1 - 2 * (1 - 0.025 ** (1 / 20)), 1.0), abs=1e-9)
 
 
 def test_exact_permutation_by_hand(tmp_path: Path) -> None:
@@ -124,11 +127,31 @@ def test_clusters_are_swapped_whole(tmp_path: Path) -> None:
     assert found.clusters == 5 and found.p == pytest.approx(2 / 32)
 
 
-def test_equal_runs_are_tied(tmp_path: Path) -> None:
-    values: list[float | None] = [1.0, 0.0] * 10
-    found = only(run(tmp_path / "a", values), run(tmp_path / "b", values))
-    assert found.value == 0 and found.word is Word.TIED and found.p == 1
-    assert found.interval is None  # never one of zero width
+@pytest.mark.parametrize(("count", "word"), [(20, Word.CANNOT_TELL), (300, Word.TIED)])
+def test_equal_outputs_are_tied_where_there_are_enough(
+    tmp_path: Path, count: int, word: Word
+) -> None:
+    values: list[float | None] = [1.0, 0.0] * (count // 2)
+    sides = [run(tmp_path / name, values, weights=name * 64) for name in "ab"]
+    found = only(*sides)
+    assert found.value == 0 and found.word is word and found.p == 1 and found.equal
+    most = 1 - 0.025 ** (1 / count)
+    assert found.interval == pytest.approx((-most, most)) == found.joint
+    if word is Word.CANNOT_TELL:
+        assert found.why == "the same in all 20"
+        assert found.sentence == "toy: cannot tell; 10 -> 10 of 20; the same in all 20"
+        assert found.deciding is not None and found.deciding.units == 299
+
+
+def test_equal_weights_are_said_to_be_equal(tmp_path: Path) -> None:
+    ours, theirs = (run(tmp_path / name, [1.0] * 8 + [0.0] * 9, weights="c" * 64) for name in "ab")
+    found = both(ours, theirs)
+    assert found.same_weights and found.scope is None and found.note == "Both are the same weights."
+    (row,) = found.differences
+    assert row.word is Word.TIED
+    assert row.sentence == (
+        "toy is tied: 8 -> 8 of 17; both are the same weights, and no shared output differs"
+    )
 
 
 def test_noise_cannot_be_told(tmp_path: Path) -> None:
@@ -207,9 +230,12 @@ def test_a_regression_is_named_in_words(tmp_path: Path) -> None:
     theirs = run(tmp_path / "b", [0.0] * 2 + [1.0] * 78, cards=cards, tasks=tasks)
     found = both(ours, theirs)
     worse, single = found.groups[1], found.groups[0]
-    assert worse.sentence == "counting (tiny-toy) got worse: 40 -> 20 of 40, p < .001"
+    assert worse.sentence == (
+        "counting (tiny-toy) is worse than tiny: 40 -> 20 of 40, p < .001; "
+        "this checkpoint, one seed"
+    )
     assert worse.counts == Counts(20, 40, 40) and worse.units == Units(0, 20, 20)
-    assert worse.p == pytest.approx(2 / 2**20) and worse.corrected == pytest.approx(4 / 2**20)
+    assert worse.p == pytest.approx(2 / 2**20) and worse.corrected == pytest.approx(8 / 2**20)
     assert single.word is Word.CANNOT_TELL and single.p == 0.5
     assert [row.subject for row in found.regressions] == ["tiny-toy", "counting (tiny-toy)"]
     assert found.gains == ()
@@ -221,7 +247,9 @@ def test_mcnemar_for_single_outputs(tmp_path: Path) -> None:
     found = only(ours, theirs)
     # 10 against 1 of 11: 2 (1 + 11) / 2048
     assert found.test == "McNemar, exact" and found.p == pytest.approx(24 / 2048)
-    assert found.sentence == "toy got better: 6 -> 15 of 20, p = .01"
+    assert found.sentence == (
+        "toy is better than tiny: 6 -> 15 of 20, p = .01; this checkpoint, one seed"
+    )
 
 
 def test_who_won_which_unit(tmp_path: Path) -> None:
@@ -334,7 +362,10 @@ def test_the_margin_is_stated_and_can_be_chosen(tmp_path: Path) -> None:
     # two of 400 differ: the error is sqrt(2 / 399) / 20 = 0.00354, so 1 % is 2.8 errors away
     (narrow,) = compare(*tables).differences
     assert narrow.margin == pytest.approx(0.01) and narrow.word is Word.TIED
-    assert narrow.sentence == "toy is tied: 200 -> 200 of 400; they differ by less than 1.0 points"
+    assert narrow.sentence == (
+        "toy is tied: 200 -> 200 of 400; they differ by less than 1.0 points, p = .04; "
+        "this checkpoint, one seed"
+    )
     (strict,) = compare(*tables, margin=0.005).differences
     assert strict.word is Word.CANNOT_TELL and strict.tie_p is not None and strict.tie_p > 0.05
 
@@ -363,7 +394,32 @@ def test_a_group_of_one_run_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_run_each_is_said(tmp_path: Path) -> None:
-    ours = run(tmp_path / "a", [1.0] * 4)
-    assert both(ours, ours).note == (
-        "One run each: what is said holds for these two checkpoints, not for training them again."
+    ours = run(tmp_path / "a", [1.0] * 4, name="mine")
+    found = both(ours, run(tmp_path / "b", [0.0] * 4, name="grpo"))
+    assert found.scope == "this checkpoint, one seed"
+    assert found.about.warning == (
+        "this checkpoint, one seed: training again may give another word; three seeds of each arm "
+        "would tell"
+    )
+    assert found.note == (
+        "mine has one training seed: what is said about it holds for this checkpoint, not for "
+        "training it again. grpo has one training seed: what is said about it holds for this "
+        "checkpoint, not for training it again."
+    )
+
+
+@pytest.mark.parametrize("by", ["weights", "name"])
+def test_only_against_its_parent_did_a_checkpoint_get_worse(tmp_path: Path, by: str) -> None:
+    theirs = run(tmp_path / "b", [1.0] * 20, name="base", weights="b" * 64)
+    parent = "b" * 64 if by == "weights" else "base"
+    ours = run(tmp_path / "a", [0.0] * 20, name="mine", parent=parent)
+    found = both(ours, theirs)
+    assert found.about.needed == "three seeds"  # the parent is not trained again
+    assert found.differences[0].sentence == (
+        "toy got worse: 20 -> 0 of 20, p < .001; this checkpoint, one seed"
+    )
+    turned = both(theirs, ours)
+    assert turned.scope == "mine by one seed"
+    assert turned.differences[0].sentence == (
+        "toy is better than mine: 0 -> 20 of 20, p < .001; mine by one seed"
     )

@@ -15,12 +15,12 @@ from pairuni_eval.analysis.paired import (
     detectable,
     difference_p,
     discordant,
-    equivalence_p,
     mcnemar_p,
     pair_rows,
     swap_p,
     weigh,
 )
+from pairuni_eval.analysis.ties import equivalence_p
 from pairuni_eval.cards import MetricSpec
 
 MEAN = MetricSpec(name="accuracy")
@@ -133,9 +133,15 @@ def test_evidence_of_a_mean_by_hand() -> None:
     assert found.detectable == pytest.approx((3.182446 + 0.978472) * found.error, abs=1e-5)
 
 
-def test_equal_runs_are_equivalent_at_any_margin() -> None:
-    found = weigh(pair([1, 0, 1], [1, 0, 1]), margin=0.01, seed=0)
-    assert found.tie_p == 0 and found.interval is None and found.p == 1
+@pytest.mark.parametrize(("units", "tied"), [(17, False), (298, False), (299, True)])
+def test_equal_runs_are_equivalent_where_enough_units_are_equal(units: int, tied: bool) -> None:
+    """Of 298 equal units up to 1.0003 % may differ with a chance of .05, of 299 up to 0.997 %."""
+    found = weigh(pair([1, 0, *[1] * (units - 2)], [1, 0, *[1] * (units - 2)]), margin=0.01, seed=0)
+    chance = 0.99**units
+    assert found.tie_p == pytest.approx(chance if chance < 0.5 else 1.0, rel=1e-6)
+    assert (found.tie_p < 0.05) is tied and found.p == 1
+    most = 1 - 0.025 ** (1 / units)
+    assert found.interval == pytest.approx((-most, most))
 
 
 def test_without_a_range_there_is_no_margin() -> None:

@@ -12,6 +12,7 @@ import example_run as example
 import msgspec
 import pytest
 
+from pairuni_eval.analysis.compare import compare_page
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.report.build import build_report
@@ -21,6 +22,10 @@ from pairuni_eval.store.read import StoredRun
 
 COUNTING = 80  # questions of the group that gets worse: 41 -> 29 right
 OTHER = 20
+ONE_SEED = (
+    "this checkpoint, one seed: training again may give another word; three seeds of each arm "
+    "would tell"
+)
 
 
 def card() -> Card:
@@ -62,38 +67,50 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "equal": answers(set(range(29)), set(range(10))),
     }
     for name, rows in sides.items():
-        example.store(root / name, [asks], {"asks": rows}, name=name, with_images=False)
+        example.store(
+            root / name, [asks], {"asks": rows}, name=name, with_images=False, weights=name * 8
+        )
     return root
 
 
 def against(runs: Path, ours: str, theirs: str) -> Versus:
-    sides = [Tables(StoredRun(runs / name)) for name in (ours, theirs)]
-    return versus("GRPO", 1, *sides, ["asks"])
+    one, two = (Tables(StoredRun(runs / name)) for name in (ours, theirs))
+    found = compare_page((one,), {"GRPO": (two,)})
+    return versus("GRPO", 1, [two.run.card], found["GRPO"], ["asks"])
 
 
 def test_a_group_that_got_worse_is_named_with_its_counts(runs: Path) -> None:
-    """12 questions were lost and none won: exact McNemar p = 2 / 2^12, twice that by Holm."""
+    """12 questions were lost and none won: exact McNemar p = 2 / 2^12, for headline and group.
+
+    The headline is alone, so its gate is twice that; of two groups the smallest has twice as well.
+    """
     found = against(runs, "ours", "grpo")
     headline, group = found.worse
     assert headline.row.group is None
-    assert group.row.sentence == "counting (Asks) got worse: 41 -> 29 of 80, p < .001"
+    assert group.row.sentence == (
+        "counting (Asks) is worse than GRPO: 41 -> 29 of 80, p < .001; this checkpoint, one seed"
+    )
     assert group.row.corrected == pytest.approx(2 * 2 / 2**12)
     assert group.group == "category: counting" and group.place == 0
     assert found.better == ()
     assert found.sentence == (
-        "No better than GRPO at anything that can be told; worse at Asks (\N{MINUS SIGN}12.0)."
+        "Not shown to be better than GRPO: 0 better, 1 worse, 0 tied, 0 undecided of 1; "
+        f"worse at Asks (\N{MINUS SIGN}12.0); {ONE_SEED}."
     )
 
 
 def test_the_same_from_the_other_side_is_better(runs: Path) -> None:
     found = against(runs, "grpo", "ours")
-    assert found.sentence == "Better than GRPO at Asks (+12.0)."
+    assert found.sentence == f"Better than GRPO at Asks (+12.0); {ONE_SEED}."
     assert [change.row.group for change in found.better] == [None, "counting"]
 
 
-def test_equal_runs_are_tied(runs: Path) -> None:
+def test_equal_outputs_of_100_are_not_yet_tied(runs: Path) -> None:
     found = against(runs, "ours", "equal")
-    assert found.sentence == "No better than GRPO at anything that can be told; tied on Asks."
+    assert found.sentence == (
+        "Not shown to be better than GRPO: 0 better, 0 worse, 0 tied, 1 undecided of 1; "
+        f"cannot tell on Asks; {ONE_SEED}."
+    )
 
 
 def test_many_benchmarks_are_named_and_counted(tmp_path: Path) -> None:
@@ -104,9 +121,10 @@ def test_many_benchmarks_are_named_and_counted(tmp_path: Path) -> None:
         example.store(tmp_path / name, cards, rows, name=name, with_images=False)
     ours, theirs = (Tables(StoredRun(tmp_path / name)) for name in "ab")
     order = [one.name for one in cards]
-    found = versus("random pair", 1, ours, theirs, order)
+    compared = compare_page((ours,), {"random pair": (theirs,)})["random pair"]
+    found = versus("random pair", 1, [theirs.run.card], compared, order)
     names = r"Tiny MMMU \(\+[\d.]+\), Tiny MMStar \(\+[\d.]+\), Tiny MME \(\+[\d.]+\) and 4 more"
-    assert re.fullmatch(rf"Better than random pair at {names}\.", found.sentence)
+    assert re.fullmatch(rf"Better than random pair at {names}; {ONE_SEED}\.", found.sentence)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +135,7 @@ def page(runs: Path) -> str:
 
 def test_the_page_answers_in_words_and_leads_to_the_rows(runs: Path, page: str) -> None:
     glance = page[page.index('<dl class="glance">') : page.index("</dl>")]
-    assert "Against GRPO, counting (Asks) got worse: 41 → 29 of 80, p < .001." in glance
+    assert "counting (Asks) is worse than GRPO: 41 → 29 of 80, p < .001; this" in glance
     assert "100 of 100 expected outputs have a value." in glance
     assert "<code>pairuni-eval run --checkpoint ours --suite tiny --seed 7</code>" in glance
     wanted = 'data-benchmark="0" data-group="category: counting" data-verdict="worse-1"'
@@ -130,12 +148,12 @@ def test_the_page_answers_in_words_and_leads_to_the_rows(runs: Path, page: str) 
 
 def test_markdown_and_summary_say_the_same(runs: Path, page: str) -> None:
     markdown = (runs / "out" / "report.md").read_text()
-    assert "- worse: counting (Asks) got worse: 41 → 29 of 80, p &lt; .001." in markdown
+    assert "- worse: counting (Asks) is worse than GRPO: 41 → 29 of 80, p &lt; .001;" in markdown
     (baseline,) = json.loads((runs / "out" / "summary.json").read_text())["baselines"].values()
-    assert baseline["sentence"].startswith("No better than GRPO")
+    assert baseline["sentence"].startswith("Not shown to be better than GRPO")
     groups = {row["group"]: row for row in baseline["groups"]}
     assert groups["counting"]["counts"] == {"ours": 29, "theirs": 41, "of": 80}
-    assert groups["counting"]["word"] == "worse" and groups["color"]["word"] == "tied"
+    assert groups["counting"]["word"] == "worse" and groups["color"]["why"] == "the same in all 20"
 
 
 def test_groups_stand_against_the_baseline_where_their_numbers_do(page: str) -> None:
@@ -153,7 +171,7 @@ def test_the_tally_counts_every_headline(runs: Path) -> None:
 
 
 def test_one_seed_is_said_to_be_one(page: str) -> None:
-    assert "training again with another seed may move them further" in page
+    assert f"Against GRPO: {ONE_SEED}." in page
 
 
 @pytest.mark.parametrize(

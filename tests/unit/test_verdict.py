@@ -6,7 +6,7 @@ import pytest
 
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.paired import Counts
-from pairuni_eval.analysis.verdict import Word, change, choose, distance, p_words, sentence
+from pairuni_eval.analysis.verdict import Said, Word, change, choose, distance, p_words, sentence
 from pairuni_eval.cards import MetricSpec
 
 SHARE = MetricSpec(name="accuracy")
@@ -38,26 +38,38 @@ def test_the_word_follows_from_the_evidence(
 
 def test_a_regression_is_named_with_its_counts() -> None:
     numbers = change(0.5125, 0.4375, SHARE, Counts(35, 41, 80))
-    said = sentence("counting", Word.WORSE, numbers, p=0.0121)
-    assert said == "counting got worse: 41 -> 35 of 80, p = .01"
+    said = Said(p=0.0121, other="GRPO", scope="this checkpoint, one seed")
+    assert sentence("counting", Word.WORSE, numbers, said) == (
+        "counting is worse than GRPO: 41 -> 35 of 80, p = .01; this checkpoint, one seed"
+    )
+    of_parent = said._replace(parent=True, scope=None)
+    assert sentence("counting", Word.WORSE, numbers, of_parent) == (
+        "counting got worse: 41 -> 35 of 80, p = .01"
+    )
 
 
 def test_sentences_say_what_was_looked_for() -> None:
     numbers = change(0.412, 0.39, SCORE)
     assert numbers == "0.41 -> 0.39"
-    assert sentence("GenEval", Word.TIED, numbers, p=0.4, margin="0.01") == (
-        "GenEval is tied: 0.41 -> 0.39; they differ by less than 0.01"
+    assert sentence("GenEval", Word.TIED, numbers, Said(p=0.04, margin="0.01")) == (
+        "GenEval is tied: 0.41 -> 0.39; they differ by less than 0.01, p = .04"
     )
-    assert sentence("GenEval", Word.TIED, numbers, p=1.0) == (
-        "GenEval is tied: 0.41 -> 0.39; no shared output differs"
+    assert sentence("GenEval", Word.TIED, numbers, Said(p=0.04, margin="0.01", equal=True)) == (
+        "GenEval is tied: 0.41 -> 0.39; no shared output differs, and they differ by less than "
+        "0.01, p = .04"
     )
-    assert sentence("GenEval", Word.CANNOT_TELL, numbers, p=0.4, detectable="0.06") == (
+    assert sentence("GenEval", Word.CANNOT_TELL, numbers, Said(p=0.4, detectable="0.06")) == (
         "GenEval: cannot tell; 0.41 -> 0.39, p = .40; less than 0.06 would not be found"
     )
-    assert sentence("yes", Word.CANNOT_TELL, "50.0 -> 61.0 %", p=0.0004, directed=False) == (
+    assert sentence(
+        "GenEval", Word.CANNOT_TELL, numbers, Said(p=1.0, why="the same in all 17")
+    ) == ("GenEval: cannot tell; 0.41 -> 0.39; the same in all 17")
+    undirected = Said(p=0.0004, directed=False)
+    assert sentence("yes", Word.CANNOT_TELL, "50.0 -> 61.0 %", undirected) == (
         "yes: 50.0 -> 61.0 %, p < .001; neither more nor less is better"
     )
-    assert sentence("WISE", Word.CANNOT_TELL, numbers, p=None, reason="the judge is a and b") == (
+    refused = Said(reason="the judge is a and b")
+    assert sentence("WISE", Word.CANNOT_TELL, numbers, refused) == (
         "WISE: not compared, the judge is a and b"
     )
 
