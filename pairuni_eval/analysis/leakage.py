@@ -30,7 +30,7 @@ from pairuni_eval.analysis.aggregate import make_aggregate
 from pairuni_eval.analysis.contamination import near_copies, ngrams13, perceptual_hash
 from pairuni_eval.analysis.intervals import Estimate, estimate
 from pairuni_eval.analysis.neighbors import NEAR, Neighbor, Neighbors
-from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
+from pairuni_eval.analysis.tables import Tables, rows_of
 from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.data_folder import DataFolder
@@ -230,7 +230,6 @@ def _leak(tables: Tables, benchmark: str, looks: _Looks) -> Leak:
     rule = tables.spec(benchmark, protocol)
     spec = rule.metric(rule.headline)
     frame = tables.joined(benchmark, protocol, spec.of)
-    seed = draw_seed(tables)
     return Leak(
         benchmark=benchmark,
         title=card.title,
@@ -243,14 +242,14 @@ def _leak(tables: Tables, benchmark: str, looks: _Looks) -> Leak:
         units=int(mine["unit"].nunique()),
         flagged=len(flagged),
         flags=seen.flags,
-        everything=_headline(frame, spec, seed),
-        clean=_headline(frame[~frame["unit"].isin(flagged)], spec, seed),
+        everything=_headline(frame, spec),
+        clean=_headline(frame[~frame["unit"].isin(flagged)], spec),
     )
 
 
-def _headline(frame: pd.DataFrame, spec: MetricSpec, seed: int) -> Estimate:
+def _headline(frame: pd.DataFrame, spec: MetricSpec) -> Estimate:
     rows = rows_of(frame, spec)
-    return estimate(make_aggregate(spec, rows), rows, seed=seed)
+    return estimate(make_aggregate(spec, rows), rows)
 
 
 class _Seen(NamedTuple):

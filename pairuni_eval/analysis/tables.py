@@ -266,7 +266,7 @@ def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> i
 def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
     """One metric of one protocol, with its groups."""
     rows = tables.rows(benchmark, protocol, spec)
-    number = estimate(make_aggregate(spec, rows), rows, seed=draw_seed(tables))
+    number = estimate(make_aggregate(spec, rows), rows)
     return MetricRow(
         benchmark=benchmark,
         protocol=protocol,
@@ -274,7 +274,7 @@ def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) 
         estimate=number,
         scored=_count(rows),
         expected=_expected(tables, benchmark, spec, rows),
-        groups=_group_rows(tables, spec, rows),
+        groups=_group_rows(spec, rows),
     )
 
 
@@ -283,7 +283,7 @@ def draw_seed(tables: Tables) -> int:
     return seed_for(tables.run.card.seed, "every number", 0, "bootstrap")
 
 
-def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
+def _group_rows(spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
     if spec.by is None:
         return ()
     everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
@@ -293,7 +293,7 @@ def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow,
         held = {cell for cell in dict.fromkeys(column) if name in names_in(cell)}
         part = rows.take(np.array([cell in held for cell in column], dtype=bool))
         single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
-        number = estimate(make_aggregate(spec, single), single, seed=draw_seed(tables))
+        number = estimate(make_aggregate(spec, single), single)
         found.append(GroupRow(name, number, _count(part), len(part.value)))
     return tuple(found)
 

@@ -304,8 +304,7 @@ WORLDS: tuple[World, ...] = (
     imgedit((5, 4, 6, 5, 4, 5, 6, 4, 5), _EDITS_ENDS, "44 edits of 9 types, seven at an end"),
     imgedit(_TINY_EDITS, _EDITS, "80 edits of 9 types", rounded=True),
     hps(200, 0.5, "200 prompts in blocks of 80"),
-)
-CORNERS: tuple[World, ...] = (
+    task_mean((1, 1, 3, 9, 9, 12), _GENEVAL, "6 tasks of 1, 1, 3, 9, 9, 12, 1 image each", rows=1),
     binary(10, 0.6, "10 images, 1 to 6 questions each"),
     binary(30, 0.95, "30 images, nearly all right"),
     pope(15, 0.85, "15 images, 6 questions each"),
