@@ -57,6 +57,20 @@ def light(session: nox.Session) -> None:
 
 
 @nox.session
+def accessibility(session: nox.Session) -> None:
+    """axe-core over the pages in Chromium, light and dark; needs npm, which fetches axe-core."""
+    install(session, "dev")
+    folder = session.create_tmp()
+    session.run(
+        *("npm", "install", "--prefix", folder, "--no-save", "--no-audit", "axe-core@4"),
+        external=True,
+    )
+    axe = f"{folder}/node_modules/axe-core/axe.min.js"
+    tests = "tests/browser/test_accessibility.py"
+    session.run("pytest", tests, "-q", *session.posargs, env={"AXE_CORE": axe})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Speed as ratios against a named peer in the same run; not part of the tests."""
     install(session, "dev")

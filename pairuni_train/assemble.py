@@ -19,6 +19,7 @@ from pairuni_eval.models.checkpoint import read_declaration
 from pairuni_train.advantages import Weighting
 from pairuni_train.checkpoint import Resumed, load_kept
 from pairuni_train.engine import Engine
+from pairuni_train.fixed_prompts import FixedPrompts
 from pairuni_train.loop import Parts, Trainer
 from pairuni_train.order import PairOrder
 from pairuni_train.pairs.record import Pair
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     Attributes:
         pairs: The pair set, or the folder that `pairs build` wrote; None builds the backbone's.
         tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
+        fixed: Prompts that the reward is measured on beside; None measures nothing.
     """
 
     recipe: Recipe
@@ -43,6 +45,7 @@ class Job(NamedTuple):
     seed: int
     out: Path
     tracker: str | None = None
+    fixed: FixedPrompts | None = None
 
 
 class Origin(NamedTuple):

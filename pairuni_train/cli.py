@@ -54,6 +54,14 @@ def run(
     tracker: Annotated[
         str | None, typer.Option(help="Also log to tensorboard, trackio, wandb, ...")
     ] = None,
+    fixed_prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pair set whose prompts the reward is measured on as well; default: none."
+        ),
+    ] = None,
+    fixed_every: Annotated[int, typer.Option(min=1, help="Steps between two measurements.")] = 20,
+    fixed_draws: Annotated[int, typer.Option(min=1, help="Rollouts of each fixed prompt.")] = 2,
 ) -> None:
     """Train an arm on a backbone. The same command goes on with an interrupted run."""
     from rich.console import Console
@@ -69,10 +77,12 @@ def run(
     check_pairs(pairs, arm.pairs, model)
 
     from pairuni_train.assemble import Job
+    from pairuni_train.fixed_prompts import FixedPrompts
     from pairuni_train.run import train
 
     place = out or Path("runs") / f"{arm.name}-{model.name}-seed{seed}"
-    job = Job(arm, model, pairs, seed, place, tracker)
+    measured = FixedPrompts(fixed_prompts, fixed_every, fixed_draws) if fixed_prompts else None
+    job = Job(arm, model, pairs, seed, place, tracker, measured)
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
         words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(model))

@@ -2,20 +2,23 @@
 
     metrics.jsonl     a line a step, functions of the seed and the step, over all ranks
     gradients.jsonl   a line for every block that the probe looked at
+    fixed.jsonl       a line for each task wherever the fixed prompts were answered
     seconds.jsonl     a line a step, what the phases took on the first rank
 
-A resumed run cuts them back to its checkpoint. Metrics and gradients then end as those of a run
-that was never stopped, byte by byte; only the seconds are measured anew.
+A resumed run cuts them back to its checkpoint. They then end as those of a run that was never
+stopped, byte by byte; only the seconds are measured anew. What fixed prompts earned after so many
+steps is written before the checkpoint of that step.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from pairuni_eval.store.training import GRADIENTS, METRICS
+from pairuni_eval.store.training import FIXED, GRADIENTS, METRICS, FixedRow
 from pairuni_eval.store.write import write_whole
 from pairuni_train.gradient_rows import rows_of
 from pairuni_train.loop import Metrics, Stepped
@@ -39,19 +42,23 @@ class Journal:
         """Keep the lines of the first `steps` steps; returns their metrics."""
         for name in (METRICS, SECONDS, GRADIENTS):
             cut_back(self._out / name, steps)
+        cut_back(self._out / FIXED, steps + 1)  # its steps are those that are done
         path = self._out / METRICS
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return [json.loads(line) for line in lines]
 
-    def write(self, stepped: Stepped) -> None:
-        """Add the lines of a step."""
+    def write(self, stepped: Stepped, fixed: Sequence[FixedRow] = ()) -> None:
+        """Add the lines of a step, and what fixed prompts earned after it."""
         if stepped.look is not None:
             rows = rows_of(stepped.look, scenario=self._scenario)
             self._add(GRADIENTS, *(msgspec.json.encode(row) for row in rows))
         for name, numbers in ((SECONDS, stepped.seconds), (METRICS, stepped.metrics)):
             self._add(name, json.dumps({"step": stepped.step, **numbers}).encode())
+        self._add(FIXED, *(msgspec.json.encode(row) for row in fixed))
 
     def _add(self, name: str, *lines: bytes) -> None:
+        if not lines:
+            return
         with (self._out / name).open("ab") as file:
             file.write(b"".join(line + b"\n" for line in lines))
 

@@ -85,9 +85,23 @@ def prompts_of(task: Task, pairs: Sequence[Pair], weighting: Weighting) -> list[
 
 
 def sample_track(
-    policy: Policy, pairs: Sequence[Pair], sampling: Sampling, step: int, clock: Clock
+    policy: Policy,
+    pairs: Sequence[Pair],
+    sampling: Sampling,
+    step: int,
+    clock: Clock,
+    *,
+    done: int | None = None,
 ) -> Track:
     """Sample, decode, reward and normalise one task of a step.
+
+    Args:
+        policy: What samples.
+        pairs: Whose halves are answered.
+        sampling: How.
+        step: Part of the address of every seed.
+        clock: Is told of the phases.
+        done: Steps done, where the seeds' step is another: an error names it.
 
     Raises:
         UserError: if the policy fails on a rollout, as one with NaN in its weights does: a reward
@@ -103,7 +117,7 @@ def sample_track(
         ]
     with clock.phase("decode"):
         replies = [reply for chunk in chunks for reply in policy.decode(chunk, together=_TOGETHER)]
-    _check_replies(replies, sampling.task, step)
+    _check_replies(replies, sampling.task, step if done is None else done)
     group_N = torch.arange(len(prompts)).repeat_interleave(count)
     judged = [
         Judged(prompts[group].half, reply)

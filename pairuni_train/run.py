@@ -17,11 +17,14 @@ import msgspec
 from rich.console import Console
 
 from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.store.training import FixedRow
 from pairuni_eval.store.write import exclusive
 from pairuni_train.alarms import Alarm, Watch
-from pairuni_train.assemble import Assembled, Job, assemble, load_judging
+from pairuni_train.assemble import Assembled, Job, Judging, assemble, load_judging
 from pairuni_train.checkpoint import Kept, check_claim, claim, last_checkpoint, save_checkpoint
+from pairuni_train.clock import Clock
 from pairuni_train.engine import start_process
+from pairuni_train.gauge import Gauge, catch_up, write_rows
 from pairuni_train.journal import Journal
 from pairuni_train.loop import Stepped
 from pairuni_train.pair_files import find_pairs
@@ -51,15 +54,41 @@ def train(job: Job, console: Console) -> Path | None:
             claim(job.out, settings)
         if job.tracker is not None:
             accelerator.init_trackers("pairuni", config=_flat(settings))
+        gauge = _begun(job, assembled, first, judging)
         if accelerator.is_main_process:
-            _lead(job, assembled, first, console)
+            _lead(job, assembled, first, console, gauge)
             return job.out / f"checkpoint-{job.backbone.steps}"
         for stepped in assembled.trainer.steps(first):
+            _measure(gauge, assembled, stepped)
             _checkpoint(job, assembled, stepped)
     return None
 
 
-def _lead(job: Job, assembled: Assembled, first: int, console: Console) -> None:
+def _begun(job: Job, assembled: Assembled, first: int, judging: Judging) -> Gauge | None:
+    """The gauge of a run, if it has one, with all rows up to here written."""
+    if job.fixed is None:
+        return None
+    gauge, parts = Gauge(job.fixed, job.backbone, judging.rewards), assembled.trainer.parts
+    rows = catch_up(job, gauge, parts.engine, parts.policy, first)
+    if parts.engine.rank == 0:
+        write_rows(job.out, rows)
+    return gauge
+
+
+def _measure(gauge: Gauge | None, assembled: Assembled, stepped: Stepped) -> list[FixedRow]:
+    """What fixed prompts earn after a step, where that is due. Every rank takes part."""
+    done, parts = stepped.step + 1, assembled.trainer.parts
+    if gauge is None or not gauge.due(done):
+        return []
+    clock = Clock()
+    rows = gauge.measure(parts.engine, parts.policy, done, clock)
+    stepped.seconds.update(clock.seconds)
+    return rows
+
+
+def _lead(
+    job: Job, assembled: Assembled, first: int, console: Console, gauge: Gauge | None
+) -> None:
     """The first rank's run: the one that writes, shows and watches."""
     journal, watch = Journal(job.out, job.recipe.name), Watch()
     for metrics in journal.cut_back(first):
@@ -68,7 +97,7 @@ def _lead(job: Job, assembled: Assembled, first: int, console: Console) -> None:
     name = f"{job.recipe.name} on {job.backbone.name}"
     with Progress(name, total=job.backbone.steps, first=first, console=console) as progress:
         for stepped in assembled.trainer.steps(first):
-            journal.write(stepped)
+            journal.write(stepped, _measure(gauge, assembled, stepped))
             accelerator.log(stepped.metrics, step=stepped.step)
             progress.step(stepped)
             _sound(watch.look(stepped.metrics), stepped.step, console)

@@ -90,7 +90,13 @@ class Browser:
             "POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": params}
         )
 
-    def open(self, page: Path, *, width: int, dark: bool = False) -> None:
+    def open(self, page: Path, *, width: int, dark: bool = False, at: str = "") -> None:
+        """Open a page, at an address inside it; a report until its outputs are there."""
+        self.show(page, width=width, dark=dark, at=at)
+        self.run(_UNPACKED)
+
+    def show(self, page: Path, *, width: int, dark: bool = False, at: str = "") -> None:
+        """Open a page and wait for nothing that its script does."""
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -100,7 +106,9 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.devtools("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
+        address = f"{page.resolve().as_uri()}{'#' * bool(at)}{at}"
+        self._call("POST", f"{self._session}/url", {"url": "about:blank"})
+        self._call("POST", f"{self._session}/url", {"url": address})
 
     def run(self, script: str, *arguments: Any) -> Any:
         body = {"script": script, "args": list(arguments)}
@@ -151,6 +159,15 @@ def _decodes(src: str) -> bool:
         return False
     return True
 
+
+# Waits for the browser of outputs, if the page has one: it unpacks its rows behind the load.
+_UNPACKED = """
+const form = document.getElementById('filters');
+return !form || new Promise(done => {
+  const look = () => form.hidden ? setTimeout(look, 5) : done(true);
+  look();
+});
+"""
 
 # Every picture's address and width, once it has come or failed. Not `decode()`: Chromium settles
 # that with a frame of the page, and a headless page may have none to draw.

@@ -5,10 +5,13 @@ Imported by name: `tests` is on pytest's path, though it is no package.
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import random
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow.parquet as pq
@@ -43,6 +46,13 @@ HOSTILE = (
     "<script>alert(1)</script> | `x` | <img src=http://evil.test/a.png> "
     "[a](http://evil.test) \u202e"
 )
+
+
+def page_rows(html: str) -> dict[str, Any]:
+    """The rows that a report's browser of outputs unpacks."""
+    packed = html[html.index('id="rows">') + len('id="rows">') :].partition("</script>")[0]
+    rows: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return rows
 
 
 class Graded(NamedTuple):

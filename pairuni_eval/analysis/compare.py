@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import groups_of
 from pairuni_eval.analysis.comparable import (
     Side,
     lacking_benchmark,
@@ -30,7 +29,7 @@ from pairuni_eval.analysis.comparable import (
 from pairuni_eval.analysis.deciding import Deciding
 from pairuni_eval.analysis.difference import Comparison, Difference, Place, Refusal
 from pairuni_eval.analysis.families import Findings, corrected_together, together
-from pairuni_eval.analysis.meeting import Meeting, meet, pair_up
+from pairuni_eval.analysis.meeting import Meeting, Planned, pair_up, plan
 from pairuni_eval.analysis.multiple import Family, holm
 from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, weigh
 from pairuni_eval.analysis.scope import About, Named, about, checked_seeds
@@ -131,10 +130,10 @@ def compare_page(
         UserError: for two seeds of one side that are the same weights.
     """
     us = Named(ours[0].run.card.name, ours)
-    checked_seeds(us.name, ours)
+    checked_seeds(us.name, [one.run for one in ours])
     found = {}
     for name, theirs in baselines.items():
-        checked_seeds(name, theirs)
+        checked_seeds(name, [one.run for one in theirs])
         found[name] = find_differences(us, Named(name, theirs), margin=margin)
     return together(found)
 
@@ -150,7 +149,7 @@ def find_differences(ours: Named, theirs: Named, *, margin: float) -> Findings:
     over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
     way = partial(weigh_over_seeds if over_seeds else weigh, margin=margin)
     places, refusals = shared_places(ours.side, theirs.side)
-    sides = _Sides(ours.side, theirs.side, scope, way)
+    sides = _Sides(ours.side, theirs.side, scope, way, {})
     rows = tuple(_difference(sides, place) for place in places)
     groups = tuple(row for place in places if place.headline for row in _groups(sides, place))
     return Findings(rows, groups, tuple(refusals), scope)
@@ -163,10 +162,17 @@ class _Sides(NamedTuple):
     theirs: Side
     about: About
     weigh: Weigh
+    met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
 
     @property
     def everyone(self) -> Side:
         return (*self.ours, *self.theirs)
+
+    def planned(self, place: Place) -> Planned:
+        key = (place.benchmark, place.protocol, place.spec.of)
+        if key not in self.met:
+            self.met[key] = plan(_frames(self.ours, place), _frames(self.theirs, place))
+        return self.met[key]
 
 
 def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[Refusal]]:
@@ -201,12 +207,8 @@ def _groups(sides: _Sides, place: Place) -> list[Difference]:
     """The lines of the per-task table: every group that any run has."""
     if place.spec.by is None:
         return []
-    found = [
-        groups_of(run.rows(place.benchmark, place.protocol, place.spec), place.spec.by)
-        for run in sides.everyone
-    ]
-    names = list(dict.fromkeys(name for groups in found for name in groups))
     single = place._replace(headline=False)
+    names = sides.planned(place).groups(place.spec)
     return [_difference(sides, single._replace(group=name)) for name in names]
 
 
@@ -216,9 +218,7 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     obstacle = other_rule(sides.everyone, *place[:3])
     if obstacle is not None:
         return row._replace(reason=obstacle)
-    met = meet(
-        _frames(sides.ours, place), _frames(sides.theirs, place), place.spec, group=place.group
-    )
+    met = sides.planned(place).meeting(place.spec, place.group)
     pair = met.pair()
     one, two = pair.seen()
     row = row._replace(

@@ -39,7 +39,7 @@ class _Seen(NamedTuple):
     freedom: float | None
 
 
-def tested_p(row: Difference) -> float | None:
+def least_sure_p(row: Difference) -> float | None:
     """The p that is corrected: plain, or the largest over what the missing rows may be."""
     if row.p is None or not row.missing.any:
         return row.p

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pairuni_eval.analysis.conclusions import concluded, tested_p
+from pairuni_eval.analysis.conclusions import concluded, least_sure_p
 from pairuni_eval.analysis.difference import Comparison, Difference, Refusal
 from pairuni_eval.analysis.multiple import ALPHA, NO_TESTS, Family, Step, holm, steps_where_known
 from pairuni_eval.analysis.scope import About
@@ -46,7 +46,7 @@ class Findings(NamedTuple):
 
 def corrected_together(rows: Sequence[Difference]) -> list[Difference]:
     """The rows as one family of Holm's, with their words chosen anew."""
-    steps = steps_where_known([tested_p(row) for row in rows])
+    steps = steps_where_known([least_sure_p(row) for row in rows])
     return [concluded(row, step) for row, step in zip(rows, steps, strict=True)]
 
 
@@ -99,7 +99,7 @@ def _within_families(tests: Sequence[_Test]) -> list[Step | None]:
         members.setdefault(test.family, []).append(place)
     steps: list[Step | None] = [None] * len(tests)
     for places in members.values():
-        known = steps_where_known([tested_p(tests[place].row) for place in places])
+        known = steps_where_known([least_sure_p(tests[place].row) for place in places])
         for place, step in zip(places, known, strict=True):
             steps[place] = step
     return steps

@@ -5,7 +5,8 @@ Shapes: N batches, B bootstrap draws.
 Goes in: the table of `gradient_rows`. Comes out, for each scenario and block of parameters: the
 median cosine over batches, the magnitude ratio |u| / |g| as a geometric mean, the median magnitude
 similarity, the share of batches in conflict (cosine below 0), each with an interval; and the cosine
-over training steps. `contrast` sets scenarios against each other.
+over training steps. Whether gradients agree at all is tested in `alignment`, scenarios against each
+other in `contrast`: over all blocks and batches at once.
 
 A cosine of two noisy gradients is nearer to 0 than that of the true ones. How much, is seen in each
 task's own halves: with r the median cosine of two halves of one batch, the whole batch has the
@@ -388,6 +389,17 @@ def curve(
     columns = zip(*lines, strict=True) if lines else ((), (), ())
     middle, low, high = (tuple(column) for column in columns)
     return Curve(scenario, block, tuple(steps.tolist()), middle, low, high, window)
+
+
+def cosine_matrix(table: pd.DataFrame, scenario: str, *, preconditioned: bool) -> pd.DataFrame:
+    """The cosine of every batch of a scenario in every block, all shared parameters first.
+
+    Rows are batches by run and step; NaN where a task had no gradient in a block.
+    """
+    mine = table[(table["scenario"] == scenario) & (table["preconditioned"] == preconditioned)]
+    wide = mine.groupby(["run", "step", "block"])["cosine"].mean().unstack("block")
+    blocks = [str(block) for block in mine["block"].drop_duplicates()]
+    return wide.reindex(columns=sorted(blocks, key=lambda block: block != ALL))
 
 
 def cosines(table: pd.DataFrame, scenario: str, block: str, preconditioned: bool) -> pd.DataFrame:

@@ -12,16 +12,23 @@ the one that makes it highest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import Array, Mask, Rows, make_aggregate
+from pairuni_eval.analysis.aggregate import (
+    Array,
+    Codes,
+    Mask,
+    Rows,
+    groups_of,
+    make_aggregate,
+    membership,
+)
 from pairuni_eval.analysis.paired import Names, Pair, narrowed, pair_rows
-from pairuni_eval.analysis.tables import belongs, rows_of
+from pairuni_eval.analysis.tables import rows_of
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import Status
 from pairuni_eval.store.unfinished import NOT_GRADED
@@ -107,60 +114,102 @@ class Meeting(NamedTuple):
         return found
 
 
-def meet(
-    ours: Sequence[pd.DataFrame],
-    theirs: Sequence[pd.DataFrame],
-    spec: MetricSpec,
-    *,
-    group: str | None = None,
-) -> Meeting:
-    """Where the runs of two sides meet.
+class Planned(NamedTuple):
+    """The outputs that all runs of two sides planned, whatever is asked about them.
+
+    Attributes:
+        rows: (N,) each run's own values, ours first; NaN where that run has none.
+        runs: How many of the runs are ours.
+        units: The unit behind each integer code of the rows.
+    """
+
+    rows: tuple[Rows, ...]
+    runs: int
+    units: Names
+
+    def groups(self, spec: MetricSpec) -> tuple[str, ...]:
+        """The groups of `spec.by` in which any run has a value, in order of appearance."""
+        mine = self.meeting(spec).rows
+        found = [groups_of(rows, spec.by or "") for rows in mine]
+        return tuple(dict.fromkeys(name for groups in found for name in groups))
+
+    def meeting(self, spec: MetricSpec, group: str | None = None) -> Meeting:
+        """Those that belong to a metric.
+
+        Args:
+            spec: The metric.
+            group: Keep the rows of this group of `spec.by` only, as the one group they are in.
+        """
+        where = spec.where if group is None else narrowed(spec, group).where
+        first = self.rows[0]
+        keep = _belongs(first, where)
+        kept = first.take(keep)
+        if group is not None:
+            single = np.full(len(kept.value), group, dtype=object)
+            kept = kept._replace(tags={**kept.tags, spec.by or "": single})
+        rows = tuple(kept._replace(value=one.value[keep]) for one in self.rows)
+        return Meeting(rows, self.runs, spec, self.units)
+
+
+def _belongs(rows: Rows, where: Mapping[str, str]) -> Mask:
+    """As `tables.belongs`, for rows: which have all of these groups."""
+    keep = np.ones(len(rows.value), dtype=bool)
+    for tag, wanted in where.items():
+        keep &= membership(rows, tag, (wanted,))[:, 0]
+    return keep
+
+
+def plan(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Planned:
+    """What all runs planned.
 
     Args:
         ours: The joined frame (`Tables.joined`) of each of our runs.
         theirs: The same for the other side.
-        spec: The metric.
-        group: Keep the rows of this group of `spec.by` only, as the one group they are in.
     """
     frame, values = _planned([*ours, *theirs])
-    where = spec.where if group is None else narrowed(spec, group).where
-    mine = belongs(frame, where)
-    frame, values = frame[mine], [value[mine] for value in values]
-    rows = rows_of(frame, msgspec.structs.replace(spec, where={}))
-    if group is not None:
-        single = np.full(len(rows.value), group, dtype=object)
-        rows = rows._replace(tags={**rows.tags, spec.by or "": single})
+    rows = rows_of(frame, _EVERYTHING)
     units = np.asarray(pd.factorize(frame["unit"])[1], dtype=object)
-    return Meeting(tuple(rows._replace(value=value) for value in values), len(ours), spec, units)
+    return Planned(tuple(rows._replace(value=value) for value in values), len(ours), units)
+
+
+_EVERYTHING = MetricSpec(name="everything")
 
 
 def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array]]:
     """The first frame's rows that all runs planned, and each run's values."""
-    frame = frames[0]
-    columns = ["value", *(f"value.{number}" for number in range(1, len(frames)))]
-    states = ["aside", *(f"aside.{number}" for number in range(1, len(frames)))]
-    frame = frame.assign(aside=_aside(frame))
-    for other, *names in zip(frames[1:], columns[1:], states[1:], strict=True):
-        column = other[[*_PLACES, "value"]].assign(aside=_aside(other))
-        column = column.rename(columns=dict(zip(("value", "aside"), names, strict=True)))
-        if frame[_PLACES].equals(column[_PLACES]):  # the same suite: nothing to look for
-            frame = frame.assign(**{name: column[name] for name in names})
-        else:
-            frame = frame.merge(column, on=_PLACES, how="inner", validate="one_to_one")
-    skipped = np.column_stack([frame[name].to_numpy() for name in states])
-    keep = ~((skipped == _UNREACHED).any(axis=1) | (skipped == _SKIPPED).all(axis=1))
-    frame = frame[keep]
-    return frame, [frame[name].to_numpy(dtype=np.float64) for name in columns]
+    places = _met(frames)
+    values = [
+        frame["value"].to_numpy(dtype=np.float64)[place]
+        for frame, place in zip(frames, places, strict=True)
+    ]
+    states = np.stack([_state(frame)[place] for frame, place in zip(frames, places, strict=True)])
+    keep = ~((states == _UNREACHED).any(axis=0) | (states == _SKIPPED).all(axis=0))
+    first = places[0][keep]
+    frame = frames[0] if len(first) == len(frames[0]) else frames[0].iloc[first]
+    return frame, [value[keep] for value in values]
+
+
+def _met(frames: Sequence[pd.DataFrame]) -> list[Codes]:
+    """Where in each frame the rows are that all have, in the order of the first."""
+    first = frames[0]
+    everywhere = np.arange(len(first))
+    if all(frame[_PLACES].equals(first[_PLACES]) for frame in frames[1:]):  # the same suite
+        return [everywhere] * len(frames)
+    found = first[_PLACES].assign(at0=everywhere)
+    for number, frame in enumerate(frames[1:], start=1):
+        other = frame[_PLACES].assign(**{f"at{number}": np.arange(len(frame))})
+        found = found.merge(other, on=_PLACES, how="inner", validate="one_to_one")
+    return [found[f"at{number}"].to_numpy() for number in range(len(frames))]
 
 
 _ASKED, _SKIPPED, _UNREACHED = 0, 1, 2
 
 
-def _aside(frame: pd.DataFrame) -> Array:
-    """Whether a run skipped a row, or has not come to grade it."""
-    skipped = (frame["status"] == str(Status.SKIPPED)).to_numpy()
-    unreached = (frame["skipped"] == NOT_GRADED).to_numpy()
-    found: Array = np.select([unreached, skipped], [_UNREACHED, _SKIPPED], _ASKED)
+def _state(frame: pd.DataFrame) -> Codes:
+    """Whether a run asked for a row, skipped it, or has not come to grade it."""
+    skipped = (frame["status"] == str(Status.SKIPPED)).to_numpy(dtype=bool)
+    unreached = (frame["skipped"] == NOT_GRADED).to_numpy(dtype=bool)
+    found: Codes = np.select([unreached, skipped], [_UNREACHED, _SKIPPED], _ASKED)
     return found
 
 
@@ -171,5 +220,5 @@ def pair_up(
     *,
     group: str | None = None,
 ) -> Pair:
-    """Both sides over the outputs that have a value in every run; see `meet`."""
-    return meet(ours, theirs, spec, group=group).pair()
+    """Both sides of a metric over the outputs that have a value in every run."""
+    return plan(ours, theirs).meeting(spec, group).pair()

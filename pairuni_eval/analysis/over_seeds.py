@@ -5,7 +5,8 @@ Shapes: R seeds of an arm.
 The seeds are all there is: a mean has a t interval on R - 1 degrees of freedom, two arms are
 compared by Welch's t test, since nothing pairs their seeds. Whatever else is chance (prompts,
 rollouts) is inside the spread between seeds. Below three seeds nothing is said about training
-again. Numbers with outputs behind them, which add a level, are `arms`'.
+again. Numbers with outputs behind them, which add a level, are `arms`'. Several comparisons are
+corrected together by Holm, and the joint interval of each belongs to its corrected p.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from pairuni_eval.analysis.aggregate import Array, Bounds
 from pairuni_eval.analysis.arms import ENOUGH_SEEDS
 from pairuni_eval.analysis.intervals import LEVEL, Estimate, Interval, clip, t_point
+from pairuni_eval.analysis.multiple import ALPHA, Step
 from pairuni_eval.analysis.paired import Evidence, detectable, difference_p
 from pairuni_eval.analysis.ties import equivalence_p
 
@@ -67,4 +69,19 @@ def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidenc
         margin=margin,
         tie_p=None if margin is None else equivalence_p(value, error, freedom, margin),
         detectable=detectable(error, freedom),
+        freedom=freedom,
     )
+
+
+def joint_interval(evidence: Evidence, step: Step) -> Interval | None:
+    """The interval that leaves out 0 exactly where the corrected p is below .05.
+
+    Args:
+        evidence: Of `weigh_seeds`.
+        step: What Holm made of its p.
+    """
+    if evidence.interval is None or evidence.freedom is None:
+        return None
+    middle = (evidence.interval.low + evidence.interval.high) / 2
+    half = t_point(1 - ALPHA / (2 * step.times), evidence.freedom) * evidence.error
+    return Interval(middle - half, middle + half)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pairuni_eval.analysis.comparable import Side
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import ModelIdentity
+from pairuni_eval.store.read import StoredRun
 
 ENOUGH_SEEDS = 3
 _COUNTS = {1: "one", 2: "two"}
@@ -92,15 +93,15 @@ def same_weights(ours: Side, theirs: Side) -> bool:
     return len({one.weights for one in identities((*ours, *theirs))}) == 1
 
 
-def checked_seeds(name: str, side: Side) -> None:
+def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
     """Refuse a side whose runs are not of different weights.
 
     Raises:
         UserError: if two runs are of the same weights: they are no two training seeds.
     """
     seen: dict[str, str] = {}
-    for tables in side:
-        weights, folder = tables.run.card.checkpoint.weights, str(tables.run.folder)
+    for run in runs:
+        weights, folder = run.card.checkpoint.weights, str(run.folder)
         if weights in seen:
             raise UserError(
                 f"{seen[weights]} and {folder} are given as training seeds of {name}, but are runs "

@@ -15,6 +15,7 @@ from pairuni_eval.cli.options import (
     Device,
     Judge,
     Limit,
+    Sibling,
     Suite,
     folder_to_write,
     split_names,
@@ -51,6 +52,7 @@ def run(
         ),
     ] = None,
     baseline: Baseline = None,
+    sibling: Sibling = None,
     batch_size: Annotated[int | None, typer.Option(help="Requests per batch.")] = None,
     judge: Judge = None,
     model: Annotated[str | None, typer.Option(help="Adapter instead of the config's.")] = None,
@@ -89,14 +91,15 @@ def run(
     if plan:
         _plan(settings, console)
         return
-    from pairuni_eval.cli.report import Sources, open_baselines, write_report
+    from pairuni_eval.cli.report import Sources, open_sides, write_report
     from pairuni_eval.run.measure import measure
     from pairuni_eval.store.training import keep_training
 
-    baselines = open_baselines(baseline, settings.suite)  # before the work, not after it
+    # before the work, not after it
+    baselines, seeds = open_sides(baseline, sibling, settings.suite)
     folder = measure(settings, console)
     keep_training(folder, checkpoint)
-    write_report(folder, report, Sources(baselines, {}, None), console)
+    write_report(folder, report, Sources(baselines, {}, None, seeds), console)
 
 
 def _default_out(

@@ -39,7 +39,17 @@ Judge = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Baseline = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=RUN to compare with; may be given several times."),
+    typer.Option(
+        help="NAME=RUN to compare with; may be given several times, the same NAME once for each "
+        "training seed of that arm."
+    ),
+]
+Sibling = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Run of another training seed of the same recipe as this one; may be given several "
+        "times. From three seeds on both sides verdicts are about the recipe."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from pairuni_eval.cli.options import Baseline, Json, folder_to_write, say_notes
+from pairuni_eval.cli.options import Baseline, Json, Sibling, folder_to_write, say_notes
 from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.foreign_text import on_one_line
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_eval.records import RunCard
+    from pairuni_eval.report.content import Seeds
     from pairuni_eval.store.read import StoredRun
 
 _NO_BASELINE = "none"
@@ -28,6 +29,8 @@ class Sources(NamedTuple):
     baselines: dict[str, StoredRun]
     training: dict[str, list[Path]]
     pairs: Path | None
+    seeds: Seeds
+    partial_results: bool = False
 
 
 def report(
@@ -39,6 +42,7 @@ def report(
         ),
     ] = None,
     baseline: Baseline = None,
+    sibling: Sibling = None,
     training: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,6 +54,13 @@ def report(
         Path | None,
         typer.Option(help="Pair set (parquet) of the training, to look for test items in."),
     ] = None,
+    partial_results: Annotated[
+        bool,
+        typer.Option(
+            "--partial-results",
+            help="Let eval_results.yaml hold benchmarks of which some outputs have no value.",
+        ),
+    ] = False,
 ) -> None:
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
@@ -58,8 +69,8 @@ def report(
     from pairuni_eval.store.read import read_run_card
 
     run = unpacked(run)
-    baselines = open_baselines(baseline, read_run_card(run).suite)
-    sources = Sources(baselines, _training_folders(training), pairs)
+    baselines, seeds = open_sides(baseline, sibling, read_run_card(run).suite)
+    sources = Sources(baselines, _training_folders(training), pairs, seeds, partial_results)
     write_report(run, out, sources, Console(stderr=True))
 
 
@@ -87,23 +98,45 @@ def compare(
     typer.echo(f"Next: {as_typed(*words)}", err=True)
 
 
-def open_baselines(options: list[str] | None, suite: str | None) -> dict[str, StoredRun]:
-    """The runs to compare with: those named, else those of the suite; `none` for none.
+def open_sides(
+    baselines: list[str] | None, siblings: list[Path] | None, suite: str | None
+) -> tuple[dict[str, StoredRun], Seeds]:
+    """The runs to compare with, by name, and the further training seeds of every side.
+
+    Args:
+        baselines: NAME=RUN, of one name several for its seeds; `none` for none. Those of the suite
+            where nothing is given.
+        siblings: Runs of further seeds of our own side.
+        suite: The suite of our own run.
 
     Raises:
-        UserError: for an option that is not NAME=RUN, and for a folder that is no run.
+        UserError: for an option that is not NAME=RUN, for a folder that is no run, and for two
+            seeds of one side that are the same weights.
     """
+    from pairuni_eval.analysis.scope import checked_seeds
+    from pairuni_eval.report.content import Seeds
     from pairuni_eval.store.unfinished import open_run
 
+    found: dict[str, list[StoredRun]] = {}
+    for name, folder in _named_runs(baselines, suite):
+        found.setdefault(name, []).append(open_run(folder))
+    ours = [open_run(folder) for folder in siblings or []]
+    for name, runs in (*found.items(), ("this run", ours)):
+        checked_seeds(name, runs)
+    first = {name: runs[0] for name, runs in found.items()}
+    return first, Seeds(ours, {name: runs[1:] for name, runs in found.items()})
+
+
+def _named_runs(options: list[str] | None, suite: str | None) -> list[tuple[str, Path]]:
     if options == [_NO_BASELINE]:
-        return {}
+        return []
     if options:
-        return {name: open_run(folder) for name, folder in _pairs("--baseline", options)}
+        return _pairs("--baseline", options)
     if suite is None:
-        return {}
+        return []
     from pairuni_eval.catalog import suite_baselines
 
-    return {name: open_run(folder) for name, folder in suite_baselines(suite).items()}
+    return list(suite_baselines(suite).items())
 
 
 def _training_folders(options: list[str] | None) -> dict[str, list[Path]]:
@@ -148,10 +181,15 @@ def write_report(
 
     with waiting(console, "writing the report"):
         run = open_run(folder)
-        say_notes(run, *sources.baselines.values())
+        further = [one for runs in sources.seeds.theirs.values() for one in runs]
+        say_notes(run, *sources.seeds.ours, *sources.baselines.values(), *further)
         page = build_report(run, out or Path("reports") / folder.name, *sources)
         tables = Tables(run)
         notices = [*tag_notices(tables), *reason_lines(tables)]
+    summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
+    for name, reason in summary["left_out_of_eval_results"].items():
+        if "outputs have a value" in reason:
+            notices.append(f"eval_results.yaml leaves out {name}: {reason}; --partial-results")
     for notice in notices:
         typer.echo(f"Note: {on_one_line(notice)}", err=True)
     typer.echo(f"Run:    {folder}")

@@ -1,39 +1,34 @@
 """Writes a report: report.html, report.md, summary.json, exports and images/ in one folder.
 
 Goes in: a finished run and named baselines. The three files are functions of the stores alone: no
-clock, no path, no order of a set, so two builds from equal stores are equal byte for byte. All text
-that is not ours is escaped, in HTML by autoescape and in Markdown by `finalize`.
+clock, no path, no order of a set, so two builds from equal stores are equal byte for byte.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Estimate, Interval
 from pairuni_eval.analysis.tables import MetricRow, bare
-from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
-from pairuni_eval.report import figures, text
+from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import NO_SEEDS, Page, Seeds, gather
-from pairuni_eval.report.cost import Cost, duration
-from pairuni_eval.report.export import FILES, exports
+from pairuni_eval.report.cost import Cost
+from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.gallery import Album
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
+from pairuni_eval.report.pages import render_fragment, render_markdown, render_page, write_page
+from pairuni_eval.report.questions import questions
 from pairuni_eval.report.sections import GroupLine, Section
 from pairuni_eval.report.versus import Versus, difference_entry
 from pairuni_eval.store.read import StoredRun
@@ -53,6 +48,7 @@ def build_report(
     training: Mapping[str, Sequence[Path]] | None = None,
     pairs: Path | None = None,
     seeds: Seeds = NO_SEEDS,
+    partial_results: bool = False,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -63,28 +59,27 @@ def build_report(
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on.
         seeds: Further training seeds of the run and of its baselines.
+        partial_results: Whether `eval_results.yaml` may hold benchmarks that are not all there.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
     album = Album(out)
     page = gather(run, baselines, album, training or {}, pairs, seeds)
+    left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         _drop_stale(out / "images", album.files)
-        _write(out / "report.html", _html(page))
-        _write(out / "report.md", _markdown(page))
-        _write(out / "summary.json", json.dumps(_summary(page), indent=2, ensure_ascii=False))
+        write_page(out / "report.html", _html(page, left_out))
+        write_page(out / "report.md", _markdown(page))
+        entry = _summary(page) | {"left_out_of_eval_results": left_out}
+        write_page(out / "summary.json", json.dumps(entry, indent=2, ensure_ascii=False))
         if page.cost is not None:
-            _write(out / "cost.md", _cost_markdown(page.cost, page.run.name))
-            _write(out / "cost.svg", _cost_picture(page.cost))
-        for name, content in exports(page).items():
-            _write(out / name, content)
+            write_page(out / "cost.md", _cost_markdown(page.cost, page.run.name))
+            write_page(out / "cost.svg", _cost_picture(page.cost))
+        for name, content in exports(page, left_out).items():
+            write_page(out / name, content)
     return out / "report.html"
-
-
-def _write(path: Path, content: str) -> None:
-    path.write_bytes(content.strip().encode("utf-8", errors="replace") + b"\n")
 
 
 def _drop_stale(folder: Path, wanted: set[str]) -> None:
@@ -94,57 +89,26 @@ def _drop_stale(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-_NUMBERS: dict[str, Callable[..., str]] = {
-    "number": text.number,
-    "printed": text.printed,
-    "signed": text.signed,
-    "interval": text.interval,
-    "unit": text.unit,
-    "p_value": text.p_value,
-    "p_words": p_words,
-    "duration": duration,
-    "rounded": text.rounded,
-}
-
-
-def _environment(**options: Any) -> Environment:
-    return Environment(
-        loader=PackageLoader("pairuni_eval.report"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        **options,
-    )
-
-
-@cache  # compiling the templates takes four times as long as filling them in
-def _html_templates() -> Environment:
-    environment = _environment(autoescape=True)
-    environment.filters.update(_NUMBERS | {"clean": foreign_text.clean, "typeset": text.typeset})
-    return environment
-
-
-@cache
-def _markdown_templates() -> Environment:
-    environment = _environment(autoescape=False, finalize=text.escape_markdown)
-    ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
-    environment.filters.update(ours | {"fenced": text.fenced, "typeset": text.typeset})
-    return environment
-
-
-def _html(page: Page) -> str:
-    environment = _html_templates()
-    style, script = (_source(environment, name) for name in ("style.css", "browse.js"))
-    return environment.get_template("report.html.j2").render(
+def _html(page: Page, left_out: Mapping[str, str]) -> str:
+    return render_page(
+        "report.html.j2",
+        scripts=("page.js", "browse.js"),
         page=page,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=_hash(script),
-        files=FILES | _OWN_FILES,
+        files=FILES | _OWN_FILES | _hub_file(left_out),
         axis=figures.axis(),
+        axis_around=figures.axis_around,
         group_figure=group_figure,
+        addresses=addresses,
+        questions=questions(page),
         kinds=KINDS,
     )
+
+
+def _hub_file(left_out: Mapping[str, str]) -> dict[str, str]:
+    """What the hub file is, and what it leaves out."""
+    name = "eval_results.yaml"
+    said = "; ".join(f"{benchmark}: {reason}" for benchmark, reason in left_out.items())
+    return {name: f"{FILES[name]}, without {said}"} if said else {}
 
 
 def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
@@ -157,35 +121,17 @@ def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
     return figures.strip(line.cells[0].estimate, label, others)
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0].strip()
-
-
-def _hash(script: str) -> str:
-    """The script's name in the page's policy: no other script runs there."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
 def _markdown(page: Page) -> str:
-    template = _markdown_templates().get_template("report.md.j2")
-    return template.render(page=page, kinds=KINDS, safe=text.MarkdownText)
+    return render_markdown("report.md.j2", page=page, kinds=KINDS, questions=questions(page))
 
 
 def _cost_markdown(cost: Cost, name: str) -> str:
     """The times of a run, which no other file of a report holds."""
-    template = _markdown_templates().get_template("cost.md.j2")
-    return template.render(cost=cost, name=name, safe=text.MarkdownText)
+    return render_markdown("cost.md.j2", cost=cost, name=name)
 
 
 def _cost_picture(cost: Cost) -> str:
-    return _html_templates().get_template("cost.svg.j2").render(bars=cost.bars)
-
-
-def _trusted(function: Callable[..., str]) -> Callable[..., text.MarkdownText]:
-    """A filter whose result is ours, and needs no escaping."""
-    return lambda *arguments: text.MarkdownText(function(*arguments))
+    return render_fragment("cost.svg.j2", bars=cost.bars)
 
 
 def _interval_entry(interval: Interval | None) -> list[float] | None:

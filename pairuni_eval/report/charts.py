@@ -11,7 +11,8 @@ Units are those of the view box: a chart is 340 wide, which is about a phone's w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,14 @@ class Series(NamedTuple):
     high: Array | None = None
 
 
+class Level(NamedTuple):
+    """A horizontal line across a chart, e.g. the highest value that there can be."""
+
+    name: str
+    value: float
+    place: float
+
+
 class Drawn(NamedTuple):
     """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
 
@@ -72,6 +81,7 @@ class LineChart(NamedTuple):
     Attributes:
         label: What a screen reader says.
         smoothed: Points that a moving mean takes together; 1 is none.
+        series: What was drawn, in the data's units.
         zero: Where the line of zero stands, if it is inside.
     """
 
@@ -82,7 +92,9 @@ class LineChart(NamedTuple):
     y_ticks: tuple[Tick, ...]
     lines: tuple[Drawn, ...]
     smoothed: int
+    series: tuple[Series, ...]
     zero: float | None = None
+    levels: tuple[Level, ...] = ()
 
 
 class Ends(NamedTuple):
@@ -155,6 +167,7 @@ def line_chart(
     *,
     smoothing: bool = True,
     within: Sequence[float] = (),
+    levels: Mapping[str, float] = MappingProxyType({}),
 ) -> LineChart | None:
     """Lines over steps with a smoothed and a faint version of each; None without any number.
 
@@ -163,12 +176,13 @@ def line_chart(
         series: The lines.
         smoothing: False draws the lines as measured.
         within: Values that the vertical axis must show.
+        levels: Values that get a line across the chart, by their names.
     """
     shown = [one for one in series if np.isfinite(one.y).any()]
     if not shown:
         return None
     x_marks = ticks(min(float(s.x.min()) for s in shown), max(float(s.x.max()) for s in shown))
-    y_marks = ticks(*_reach(shown, within))
+    y_marks = ticks(*_reach(shown, [*within, *levels.values()]))
     longest = max(len(one.x) for one in shown)
     window = max(1, longest // _SMOOTH) if smoothing else 1
     place = _Place(x_marks, y_marks)
@@ -180,7 +194,9 @@ def line_chart(
         y_ticks=tuple(Tick(place.y(mark), f"{mark:g}") for mark in y_marks),
         lines=tuple(place.drawn(one, window) for one in shown),
         smoothed=window,
+        series=tuple(shown),
         zero=place.y(0.0) if y_marks[0] < 0 < y_marks[-1] else None,
+        levels=tuple(Level(name, value, place.y(value)) for name, value in levels.items()),
     )
 
 
@@ -280,13 +296,18 @@ def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | 
 
 
 class Span(NamedTuple):
-    """A number of one arm with its interval, in the data's units."""
+    """A number of one arm with its interval, in the data's units.
+
+    Attributes:
+        each: What the number sums up, e.g. that of each seed; small ticks.
+    """
 
     name: str
     arm: int
     value: float
     low: float | None
     high: float | None
+    each: tuple[float, ...] = ()
 
 
 class SpanMark(NamedTuple):
@@ -297,6 +318,7 @@ class SpanMark(NamedTuple):
     x_low: float
     x_high: float
     y: float
+    x_each: tuple[float, ...] = ()
 
 
 class SpanRow(NamedTuple):
@@ -308,24 +330,37 @@ class SpanRow(NamedTuple):
 
 
 class IntervalChart(NamedTuple):
-    """Numbers with intervals, a row for each label and a mark for each arm, around zero."""
+    """Numbers with intervals, a row for each label and a mark for each arm.
+
+    Attributes:
+        zero: Where the line of zero stands, if it is inside.
+    """
 
     title: str
     label: str
     height: float
     bottom: float
-    zero: float
+    zero: float | None
     ticks: tuple[Tick, ...]
     rows: tuple[SpanRow, ...]
 
 
-def interval_chart(title: str, rows: Sequence[tuple[str, Sequence[Span]]]) -> IntervalChart | None:
-    """Dots with intervals on one axis that holds zero; None without a number."""
+def interval_chart(
+    title: str, rows: Sequence[tuple[str, Sequence[Span]]], *, within: Sequence[float] = (0.0,)
+) -> IntervalChart | None:
+    """Dots with intervals on one axis; None without a number.
+
+    Args:
+        title: What is drawn.
+        rows: Labels with their numbers, from above.
+        within: Values that the axis must show.
+    """
     spans = [span for _, held in rows for span in held]
     if not spans:
         return None
-    ends = [end for one in spans for end in (one.value, one.low, one.high) if end is not None]
-    marks = ticks(min(0.0, *ends), max(0.0, *ends))
+    drawn_ends = ((one.value, one.low, one.high, *one.each) for one in spans)
+    ends = [end for those in drawn_ends for end in those if end is not None]
+    marks = ticks(min([*within, *ends]), max([*within, *ends]))
 
     def place(value: float) -> float:
         share = (value - marks[0]) / (marks[-1] - marks[0])
@@ -341,7 +376,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Sequence[Span]]]) -> In
         label=f"{title}: {said}",
         height=top + 18,
         bottom=top,
-        zero=place(0.0),
+        zero=place(0.0) if marks[0] <= 0 <= marks[-1] else None,
         ticks=tuple(Tick(place(mark), f"{mark:g}") for mark in marks),
         rows=tuple(drawn),
     )
@@ -357,6 +392,7 @@ def _span_row(
             x_low=place(one.value if one.low is None else one.low),
             x_high=place(one.value if one.high is None else one.high),
             y=top + _SPAN_STEP * (n + 0.5),
+            x_each=tuple(map(place, one.each)),
         )
         for n, one in enumerate(held)
     )

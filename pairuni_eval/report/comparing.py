@@ -141,8 +141,9 @@ def as_lines(found: Compared) -> Iterator[str]:
     sure = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
     yield from (f"{clean(row.sentence)}." for row in sure)
     if not sure and any(row.reason is None for row in comparison.groups):
-        yield "No group got better or worse that can be told from chance."
+        yield "No group is better or worse that can be told from chance."
     for row in comparison.headlines:
         if row.settings:
             yield f"Other settings on {clean(row.benchmark)}: {clean(', '.join(row.settings))}."
     yield from (f"Not compared: {clean(one)}." for one in gathered(comparison.refusals))
+    yield comparison.family.sentence

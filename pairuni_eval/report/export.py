@@ -6,8 +6,9 @@
     eval_results.yaml   for a model's repository on the hub, in its `.eval_results` format
 
 Text that is not ours is escaped for where it goes: LaTeX commands, spreadsheet formulas, YAML. A
-tiny number carries the word tiny, a part of a benchmark the word PARTIAL. The hub file holds only
-whole benchmarks whose data has a home on the hub, and no tiny number: it is read as a claim.
+tiny number carries the word tiny, a part of a benchmark the word PARTIAL. The hub file is read as a
+claim: it holds benchmarks whose data has a home on the hub, whole and with a value for every output
+unless others are asked for, and no tiny number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pairuni_eval import foreign_text
 from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
 
 if TYPE_CHECKING:
@@ -53,14 +55,21 @@ _METRIC_COLUMNS = (
 )
 _DIFFERENCE_COLUMNS = (
     *("baseline", "benchmark", "tiny", "partial", "protocol", "metric", "headline"),
-    *("ours", "theirs", "difference", "low", "high", "p", "p_holm", "word"),
-    *("shared", "clusters", "same_settings"),
+    *("by", "group", "ours", "theirs", "difference", "word", "joint_low", "joint_high", "p_holm"),
+    *("low", "high", "p", "p_tied", "detectable", "ends_low", "ends_high"),
+    *("shared", "planned", "clusters", "seeds_ours", "seeds_theirs", "same_settings", "why"),
 )
 
 
-def exports(page: Page) -> dict[str, str]:
-    """The content of every file by its name."""
-    contents = (_tables(page), _metrics(page), _differences(page), _eval_results(page))
+def exports(page: Page, left_out: Mapping[str, str]) -> dict[str, str]:
+    """The content of every file by its name.
+
+    Args:
+        page: The report.
+        left_out: Benchmarks that the hub file does not hold, and why; see `not_for_the_hub`.
+    """
+    hub = _eval_results(page, left_out)
+    contents = (latex("tables.tex.j2", page=page), _metrics(page), _differences(page), hub)
     return dict(zip(FILES, contents, strict=True))
 
 
@@ -78,7 +87,8 @@ def escape_latex(value: Any) -> str:
     return "".join(_LATEX.get(character, character) for character in words)
 
 
-def _tables(page: Page) -> str:
+def latex(template: str, **context: Any) -> str:
+    """A file for LaTeX; what is not `LatexText` is escaped."""
     environment = Environment(
         loader=PackageLoader("pairuni_eval.report"),
         undefined=StrictUndefined,
@@ -93,12 +103,17 @@ def _tables(page: Page) -> str:
         comment_end_string="#>",
     )
     environment.filters.update(
-        number=text.number, signed=text.signed, interval=text.interval, p_value=text.p_value
+        number=text.number,
+        printed=text.printed,
+        signed=text.signed,
+        interval=text.interval,
+        p_value=text.p_value,
+        p_words=p_words,
     )
-    return environment.get_template("tables.tex.j2").render(page=page, raw=LatexText)
+    return environment.get_template(template).render(raw=LatexText, **context)
 
 
-def _sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV file; a text that a spreadsheet would take for a formula gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
@@ -118,14 +133,17 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _ends(interval: Interval | None) -> dict[str, float | None]:
+def ends_of(
+    interval: Interval | tuple[float, float] | None, prefix: str = ""
+) -> dict[str, float | None]:
+    """Both ends under their names in a sheet."""
     low, high = interval or (None, None)
-    return {"low": low, "high": high}
+    return {f"{prefix}low": low, f"{prefix}high": high}
 
 
 def _metrics(page: Page) -> str:
     rows = (row for section in page.sections for row in _metric_rows(section))
-    return _sheet(_METRIC_COLUMNS, rows)
+    return sheet(_METRIC_COLUMNS, rows)
 
 
 def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
@@ -150,7 +168,7 @@ def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
 
 
 def _number(estimate: Any) -> dict[str, Any]:
-    ends = _ends(estimate.interval)
+    ends = ends_of(estimate.interval)
     return {"value": estimate.value, "clusters": estimate.clusters, **ends}
 
 
@@ -165,24 +183,48 @@ def _differences(page: Page) -> str:
             "protocol": row.protocol,
             "metric": row.spec.name,
             "headline": row.headline,
+            "by": row.spec.by if row.group is not None else None,
+            "group": row.group,
             "ours": row.ours,
             "theirs": row.theirs,
             "difference": row.value,
             "p": row.p,
             "p_holm": row.corrected,
+            "p_tied": row.tie_p,
+            "detectable": row.detectable,
             "word": str(row.word),
+            "why": row.reason or row.why,
             "shared": row.shared,
+            "planned": row.planned,
             "clusters": row.clusters,
+            "seeds_ours": row.seeds[0],
+            "seeds_theirs": row.seeds[1],
             "same_settings": row.same_settings,
-            **_ends(row.interval),
+            **ends_of(row.interval),
+            **ends_of(row.joint, "joint_"),
+            **ends_of(row.ends, "ends_"),
         }
         for one in page.baselines
-        for row in one.differences
+        for row in (*one.differences, *one.groups)
     )
-    return _sheet(_DIFFERENCE_COLUMNS, rows)
+    return sheet(_DIFFERENCE_COLUMNS, rows)
 
 
-def _eval_results(page: Page) -> str:
+def not_for_the_hub(page: Page, *, partial_results: bool) -> dict[str, str]:
+    """The benchmarks that the hub file leaves out, by their names, and why.
+
+    Args:
+        page: The report.
+        partial_results: Whether benchmarks that are not all there may be in it.
+    """
+    reasons = {
+        section.card.name: _not_for_the_hub(section, partial_results=partial_results)
+        for section in page.sections
+    }
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _eval_results(page: Page, left_out: Mapping[str, str]) -> str:
     """Entries of the hub's format (huggingface_hub's `EvalResultEntry`), one a benchmark."""
     lines = [
         "# Results for the model's page: copy this file to .eval_results/pairuni.yaml of the",
@@ -190,19 +232,22 @@ def _eval_results(page: Page) -> str:
     ]
     entries: list[str] = []
     for section in page.sections:
-        reason = _not_for_the_hub(section)
+        reason = left_out.get(section.card.name)
         if reason:
-            lines.append(f"# {_plain(section.card.name)} is left out: {reason}.")
+            lines.append(f"# {_plain(section.card.name)} is left out: {_plain(reason)}.")
         else:
             entries += _entry(section)
     return "\n".join([*lines, *(entries or ["[]"])])
 
 
-def _not_for_the_hub(section: Section) -> str | None:
+def _not_for_the_hub(section: Section, *, partial_results: bool) -> str | None:
     if section.tiny:
         return "a tiny number"
-    if section.partial:
+    if section.partial and not partial_results:
         return f"PARTIAL, {section.run.planned} of {section.run.expected} samples"
+    scored, expected = section.coverage
+    if scored < expected and not partial_results:
+        return f"{scored} of {expected} outputs have a value"
     if section.card.data.hub is None:
         return "its data has no home on the hub"
     if section.headline.estimate.value is None:
@@ -212,7 +257,8 @@ def _not_for_the_hub(section: Section) -> str | None:
 
 def _entry(section: Section) -> Iterator[str]:
     head, value = section.headline, section.headline.estimate.value or 0.0
-    covered = f"{head.scored} of {head.expected} outputs have a value"
+    scored, expected = section.coverage
+    covered = f"{'PARTIAL, ' * section.partial}{scored} of {expected} outputs have a value"
     bounds = text.interval(head.estimate.interval, head.spec)
     notes = (
         f"{section.card.name}@{head.protocol}, {head.spec.name}, 95 % interval {bounds}, {covered}"

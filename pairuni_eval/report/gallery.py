@@ -24,6 +24,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import DatasetError, writing
 from pairuni_eval.pictures import upright_size
 from pairuni_eval.records import Capability, Status
+from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.read import StoredRun, decode_cell
@@ -36,6 +37,8 @@ _BINARY = ("right", "wrong")
 _FINER = ("upper", "lower")
 _ABSENT = "does not have it"
 _GOLD_KEYS = ("answer", "gold", "label", "target")
+# What a PNG carries that says it lies on its side; Pillow decodes all of it to look behind the end.
+_TURNING = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpg"),
@@ -79,6 +82,7 @@ class Exhibit(NamedTuple):
     """A request with what each run gave for it, from equal seeds where the runs' are equal.
 
     Attributes:
+        address: Where the page's browser shows it.
         group: The groups it belongs to, empty without any.
         before: The pictures of the request.
         gold: The right answer, if the reference holds one.
@@ -86,6 +90,7 @@ class Exhibit(NamedTuple):
     """
 
     key: str
+    address: str
     group: str
     question: str
     before: tuple[Shown, ...]
@@ -169,7 +174,8 @@ def _size(data: bytes) -> tuple[int, int] | None:
                 image.draft("L", (image.width // 8, image.height // 8))
                 image.load()
         with Image.open(io.BytesIO(data)) as image:
-            return upright_size(image)
+            plain = image.format == "PNG" and not any(mark in data for mark in _TURNING)
+            return image.size if plain else upright_size(image)
     except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
         return None
 
@@ -193,6 +199,7 @@ def exhibits(
         if (frame_of := verdicts_under(tables, other, benchmark)) is not None
     }
     drawn = tables.card(benchmark).capability is not Capability.UNDERSTAND
+    several = bool((frame["draw"] > 0).any())
     made = []
     for row in _records(chosen):
         place = (row["sample"], row["draw"])
@@ -204,7 +211,8 @@ def exhibits(
                 if theirs is None
                 else _given(name, theirs, other.run, album, drawn=drawn)
             )
-        made.append(_exhibit(row, tables.run, album, tuple(given), drawn=drawn))
+        address = of_sample(benchmark, row["key"], row["draw"] if several else None)
+        made.append(_exhibit(row, address, tables.run, album, tuple(given), drawn=drawn))
     return tuple(made)
 
 
@@ -297,13 +305,20 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _exhibit(
-    row: dict[str, Any], run: StoredRun, album: Album, given: tuple[Given, ...], *, drawn: bool
+    row: dict[str, Any],
+    address: str,
+    run: StoredRun,
+    album: Album,
+    given: tuple[Given, ...],
+    *,
+    drawn: bool,
 ) -> Exhibit:
     asked = decode_cell(row["request"])
     question = shorten(joined_text(asked), _LONGEST)
     group = ", ".join(names_in(_text(row["group"]))).replace("_", " ")
     return Exhibit(
-        key=shorten(row["key"], 80),
+        key=shown_key(row["key"]),
+        address=address,
         group=shorten(group, 80),
         question=question,
         before=_before(asked, run, album, question),

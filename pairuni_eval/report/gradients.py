@@ -2,8 +2,10 @@
 
 Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
 answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
-and the own arm against the others batch by batch. The numbers are those of `analysis.interference`
-and `analysis.contrast`; a probe that holds several scenarios shows each as an arm.
+and the own arm against the others batch by batch. Answers are those of `analysis.alignment` and
+`analysis.contrast`, one test over all blocks and batches each, numbers those of
+`analysis.interference`; a probe that holds several scenarios shows each as an arm. Blocks differ in
+size, and their cosines with them, so each is drawn on an axis of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pairuni_eval.analysis.alignment import Alignment, Stance, alignments
+from pairuni_eval.analysis.blocks import BlockMean
 from pairuni_eval.analysis.contrast import Contrast, contrasts
 from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.analysis.gradient_rows import read_gradients
@@ -47,7 +51,8 @@ class Gradients(NamedTuple):
         preconditioned: The same after Adam's division, where it was probed.
         contrasts: The own arm against the others.
         over_steps: The cosine over training steps.
-        by_block: The cosine by block of parameters.
+        by_block: The cosine in each block of parameters, an axis for each.
+        alignments: Whether each arm's gradients agree, over all blocks and batches.
         correlations: By benchmark, whether arms that agree more score higher.
     """
 
@@ -58,8 +63,9 @@ class Gradients(NamedTuple):
     preconditioned: tuple[Scenario, ...]
     contrasts: tuple[Contrast, ...]
     over_steps: LineChart | None
-    by_block: IntervalChart | None
+    by_block: tuple[IntervalChart, ...]
     correlations: tuple[tuple[str, Correlation], ...]
+    alignments: tuple[Alignment, ...] = ()
 
 
 def gradients(
@@ -83,19 +89,38 @@ def gradients(
         return None
     table = pd.concat(tables, ignore_index=True)
     found = scenarios(table)
+    against = contrasts(table, found[0].name)
+    section = gradient_section(table, found, alignments(table), against)
+    return section._replace(correlations=_correlations(section.raw, scores))
+
+
+def gradient_section(
+    table: pd.DataFrame,
+    found: Sequence[Scenario],
+    aligned: Sequence[Alignment],
+    against: Sequence[Contrast],
+) -> Gradients:
+    """What is said of scenarios whose numbers are made already.
+
+    Args:
+        table: Of `gradient_rows`.
+        found: Its scenarios, raw gradients first, the one in question before all others.
+        aligned: Whether the gradients of each agree, in the same order.
+        against: That one against others.
+    """
     raw = tuple(one for one in found if not one.preconditioned)
     names = tuple(one.name for one in raw)
-    against = contrasts(table, names[0])
     return Gradients(
         names=names,
-        answer=_answer(raw[0].overall, against),
+        answer=_answer(aligned[0], against),
         noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
-        contrasts=against,
+        contrasts=tuple(against),
         over_steps=_over_steps(table, names),
         by_block=_by_block(raw),
-        correlations=_correlations(raw, scores),
+        correlations=(),
+        alignments=tuple(aligned),
     )
 
 
@@ -106,10 +131,10 @@ def _named(table: pd.DataFrame, arm: str) -> pd.DataFrame:
     return table.assign(scenario=arm)
 
 
-def _answer(own: Interference, against: Sequence[Contrast]) -> str:
+def _answer(own: Alignment, against: Sequence[Contrast]) -> str:
     told = "; ".join(one.brief for one in against)
     compared = f" {told[0].upper()}{told[1:]}." if told else ""
-    return f"{_verdict(own.cosine)} {own.finding}.{compared}"
+    return f"{_VERDICTS[own.stance]} {own.sentence}{compared}"
 
 
 def _noise(own: Interference) -> str:
@@ -118,14 +143,13 @@ def _noise(own: Interference) -> str:
     return f"{own.scenario}: {own.noise}."
 
 
-def _verdict(cosine: Summary) -> str:
-    if cosine.interval is None:
-        return "Too few batches to tell."
-    if cosine.interval.high < 0:
-        return "They fight."
-    if cosine.interval.low > 0:
-        return "On the whole they agree."
-    return "Neither agreement nor conflict can be told."
+_VERDICTS = {
+    Stance.FIGHT: "They fight.",
+    Stance.AGREE: "On the whole they agree.",
+    Stance.MIXED: "They agree in some blocks and fight in others.",
+    Stance.CANNOT_TELL: "Neither agreement nor conflict can be told.",
+    Stance.TOO_FEW: "Too few batches to tell.",
+}
 
 
 def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
@@ -141,21 +165,19 @@ def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
     return line_chart(title, series, smoothing=False, within=(0.0,))
 
 
-def _by_block(arms: Sequence[Scenario]) -> IntervalChart | None:
+def _by_block(arms: Sequence[Scenario]) -> tuple[IntervalChart, ...]:
+    """A chart for each block, with a row for each arm: its axis is scaled by its own numbers."""
     blocks = list(dict.fromkeys(one.block for arm in arms for one in arm.blocks))
-    rows = [
-        (
-            block.replace("_", " "),
-            [
-                span
-                for number, arm in enumerate(arms)
-                for one in arm.blocks
-                if one.block == block and (span := _span(arm.name, number, one.cosine))
-            ],
-        )
-        for block in blocks
-    ]
-    return interval_chart("Median cosine by block", rows)
+    charts = []
+    for block in blocks:
+        rows = [
+            (arm.name, [span])
+            for number, arm in enumerate(arms)
+            for one in arm.blocks
+            if one.block == block and (span := _span(arm.name, number, one.cosine))
+        ]
+        charts.append(interval_chart(f"Median cosine, {block.replace('_', ' ')}", rows))
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _span(name: str, arm: int, number: Summary) -> Span | None:
@@ -194,10 +216,32 @@ def gradients_entry(found: Gradients) -> dict[str, Any]:
                 "p": one.p,
                 "p_holm": one.corrected,
                 "batches": one.batches,
+                "left_out": one.left_out._asdict(),
+                "word": str(one.word),
+                "blocks": _means_entry(one.blocks),
                 "sentence": one.sentence,
             }
             for one in found.contrasts
         ],
+        "alignments": [
+            {
+                "arm": one.scenario,
+                "stance": str(one.stance),
+                "p_holm": one.p,
+                "batches": one.batches,
+                "silent": one.silent,
+                "blocks": _means_entry(one.blocks),
+                "sentence": one.sentence,
+            }
+            for one in found.alignments
+        ],
+    }
+
+
+def _means_entry(blocks: Sequence[BlockMean]) -> dict[str, Any]:
+    return {
+        one.block: {"mean": _number(one.mean), "p_corrected": one.p, "batches": one.batches}
+        for one in blocks
     }
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.records import Capability, RunCard
 from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
-from pairuni_eval.report.figures import Other, strip
+from pairuni_eval.report.figures import Other, around, reach, strip
 from pairuni_eval.report.published import PublishedRow, nearest_to
 from pairuni_eval.report.sections import Section
 from pairuni_eval.report.text import number
@@ -29,12 +29,14 @@ class HeadlineRow(NamedTuple):
 
     Attributes:
         versus: One entry per baseline, None where it lacks the benchmark.
+        strips: The same around 0, empty where there is nothing to draw.
         published: A few printed figures of the headline metric; none beside tiny numbers.
     """
 
     section: Section
     figure: Markup
     versus: tuple[Difference | None, ...]
+    strips: tuple[Markup, ...]
     published: tuple[PublishedRow, ...]
 
 
@@ -50,12 +52,14 @@ class HeadlineTable(NamedTuple):
 
     Attributes:
         published: Whether any line has a printed figure beside it; never where `tiny`.
+        reach: How far the strips of differences reach, as a share of each metric's range.
         slopes: From each baseline to this run, a line for each benchmark.
     """
 
     tiny: bool
     groups: tuple[HeadlineGroup, ...]
     published: bool
+    reach: float
     slopes: tuple[SlopeChart, ...]
 
 
@@ -64,19 +68,26 @@ def headlines(
 ) -> tuple[HeadlineTable, ...]:
     """The headline tables: real numbers first, tiny ones in a table of their own."""
     made = []
+    rows = [one.headline(section.card.name) for section in sections for one in baselines]
+    half = reach(rows)
     for tiny in (False, True):
         groups = tuple(
             HeadlineGroup(title, rows)
             for kind, title in KINDS.items()
-            if (rows := _headline_rows(run, sections, baselines, kind, tiny=tiny))
+            if (rows := _headline_rows(run, sections, baselines, kind, half, tiny=tiny))
         )
         if groups:
-            made.append(_headline_table(run, baselines, groups, tiny=tiny))
+            made.append(_headline_table(run, baselines, groups, half, tiny=tiny))
     return tuple(made)
 
 
 def _headline_table(
-    run: RunCard, baselines: Sequence[Versus], groups: tuple[HeadlineGroup, ...], *, tiny: bool
+    run: RunCard,
+    baselines: Sequence[Versus],
+    groups: tuple[HeadlineGroup, ...],
+    half: float,
+    *,
+    tiny: bool,
 ) -> HeadlineTable:
     rows = [row for group in groups for row in group.rows]
     slopes = (
@@ -87,6 +98,7 @@ def _headline_table(
         tiny=tiny,
         groups=groups,
         published=any(row.published for row in rows),
+        reach=half,
         slopes=tuple(slope for slope in slopes if slope is not None),
     )
 
@@ -114,17 +126,20 @@ def _headline_rows(
     sections: Sequence[Section],
     baselines: Sequence[Versus],
     kind: Capability,
+    half: float,
     *,
     tiny: bool,
 ) -> tuple[HeadlineRow, ...]:
     return tuple(
-        _headline_row(run, section, baselines)
+        _headline_row(run, section, baselines, half)
         for section in sections
         if section.card.capability is kind and section.tiny is tiny
     )
 
 
-def _headline_row(run: RunCard, section: Section, baselines: Sequence[Versus]) -> HeadlineRow:
+def _headline_row(
+    run: RunCard, section: Section, baselines: Sequence[Versus], half: float
+) -> HeadlineRow:
     found = tuple(one.headline(section.card.name) for one in baselines)
     others = [
         Other(one.name, difference.theirs if difference else None)
@@ -138,4 +153,11 @@ def _headline_row(run: RunCard, section: Section, baselines: Sequence[Versus]) -
         run.checkpoint.name,
         at_most=_PUBLISHED_BESIDE,
     )
-    return HeadlineRow(section, strip(section.headline.estimate, label, others), found, beside)
+    strips = tuple(
+        around(row, half, f"{tiny}{section.card.title}, this run minus {one.name}")
+        if row
+        else Markup("")
+        for one, row in zip(baselines, found, strict=True)
+    )
+    levels = strip(section.headline.estimate, label, others)
+    return HeadlineRow(section, levels, found, strips, beside)

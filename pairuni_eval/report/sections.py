@@ -22,6 +22,7 @@ from pairuni_eval.analysis.tables import (
 )
 from pairuni_eval.cards import Card, ProtocolSpec
 from pairuni_eval.records import BenchmarkRun, Figure, Status
+from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
 from pairuni_eval.report.judging import Judging, judges_named, judging
 from pairuni_eval.report.published import PublishedRow, published_rows
@@ -80,9 +81,10 @@ class GroupTable(NamedTuple):
 
 
 class FlipRow(NamedTuple):
-    """An output that two protocols grade differently."""
+    """An output that two protocols grade differently; `address` is where the browser shows it."""
 
     key: str
+    address: str
     answer: str
     first: float | None
     second: float | None
@@ -273,7 +275,8 @@ def _flip_tables(tables: Tables, name: str, parts: Sequence[ProtocolPart]) -> tu
         frame = tables.outputs(name).set_index("id")
         lines = tuple(
             FlipRow(
-                shorten(str(frame.at[flip.output, "key"]), 80),
+                shown_key(key := str(frame.at[flip.output, "key"])),
+                of_sample(name, key),
                 shorten(_answer_text(tables, name, flip.output), 200),
                 flip.first,
                 flip.second,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pairuni_eval.analysis.intervals import Interval
@@ -79,8 +80,27 @@ def rounded(value: float) -> str:
     """A number without a card: three decimals, or three digits where it is large."""
     if not math.isfinite(value):
         return NOTHING
-    shown = f"{value:.3f}" if abs(value) < 10 else f"{value:,.{1 if abs(value) < 100 else 0}f}"
+    shown = (
+        f"{round(value, 3) + 0.0:.3f}"
+        if abs(value) < 10
+        else f"{value:,.{1 if abs(value) < 100 else 0}f}"
+    )
     return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def listed(words: Sequence[str]) -> str:
+    """E.g. "A, B and C"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def times(shares: Sequence[float]) -> str:
+    """How many times, e.g. "1.3 to 40 times"."""
+    low, high = (_two_digits(choose(shares)) for choose in (min, max))
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
+def _two_digits(share: float) -> str:
+    return f"{share:.1f}" if share < 10 else f"{float(f'{share:.2g}'):,.0f}"
 
 
 class MarkdownText(str):
@@ -93,10 +113,24 @@ def escape_markdown(value: Any) -> str:
     """Text as literal Markdown on one line: no markup, HTML, table cell, link or mention."""
     if isinstance(value, MarkdownText):
         return value
+    text = escape_within(value)
+    return re.sub(r"^(\d+(?=[.)])|(?=[-+=]))", r"\1\\", text)  # no list, no heading's underline
+
+
+def escape_within(value: Any) -> MarkdownText:
+    """The same for text that begins no line, such as a number in a table."""
     text = clean(str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
-    text = re.sub(r"^(\d+(?=[.)])|(?=[-+=]))", r"\1\\", text)  # no list, no heading's underline
-    return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+    text = text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+    return MarkdownText(text)
+
+
+def coded(text: str) -> MarkdownText:
+    """A command inside a line, with more backticks around it than any run of them inside."""
+    cleaned = " ".join(clean(text).split())
+    longest = max((len(run) for run in re.findall(r"`+", cleaned)), default=0)
+    ticks, blank = "`" * (longest + 1), " " if longest else ""
+    return MarkdownText(f"{ticks}{blank}{cleaned}{blank}{ticks}")
 
 
 def fenced(text: str) -> MarkdownText:

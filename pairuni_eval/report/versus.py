@@ -14,7 +14,8 @@ from pairuni_eval.analysis.compare import Comparison, Difference, Refusal, Word
 from pairuni_eval.analysis.multiple import NO_TESTS, Family
 from pairuni_eval.analysis.scope import NOBODY, About
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.text import signed
+from pairuni_eval.report.addresses import shown_group
+from pairuni_eval.report.text import listed, signed
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
 _PHRASES = {
@@ -145,7 +146,7 @@ def told(
         return f"Against {name} nothing can be compared: {_reasons(refusals)}."
     by_word = {word: [row for row in compared if row.word is word] for word in _PHRASES}
     phrases = [
-        f"{_PHRASES[word].format(name=name)} {_names(by_word[word])}"
+        f"{_PHRASES[word].format(name=name)} {named(by_word[word])}"
         for word in words
         if by_word[word]
     ]
@@ -153,7 +154,7 @@ def told(
         phrases.insert(0, _not_shown(name, by_word))
     left = [row for row in headlines if row.reason is not None]
     if left and len(words) == len(_PHRASES):
-        phrases.append(f"not compared on {_names(left)}")
+        phrases.append(f"not compared on {named(left)}")
     if about.same_weights:
         phrases.append("both are the same weights")
     if about.warning:
@@ -245,7 +246,7 @@ def _scopes(found: Sequence[Versus]) -> Iterator[str]:
         elif one.about.warning:
             told.setdefault(one.about.warning, []).append(one.name)
     for said, names in told.items():
-        yield f"Against {_listed(names)}: {said}."
+        yield f"Against {listed(names)}: {said}."
 
 
 def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Difference, ...]:
@@ -255,7 +256,11 @@ def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Differen
 def _changes(found: Comparison, word: Word, order: Sequence[str]) -> tuple[Change, ...]:
     rows = found.regressions if word is Word.WORSE else found.gains
     changes = [
-        Change(row, order.index(row.benchmark), f"{row.spec.by}: {row.group}" if row.group else "")
+        Change(
+            row,
+            order.index(row.benchmark),
+            shown_group(row.spec.by or "", row.group) if row.group else "",
+        )
         for row in rows
     ]
     return tuple(sorted(changes, key=_surest_first))
@@ -267,16 +272,12 @@ def _surest_first(change: Change) -> tuple[bool, float]:
     return row.group is not None, 1.0 if p is None else p
 
 
-def _names(rows: Sequence[Difference]) -> str:
+def named(rows: Sequence[Difference]) -> str:
     """The benchmarks of some rows, with the difference where there is a verdict."""
     shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
     if len(rows) > _NAMED:
         shown.append(f"{len(rows) - _NAMED + 1} more")
-    return _listed(shown)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return listed(shown)
 
 
 def _name(row: Difference) -> str:

@@ -2,10 +2,10 @@
 
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
 where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
-phases of a step took) and `settings.json` (what was trained how) where the trainer wrote them. An
-offline probe leaves gradients, and settings of another kind. A run folder may hold a copy in
-`training/`, so that a report needs nothing but the run. A torn last line is left out: training may
-be going on.
+phases of a step took), `fixed.jsonl` (the reward on prompts that never change, a `FixedRow` a line)
+and `settings.json` (what was trained how) where the trainer wrote them. An offline probe leaves
+gradients, and settings of another kind. A run folder may hold a copy in `training/`, so that a
+report needs nothing but the run. A torn last line is left out: training may be going on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ TRAINING = "training"
 METRICS = "metrics.jsonl"
 GRADIENTS = "gradients.jsonl"
 SECONDS = "seconds.jsonl"
+FIXED = "fixed.jsonl"
 SETTINGS = "settings.json"
-_KEPT = (METRICS, GRADIENTS, SECONDS, SETTINGS)
+_KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, SETTINGS)
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -38,6 +39,28 @@ class Backbone(msgspec.Struct, frozen=True):
 
     name: str
     steps: int
+
+
+class FixedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The reward of one task on its fixed prompts after so many steps.
+
+    Attributes:
+        step: Steps done; 0 is before any update.
+        set: Which prompts and how many draws of each; rows of one set can be compared.
+        task: "und" or "gen".
+        draws: Rollouts of each prompt.
+        reward: Mean over the rollouts that were judged; None if none was.
+        declined: Share of rollouts without a reward.
+        values: Mean of each prompt, in the order of the set; None where none was judged.
+    """
+
+    step: int
+    set: str
+    task: str
+    draws: int
+    reward: float | None
+    declined: float
+    values: tuple[float | None, ...]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -109,6 +132,21 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         UserError: naming the line that is no step of numbers.
     """
     return _read_steps(folder / METRICS)
+
+
+def read_fixed(folder: Path) -> list[FixedRow]:
+    """The rewards on fixed prompts, in the order of the steps; empty without the file.
+
+    Raises:
+        UserError: naming the line that is no such row.
+    """
+    path, found = folder / FIXED, []
+    for number, line in enumerate(_whole_lines(path)):
+        try:
+            found.append(msgspec.json.decode(line, type=FixedRow))
+        except msgspec.DecodeError as failure:
+            raise _unreadable(path, number, str(failure)) from failure
+    return found
 
 
 def read_seconds(folder: Path) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ import typer
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.extras import needs
+
+
+class PaperFormat(StrEnum):
+    """Formats of figures for papers."""
+
+    PDF = "pdf"
+    SVG = "svg"
+    PNG = "png"
 
 
 def reproduce(
@@ -36,6 +45,10 @@ def reproduce(
     ] = "",
     data: Annotated[Path | None, typer.Option(help="Datasets' own files.")] = None,
     judge: Annotated[str | None, typer.Option(help="Judge instead of the cards'.")] = None,
+    figures: Annotated[
+        list[PaperFormat],
+        typer.Option(help="Charts for a paper as well; may be given several times."),
+    ] = [PaperFormat.SVG],  # noqa: B006
 ) -> None:
     """Train every arm, measure it, write the table or figure. Finished work is reused."""
     from rich.console import Console
@@ -57,9 +70,14 @@ def reproduce(
     words = ["pairuni-train", "reproduce", name, "--backbone", backbone, "--seeds", str(seeds)]
     words += ["--steps", str(model.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
+    words += [
+        word for one in figures if figures != [PaperFormat.SVG] for word in ("--figures", one)
+    ]
     folder = out or Path("reports") / f"{name}-{model.name}"
     console, command = Console(stderr=True), as_typed(*words)
-    found = run(experiment, setting, folder, console, command=command, batches=batches)
+    found = run(
+        *(experiment, setting, folder, console), command=command, batches=batches, figures=figures
+    )
     typer.echo(f"Page:  {found.page}")
     if found.failed:
         where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pairuni_eval.analysis.arms import ENOUGH_SEEDS
 from pairuni_eval.analysis.verdict import Word
-from pairuni_eval.report.curves import TASKS
-from pairuni_train.experiments.curves import ArmCurve, CurveFigure, Verdict
+from pairuni_train.experiments.curves import ArmCurve, CurveFigure, Panel, Verdict
 
 
 def findings(figure: CurveFigure) -> Iterator[str]:
@@ -15,7 +14,8 @@ def findings(figure: CurveFigure) -> Iterator[str]:
     yield _answer(figure.verdicts, tiny=figure.tiny)
     yield from (one.sentence for one in figure.verdicts)
     for panel in figure.panels:
-        yield from (_rise(one, panel.title) for one in panel.arms)
+        if panel.footing.equal:
+            yield from (_rise(one, panel) for one in panel.arms)
 
 
 def _answer(verdicts: Sequence[Verdict], *, tiny: bool) -> str:
@@ -23,10 +23,7 @@ def _answer(verdicts: Sequence[Verdict], *, tiny: bool) -> str:
     told = [one for one in verdicts if one.word is not Word.CANNOT_TELL]
     if not told:
         return f"{world} does not show whether one of the arms earns more: {_why(verdicts)}."
-    words = "; ".join(
-        f"{one.ours} against {one.theirs}, {one.what.format(TASKS[one.task])}: {one.word}"
-        for one in told
-    )
+    words = "; ".join(f"{one.ours} against {one.theirs}, {one.subject}: {one.word}" for one in told)
     return f"{world} shows a verdict in {len(told)} of {len(verdicts)} comparisons: {words}."
 
 
@@ -34,18 +31,22 @@ def _why(verdicts: Sequence[Verdict]) -> str:
     limits = [
         one.evidence.detectable
         for one in verdicts
-        if one.evidence is not None and one.evidence.detectable is not None
+        if one.measure != "steps"
+        and one.evidence is not None
+        and one.evidence.detectable is not None
     ]
-    if not limits:
-        return f"a verdict needs {ENOUGH_SEEDS} seeds of both arms"
-    return f"so few seeds would at best reveal a difference of {min(limits):.3f}"
+    if limits:
+        return f"so few seeds would at best reveal a difference of {min(limits):.3f}"
+    reasons = list(dict.fromkeys(one.reason for one in verdicts if one.reason is not None))
+    return "; ".join(reasons) or "nothing could be compared"
 
 
-def _rise(one: ArmCurve, task: str) -> str:
-    name = f"{one.arm}, {task} reward"
+def _rise(one: ArmCurve, panel: Panel) -> str:
+    """How far an arm came on the fixed prompts, from the start that all arms have."""
+    name = f"{one.arm}, {panel.title} reward"
     start, end, rise = one.start.value, one.end.value, one.rise
     if start is None or end is None or rise.value is None:
-        return f"{name}: start or end have no reward."
+        return f"{name}: the fixed prompts have no reward at the end."
     way = f"from {start:.3f} to {end:.3f}"
     if rise.interval is None:
         seeds = f"{rise.clusters} seed{'s' * (rise.clusters != 1)}"
@@ -58,7 +59,21 @@ def _rise(one: ArmCurve, task: str) -> str:
 
 
 def notes(figure: CurveFigure) -> Iterator[str]:
-    """Which arms say nothing about training again."""
+    """What may be compared, which arms sit at the ceiling, and whose seeds are few."""
+    for panel in figure.panels:
+        yield f"{panel.title.capitalize()}: {panel.footing.sentence}" + (
+            f" {panel.footing.hint}" if panel.footing.hint else ""
+        )
+        if panel.level is not None:
+            yield (
+                f"{panel.title.capitalize()}: steps are counted to a reward of {panel.level:.3f}, "
+                "halfway from the common start to the lower of the ends."
+            )
+        for name in panel.saturated:
+            yield (
+                f"{name} ends at the ceiling of the {panel.title} reward, {panel.ceiling:g}: what "
+                "lies beyond cannot be seen."
+            )
     few = {
         one.arm: one.end.clusters
         for one in figure.panels[0].arms

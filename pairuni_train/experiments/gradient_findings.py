@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pairuni_eval.analysis.interference import Interference, Scenario, Summary, shown
+from pairuni_eval.analysis.alignment import Alignment, Stance
+from pairuni_eval.analysis.interference import Interference
 from pairuni_train.experiments.gradients import CANNOT_TELL, GradientFigure
 
 
@@ -13,30 +14,29 @@ def findings(figure: GradientFigure) -> list[str]:
     overall = [one.overall for one in figure.scenarios]
     return [
         _shown_or_not(figure),
-        *_signs(overall),
+        *_stances(figure.alignments),
+        *(one.sentence for one in figure.alignments),
         *(one.sentence for one in figure.against),
         *_noise(overall),
-        *_silence(overall),
-        _blocks(figure.scenarios),
+        *_left_out(figure),
     ]
 
 
-def _signs(overall: Sequence[Interference]) -> list[str]:
+_SAID = {
+    Stance.AGREE: "The two tasks' gradients agree",
+    Stance.FIGHT: "The two tasks' gradients fight",
+    Stance.MIXED: "The two tasks' gradients agree in some blocks and fight in others",
+    Stance.TOO_FEW: "Too few batches to tell whether the gradients agree",
+    Stance.CANNOT_TELL: "Neither agreement nor conflict of the two tasks' gradients can be told",
+}
+
+
+def _stances(found: Sequence[Alignment]) -> list[str]:
     """Which scenarios agree, which fight, and of which neither can be told."""
-    kinds: dict[str, list[str]] = {}
-    for one in overall:
-        kinds.setdefault(_sign(one.cosine), []).append(one.scenario)
-    return [f"{words}: {', '.join(names)}." for words, names in kinds.items()]
-
-
-def _sign(cosine: Summary) -> str:
-    if cosine.interval is None:
-        return "Too few batches to tell whether the gradients agree"
-    if cosine.interval.high < 0:
-        return "The two tasks' gradients fight"
-    if cosine.interval.low > 0:
-        return "The two tasks' gradients agree"
-    return "Neither agreement nor conflict of the two tasks' gradients can be told"
+    kinds: dict[Stance, list[str]] = {}
+    for one in found:
+        kinds.setdefault(one.stance, []).append(one.scenario)
+    return [f"{_SAID[stance]}: {', '.join(names)}." for stance, names in kinds.items()]
 
 
 def _noise(overall: Sequence[Interference]) -> list[str]:
@@ -58,30 +58,22 @@ def _noise(overall: Sequence[Interference]) -> list[str]:
     return found
 
 
-def _silence(overall: Sequence[Interference]) -> list[str]:
-    silent = [f"{one.scenario} {one.silent}" for one in overall if one.silent]
-    if not silent:
-        return []
-    return [f"Batches in which a task had no gradient at all, left out: {', '.join(silent)}."]
-
-
-def _blocks(found: Sequence[Scenario]) -> str:
-    """How many blocks have a sign, against what chance alone would give."""
-    known = [b for one in found for b in one.blocks if b.cosine.interval is not None]
-    if not known:
-        return "No block has batches enough for an interval."
-    apart = [b for b in known if b.cosine.interval and not _holds_zero(b.cosine)]
-    said = (
-        f"By block, {len(apart)} of {len(known)} medians (scenarios x blocks) have an interval "
-        f"without 0; about {0.05 * len(known):.0f} would by chance"
-    )
-    named = [f"{b.block} in {b.scenario} ({shown(Summary(b.cosine.value), '+')})" for b in apart]
-    return f"{said}{': ' if named else ''}{', '.join(named)}."
-
-
-def _holds_zero(number: Summary) -> bool:
-    held = number.interval
-    return held is None or held.low <= 0 <= held.high
+def _left_out(figure: GradientFigure) -> list[str]:
+    """Batches that no number rests on, and why."""
+    silent = [f"{one.scenario} {one.silent}" for one in figure.alignments if one.silent]
+    found = []
+    if silent:
+        found.append(
+            f"Batches in which a task had no gradient at all, left out: {', '.join(silent)}."
+        )
+    if figure.unfinished:
+        seeds = ", ".join(map(str, figure.unfinished))
+        batches = figure.probes.batches.per_seed
+        found.append(
+            f"Probes that are not finished, left out with their {batches} batches of each "
+            f"scenario: seed {seeds}."
+        )
+    return found
 
 
 def _shown_or_not(figure: GradientFigure) -> str:
@@ -91,17 +83,14 @@ def _shown_or_not(figure: GradientFigure) -> str:
     if told:
         words = "; ".join(f"{one.ours} against {one.theirs}: {one.word}" for one in told)
         return f"{world} shows a difference in {len(told)} of {len(figure.against)}: {words}."
-    widest = max(
-        (
-            max(map(abs, held))
-            for one in figure.against
-            if (held := one.contrast.difference.interval)
-        ),
-        default=None,
-    )
-    if widest is None:
+    tested = [one.contrast for one in figure.against if one.contrast.p is not None]
+    if not tested:
         return "There are too few batches to compare the scenarios."
-    return (
-        f"{world} does not show that the pairs change how far the gradients agree; no 95 % "
-        f"interval of a difference reaches further than {widest:.3f} from 0."
-    )
+    ends = [max(map(abs, held)) for one in tested if (held := one.difference.interval)]
+    reach = ""
+    if len(ends) == len(tested):
+        reach = (
+            "; no interval of a difference over all shared parameters reaches further than "
+            f"{max(ends):.3f} from 0"
+        )
+    return f"{world} does not show that the pairs change how far the gradients agree{reach}."

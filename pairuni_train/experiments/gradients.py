@@ -1,12 +1,14 @@
 """The figure of gradients: scenarios at one set of weights, each against the one in question.
 
 Goes in: finished probes. Comes out: the controls, the numbers of every scenario over all shared
-parameters and by block, the contrasts, and what can be said, in sentences made from the figures.
+parameters and by block, whether its gradients agree, the contrasts, and what can be said, in
+sentences made from the figures.
 
-A contrast is paired, batch by batch, where the batches of both scenarios hold the same questions or
-prompts; else no paired test is possible and the batches are permuted between the two. Holm corrects
-over all contrasts of the figure. Where arms of these scenarios were trained and measured under the
-same root, cosine and score are correlated across arms.
+Every answer is one test over all blocks and batches. A contrast is paired, batch by batch, where
+the batches of both scenarios hold the same questions or prompts; else no paired test is possible
+and the batches are permuted between the two. Holm corrects over all contrasts of the figure. Where
+arms of these scenarios were trained and measured under the same root, cosine and score are
+correlated across arms.
 
 The departure from the paper: all scenarios are probed at the weights that training starts from,
 with pairs that count alike, so that what differs is the pairs alone.
@@ -20,19 +22,29 @@ from typing import NamedTuple
 import msgspec
 import pandas as pd
 
-from pairuni_eval.analysis.contrast import Contrast, contrasts
+from pairuni_eval.analysis.alignment import Alignment, alignments
+from pairuni_eval.analysis.contrast import (
+    Contrast,
+    Leaning,
+    corrected_together,
+    paired_contrast,
+)
 from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
-from pairuni_eval.analysis.interference import Scenario, scenarios, shown
-from pairuni_eval.analysis.multiple import holm_where_known
+from pairuni_eval.analysis.interference import Scenario, scenarios
 from pairuni_eval.analysis.unpaired import unpaired_contrast
-from pairuni_eval.analysis.verdict import p_words
 from pairuni_train.experiments.jobs import Setting
 from pairuni_train.experiments.overlap import Overlap, overlap
-from pairuni_train.experiments.probes import Control, Probes, read_controls, read_probes
+from pairuni_train.experiments.probes import (
+    Control,
+    Probes,
+    read_controls,
+    read_probes,
+    unfinished_seeds,
+)
 from pairuni_train.experiments.spec import Experiment
 from pairuni_train.experiments.table import make_table, measured_columns
 
-CANNOT_TELL = "cannot tell"
+CANNOT_TELL = Leaning.CANNOT_TELL
 
 
 class Against(NamedTuple):
@@ -50,16 +62,10 @@ class Against(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """E.g. "PairUG against random: cannot tell, difference of the median cosine ..."."""
+        """E.g. "PairUG against random: cannot tell, p = .3 (one test of ...); ..."."""
         one = self.contrast
-        if one.reason is not None:
-            return f"{one.ours} against {one.theirs}: not compared, {one.reason}."
-        word = one.word if one.word == CANNOT_TELL else f"gradients {one.word}"
-        return (
-            f"{one.ours} against {one.theirs}: {word}, difference of the median cosine "
-            f"{shown(one.difference, '+')}, {p_words(one.corrected)} ({self.test}: "
-            f"{self.overlap.words}; {one.batches} batches)."
-        )
+        shared = "" if one.reason else f" ({self.test}: {self.overlap.words})"
+        return f"{one.ours} against {one.theirs}: {one.told}{shared}."
 
 
 class GradientFigure(NamedTuple):
@@ -68,7 +74,9 @@ class GradientFigure(NamedTuple):
     Attributes:
         table: The rows behind it, as `gradient_rows` has them, scenarios by their arms' names.
         scenarios: The numbers of every scenario.
+        alignments: Whether the gradients of every scenario agree, in the order of `scenarios`.
         against: The contrasts.
+        unfinished: Seeds whose probe is not finished: none of its batches is used.
         correlations: By column, cosine against score across arms; empty if no arm was measured.
     """
 
@@ -80,6 +88,8 @@ class GradientFigure(NamedTuple):
     scenarios: tuple[Scenario, ...]
     against: tuple[Against, ...]
     correlations: tuple[tuple[str, Correlation], ...]
+    alignments: tuple[Alignment, ...] = ()
+    unfinished: tuple[int, ...] = ()
 
     @property
     def told_apart(self) -> bool:
@@ -103,6 +113,7 @@ def make_gradients(probes: Probes) -> GradientFigure:
     order = {arm.name: place for place, arm in enumerate(probes.experiment.arms)}
     found = tuple(sorted(found, key=lambda one: order[one.name]))
     against = compare(table, probes)
+    stances = sorted(alignments(table), key=lambda one: order[one.scenario])
     return GradientFigure(
         experiment=probes.experiment,
         tiny=probes.setting.tiny,
@@ -112,25 +123,22 @@ def make_gradients(probes: Probes) -> GradientFigure:
         scenarios=found,
         against=against,
         correlations=_correlations(found, probes.experiment, probes.setting),
+        alignments=tuple(stances),
+        unfinished=unfinished_seeds(probes),
     )
 
 
 def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
-    """Every scenario against each one in question, over all shared parameters."""
-    found = []
+    """Every scenario against each one in question, over all blocks at once."""
+    weighed, shares = [], []
     for ours, theirs in _pairs_of(probes.experiment):
         one, two = (probes.scenarios[name] for name in (ours, theirs))
         shared = overlap(one, two, probes.batches)
-        if shared.paired:
-            (contrast,) = contrasts(table, ours, [theirs])
-        else:
-            contrast = unpaired_contrast(table, ours, theirs)
-        found.append(Against(contrast, shared))
-    corrected = holm_where_known([one.contrast.p for one in found])
-    return tuple(
-        one._replace(contrast=one.contrast._replace(corrected=p))
-        for one, p in zip(found, corrected, strict=True)
-    )
+        weigh = paired_contrast if shared.paired else unpaired_contrast
+        weighed.append(weigh(table, ours, theirs))
+        shares.append(shared)
+    made = corrected_together(weighed)
+    return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
 
 
 def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
@@ -153,7 +161,7 @@ def _correlations(
     scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
     cosine = {one.name: one.overall.cosine.value for one in found}
     correlations = []
-    for place, heading in enumerate(scores.headings):
+    for place, heading in enumerate(scores.columns):
         points = [
             ArmPoint(row.name, agreed, cell.estimate.value)
             for row in scores.rows

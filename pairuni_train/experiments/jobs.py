@@ -8,6 +8,7 @@ that another experiment has finished are reused. Folders below the root:
     pairs/stages/                       what all pair sets are cut from, each stage made once
     train/ARM-KEY-STEPS/seed-S/         checkpoints, metrics, gradients
     eval/ARM-KEY-STEPS/seed-S/BENCH/    one run folder per benchmark
+    pairs/fixed/KEY.parquet             prompts that the arms of a figure are measured on
     logs/                               what each command printed
 """
 
@@ -29,10 +30,13 @@ from pairuni_eval.models.checkpoint import TINY
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.training import read_fixed
 from pairuni_train.experiments.changes import as_options, changed, real_changes
 from pairuni_train.experiments.spec import BASE, Arm, Experiment
+from pairuni_train.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pairs.build import build
 from pairuni_train.pairs.config import Read, check_arms, find_preset
+from pairuni_train.pairs.dataset import read_pairs
 from pairuni_train.recipe import Backbone, find_recipe
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
@@ -101,17 +105,22 @@ def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None
         for trial in mine:
             failures.append(failure)
             done(f"{arm.name}, seed {trial.seed}")
-    return failures + _run(able, experiment, setting, done)
+    fixed = None if failures else ensure_fixed(experiment, setting)
+    return failures + _run(able, experiment, setting, done, fixed)
 
 
 def _run(
-    able: Sequence[Trial], experiment: Experiment, setting: Setting, done: Callable[[str], None]
+    able: Sequence[Trial],
+    experiment: Experiment,
+    setting: Setting,
+    done: Callable[[str], None],
+    fixed: FixedPrompts | None,
 ) -> list[Failure]:
     """Train and measure trials, as many at a time as there are workers."""
     failures: list[Failure] = []
     pool = ThreadPoolExecutor(setting.workers)
     try:
-        futures = {pool.submit(_one, trial, experiment, setting): trial for trial in able}
+        futures = {pool.submit(_one, trial, experiment, setting, fixed): trial for trial in able}
         for future in as_completed(futures):
             trial = futures[future]
             failure = future.result()
@@ -184,7 +193,40 @@ def ensure_pairs(arm: Arm, setting: Setting) -> None:
     build(Read(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
-def _one(trial: Trial, experiment: Experiment, setting: Setting) -> Failure | None:
+def ensure_fixed(experiment: Experiment, setting: Setting) -> FixedPrompts | None:
+    """The prompts that all arms of an experiment are measured on while they train, if it has some.
+
+    They are drawn from the halves that every arm trains on; where there is none, nothing is
+    measured.
+    """
+    asked = experiment.fixed
+    files = [pair_file(arm, setting) for arm in experiment.arms if arm.recipe != BASE]
+    if asked is None or not files:
+        return None
+    chosen = choose_prompts(files, asked.prompts, seed=asked.seed)
+    if not any(chosen.values()):
+        return None
+    file = write_prompts(setting.root / "pairs" / "fixed", chosen, files[0])
+    return FixedPrompts(file, max(1, setting.backbone.steps // asked.points), asked.draws)
+
+
+def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool:
+    """Whether a training is finished, and measured on its fixed prompts at the start and the end.
+
+    One that was trained without them is measured at the checkpoints that it has kept.
+    """
+    if not (folder / f"checkpoint-{setting.backbone.steps}").is_dir():
+        return False
+    if fixed is None:
+        return True
+    name = set_name(read_pairs(fixed.file), fixed.draws)
+    steps = {row.step for row in read_fixed(folder) if row.set == name}
+    return {0, setting.backbone.steps} <= steps
+
+
+def _one(
+    trial: Trial, experiment: Experiment, setting: Setting, fixed: FixedPrompts | None
+) -> Failure | None:
     """Train a trial and measure it; the first command that fails ends it."""
     checkpoint = setting.backbone.checkpoint
     log = setting.root / "logs" / f"{_name(trial, setting)}-seed-{trial.seed}.txt"
@@ -192,8 +234,9 @@ def _one(trial: Trial, experiment: Experiment, setting: Setting) -> Failure | No
     if trial.arm.recipe != BASE:
         folder = train_folder(trial, setting)
         checkpoint = str(folder / f"checkpoint-{setting.backbone.steps}")
-        command = _training(trial, setting, folder)
-        if not Path(checkpoint).is_dir() and not run_logged(command, log, threads(setting)):
+        command = _training(trial, setting, folder, fixed)
+        done = _trained(folder, setting, fixed)
+        if not done and not run_logged(command, log, threads(setting)):
             return Failure(shlex.join(command), log)
     for benchmark in experiment.benchmarks(tiny=setting.tiny):
         out = run_folder(trial, benchmark, setting)
@@ -210,7 +253,13 @@ def _measured(run: Path, benchmark: str) -> bool:
     return StoredRun(run).cards[benchmark].version == find_card(benchmark).version
 
 
-def _training(trial: Trial, setting: Setting, folder: Path) -> list[str]:
+def _training(
+    trial: Trial, setting: Setting, folder: Path, fixed: FixedPrompts | None
+) -> list[str]:
+    measured: list[str] = []
+    if fixed is not None:
+        measured += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
+        measured += ["--fixed-draws", str(fixed.draws)]
     return [
         *(setting.launcher or (sys.executable,)),
         *("-m", "pairuni_train.cli", "run", "--recipe", trial.arm.recipe),
@@ -218,6 +267,7 @@ def _training(trial: Trial, setting: Setting, folder: Path) -> list[str]:
         *("--pairs", str(pair_file(trial.arm, setting))),
         *("--seed", str(trial.seed), "--out", str(folder)),
         *as_options(trial.arm.settings),
+        *measured,
     ]
 
 

@@ -169,6 +169,13 @@ def read_controls(probes: Probes) -> tuple[Control, ...]:
     return tuple(worst.values())
 
 
+def unfinished_seeds(probes: Probes) -> tuple[int, ...]:
+    """Seeds whose probe is not finished, so that none of its batches is read."""
+    done = set(_finished_folders(probes))
+    seeds = range(probes.batches.seeds)
+    return tuple(seed for seed in seeds if probe_folder(probes, seed) not in done)
+
+
 def _finished_folders(probes: Probes) -> list[Path]:
     every = [probe_folder(probes, seed) for seed in range(probes.batches.seeds)]
     return [folder for folder in every if _finished(folder, probes)]

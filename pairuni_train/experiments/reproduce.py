@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -13,13 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from pairuni_eval.errors import UserError
 from pairuni_eval.progress import Progress
 from pairuni_train.experiments.curves import make_curves
-from pairuni_train.experiments.figures import write_curves, write_gradients
 from pairuni_train.experiments.gradients import make_gradients
 from pairuni_train.experiments.jobs import Failure, Setting, last_words, run_all, trials
+from pairuni_train.experiments.pages import write_curves, write_gradients, write_table
 from pairuni_train.experiments.probes import plan_probes, run_probes
 from pairuni_train.experiments.spec import BASE, Experiment
 from pairuni_train.experiments.table import make_table
-from pairuni_train.experiments.write import write_table
 
 
 class Reproduced(NamedTuple):
@@ -36,7 +35,8 @@ class _Work(NamedTuple):
         sets: Pair sets that are built.
         jobs: Trials or probes.
         run: Does what is left; hears of every pair set and every job.
-        write: Writes what the jobs have found, under the command that does it again.
+        write: Writes what the jobs have found, into a folder, under the command that does it
+            again, and with figures for papers.
     """
 
     sets: int
@@ -53,6 +53,7 @@ def reproduce(
     *,
     command: str,
     batches: int | None = None,
+    figures: Sequence[str] = ("svg",),
 ) -> Reproduced:
     """Run what an experiment still lacks and write its table or figure.
 
@@ -63,6 +64,7 @@ def reproduce(
         console: Where progress is shown.
         command: What does the same again; it is printed on the page.
         batches: Of each scenario, instead of the experiment's; for gradients only.
+        figures: Formats that the charts are drawn in for papers: pdf, svg, png.
 
     Raises:
         UserError: if nothing at all could be run; it names the log of the first failure.
@@ -85,7 +87,7 @@ def reproduce(
             f"Everything failed, the first with: {last_words(first.log)}",
             hint=f"Read {first.log}, then run the same command again.",
         )
-    return Reproduced(work.write(out, command=command), len(failures))
+    return Reproduced(work.write(out, command=command, figures=figures), len(failures))
 
 
 def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Work:
@@ -95,7 +97,7 @@ def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Wor
             len(probes.scenarios),
             setting.seeds,
             partial(run_probes, probes),
-            lambda out, command: write_gradients(make_gradients(probes), out, command=command),
+            lambda out, **options: write_gradients(make_gradients(probes), out, **options),
         )
     if batches is not None:
         raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
@@ -107,7 +109,8 @@ def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Wor
     )
 
 
-def _write_arms(experiment: Experiment, setting: Setting, out: Path, *, command: str) -> Path:
+def _write_arms(experiment: Experiment, setting: Setting, out: Path, **options: Any) -> Path:
     if experiment.kind == "curves":
-        return write_curves(make_curves(experiment, setting), out, command=command)
-    return write_table(make_table(experiment, setting), out, command=command)
+        return write_curves(make_curves(experiment, setting), out, **options)
+    table, steps = make_table(experiment, setting), setting.backbone.steps
+    return write_table(table, experiment, out, tiny=setting.tiny, steps=steps, **options)

@@ -81,6 +81,22 @@ class Arm(_Strict, frozen=True, kw_only=True):
     only: World | None = None
 
 
+class Fixed(_Strict, frozen=True, kw_only=True):
+    """Prompts that all arms are measured on while they train; see `pairuni_train.fixed_prompts`.
+
+    Attributes:
+        prompts: Prompts of each task, at most.
+        draws: Rollouts of each prompt.
+        points: Measurements after the first, evenly spaced.
+        seed: Which of the prompts that all arms train on are drawn.
+    """
+
+    prompts: int = 64
+    draws: int = 2
+    points: int = 15
+    seed: int = 0
+
+
 class Experiment(_Strict, frozen=True, kw_only=True):
     """One table or figure.
 
@@ -99,6 +115,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         question: What the experiment asks, in a sentence; the answer is written from the figures.
         reward_range: Lowest and highest reward of a rollout, by backbone and task, where known; a
             hundredth of it counts as no difference.
+        fixed: Prompts that the arms of a figure of curves are measured on; None measures none.
         batches: Batches of each scenario that a probe looks at, by backbone.
         pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
         notes: In what it is not the paper's experiment, a sentence each.
@@ -118,6 +135,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     sisters: dict[str, str] = {}
     steps: dict[str, int] = {}
     reward_range: dict[str, dict[Task, tuple[float, float]]] = {}
+    fixed: Fixed | None = None
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
@@ -199,5 +217,15 @@ def _troubles(found: Experiment) -> Iterator[str]:
     for column in found.columns:
         if column.only is None and column.benchmark not in found.sisters:
             yield f"sisters lacks '{column.benchmark}'"
+    if found.fixed is not None:
+        yield from _fixed_troubles(found.fixed, found.kind)
     if found.kind != "table" and (len(found.arms) < 2 or not found.against):
         yield "a figure needs two arms, and `against` that names one of them"
+
+
+def _fixed_troubles(fixed: Fixed, kind: str) -> Iterator[str]:
+    if kind != "curves":
+        yield "fixed prompts belong to a figure of curves"
+    for key in ("prompts", "draws", "points"):
+        if getattr(fixed, key) < 1:
+            yield f"fixed.{key} is {getattr(fixed, key)}, at least 1"

@@ -44,9 +44,13 @@ def test_page_is_quiet_whole_and_local(browser: Browser, report: Path) -> None:
     assert asked and all(url.startswith("file://") for url in asked)
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1280])
-def test_nothing_is_wider_than_the_window(browser: Browser, report: Path, width: int) -> None:
-    browser.open(report, width=width)
+@pytest.mark.parametrize(
+    ("width", "dark"), [(360, False), (390, False), (390, True), (768, False), (1280, False)]
+)
+def test_nothing_is_wider_than_the_window(
+    browser: Browser, report: Path, width: int, dark: bool
+) -> None:
+    browser.open(report, width=width, dark=dark)
     browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert browser.run("return innerWidth") == width
     assert browser.run("return document.documentElement.scrollWidth") <= width
@@ -56,7 +60,7 @@ def test_nothing_is_wider_than_the_window(browser: Browser, report: Path, width:
 def test_model_text_cannot_run(browser: Browser, report: Path) -> None:
     browser.open(report, width=1280)
     assert browser.run("return [...document.scripts].map(one => one.type)") == [
-        "application/json",
+        "application/gzip",
         "",
     ]
     assert "<script>alert(1)</script>" in browser.run("return document.body.innerText")

@@ -214,7 +214,8 @@ for (const words of arguments[0]) {
 form.elements.words.value = '';
 form.elements.words.dispatchEvent(new Event('input', {bubbles: true}));
 while (!more.hidden) more.click();
-document.querySelectorAll('a[data-verdict]').forEach(one => one.click());
+document.querySelectorAll('a[data-address]').forEach(one => one.click());
+document.querySelectorAll('button.unfold, button.sort').forEach(one => one.click());
 form.reset();
 """
 SHOW_ALL = """
@@ -286,8 +287,7 @@ def test_every_string_is_there_to_read(browser: Browser, page: Path, named: Path
 
 
 def test_every_string_is_a_prompt_and_an_answer(page: Path) -> None:
-    html = page.read_text(encoding="utf-8")
-    rows = json.loads(html[html.index('id="rows">') + 10 :].partition("</script>")[0])
+    rows = example.page_rows(page.read_text(encoding="utf-8"))
     texts = rows["texts"]
     asked = {texts[n] for n in rows["asked"]}
     wanted = {clean(text) for text in STRINGS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ import example_run as example
 import pytest
 from chromium import OVERFLOW, Browser
 
-from pairuni_eval.report.browse import safe_json
+from pairuni_eval.report.browse import packed_json
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
 
@@ -115,10 +114,7 @@ def test_a_change_shows_its_own_rows(browser: Browser, page: Path) -> None:
     browser.run(
         """
         const link = document.createElement('a');
-        link.href = '#outputs';
-        link.dataset.benchmark = '0';
-        link.dataset.group = 'category: counting';
-        link.dataset.verdict = 'worse-1';
+        link.href = '#benchmark=tiny-mmstar&group=category:%20counting&filter=worse&against=GRPO';
         document.body.append(link);
         link.click();
         """
@@ -145,12 +141,12 @@ def test_every_control_is_reached_by_the_keyboard(browser: Browser, page: Path) 
     browser.open(page, width=1280)
     browser.run("document.querySelector('#filters select').focus()")
     seen = []
-    for _ in range(5):
+    for _ in range(6):
         seen.append(
-            browser.run("return document.activeElement.name || document.activeElement.type")
+            browser.run("return document.activeElement.name || document.activeElement.textContent")
         )
         browser.press("\ue004")  # tabulator
-    assert seen == ["benchmark", "group", "verdict", "words", "reset"]
+    assert seen == ["benchmark", "group", "verdict", "words", "Clear", "Copy link"]
 
 
 def test_pictures_are_side_by_side_and_whole(browser: Browser, page: Path) -> None:
@@ -177,9 +173,9 @@ def grown(page: Path, rows: int) -> Path:
     html = page.read_text(encoding="utf-8")
     start = html.index('id="rows">') + len('id="rows">')
     end = html.index("</script>", start)
-    data = json.loads(html[start:end])
+    data = example.page_rows(html)
     times, texts = -(-rows // len(data["benchmark"])), data["texts"]
-    named = {"titles", "kinds", "tiny", "binary", "middle", "runs", "pictures", "texts"}
+    named = {"names", "titles", "kinds", "tiny", "binary", "middle", "runs", "pictures", "texts"}
     numbers = {"asked", "key", "gold"}
     large: dict[str, Any] = {key: data[key] for key in named}
     large["texts"] = texts + [
@@ -203,7 +199,7 @@ def grown(page: Path, rows: int) -> Path:
         else:
             large[key] = [(one * times)[:rows] for one in column]
     target = page.with_name(f"{rows}.html")
-    target.write_text(html[:start] + str(safe_json(large)) + html[end:], encoding="utf-8")
+    target.write_text(html[:start] + str(packed_json(large)) + html[end:], encoding="utf-8")
     return target
 
 
@@ -215,7 +211,7 @@ field.dispatchEvent(new Event(arguments[0] === 'words' ? 'input' : 'change', {bu
 document.body.getBoundingClientRect();
 return performance.now() - started;
 """
-LOADED = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+LOADED = "return performance.getEntriesByName('outputs')[0].startTime"
 CHOICES = [("verdict", "worse-1"), ("benchmark", "0"), ("words", "1234 words"), ("words", "yes")]
 
 

@@ -11,6 +11,7 @@ import small_training as small
 from rich.console import Console
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.store.training import read_fixed
 from pairuni_train.experiments.jobs import Setting
 from pairuni_train.experiments.reproduce import reproduce
 from pairuni_train.experiments.spec import Experiment, find_experiment
@@ -39,9 +40,9 @@ def two_scenarios() -> Experiment:
 def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure8"
     done = reproduce(two_scenarios(), setting, out, QUIET, command="again", batches=1)
-    assert (done.page, done.failed) == (out / "figure.md", 0)
-    text = done.page.read_text()
-    assert "same 1.0000 (right: 1), flip -1.0000 (right: -1), angle 0.5000 (right: 0.5)" in text
+    assert (done.page, done.failed) == (out / "figure.html", 0)
+    text = done.page.with_suffix(".md").read_text()
+    assert "same 1.0000 (right: 1), flip −1.0000 (right: −1), angle 0.5000 (right: 0.5)" in text
     assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
     (rows,) = (setting.root / "probe").rglob("gradients.jsonl")
     written = rows.stat().st_mtime_ns
@@ -54,14 +55,32 @@ def test_gradients_are_probed_once_and_written(setting: Setting, tmp_path: Path)
 def test_curves_are_trained_once_and_written(setting: Setting, tmp_path: Path) -> None:
     out = tmp_path / "figure4"
     done = reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
-    text = done.page.read_text()
-    assert "| tiny understanding | PairUni | 1 |" in text and "needs 3 seeds" in text
+    text = done.page.with_suffix(".md").read_text()
+    assert "| tiny understanding, PairUni | 1 |" in text and "needs 3 seeds" in text
+    assert "Before any update all arms earn 0." in text and "prompt by prompt the same" in text
+    rows = [read_fixed(file.parent) for file in (setting.root / "train").rglob("fixed.jsonl")]
+    assert [[row.step for row in one] for one in rows] == [[0, 0, 1, 1, 2, 2]] * 2
+    assert rows[0][:2] == rows[1][:2], "equal weights, equal prompts, equal draws"
     metrics = sorted((setting.root / "train").rglob("metrics.jsonl"))
     assert [len(file.read_text().splitlines()) for file in metrics] == [2, 2]
     times = [file.stat().st_mtime_ns for file in metrics]
     reproduce(find_experiment("figure4"), setting, out, QUIET, command="again")
     assert [file.stat().st_mtime_ns for file in metrics] == times
     assert (out / "figure.md").read_text() == text
+
+
+def test_trainings_without_fixed_prompts_are_measured_where_they_still_can_be(
+    setting: Setting, tmp_path: Path
+) -> None:
+    figure4 = find_experiment("figure4")
+    without = msgspec.structs.replace(figure4, fixed=None)
+    text = reproduce(without, setting, tmp_path / "a", QUIET, command="again").page.read_text()
+    assert "no training was measured on prompts that are the same for all" in text
+    weights = sorted((setting.root / "train").rglob("model.safetensors"))
+    times = [file.stat().st_mtime_ns for file in weights]
+    text = reproduce(figure4, setting, tmp_path / "b", QUIET, command="again").page.read_text()
+    assert "Before any update all arms earn 0." in text
+    assert [file.stat().st_mtime_ns for file in weights] == times, "nothing is trained anew"
 
 
 def test_a_probe_that_fails_names_its_log(setting: Setting, tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_pat
     setting = Setting(find_backbone("tiny", {"steps": 1}), 1, root, workers=2)
     out = tmp_path / "out"
     done = reproduce(edits_only(), setting, out, QUIET, command="again")
-    assert (done.page, done.failed) == (out / "table.md", 1)
-    text = done.page.read_text()
-    assert "PARTIAL: 1 of 3 runs are not there." in text
+    assert (done.page, done.failed) == (out / "table.html", 1)
+    text = done.page.with_suffix(".md").read_text()
+    assert "1 of 3 runs are not there." in text
     assert "| no pairs | 0 of 1 | no run |" in text
     assert "PairUni: pairuni: 8 rows" in text and "lr=1e-05" in text
     (log,) = (root / "logs").glob("pairs-*.txt")
@@ -68,7 +68,7 @@ def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_pat
     assert len(times) == 2 + 2  # two runs; the training and its copy in the run
     reproduce(edits_only(), setting, out, QUIET, command="again")
     assert {path: path.stat().st_mtime_ns for path in made} == times
-    assert done.page.read_text() == text
+    assert done.page.with_suffix(".md").read_text() == text
     _check_baselines(setting, tmp_path)
 
 

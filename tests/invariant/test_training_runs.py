@@ -20,6 +20,7 @@ import torch
 from forked_training import Starter, free_port
 from safetensors.torch import load_file
 
+from pairuni_eval.store.training import read_fixed
 from pairuni_train.engine import start_process
 from pairuni_train.pairs.dataset import write_pairs
 
@@ -39,6 +40,7 @@ def pair_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = small.tiny_pairs(8)
     write_pairs(folder / "pairug.parquet", pairs)
     write_pairs(folder / "unpaired.parquet", small.unpaired(pairs))
+    write_pairs(folder / "fixed.parquet", small.unpaired(small.tiny_pairs(4, seed=9)))
     return folder
 
 
@@ -55,6 +57,11 @@ def command(pairs: Path, out: Path, *, steps: int = STEPS, **changes: object) ->
     }
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return ["run", "--pairs", pairs, "--out", out, "--steps", steps, *sets]
+
+
+def fixed(pairs: Path) -> list[object]:
+    """Options that measure fixed prompts before step 0, every 2 steps and at the end."""
+    return ["--fixed-prompts", pairs / "fixed.parquet", "--fixed-every", 2, "--fixed-draws", 2]
 
 
 def metrics(out: Path) -> list[dict[str, float]]:
@@ -90,21 +97,57 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
     starter: Starter, pair_folder: Path, tmp_path: Path
 ) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert starter.run(command(pair_folder, straight)) == 0
+    asked = [*command(pair_folder, straight), *fixed(pair_folder)]
+    assert starter.run(asked) == 0
     rng = random.Random()
     for steps in (rng.randint(1, 2), rng.randint(4, 6)):  # before and behind the first checkpoint
-        process = starter.start(command(pair_folder, killed))
+        process = starter.start([*command(pair_folder, killed), *fixed(pair_folder)])
         kill_after(process, killed, steps)
         assert starter.wait(process) == -signal.SIGKILL
     assert (killed / "checkpoint-3").is_dir()
     assert not (killed / f"checkpoint-{STEPS}").exists()
     with (killed / "metrics.jsonl").open("ab") as file:
         file.write(b'{"step": 5, "loss": 0.')  # torn, as by a full disk
-    assert starter.run(command(pair_folder, killed)) == 0
+    assert starter.run([*command(pair_folder, killed), *fixed(pair_folder)]) == 0
     assert contents(killed) == contents(straight)
     moved = {one["grad_norm"] for one in metrics(straight)}
     assert len(moved) > 3, "the case needs a run that learns"
     assert lines(straight / "gradients.jsonl") >= 4 * 7
+
+
+def test_fixed_prompts_are_measured_without_a_trace_in_the_training(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    plain, measured = tmp_path / "plain", tmp_path / "measured"
+    asked, more = (command(pair_folder, out, lr=5e-3) for out in (plain, measured))
+    assert starter.run(asked) == 0
+    assert starter.run([*more, *fixed(pair_folder)]) == 0
+    beside = contents(measured)
+    del beside["fixed.jsonl"]
+    assert beside == contents(plain), "weights, optimizer, metrics and gradients, bit by bit"
+    rows = read_fixed(measured)
+    assert [(row.step, row.task) for row in rows] == [
+        (step, task) for step in (0, 2, 4, 6, 7) for task in ("und", "gen")
+    ]
+    assert all(len(row.values) == 4 and row.draws == 2 and row.declined == 0 for row in rows)
+    assert len({row.values for row in rows}) > 2, "the case needs rewards that change"
+    # A finished run is measured at the weights that are still there.
+    assert starter.run([*asked, *fixed(pair_folder)]) == 0
+    late = read_fixed(plain)
+    assert {row.step for row in late} == {0, 6, 7}
+    assert late == [row for row in rows if row.step in {0, 6, 7}]
+
+
+def test_fixed_prompts_earn_the_same_before_any_update(
+    starter: Starter, pair_folder: Path, tmp_path: Path
+) -> None:
+    firsts = []
+    for number, recipe in enumerate(("pairuni", "grpo")):
+        out = tmp_path / recipe
+        words = [*command(pair_folder, out, steps=1), *fixed(pair_folder)]
+        assert starter.run([*words, "--recipe", recipe, "--seed", number]) == 0
+        firsts.append([row for row in read_fixed(out) if row.step == 0])
+    assert firsts[0] == firsts[1]
 
 
 def test_a_run_may_go_on_for_more_steps(
@@ -143,10 +186,15 @@ def same_grams(one: Path, two: Path) -> None:
 
 def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    assert starter.run(command(pair_folder, one, steps=3)) == 0
-    assert starter.run_on_ranks(command(pair_folder, two, steps=3), 2) == [0, 0]
+    assert starter.run([*command(pair_folder, one, steps=3), *fixed(pair_folder)]) == 0
+    words = [*command(pair_folder, two, steps=3), *fixed(pair_folder)]
+    assert starter.run_on_ranks(words, 2) == [0, 0]
     same_run(one, two, 3)
     same_grams(one, two)
+    for a, b in zip(read_fixed(one), read_fixed(two), strict=True):
+        assert (a.step, a.task) == (b.step, b.task) and len(a.values) == len(b.values)
+        if a.step == 0:
+            assert a == b, "equal weights, whichever rank answers"
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")

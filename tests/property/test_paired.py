@@ -40,6 +40,7 @@ def sides(drawn: list, name: str) -> tuple[Pair, Pair]:
     return one, pair_rows(made[1:], made[:1], spec, names)
 
 
+@settings(deadline=None)
 @given(many, st.sampled_from(NAMES))
 def test_who_is_compared_with_whom_turns_the_sign_alone(drawn: list, name: str) -> None:
     one, two = sides(drawn, name)
@@ -69,6 +70,7 @@ def test_evidence_is_sound(drawn: list, name: str) -> None:
         assert one.equal or name == "f1"  # most draws of a few rows may make no F1
 
 
+@settings(deadline=None)
 @given(many)
 def test_gains_of_a_mean_sum_to_the_difference(drawn: list) -> None:
     one, _ = sides(drawn, "mean")

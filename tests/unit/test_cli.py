@@ -43,6 +43,7 @@ RUN_OPTIONS = [
     "--plan",
     "--report",
     "--seed",
+    "--sibling",
     "--suite",
 ]
 
@@ -94,7 +95,9 @@ def options(command: str) -> list[str]:
 def test_the_options_of_run_are_these() -> None:
     """A new option is a decision: change this list with it."""
     assert options("run") == RUN_OPTIONS
-    assert options("report") == ["--baseline", "--out", "--pairs", "--training"]
+    assert options("report") == [
+        *("--baseline", "--out", "--pairs", "--partial-results", "--sibling", "--training")
+    ]
     assert options("compare") == ["--json"]
     assert options("grade") == GRADE_OPTIONS
     assert options("show") == ["--protocol"]

@@ -93,8 +93,10 @@ def test_what_may_have_been_meant_is_named(cli: Any, runs: Path, tmp_path: Path)
 
 def test_a_run_against_itself_is_tied(cli: Any, runs: Path) -> None:
     ran = cli("compare", runs / "good", runs / "good")
+    assert "both are the same weights." in ran.out
+    assert "tests in 4 families (2 headlines, " in ran.out
     assert ran.out.startswith("good (A) against good (B)") and ran.out.count("= tied") == 2
-    assert "No group got better or worse that can be told from chance." in ran.out
+    assert "No group is better or worse that can be told from chance." in ran.out
 
 
 def test_a_part_of_a_benchmark_is_stamped(cli: Any, tmp_path: Path) -> None:
@@ -161,7 +163,8 @@ def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path
     assert out.startswith("good PARTIAL against poor")
     assert "not compared on Tiny MMStar; this checkpoint, one seed: " in out
     assert "30 shared of 30 planned" in out  # what was not reached counts for nothing
-    assert "Not compared: tiny-mmstar, 4 numbers: no output has a value on both sides." in out
+    lacking = "tiny-mmstar@official, accuracy: no output has a value on both sides."
+    assert f"Not compared: {lacking}" in out
 
 
 def test_a_run_without_scores_says_how_to_go_on(cli: Any, runs: Path, tmp_path: Path) -> None:
@@ -176,6 +179,58 @@ def test_sources_that_are_no_pairs_are_refused(cli: Any, runs: Path) -> None:
     for option in ("--baseline", "--training"):
         ran = cli("report", runs / "good", option, "runs/grpo")
         assert ran.code == 2 and f"{option} 'runs/grpo' is not of the form NAME=FOLDER" in ran.error
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three training seeds of two recipes: ours-0 to ours-2 are better than grpo-0 to grpo-2."""
+    root = tmp_path_factory.mktemp("seeds")
+    for name, skill in (("ours", 0.95), ("grpo", 0.3)):
+        for seed in range(3):
+            example.write_run(
+                root / f"{name}-{seed}",
+                name=f"{name}-{seed}",
+                skill=skill,
+                seed=seed,
+                count=48,
+                benchmarks=example.choice_cards(48)[1:],
+                with_images=False,
+            )
+    return root
+
+
+def test_three_seeds_of_both_sides_speak_about_the_recipe(
+    cli: Any, seeds: Path, tmp_path: Path
+) -> None:
+    siblings = [word for n in (1, 2) for word in ("--sibling", seeds / f"ours-{n}")]
+    baselines = [word for n in range(3) for word in ("--baseline", f"GRPO={seeds / f'grpo-{n}'}")]
+    ran = cli("report", seeds / "ours-0", "--out", tmp_path / "out", *siblings, *baselines)
+    assert ran.code == 0, ran.err
+    (said,) = json.loads((tmp_path / "out" / "summary.json").read_text())["baselines"].values()
+    (headline,) = [row for row in said["differences"] if row["headline"]]
+    assert said["scope"] is None and "one seed" not in said["sentence"]
+    assert headline["seeds"] == [3, 3] and headline["test"] == "t over seeds and units"
+    assert headline["word"] == "better"
+    one_short = cli(
+        "report", seeds / "ours-0", "--out", tmp_path / "out", *siblings[:2], *baselines
+    )
+    assert one_short.code == 0
+    (said,) = json.loads((tmp_path / "out" / "summary.json").read_text())["baselines"].values()
+    assert said["scope"] == "these checkpoints, two seeds"
+    assert "three seeds of ours-0 would tell" in said["sentence"]
+
+
+def test_a_seed_that_is_no_other_seed_is_refused(cli: Any, seeds: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    twice = [word for _ in range(2) for word in ("--baseline", f"GRPO={seeds / 'grpo-0'}")]
+    ran = cli("report", seeds / "ours-0", *out, *twice)
+    assert (
+        ran.code == 2 and "given as training seeds of GRPO, but are runs of the same" in ran.error
+    )
+    ran = cli("report", seeds / "ours-0", *out, "--sibling", seeds / "ours-0")
+    assert ran.code == 2 and "given as training seeds of ours-0" in ran.error and ran.next
+    ran = cli("report", seeds / "ours-0", *out, "--sibling", tmp_path)
+    assert ran.code == 2 and "is not a run folder" in ran.error
 
 
 def test_a_training_folder_that_is_none_is_refused(cli: Any, runs: Path, tmp_path: Path) -> None:

@@ -1,217 +1,162 @@
-"""Families: benchmarks made on demand by a stranger's package, with figures of its own toolkit."""
+"""The tests of a page corrected together, by hand: gates, multipliers, and what would decide."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint
-from pathlib import Path
-from typing import Any
-
+import numpy as np
 import pytest
 
-from pairuni_eval import catalog
-from pairuni_eval.api import (
-    Answer,
-    Benchmark,
-    Capability,
-    Card,
-    Data,
-    Figure,
-    Item,
-    Judge,
-    Mark,
-    MetricSpec,
-    ProtocolSpec,
-    Score,
-    Status,
-    UserError,
-)
-from pairuni_eval.errors import unknown_name
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.analysis.aggregate import Rows, make_aggregate
+from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.analysis.deciding import Undecided, decide
+from pairuni_eval.analysis.families import Findings, together
+from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.multiple import holm_steps
+from pairuni_eval.analysis.scope import About
+from pairuni_eval.analysis.ties import farthest, guard_p
+from pairuni_eval.analysis.unseen import unseen_share, unseen_sum
+from pairuni_eval.cards import MetricSpec
 
-SIZES = {"few": 3, "many": 5}
+SPEC = MetricSpec(name="accuracy")
 
 
-class Count(Benchmark):
-    """Asks for numbers; the sum of all right ones is known to another toolkit alone."""
-
-    def count(self, data: Data) -> int:
-        return SIZES[self.card.name.partition(":")[2]]
-
-    def samples(self, data: Data) -> Iterator[Item]:
-        for number in range(self.count(data)):
-            yield self.item(key=str(number), parts=(f"say {number}",), reference={"n": number})
-
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
-        right = answer.text == str(answer.sample.reference["n"])
-        number = float(right) if self.card.name == "odd:few" else None
-        return [Mark("row", number, verdict=json.dumps([right, answer.sample.key]))]
-
-    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:
-        rows = [json.loads(s.verdict or "") for s in scores if s.status is Status.SCORED]
-        total = sum(int(key) for right, key in rows if right)
-        made = {"protocol": f"{self.card.name}@{protocol}", "rows": len(rows), "source": "odd 1.0"}
-        return [
-            Figure(metric="total", value=float(total), **made),
-            Figure(metric="mode|", value=None, note="there is none", **made),
-        ]
-
-
-class Odd:
-    """The family itself."""
-
-    @classmethod
-    def load(cls, name: str) -> Benchmark:
-        if name == "astray":
-            return Count(card("few"), Path())
-        if name not in SIZES:
-            raise unknown_name("count", name, SIZES, list_command="pairuni-eval list benchmarks")
-        return Count(card(name), Path())
-
-
-def card(name: str) -> Card:
-    mean = MetricSpec(name="row", of="row", scale=1.0, decimals=4)
-    rule = ProtocolSpec(summary="Equal.", source="odd", headline="row", metrics=(mean,))
-    return Card(
-        name=f"odd:{name}",
-        title=f"Odd {name}",
-        summary="Numbers.",
-        version="1",
-        capability=Capability.UNDERSTAND,
-        expected=0,
-        unit="prompt",
-        licence="none",
-        protocols={"odd": rule},
+def row(p: float | None, benchmark: str, *, headline: bool = False, group: str | None = None):  # type: ignore[no-untyped-def]
+    return Difference(
+        benchmark=benchmark,
+        protocol="official",
+        spec=SPEC,
+        headline=headline,
+        ours=0.7,
+        theirs=0.5,
+        interval=Interval(0.1, 0.3),
+        p=p,
+        corrected=None,
+        shared=100,
+        clusters=100,
+        word=Word.CANNOT_TELL,
+        same_settings=True,
+        group=group,
+        freedom=99,
+        span=1.0,
+        margin=0.01,
     )
 
 
-@pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The family beside the installed ones, as its package would bring it."""
-    former = catalog._entry_points
-    here = sys.modules[__name__]
-    monkeypatch.setitem(sys.modules, "strange_family", here)
-    own = EntryPoint("odd", "strange_family:Odd", "pairuni.families")
-    monkeypatch.setattr(
-        catalog,
-        "_entry_points",
-        lambda kind: [*former(kind), *([own] if kind == "families" else [])],
+def test_holm_counts_what_is_left() -> None:
+    steps = holm_steps([0.001, 0.3, 0.02, 0.2])
+    assert [step.times for step in steps] == [4, 3, 3, 3]  # .02 x 3 is not below .05: it stops
+    assert [step.p for step in steps] == pytest.approx([0.004, 0.4, 0.06, 0.4])
+    assert [step.times for step in holm_steps([0.001, 0.02, 0.3])] == [3, 2, 1]
+
+
+def test_a_page_by_hand() -> None:
+    """Two baselines; the groups of one benchmark pass by their own p, of the other by none."""
+    first = Findings(
+        (row(0.004, "a", headline=True), row(0.5, "b", headline=True), row(0.001, "a")),
+        (row(0.0005, "a", group="x"), row(0.03, "a", group="y"), row(0.01, "b", group="x")),
+        (),
+        About(),
+    )
+    second = Findings(
+        (row(0.3, "a", headline=True), row(None, "b", headline=True)),
+        (row(0.9, "a", group="x"), row(0.9, "a", group="y")),
+        (),
+        About(),
+    )
+    page = together({"one": first, "two": second})
+    # three headlines: .004 x 3, then .3 x 2, .5
+    assert [r.corrected for r in page["one"].headlines] == pytest.approx([0.012, 0.6])
+    assert page["two"].headlines[0].corrected == pytest.approx(0.6)
+    # smallest of a: .0005 x 2 = .001, of the page's three x 3 = .003; gate 2 x min(.012, .003)
+    x, y, b = page["one"].groups
+    assert x.corrected == pytest.approx(0.006) and x.word is Word.BETTER
+    assert y.corrected == pytest.approx(0.03) and y.word is Word.BETTER
+    # b: .01 x 2 (of the page's two left) = .02, gate .04; its own Holm is .01
+    assert b.corrected == pytest.approx(0.04)
+    # the other metric of a has the gate of a
+    assert page["one"].differences[2].corrected == pytest.approx(0.006)
+    assert [r.word for r in page["two"].groups] == [Word.CANNOT_TELL] * 2
+    family = page["one"].family
+    assert (family.tests, family.families, family.expected_false) == (9, 5, 0.1)
+    assert family == page["two"].family
+    assert family.sentence == (
+        "9 tests in 5 families (3 headlines, 1 other metric, 5 groups): if nothing differed, a "
+        "false better or worse among the headlines would stand on at most 5 of 100 such pages and "
+        "as many among what stands under them."
     )
 
 
-def test_a_member_is_made_on_demand_and_not_listed() -> None:
-    assert catalog.find_card("odd:many").title == "Odd many"
-    assert isinstance(catalog.load_benchmark("odd:few"), Count)
-    assert not any(one.name.startswith("odd:") for one in catalog.all_cards())
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("odd:fw", "Unknown count 'fw'. Did you mean 'few'? Known: few, many."),
-        ("ood:few", "Unknown benchmark family 'ood'. Did you mean 'odd'? Known: lmms, odd."),
-        ("odd:astray", "The family 'odd' (strange_family:Odd) made 'odd:few' for 'odd:astray'."),
-    ],
-)
-def test_a_wrong_name_is_told(name: str, told: str) -> None:
-    with pytest.raises(UserError) as caught:
-        catalog.load_benchmark(name)
-    assert caught.value.message == told
-
-
-def test_the_built_in_family_is_found_like_a_strangers() -> None:
-    assert catalog.plugin_names("families")["lmms"] == "pairuni_eval.lmms.benchmark:LmmsTasks"
-
-
-def test_listing_imports_no_foreign_toolkit() -> None:
-    code = (
-        "import sys; from pairuni_eval import catalog; import pairuni_eval.lmms.benchmark; "
-        "catalog.all_cards(); print({'lmms_eval', 'torch', 'datasets'} & set(sys.modules))"
+def test_the_joint_interval_by_hand() -> None:
+    """One of three with 99 degrees of freedom: t(.9917) / t(.975) = 2.43630 / 1.98422 as wide."""
+    found = together(
+        {"one": Findings(tuple(row(0.001, name, headline=True) for name in "abc"), (), (), About())}
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    first = found["one"].headlines[0]
+    assert first.joint == pytest.approx((0.2 - 0.1 * 1.227838, 0.2 + 0.1 * 1.227838), abs=1e-4)
+
+
+def test_what_no_unit_showed() -> None:
+    assert unseen_share(299, 0.05) < 0.01 < unseen_share(298, 0.05)
+    assert unseen_sum(np.full(299, 1 / 299), 0.05) == pytest.approx(unseen_share(299, 0.05))
+    # two groups of weight 1/2 with 10 and 90 units: 1 - theta_g = min(1, l c_g / w_g), l^100 fixed
+    swings = np.concatenate([np.full(10, 0.05), np.full(90, 0.5 / 90)])
+    alone = 0.5 * unseen_share(10, 0.05)  # all of it in the small group
+    assert unseen_sum(swings, 0.05) == pytest.approx(alone)
+    assert unseen_sum(np.array([0.4, 0.0, 0.0]), 0.05) == pytest.approx(0.4 * 0.95)
+    # six groups of 20: by symmetry as 120 units
+    assert unseen_sum(np.full(120, 1 / 120), 0.05) == pytest.approx(unseen_share(120, 0.05))
+
+
+def test_one_unit_of_300_that_differs_is_no_tie() -> None:
+    """By t p is .02; but 1 point apart, one at most differs in .99^300 (1 + 300 / 99) = .20."""
+    gains = np.zeros(300)
+    gains[0] = 1 / 300
+    p = guard_p(1 / 300, gains, np.full(300, 1 / 300), 0.01)
+    assert p == pytest.approx(0.99**300 * (1 + 300 / 99), rel=1e-3)
+    bound = farthest(1 / 300, gains, np.full(300, 1 / 300), 0.05)
+    assert (1 - bound) ** 300 + 300 * bound * (1 - bound) ** 299 == pytest.approx(0.05)
+
+
+def test_the_values_at_the_ends() -> None:
+    tags = {"label": np.array(["yes", "no"], dtype=object)}
+    rows = Rows(np.array([1.0, np.nan]), np.arange(2), np.zeros(2, np.int64), tags)
+    said = make_aggregate(MetricSpec(name="f1", aggregate="f1"), rows).extremes(rows)
+    assert said is not None
+    assert said[0].tolist() == [0.0, 1.0] and said[1].tolist() == [1.0, 0.0]
+    rated = MetricSpec(name="score", range=(1.0, 5.0))
+    found = make_aggregate(rated, rows).extremes(rows)
+    assert found is not None and found[0].tolist() == [1, 1] and found[1].tolist() == [5, 5]
+    outside = rows._replace(value=np.array([9.0, np.nan]))
+    assert make_aggregate(rated, outside).extremes(outside) is None
+
+
+def undecided(**changes: object) -> Undecided:
+    known = Undecided(SPEC, 0.02, 0.01, 0.06, 80, 320, 1, None, 1.0)
+    return known._replace(**changes)  # type: ignore[arg-type]
+
+
+def test_what_would_decide() -> None:
+    one = decide(undecided())
+    assert one is not None and (one.target, one.units, one.seeds) == (0.02, 720, None)
+    assert one.sentence == (
+        "a difference of 2.0 points would take 720 units; the whole benchmark has 320"
     )
-    assert ran.stdout.strip() == "set()"
-
-
-Cli = Callable[..., Any]
-
-
-def measured(cli: Cli, script: str, *names: str, extra: Sequence[object] = ()) -> StoredRun:
-    ran = cli(
-        *("run", "--checkpoint", script, "--benchmarks", ",".join(names)),
-        *("--out", "run", "--report", "report", *extra),
+    near = decide(undecided(value=0.04))
+    assert near is not None and near.units == 180
+    assert near.sentence == (
+        "a difference of 4.0 points would take 180 units; 80 of 320 were compared"
     )
-    assert ran.code == 0, ran.err
-    return StoredRun(Path("run"))
+    least = decide(undecided(value=0.001))
+    assert least is not None and least.target == 0.01 and least.units == 2880
+    equal = decide(undecided(value=0.0, detectable=None))
+    assert equal is not None and equal.units == 299
+    assert decide(undecided(value=0.0, margin=None)) is None
 
 
-@pytest.fixture
-def script(write_script: Callable[[dict[str, str]], str]) -> str:
-    """Right on 1, 2 and 4; nothing at all on 3."""
-    return write_script({"say 0": "5", "say 1": "1", "say 2": "2", "say 4": "4"})
-
-
-def test_foreign_figures_stand_in_the_run_and_in_the_report(cli: Cli, script: str) -> None:
-    run = measured(cli, script, "odd:few", "odd:many")
-    assert [(f.protocol, f.metric, f.value, f.rows) for f in run.figures] == [
-        ("odd:few@odd", "total", 3.0, 3),
-        ("odd:few@odd", "mode|", None, 3),
-        ("odd:many@odd", "total", 7.0, 4),
-        ("odd:many@odd", "mode|", None, 4),
-    ]
-    summary = json.loads(Path("report/summary.json").read_text())["benchmarks"]
-    assert summary["odd:many"]["figures"][0] == {
-        "protocol": "odd",
-        "metric": "total",
-        "value": 7.0,
-        "rows": 4,
-        "source": "odd 1.0",
-        "note": None,
-    }
-    page = Path("report/report.md").read_text()
-    assert "As odd 1.0 aggregates them" in page
-    assert "| odd | total | 3 | 3 |" in page
-    assert "| odd | mode\\| | none: there is none | 3 |" in page
-    assert "there is none" in Path("report/report.html").read_text()
-
-
-def test_a_figure_is_the_headline_where_rows_hold_no_number(cli: Cli, script: str) -> None:
-    measured(cli, script, "odd:few", "odd:many")
-    lines = Path("report/report.md").read_text().splitlines()
-    few = next(line for line in lines if line.startswith("| Understanding | Odd few"))
-    many = next(line for line in lines if line.startswith("| Understanding | Odd many"))
-    assert "| row | 0.6667 | [" in few
-    assert few.endswith("] | 3/3 | odd |")
-    assert many.endswith("| total | 7.0000 | – | 4/5 | odd |")
-
-
-def test_the_data_say_how_many_samples_there_are(cli: Cli, script: str) -> None:
-    run = measured(cli, script, "odd:many", extra=("--limit", 2))
-    part = run.card.benchmarks["odd:many"]
-    assert (part.planned, part.expected) == (2, 5)
-    assert run.cards["odd:many"].expected == 5
-    assert run.card.partial
-
-
-def test_the_same_command_after_a_stop_gives_the_same_figures(cli: Cli, script: str) -> None:
-    before = measured(cli, script, "odd:few", "odd:many")
-    figures = Path("run/figures.json").read_bytes()
-    assert before.figures
-    (Path("run") / "COMPLETE").unlink()
-    Path("run/figures.json").unlink()
-    measured(cli, script, "odd:few", "odd:many")
-    assert Path("run/figures.json").read_bytes() == figures
-
-
-def test_a_run_without_foreign_figures_has_no_such_file(cli: Cli) -> None:
-    run = measured(cli, "tiny", "tiny-pope", extra=("--limit", 2))
-    assert run.figures == []
-    assert not Path("run/figures.json").exists()
-    assert (
-        "figures"
-        not in json.loads(Path("report/summary.json").read_text())["benchmarks"]["tiny-pope"]
-    )
+def test_where_seeds_are_lacking() -> None:
+    """Of the variance 80 % lies between three seeds; it must fall to (2/3)^2 of what it is."""
+    one = decide(undecided(value=0.04, seeds=3, between=0.8))
+    assert one is not None and one.seeds == 10  # 3 x .8 / (.444 - .2), rounded up
+    assert one.units == 80
+    assert one.sentence == "a difference of 4.0 points would take 10 seeds of each arm"
+    both = decide(undecided(value=0.02, seeds=3, between=0.8))
+    assert both is not None and both.seeds == 44 and both.units == 288

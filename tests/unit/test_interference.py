@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pairuni_eval.analysis.alignment import alignments
 from pairuni_eval.analysis.contrast import contrasts
 from pairuni_eval.analysis.correlation import ArmPoint, correlate
 from pairuni_eval.analysis.gradient_rows import ALL, gradient_table, read_gradients
@@ -200,8 +201,10 @@ def test_scenarios_meet_batch_by_batch() -> None:
     rows = many(ours) + many(theirs, "random") + [row(0.9, 99)]  # a step that only one has
     (found,) = contrasts(gradient_table([rows]), "pairuni")
     assert found.batches == 6
-    assert found.difference.value == pytest.approx(0.325 - 0.25)
+    assert found.difference.value == pytest.approx((sum(ours) - sum(theirs)) / 6)
     assert found.p == pytest.approx(2 / 64)  # every batch is in favor
+    assert found.left_out == (1, 0, 0)
+    assert found.sentence.endswith("; left out: 1 of pairuni without a counterpart.")
 
 
 def test_exact_permutation_of_batches_by_hand() -> None:
@@ -216,8 +219,11 @@ def test_a_clear_contrast_in_words() -> None:
     noise = draw.normal(0, 0.02, (2, 30))
     rows = many((0.3 + noise[0]).tolist()) + many((0.1 + noise[1]).tolist(), "random")
     (found,) = contrasts(gradient_table([rows]), "pairuni")
-    assert found.word == "agree more" and found.p == pytest.approx(1 / 2001)
-    assert found.sentence.startswith("pairuni against random: gradients agree more, difference")
+    assert found.word == "agree more" and found.p == pytest.approx(1 / 100_001)
+    assert found.sentence.startswith(
+        "pairuni against random: gradients agree more, p < .001 (one test in 30 batches); "
+        "difference of the mean cosine over all shared parameters +0."
+    )
     (turned,) = contrasts(gradient_table([rows]), "random")
     assert turned.word == "agree less"
 
@@ -235,7 +241,75 @@ def test_scenarios_without_common_batches_are_not_compared() -> None:
     (found,) = contrasts(gradient_table([rows]), "pairuni")
     assert found.p is None and found.word == "cannot tell"
     assert found.sentence == (
-        "pairuni against random: not compared, they share no batches with a cosine."
+        "pairuni against random: not compared, they share no batches with a cosine; left out: 6 of "
+        "pairuni without a counterpart, 6 of random without a counterpart."
+    )
+
+
+def test_one_test_covers_all_blocks() -> None:
+    """All shared parameters together show nothing; one block of three does, in every batch."""
+    draw = np.random.default_rng(4)
+    noise = draw.normal(0, 0.05, (2, 4, 16))
+    rows = []
+    for side, name in enumerate(("pairuni", "random")):
+        for block, line in zip((ALL, "norm", "head", "lm_0"), noise[side], strict=True):
+            shift = 0.3 * (name == "pairuni" and block == "norm")
+            rows += many((line + shift).tolist(), name, block=block)
+    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    assert [one.block for one in found.blocks] == [ALL, "norm", "head", "lm_0"]
+    assert [one.sign for one in found.blocks] == [0, 1, 0, 0]
+    assert found.word == "agree more" and found.p == found.blocks[1].p
+    held = found.difference.interval
+    assert held is not None and held.low <= 0 <= held.high
+    assert "(one test of all shared parameters and 3 blocks in 16 batches)" in found.sentence
+    assert "; by block norm +0.2" in found.sentence
+    (turned,) = contrasts(gradient_table([rows]), "random")
+    assert turned.word == "agree less"
+
+
+def test_blocks_that_go_both_ways_are_said_to() -> None:
+    draw = np.random.default_rng(5)
+    rows = []
+    for name, way in (("pairuni", 1), ("random", 0)):
+        for block, shift in ((ALL, 0.0), ("norm", 0.4), ("head", -0.4)):
+            line = way * shift + draw.normal(0, 0.05, 16)
+            rows += many(line.tolist(), name, block=block)
+    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    assert found.word == "agree more in some blocks and less in others"
+    ours, theirs = alignments(gradient_table([rows]))
+    assert ours.stance == "agree in some blocks and fight in others"
+    assert theirs.stance == "cannot tell"
+
+
+def test_no_word_without_its_interval_and_no_interval_against_the_word() -> None:
+    """Whatever the cosines: "cannot tell" stands beside an interval that holds 0."""
+    for number in range(8):
+        draw = np.random.default_rng(number)
+        rows = []
+        for name, level in (("pairuni", 0.02), ("a", 0.0), ("b", 0.01)):
+            for block in (ALL, "norm", "head"):
+                rows += many(draw.normal(level, 0.03, 12).tolist(), name, block=block)
+        table = gradient_table([rows])
+        for one in (*contrasts(table, "pairuni"), *alignments(table)):
+            for block in one.blocks:
+                held = block.mean.interval
+                assert held is not None
+                assert (held.low <= 0 <= held.high) == (block.sign == 0)
+
+
+def test_alignment_counts_what_it_leaves_out() -> None:
+    cosines = [-0.1, -0.2, -0.15, -0.12, -0.3, -0.21, -0.18]
+    rows = [*many(cosines), row(0.9, 7, norms=(0.0, 1.0))]
+    (found,) = alignments(gradient_table([rows]))
+    assert (found.stance, found.batches, found.silent) == ("fight", 7, 1)
+    assert found.p == pytest.approx(2 / 2**7), "one test, nothing to correct for"
+    assert found.sentence.startswith("pairuni: mean cosine -0.180 [")
+    assert found.sentence.endswith("left out: 1 in which a task had no gradient.")
+    (nothing,) = alignments(gradient_table([[row(0.5, norms=(0.0, 1.0))]]))
+    assert nothing.p is None
+    assert nothing.sentence == (
+        "pairuni: not tested, no batch has gradients of both tasks; left out: 1 in which a task "
+        "had no gradient."
     )
 
 

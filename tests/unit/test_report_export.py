@@ -70,10 +70,14 @@ def test_metrics_are_unscaled_and_say_what_is_tiny(out: Path) -> None:
 
 def test_differences_name_the_baseline_and_no_cell_is_a_formula(out: Path) -> None:
     rows = sheet(out / "differences.csv")
-    (row,) = [r for r in rows if r["benchmark"] == "geneval"]
+    (row,) = [r for r in rows if r["benchmark"] == "geneval" and not r["group"]]
+    groups = [r["group"] for r in rows if r["benchmark"] == "geneval" and r["group"]]
+    assert groups == ["single object", "two objects", "counting"]
     assert row["baseline"] == "'=GRPO"
     assert float(row["difference"]) == pytest.approx(1 / 6)
-    assert row["shared"] == "6" and row["word"] == "cannot tell"
+    assert row["shared"] == row["planned"] == "6" and row["word"] == "cannot tell"
+    assert float(row["joint_low"]) <= 0 <= float(row["joint_high"])
+    assert float(row["p"]) <= float(row["p_holm"]) and float(row["detectable"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -141,3 +145,22 @@ def test_a_part_of_a_benchmark_is_not_for_the_hub(tmp_path: Path) -> None:
     assert "# geneval is left out: PARTIAL, 6 of 100 samples." in content
     assert r"\textbf{PARTIAL}" in (tmp_path / "out" / "tables.tex").read_text()
     assert {row["partial"] for row in sheet(tmp_path / "out" / "metrics.csv")} == {"yes"}
+
+
+def test_a_benchmark_with_missing_values_is_exported_only_when_asked(
+    tmp_path: Path, cli: Any
+) -> None:
+    card = msgspec.structs.replace(example.geneval_card(6), data=HUB)
+    rows = drawn(card, 4)
+    rows[5] = rows[5]._replace(reply=None, error="the endpoint refused", scores={})
+    example.store(tmp_path / "a", [card], {card.name: rows}, name="janus-pro-1b")
+    given = ("report", tmp_path / "a", "--out", tmp_path / "out")
+    ran = cli(*given)
+    content = (tmp_path / "out" / "eval_results.yaml").read_text()
+    reason = "5 of 6 outputs have a value"
+    assert f"# geneval is left out: {reason}." in content and yaml.safe_load(content) == []
+    assert f"eval_results.yaml leaves out geneval: {reason}; --partial-results" in ran.err
+    assert f"without geneval: {reason}" in (tmp_path / "out" / "report.html").read_text()
+    ran = cli(*given, "--partial-results")
+    (entry,) = yaml.safe_load((tmp_path / "out" / "eval_results.yaml").read_text())
+    assert reason in entry["notes"] and "leaves out geneval" not in ran.err

@@ -113,8 +113,8 @@ def test_the_own_arm_comes_first(tmp_path: Path) -> None:
 def test_gradients_in_words(tmp_path: Path) -> None:
     """Reliability 2 * 0.5 / 1.5 = 2/3 for both tasks, which is the ceiling as well."""
     arms = {
-        "pairuni": [probe(tmp_path / "a", [0.10, 0.12, 0.14, 0.16, 0.18, 0.20])],
-        "GRPO": [probe(tmp_path / "b", [-0.10, -0.12, -0.14, -0.16, -0.18, -0.20])],
+        "pairuni": [probe(tmp_path / "a", [0.10, 0.12, 0.14, 0.15, 0.15, 0.16, 0.18, 0.20])],
+        "GRPO": [probe(tmp_path / "b", [-0.10, -0.12, -0.14, -0.15, -0.15, -0.16, -0.18, -0.20])],
     }
     found = gradients(arms, {})
     assert found is not None and found.names == ("pairuni", "GRPO")
@@ -125,19 +125,33 @@ def test_gradients_in_words(tmp_path: Path) -> None:
     assert ours.ratio.value == pytest.approx(2.0) and ours.conflict.value == 0.0
     assert theirs.conflict.value == 1.0
     assert found.raw[0].conflicting == ("lm_0",)
-    assert found.answer.startswith("On the whole they agree. pairuni: median cosine 0.150")
-    assert found.answer.endswith("0 % of them in conflict. Against GRPO: agree more.")
+    assert found.answer.startswith(
+        "They agree in some blocks and fight in others. pairuni: mean cosine 0.150"
+    )
+    assert found.answer.endswith("Against GRPO: agree more in some blocks and less in others.")
     assert found.noise.startswith("pairuni: noise ceiling 0.667, corrected 0.225")
     (contrast,) = found.contrasts
-    assert contrast.sentence.startswith("pairuni against GRPO: gradients agree more")
+    assert contrast.sentence.startswith("pairuni against GRPO: gradients agree more in some")
+    assert [one.stance for one in found.alignments] == [
+        "agree in some blocks and fight in others"
+    ] * 2
     assert found.over_steps is not None and len(found.over_steps.lines) == 2
-    assert found.by_block is not None
-    assert [row.label for row in found.by_block.rows] == ["head", "lm 0"]
+    assert [chart.title for chart in found.by_block] == [
+        "Median cosine, head",
+        "Median cosine, lm 0",
+    ]
+    assert [row.label for row in found.by_block[0].rows] == ["pairuni", "GRPO"]
+    ends = [[tick.label for tick in chart.ticks] for chart in found.by_block]
+    assert ends[0] != [], "each block has ticks of its own"
 
 
-def test_arms_that_fight_are_said_to_fight(tmp_path: Path) -> None:
+def test_blocks_that_fight_are_named(tmp_path: Path) -> None:
     found = gradients({"a": [probe(tmp_path / "a", [-0.1] * 5 + [-0.2] * 5)]}, {})
-    assert found is not None and found.answer.startswith("They fight.")
+    assert found is not None
+    assert found.answer.startswith(
+        "They agree in some blocks and fight in others. a: mean cosine -0"
+    )
+    assert "; by block head -0.150 [-0.200, -0.100], lm 0 +0.150" in found.answer
     few = gradients({"a": [probe(tmp_path / "b", [0.1, 0.2])]}, {})
     assert few is not None and few.answer.startswith("Too few batches to tell.")
 

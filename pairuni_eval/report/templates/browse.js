@@ -1,20 +1,40 @@
-"use strict";
-// The browser of outputs: filters the rows of #rows and shows them a few at a time. Every text is
+// The browser of outputs: unpacks the rows of #rows, filters them and shows a few at a time. What is
+// shown has an address behind the "#", which a reader can copy, open, and go back to. Every text is
 // set as text; nothing of the data ever becomes markup, and nothing is asked of any network.
-(() => {
+(async () => {
   const FIRST = 6;
   const STEP = 48;
+  const PAUSE = 250; // milliseconds before an address is written: one for all that is typed
+  const NOTED = 2000; // milliseconds that "Copied" stands
+  const DRAW = " · draw ";
+  const PARTS = ["sample", "draw", "benchmark", "group", "filter", "against", "words"];
   const form = document.getElementById("filters");
   const list = document.getElementById("found");
   const count = document.getElementById("count");
   const more = document.getElementById("more");
-  const data = JSON.parse(document.getElementById("rows").textContent);
-  const total = data.benchmark.length;
+  const copy = document.getElementById("copy");
+  const section = document.getElementById("outputs");
   const field = name => form.elements[name];
   const marks = { right: "✓ right", wrong: "✗ wrong" };
+
+  const unpack = async packed => {
+    const signs = atob(packed);
+    const bytes = new Uint8Array(signs.length);
+    for (let n = 0; n < signs.length; n += 1) bytes[n] = signs.charCodeAt(n);
+    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(plain).json();
+  };
+
+  if (!window.DecompressionStream) {
+    count.textContent = "This browser is too old to unpack the outputs.";
+    return;
+  }
+  const data = await unpack(document.getElementById("rows").textContent);
+  const total = data.benchmark.length;
   let lower = null;
   let found = [];
   let shown = 0;
+  let waiting = 0;
 
   const add = (parent, tag, classes, text) => {
     const made = document.createElement(tag);
@@ -23,6 +43,7 @@
     parent.append(made);
     return made;
   };
+  const prose = (parent, classes, text) => { add(parent, "p", classes, text).dir = "auto"; };
 
   // Groups ("category: counting") of the chosen benchmark, in order of appearance.
   const groupsOf = benchmark => {
@@ -96,6 +117,31 @@
     return rows;
   };
 
+  // The rows of a sample: of all its draws, or of one.
+  const rowsOf = (name, draw) => {
+    const slash = name.indexOf("/");
+    const benchmark = data.names.indexOf(name.slice(0, slash));
+    const key = name.slice(slash + 1);
+    const wanted = draw ? key + DRAW + draw : key;
+    const rows = [];
+    for (let row = 0; row < total; row += 1) {
+      const text = data.texts[data.key[row]];
+      if (data.benchmark[row] === benchmark
+        && (text === wanted || (!draw && text.startsWith(key + DRAW)))) rows.push(row);
+    }
+    return rows;
+  };
+
+  const written = parts => PARTS.filter(name => parts[name])
+    .map(name => `${name}=${encodeURIComponent(parts[name]).replaceAll("%2F", "/").replaceAll("%3A", ":")}`).join("&");
+  const addressOfRow = row => {
+    const text = data.texts[data.key[row]];
+    const end = text.lastIndexOf(DRAW);
+    const key = end < 0 ? text : text.slice(0, end);
+    const draw = end < 0 ? "" : text.slice(end + DRAW.length);
+    return written({ sample: `${data.names[data.benchmark[row]]}/${key}`, draw });
+  };
+
   const picture = (parent, number, label) => {
     const [file, width, height] = data.pictures[number];
     const figure = add(parent, "figure", "shot");
@@ -135,11 +181,10 @@
     if (data.picture[run][row] >= 0) {
       picture(made, data.picture[run][row], `By ${data.runs[run]}: ${data.texts[data.asked[row]]}`);
     } else {
-      const answer = add(made, "p", "said", given || "(empty)");
-      answer.dir = "auto";
+      prose(made, "said", given || "(empty)");
     }
     const note = data.texts[data.note[run][row]];
-    if (note && note !== given) add(made, "p", "note", note).dir = "auto";
+    if (note && note !== given) prose(made, "note", note);
   };
 
   const card = row => {
@@ -149,12 +194,15 @@
     const head = add(made, "p", "place");
     add(head, "span", "", data.titles[benchmark]);
     if (data.tiny[benchmark]) add(head, "span", "chip tiny", "tiny");
-    add(head, "code", "", data.texts[data.key[row]]);
+    const key = add(head, "a", "key");
+    key.href = `#${addressOfRow(row)}`;
+    key.title = "Address of this output";
+    add(key, "code", "", data.texts[data.key[row]]);
     for (const one of data.groups[row]) add(head, "span", "chip", data.texts[one]);
     const ask = add(made, "div", "ask");
     for (const one of data.shown[row]) picture(ask, one, `Image of: ${data.texts[data.asked[row]]}`);
     const words = add(ask, "div", "asked");
-    add(words, "p", "", data.texts[data.asked[row]]).dir = "auto";
+    prose(words, "", data.texts[data.asked[row]]);
     const gold = data.texts[data.gold[row]];
     if (gold) add(words, "p", "gold", `gold: ${gold}`).dir = "auto";
     const sides = add(made, "div", "sides");
@@ -163,52 +211,170 @@
   };
 
   const showMore = step => {
-    const next = found.slice(shown, shown + step).map(card);
+    const rows = found.slice(shown, shown + step);
+    const next = rows.map(card);
     list.append(...next);
+    page.fold(next.flatMap(one => [...one.querySelectorAll(".said, .note, .asked > p")]));
     shown += next.length;
     more.hidden = shown >= found.length;
     return next[0];
   };
 
-  const refresh = () => {
-    found = select();
+  const show = (rows, words) => {
+    found = rows;
     shown = 0;
     list.replaceChildren();
     showMore(FIRST);
-    count.textContent = `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} rows`;
+    count.textContent = `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} rows${words}`;
+  };
+  const refresh = () => show(select(), "");
+
+  // What the form says, as an address; null where it says what it says at first.
+  let first = "";
+  let current = null;
+  const addressOfForm = () => {
+    const [filter, other] = field("verdict").value.split("-");
+    const benchmark = field("benchmark").value;
+    const group = field("group").value;
+    const parts = {
+      benchmark: benchmark === "" ? "" : data.names[Number(benchmark)],
+      group: group === "" ? "" : data.texts[Number(group)],
+      filter,
+      against: other ? data.runs[Number(other)] : "",
+      words: field("words").value.trim(),
+    };
+    const address = written(parts);
+    return address === written({ filter: first }) ? null : address || "filter=any";
   };
 
-  // A link that names a filter: data-benchmark, data-group (its text), data-verdict.
-  const follow = link => {
-    const wanted = link.dataset;
-    form.reset();
-    field("benchmark").value = wanted.benchmark || "";
+  const read = hash => {
+    const parts = {};
+    for (const part of hash.replace(/^#/, "").split("&")) {
+      const [name, ...rest] = part.split("=");
+      if (!PARTS.includes(name) || !rest.length) continue;
+      try {
+        parts[name] = decodeURIComponent(rest.join("="));
+      } catch {
+        return null;
+      }
+    }
+    return Object.keys(parts).length ? parts : null;
+  };
+
+  // The number of what an address names; it is said where this page has none of that name.
+  const place = (names, name, kind, unknown) => {
+    const number = names.indexOf(name);
+    if (number < 0) unknown.push(`no ${kind} “${name}”`);
+    return number < 0 ? "" : String(number);
+  };
+
+  const apply = address => {
+    current = address;
+    const parts = address === null ? null : read(address);
+    const unknown = [];
+    clearTimeout(waiting);
+    for (const name of ["benchmark", "group", "words"]) field(name).value = "";
+    field("verdict").value = parts ? "" : first;
+    if (parts?.benchmark) field("benchmark").value = place(data.names, parts.benchmark, "benchmark", unknown);
     fillGroups();
-    const group = data.texts.indexOf(wanted.group || "");
-    if (wanted.group && group >= 0) field("group").value = String(group);
-    if (wanted.verdict) field("verdict").value = wanted.verdict;
-    refresh();
+    if (parts?.sample) {
+      const rows = rowsOf(parts.sample, parts.draw);
+      const [of, ...key] = parts.sample.split("/");
+      show(rows, rows.length ? `: ${key.join("/")} of ${of}` : `; this page has no sample “${parts.sample}”`);
+      return;
+    }
+    if (parts?.group) field("group").value = place(data.texts, parts.group, "group", unknown);
+    if (parts?.filter && parts.filter !== "any") {
+      const other = parts.against ? place(data.runs, parts.against, "baseline", unknown) : "";
+      field("verdict").value = parts.filter + (other && `-${other}`);
+    }
+    for (const name of ["group", "verdict"]) {
+      if (field(name).selectedIndex < 0) {
+        unknown.push(`no such ${name === "group" ? "group there" : "filter"}`);
+        field(name).value = "";
+      }
+    }
+    field("words").value = parts?.words ?? "";
+    if (unknown.length) show([], `; this page has ${unknown.join(", ")}`);
+    else refresh();
   };
 
-  field("benchmark").addEventListener("change", () => { fillGroups(); refresh(); });
-  form.addEventListener("change", event => { if (event.target.name !== "benchmark") refresh(); });
-  field("words").addEventListener("input", refresh);
+  // An address that was chosen by hand gets a place in the history, so that "back" leads out again.
+  const go = address => {
+    const state = { address };
+    if (address === current) return;
+    current = address;
+    history.pushState(state, "", `#${address ?? "outputs"}`);
+  };
+  const note = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => go(addressOfForm()), PAUSE);
+  };
+  const changed = () => { refresh(); note(); };
+  const intoView = () => section.scrollIntoView();
+
+  field("benchmark").addEventListener("change", () => { fillGroups(); changed(); });
+  form.addEventListener("change", event => { if (event.target.name !== "benchmark") changed(); });
+  field("words").addEventListener("input", changed);
   form.addEventListener("submit", event => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => { fillGroups(); refresh(); }));
+  form.addEventListener("reset", () => setTimeout(() => { apply(null); history.pushState({ address: null }, "", "#outputs"); }));
   more.addEventListener("click", () => {
-    const first = showMore(STEP);
-    if (first) { first.tabIndex = -1; first.focus(); }
+    const next = showMore(STEP);
+    if (next) { next.tabIndex = -1; next.focus(); }
+  });
+  copy.addEventListener("click", async () => {
+    clearTimeout(waiting);
+    if (read(current ?? "")?.sample === undefined) go(addressOfForm());
+    const [here] = location.href.split("#");
+    await page.copy(`${here}#${current ?? "outputs"}`);
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy link"; }, NOTED);
   });
   document.addEventListener("click", event => {
-    const link = event.target.closest("a[data-verdict]");
-    if (link) follow(link);
+    const link = event.target.closest("a[href^='#']");
+    const parts = link && read(link.getAttribute("href"));
+    if (!parts || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const address = written(parts);
+    go(address);
+    apply(address);
+    intoView();
   });
-  form.hidden = false;
-  fillGroups();
-  refresh();
-  if (!found.length) {
-    field("verdict").value = "";
-    refresh();
+  window.addEventListener("popstate", event => {
+    if (event.state && "address" in event.state) {
+      if (event.state.address !== current) apply(event.state.address);
+    } else if (read(location.hash)) {
+      apply(written(read(location.hash)));
+      history.replaceState({ address: current }, "");
+      intoView();
+    } else {
+      history.replaceState({ address: current }, "");
+    }
+  });
+
+  // What the page itself refers to becomes a link where this browser knows it.
+  const known = new Set(data.groups.flat().map(one => data.texts[one]));
+  for (const link of document.querySelectorAll("a[data-address]")) {
+    const parts = read(link.dataset.address);
+    if (parts && (!parts.group || known.has(parts.group))) link.href = `#${link.dataset.address}`;
   }
+
+  form.hidden = false;
+  copy.hidden = false;
+  fillGroups();
+  first = field("verdict").value;
+  const asked = read(location.hash);
+  if (asked) {
+    apply(written(asked));
+    intoView();
+  } else {
+    refresh();
+    if (!found.length && first) {
+      first = field("verdict").value = "";
+      refresh();
+    }
+  }
+  history.replaceState({ address: current }, "");
+  performance.mark("outputs");
   setTimeout(lowered, 300);
 })();

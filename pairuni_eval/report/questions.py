@@ -1,0 +1,155 @@
+"""What a reader asks first, answered in words: how a page opens, in HTML and in Markdown alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pairuni_eval.analysis.verdict import Word
+from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed
+
+if TYPE_CHECKING:
+    from pairuni_eval.report.content import Page
+    from pairuni_eval.report.versus import Versus
+
+_SHOWN = 3  # lines of what got worse, for each baseline
+
+
+class Answer(NamedTuple):
+    """One answer.
+
+    Attributes:
+        text: In words; foreign names in it are not escaped yet.
+        tally: How many headlines have each word, where the answer counts them.
+        commands: What to type.
+        anchor: Id of the section with the evidence, "" for none.
+        link: What the way there is called.
+        quiet: Whether it says that there is nothing to say.
+    """
+
+    text: str
+    tally: Mapping[str, int] | None = None
+    commands: tuple[str, ...] = ()
+    anchor: str = ""
+    link: str = ""
+    quiet: bool = False
+
+
+class Question(NamedTuple):
+    """A question with its answers, one for each baseline where they differ."""
+
+    asked: str
+    answers: tuple[Answer, ...]
+
+
+def questions(page: Page) -> tuple[Question, ...]:
+    """The questions that every report answers first, the verdict before all."""
+    found = (
+        Question("Better than the baselines?", tuple(_better(page.baselines))),
+        Question("Worse at what?", tuple(_worse(page))),
+        Question("What would decide it?", tuple(_deciding(page))),
+        Question("Do the gradients fight?", tuple(_gradients(page))),
+        Question("Which protocol?", (_protocols(page),)),
+        Question("How many rows?", (_rows(page),)),
+        Question("Has training seen the tests?", tuple(_seen(page))),
+        Question(
+            "How do I run it again?",
+            (Answer("", commands=(page.run.command,), anchor="reproduce", link="All commands"),),
+        ),
+    )
+    return tuple(one for one in found if one.answers)
+
+
+def _better(baselines: Sequence[Versus]) -> Iterator[Answer]:
+    for one in baselines:
+        last = one is baselines[-1]
+        yield Answer(
+            one.verdict,
+            tally=one.tally if one.tally[Word.BETTER] else None,  # else the words count
+            anchor="baselines" if last else "",
+            link="The evidence",
+        )
+    if not baselines:
+        yield Answer(
+            "No baseline was given: --baseline NAME=RUN compares with one.",
+            quiet=True,
+        )
+
+
+def _worse(page: Page) -> Iterator[Answer]:
+    for one in page.baselines:
+        for change in one.worse[:_SHOWN]:
+            yield Answer(f"Against {one.name}, {change.row.sentence}.")
+        more = len(one.worse) - _SHOWN
+        if more > 0:
+            yield Answer("", anchor="baselines", link=f"{more} more against {one.name}")
+    unharmed = page.unharmed
+    if unharmed:
+        yield Answer(_at_nothing(unharmed, everyone=len(unharmed) == len(page.baselines)))
+    elif page.baselines and not any(one.worse for one in page.baselines):
+        yield Answer("Nothing could be compared.", quiet=True)
+
+
+def _at_nothing(unharmed: Sequence[Versus], *, everyone: bool) -> str:
+    headlines, groups = unharmed[0].looked
+    names = " and ".join(one.name for one in unharmed)
+    who = "At" if everyone else f"Against {names}, at"
+    of_groups = f" and {groups:,} groups" if groups else ""
+    plural = "" if headlines == 1 else "s"
+    return f"{who} nothing that can be told, in {headlines} headline{plural}{of_groups}."
+
+
+def _deciding(page: Page) -> Iterator[Answer]:
+    """One answer for all baselines that would take the same."""
+    told: dict[Remedy, list[str]] = {}
+    for one in page.baselines:
+        found = remedy(page.run, one)
+        if found is not None:
+            told.setdefault(found, []).append(one.name)
+    for found, names in told.items():
+        who = "" if len(names) == len(page.baselines) else f"Against {' and '.join(names)}: "
+        yield Answer(
+            f"{who}{found.sentence}",
+            commands=found.commands,
+            anchor="baselines",
+            link="Line by line",
+        )
+    seeds = seeds_needed(page.baselines)
+    if seeds is not None:
+        yield Answer(seeds)
+
+
+def _gradients(page: Page) -> Iterator[Answer]:
+    found = page.gradients
+    if found is None:
+        yield Answer(
+            "Not measured: --training NAME=FOLDER reads the gradient probe of a training run.",
+            quiet=True,
+        )
+        return
+    other = found.names[0] != page.run.name and found.names[0] in [
+        one.name for one in page.baselines
+    ]
+    unprobed = "This run's own training was not probed. " if other else ""
+    yield Answer(f"{unprobed}{found.answer}", anchor="gradients", link="By block and step")
+
+
+def _protocols(page: Page) -> Answer:
+    every = [section.card.title for section in page.sections]
+    said = []
+    for name, titles in page.protocols.items():
+        alone = titles == every and len(titles) > 1
+        said.append(f"{name} on {f'all {len(titles)} benchmarks' if alone else ', '.join(titles)}")
+    return Answer(f"{'; '.join(said)}.", anchor="run-card", link="Data, decoding and hash")
+
+
+def _rows(page: Page) -> Answer:
+    partial = "; the run is PARTIAL" if page.partial else ""
+    return Answer(f"{page.graded:,} of {page.expected:,} expected outputs have a value{partial}.")
+
+
+def _seen(page: Page) -> Iterator[Answer]:
+    if page.contamination is not None:
+        yield Answer(
+            page.contamination.answer, anchor="contamination", link="With and without them"
+        )

@@ -1,0 +1,119 @@
+"""What would decide the headlines about which nothing can be told, and what to type for it.
+
+A partial run is made whole by its own command without `--limit`; what a whole benchmark cannot
+show, no command can; a word about the recipe takes further training seeds.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.commands import as_typed, is_command
+from pairuni_eval.records import RunCard
+from pairuni_eval.report.text import times
+from pairuni_eval.report.versus import Versus, named
+
+_LIMIT = "--limit"
+_ODD = re.compile(r"[^\w.-]+")
+
+
+class Remedy(NamedTuple):
+    """What would decide, in words, and the commands that do what can be done."""
+
+    sentence: str
+    commands: tuple[str, ...] = ()
+
+
+def remedy(run: RunCard, baseline: Versus) -> Remedy | None:
+    """What would decide the undecided headlines against a baseline; None if there are none.
+
+    Args:
+        run: The reported run.
+        baseline: What the comparison with a baseline found.
+    """
+    rows = [row for row in baseline.headlines if _undecided(row)]
+    if not rows:
+        return None
+    partial = any(_in_reach(row) for row in rows)
+    commands = [whole(card) for card in (run, baseline.card, *baseline.seeds) if partial]
+    said = "; ".join(remedies(rows))
+    if not said:
+        return None
+    return Remedy(f"{said[0].upper()}{said[1:]}.", tuple(one for one in commands if one))
+
+
+def _undecided(row: Difference) -> bool:
+    return row.reason is None and row.word is Word.CANNOT_TELL
+
+
+def _in_reach(row: Difference) -> bool:
+    """Whether the benchmark has units that were not compared and that would decide."""
+    found = row.deciding
+    return (
+        found is not None and found.seeds is None and row.clusters < found.units <= found.available
+    )
+
+
+def remedies(rows: Sequence[Difference]) -> Iterator[str]:
+    """What would decide some undecided rows: outputs first, then training seeds."""
+    yield from _by_outputs(rows)
+    yield from _by_seeds(rows)
+
+
+def seeds_lacking(rows: Sequence[Difference]) -> int:
+    """Training seeds of each arm that would decide all rows that lack any; 0 if none does."""
+    return max((row.deciding.seeds or 0 for row in rows if row.deciding), default=0)
+
+
+def _by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
+    missing = [row for row in rows if row.why is not None and row.missing.any]
+    if missing:
+        yield f"{named(missing)}: a value for every output"
+    whole_ones = [row for row in rows if _in_reach(row)]
+    if whole_ones:
+        yield f"{named(whole_ones)}: the whole benchmark, without {_LIMIT}"
+    beyond = [
+        (row, row.deciding.units / row.deciding.available)
+        for row in rows
+        if row.deciding
+        and row.deciding.seeds is None
+        and row.deciding.units > row.deciding.available
+    ]
+    if beyond:
+        names, shares = named([row for row, _ in beyond]), [share for _, share in beyond]
+        yield f"{names}: {times(shares)} the units that there are, for the difference seen"
+
+
+def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
+    lacking = [row for row in rows if row.deciding and row.deciding.seeds]
+    if lacking:
+        yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
+
+
+def seeds_needed(baselines: Sequence[Versus]) -> str | None:
+    """What would let the words say more than what holds for these checkpoints, and how to ask."""
+    needed = dict.fromkeys(one.about.needed for one in baselines if one.about.needed)
+    if not needed:
+        return None
+    return (
+        f"For a word about training again, {' or '.join(needed)}: --sibling RUN for each further "
+        "seed of this run, --baseline NAME=RUN again under one NAME for each of a baseline."
+    )
+
+
+def whole(run: RunCard) -> str | None:
+    """The command that measures what a partial run left out; None for a whole run.
+
+    It writes into a folder of its own, for one that holds the partial run refuses another.
+    """
+    if run.limit is None or not is_command(run.command):
+        return None
+    words = shlex.split(run.command)
+    place = words.index(_LIMIT) if _LIMIT in words else len(words)
+    kept = [*words[:place], *words[place + 2 :]]
+    name = _ODD.sub("-", run.name).strip("-.") or "run"
+    return as_typed(*kept, "--out", f"runs/{name}-whole")
