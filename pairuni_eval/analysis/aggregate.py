@@ -349,7 +349,8 @@ class Grouped(Aggregate):
 
     def part_weights(self) -> Array:
         """See `Aggregate.part_weights`."""
-        return self._factor * self._weight / self._weight.sum()
+        weights: Array = self._factor * self._weight / self._weight.sum()
+        return weights
 
     def part_members(self, rows: Rows) -> Mask:
         """See `Aggregate.part_members`."""

@@ -107,8 +107,8 @@ def _size(moves: Moves, value: Array) -> float:
 
 def _reach(variance: float, growth: float, point: float, start: float) -> float:
     """The largest x with x^2 <= t^2 (variance + growth (x - start)), which grows beyond `start`."""
-    plain = point * variance**0.5
+    plain = float(point * variance**0.5)
     if plain <= start:
         return plain
     lean = point**2 * growth
-    return (lean + (lean**2 + 4 * (point**2 * variance - lean * start)) ** 0.5) / 2
+    return float((lean + (lean**2 + 4 * (point**2 * variance - lean * start)) ** 0.5) / 2)

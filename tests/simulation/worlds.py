@@ -5,7 +5,8 @@ Shapes: C units, N rows.
 A unit has a chance of being right, drawn from a beta distribution around its task's mean; `alike`
 is the intraclass correlation that this gives its rows. The truth of every score follows from the
 means (and for MME, where both questions of an image must be right, from the second moment) in
-closed form. Sizes are those of the tiny benchmarks, of a few hundred units, and of very few.
+closed form. Sizes are those of the tiny benchmarks, of a few hundred units, and of very few; groups
+are few, small, or at an end of their range.
 """
 
 from __future__ import annotations
