@@ -86,9 +86,10 @@ def bench_report(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """Coverage of intervals and size of tests over 1,000 data sets a world; ten minutes or so."""
+    """Coverage of intervals and size of tests over 1,000 data sets a world; 20 minutes or so."""
     install(session, "dev")
-    session.run("pytest", "tests/simulation", "-m", "slow", "-q", *session.posargs)
+    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
+    session.run("pytest", "tests/simulation", "-m", "slow", "-q", *arguments)
 
 
 @nox.session

@@ -109,9 +109,17 @@ class Aggregate(ABC):
         """The range of the number, or None if it is not known."""
         return None
 
-    def group_weights(self) -> Array | None:
-        """(G,) the share of each group in a mean over groups; None for a pooled number."""
-        return None
+    def parts(self, sums: Array) -> Array:
+        """(..., G): the numbers of which the number is a weighted mean; by default itself."""
+        return self.finish(sums)[..., None]
+
+    def part_weights(self) -> Array:
+        """(G,) how much the number rises when a part rises by one; their sum scales the bounds."""
+        return np.ones(1)
+
+    def part_members(self, rows: Rows) -> Mask:
+        """(N, G): whether a row belongs to a part."""
+        return np.ones((len(rows.value), 1), dtype=bool)
 
     def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
         """The values (N,) that make the number lowest, and those that make it highest.
@@ -320,7 +328,7 @@ class Grouped(Aggregate):
         """See `Aggregate.finish`."""
         if not self.groups:
             return np.full(sums.shape[:-1], np.nan)
-        value = self._statistic.finish(sums.reshape(*sums.shape[:-1], len(self.groups), -1))
+        value = self.parts(sums)
         there = np.isfinite(value)
         weighed = np.where(there, value, 0.0) * self._weight
         return self._factor * ratio(weighed.sum(-1), (there * self._weight).sum(-1))
@@ -335,9 +343,18 @@ class Grouped(Aggregate):
         labelled = self._statistic.labelled
         return self._statistic.extremes(rows) if labelled else super().extremes(rows)
 
-    def group_weights(self) -> Array:
-        """See `Aggregate.group_weights`."""
-        return self._weight
+    def parts(self, sums: Array) -> Array:
+        """See `Aggregate.parts`."""
+        return self._statistic.finish(sums.reshape(*sums.shape[:-1], len(self.groups), -1))
+
+    def part_weights(self) -> Array:
+        """See `Aggregate.part_weights`."""
+        weights: Array = self._factor * self._weight / self._weight.sum()
+        return weights
+
+    def part_members(self, rows: Rows) -> Mask:
+        """See `Aggregate.part_members`."""
+        return membership(rows, self.spec.by or "", self.groups)
 
 
 def _card_weights(spec: MetricSpec, groups: tuple[str, ...]) -> Array:

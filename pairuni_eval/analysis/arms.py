@@ -37,6 +37,7 @@ from pairuni_eval.analysis.intervals import (
 from pairuni_eval.analysis.meeting import pair_up
 from pairuni_eval.analysis.paired import Pair
 from pairuni_eval.analysis.scope import ENOUGH_SEEDS, Named
+from pairuni_eval.analysis.strata import moves_of
 from pairuni_eval.analysis.tables import Tables, metric_row
 from pairuni_eval.analysis.two_levels import two_levels, weigh_over_seeds
 from pairuni_eval.seeds import seed_for
@@ -140,7 +141,13 @@ def _arm_interval(arm: Arm, pair: Pair, by_seed: Array, seed: int) -> Interval |
     if not arm.few:
         draws = bootstrap_numbers(pair.stacked, mean, seed=seed)
         return two_levels(draws, pair.clusters, [by_seed]).interval(value, pair.bounds)
-    found = spread(pair.stacked, mean, bounds=pair.bounds, closed=pair.closed, seed=seed)
+
+    def mean_parts(stacked: Array) -> Array:
+        number: Array = pair.part_numbers(stacked).mean(axis=-2)
+        return number
+
+    moves = moves_of(pair.stacked, pair.strata.of(mean_parts))
+    found = spread(value, moves, pair.bounds)
     if no_spread(found, value):
-        return agreeing_interval(value, float(pair.clusters), pair.bounds)
+        return agreeing_interval(value, moves.effective_clusters(), pair.bounds)
     return found.interval and clip(found.interval, pair.bounds)

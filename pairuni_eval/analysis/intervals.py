@@ -1,22 +1,28 @@
 """What a cluster is, and how sure a number is: the only module that knows either.
 
-Shapes: N rows, K sums, C clusters, B bootstrap draws.
+Shapes: N rows, K sums, C clusters, G groups, B bootstrap draws.
 
 A cluster is a unit of the sample (an image, a prompt, a source picture) with at least one value. A
-number is a smooth function of the sums over clusters, and its interval is
-    closed      for a ratio of two sums (a plain mean): Wilson's interval at the size that the
-                cluster-robust error implies, with t on C - 1 degrees of freedom (Korn and Graubard
-                1998; Franco et al. 2019); on a scale without a known range the plain t interval.
-                The error is the cluster jackknife's (CV3J of MacKinnon, Nielsen and Webb 2023).
-    bootstrap   for everything else: 2,000 draws of C clusters, with percentiles widened for the
-                C - 1 degrees of freedom (Hesterberg 2015), since plain ones are too narrow where
-                clusters are few; for the number of one run also bias-corrected and accelerated
-                (Efron 1987). A difference of two runs leans to neither side, and its draws are so
-                lumpy that this correction does harm. Fewer than six clusters give too few different
-                draws: there the closed form stands in.
-Where all clusters agree, both would have zero width: then Wilson's interval (1927) at the effective
-number of clusters stands in, and for a difference of two runs the exact binomial bound. One cluster
-has no interval. How often each kind covers the truth is measured in docs/statistics.md.
+number is a weighted mean of groups (`strata`), or one group by itself, and its interval is a score
+interval: all values that lie within t standard errors of the number, the errors being those that
+each value would have. For one group this is Wilson's interval (1927) at the size that the error
+over clusters implies (Korn and Graubard 1998; Franco et al. 2019). For several, the groups move
+together as the variance of each allows, and t has the degrees of freedom of Satterthwaite (1946).
+
+    scatter     the variance of a group's cluster over that of clusters that are wholly right or
+                wrong, share x (1 - share). It is measured by the jackknife over clusters; two
+                clusters are added that scatter as those of the other groups do (as far as these
+                show too little: as wholly right or wrong ones; of a number by itself: half as much)
+    saturated   a group whose clusters all agree has the scatter of the other groups at a share
+                that one more cluster, with the number of all groups, moves away from the end
+    two-valued  clusters that are all wholly right or wrong cannot scatter more: what is known of
+                the share is known of the scatter, so t has (C - 1)^2 degrees of freedom
+
+On a scale without a known range the interval is the plain t interval of a stratified sample. Where
+all clusters of all groups agree, Wilson's interval at the effective number of clusters stands in,
+no shorter than the exact one-sided bound of 95 %. One cluster has no interval. The number of added
+clusters and their scatter were chosen in simulation; how often intervals cover the truth is
+measured, with other seeds, in docs/statistics.md. `paired_spread` has the differences.
 """
 
 from __future__ import annotations
@@ -27,15 +33,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
-from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, membership
+from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows
+from pairuni_eval.analysis.strata import Moves, moves_of, strata_of
 from pairuni_eval.analysis.unseen import unseen_share, unseen_sum
 
 LEVEL = 0.95
 DRAWS = 2_000
 _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
-_ENOUGH_CLUSTERS = 6  # for a bootstrap
+ADDED = 2.0  # clusters added to each group
+_ALONE = 0.5  # their scatter where there is no other group
+_MOST = 0.25  # the largest share x (1 - share)
 _CHUNK_CELLS = 1_000_000  # weights held at once: 8 MB
 _KEPT_CELLS = 8_000_000  # counts kept for the next number: 16 MB
 
@@ -71,12 +80,14 @@ class Spread(NamedTuple):
     """How far a number may be off.
 
     Attributes:
-        interval: 95 % interval; None if most bootstrap draws make no number.
-        error: Standard error over clusters.
+        interval: 95 % interval; None where nothing can be said.
+        error: Standard error over clusters; 0 where all of them agree.
+        freedom: Degrees of freedom of the error.
     """
 
     interval: Interval | None
     error: float
+    freedom: float
 
 
 def cluster_sums(features: Array, rows: Rows) -> Array:
@@ -87,11 +98,6 @@ def cluster_sums(features: Array, rows: Rows) -> Array:
     for k in range(features.shape[1]):
         sums[:, k] = np.bincount(inverse, weights=features[has, k], minlength=len(codes))
     return sums
-
-
-def cluster_count(rows: Rows) -> int:
-    """How many clusters have a value."""
-    return len(np.unique(rows.unit[np.isfinite(rows.value)]))
 
 
 def bootstrap_weights(clusters: int, *, seed: int, draws: int = DRAWS) -> Iterator[Array]:
@@ -128,23 +134,6 @@ def percentile_interval(numbers: Array) -> Interval | None:
     return Interval(float(low), float(high))
 
 
-def left_out(sums: Array, finish: Finish) -> Array:
-    """(C,): the number without each cluster; the full number where nothing would be left."""
-    total = sums.sum(axis=0)
-    numbers = finish(total - sums)
-    return np.where(np.isfinite(numbers), numbers, finish(total))
-
-
-def jackknife_error(sums: Array, finish: Finish) -> float:
-    """Cluster jackknife: sqrt((C - 1) / C * sum over clusters of (left out - their mean)^2).
-
-    For a mean over clusters of one size this is the cluster-robust CR1 error.
-    """
-    numbers = left_out(sums, finish)
-    count = len(numbers)
-    return float(np.sqrt((count - 1) / count * np.square(numbers - numbers.mean()).sum()))
-
-
 def t_point(share: float, freedom: float) -> float:
     """The point of Student's t below which `share` of it lies."""
     return float(stdtrit(freedom, share))
@@ -163,20 +152,7 @@ def wilson(share: float, size: float, z: float = _Z) -> Interval:
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
-def effective_clusters(aggregate: Aggregate, rows: Rows) -> float:
-    """The number of clusters that a pooled share would need for the same error.
-
-    For a mean over groups with weights w_g and c_g clusters: (sum w)^2 / sum(w^2 / c).
-    """
-    weight = aggregate.group_weights()
-    if weight is None or aggregate.spec.by is None:
-        return float(cluster_count(rows))
-    member = membership(rows, aggregate.spec.by, aggregate.groups)
-    counts = np.array([cluster_count(rows.take(member[:, g])) for g in range(member.shape[1])])
-    return float(weight.sum() ** 2 / np.sum(weight**2 / np.maximum(counts, 1)))
-
-
-def estimate(aggregate: Aggregate, rows: Rows, *, seed: int) -> Estimate:
+def estimate(aggregate: Aggregate, rows: Rows) -> Estimate:
     """The number, its 95 % interval and the clusters behind it."""
     sums = cluster_sums(aggregate.features(rows), rows)
     value = float(aggregate.finish(sums.sum(axis=0)))
@@ -185,41 +161,129 @@ def estimate(aggregate: Aggregate, rows: Rows, *, seed: int) -> Estimate:
         return Estimate(None, None, len(sums), bounds)
     if len(sums) < 2:
         return Estimate(value, None, len(sums), bounds)
-    found = spread(sums, aggregate.finish, bounds=bounds, closed=aggregate.is_ratio, seed=seed)
+    moves = moves_of(sums, strata_of(aggregate, rows))
+    found = spread(value, moves, bounds)
     interval = found.interval
     if no_spread(found, value):
-        interval = agreeing_interval(value, effective_clusters(aggregate, rows), bounds)
+        interval = agreeing_interval(value, moves.effective_clusters(), bounds)
     return Estimate(value, interval and clip(interval, bounds), len(sums), bounds)
 
 
-def spread(
-    sums: Array,
-    finish: Finish,
-    *,
-    bounds: Bounds | None,
-    closed: bool,
-    seed: int,
-    leans: bool = True,
-) -> Spread:
-    """The interval and the error of finish(sums of all clusters); see the module docstring.
+def spread(value: float, moves: Moves, bounds: Bounds | None) -> Spread:
+    """The interval and the error of a number; see the module docstring.
 
     Args:
-        sums: (C, K) with at least two clusters.
-        finish: What the sums make.
+        value: The number.
+        moves: How far its clusters move it.
         bounds: The range of the number, if known.
-        closed: True for a ratio of two sums, or the difference of two of them.
-        seed: Seed of the bootstrap.
-        leans: Whether the number may lean to one side; False for a difference of two runs.
     """
-    value = float(finish(sums.sum(axis=0)))
-    if closed or len(sums) < _ENOUGH_CLUSTERS:
-        error = jackknife_error(sums, finish)
-        return Spread(_closed_interval(value, error, len(sums), bounds), error)
-    numbers = bootstrap_numbers(sums, finish, seed=seed)
-    error = float(np.nanstd(numbers)) * float(np.sqrt(len(sums) / (len(sums) - 1)))
-    if leans:
-        return Spread(bca_interval(numbers, value, left_out(sums, finish)), error)
-    return Spread(widened_interval(numbers, len(sums)), error)
+    if not moves.variances.any():
+        return Spread(Interval(value, value), 0.0, _least_freedom(moves))
+    if bounds is None:
+        return stratified(value, moves)
+    scaled = in_shares(moves, bounds)
+    share = shares(moves.value, moves, bounds)
+    scatter, freedoms = _scatter(scaled, share)
+    near = away_from_ends(share, scaled)
+    spare = near * (1 - near)
+    covariance = scaled.covariance(scatter * spare / scaled.clusters)
+    variance = float(covariance.sum())
+    path = covariance.sum(axis=1) / (variance * scaled.weights)  # of each share, per unit of value
+    slope = float(covariance.sum(axis=1) @ (path * (1 - 2 * near) / spare))
+    bend = float(covariance.sum(axis=1) @ (path**2 / spare))
+    freedom = satterthwaite(np.diag(covariance), freedoms)
+    low, high = _score_ends(variance, slope, bend, t_point(0.5 * (1 + LEVEL), freedom))
+    return Spread(Interval(value - low, value + high), variance**0.5, freedom)
+
+
+def _score_ends(variance: float, slope: float, bend: float, point: float) -> tuple[float, float]:
+    """How far below and above lie the values x with x^2 = t^2 (variance + slope x - bend x^2)."""
+    lean, factor = point**2 * slope, 1 + point**2 * max(0.0, bend)
+    width = (lean**2 + 4 * factor * point**2 * variance) ** 0.5
+    return (width - lean) / (2 * factor), (width + lean) / (2 * factor)
+
+
+def _scatter(moves: Moves, share: Array) -> tuple[Array, Array]:
+    """(G,) scatter of a cluster of each group, and its degrees of freedom.
+
+    Args:
+        moves: In shares of the range.
+        share: (G,) the groups' numbers as such shares.
+    """
+    spare, clusters = share * (1 - share), moves.clusters
+    seen = (moves.variances > 0) & (spare > 0)
+    measured = np.where(seen, clusters * moves.variances / np.where(seen, spare, 1.0), 0.0)
+    others = shown_by_others(measured * spare, np.where(seen, spare, 0.0), clusters, 1.0, _ALONE)
+    mixed = ((clusters - 1) * measured + ADDED * others) / (clusters - 1 + ADDED)
+    most = clusters / np.maximum(clusters - 1, 1)
+    two_valued = seen & (measured >= most * (1 - 1e-9))
+    scatter = np.where(two_valued, most, np.where(seen, mixed, others))
+    freedom = np.where(two_valued, np.square(clusters - 1), clusters - 1 + ADDED)
+    return scatter, freedom
+
+
+def away_from_ends(share: Array, moves: Moves) -> Array:
+    """(G,): the groups' shares after one more cluster with the share of all groups."""
+    mean = float(moves.weights @ share / moves.weights.sum())
+    moved: Array = (moves.clusters * share + mean) / (moves.clusters + 1)
+    return moved
+
+
+def shown_by_others(
+    variance: Array, most: Array, clusters: Array, prior: float, alone: float
+) -> Array:
+    """(G,): the variance of a cluster over the most it can be, as the other groups show it.
+
+    Args:
+        variance: (G,) of a cluster.
+        most: (G,) the most that it can be; 0 for a group that shows nothing.
+        clusters: (G,) how many there are.
+        prior: The ratio where the other groups show little; it weighs as much as two clusters that
+            can vary as much as any.
+        alone: The ratio where there is no other group.
+    """
+    if len(variance) == 1:
+        return np.array([alone])
+    seen, possible = (clusters - 1) * variance, (clusters - 1) * most
+    weight = ADDED * _MOST
+    found: Array = (seen.sum() - seen + weight * prior) / (possible.sum() - possible + weight)
+    return found
+
+
+def in_shares(moves: Moves, bounds: Bounds) -> Moves:
+    """The moves as shares of the groups' range, and the weights in units of the number."""
+    span = _group_span(moves, bounds)
+    return moves._replace(moves=moves.moves / span, weights=moves.weights * span)
+
+
+def _group_span(moves: Moves, bounds: Bounds) -> float:
+    return float((bounds.high - bounds.low) / moves.weights.sum())
+
+
+def shares(values: Array, moves: Moves, bounds: Bounds) -> Array:
+    """(G,): numbers of the groups as shares of their range, 0 to 1."""
+    found = values / _group_span(moves, bounds) - bounds.low / (bounds.high - bounds.low)
+    return np.clip(found, 0.0, 1.0)
+
+
+def satterthwaite(variances: Array, freedoms: Array) -> float:
+    """Degrees of freedom of a sum of variances: (sum v)^2 / sum(v^2 / f)."""
+    return float(variances.sum() ** 2 / np.sum(np.square(variances) / freedoms))
+
+
+def stratified(value: float, moves: Moves) -> Spread:
+    """The t interval of a stratified sample; none where a group has one cluster."""
+    covariance = moves.covariance(moves.variances)
+    error = max(0.0, float(covariance.sum())) ** 0.5
+    freedom = satterthwaite(np.diag(covariance), np.maximum(moves.clusters - 1, 1))
+    if (moves.clusters < 2).any():
+        return Spread(None, error, freedom)
+    half = t_point(0.5 * (1 + LEVEL), freedom) * error
+    return Spread(Interval(value - half, value + half), error, freedom)
+
+
+def _least_freedom(moves: Moves) -> float:
+    return float(max(1.0, (moves.clusters - 1).sum()))
 
 
 def no_spread(found: Spread, value: float) -> bool:
@@ -233,59 +297,9 @@ def bootstrap_numbers(sums: Array, finish: Finish, *, seed: int) -> Array:
     return np.concatenate([finish(weight @ sums) for weight in blocks])
 
 
-def _closed_interval(value: float, error: float, clusters: int, bounds: Bounds | None) -> Interval:
-    point = t_point(0.5 * (1 + LEVEL), clusters - 1)
-    share = (value - bounds.low) / (bounds.high - bounds.low) if bounds else 0.0
-    if bounds is None or error == 0 or not 0 < share < 1:
-        return Interval(value - point * error, value + point * error)
-    span = bounds.high - bounds.low
-    found = wilson(share, share * (1 - share) / (error / span) ** 2, point)
-    return Interval(bounds.low + span * found.low, bounds.low + span * found.high)
-
-
-def bca_interval(numbers: Array, value: float, jackknifed: Array) -> Interval | None:
-    """Bias-corrected accelerated bootstrap interval, widened for few clusters.
-
-    Args:
-        numbers: (B,) bootstrap numbers; those that do not exist are left out.
-        value: The number itself.
-        jackknifed: (C,) the number without each cluster.
-
-    Returns:
-        None if most bootstrap numbers do not exist.
-    """
-    known = _existing(numbers)
-    if known is None:
-        return None
-    below = (known < value).mean() + 0.5 * (known == value).mean()
-    bias = ndtri(np.clip(below, 1 / len(known), 1 - 1 / len(known)))
-    pull = jackknifed.mean() - jackknifed
-    size = np.square(pull).sum() ** 1.5
-    acceleration = (pull**3).sum() / (6 * size) if size > 0 else 0.0
-    shifted = bias + _wide_points(len(jackknifed))
-    return _between(known, bias + shifted / np.maximum(1 - acceleration * shifted, 0.1))
-
-
-def widened_interval(numbers: Array, clusters: int) -> Interval | None:
-    """Percentile bootstrap interval, widened for few clusters; None if most do not exist."""
-    known = _existing(numbers)
-    return None if known is None else _between(known, _wide_points(clusters))
-
-
 def _existing(numbers: Array) -> Array | None:
     known = numbers[np.isfinite(numbers)]
     return known if len(known) and 2 * len(known) >= len(numbers) else None
-
-
-def _wide_points(clusters: int) -> Array:
-    """The normal points that stand for t on C - 1 degrees of freedom and a variance over C - 1."""
-    wide = (clusters / (clusters - 1)) ** 0.5 * t_point(0.5 * (1 + LEVEL), clusters - 1)
-    return np.array([-wide, wide])
-
-
-def _between(known: Array, points: Array) -> Interval:
-    low, high = np.quantile(known, ndtr(points))
-    return Interval(float(low), float(high))
 
 
 def is_point(interval: Interval) -> bool:
@@ -294,12 +308,22 @@ def is_point(interval: Interval) -> bool:
 
 
 def agreeing_interval(value: float, size: float, bounds: Bounds | None) -> Interval | None:
-    """The interval where all clusters agree; none on a scale whose range is not known."""
+    """The interval where all clusters agree; none on a scale whose range is not known.
+
+    At an end of the range it reaches at least to the share that shows nothing else with a chance of
+    5 %, which Wilson's interval of fewer than six clusters does not.
+    """
     if bounds is None:
         return None
     span = bounds.high - bounds.low
-    share = wilson(min(1.0, max(0.0, (value - bounds.low) / span)), size)
-    return Interval(bounds.low + span * share.low, bounds.low + span * share.high)
+    share = min(1.0, max(0.0, (value - bounds.low) / span))
+    low, high = wilson(share, size)
+    other = unseen_share(size, 1 - LEVEL)
+    if share == 1.0:
+        low = min(low, 1 - other)
+    if share == 0.0:
+        high = max(high, other)
+    return Interval(bounds.low + span * low, bounds.low + span * high)
 
 
 def agreeing_difference(

@@ -17,6 +17,7 @@ from pairuni_eval.analysis.aggregate import (
     Aggregate,
     Array,
     Bounds,
+    Mask,
     Rows,
     membership,
     ratio,
@@ -59,9 +60,17 @@ class RoundedMacroMean(Aggregate):
         """See `Aggregate.bounds`; rounding leaves the ends of the range where they are."""
         return value_range(rows, self.spec)
 
-    def group_weights(self) -> Array:
+    def parts(self, sums: Array) -> Array:
+        """(..., G): the group means before they are rounded."""
+        return ratio(sums[..., 0::2], sums[..., 1::2])
+
+    def part_weights(self) -> Array:
         """Every group counts alike."""
-        return np.ones(len(self.groups))
+        return np.full(len(self.groups), 1 / max(1, len(self.groups)))
+
+    def part_members(self, rows: Rows) -> Mask:
+        """See `Aggregate.part_members`."""
+        return membership(rows, self.spec.by or "", self.groups)
 
 
 def _mean_of_ratios(sums: Array, decimals: int | None) -> Array:

@@ -9,8 +9,8 @@ sums over clusters like every other number, so its interval is that of `interval
 The p value is a permutation test by cluster: each cluster's results are swapped between the two
 runs or not, which for a mean is the sign-flip test (Good 2005, ch. 3) and holds for every other
 aggregate as well. Only clusters that differ matter; up to 11 of them are swapped in every possible
-way, more of them in 2,000 random ways. Where every cluster is one output that is right or wrong,
-this is McNemar's exact test (1947), and its binomial p is given.
+way, more of them in as many random ways as it takes (`monte_carlo`). Where every cluster is one
+output that is right or wrong, this is McNemar's exact test (1947), and its binomial p is given.
 
 Whether two sides are equivalent is said by two tests together; see `ties`.
 """
@@ -28,23 +28,24 @@ from scipy.special import bdtr
 
 from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
 from pairuni_eval.analysis.intervals import (
-    DRAWS,
     LEVEL,
     Finish,
     Interval,
+    Spread,
     agreeing_difference,
     cluster_sums,
     no_spread,
-    spread,
     t_point,
     t_tail,
 )
+from pairuni_eval.analysis.monte_carlo import monte_carlo_p, random_swaps
+from pairuni_eval.analysis.paired_spread import difference_spread
+from pairuni_eval.analysis.strata import Strata, moves_of, strata_of, whole
 from pairuni_eval.analysis.ties import equivalence_p, guard_p
 from pairuni_eval.cards import MetricSpec
 
 POWER = 0.8
 _EXACT_UP_TO = 11  # clusters that differ: 2,048 swaps are listed instead of drawn
-_CHUNK_CELLS = 1_000_000  # swaps held at once: 8 MB
 
 Names = npt.NDArray[np.object_]
 
@@ -77,6 +78,7 @@ class Pair(NamedTuple):
         equal: Whether all runs have the same value in every row.
         shared: Outputs that have a value in all runs.
         units: (C,) the names of the clusters.
+        strata: The groups behind one run's number.
         ends: The sums (C, K) with every value as low, and as high, as it makes the number; made
             when asked for, None if the range of the values is not known.
     """
@@ -89,6 +91,7 @@ class Pair(NamedTuple):
     equal: bool
     shared: int
     units: Names
+    strata: Strata
     ends: Callable[[], tuple[Array, Array] | None]
 
     @property
@@ -119,6 +122,38 @@ class Pair(NamedTuple):
         """(..., R + R'): the number of each run."""
         shape = (*stacked.shape[:-1], len(self.ours) + len(self.theirs), self.ours.shape[2])
         return self.finish(stacked.reshape(shape))
+
+    def part_numbers(self, stacked: Array) -> Array:
+        """(..., R + R', G): the numbers of the groups of each run."""
+        shape = (*stacked.shape[:-1], len(self.ours) + len(self.theirs), self.ours.shape[2])
+        return self.strata.parts(stacked.reshape(shape))
+
+    def part_differences(self, stacked: Array) -> Array:
+        """(..., G): ours - theirs in every group."""
+        numbers, runs = self.part_numbers(stacked), len(self.ours)
+        change: Array = numbers[..., :runs, :].mean(axis=-2) - numbers[..., runs:, :].mean(axis=-2)
+        return change
+
+    def spread(self) -> Spread:
+        """How sure the difference is; see `paired_spread`, and `unseen` where all units agree."""
+        stacked = self.stacked
+        total = stacked.sum(axis=0)
+        value, numbers = float(self.difference(total)), self.part_numbers(total)
+        there = np.isfinite(numbers)
+        if (there.any(axis=0) == there.all(axis=0)).all():
+            strata, levels = self.strata.of(self.part_differences), numbers.mean(axis=0)
+        else:  # a group that only one side has: the difference is no mean of the groups'
+            strata = whole(lambda sums: self.difference(sums)[..., None], self.clusters)
+            levels = self.numbers(total).mean(axis=0, keepdims=True)
+        moves = moves_of(stacked, strata)
+        found = difference_spread(value, moves, levels[np.isfinite(levels)], self.bounds)
+        if not no_spread(found, value):
+            return found
+        swings = self.swings()
+        if swings is not None and not swings.any():  # F1 without a gold yes: it could only be 0
+            return found._replace(interval=None)
+        alike = agreeing_difference(value, self.clusters, self.span, swings)
+        return found._replace(interval=alike)
 
     @property
     def span(self) -> float | None:
@@ -220,6 +255,7 @@ def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, na
         equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers),
         shared=int(has.sum()),
         units=names[np.unique(first.unit[has])],
+        strata=strata_of(aggregate, first),
         ends=partial(_end_sums, aggregate, layers),
     )
 
@@ -257,20 +293,10 @@ def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
     """
     value = float(pair.difference(pair.stacked.sum(axis=0)))
     span = pair.span
-    found = spread(
-        pair.stacked,
-        pair.difference,
-        bounds=Bounds(-span, span) if span else None,
-        closed=pair.closed,
-        seed=seed,
-        leans=False,
-    )
-    interval, error = found
+    found = pair.spread()
+    interval, error, freedom = found
     agreeing = no_spread(found, value)
-    if agreeing:
-        interval = agreeing_difference(value, pair.clusters, span, pair.swings())
     p, test = _p_value(pair, seed=seed)
-    freedom = pair.clusters - 1
     limit = margin * span if span else None
     return Evidence(
         interval=interval,
@@ -352,28 +378,26 @@ def mcnemar_p(only_ours: int, only_theirs: int) -> float:
 
 def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
     """Two-sided p: the share of swaps with a difference at least as large as the one seen."""
-    differs = (pair.ours[0] != pair.theirs[0]).any(axis=1)
-    change = (pair.theirs[0] - pair.ours[0])[differs]
+    change = pair.theirs[0] - pair.ours[0]
+    change = change[(change != 0).any(axis=1)]
     ours, theirs = pair.ours[0].sum(axis=0), pair.theirs[0].sum(axis=0)
     seen = abs(float(pair.finish(ours) - pair.finish(theirs)))
-    moved = (swap @ change for swap in _swaps(len(change), seed))
-    drawn = np.abs(
-        np.concatenate([pair.finish(ours + move) - pair.finish(theirs - move) for move in moved])
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    as_large = int((drawn >= seen - 1e-12 * max(1.0, seen)).sum())
+
+    def differences(moves: Iterator[Array]) -> Iterator[Array]:
+        for move in moves:
+            drawn = np.abs(pair.finish(ours + move) - pair.finish(theirs - move))
+            yield drawn[np.isfinite(drawn)]
+
+    least = seen - 1e-12 * max(1.0, seen)
     if len(change) <= _EXACT_UP_TO:
-        return (as_large / len(drawn) if len(drawn) else None), "permutation, exact"
-    # the arrangement that was seen is one of them
-    return (as_large + 1) / (len(drawn) + 1), f"permutation, {DRAWS:,} draws"
+        drawn = np.concatenate(list(differences(iter([_every_swap(change)]))))
+        return (float((drawn >= least).mean()) if len(drawn) else None), "permutation, exact"
+    found = monte_carlo_p(drawn >= least for drawn in differences(random_swaps(change, seed)))
+    return found.p, f"permutation, {found.words}"
 
 
-def _swaps(clusters: int, seed: int) -> Iterator[Array]:
-    """Blocks (b, C) of zeros and ones: which clusters are swapped; all ways where few are."""
-    if clusters <= _EXACT_UP_TO:
-        numbers = np.arange(2**clusters)[:, None]
-        yield ((numbers >> np.arange(clusters)) & 1).astype(np.float64)
-        return
-    drawn = np.random.default_rng(seed).integers(0, 2, size=(DRAWS, clusters), dtype=np.int8)
-    for block in np.array_split(drawn, -(-drawn.size // _CHUNK_CELLS)):
-        yield block.astype(np.float64)
+def _every_swap(change: Array) -> Array:
+    """(2^C, K): what all ways to swap clusters add to our sums."""
+    numbers = np.arange(2 ** len(change))[:, None]
+    swapped: Array = ((numbers >> np.arange(len(change))) & 1) @ change
+    return swapped

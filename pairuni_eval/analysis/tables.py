@@ -322,10 +322,10 @@ def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) 
         benchmark=benchmark,
         protocol=protocol,
         spec=as_measured(spec, aggregate, rows),
-        estimate=estimate(aggregate, rows, seed=draw_seed(tables)),
+        estimate=estimate(aggregate, rows),
         scored=_count(rows),
         expected=expected.outputs,
-        groups=_group_rows(tables, spec, rows),
+        groups=_group_rows(spec, rows),
         known=expected.known,
     )
 
@@ -335,7 +335,7 @@ def draw_seed(tables: Tables) -> int:
     return seed_for(tables.run.card.seed, "every number", 0, "bootstrap")
 
 
-def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
+def _group_rows(spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
     if spec.by is None:
         return ()
     everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
@@ -345,7 +345,7 @@ def _group_rows(tables: Tables, spec: MetricSpec, rows: Rows) -> tuple[GroupRow,
         held = {cell for cell in dict.fromkeys(column) if name in names_in(cell)}
         part = rows.take(np.array([cell in held for cell in column], dtype=bool))
         single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
-        number = estimate(make_aggregate(spec, single), single, seed=draw_seed(tables))
+        number = estimate(make_aggregate(spec, single), single)
         found.append(GroupRow(name, number, _count(part), len(part.value)))
     return tuple(found)
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pairuni_eval.analysis.aggregate import make_aggregate
 from pairuni_eval.analysis.intervals import Estimate, estimate
-from pairuni_eval.analysis.tables import Tables, draw_seed, rows_of
+from pairuni_eval.analysis.tables import Tables, rows_of
 from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.contamination.neighbors import NEAR
@@ -105,12 +105,11 @@ def _leak(tables: Tables, benchmark: str, prints: Prints) -> Leak:
     spec = rule.metric(rule.headline)
     frame = tables.joined(benchmark, protocol, spec.of)
     rest = frame[~frame["unit"].isin(seen.flagged_units)]
-    seed = draw_seed(tables)
     return Leak(
         **msgspec.structs.asdict(seen),
         spec=spec,
-        everything=_headline(frame, spec, seed),
-        clean=_headline(rest, spec, seed),
+        everything=_headline(frame, spec),
+        clean=_headline(rest, spec),
     )
 
 
@@ -125,9 +124,9 @@ def _asked(tables: Tables, benchmark: str) -> Iterator[Asked]:
         yield Asked(str(row.uid), str(row.key), str(row.unit), text, stored)
 
 
-def _headline(frame: pd.DataFrame, spec: MetricSpec, seed: int) -> Estimate:
+def _headline(frame: pd.DataFrame, spec: MetricSpec) -> Estimate:
     rows = rows_of(frame, spec)
-    return estimate(make_aggregate(spec, rows), rows, seed=seed)
+    return estimate(make_aggregate(spec, rows), rows)
 
 
 def contamination_entry(found: Contamination) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Shapes: C units, N rows.
 A unit has a chance of being right, drawn from a beta distribution around its task's mean; `alike`
 is the intraclass correlation that this gives its rows. The truth of every score follows from the
 means (and for MME, where both questions of an image must be right, from the second moment) in
-closed form. Sizes are those of the tiny benchmarks, of a few hundred units, and of very few.
+closed form. Sizes are those of the tiny benchmarks, of a few hundred units, and of very few; groups
+are few, small, or at an end of their range.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class World(NamedTuple):
         means: Mean chance of each task.
         alike: Intraclass correlation of the rows of one unit.
         truth: The score of a model with these means.
-        held: Whether the bounds of the test apply; False for what is only shown.
+        over: Why intervals cover more than 97 % here; None where they do not.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class World(NamedTuple):
     alike: float
     rows: Draw
     truth: Callable[[Means], float]
-    held: bool = True
+    over: str | None = None
 
     def difficulties(self, rng: np.random.Generator) -> Array:
         """(C,): where each unit stands among all units of its task, from 0 to 1."""
@@ -103,14 +104,18 @@ def task_rows(units: tuple[int, ...], rows: int) -> Draw:
     return draw
 
 
-def verdict_rows(pairs: int) -> Draw:
-    """POPE: `pairs` questions with gold yes and as many with gold no about each image."""
+def verdict_rows(pairs: int, settings: int = 1) -> Draw:
+    """POPE: `pairs` questions with gold yes and as many with gold no about each image and setting.
+
+    Every image is in every setting, as POPE's random, popular and adversarial questions are.
+    """
 
     def draw(rng: np.random.Generator, chance: Array) -> Rows:
-        unit = np.repeat(np.arange(len(chance)), 2 * pairs)
-        gold = np.tile([True, False] * pairs, len(chance))
+        unit = np.repeat(np.arange(len(chance)), 2 * pairs * settings)
+        gold = np.tile([True, False] * pairs * settings, len(chance))
+        split = np.tile(np.repeat([f"s{n}" for n in range(settings)], 2 * pairs), len(chance))
         said = (rng.random(len(unit)) < chance[unit]) == gold
-        return columns(said, unit, label=np.where(gold, "yes", "no"))
+        return columns(said, unit, label=np.where(gold, "yes", "no"), split=split)
 
     return draw
 
@@ -132,12 +137,33 @@ def average(means: Means) -> float:
 
 
 def binary(
-    units: int, mean: float, size: str, *, rows: tuple[int, int] = (1, 6), held: bool = True
+    units: int, mean: float, size: str, *, rows: tuple[int, int] = (1, 6), over: str | None = None
 ) -> World:
-    """A plain mean of questions about images: MMStar, MMMU."""
+    """A plain mean of questions about images: MMStar, MMMU; or one task of GenEval."""
     spec = MetricSpec(name="accuracy")
     draw = binary_rows(rows)
-    return World("clustered binary", size, spec, (units,), (mean,), 0.3, draw, average, held)
+    return World("clustered binary", size, spec, (units,), (mean,), 0.3, draw, average, over)
+
+
+def ratings(units: int, mean: float, size: str) -> World:
+    """A plain mean of ratings from 1 to 5: one type of ImgEdit."""
+    spec = MetricSpec(name="average", range=(1.0, 5.0))
+    draw = graded_rows((units,), 1, 4)
+    return World("ratings", size, spec, (units,), (mean,), 0.3, draw, one_to_five)
+
+
+def any_right(units: int, mean: float, size: str) -> World:
+    """GenEval's share of prompts with any of four images right."""
+    alike = 0.4
+    spec = MetricSpec(name="prompts", aggregate="any_of_unit")
+
+    def truth(of: Means) -> float:
+        scale = (1 - alike) / alike
+        steps = np.arange(4)
+        return 1 - float(np.prod(((1 - of[0]) * scale + steps) / (scale + steps)))
+
+    draw = binary_rows((4, 4))
+    return World("any right", size, spec, (units,), (mean,), alike, draw, truth)
 
 
 def mme(units: tuple[int, ...], means: Means, size: str) -> World:
@@ -151,10 +177,23 @@ def mme(units: tuple[int, ...], means: Means, size: str) -> World:
     return World("MME pairs", size, spec, units, means, alike, task_rows(units, 2), truth)
 
 
-def pope(units: int, mean: float, size: str, *, held: bool = True) -> World:
-    """POPE: F1 of yes; with balanced labels and equal chances it is the chance itself."""
-    spec = MetricSpec(name="f1", aggregate="f1", of="said_yes")
-    return World("F1", size, spec, (units,), (mean,), 0.2, verdict_rows(3), average, held)
+def pope(
+    units: int, mean: float, size: str, *, score: str = "f1", over: str | None = None
+) -> World:
+    """POPE: F1 of yes; with balanced labels and equal chances it is the chance itself.
+
+    So are precision and recall.
+    """
+    spec = MetricSpec(name=score, aggregate=score, of="said_yes")
+    kind = score.replace("f1", "F1")
+    return World(kind, size, spec, (units,), (mean,), 0.2, verdict_rows(3), average, over)
+
+
+def pope_mean(units: int, mean: float, size: str) -> World:
+    """POPE's mean of three F1 over settings that hold the same images."""
+    spec = MetricSpec(name="f1_mean", aggregate="macro_f1", of="said_yes", by="split")
+    draw = verdict_rows(1, 3)
+    return World("mean of three F1", size, spec, (units,), (mean,), 0.2, draw, average)
 
 
 WEIGHTS = (0.4, 0.167, 0.133, 0.1, 0.1, 0.1)
@@ -171,45 +210,104 @@ def wise(units: tuple[int, ...], means: Means, size: str) -> World:
     return World("weighted", size, spec, units, means, 0.3, graded_rows(units, 0, 10), truth)
 
 
-def geneval(units: tuple[int, ...], means: Means, size: str) -> World:
-    """GenEval: the mean of six task means, four images a prompt."""
+def task_mean(
+    units: tuple[int, ...], means: Means, size: str, *, rows: int = 4, over: str | None = None
+) -> World:
+    """The mean of task means: GenEval with four images a prompt, MMStar with one answer a unit."""
     spec = MetricSpec(name="overall", aggregate="macro_mean", by="task")
-    return World("mean of tasks", size, spec, units, means, 0.4, task_rows(units, 4), average)
+    draw = task_rows(units, rows)
+    return World("mean of tasks", size, spec, units, means, 0.4, draw, average, over)
 
 
-def imgedit(units: tuple[int, ...], means: Means, size: str) -> World:
-    """ImgEdit: the mean of nine type means of ratings from 1 to 5."""
-    spec = MetricSpec(name="overall", aggregate="macro_mean", by="task", range=(1.0, 5.0))
+def one_to_five(of: Means) -> float:
+    """The mean of chances as a rating."""
+    return 1 + 4 * float(np.mean(of))
+
+
+def imgedit(units: tuple[int, ...], means: Means, size: str, *, rounded: bool = False) -> World:
+    """ImgEdit: the mean of type means of ratings from 1 to 5, rounded by its official script."""
+    kind = "macro of ratings, rounded" if rounded else "macro of ratings"
+    aggregate = "pairuni_eval.analysis.official_means:RoundedMacroMean"
+    spec = MetricSpec(
+        name="overall",
+        aggregate=aggregate if rounded else "macro_mean",
+        by="task",
+        range=(1.0, 5.0),
+        decimals=2,
+    )
+    return World(kind, size, spec, units, means, 0.3, graded_rows(units, 1, 4), one_to_five)
+
+
+def hps(units: int, mean: float, size: str) -> World:
+    """HPSv2: the mean over blocks of 80 of scores without a known range."""
+    spec = MetricSpec(name="photo", aggregate="pairuni_eval.analysis.official_means:BlockMean")
 
     def truth(of: Means) -> float:
-        return 1 + 4 * float(np.mean(of))
+        return 20 + 10 * of[0]
 
-    return World("macro of ratings", size, spec, units, means, 0.3, graded_rows(units, 1, 4), truth)
+    return World("means of blocks", size, spec, (units,), (mean,), 0.3, open_rows, truth)
+
+
+def open_rows(rng: np.random.Generator, chance: Array) -> Rows:
+    """One value a unit, 20 plus ten chances plus noise, on a scale without ends."""
+    value = 20 + 10 * chance + rng.normal(0, 1, len(chance))
+    return columns(value, np.arange(len(chance)))
 
 
 _GENEVAL = (0.93, 0.8, 0.6, 0.8, 0.5, 0.45)
 _WISE = (0.2, 0.28, 0.45, 0.24, 0.32, 0.16)
+_WISE_ENDS = (0.97, 0.98, 0.4, 0.02, 0.03, 0.97)
 _EDITS = (0.6, 0.5, 0.3, 0.5, 0.45, 0.55, 0.7, 0.35, 0.6)
+_EDITS_ENDS = (0.97, 0.98, 0.3, 0.97, 0.02, 0.98, 0.7, 0.03, 0.97)
 _TINY_EDITS = (9, 9, 9, 9, 9, 9, 9, 9, 8)
+_ONE_WEAK = (0.4, 0.98, 0.99, 0.995, 0.99, 0.98)
 
 WORLDS: tuple[World, ...] = (
     binary(100, 0.6, "100 images, 1 to 6 questions each"),
     binary(300, 0.85, "300 images, 1 to 6 questions each"),
     binary(200, 0.6, "200 images, 1 question each", rows=(1, 1)),
+    binary(17, 0.75, "17 images, 1 question each", rows=(1, 1)),
+    binary(9, 0.8, "9 prompts, 4 images each", rows=(4, 4)),
+    ratings(9, 0.5, "9 edits"),
+    any_right(50, 0.7, "50 prompts, 4 images each"),
     mme((20,) * 4, (0.9, 0.8, 0.7, 0.6), "4 tasks of 20 images"),
     mme((30,) * 10, tuple(np.linspace(0.55, 0.9, 10).tolist()), "10 tasks of 30 images"),
+    mme((6, 8), (0.96, 0.97), "2 tasks of 6 and 8 images, nearly all right"),
+    mme((6, 6, 6, 20), (0.97, 0.95, 0.98, 0.6), "3 tasks of 6 nearly all right, one of 20"),
     pope(49, 0.85, "49 images, 6 questions each"),
     pope(250, 0.87, "250 images, 6 questions each"),
+    pope(49, 0.85, "49 images, 6 questions each", score="precision"),
+    pope(49, 0.85, "49 images, 6 questions each", score="recall"),
+    pope_mean(49, 0.85, "49 images in 3 settings, 2 questions each"),
+    pope_mean(20, 0.93, "20 images in 3 settings, 2 questions each"),
     wise((10,) * 6, _WISE, "6 categories of 10 prompts"),
     wise((120, 50, 40, 30, 30, 30), _WISE, "300 prompts in 6 categories"),
-    geneval((9,) * 6, _GENEVAL, "6 tasks of 9 prompts, 4 images each"),
-    geneval((40,) * 6, _GENEVAL, "6 tasks of 40 prompts, 4 images each"),
+    wise((10, 6, 4, 6, 8, 6), _WISE_ENDS, "6 categories of 4 to 10, five at an end"),
+    task_mean((9,) * 6, _GENEVAL, "6 tasks of 9 prompts, 4 images each"),
+    task_mean((40,) * 6, _GENEVAL, "6 tasks of 40 prompts, 4 images each"),
+    task_mean((9, 9, 16), (0.9, 0.9, 0.2), "3 tasks of 9, 9, 16 at .9 .9 .2, 1 image each", rows=1),
+    task_mean((9, 9, 16), (0.9, 0.9, 0.2), "3 tasks of 9, 9, 16 at .9 .9 .2, 4 images each"),
+    task_mean(
+        (4, 10, 20, 30, 40, 25), _ONE_WEAK, "a weak task of 4, five of 10 to 40 nearly right"
+    ),
+    task_mean(
+        (4, 10, 20, 30, 40, 25),
+        _ONE_WEAK,
+        "a weak task of 4, five of 10 to 40 nearly right, 1 image each",
+        rows=1,
+    ),
+    task_mean((2,) * 9, (0.7,) * 9, "9 tasks of 2, 1 image each", rows=1),
+    task_mean((2,) * 9, tuple(np.linspace(0.5, 0.95, 9).tolist()), "9 tasks of 2, 4 images each"),
+    task_mean((10,) * 6, (0.97,) * 6, "6 tasks of 10 prompts at .97, 4 images each"),
     imgedit(_TINY_EDITS, _EDITS, "80 edits of 9 types"),
     imgedit((30,) * 9, _EDITS, "270 edits of 9 types"),
-)
-CORNERS: tuple[World, ...] = (
-    binary(10, 0.6, "10 images, 1 to 6 questions each", held=False),
-    binary(30, 0.95, "30 images, nearly all right", held=False),
-    pope(15, 0.85, "15 images, 6 questions each", held=False),
-    pope(30, 0.95, "30 images, nearly all right", held=False),
+    imgedit((3,) * 9, _EDITS, "27 edits of 9 types"),
+    imgedit((5, 4, 6, 5, 4, 5, 6, 4, 5), _EDITS_ENDS, "44 edits of 9 types, seven at an end"),
+    imgedit(_TINY_EDITS, _EDITS, "80 edits of 9 types", rounded=True),
+    hps(200, 0.5, "200 prompts in blocks of 80"),
+    task_mean((1, 1, 3, 9, 9, 12), _GENEVAL, "6 tasks of 1, 1, 3, 9, 9, 12, 1 image each", rows=1),
+    binary(10, 0.6, "10 images, 1 to 6 questions each"),
+    binary(30, 0.95, "30 images, nearly all right"),
+    pope(15, 0.85, "15 images, 6 questions each"),
+    pope(30, 0.95, "30 images, nearly all right"),
 )

@@ -75,10 +75,34 @@ def test_units_that_agree_do_not_change_an_exact_p() -> None:
     assert swap_p(both, seed=0) == (pytest.approx(6 / 8), "permutation, exact")
 
 
-def test_many_differing_units_are_swapped_at_random() -> None:
+def test_many_differing_units_are_swapped_at_random_until_enough_is_known() -> None:
     both = pair([1.0] * 30, [0.5] * 30)
     p, test = swap_p(both, seed=0)
-    assert p == pytest.approx(1 / 2001) and test == "permutation, 2,000 draws"
+    assert p == pytest.approx(1 / 100_001) and test == "permutation, 100,000 draws"
+    level = pair([1.0, 0.5] * 15, [0.5, 1.0] * 15)
+    assert swap_p(level, seed=0) == (1.0, "permutation, 200 draws")
+
+
+def test_a_clear_difference_is_found_among_101_headlines() -> None:
+    p, _ = swap_p(pair([1.0] * 30, [0.5] * 30), seed=0)
+    assert p is not None and holm([p] + [0.5] * 100)[0] == pytest.approx(101 / 100_001)
+
+
+def test_drawn_swaps_agree_with_the_exact_tail() -> None:
+    # 20 units, 16 for us and 4 against: 2 x the binomial tail from 16 of 20
+    both = pair([1.0] * 16 + [0.5] * 4, [0.5] * 16 + [1.0] * 4)
+    p, _ = swap_p(both, seed=1)
+    assert p == pytest.approx(0.011818, rel=0.25)  # 200 draws as large: one in 14 off
+
+
+def test_units_of_many_kinds_are_drawn_like_units_of_one() -> None:
+    # the change of unit n is 1 + n / 10,000; the four against us are the largest, so that every
+    # other way to have 16 for us is as large as the one seen, and the tail is that of equal changes
+    change = 1 + np.arange(20) / 10_000
+    signs = np.array([1.0] * 16 + [-1.0] * 4)
+    both = pair((change * signs).tolist(), [0.0] * 20)
+    p, _ = swap_p(both, seed=1)
+    assert p == pytest.approx(0.011818, rel=0.25)
 
 
 def test_equivalence_by_hand() -> None:
@@ -125,12 +149,41 @@ def test_a_side_of_several_runs_is_their_mean() -> None:
 
 
 def test_evidence_of_a_mean_by_hand() -> None:
-    # differences 1, 1, 0, 0: mean 0.5, standard error sqrt(1/3 / 4)
+    # differences 1, 1, 0, 0: variance 1/3 of a unit; two more that differ by a quarter of two coins
+    # at the mean share .5, .25 x 2 x .5 x .5: (3/3 + 2/8) / 5 = .25, the error sqrt(.25 / 4)
     found = weigh(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0)
-    assert found.error == pytest.approx((1 / 12) ** 0.5)
+    assert found.error == pytest.approx(0.25) and found.freedom == 5
     assert found.p == pytest.approx(0.5)  # two tosses, both for us
     assert found.margin == pytest.approx(0.01)
-    assert found.detectable == pytest.approx((3.182446 + 0.978472) * found.error, abs=1e-5)
+    assert found.detectable == pytest.approx((2.570582 + 0.919544) * found.error, abs=1e-5)
+
+
+def test_an_interval_reaches_farther_away_from_zero() -> None:
+    # as above; towards 0 t x error; away from it the variance grows by half of what clusters that
+    # differ add: their mean square over their mean size is 1, over 4 clusters .125
+    found = weigh(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0).interval
+    assert found is not None and found.low == pytest.approx(0.5 - 2.570582 * 0.25, abs=1e-5)
+    t2 = 2.570582**2
+    reach = (t2 * 0.125 + ((t2 * 0.125) ** 2 + 4 * t2 * 0.0625) ** 0.5) / 2
+    assert found.high == pytest.approx(min(1.0, 0.5 + reach))
+    more = weigh(pair([1] * 6 + [0] * 4, [0] * 3 + [1] * 3 + [0] * 4), margin=0.01, seed=0)
+    assert more.interval is not None
+    assert more.interval.high - 0.3 > 1.1 * (0.3 - more.interval.low) and more.interval.high < 1
+
+
+def test_groups_of_a_difference_are_strata() -> None:
+    # group a: differences 1, 0; group b never differs. A pool of all four would have b's units
+    # about the mean of both groups
+    spec = MetricSpec(name="overall", aggregate="macro_mean", by="task")
+    tags = ["a", "a", "b", "b"]
+    found = weigh(pair([1, 1, 1, 1], [0, 1, 1, 1], spec=spec, task=tags), margin=0.01, seed=0)
+    # levels .75 and 1, mean .875: with one more unit at it .791667 and .958333; coins' variances
+    coins = [2 * share * (1 - share) for share in ((1.5 + 0.875) / 3, (2 + 0.875) / 3)]
+    # a unit of a differs by .5 on 1 of freedom; b has what a shows, a what b (0) shows
+    like_a = (0.5 + 0.5 * 0.25) / (coins[0] + 0.5)
+    like_b = (0 + 0.5 * 0.25) / (coins[1] + 0.5)
+    parts = [(0.5 + 2 * like_b * coins[0]) / 3 / 2, (0 + 2 * like_a * coins[1]) / 3 / 2]
+    assert found.error == pytest.approx((sum(parts) / 4) ** 0.5)
 
 
 @pytest.mark.parametrize(("units", "tied"), [(17, False), (298, False), (299, True)])
