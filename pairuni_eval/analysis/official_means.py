@@ -85,6 +85,12 @@ def _mean_of_ratios(sums: Array, decimals: int | None) -> Array:
 
 
 def _rounded(values: Array, decimals: int) -> Array:
-    """Rounded as Python does, by the decimal that is nearest to the binary number."""
-    flat = [round(value, decimals) for value in values.ravel().tolist()]
-    return np.array(flat).reshape(values.shape)
+    """Rounded as Python does, by the decimal that is nearest to the binary number.
+
+    Numpy scales first, which decides otherwise where a number is all but half way.
+    """
+    scaled = values * 10.0**decimals
+    half_way = np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6
+    rounded: Array = np.round(values, decimals)
+    rounded[half_way] = [round(value, decimals) for value in values[half_way].tolist()]
+    return rounded

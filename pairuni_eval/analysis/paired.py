@@ -9,8 +9,9 @@ sums over clusters like every other number, so its interval is that of `interval
 The p value is a permutation test by cluster: each cluster's results are swapped between the two
 runs or not, which for a mean is the sign-flip test (Good 2005, ch. 3) and holds for every other
 aggregate as well. Only clusters that differ matter; up to 11 of them are swapped in every possible
-way, more of them in as many random ways as it takes (`monte_carlo`). Where every cluster is one
-output that is right or wrong, this is McNemar's exact test (1947), and its binomial p is given.
+way, more of them in as many random ways as it takes, and where the number is a mean of whole
+numbers all ways are counted (`swaps`). Where every cluster is one output that is right or wrong,
+this is McNemar's exact test (1947), and its binomial p is given.
 
 Whether two sides are equivalent is said by two tests together; see `ties`.
 """
@@ -38,9 +39,9 @@ from pairuni_eval.analysis.intervals import (
     t_point,
     t_tail,
 )
-from pairuni_eval.analysis.monte_carlo import monte_carlo_p, random_swaps
 from pairuni_eval.analysis.paired_spread import difference_spread
 from pairuni_eval.analysis.strata import Strata, moves_of, strata_of, whole
+from pairuni_eval.analysis.swaps import monte_carlo_p, random_swaps, sign_flip_p
 from pairuni_eval.analysis.ties import equivalence_p, guard_p
 from pairuni_eval.cards import MetricSpec
 
@@ -380,6 +381,8 @@ def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
     """Two-sided p: the share of swaps with a difference at least as large as the one seen."""
     change = pair.theirs[0] - pair.ours[0]
     change = change[(change != 0).any(axis=1)]
+    if pair.closed and _whole_steps(change):
+        return sign_flip_p(np.rint(change[:, 0]).astype(np.int64)), "permutation, exact"
     ours, theirs = pair.ours[0].sum(axis=0), pair.theirs[0].sum(axis=0)
     seen = abs(float(pair.finish(ours) - pair.finish(theirs)))
 
@@ -394,6 +397,12 @@ def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
         return (float((drawn >= least).mean()) if len(drawn) else None), "permutation, exact"
     found = monte_carlo_p(drawn >= least for drawn in differences(random_swaps(change, seed)))
     return found.p, f"permutation, {found.words}"
+
+
+def _whole_steps(change: Array) -> bool:
+    """Whether the lines (sum, count) change by whole numbers, and the count by none."""
+    steps = change[:, 0]
+    return len(change) > 0 and not change[:, 1].any() and bool((steps == np.rint(steps)).all())
 
 
 def _every_swap(change: Array) -> Array:

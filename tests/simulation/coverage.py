@@ -97,7 +97,7 @@ def study(world: World, sets: int, seed: int = 1) -> Found:
     lift = _lift(world, float(np.mean([one.detectable or 0.0 for one in alike])))
     pairs = [_pair(world, rng, lift) for _ in range(sets)]
     change = world.lifted(lift) - truth
-    tested = [weigh(one, margin=0.01, seed=n) for n, one in enumerate(pairs[::POWER_EVERY])]
+    tested = [weigh(one, margin=0.0, seed=n) for n, one in enumerate(pairs[::POWER_EVERY])]
     return Found(
         world,
         counted(covered),
@@ -126,7 +126,7 @@ def _pair(world: World, rng: np.random.Generator, lift: float) -> Pair:
 
 
 def _weighed(world: World, rng: np.random.Generator, lift: float, seed: int) -> Evidence:
-    return weigh(_pair(world, rng, lift), margin=0.01, seed=seed)
+    return weigh(_pair(world, rng, lift), margin=0.0, seed=seed)
 
 
 def _lift(world: World, difference: float) -> float:

@@ -166,7 +166,7 @@ def any_right(units: int, mean: float, size: str) -> World:
     return World("any right", size, spec, (units,), (mean,), alike, draw, truth)
 
 
-def mme(units: tuple[int, ...], means: Means, size: str) -> World:
+def mme(units: tuple[int, ...], means: Means, size: str, *, over: str | None = None) -> World:
     """MME: 100 * accuracy + 100 * share of images with both right, summed over tasks."""
     alike = 0.3
     spec = MetricSpec(name="total", aggregate="mme_total", by="task", scale=1.0)
@@ -174,7 +174,7 @@ def mme(units: tuple[int, ...], means: Means, size: str) -> World:
     def truth(of: Means) -> float:
         return sum(100 * mean + 100 * second_moment(mean, alike) for mean in of)
 
-    return World("MME pairs", size, spec, units, means, alike, task_rows(units, 2), truth)
+    return World("MME pairs", size, spec, units, means, alike, task_rows(units, 2), truth, over)
 
 
 def pope(
@@ -199,7 +199,7 @@ def pope_mean(units: int, mean: float, size: str) -> World:
 WEIGHTS = (0.4, 0.167, 0.133, 0.1, 0.1, 0.1)
 
 
-def wise(units: tuple[int, ...], means: Means, size: str) -> World:
+def wise(units: tuple[int, ...], means: Means, size: str, *, over: str | None = None) -> World:
     """WISE: ratings in tenths, weighted over six categories."""
     weights = {f"t{n}": weight for n, weight in enumerate(WEIGHTS)}
     spec = MetricSpec(name="overall", aggregate="weighted_mean", by="task", weights=weights)
@@ -207,7 +207,7 @@ def wise(units: tuple[int, ...], means: Means, size: str) -> World:
     def truth(of: Means) -> float:
         return float(np.dot(WEIGHTS, of)) / sum(WEIGHTS)
 
-    return World("weighted", size, spec, units, means, 0.3, graded_rows(units, 0, 10), truth)
+    return World("weighted", size, spec, units, means, 0.3, graded_rows(units, 0, 10), truth, over)
 
 
 def task_mean(
@@ -224,7 +224,14 @@ def one_to_five(of: Means) -> float:
     return 1 + 4 * float(np.mean(of))
 
 
-def imgedit(units: tuple[int, ...], means: Means, size: str, *, rounded: bool = False) -> World:
+def imgedit(
+    units: tuple[int, ...],
+    means: Means,
+    size: str,
+    *,
+    rounded: bool = False,
+    over: str | None = None,
+) -> World:
     """ImgEdit: the mean of type means of ratings from 1 to 5, rounded by its official script."""
     kind = "macro of ratings, rounded" if rounded else "macro of ratings"
     aggregate = "pairuni_eval.analysis.official_means:RoundedMacroMean"
@@ -235,7 +242,7 @@ def imgedit(units: tuple[int, ...], means: Means, size: str, *, rounded: bool = 
         range=(1.0, 5.0),
         decimals=2,
     )
-    return World(kind, size, spec, units, means, 0.3, graded_rows(units, 1, 4), one_to_five)
+    return World(kind, size, spec, units, means, 0.3, graded_rows(units, 1, 4), one_to_five, over)
 
 
 def hps(units: int, mean: float, size: str) -> World:
@@ -262,6 +269,11 @@ _EDITS_ENDS = (0.97, 0.98, 0.3, 0.97, 0.02, 0.98, 0.7, 0.03, 0.97)
 _TINY_EDITS = (9, 9, 9, 9, 9, 9, 9, 9, 8)
 _ONE_WEAK = (0.4, 0.98, 0.99, 0.995, 0.99, 0.98)
 
+# Why intervals cover more than 97 %.
+_AT_ENDS = "what tells a group at .98 from one at .9 is not in ten answers that are all right"
+_FEW_DIFFER = "so few answers differ between two runs that most samples hold no difference at all"
+_SMALL = "two units of a group say little about its variance, so t has few degrees of freedom"
+
 WORLDS: tuple[World, ...] = (
     binary(100, 0.6, "100 images, 1 to 6 questions each"),
     binary(300, 0.85, "300 images, 1 to 6 questions each"),
@@ -272,7 +284,7 @@ WORLDS: tuple[World, ...] = (
     any_right(50, 0.7, "50 prompts, 4 images each"),
     mme((20,) * 4, (0.9, 0.8, 0.7, 0.6), "4 tasks of 20 images"),
     mme((30,) * 10, tuple(np.linspace(0.55, 0.9, 10).tolist()), "10 tasks of 30 images"),
-    mme((6, 8), (0.96, 0.97), "2 tasks of 6 and 8 images, nearly all right"),
+    mme((6, 8), (0.96, 0.97), "2 tasks of 6 and 8 images, nearly all right", over=_FEW_DIFFER),
     mme((6, 6, 6, 20), (0.97, 0.95, 0.98, 0.6), "3 tasks of 6 nearly all right, one of 20"),
     pope(49, 0.85, "49 images, 6 questions each"),
     pope(250, 0.87, "250 images, 6 questions each"),
@@ -282,30 +294,50 @@ WORLDS: tuple[World, ...] = (
     pope_mean(20, 0.93, "20 images in 3 settings, 2 questions each"),
     wise((10,) * 6, _WISE, "6 categories of 10 prompts"),
     wise((120, 50, 40, 30, 30, 30), _WISE, "300 prompts in 6 categories"),
-    wise((10, 6, 4, 6, 8, 6), _WISE_ENDS, "6 categories of 4 to 10, five at an end"),
+    wise((10, 6, 4, 6, 8, 6), _WISE_ENDS, "6 categories of 4 to 10, five at an end", over=_AT_ENDS),
     task_mean((9,) * 6, _GENEVAL, "6 tasks of 9 prompts, 4 images each"),
     task_mean((40,) * 6, _GENEVAL, "6 tasks of 40 prompts, 4 images each"),
     task_mean((9, 9, 16), (0.9, 0.9, 0.2), "3 tasks of 9, 9, 16 at .9 .9 .2, 1 image each", rows=1),
     task_mean((9, 9, 16), (0.9, 0.9, 0.2), "3 tasks of 9, 9, 16 at .9 .9 .2, 4 images each"),
     task_mean(
-        (4, 10, 20, 30, 40, 25), _ONE_WEAK, "a weak task of 4, five of 10 to 40 nearly right"
+        (4, 10, 20, 30, 40, 25),
+        _ONE_WEAK,
+        "a weak task of 4, five of 10 to 40 nearly right",
+        over=_AT_ENDS,
     ),
     task_mean(
         (4, 10, 20, 30, 40, 25),
         _ONE_WEAK,
         "a weak task of 4, five of 10 to 40 nearly right, 1 image each",
+        over=_AT_ENDS,
         rows=1,
     ),
     task_mean((2,) * 9, (0.7,) * 9, "9 tasks of 2, 1 image each", rows=1),
-    task_mean((2,) * 9, tuple(np.linspace(0.5, 0.95, 9).tolist()), "9 tasks of 2, 4 images each"),
+    task_mean(
+        (2,) * 9,
+        tuple(np.linspace(0.5, 0.95, 9).tolist()),
+        "9 tasks of 2, 4 images each",
+        over=_SMALL,
+    ),
     task_mean((10,) * 6, (0.97,) * 6, "6 tasks of 10 prompts at .97, 4 images each"),
     imgedit(_TINY_EDITS, _EDITS, "80 edits of 9 types"),
     imgedit((30,) * 9, _EDITS, "270 edits of 9 types"),
     imgedit((3,) * 9, _EDITS, "27 edits of 9 types"),
-    imgedit((5, 4, 6, 5, 4, 5, 6, 4, 5), _EDITS_ENDS, "44 edits of 9 types, seven at an end"),
+    imgedit(
+        (5, 4, 6, 5, 4, 5, 6, 4, 5),
+        _EDITS_ENDS,
+        "44 edits of 9 types, seven at an end",
+        over=_AT_ENDS,
+    ),
     imgedit(_TINY_EDITS, _EDITS, "80 edits of 9 types", rounded=True),
     hps(200, 0.5, "200 prompts in blocks of 80"),
-    task_mean((1, 1, 3, 9, 9, 12), _GENEVAL, "6 tasks of 1, 1, 3, 9, 9, 12, 1 image each", rows=1),
+    task_mean(
+        (1, 1, 3, 9, 9, 12),
+        _GENEVAL,
+        "6 tasks of 1, 1, 3, 9, 9, 12, 1 image each",
+        over=_SMALL,
+        rows=1,
+    ),
     binary(10, 0.6, "10 images, 1 to 6 questions each"),
     binary(30, 0.95, "30 images, nearly all right"),
     pope(15, 0.85, "15 images, 6 questions each"),

@@ -95,6 +95,17 @@ def test_drawn_swaps_agree_with_the_exact_tail() -> None:
     assert p == pytest.approx(0.011818, rel=0.25)  # 200 draws as large: one in 14 off
 
 
+def test_whole_numbers_are_counted_exactly() -> None:
+    # 12 units that differ by 1 and one by 2, all for us: 2 of 2^13 signs are as far
+    ours, theirs = [1.0] * 14, [0.0] * 14
+    both = pair(ours, theirs, [*range(12), 12, 12])
+    assert swap_p(both, seed=0) == (pytest.approx(2 / 2**13), "permutation, exact")
+    # with the 2 against us the sum is 10: reached with the 2 by 12, 11 or 10 of 12 (1 + 12 + 66
+    # ways), without it by all 12
+    mixed = pair([1.0] * 12 + [0.0] * 2, [0.0] * 12 + [1.0] * 2, [*range(12), 12, 12])
+    assert swap_p(mixed, seed=0)[0] == pytest.approx(2 * (79 + 1) / 2**13)
+
+
 def test_units_of_many_kinds_are_drawn_like_units_of_one() -> None:
     # the change of unit n is 1 + n / 10,000; the four against us are the largest, so that every
     # other way to have 16 for us is as large as the one seen, and the tail is that of equal changes
