@@ -149,7 +149,8 @@ def wilson(share: float, size: float, z: float = _Z) -> Interval:
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size)
     half *= float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Interval(min(low, share), max(high, share))  # rounding at 0 and 1
 
 
 def estimate(aggregate: Aggregate, rows: Rows) -> Estimate:
@@ -200,7 +201,9 @@ def _score_ends(variance: float, slope: float, bend: float, point: float) -> tup
     """How far below and above lie the values x with x^2 = t^2 (variance + slope x - bend x^2)."""
     lean, factor = point**2 * slope, 1 + point**2 * max(0.0, bend)
     width = (lean**2 + 4 * factor * point**2 * variance) ** 0.5
-    return (width - lean) / (2 * factor), (width + lean) / (2 * factor)
+    far = (width + abs(lean)) / (2 * factor)
+    near = 2 * point**2 * variance / (width + abs(lean))  # as `far`, without cancellation
+    return (near, far) if lean >= 0 else (far, near)
 
 
 def _scatter(moves: Moves, share: Array) -> tuple[Array, Array]:

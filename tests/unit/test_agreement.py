@@ -108,7 +108,7 @@ def test_equal_judges_have_an_interval_for_the_share_and_one_cluster_has_none() 
     exact, alphas = measure(same, np.arange(3), seed=0)
     assert exact.value == 1.0
     assert exact.interval is not None
-    assert exact.interval.low == pytest.approx(0.4385, abs=1e-4)  # Wilson, 3 of 3
+    assert exact.interval.low == pytest.approx(0.05 ** (1 / 3))  # lower than Wilson's .4385
     assert [alpha.estimate.value for alpha in alphas] == [1.0, 1.0, 1.0]
     exact, _ = measure(same, np.zeros(3, dtype=np.int64), seed=0)
     assert (exact.value, exact.interval, exact.clusters) == (1.0, None, 1)

@@ -156,7 +156,10 @@ def test_every_command_is_there_to_copy(run: Path, tmp_path: Path) -> None:
         "pairuni-train run --recipe grpo --backbone tiny --steps 2 --seed 7 --pairs PAIRS"
         in markdown
     )
-    whole = "pairuni-eval report RUN --baseline 'random pair=FOLDER' --training GRPO=FOLDER"
+    whole = (
+        "pairuni-eval report runs/tiny --baseline 'random pair=runs/random-pair' "
+        "--training GRPO=runs/grpo-tiny-seed7"
+    )
     assert f"\n{whole}\n" in markdown
     assert page.read_text().count("pairuni-eval run --checkpoint") >= 2
 
