@@ -31,7 +31,7 @@ ENOUGH_AS_LARGE = 200
 _FIRST = 2_000  # draws of the first block
 _MANY = 8  # lines that are alike and are drawn as a binomial number
 _CELLS = 1_000_000  # numbers held at once: 8 MB
-_ALL_CELLS = 20_000_000  # numbers drawn for one p value, as far as the least draws allow
+_ALL_CELLS = 10_000_000  # numbers drawn for one p value, as far as the least draws allow
 
 
 def sign_flip_p(steps: Codes) -> float:

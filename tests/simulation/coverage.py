@@ -3,12 +3,12 @@
     python tests/simulation/coverage.py [--sets 1000] [--seed 1] [--second 2]
 
 Prints the tables of docs/statistics.md, in per cent. Everything is drawn from fixed seeds, so two
-runs print the same table. The method was chosen with the help of other data sets than these, and
-the second seed is for looking once at the end.
+runs print the same table. The numbers in the rules of the method were chosen on data sets of
+other seeds; the second seed is for looking once at the end.
 
 A measured share is judged by its exact 99 % interval (Clopper and Pearson): it fails if that lies
-wholly outside of what is promised. Promised are 93 to 97 % for intervals, and more where a world
-says why (`World.over`); at most 5 % for tests of no difference.
+wholly outside of what is promised. Promised are 93 to 97 % for intervals, at least 93 % in the
+corners that cover more (`World.over`), and at most 5 % for tests of no difference.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class World(NamedTuple):
         means: Mean chance of each task.
         alike: Intraclass correlation of the rows of one unit.
         truth: The score of a model with these means.
-        over: Why intervals cover more than 97 % here; None where they do not.
+        over: What kind of corner it is where intervals cover more than 97 %; None elsewhere.
     """
 
     kind: str
@@ -269,10 +269,10 @@ _EDITS_ENDS = (0.97, 0.98, 0.3, 0.97, 0.02, 0.98, 0.7, 0.03, 0.97)
 _TINY_EDITS = (9, 9, 9, 9, 9, 9, 9, 9, 8)
 _ONE_WEAK = (0.4, 0.98, 0.99, 0.995, 0.99, 0.98)
 
-# Why intervals cover more than 97 %.
-_AT_ENDS = "what tells a group at .98 from one at .9 is not in ten answers that are all right"
-_FEW_DIFFER = "so few answers differ between two runs that most samples hold no difference at all"
-_SMALL = "two units of a group say little about its variance, so t has few degrees of freedom"
+# Corners in which intervals cover more than 97 %.
+_AT_ENDS = "groups at an end of their range"
+_FEW_DIFFER = "hardly an answer differs between two runs"
+_SMALL = "groups of one or two units"
 
 WORLDS: tuple[World, ...] = (
     binary(100, 0.6, "100 images, 1 to 6 questions each"),
