@@ -61,14 +61,15 @@ class DecidingEntry(Record, frozen=True, kw_only=True):
     Attributes:
         target: The difference that should be found.
         units: Units that would find it in 4 of 5 repetitions.
-        available: Units of the whole benchmark, or group.
+        available: Units of the whole benchmark, or group, estimated where no run has all of it;
+            null where nobody knows.
         seeds: Training seeds an arm, where it is seeds that are lacking; null elsewhere.
         sentence: The same in words.
     """
 
     target: float
     units: int
-    available: int
+    available: int | None
     seeds: int | None
     sentence: str
 
