@@ -110,10 +110,7 @@ def _tie_p(row: Difference) -> float | None:
         return None
     if row.by_identity and not row.missing.any:
         return 0.0
-    if row.missing.any and row.at_ends is None:
-        return None
-    found = [one.tie_p for one in _seen(row)]
-    return None if None in found else max(one for one in found if one is not None)
+    return row.p_tied
 
 
 def _equivalence(row: Difference) -> Interval | None:

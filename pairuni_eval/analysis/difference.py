@@ -76,8 +76,8 @@ class Difference(NamedTuple):
         span: The farthest that two numbers can be apart, if known.
         available: Units of the whole benchmark, or group; None where nobody knows.
         available_counted: Whether they were counted, not estimated from a part.
-        equivalence: The interval of the test for a tie, inside the margin; None unless tied by it.
-            Where rows are missing it reaches over both ends of what they may be.
+        equivalence: The interval of the test for a tie, inside the margin; None where its p is not
+            below .05. For a tie with rows missing it reaches over both ends of what they may be.
         about: Whom the verdict is about.
     """
 
@@ -154,10 +154,15 @@ class Difference(NamedTuple):
         """
         if self.word is not Word.TIED:
             return self.p if self.corrected is None else self.corrected
-        if self.equivalence is None:
+        return None if self.equivalence is None else self.p_tied
+
+    @property
+    def p_tied(self) -> float | None:
+        """`tie_p`; where rows are missing the largest p, None where their range is not known."""
+        if self.missing.any and self.at_ends is None:
             return None
         found = [self.tie_p, *(end.tie_p for end in self.at_ends or ())]
-        return max(p for p in found if p is not None)
+        return None if None in found else max(p for p in found if p is not None)
 
 
 class Refusal(NamedTuple):

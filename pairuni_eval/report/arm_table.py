@@ -256,7 +256,7 @@ def _verdicts(table: ArmTable) -> str:
             **{key: value for key, value in difference_entry(row).items() if key in _VERDICTS},
             **ends_of(row.interval),
             **ends_of(row.joint, "joint_"),
-            **ends_of(row.equivalence, "equivalence_"),
+            **ends_of(row.beside if row.word is Word.TIED else None, "equivalence_"),
         }
         for pair in table.versus
         for number, row in pair.rows.items()

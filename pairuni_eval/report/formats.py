@@ -95,7 +95,7 @@ class DifferenceEntry(Record, frozen=True, kw_only=True):
         p_holm: p corrected for everything that is looked at together.
         test: Which test p comes from; null if none was made.
         margin: The largest difference that counts as none.
-        p_tied: p of "the difference is at least the margin".
+        p_tied: p of "the difference is at least the margin", whatever missing outputs may be.
         detectable: The difference that would be found in 4 of 5 repetitions, at the level that
             the correction leaves to this test.
         word: What may be said.
@@ -172,7 +172,7 @@ class DifferenceRow(Record, frozen=True, kw_only=True):
         low: Lower end of the 95 % interval of the difference by itself.
         high: Upper end of the 95 % interval.
         p: Two-sided p of "no difference" by itself.
-        p_tied: p of "the difference is at least the margin".
+        p_tied: p of "the difference is at least the margin", whatever missing outputs may be.
         detectable: The difference that would be found in 4 of 5 repetitions, at the level that
             the correction leaves to this test.
         ends_low: The lowest difference that the missing outputs allow.
