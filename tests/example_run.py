@@ -22,7 +22,6 @@ from pairuni_eval.records import (
     RECORD_FORMAT,
     BenchmarkRun,
     Capability,
-    Decoding,
     ImagePart,
     Item,
     ModelIdentity,
@@ -460,7 +459,7 @@ def _run_card(
     runs = {
         card.name: BenchmarkRun(
             protocols=tuple(f"{card.name}@{key}" for key in card.protocols),
-            decoding=Decoding(),
+            decoding=card.decoding,
             batch_size=8,
             origin="built in" if card.tiny else "hub:made/up",
             revision="v1" if card.tiny else "unpinned",

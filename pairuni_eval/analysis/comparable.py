@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pairuni_eval.analysis.planned import lost_samples
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 
@@ -69,6 +70,22 @@ def other_grader(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec
                 one, two = (", ".join(sorted(names)) for names in (sets[0], other))
                 return f"the {kind} is {one} in one run and {two} in another"
     return None
+
+
+def lacking_samples(ours: Side, theirs: Side, benchmark: str) -> str | None:
+    """Which side lost samples that it planned; None if both have them all."""
+    for side, name in ((ours, "our side"), (theirs, "the other side")):
+        for run in side:
+            planned = run.run.card.benchmarks[benchmark].planned
+            if lost := lost_samples(run, benchmark):
+                return f"{name} holds {planned - lost:,} of the {planned:,} samples that it planned"
+    return None
+
+
+def drawn_alike(everyone: Side, benchmark: str) -> bool:
+    """Whether equal weights must say the same: decoding is greedy, or all draws have one seed."""
+    greedy = all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
+    return greedy or len({run.run.card.seed for run in everyone}) == 1
 
 
 def other_settings(everyone: Side, benchmark: str) -> tuple[str, ...]:

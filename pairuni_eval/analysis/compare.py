@@ -20,8 +20,10 @@ import pandas as pd
 
 from pairuni_eval.analysis.comparable import (
     Side,
+    drawn_alike,
     lacking_benchmark,
     lacking_protocol,
+    lacking_samples,
     other_grader,
     other_rule,
     other_settings,
@@ -31,7 +33,8 @@ from pairuni_eval.analysis.difference import Comparison, Difference, Place, Refu
 from pairuni_eval.analysis.families import Findings, corrected_together, together
 from pairuni_eval.analysis.meeting import Meeting, Planned, pair_up, plan
 from pairuni_eval.analysis.multiple import Family, holm
-from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, weigh
+from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, narrowed, weigh
+from pairuni_eval.analysis.planned import planned_frame
 from pairuni_eval.analysis.scope import About, Named, about, checked_seeds
 from pairuni_eval.analysis.tables import Tables, draw_seed
 from pairuni_eval.analysis.two_levels import weigh_over_seeds
@@ -181,7 +184,8 @@ def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[Refusal]]
     places: list[Place] = []
     refusals: list[Refusal] = []
     for benchmark in dict.fromkeys(name for run in everyone for name in run.run.card.benchmarks):
-        if lacking := lacking_benchmark(ours, theirs, benchmark):
+        lacking = lacking_benchmark(ours, theirs, benchmark)
+        if lacking := lacking or lacking_samples(ours, theirs, benchmark):
             refusals.append(Refusal(benchmark, None, None, lacking))
             continue
         for protocol in dict.fromkeys(
@@ -231,7 +235,8 @@ def _difference(sides: _Sides, place: Place) -> Difference:
         planned=met.planned,
         missing=met.missing,
         equal=pair.equal,
-        available=_available(sides, place, met),
+        same_outputs=met.same_outputs and drawn_alike(sides.everyone, place.benchmark),
+        **_available(sides, place, met),
     )
     obstacle = other_grader(sides.everyone, *place[:3]) or _too_little(pair, one, two)
     if obstacle is not None:
@@ -256,11 +261,35 @@ def _at_ends(sides: _Sides, met: Meeting, seed: int) -> dict[str, Any]:
     return {"ends": (float(low), float(high)), "at_ends": evidence}
 
 
-def _available(sides: _Sides, place: Place, met: Meeting) -> int:
-    """Units of the whole benchmark, or group, by the share of it that was planned."""
-    part = sides.ours[0].run.card.benchmarks[place.benchmark]
-    whole = part.expected / part.planned if part.planned else 1.0
-    return round(met.units_planned * max(1.0, whole))
+def _available(sides: _Sides, place: Place, met: Meeting) -> dict[str, Any]:
+    """Units of the whole benchmark, or group: counted where a run has all of it.
+
+    Elsewhere they follow the share of its samples that was planned; None where nobody knows how
+    many samples a part of the benchmark has.
+    """
+    name = place.benchmark
+    fullest = max(sides.everyone, key=lambda run: _planned_share(run, name))
+    if any(_planned_share(run, name) < _planned_share(fullest, name) for run in sides.everyone):
+        met = plan(_frames((fullest,), place), ()).meeting(place.spec, place.group)
+    part, card = fullest.run.card.benchmarks[name], fullest.card(name)
+    if part.planned >= part.expected and not fullest.run.unfinished:
+        return {"available": met.units_planned, "available_counted": True}
+    where = (place.spec if place.group is None else narrowed(place.spec, place.group)).where
+    samples: int | None = part.expected
+    if where:
+        counts = [card.counted.get(tag, {}).get(group) for tag, group in where.items()]
+        samples = counts[0] if len(counts) == 1 and part.expected == card.expected else None
+    if samples is None or not met.planned:
+        return {"available": None, "available_counted": False}
+    units = round(met.units_planned * max(1.0, samples * card.draws / met.planned))
+    return {"available": units, "available_counted": False}
+
+
+def _planned_share(run: Tables, benchmark: str) -> float:
+    """How much of a benchmark a run has, as a share of its samples; less while it goes on."""
+    part = run.run.card.benchmarks[benchmark]
+    share = part.planned / part.expected if part.expected else 1.0
+    return share - 1.0 if run.run.unfinished else share
 
 
 def _blank(sides: _Sides, place: Place) -> Difference:
@@ -298,7 +327,7 @@ def _subject(card: Card, place: Place) -> str:
 
 
 def _frames(side: Side, place: Place) -> list[pd.DataFrame]:
-    return [run.joined(place.benchmark, place.protocol, place.spec.of) for run in side]
+    return [planned_frame(run, place.benchmark, place.protocol, place.spec.of) for run in side]
 
 
 def _too_little(pair: Pair, ours: float | None, theirs: float | None) -> str | None:

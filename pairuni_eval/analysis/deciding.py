@@ -26,14 +26,14 @@ class Deciding(NamedTuple):
         target: The difference that should be found, on the metric's own scale: the one seen, or the
             margin where that is larger.
         units: Units that would find it in 4 of 5 repetitions.
-        available: Units of the whole benchmark, or group.
+        available: Units of the whole benchmark, or group; None where nobody knows.
         seeds: Training seeds an arm, where it is seeds that are lacking.
         sentence: The same in words.
     """
 
     target: float
     units: int
-    available: int
+    available: int | None
     seeds: int | None
     sentence: str
 
@@ -44,12 +44,14 @@ class Undecided(NamedTuple):
     Attributes:
         value: Ours - theirs.
         margin: The largest difference that counts as none, if known.
-        detectable: What would be found in 4 of 5 repetitions; None where no unit differs.
+        detectable: What would be found in 4 of 5 repetitions at the row's corrected level; None
+            where no unit differs.
         clusters: Units that were compared.
-        available: Units of the whole benchmark, or group.
+        available: Units of the whole benchmark, or group; None where nobody knows.
         seeds: Runs of the side with fewer.
         between: The share of the error's variance that lies between seeds.
         span: The farthest that two numbers can be apart, if known.
+        counted: Whether the units of the whole benchmark were counted, not estimated from a part.
     """
 
     spec: MetricSpec
@@ -57,10 +59,11 @@ class Undecided(NamedTuple):
     margin: float | None
     detectable: float | None
     clusters: int
-    available: int
+    available: int | None
     seeds: int
     between: float | None
     span: float | None
+    counted: bool = True
 
 
 def decide(one: Undecided) -> Deciding | None:
@@ -97,11 +100,14 @@ def _seeds_and_units(one: Undecided, times: float) -> tuple[int, int]:
 def _told(one: Undecided, target: float, units: int, seeds: int | None) -> Deciding:
     takes = [] if seeds is None else [f"{seeds:,} seeds of each arm"]
     takes += [f"{units:,} units"] if units > one.clusters else []
-    if units > one.available:
-        there = f"; the whole benchmark has {one.available:,}"
-    elif units > one.clusters:
-        there = f"; {one.clusters:,} of {one.available:,} were compared"
-    else:
+    about = "" if one.counted else "about "
+    if units <= one.clusters:
         there = ""
+    elif one.available is None:
+        there = f"; {one.clusters:,} were compared"
+    elif units > one.available:
+        there = f"; the whole benchmark has {about}{one.available:,}"
+    else:
+        there = f"; {one.clusters:,} of {about}{one.available:,} were compared"
     said = f"a difference of {distance(target, one.spec)} would take {' and '.join(takes)}{there}"
     return Deciding(target, units, one.available, seeds, said)

@@ -50,8 +50,9 @@ class Difference(NamedTuple):
         test: Which test `p` comes from.
         error: Standard error of the difference.
         margin: The largest difference that counts as none, on the metric's own scale.
-        tie_p: p of "the difference is at least the margin"; where rows are missing, as `corrected`.
-        detectable: The difference that would be found in 4 of 5 repetitions.
+        tie_p: p of "the difference is at least the margin", on the shared outputs.
+        detectable: The difference that would be found in 4 of 5 repetitions, at the level that the
+            correction leaves to this test.
         units: How many units each side wins; None for a metric without a direction.
         counts: Right outputs, where every output is right or wrong.
         settings: What differs between the runs besides the checkpoint, in words.
@@ -59,19 +60,24 @@ class Difference(NamedTuple):
         reason: Why no test was made; None if one was.
         sentence: The verdict in words.
         joint: The simultaneous interval that belongs to `corrected`, which stands beside the word;
-            it holds 0 unless the word is better or worse.
+            it holds 0 unless the word is better or worse. For a tie `beside` has another.
         planned: Outputs that both sides planned, `shared` of which have a value on both.
         why: Why nothing can be told although something might have been said.
         ends: Ours - theirs at both ends of what the missing rows may be; None if none is missing,
             or if the range of their values is not known.
         deciding: What would decide it; None where something is told or more outputs would not help.
         equal: Whether every shared output has the same value on both sides.
+        same_outputs: Whether every shared output is the same on both sides, as it must be for equal
+            weights: decoding is greedy, or the draws have one seed.
         missing: Planned outputs without a value.
         at_ends: The evidence at both ends of what the missing rows may be.
         freedom: Degrees of freedom of `error`.
         between: The share of the error's variance that lies between training seeds.
         span: The farthest that two numbers can be apart, if known.
-        available: Units of the whole benchmark, or group.
+        available: Units of the whole benchmark, or group; None where nobody knows.
+        available_counted: Whether they were counted, not estimated from a part.
+        equivalence: The interval of the test for a tie, inside the margin; None where its p is not
+            below .05. For a tie with rows missing it reaches over both ends of what they may be.
         about: Whom the verdict is about.
     """
 
@@ -107,12 +113,15 @@ class Difference(NamedTuple):
     ends: tuple[float, float] | None = None
     deciding: Deciding | None = None
     equal: bool = False
+    same_outputs: bool = False
     missing: Missing = Missing(0, 0, 0)
     at_ends: tuple[Evidence, Evidence] | None = None
     freedom: float | None = None
     between: float | None = None
     span: float | None = None
-    available: int = 0
+    available: int | None = 0
+    available_counted: bool = True
+    equivalence: Interval | None = None
     about: About = NOBODY
 
     @property
@@ -126,6 +135,34 @@ class Difference(NamedTuple):
         if self.ours is None or self.theirs is None:
             return None
         return self.ours - self.theirs
+
+    @property
+    def by_identity(self) -> bool:
+        """Whether it is tied since both sides are the same weights and gave the same outputs."""
+        return self.about.same_weights and self.same_outputs and self.equal and self.same_settings
+
+    @property
+    def beside(self) -> Interval | None:
+        """The interval that stands beside the word: joint, or for a tie that of its test."""
+        return self.equivalence if self.word is Word.TIED else self.joint
+
+    @property
+    def p_beside(self) -> float | None:
+        """The p that stands beside the word: corrected, or for a tie that of its test.
+
+        None for a tie that rests on no test; where rows are missing a tie has the largest p.
+        """
+        if self.word is not Word.TIED:
+            return self.p if self.corrected is None else self.corrected
+        return None if self.equivalence is None else self.p_tied
+
+    @property
+    def p_tied(self) -> float | None:
+        """`tie_p`; where rows are missing the largest p, None where their range is not known."""
+        if self.missing.any and self.at_ends is None:
+            return None
+        found = [self.tie_p, *(end.tie_p for end in self.at_ends or ())]
+        return None if None in found else max(p for p in found if p is not None)
 
 
 class Refusal(NamedTuple):

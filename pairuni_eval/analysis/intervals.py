@@ -45,6 +45,7 @@ _Z = 1.959963984540054  # the 97.5 % point of the normal distribution
 ADDED = 2.0  # clusters added to each group
 _ALONE = 0.5  # their scatter where there is no other group
 _MOST = 0.25  # the largest share x (1 - share)
+_ROUNDING = 1e-9  # of a share: a mean of groups that are wholly right misses 1 by the last digits
 _CHUNK_CELLS = 1_000_000  # weights held at once: 8 MB
 _KEPT_CELLS = 8_000_000  # counts kept for the next number: 16 MB
 
@@ -320,6 +321,7 @@ def agreeing_interval(value: float, size: float, bounds: Bounds | None) -> Inter
         return None
     span = bounds.high - bounds.low
     share = min(1.0, max(0.0, (value - bounds.low) / span))
+    share = round(share) if abs(share - round(share)) < _ROUNDING else share
     low, high = wilson(share, size)
     other = unseen_share(size, 1 - LEVEL)
     if share == 1.0:

@@ -4,10 +4,10 @@ Shapes: R runs of both sides, N planned outputs.
 
 Outputs meet by (sample uid, draw) and are *planned* where every run has a row for them: what the
 limit of one run left out, or an unfinished run has not reached, is nobody's loss, and neither is
-what every run skipped. They are *shared* where every run has a value. A row of one side alone may
-lack its value because of what it says (a judge that refused, a format that only long answers
-break), so whatever is missing is given both ends: the value that makes the difference lowest, and
-the one that makes it highest.
+what every run skipped; what a run that ended has lost is missing (`planned`). They are *shared*
+where every run has a value. A row of one side alone may lack its value because of what it says (a
+judge that refused, a format that only long answers break), so whatever is missing is given both
+ends: the value that makes the difference lowest, and the one that makes it highest.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ class Meeting(NamedTuple):
         runs: How many of the runs are ours.
         spec: The metric.
         units: The unit behind each integer code of the rows.
+        alike: (N,) whether all runs gave the same output, word for word and pixel for pixel.
     """
 
     rows: tuple[Rows, ...]
     runs: int
     spec: MetricSpec
     units: Names
+    alike: Mask
 
     @property
     def planned(self) -> int:
@@ -69,6 +71,11 @@ class Meeting(NamedTuple):
         """How many of them have no value."""
         sides = [self._lacking(side) for side in (self.rows[: self.runs], self.rows[self.runs :])]
         return Missing(*(int(one.sum()) for one in (*sides, sides[0] | sides[1])))
+
+    @property
+    def same_outputs(self) -> bool:
+        """Whether every output that has a value in every run is the same in all of them."""
+        return bool(self.alike[~self._lacking(self.rows)].all())
 
     @property
     def units_planned(self) -> int:
@@ -128,11 +135,13 @@ class Planned(NamedTuple):
         rows: (N,) each run's own values, ours first; NaN where that run has none.
         runs: How many of the runs are ours.
         units: The unit behind each integer code of the rows.
+        alike: (N,) whether all runs gave the same output.
     """
 
     rows: tuple[Rows, ...]
     runs: int
     units: Names
+    alike: Mask
 
     def groups(self, spec: MetricSpec) -> tuple[str, ...]:
         """The groups of `spec.by` in which any run has a value, in order of appearance."""
@@ -155,7 +164,7 @@ class Planned(NamedTuple):
             single = np.full(len(kept.value), group, dtype=object)
             kept = kept._replace(tags={**kept.tags, spec.by or "": single})
         rows = tuple(kept._replace(value=one.value[keep]) for one in self.rows)
-        return Meeting(rows, self.runs, spec, self.units)
+        return Meeting(rows, self.runs, spec, self.units, self.alike[keep])
 
 
 def _belongs(rows: Rows, where: Mapping[str, str]) -> Mask:
@@ -170,20 +179,21 @@ def plan(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Planne
     """What all runs planned.
 
     Args:
-        ours: The joined frame (`Tables.joined`) of each of our runs.
+        ours: The frame (`planned_frame`) of each of our runs.
         theirs: The same for the other side.
     """
-    frame, values = _planned([*ours, *theirs])
+    frame, values, alike = _planned([*ours, *theirs])
     rows = rows_of(frame, _EVERYTHING)
     units = np.asarray(pd.factorize(frame["unit"])[1], dtype=object)
-    return Planned(tuple(rows._replace(value=value) for value in values), len(ours), units)
+    layers = tuple(rows._replace(value=value) for value in values)
+    return Planned(layers, len(ours), units, alike)
 
 
 _EVERYTHING = MetricSpec(name="everything")
 
 
-def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array]]:
-    """The first frame's rows that all runs planned, and each run's values."""
+def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array], Mask]:
+    """The first frame's rows that all runs planned, each run's values, and where outputs agree."""
     places = _met(frames)
     values = [
         frame["value"].to_numpy(dtype=np.float64)[place]
@@ -193,7 +203,18 @@ def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array]]
     keep = ~((states == _UNREACHED).any(axis=0) | (states == _SKIPPED).all(axis=0))
     first = places[0][keep]
     frame = frames[0] if len(first) == len(frames[0]) else frames[0].iloc[first]
-    return frame, [value[keep] for value in values]
+    return frame, [value[keep] for value in values], _alike(frames, places)[keep]
+
+
+def _alike(frames: Sequence[pd.DataFrame], places: Sequence[Codes]) -> Mask:
+    said = [
+        frame["parts"].to_numpy(dtype=object)[place]
+        for frame, place in zip(frames, places, strict=True)
+    ]
+    same = np.ones(len(said[0]), dtype=bool)
+    for other in said[1:]:
+        same &= said[0] == other
+    return same
 
 
 def _met(frames: Sequence[pd.DataFrame]) -> list[Codes]:

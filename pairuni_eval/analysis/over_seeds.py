@@ -70,7 +70,18 @@ def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidenc
         tie_p=None if margin is None else equivalence_p(value, error, freedom, margin),
         detectable=detectable(error, freedom),
         freedom=freedom,
+        equivalence=_equivalence(value, error, freedom, margin),
     )
+
+
+def _equivalence(
+    value: float, error: float, freedom: float, margin: float | None
+) -> Interval | None:
+    """The interval of the two one-sided tests, where it is inside the margin."""
+    half = t_point(1 - ALPHA, freedom) * error
+    if margin is None or abs(value) + half >= margin:
+        return None
+    return Interval(value - half, value + half)
 
 
 def joint_interval(evidence: Evidence, step: Step) -> Interval | None:

@@ -39,10 +39,11 @@ from pairuni_eval.analysis.intervals import (
     t_point,
     t_tail,
 )
+from pairuni_eval.analysis.multiple import ALPHA
 from pairuni_eval.analysis.paired_spread import difference_spread
 from pairuni_eval.analysis.strata import Strata, moves_of, strata_of, whole
 from pairuni_eval.analysis.swaps import monte_carlo_p, random_swaps, sign_flip_p
-from pairuni_eval.analysis.ties import equivalence_p, guard_p
+from pairuni_eval.analysis.ties import equivalence_interval, equivalence_p, guard_p
 from pairuni_eval.cards import MetricSpec
 
 POWER = 0.8
@@ -76,7 +77,7 @@ class Pair(NamedTuple):
         finish: What the sums (..., K) of one run make.
         bounds: The range of one run's number, if known.
         closed: Whether the number is a ratio of two sums.
-        equal: Whether all runs have the same value in every row.
+        equal: Whether all runs have the same value in every row, whatever gave it.
         shared: Outputs that have a value in all runs.
         units: (C,) the names of the clusters.
         strata: The groups behind one run's number.
@@ -215,10 +216,11 @@ class Evidence(NamedTuple):
         test: Which test `p` comes from.
         margin: The largest difference that counts as none; None if the range is not known.
         tie_p: p of "the difference is at least the margin".
-        detectable: The difference that would be found in 4 of 5 repetitions.
+        detectable: The difference that would be found in 4 of 5 repetitions by a test at 5 %.
         freedom: Degrees of freedom of the error.
         between: The share of the error's variance that lies between training seeds.
         span: The farthest that two numbers can be apart, if known.
+        equivalence: The interval of the test for a tie, inside the margin, where that says so.
     """
 
     interval: Interval | None
@@ -231,6 +233,7 @@ class Evidence(NamedTuple):
     freedom: float | None = None
     between: float | None = None
     span: float | None = None
+    equivalence: Interval | None = None
 
 
 def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, names: Names) -> Pair:
@@ -299,22 +302,34 @@ def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
     agreeing = no_spread(found, value)
     p, test = _p_value(pair, seed=seed)
     limit = margin * span if span else None
+    tied = weigh_tie(pair, value, 0.0 if agreeing else error, freedom, limit)
     return Evidence(
         interval=interval,
         error=error,
         p=p if pair.single else difference_p(value, error, freedom),
         test=test if pair.single else "t over units",
         margin=limit,
-        tie_p=tie_p(pair, value, 0.0 if agreeing else error, freedom, limit),
+        tie_p=tied.p,
         detectable=None if agreeing else detectable(error, freedom),
         freedom=freedom,
         span=span,
+        equivalence=tied.interval,
     )
 
 
-def tie_p(
-    pair: Pair, value: float, error: float, freedom: float, margin: float | None
-) -> float | None:
+class Tie(NamedTuple):
+    """What the test for a tie says.
+
+    Attributes:
+        p: Of "the difference is at least the margin"; None where nothing can be said.
+        interval: Inside the margin, where p is below 5 %; None elsewhere.
+    """
+
+    p: float | None
+    interval: Interval | None = None
+
+
+def weigh_tie(pair: Pair, value: float, error: float, freedom: float, margin: float | None) -> Tie:
     """How surely the difference is inside the margin, by the t tests and their exact guard.
 
     Args:
@@ -325,17 +340,21 @@ def tie_p(
         margin: The largest difference that counts as none, if known.
 
     Returns:
-        The larger p of the two for "at least the margin". Where the t tests see no tie, theirs.
+        The larger p of the two for "at least the margin"; where the t tests see no tie, theirs.
     """
     if margin is None or margin <= 0:
-        return None
+        return Tie(None)
     by_t = equivalence_p(value, error, freedom, margin) if error > 0 else 0.0
     if by_t >= 1 - LEVEL:
-        return by_t
+        return Tie(by_t)
     swings = pair.swings()
     if swings is None:
-        return None
-    return max(by_t, guard_p(value, pair.gains(), swings, margin))
+        return Tie(None)
+    gains = pair.gains()
+    p = max(by_t, guard_p(value, gains, swings, margin))
+    if p >= ALPHA:
+        return Tie(p)
+    return Tie(p, equivalence_interval(value, error, freedom, gains, swings))
 
 
 def difference_p(value: float, error: float, freedom: float) -> float | None:
@@ -343,9 +362,15 @@ def difference_p(value: float, error: float, freedom: float) -> float | None:
     return 2 * t_tail(abs(value) / error, freedom) if error > 0 else None
 
 
-def detectable(error: float, freedom: float) -> float:
-    """The difference that a two-sided test at 5 % finds in 80 % of repetitions."""
-    return error * (t_point(0.5 * (1 + LEVEL), freedom) + t_point(POWER, freedom))
+def detectable(error: float, freedom: float, times: int = 1) -> float:
+    """The difference that a two-sided test finds in 80 % of repetitions.
+
+    Args:
+        error: Standard error of the difference.
+        freedom: Its degrees of freedom.
+        times: How many tests it is one of; the level is 5 % divided by them.
+    """
+    return error * (t_point(1 - ALPHA / (2 * times), freedom) + t_point(POWER, freedom))
 
 
 def _p_value(pair: Pair, *, seed: int) -> tuple[float | None, str]:

@@ -170,16 +170,20 @@ class Tables:
         """The protocol as the card has it."""
         return self.card(benchmark).protocols[protocol]
 
+    def samples(self, benchmark: str) -> pd.DataFrame:
+        """One row per sample, with its tags as columns `tag.NAME`."""
+        samples = self.run.samples
+        mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
+        codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
+        tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
+        tags.index = mine.index
+        mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
+        return mine.rename(columns={"parts": "request"})
+
     def outputs(self, benchmark: str) -> pd.DataFrame:
         """One row per output with its sample: sample columns, output columns, `tag.NAME`."""
         if benchmark not in self._outputs:
-            samples = self.run.samples
-            mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
-            codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
-            tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
-            tags.index = mine.index
-            mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
-            self._outputs[benchmark] = mine.rename(columns={"parts": "request"}).merge(
+            self._outputs[benchmark] = self.samples(benchmark).merge(
                 self.run.outputs, left_on="uid", right_on="sample", how="inner"
             )
         return self._outputs[benchmark]

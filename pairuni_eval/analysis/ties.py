@@ -18,7 +18,8 @@ import numpy as np
 from scipy.special import betaincinv
 
 from pairuni_eval.analysis.aggregate import Array
-from pairuni_eval.analysis.intervals import t_tail
+from pairuni_eval.analysis.intervals import Interval, t_point, t_tail
+from pairuni_eval.analysis.multiple import ALPHA
 from pairuni_eval.analysis.unseen import unseen_sum
 
 _LEAST, _MOST = 1e-6, 0.5  # between these p is searched
@@ -30,8 +31,8 @@ def equivalence_p(value: float, error: float, freedom: float, margin: float) -> 
     return t_tail((margin - abs(value)) / error, freedom)
 
 
-def farthest(value: float, gains: Array, swings: Array, alpha: float) -> float:
-    """How far from 0 the difference may be: the larger of its two one-sided bounds.
+def guard_interval(value: float, gains: Array, swings: Array, alpha: float) -> Interval:
+    """The two one-sided bounds of the difference.
 
     Args:
         value: The difference.
@@ -44,7 +45,25 @@ def farthest(value: float, gains: Array, swings: Array, alpha: float) -> float:
     won, lost = (min(1.0, float(np.maximum(side, 0).sum()) / reach) for side in (gains, -gains))
     up = np.hypot(_above(won, size, alpha) - won, lost - _below(lost, size, alpha))
     down = np.hypot(_above(lost, size, alpha) - lost, won - _below(won, size, alpha))
-    return float(max(value + reach * up, reach * down - value))
+    return Interval(float(value - reach * down), float(value + reach * up))
+
+
+def farthest(value: float, gains: Array, swings: Array, alpha: float) -> float:
+    """How far from 0 the difference may be: the farther of the ends of `guard_interval`."""
+    low, high = guard_interval(value, gains, swings, alpha)
+    return max(high, -low)
+
+
+def equivalence_interval(
+    value: float, error: float, freedom: float, gains: Array, swings: Array
+) -> Interval:
+    """What holds both bounds of the t tests and of their guard, each wrong with a chance of 5 %.
+
+    It lies inside a margin exactly where both tests say so at p < .05.
+    """
+    low, high = guard_interval(value, gains, swings, ALPHA)
+    half = t_point(1 - ALPHA, freedom) * error
+    return Interval(min(low, value - half), max(high, value + half))
 
 
 def _above(share: float, size: float, alpha: float) -> float:

@@ -26,7 +26,7 @@ from pairuni_eval.analysis.intervals import (
     clip,
     t_point,
 )
-from pairuni_eval.analysis.paired import Evidence, Pair, detectable, difference_p, tie_p
+from pairuni_eval.analysis.paired import Evidence, Pair, detectable, difference_p, weigh_tie
 
 
 class TwoLevels(NamedTuple):
@@ -55,21 +55,33 @@ def weigh_over_seeds(pair: Pair, *, margin: float, seed: int) -> Evidence:
     level = two_levels(units, pair.clusters, sides)
     span, test = pair.span, "t over seeds and units"
     limit = margin * span if span else None
-    tied = tie_p(pair, value, level.error, level.freedom, limit)
+    tied = weigh_tie(pair, value, level.error, level.freedom, limit)
     if level.error == 0:
         alike = agreeing_difference(value, pair.clusters, span, pair.swings())
-        return Evidence(alike, 0.0, None, test, limit, tied, None, level.freedom, span=span)
+        return Evidence(
+            interval=alike,
+            error=0.0,
+            p=None,
+            test=test,
+            margin=limit,
+            tie_p=tied.p,
+            detectable=None,
+            freedom=level.freedom,
+            span=span,
+            equivalence=tied.interval,
+        )
     return Evidence(
         interval=level.interval(value, Bounds(-span, span) if span else None),
         error=level.error,
         p=difference_p(value, level.error, level.freedom),
         test=test,
         margin=limit,
-        tie_p=tied,
+        tie_p=tied.p,
         detectable=detectable(level.error, level.freedom),
         freedom=level.freedom,
         between=level.between,
         span=span,
+        equivalence=tied.interval,
     )
 
 

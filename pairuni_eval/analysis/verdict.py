@@ -4,6 +4,7 @@
                     that belongs to it leaves out 0
     tied            two one-sided tests and their exact guard say that the difference lies within
                     the margin (p < 0.05), or both sides are the same weights and gave the same
+                    outputs, decoded greedily or with one seed
     cannot tell     everything else, and wherever no test could be made
 
 Where rows are missing a word stands only if it stands at both ends of what they may be. A metric
@@ -73,8 +74,8 @@ class Said(NamedTuple):
         why: Why nothing can be told although something might have been said.
         other: The other side, as it is printed.
         parent: Whether our side was trained from it.
-        same_weights: Whether both sides are the same weights.
-        equal: Whether no shared output differs.
+        identical: Whether both sides are the same weights and gave the same outputs.
+        equal: Whether no score of a shared output differs.
         scope: What the verdict holds for, where it is less than the recipe.
     """
 
@@ -86,7 +87,7 @@ class Said(NamedTuple):
     why: str | None = None
     other: str = ""
     parent: bool = False
-    same_weights: bool = False
+    identical: bool = False
     equal: bool = False
     scope: str | None = None
 
@@ -122,9 +123,9 @@ def _scope(said: Said) -> str:
 
 def _tied(said: Said) -> str:
     """What holds them together."""
-    if said.equal and said.same_weights:
+    if said.identical:
         return "both are the same weights, and no shared output differs"
-    alike = "no shared output differs, and " if said.equal else ""
+    alike = "no score differs, and " if said.equal else ""
     return f"{alike}they differ by less than {said.margin}, {p_words(said.p)}"
 
 

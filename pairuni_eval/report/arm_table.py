@@ -31,7 +31,20 @@ _ASKED, _OTHER = 0, 5  # colors of arms
 _VERDICTS = (
     *("arm", "against", "column", "benchmark", "protocol", "metric", "group"),
     *("ours", "theirs", "difference", "low", "high", "joint_low", "joint_high"),
-    *("p", "p_holm", "detectable", "word", "shared", "planned", "clusters", "test", "reason"),
+    *(
+        "equivalence_low",
+        "equivalence_high",
+        "p",
+        "p_holm",
+        "p_tied",
+        "detectable",
+        "word",
+        "shared",
+        "planned",
+        "clusters",
+        "test",
+        "reason",
+    ),
 )
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
@@ -243,6 +256,7 @@ def _verdicts(table: ArmTable) -> str:
             **{key: value for key, value in difference_entry(row).items() if key in _VERDICTS},
             **ends_of(row.interval),
             **ends_of(row.joint, "joint_"),
+            **ends_of(row.beside if row.word is Word.TIED else None, "equivalence_"),
         }
         for pair in table.versus
         for number, row in pair.rows.items()

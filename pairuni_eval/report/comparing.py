@@ -105,7 +105,7 @@ def _cells(found: Compared, row: Difference) -> Iterator[Text]:
     yield Text(number(row.ours, row.spec))
     yield Text(f"{signed(row.value, row.spec)}\n{_bounds(row)}")
     yield Text.assemble(
-        (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.corrected)}"
+        (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.p_beside)}"
     )
 
 
@@ -114,7 +114,7 @@ def _shared(row: Difference) -> str:
 
 
 def _bounds(row: Difference) -> str:
-    return "none differs" if row.equal else interval(row.joint, row.spec)
+    return "none differs" if row.by_identity else interval(row.beside, row.spec)
 
 
 def _place(found: Compared, row: Difference) -> str:

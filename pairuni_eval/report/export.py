@@ -59,6 +59,7 @@ _DIFFERENCE_COLUMNS = DifferenceRow.__struct_fields__
 _ENDS = {  # of a difference's entry, which stand in two columns
     "interval": ("low", "high"),
     "joint": ("joint_low", "joint_high"),
+    "equivalence": ("equivalence_low", "equivalence_high"),
     "ends": ("ends_low", "ends_high"),
     "seeds": ("seeds_ours", "seeds_theirs"),
 }

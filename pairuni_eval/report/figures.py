@@ -108,21 +108,21 @@ def _axis(left: str, middle: str, right: str) -> Markup:
 def reach(rows: Sequence[Difference | None]) -> float:
     """How far strips of these differences reach to both sides of 0, as a share of the range.
 
-    A round number that holds every joint interval; at most 1, the whole range.
+    A round number that holds every interval; at most 1, the whole range.
     """
     ends = [abs(end) for row in rows if row is not None for end in _ends(row)]
     return min(1.0, ticks(0.0, max([_LEAST, *ends]))[-1])
 
 
 def _ends(row: Difference) -> tuple[float, ...]:
-    """The difference and its joint interval as shares of the range; nothing without a range."""
+    """The difference and the interval beside its word, as shares of the range if it is known."""
     if not row.span or row.value is None or row.reason is not None:
         return ()
-    return tuple(end / row.span for end in (row.value, *(row.joint or ())))
+    return tuple(end / row.span for end in (row.value, *(row.beside or ())))
 
 
 def around(row: Difference, half: float, name: str) -> Markup:
-    """A difference around 0: its mark, its joint interval, and the band that counts as none.
+    """A difference around 0: its mark, the interval beside its word, the band that counts as none.
 
     Args:
         row: Ours - theirs; right of the middle is more for us.
@@ -139,10 +139,10 @@ def around(row: Difference, half: float, name: str) -> Markup:
         wide = min(50.0, 50 * row.margin / row.span / half)
         band = Markup('<rect class="band" x="{:.2f}%" width="{:.2f}%" y="0" height="100%"/>')
         band = band.format(50 - wide, 2 * wide)
-    if row.joint is not None:
+    if row.beside is not None:
         whisker = Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>')
         whisker = whisker.format(*places[1:])
-    label = f"{name}: {signed(row.value, row.spec)} {interval(row.joint, row.spec)}, {row.word}"
+    label = f"{name}: {signed(row.value, row.spec)} {interval(row.beside, row.spec)}, {row.word}"
     return Markup(
         '<svg class="strip around {}" role="img" aria-label="{}">{}'
         '<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>{}'

@@ -61,14 +61,15 @@ class DecidingEntry(Record, frozen=True, kw_only=True):
     Attributes:
         target: The difference that should be found.
         units: Units that would find it in 4 of 5 repetitions.
-        available: Units of the whole benchmark, or group.
+        available: Units of the whole benchmark, or group, estimated where no run has all of it;
+            null where nobody knows.
         seeds: Training seeds an arm, where it is seeds that are lacking; null elsewhere.
         sentence: The same in words.
     """
 
     target: float
     units: int
-    available: int
+    available: int | None
     seeds: int | None
     sentence: str
 
@@ -88,12 +89,15 @@ class DifferenceEntry(Record, frozen=True, kw_only=True):
         difference: ours - theirs.
         interval: 95 % interval of the difference by itself.
         joint: The simultaneous interval that belongs to p_holm and stands beside the word.
+        equivalence: The interval of the test for a tie, which belongs to p_tied and stands beside
+            the word where that is "tied"; null elsewhere, and where both sides are one.
         p: Two-sided p of "no difference" by itself.
         p_holm: p corrected for everything that is looked at together.
         test: Which test p comes from; null if none was made.
         margin: The largest difference that counts as none.
-        p_tied: p of "the difference is at least the margin".
-        detectable: The difference that would be found in 4 of 5 repetitions.
+        p_tied: p of "the difference is at least the margin", whatever missing outputs may be.
+        detectable: The difference that would be found in 4 of 5 repetitions, at the level that
+            the correction leaves to this test.
         word: What may be said.
         sentence: The verdict in words.
         reason: Why no test was made; null if one was.
@@ -121,6 +125,7 @@ class DifferenceEntry(Record, frozen=True, kw_only=True):
     difference: float | None
     interval: Bounds | None
     joint: Bounds | None
+    equivalence: Bounds | None
     p: float | None
     p_holm: float | None
     test: str | None
@@ -161,12 +166,15 @@ class DifferenceRow(Record, frozen=True, kw_only=True):
         word: What may be said.
         joint_low: Lower end of the simultaneous interval, which belongs to p_holm and the word.
         joint_high: Upper end of the simultaneous interval.
+        equivalence_low: Lower end of the interval of the test for a tie, which belongs to p_tied.
+        equivalence_high: Upper end of the interval of the test for a tie.
         p_holm: p corrected for everything that is looked at together.
         low: Lower end of the 95 % interval of the difference by itself.
         high: Upper end of the 95 % interval.
         p: Two-sided p of "no difference" by itself.
-        p_tied: p of "the difference is at least the margin".
-        detectable: The difference that would be found in 4 of 5 repetitions.
+        p_tied: p of "the difference is at least the margin", whatever missing outputs may be.
+        detectable: The difference that would be found in 4 of 5 repetitions, at the level that
+            the correction leaves to this test.
         ends_low: The lowest difference that the missing outputs allow.
         ends_high: The highest difference that the missing outputs allow.
         shared: Outputs that have a value on both sides.
@@ -197,6 +205,8 @@ class DifferenceRow(Record, frozen=True, kw_only=True):
     word: Word
     joint_low: float | None
     joint_high: float | None
+    equivalence_low: float | None
+    equivalence_high: float | None
     p_holm: float | None
     low: float | None
     high: float | None

@@ -53,9 +53,9 @@ def _undecided(row: Difference) -> bool:
 def _in_reach(row: Difference) -> bool:
     """Whether the benchmark has units that were not compared and that would decide."""
     found = row.deciding
-    return (
-        found is not None and found.seeds is None and row.clusters < found.units <= found.available
-    )
+    if found is None or found.seeds is not None or found.available is None:
+        return False
+    return row.clusters < found.units <= found.available
 
 
 def remedies(rows: Sequence[Difference]) -> Iterator[str]:
@@ -70,22 +70,34 @@ def seeds_lacking(rows: Sequence[Difference]) -> int:
 
 
 def _by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
-    missing = [row for row in rows if row.why is not None and row.missing.any]
+    missing = [row for row in rows if row.missing.any and row.deciding is None]
     if missing:
         yield f"{named(missing)}: a value for every output"
     whole_ones = [row for row in rows if _in_reach(row)]
     if whole_ones:
         yield f"{named(whole_ones)}: the whole benchmark, without {_LIMIT}"
-    beyond = [
-        (row, row.deciding.units / row.deciding.available)
-        for row in rows
-        if row.deciding
-        and row.deciding.seeds is None
-        and row.deciding.units > row.deciding.available
-    ]
-    if beyond:
-        names, shares = named([row for row, _ in beyond]), [share for _, share in beyond]
-        yield f"{names}: {times(shares)} the units that there are, for the difference seen"
+    beyond = [(row, share) for row in rows if (share := _beyond(row)) is not None]
+    for target, by_margin in (("difference seen", False), ("margin", True)):
+        some = [(row, share) for row, share in beyond if _for_margin(row) is by_margin]
+        if some:
+            names, shares = named([row for row, _ in some]), [share for _, share in some]
+            yield (
+                f"{names}: {times(shares)} the images or prompts of the whole benchmark, for the "
+                f"{target}"
+            )
+
+
+def _beyond(row: Difference) -> float | None:
+    """How often the whole benchmark it would take; None where that would do, or is not known."""
+    found = row.deciding
+    if found is None or found.seeds is not None or found.available is None:
+        return None
+    return found.units / found.available if found.units > found.available else None
+
+
+def _for_margin(row: Difference) -> bool:
+    """Whether what would be found is a difference of the margin, larger than the one seen."""
+    return row.deciding is not None and row.deciding.target <= (row.margin or 0.0)
 
 
 def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:

@@ -175,7 +175,11 @@ def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
 
 
 def _taken(undecided: Sequence[Difference]) -> str | None:
-    """The differences that would probably have been found, on the scale that most rows have."""
+    """The differences that would probably have been found, on the scale that most rows have.
+
+    Rows that missing outputs leave open do not count: they lack these, not a larger difference.
+    """
+    undecided = [row for row in undecided if row.deciding is not None or not row.missing.any]
     scales = Counter((row.spec.scale, row.spec.decimals) for row in undecided if row.detectable)
     if not scales:
         return None
@@ -322,11 +326,12 @@ def difference_entry(row: Difference) -> dict[str, Any]:
         "difference": row.value,
         "interval": list(row.interval) if row.interval else None,
         "joint": list(row.joint) if row.joint else None,
+        "equivalence": list(row.beside) if row.word is Word.TIED and row.beside else None,
         "p": row.p,
         "p_holm": row.corrected,
         "test": row.test or None,
         "margin": row.margin,
-        "p_tied": row.tie_p,
+        "p_tied": row.p_tied,
         "detectable": row.detectable,
         "word": str(row.word),
         "sentence": row.sentence,

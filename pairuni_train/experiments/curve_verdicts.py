@@ -20,7 +20,7 @@ from pairuni_eval.analysis.arms import ENOUGH_SEEDS
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.multiple import Step, steps_where_known
 from pairuni_eval.analysis.over_seeds import joint_interval, over_seeds, weigh_seeds
-from pairuni_eval.analysis.paired import Evidence
+from pairuni_eval.analysis.paired import Evidence, detectable
 from pairuni_eval.analysis.verdict import Word, choose, p_words
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.report.curves import TASKS
@@ -85,12 +85,14 @@ class Verdict(NamedTuple):
         if self.evidence is None:
             return f"{self.subject}: not compared, {self.reason}; {numbers}"
         word, low_high = self.word, ""
-        if self.joint is not None:
-            low, high = (self._shown(end, "+") for end in self.joint)
+        tied = word is Word.TIED
+        beside = self.evidence.equivalence if tied else self.joint
+        if beside is not None:
+            low, high = (self._shown(end, "+") for end in beside)
             low_high = f" [{low}, {high}]"
         change = self._shown((self.values[0] or 0.0) - (self.values[1] or 0.0), "+")
-        found = f"{numbers}, {change}{low_high}, {p_words(self.p)}"
-        if word is Word.TIED:
+        found = f"{numbers}, {change}{low_high}, {p_words(self.evidence.tie_p if tied else self.p)}"
+        if tied:
             margin = self._shown(self.evidence.margin)
             return f"{self.subject} is tied: {found}; they differ by less than {margin}"
         if word is Word.CANNOT_TELL:
@@ -124,7 +126,12 @@ def compare(panels: Sequence[Panel], method: str, against: Sequence[str]) -> tup
 def _corrected(one: Verdict, step: Step | None) -> Verdict:
     if one.evidence is None or step is None:
         return one
-    return one._replace(p=step.p, joint=joint_interval(one.evidence, step))
+    joint = joint_interval(one.evidence, step)
+    found = one.evidence
+    if found.detectable is not None and found.freedom is not None:
+        least = detectable(found.error, found.freedom, step.times)
+        found = found._replace(detectable=least)
+    return one._replace(p=step.p, joint=joint, evidence=found)
 
 
 def _of_panel(ours: ArmCurve, theirs: ArmCurve, panel: Panel) -> list[Verdict]:

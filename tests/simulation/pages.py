@@ -169,6 +169,7 @@ class _Stored(NamedTuple):
     folder: Path
     samples: pd.DataFrame
     outputs: pd.DataFrame
+    unfinished: bool = False
 
 
 class _Shared:

@@ -138,8 +138,8 @@ def test_equal_outputs_are_tied_where_there_are_enough(
     most = 1 - 0.025 ** (1 / count)
     assert found.interval == pytest.approx((-most, most)) == found.joint
     if word is Word.CANNOT_TELL:
-        assert found.why == "the same in all 20"
-        assert found.sentence == "toy: cannot tell; 10 -> 10 of 20; the same in all 20"
+        assert found.why == "the same score in all 20"
+        assert found.sentence == "toy: cannot tell; 10 -> 10 of 20; the same score in all 20"
         assert found.deciding is not None and found.deciding.units == 299
 
 

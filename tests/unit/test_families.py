@@ -145,6 +145,13 @@ def test_what_would_decide() -> None:
     assert near.sentence == (
         "a difference of 4.0 points would take 180 units; 80 of 320 were compared"
     )
+    part = decide(undecided(counted=False))
+    assert part is not None and part.sentence.endswith("the whole benchmark has about 320")
+    some = decide(undecided(value=0.04, counted=False))
+    assert some is not None and some.sentence.endswith("80 of about 320 were compared")
+    unknown = decide(undecided(available=None))
+    assert unknown is not None and unknown.available is None
+    assert unknown.sentence == "a difference of 2.0 points would take 720 units; 80 were compared"
     least = decide(undecided(value=0.001))
     assert least is not None and least.target == 0.01 and least.units == 2880
     equal = decide(undecided(value=0.0, detectable=None))

@@ -28,6 +28,7 @@ def row(value: float, joint: Interval | None, word: Word, span: float | None = 1
         word=word,
         same_settings=True,
         joint=joint,
+        equivalence=joint if word is Word.TIED else None,
         margin=0.01,
         span=span,
     )

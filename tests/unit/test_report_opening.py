@@ -146,6 +146,7 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
         row("C", deciding(4000, 100)),
         row("D", deciding(40, 100, seeds=5)),
         row("E", None, why="7 of 40 outputs are missing", missing=Missing(7, 0, 7)),
+        row("H", deciding(300, 100), margin=0.1),
         row("F", None, word=Word.BETTER),
         row("G", deciding(90, 100), reason="other judge"),
     ]
@@ -153,7 +154,9 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
     assert found is not None
     assert found.sentence == (
         "E: a value for every output; A: the whole benchmark, without --limit; B and C: 1.2 to 40 "
-        "times the units that there are, for the difference seen; D: 5 training seeds of each arm."
+        "times the images or prompts of the whole benchmark, for the difference seen; "
+        "H: 3.0 times the images or prompts of the whole benchmark, for the margin; "
+        "D: 5 training seeds of each arm."
     )
     assert found.commands == (whole(run), whole(run))  # the baseline of this test is the same run
 

@@ -151,7 +151,8 @@ def test_markdown_and_summary_say_the_same(runs: Path, page: str) -> None:
     assert baseline["sentence"].startswith("Not shown to be better than GRPO")
     groups = {row["group"]: row for row in baseline["groups"]}
     assert groups["counting"]["counts"] == {"ours": 29, "theirs": 41, "of": 80}
-    assert groups["counting"]["word"] == "worse" and groups["color"]["why"] == "the same in all 20"
+    assert groups["counting"]["word"] == "worse"
+    assert groups["color"]["why"] == "the same score in all 20"
 
 
 def test_groups_stand_against_the_baseline_where_their_numbers_do(page: str) -> None:

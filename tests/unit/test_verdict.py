@@ -55,15 +55,15 @@ def test_sentences_say_what_was_looked_for() -> None:
         "GenEval is tied: 0.41 -> 0.39; they differ by less than 0.01, p = .04"
     )
     assert sentence("GenEval", Word.TIED, numbers, Said(p=0.04, margin="0.01", equal=True)) == (
-        "GenEval is tied: 0.41 -> 0.39; no shared output differs, and they differ by less than "
-        "0.01, p = .04"
+        "GenEval is tied: 0.41 -> 0.39; no score differs, and they differ by less than 0.01, "
+        "p = .04"
     )
     assert sentence("GenEval", Word.CANNOT_TELL, numbers, Said(p=0.4, detectable="0.06")) == (
         "GenEval: cannot tell; 0.41 -> 0.39, p = .40; less than 0.06 would not be found"
     )
     assert sentence(
-        "GenEval", Word.CANNOT_TELL, numbers, Said(p=1.0, why="the same in all 17")
-    ) == ("GenEval: cannot tell; 0.41 -> 0.39; the same in all 17")
+        "GenEval", Word.CANNOT_TELL, numbers, Said(p=1.0, why="the same score in all 17")
+    ) == ("GenEval: cannot tell; 0.41 -> 0.39; the same score in all 17")
     undirected = Said(p=0.0004, directed=False)
     assert sentence("yes", Word.CANNOT_TELL, "50.0 -> 61.0 %", undirected) == (
         "yes: 50.0 -> 61.0 %, p < .001; neither more nor less is better"
