@@ -219,7 +219,8 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     if obstacle is not None:
         return row._replace(reason=obstacle)
     met = sides.planned(place).meeting(place.spec, place.group)
-    pair, measured = met.pair(), place._replace(spec=met.measured)
+    counted = sides.ours[0].card(place.benchmark).counted if place.group is None else {}
+    pair, measured = met.pair(), place._replace(spec=met.measured(counted))
     one, two = pair.seen()
     row = row._replace(
         spec=measured.spec,

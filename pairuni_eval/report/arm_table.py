@@ -62,7 +62,7 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
         said, seeds = list(remedies(rows)), seeds_lacking(rows)
         if one.about.needed and one.asked and not seeds:
-            said.append(f"for a word about training again: {one.about.needed}")
+            said.append(f"a word about the recipe needs {one.about.needed}")
             seeds = ENOUGH_SEEDS
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()
