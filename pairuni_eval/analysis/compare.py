@@ -109,7 +109,7 @@ def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comp
         theirs: The tables of the run it is compared with.
         margin: What counts as no difference, as a share of each metric's range.
     """
-    name = theirs.run.card.name
+    name = theirs.run.printed_name
     return compare_page((ours,), {name: (theirs,)}, margin=margin)[name]
 
 
@@ -129,7 +129,7 @@ def compare_page(
     Raises:
         UserError: for two seeds of one side that are the same weights.
     """
-    us = Named(ours[0].run.card.name, ours)
+    us = Named(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}
     for name, theirs in baselines.items():

@@ -171,16 +171,18 @@ def _answer(run: StoredRun, sections: Sequence[Section]) -> str:
     which = ", all tiny" if tiny == len(sections) > 0 else f", {tiny} of them tiny" if tiny else ""
     lacking = expected - graded
     if run.unfinished or card.partial:
-        state = "the run has not ended" if run.unfinished else "it is a part of them"
+        state = "; the run has not ended" if run.unfinished else ", in part"
         state = f"{state}: {graded:,} of {expected:,} expected outputs have a value"
     else:
         held = "has" if lacking == 1 else "have"
         none = f"{lacking:,} of {expected:,} outputs {held} no value"
-        state = f"the run finished; {none if lacking else f'all {expected:,} outputs have a value'}"
+        state = (
+            f"; the run finished; {none if lacking else f'all {expected:,} outputs have a value'}"
+        )
     partial = "PARTIAL: " if run.unfinished or card.partial else ""
     checkpoint = "" if card.checkpoint.name == card.name else f"checkpoint {card.checkpoint.name}, "
     return (
         f"{partial}{card.name} ({checkpoint}{card.checkpoint.adapter}, weights "
         f"{card.checkpoint.weights[:12]}) was measured on {len(sections)} "
-        f"benchmark{'s' * (len(sections) != 1)}{which}; {state}."
+        f"benchmark{'s' * (len(sections) != 1)}{which}{state}."
     )
