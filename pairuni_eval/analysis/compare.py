@@ -112,7 +112,7 @@ def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comp
         theirs: The tables of the run it is compared with.
         margin: What counts as no difference, as a share of each metric's range.
     """
-    name = theirs.run.card.name
+    name = theirs.run.printed_name
     return compare_page((ours,), {name: (theirs,)}, margin=margin)[name]
 
 
@@ -132,7 +132,7 @@ def compare_page(
     Raises:
         UserError: for two seeds of one side that are the same weights.
     """
-    us = Named(ours[0].run.card.name, ours)
+    us = Named(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}
     for name, theirs in baselines.items():
@@ -223,7 +223,8 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     if obstacle is not None:
         return row._replace(reason=obstacle)
     met = sides.planned(place).meeting(place.spec, place.group)
-    pair, measured = met.pair(), place._replace(spec=met.measured)
+    counted = sides.ours[0].card(place.benchmark).counted if place.group is None else {}
+    pair, measured = met.pair(), place._replace(spec=met.measured(counted))
     one, two = pair.seen()
     row = row._replace(
         spec=measured.spec,

@@ -135,12 +135,13 @@ def _family(tests: Sequence[_Test]) -> Family:
         for kind, noun in zip(_Kind, ("headline", "other metric", "group"), strict=True)
         if kinds[kind]
     ]
-    under = " and as many among what stands under them" if layers > 1 else ""
+    share = f"at most {100 * ALPHA:g} %"
+    under = f", and {share} below them" if layers > 1 else ""
     said = (
         f"{_counted(len(made), 'test')} in {families} "
-        f"{'family' if families == 1 else 'families'} ({', '.join(counted)}): if nothing differed, "
-        f"a false better or worse among the headlines would stand on at most {100 * ALPHA:g} of "
-        f"100 such pages{under}."
+        f"{'family' if families == 1 else 'families'} ({', '.join(counted)}). If nothing differed, "
+        f"{share} of such pages would show a false better or worse among the headlines{under}. "
+        "'Tied' is not corrected for the number of tests."
     )
     return Family(len(made), families, layers * ALPHA, said)
 

@@ -82,12 +82,11 @@ class Meeting(NamedTuple):
         """Units that the planned outputs belong to."""
         return len(np.unique(self.rows[0].unit))
 
-    @property
-    def measured(self) -> MetricSpec:
-        """The metric, with the title of what the shared outputs measure."""
+    def measured(self, counted: Mapping[str, Mapping[str, int]]) -> MetricSpec:
+        """The metric, with the title of what the shared outputs measure; see `as_measured`."""
         lacking = self._lacking(self.rows)
         rows = self.rows[0]._replace(value=np.where(lacking, np.nan, self.rows[0].value))
-        return as_measured(self.spec, make_aggregate(self.spec, rows), rows)
+        return as_measured(self.spec, make_aggregate(self.spec, rows), rows, counted)
 
     def pair(self) -> Pair:
         """Both sides on the outputs that have a value in every run."""

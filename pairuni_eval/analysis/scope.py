@@ -21,6 +21,13 @@ ENOUGH_SEEDS = 3
 _COUNTS = {1: "one", 2: "two"}
 
 
+class Few(NamedTuple):
+    """A side with too few training seeds to say anything about training again."""
+
+    name: str
+    seeds: int
+
+
 class About(NamedTuple):
     """Whom a verdict is about.
 
@@ -30,8 +37,10 @@ class About(NamedTuple):
         same_weights: Whether both sides are the same weights.
         scope: What a verdict holds for, where it is less than the recipe: "this checkpoint, one
             seed".
-        needed: What would let it say more: "three seeds of each arm".
+        needed: What would let it say more: "three training seeds a side".
         note: What the verdicts do not cover, in sentences.
+        few: The sides with too few training seeds.
+        seeds: Runs on our side and on the other.
     """
 
     other: str = ""
@@ -40,13 +49,19 @@ class About(NamedTuple):
     scope: str | None = None
     needed: str | None = None
     note: str | None = None
+    few: tuple[Few, ...] = ()
+    seeds: tuple[int, int] = (1, 1)
 
     @property
-    def warning(self) -> str | None:
-        """The scope with what it means and what would help, in one phrase."""
-        if self.scope is None:
-            return None
-        return f"{self.scope}: training again may give another word; {self.needed} would tell"
+    def holds_for(self) -> str | None:
+        """What a sentence says of its scope: it, or the seeds that speak about the recipe."""
+        ours, theirs = self.seeds
+        if self.scope is not None or ours == theirs == 1:
+            return self.scope
+        if theirs == 1 or ours == 1:
+            return f"{max(ours, theirs)} seeds, about the recipe"
+        each = f"{ours} seeds a side" if ours == theirs else f"{ours} and {theirs} seeds"
+        return f"{each}, about the recipe"
 
 
 NOBODY = About()
@@ -114,9 +129,10 @@ def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
 def about(ours: Named, theirs: Named) -> About:
     """Whom the verdicts of two sides are about."""
     parent = is_parent(ours.side, theirs.side)
+    seeds = len(ours.side), len(theirs.side)
     if same_weights(ours.side, theirs.side):
         note = "Both are the same weights."
-        return About(theirs.name, parent, same_weights=True, note=note)
+        return About(theirs.name, parent, same_weights=True, note=note, seeds=seeds)
     fixed = (is_parent(theirs.side, ours.side), parent)
     sides = [
         one._replace(trained=one.trained and not no)
@@ -124,16 +140,45 @@ def about(ours: Named, theirs: Named) -> About:
     ]
     few = [one for one in sides if one.few]
     if not few:
-        return About(theirs.name, parent)
-    notes = " ".join(one.note for one in few)
-    return About(theirs.name, parent, False, _scope(few[0], ours), _needed(few, sides), notes)
+        return About(theirs.name, parent, seeds=seeds)
+    return About(
+        other=theirs.name,
+        parent=parent,
+        scope=_scope(few[0], ours),
+        needed=_needed(few, sides),
+        note=" ".join(one.note for one in few),
+        few=tuple(Few(one.name, len(one.side)) for one in few),
+        seeds=seeds,
+    )
 
 
 def _needed(few: Sequence[Named], sides: Sequence[Named]) -> str:
-    """What would let a verdict say more."""
-    if all(one.trained for one in sides):
-        return "three seeds of each arm" if len(few) > 1 else f"three seeds of {few[0].name}"
-    return "three seeds"
+    """What would let a verdict say more; a parent is not trained again."""
+    trained = all(one.trained for one in sides)
+    return f"three training seeds {'a side' if trained else f'of {few[0].name}'}"
+
+
+def seeds_warning(found: Sequence[About]) -> str | None:
+    """E.g. "GRPO is one training seed; another seed could change the verdict"; None if none could.
+
+    Args:
+        found: Whom the verdicts of one page are about; every side is named once.
+    """
+    by_seeds: dict[int, list[str]] = {}
+    for one in dict.fromkeys(few for each in found for few in each.few):
+        by_seeds.setdefault(one.seeds, []).append(one.name)
+    if not by_seeds:
+        return None
+    said = [_are_seeds(names, seeds) for seeds, names in sorted(by_seeds.items())]
+    return f"{' and '.join(said)}; another seed could change the verdict"
+
+
+def _are_seeds(names: Sequence[str], seeds: int) -> str:
+    """E.g. "ours and GRPO are one training seed each"."""
+    count = f"{_COUNTS[seeds]} training seed{'s' * (seeds != 1)}"
+    if len(names) == 1:
+        return f"{names[0]} is {count}"
+    return f"{', '.join(names[:-1])} and {names[-1]} are {count} each"
 
 
 def _scope(few: Named, ours: Named) -> str:
@@ -141,4 +186,4 @@ def _scope(few: Named, ours: Named) -> str:
     seeds = f"{_COUNTS[len(few.side)]} seed{'s' * (not one)}"
     if few.name == ours.name and few.side is ours.side:
         return f"{'this checkpoint' if one else 'these checkpoints'}, {seeds}"
-    return f"{few.name} by {seeds}"
+    return f"{seeds} of {few.name}"

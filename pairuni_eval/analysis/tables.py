@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from pairuni_eval.analysis.aggregate import (
     Aggregate,
     Codes,
     Mask,
+    Pooled,
     Rows,
     groups_of,
     make_aggregate,
@@ -300,21 +302,54 @@ def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _
     return _Expected(len(rows.value), known=whole)
 
 
-def as_measured(spec: MetricSpec, aggregate: Aggregate, rows: Rows) -> MetricSpec:
-    """A metric with the title of what was measured, where that is a part of a total.
+def as_measured(
+    spec: MetricSpec,
+    aggregate: Aggregate,
+    rows: Rows,
+    counted: Mapping[str, Mapping[str, int]] | None = None,
+) -> MetricSpec:
+    """A metric with the title of what was measured, where that is a part of its groups.
 
-    The most that a total can be follows its groups: "perception, of 800" over one of its four tasks
-    is "perception, of 200, 1 of 4 tasks".
+    A mean over one of six groups is "mean of the six tasks, 1 of 6 groups". The most that a total
+    can be follows its groups: "perception, of 800" over one of its four tasks is "perception, of
+    200, 1 of 4 tasks".
+
+    Args:
+        spec: The metric as the card has it.
+        aggregate: What makes the number of the rows.
+        rows: Its rows, those without a value as well.
+        counted: The card's samples by tag and group; see `Card.counted`.
     """
     stated, bounds = _MOST.fullmatch(spec.title or ""), aggregate.bounds(rows)
-    if stated is None or bounds is None or not aggregate.groups:
+    if not aggregate.groups:
         return spec
+    if stated is None or bounds is None:
+        return _of_groups(spec, aggregate, rows, counted or {})
     whole, most = float(stated["most"]), bounds.high * spec.scale
     if most >= whole:
         return spec
     held = len(aggregate.groups)
     parts = f"{held} of {round(held * whole / most)} tasks"
     return msgspec.structs.replace(spec, title=f"{stated['name']}, of {most:g}, {parts}")
+
+
+def _of_groups(
+    spec: MetricSpec,
+    aggregate: Aggregate,
+    rows: Rows,
+    counted: Mapping[str, Mapping[str, int]],
+) -> MetricSpec:
+    """A mean over groups with how many of them it is over, where that is not all."""
+    if spec.by is None or isinstance(aggregate, Pooled):
+        return spec
+    known = {*spec.weights, *groups_of(rows._replace(value=np.zeros(len(rows.value))), spec.by)}
+    if not spec.where:
+        known |= counted.get(spec.by, {}).keys()
+    held, most = len(aggregate.groups), len(known)
+    if held >= most:
+        return spec
+    title = f"{spec.title or spec.name}, {held} of {most} groups"
+    return msgspec.structs.replace(spec, title=title)
 
 
 def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
@@ -325,7 +360,7 @@ def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) 
     return MetricRow(
         benchmark=benchmark,
         protocol=protocol,
-        spec=as_measured(spec, aggregate, rows),
+        spec=as_measured(spec, aggregate, rows, tables.card(benchmark).counted),
         estimate=estimate(aggregate, rows),
         scored=_count(rows),
         expected=expected.outputs,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pairuni_eval.analysis.arm_table import ArmCell, ArmPair, ArmTable, TableRow
 from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.scope import ENOUGH_SEEDS
+from pairuni_eval.analysis.scope import ENOUGH_SEEDS, seeds_warning
 from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
@@ -75,7 +75,8 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
         said, seeds = list(remedies(rows)), seeds_lacking(rows)
         if one.about.needed and one.asked and not seeds:
-            said.append(f"for a word about training again: {one.about.needed}")
+            warning = seeds_warning([one.about])
+            said.append(f"{warning}; a word about the recipe needs {one.about.needed}")
             seeds = ENOUGH_SEEDS
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()

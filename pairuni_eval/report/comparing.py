@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare_page
+from pairuni_eval.analysis.scope import seeds_warning
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.formats import COMPARISON
@@ -43,7 +44,7 @@ def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
     Raises:
         UserError: if nothing can be compared, with the reasons.
     """
-    names = ours.card.name, theirs.card.name
+    names = ours.printed_name, theirs.printed_name
     if names[0] == names[1]:
         names = (f"{names[0]} (A)", f"{names[1]} (B)")
     found = compare_page((Tables(ours),), {names[1]: (Tables(theirs),)})[names[1]].checked()
@@ -67,7 +68,7 @@ def as_json(found: Compared) -> dict[str, Any]:
 
 def _run_entry(run: StoredRun) -> dict[str, Any]:
     return {
-        "name": run.card.name,
+        "name": run.printed_name,
         "checkpoint": run.card.checkpoint.name,
         "weights": run.card.checkpoint.weights,
         "partial": run.card.partial or run.unfinished,
@@ -138,9 +139,12 @@ def as_lines(found: Compared) -> Iterator[str]:
     sure = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
     yield from (f"{clean(row.sentence)}." for row in sure)
     if not sure and any(row.reason is None for row in comparison.groups):
-        yield "No group is better or worse that can be told from chance."
+        yield "No group differs detectably."
     for row in comparison.headlines:
         if row.settings:
             yield f"Other settings on {clean(row.benchmark)}: {clean(', '.join(row.settings))}."
     yield from (f"Not compared: {clean(one)}." for one in gathered(comparison.refusals))
+    warning = seeds_warning([comparison.about])
+    if warning is not None:
+        yield clean(f"{warning}; a word about the recipe needs {comparison.about.needed}.")
     yield comparison.family.sentence

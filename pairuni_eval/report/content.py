@@ -64,6 +64,11 @@ class Page(NamedTuple):
         return any(section.flips for section in self.sections)
 
     @property
+    def over_seeds(self) -> bool:
+        """Whether any side of a comparison is the mean of several training seeds."""
+        return any(max(one.about.seeds) > 1 for one in self.baselines)
+
+    @property
     def unharmed(self) -> tuple[Versus, ...]:
         """Baselines that the run is worse than at nothing that can be told."""
         return tuple(one for one in self.baselines if one.looked[0] and not one.worse)
@@ -158,18 +163,26 @@ def _scores(
 
 
 def _answer(run: StoredRun, sections: Sequence[Section]) -> str:
-    """One sentence: what was measured, on what, and whether all of it."""
+    """One sentence: whether it is all there, what was measured, on what."""
     card = run.card
     graded = sum(section.graded for section in sections)
     expected = sum(section.expected for section in sections)
     tiny = sum(section.tiny for section in sections)
     which = ", all tiny" if tiny == len(sections) > 0 else f", {tiny} of them tiny" if tiny else ""
-    state = "the run is PARTIAL" if card.partial else "the run is complete"
-    state = "the run has not ended" if run.unfinished else state
+    lacking = expected - graded
+    if run.unfinished or card.partial:
+        state = "; the run has not ended" if run.unfinished else ", in part"
+        state = f"{state}: {graded:,} of {expected:,} expected outputs have a value"
+    else:
+        held = "has" if lacking == 1 else "have"
+        none = f"{lacking:,} of {expected:,} outputs {held} no value"
+        state = (
+            f"; the run finished; {none if lacking else f'all {expected:,} outputs have a value'}"
+        )
+    partial = "PARTIAL: " if run.unfinished or card.partial else ""
     checkpoint = "" if card.checkpoint.name == card.name else f"checkpoint {card.checkpoint.name}, "
     return (
-        f"{card.name} ({checkpoint}{card.checkpoint.adapter}, weights "
+        f"{partial}{card.name} ({checkpoint}{card.checkpoint.adapter}, weights "
         f"{card.checkpoint.weights[:12]}) was measured on {len(sections)} "
-        f"benchmark{'s' * (len(sections) != 1)}{which}: {graded:,} of {expected:,} expected "
-        f"outputs have a value, and {state}."
+        f"benchmark{'s' * (len(sections) != 1)}{which}{state}."
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pairuni_eval.analysis.verdict import Word
-from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed
+from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed, trial
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page
@@ -48,16 +48,23 @@ def questions(page: Page) -> tuple[Question, ...]:
         Question("Better than the baselines?", tuple(_better(page.baselines))),
         Question("Worse at what?", tuple(_worse(page))),
         Question("What would decide it?", tuple(_deciding(page))),
-        Question("Do the gradients fight?", tuple(_gradients(page))),
         Question("Which protocol?", (_protocols(page),)),
         Question("How many rows?", (_rows(page),)),
         Question("Has training seen the tests?", tuple(_seen(page))),
+        Question("Do the gradients fight?", tuple(_gradients(page))),
         Question(
             "How do I run it again?",
-            (Answer("", commands=(page.run.command,), anchor="reproduce", link="All commands"),),
+            (Answer("", commands=(_again(page),), anchor="reproduce", link="All commands"),),
         ),
     )
     return tuple(one for one in found if one.answers)
+
+
+def _again(page: Page) -> str:
+    """The command that makes the run again, as the end of the page has it."""
+    commands = (one.command for one in page.reruns)
+    own = (one for one in commands if one is not None and one.startswith(page.run.command))
+    return next(own, page.run.command)
 
 
 def _better(baselines: Sequence[Versus]) -> Iterator[Answer]:
@@ -79,10 +86,12 @@ def _better(baselines: Sequence[Versus]) -> Iterator[Answer]:
 def _worse(page: Page) -> Iterator[Answer]:
     for one in page.baselines:
         for change in one.worse[:_SHOWN]:
-            yield Answer(f"Against {one.name}, {change.row.sentence}.")
+            whom = f"Against {one.name}, " if one.about.parent else ""  # else the sentence says it
+            yield Answer(f"{whom}{change.row.sentence}.")
         more = len(one.worse) - _SHOWN
         if more > 0:
-            yield Answer("", anchor="baselines", link=f"{more} more against {one.name}")
+            said = f"{more:,} more {'is' if more == 1 else 'are'} worse than {one.name}."
+            yield Answer(said, anchor="baselines", link="All of them")
     unharmed = page.unharmed
     if unharmed:
         yield Answer(_at_nothing(unharmed, everyone=len(unharmed) == len(page.baselines)))
@@ -91,16 +100,21 @@ def _worse(page: Page) -> Iterator[Answer]:
 
 
 def _at_nothing(unharmed: Sequence[Versus], *, everyone: bool) -> str:
-    headlines, groups = unharmed[0].looked
+    headlines, groups = (
+        sum(counts) for counts in zip(*(one.looked for one in unharmed), strict=True)
+    )
     names = " and ".join(one.name for one in unharmed)
     who = "At" if everyone else f"Against {names}, at"
-    of_groups = f" and {groups:,} groups" if groups else ""
+    of_groups = f" and {groups:,} group{'s' * (groups != 1)}" if groups else ""
     plural = "" if headlines == 1 else "s"
-    return f"{who} nothing that can be told, in {headlines} headline{plural}{of_groups}."
+    return f"{who} nothing that can be told, in {headlines:,} headline{plural}{of_groups}."
 
 
 def _deciding(page: Page) -> Iterator[Answer]:
     """One answer for all baselines that would take the same."""
+    first = trial(page.run, page.baselines)
+    if first is not None:
+        yield Answer(first.sentence, commands=first.commands)
     told: dict[Remedy, list[str]] = {}
     for one in page.baselines:
         found = remedy(page.run, one)
@@ -110,7 +124,7 @@ def _deciding(page: Page) -> Iterator[Answer]:
         who = "" if len(names) == len(page.baselines) else f"Against {' and '.join(names)}: "
         yield Answer(
             f"{who}{found.sentence}",
-            commands=found.commands,
+            commands=() if first else found.commands,
             anchor="baselines",
             link="Line by line",
         )

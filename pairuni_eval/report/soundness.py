@@ -9,7 +9,6 @@ from pairuni_eval.store.read import StoredRun
 
 _CHECKED = "every row was checked"
 _UNCHECKED = "unchecked: some were written before rows had checks"
-_NOT_SHOWN = "what rests on them stands as it was graded, and they are not shown."
 
 
 class Stored(NamedTuple):
@@ -50,14 +49,24 @@ def stored(run: StoredRun, baselines: Mapping[str, StoredRun]) -> Stored:
 def _losses(run: StoredRun, baselines: Mapping[str, StoredRun]) -> Iterator[str]:
     sound = run.soundness
     if sound.missing:
-        yield f"{_pictures(sound.missing)} missing from the run folder: {_NOT_SHOWN}"
+        yield f"{_pictures(sound.missing)} missing from the run folder: {_not_shown(sound.missing)}"
     if sound.changed:
-        yield f"{_pictures(sound.changed)} changed since the run stored them: {_NOT_SHOWN}"
+        when = f"since the run stored {_them(sound.changed)}"
+        yield f"{_pictures(sound.changed)} changed {when}: {_not_shown(sound.changed)}"
     if sound.dropped:
         yield f"Damaged rows that are left out: {sound.dropped}."
     for name, other in baselines.items():
         if other.pictures.changed:
             yield f"{name}: {_pictures(other.pictures.changed)} changed, and not shown."
+
+
+def _them(count: int) -> str:
+    return "them" if count > 1 else "it"
+
+
+def _not_shown(count: int) -> str:
+    they = "they are" if count > 1 else "it is"
+    return f"what rests on {_them(count)} stands as it was graded, and {they} not shown."
 
 
 def _pictures(count: int) -> str:

@@ -17,6 +17,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.foreign_text import clean
 
 NOTHING = "–"
+_TAG = re.compile(r"<(?! )")  # before a blank it opens nothing: "p < .001"
 _PUNCTUATION = re.compile(r"([\\`*_\[\]#|~$])")
 
 
@@ -119,8 +120,9 @@ def escape_markdown(value: Any) -> str:
 
 def escape_within(value: Any) -> MarkdownText:
     """The same for text that begins no line, such as a number in a table."""
-    text = clean(str(value)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    text = " ".join(clean(str(value)).replace("&", "&amp;").replace(">", "&gt;").split())
+    text = _TAG.sub("&lt;", text)
+    text = _PUNCTUATION.sub(r"\\\1", text)
     text = text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
     return MarkdownText(text)
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.analysis.compare import Difference, Word
+from pairuni_eval.analysis.scope import seeds_warning
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.text import times
 from pairuni_eval.report.versus import Versus, named
 
 _LIMIT = "--limit"
+_EVERYTHING = "the images or prompts of the whole benchmark"
 _ODD = re.compile(r"[^\w.-]+")
 
 
@@ -81,10 +83,7 @@ def _by_outputs(rows: Sequence[Difference]) -> Iterator[str]:
         some = [(row, share) for row, share in beyond if _for_margin(row) is by_margin]
         if some:
             names, shares = named([row for row, _ in some]), [share for _, share in some]
-            yield (
-                f"{names}: {times(shares)} the images or prompts of the whole benchmark, for the "
-                f"{target}"
-            )
+            yield f"{names}: {times(shares)} {_EVERYTHING}, for the {target}"
 
 
 def _beyond(row: Difference) -> float | None:
@@ -108,13 +107,44 @@ def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
 
 def seeds_needed(baselines: Sequence[Versus]) -> str | None:
     """What would let the words say more than what holds for these checkpoints, and how to ask."""
-    needed = dict.fromkeys(one.about.needed for one in baselines if one.about.needed)
+    abouts = [one.about for one in baselines]
+    needed = dict.fromkeys(one.needed for one in abouts if one.needed)
     if not needed:
         return None
+    warning = seeds_warning(abouts)
     return (
-        f"For a word about training again, {' or '.join(needed)}: --sibling RUN for each further "
-        "seed of this run, --baseline NAME=RUN again under one NAME for each of a baseline."
+        f"{f'{warning}. ' if warning else ''}A word about the recipe needs "
+        f"{' or '.join(needed)}: --sibling RUN for each further seed of this run, "
+        "--baseline NAME=RUN again under one NAME for each of a baseline."
     )
+
+
+def trial(run: RunCard, baselines: Sequence[Versus]) -> Remedy | None:
+    """What to do before anything else where a side was measured by a few samples; None if none was.
+
+    Args:
+        run: The reported run.
+        baselines: What the comparison with every baseline found.
+    """
+    others = {card.name: card for one in baselines for card in (one.card, *one.seeds)}
+    sides = [("This run", run), *others.items()]
+    said = [
+        f"{name} is a trial of {_share(card)}" for name, card in sides if card.limit is not None
+    ]
+    if not said or not baselines:
+        return None
+    commands = [whole(card) for _, card in sides]
+    return Remedy(
+        f"{'; '.join(said)}: run the whole benchmarks before anything else.",
+        tuple(dict.fromkeys(one for one in commands if one)),
+    )
+
+
+def _share(run: RunCard) -> str:
+    """E.g. "21 of 2,940 samples"."""
+    parts = run.benchmarks.values()
+    planned, expected = sum(one.planned for one in parts), sum(one.expected for one in parts)
+    return f"{planned:,} of {expected:,} samples"
 
 
 def whole(run: RunCard) -> str | None:

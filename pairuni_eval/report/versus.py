@@ -77,6 +77,12 @@ class Versus(NamedTuple):
         return self.about.scope
 
     @property
+    def heads(self) -> tuple[str, str]:
+        """What the columns with this run's numbers and with the baseline's are called."""
+        ours, theirs = self.about.seeds
+        return f"This run{_mean_of(ours)}", f"{self.name}{_mean_of(theirs)}"
+
+    @property
     def headlines(self) -> tuple[Difference, ...]:
         """The headline of every shared benchmark."""
         return tuple(row for row in self.differences if row.headline)
@@ -151,25 +157,32 @@ def told(
         if by_word[word]
     ]
     if not by_word[Word.BETTER]:
-        phrases.insert(0, _not_shown(name, by_word))
+        if by_word[Word.WORSE]:
+            phrases[0] = f"worse than {name} at {named(by_word[Word.WORSE])}"
+        phrases.insert(1 if by_word[Word.WORSE] else 0, _not_shown(name, by_word))
     left = [row for row in headlines if row.reason is not None]
     if left and len(words) == len(_PHRASES):
         phrases.append(f"not compared on {named(left)}")
     if about.same_weights:
         phrases.append("both are the same weights")
-    if about.warning:
-        phrases.append(about.warning)
+    elif about.holds_for:
+        phrases.append(about.holds_for)
     said = "; ".join(phrases)
     return f"{said[0].upper()}{said[1:]}."
 
 
 def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
-    """E.g. "not shown: 0 better, 0 worse, 1 tied, 6 undecided of 7; it would have taken ..."."""
+    """E.g. "not shown to be better than base: 0 better, 0 worse, 1 tied, 6 undecided of 7; ...".
+
+    Where something is worse that is said before, and the counts stand alone.
+    """
     counts = {word: len(rows) for word, rows in by_word.items()}
     said = (
-        f"not shown to be better than {name}: 0 better, {counts[Word.WORSE]} worse, "
-        f"{counts[Word.TIED]} tied, {counts[Word.CANNOT_TELL]} undecided of {sum(counts.values())}"
+        f"0 better, {counts[Word.WORSE]} worse, {counts[Word.TIED]} tied, "
+        f"{counts[Word.CANNOT_TELL]} undecided of {sum(counts.values())}"
     )
+    if not counts[Word.WORSE]:
+        said = f"not shown to be better than {name}: {said}"
     taken = _taken(by_word[Word.CANNOT_TELL])
     return f"{said}; it would have taken {taken}" if taken else said
 
@@ -184,6 +197,8 @@ def _taken(undecided: Sequence[Difference]) -> str | None:
     if not scales:
         return None
     ((scale, most), count), *_ = scales.most_common(1)
+    if scale != 100:  # points of no common scale say nothing in one number
+        return None
     rows = [
         row
         for row in undecided
@@ -242,15 +257,25 @@ def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
 
 
 def _scopes(found: Sequence[Versus]) -> Iterator[str]:
-    """What the verdicts hold for, each once with the baselines that it is said of."""
-    told: dict[str, list[str]] = {}
-    for one in found:
-        if one.same_weights:
-            told.setdefault("both are the same weights", []).append(one.name)
-        elif one.about.warning:
-            told.setdefault(one.about.warning, []).append(one.name)
-    for said, names in told.items():
-        yield f"Against {listed(names)}: {said}."
+    """What the verdicts hold for, where a reader could take them for more."""
+    same = [one.name for one in found if one.same_weights]
+    if same:
+        yield f"Against {listed(same)}: both are the same weights."
+    means = [one for one in found if max(one.about.seeds) > 1]
+    if means:
+        said = ", ".join(f"{one.name} {_seeds(one.about.seeds[1])}" for one in means)
+        yield (
+            f"Both numbers of a difference are means over training seeds: "
+            f"{_seeds(means[0].about.seeds[0])} of this run's recipe; {said}."
+        )
+
+
+def _mean_of(seeds: int) -> str:
+    return f", mean of {seeds} seeds" if seeds > 1 else ""
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
 
 
 def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Difference, ...]:

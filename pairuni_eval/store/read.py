@@ -136,6 +136,11 @@ class StoredRun:
     unfinished = False
     address: str | None = None
 
+    @property
+    def printed_name(self) -> str:
+        """What a page calls it: the name that a suite ships it by, or its own."""
+        return self.address.rpartition("/")[2] if self.address else self.card.name
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.notes: list[str] = []

@@ -15,7 +15,7 @@ from scipy.stats import t
 from pairuni_eval.analysis.aggregate import Bounds
 from pairuni_eval.analysis.compare import Comparison, Word, compare_page
 from pairuni_eval.analysis.intervals import agreeing_interval
-from pairuni_eval.analysis.scope import checked_seeds
+from pairuni_eval.analysis.scope import checked_seeds, seeds_warning
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.errors import UserError
@@ -175,9 +175,12 @@ def test_one_seed_is_said_in_the_sentence_itself(tmp_path: Path) -> None:
     assert row.sentence.startswith("Asks is better than grpo: ")
     assert row.sentence.endswith("; this checkpoint, one seed")
     assert told("grpo", found.headlines, (), about=found.about).endswith(
-        "; this checkpoint, one seed: training again may give another word; three seeds of each "
-        "arm would tell."
+        "; this checkpoint, one seed."
     )
+    assert seeds_warning([found.about]) == (
+        "ours and grpo are one training seed each; another seed could change the verdict"
+    )
+    assert found.about.needed == "three training seeds a side"
 
 
 def seeds(folder: Path, name: str, chance: float, moves: tuple[float, ...]) -> tuple[Tables, ...]:
@@ -230,8 +233,9 @@ def test_an_interval_without_0_does_not_stand_beside_cannot_tell(tmp_path: Path)
     assert row.joint is not None and row.joint.low <= 0 < row.interval.high < row.joint.high
     assert found.family.tests == 7 and found.family.families == 1
     assert found.family.sentence == (
-        "7 tests in 1 family (7 headlines): if nothing differed, a false better or worse among the "
-        "headlines would stand on at most 5 of 100 such pages."
+        "7 tests in 1 family (7 headlines). If nothing differed, at most 5 % of such pages would "
+        "show a false better or worse among the headlines. 'Tied' is not corrected for the number "
+        "of tests."
     )
 
 

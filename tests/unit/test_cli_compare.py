@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_run_against_itself_is_tied(cli: Any, runs: Path) -> None:
     assert "both are the same weights." in ran.out
     assert "tests in 4 families (2 headlines, " in ran.out
     assert ran.out.startswith("good (A) against good (B)") and ran.out.count("= tied") == 2
-    assert "No group is better or worse that can be told from chance." in ran.out
+    assert "No group differs detectably." in ran.out
 
 
 def test_a_part_of_a_benchmark_is_stamped(cli: Any, tmp_path: Path) -> None:
@@ -161,7 +162,8 @@ def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path
     out = cli("compare", tmp_path / "part", runs / "poor").out
     assert "PARTIAL" in out
     assert out.startswith("good PARTIAL against poor")
-    assert "not compared on Tiny MMStar; this checkpoint, one seed: " in out
+    assert "not compared on Tiny MMStar; this checkpoint, one seed.\n" in out
+    assert "another seed could change the verdict; a word about the recipe needs three" in out
     assert "30 shared of 30 planned" in out  # what was not reached counts for nothing
     lacking = "tiny-mmstar@official, accuracy: no output has a value on both sides."
     assert f"Not compared: {lacking}" in out
@@ -208,7 +210,12 @@ def test_three_seeds_of_both_sides_speak_about_the_recipe(
     assert ran.code == 0, ran.err
     (said,) = json.loads((tmp_path / "out" / "summary.json").read_text())["baselines"].values()
     (headline,) = [row for row in said["differences"] if row["headline"]]
-    assert said["scope"] is None and "one seed" not in said["sentence"]
+    assert said["scope"] is None
+    assert said["sentence"].endswith("; 3 seeds a side, about the recipe.")
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / "out" / name).read_text()
+        assert "This run, mean of 3 seeds" in page and "GRPO, mean of 3 seeds" in page
+        assert "3 seeds of this run's recipe; GRPO 3 seeds" in unescape(page)
     assert headline["seeds"] == [3, 3] and headline["test"] == "t over seeds and units"
     assert headline["word"] == "better"
     one_short = cli(
@@ -217,7 +224,12 @@ def test_three_seeds_of_both_sides_speak_about_the_recipe(
     assert one_short.code == 0
     (said,) = json.loads((tmp_path / "out" / "summary.json").read_text())["baselines"].values()
     assert said["scope"] == "these checkpoints, two seeds"
-    assert "three seeds of ours-0 would tell" in said["sentence"]
+    assert said["sentence"].endswith("; these checkpoints, two seeds.")
+    page = (tmp_path / "out" / "report.html").read_text()
+    warning = "ours-0 is two training seeds; another seed could change the verdict."
+    needed = "A word about the recipe needs three training seeds a side: --sibling RUN"
+    assert page.count(f"{warning} {needed}") == 1
+    assert "This run, mean of 2 seeds" in page and "GRPO, mean of 3 seeds" in page
 
 
 def test_a_seed_that_is_no_other_seed_is_refused(cli: Any, seeds: Path, tmp_path: Path) -> None:

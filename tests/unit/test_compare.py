@@ -22,6 +22,7 @@ from pairuni_eval.analysis.compare import (
     holm,
     unit_results,
 )
+from pairuni_eval.analysis.scope import seeds_warning
 from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.errors import UserError
@@ -398,10 +399,10 @@ def test_one_run_each_is_said(tmp_path: Path) -> None:
     ours = run(tmp_path / "a", [1.0] * 4, name="mine")
     found = both(ours, run(tmp_path / "b", [0.0] * 4, name="grpo"))
     assert found.scope == "this checkpoint, one seed"
-    assert found.about.warning == (
-        "this checkpoint, one seed: training again may give another word; three seeds of each arm "
-        "would tell"
+    assert seeds_warning([found.about, found.about]) == (
+        "mine and grpo are one training seed each; another seed could change the verdict"
     )
+    assert found.about.needed == "three training seeds a side"
     assert found.note == (
         "mine has one training seed: what is said about it holds for this checkpoint, not for "
         "training it again. grpo has one training seed: what is said about it holds for this "
@@ -415,12 +416,12 @@ def test_only_against_its_parent_did_a_checkpoint_get_worse(tmp_path: Path, by: 
     parent = "b" * 64 if by == "weights" else "base"
     ours = run(tmp_path / "a", [0.0] * 20, name="mine", parent=parent)
     found = both(ours, theirs)
-    assert found.about.needed == "three seeds"  # the parent is not trained again
+    assert found.about.needed == "three training seeds of mine"  # the parent is not trained again
     assert found.differences[0].sentence == (
         "toy got worse: 20 -> 0 of 20, p < .001; this checkpoint, one seed"
     )
     turned = both(theirs, ours)
-    assert turned.scope == "mine by one seed"
+    assert turned.scope == "one seed of mine"
     assert turned.differences[0].sentence == (
-        "toy is better than mine: 0 -> 20 of 20, p < .001; mine by one seed"
+        "toy is better than mine: 0 -> 20 of 20, p < .001; one seed of mine"
     )

@@ -7,11 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import example_run as example
+import numpy as np
 import pytest
 
 from pairuni_eval import catalog
+from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.analysis.compare import compare_runs
-from pairuni_eval.analysis.tables import MetricRow, Tables, protocol_metrics
+from pairuni_eval.analysis.tables import MetricRow, Tables, as_measured, protocol_metrics
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.data import Data
 from pairuni_eval.records import Item
@@ -19,7 +21,7 @@ from pairuni_eval.report.build import build_report
 from pairuni_eval.report.grading import as_lines, graded
 from pairuni_eval.store.read import StoredRun
 
-TINY = ("tiny-mmstar", "tiny-mme", "tiny-pope", "tiny-geneval")
+TINY = ("tiny-mmstar", "tiny-mme", "tiny-pope", "tiny-geneval", "tiny-imgedit")
 
 
 def items_of(name: str) -> tuple[Card, list[Item]]:
@@ -80,6 +82,41 @@ def test_a_difference_is_of_what_both_measured(tmp_path: Path) -> None:
     assert other.subject.startswith("tiny MME (lmms-eval), perception, of 200, 1 of 4 tasks")
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "metric", "title"),
+    [
+        ("tiny-geneval", 3, "overall", "mean of the six tasks, 1 of 6 groups"),
+        ("tiny-geneval", None, "overall", "mean of the six tasks"),
+        ("tiny-wise", 3, "overall", "overall WiScore, 1 of 6 groups"),
+        ("tiny-pope", 3, "f1_mean", "mean of the three F1, 1 of 3 groups"),
+        ("tiny-pope", 3, "f1", "F1 over all rows"),
+        ("tiny-imgedit", 3, "overall", "mean of the type scores, 1 to 5, 1 of 4 groups"),
+    ],
+)
+def test_a_mean_over_groups_says_of_how_many(
+    name: str, count: int | None, metric: str, title: str
+) -> None:
+    """The first samples of one group: a mean over it is not one over all of them."""
+    card, items = items_of(name)
+    spec = card.protocols[card.default_protocol].metric(metric)
+    group = min((item.sample.tags[spec.by or ""] for item in items), key=len)
+    kept = [item for item in items if count is None or item.sample.tags[spec.by or ""] == group]
+    kept = kept[:count]
+    tags = {
+        key: np.array([one.sample.tags[key] for one in kept], object) for key in kept[0].sample.tags
+    }
+    rows = Rows(np.ones(len(kept)), np.arange(len(kept)), np.zeros(len(kept), np.int64), tags)
+    assert as_measured(spec, make_aggregate(spec, rows), rows, card.counted).title == title
+
+
+def test_a_group_without_any_value_is_missing_from_its_mean() -> None:
+    spec = MetricSpec(name="m", title="mean of all", aggregate="macro_mean", by="task")
+    tags = {"task": np.array(["a", "a", "b"], object)}
+    rows = Rows(np.array([1.0, 0.0, np.nan]), np.arange(3), np.zeros(3, np.int64), tags)
+    found = as_measured(spec, make_aggregate(spec, rows), rows)
+    assert found.title == "mean of all, 1 of 2 groups"
+
+
 def test_a_whole_total_keeps_its_title(tmp_path: Path) -> None:
     found = metrics(measured(tmp_path / "run", None, wrong=2))
     head = found["perception"]
@@ -125,7 +162,7 @@ def test_the_counts_of_the_tiny_cards_are_those_of_their_data(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["geneval", "hpsv2", "mme", "mmmu", "mmstar", "wise", "wise-verified"]
+    "name", ["geneval", "hpsv2", "imgedit", "mme", "mmmu", "mmstar", "wise", "wise-verified"]
 )
 def test_the_counts_of_a_card_add_up(name: str) -> None:
     """Groups that divide a benchmark have its number of samples together."""

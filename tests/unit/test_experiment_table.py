@@ -118,7 +118,7 @@ def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Set
     write_runs(experiment, setting, turned)
     worse = answers(make_table(experiment, setting))
     assert [one.partition(":")[0] for one in worse] == ["PairUni", "base"]
-    assert all("worse at Tiny MMMU (" in one for one in worse)
+    assert all(": Worse than GRPO at Tiny MMMU (" in one for one in worse)
 
 
 def test_two_arms_that_others_are_compared_with_are_spoken_of_once(
@@ -153,9 +153,11 @@ def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Set
     assert (table.rows[-1].seeds, table.rows[-1].wanted) == (2, 3)
     assert table.missing == (1, 14)
     assert arm_table.partial(table).startswith("1 of 14 runs are not there.")
-    assert "these checkpoints, two seeds: training again" in answers(table)[0]
+    assert answers(table)[0].endswith("; these checkpoints, two seeds.")
+    needed = arm_table.questions(table, "Does it?", "again")[1].answers[0].text
+    assert "two training seeds; another seed could change the verdict; a word about" in needed
     alone = make_table(experiment, setting._replace(seeds=1))
-    assert "this checkpoint, one seed: training again may give another word" in answers(alone)[0]
+    assert answers(alone)[0].endswith("; this checkpoint, one seed.")
     again = "pairuni-train reproduce made_up --seeds 1 --steps 300"
     _, decide, _ = arm_table.questions(alone, "Does it?", again)
     assert decide.asked == "What would decide it?"

@@ -79,9 +79,9 @@ def test_a_page_by_hand() -> None:
     assert (family.tests, family.families, family.expected_false) == (9, 5, 0.1)
     assert family == page["two"].family
     assert family.sentence == (
-        "9 tests in 5 families (3 headlines, 1 other metric, 5 groups): if nothing differed, a "
-        "false better or worse among the headlines would stand on at most 5 of 100 such pages and "
-        "as many among what stands under them."
+        "9 tests in 5 families (3 headlines, 1 other metric, 5 groups). If nothing differed, at "
+        "most 5 % of such pages would show a false better or worse among the headlines, and at "
+        "most 5 % below them. 'Tied' is not corrected for the number of tests."
     )
 
 

@@ -180,6 +180,7 @@ def test_what_only_the_reader_has_is_said_beside_the_command(tmp_path: Path) -> 
 def test_the_address_of_a_shipped_baseline() -> None:
     run = opened("suite:tiny/GRPO")
     assert run.address == "suite:tiny/GRPO" and run.packed
+    assert run.printed_name == "GRPO" != run.card.name
     assert opened(located("suite:tiny/GRPO")).address is None
     with pytest.raises(UserError, match=r"baseline of the suite 'tiny' 'GRP'\. Did you mean"):
         located("suite:tiny/GRP")

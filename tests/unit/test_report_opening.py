@@ -15,12 +15,13 @@ from pairuni_eval.analysis.compare import Difference, Word
 from pairuni_eval.analysis.deciding import Deciding
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.meeting import Missing
-from pairuni_eval.analysis.scope import NOBODY, About
+from pairuni_eval.analysis.scope import NOBODY, About, Few
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.build import build_report
+from pairuni_eval.report.questions import _at_nothing
 from pairuni_eval.report.text import coded, times
-from pairuni_eval.report.undecided import remedy, seeds_needed, whole
+from pairuni_eval.report.undecided import remedy, seeds_needed, trial, whole
 from pairuni_eval.report.versus import Versus
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, read_run_card
@@ -86,7 +87,11 @@ def test_both_files_open_with_the_same_questions_and_answers(folder: Path) -> No
 def test_a_partial_run_is_decided_by_its_command_without_the_limit(folder: Path) -> None:
     answers = " ".join(opening(folder)["What would decide it?"])
     command = "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/a-whole"
-    assert ("the whole benchmark, without --limit" in answers) == (command in answers)
+    said = "This run is a trial of 90 of 180 samples: run the whole benchmarks before anything else"
+    assert answers.startswith(f"{said}. {command}") and answers.count(command) == 1
+    card = read_run_card(folder / "b")
+    assert trial(card, [beside(card, [])]) is None
+    assert trial(read_run_card(folder / "a"), []) is None  # nothing is to be decided
     assert whole(read_run_card(folder / "a")) == command
     assert whole(read_run_card(folder / "b")) is None  # it has no limit
 
@@ -169,11 +174,42 @@ def test_nothing_undecided_needs_nothing(folder: Path) -> None:
 
 def test_seeds_are_asked_for_once(folder: Path) -> None:
     run = read_run_card(folder / "a")
-    few = About(scope="this checkpoint, one seed", needed="three seeds of each arm")
+    few = About(
+        scope="this checkpoint, one seed",
+        needed="three training seeds a side",
+        few=(Few("a", 1), Few("GRPO", 1)),
+    )
     found = seeds_needed([beside(run, [], few), beside(run, [], few)])
-    assert found is not None and found.count("three seeds of each arm") == 1
+    assert found is not None and found.startswith(
+        "a and GRPO are one training seed each; another seed could change the verdict. A word "
+        "about the recipe needs three training seeds a side: "
+    )
     assert "--sibling RUN" in found and "--baseline NAME=RUN" in found
     assert seeds_needed([beside(run, [])]) is None
+
+
+def test_the_page_says_first_which_checkpoint_it_is_about(folder: Path) -> None:
+    page = (folder / "out" / "report.html").read_text()
+    markdown = (folder / "out" / "report.md").read_text()
+    following = ("Against GRPO", "Better than", "Which protocol", "How do I run it again?")
+    for text in (page, unescape(markdown).replace("\\", "")):
+        start = text.index("PARTIAL: a (")
+        assert "measured on 3 benchmarks, all tiny, in part: 90 of 180 expected " in text
+        places = [text.index(words, start) for words in following]
+        assert places == sorted(places)
+    table = page[page.index('<table class="opening">') : page.index("</table>")]
+    assert re.findall(r'<th scope="col".*?>(.*?)</th>', table) == [
+        *("Benchmark", "This run", "GRPO", "Difference", "Verdict")
+    ]
+    assert table.count('<tr><th scope="row">') == 3
+
+
+def test_nothing_worse_is_counted_over_all_baselines(folder: Path) -> None:
+    card = read_run_card(folder / "a")
+    rows = [row("A", None), row("B", None)]
+    found = [beside(card, rows)._replace(groups=(rows[0],)), beside(card, rows)]
+    said = _at_nothing(found, everyone=True)
+    assert said == "At nothing that can be told, in 4 headlines and 1 group."
 
 
 @pytest.mark.parametrize(
@@ -193,7 +229,8 @@ def test_a_command_in_a_line_of_markdown(command: str, literal: str) -> None:
 
 def test_beside_a_word_stand_its_interval_and_p(folder: Path) -> None:
     page = (folder / "out" / "report.html").read_text()
-    headlines = page[page.index('<table class="headlines">') : page.index("</table>")]
+    start = page.index('<table class="headlines">')
+    headlines = page[start : page.index("</table>", start)]
     cells = re.findall(r'<td class="num versus".*?</td>', headlines, re.S)
     assert len(cells) == 3
     for cell in cells:
@@ -203,4 +240,5 @@ def test_beside_a_word_stand_its_interval_and_p(folder: Path) -> None:
     markdown = (folder / "out" / "report.md").read_text()
     markdown = markdown[: markdown.index("## Against")]
     beside_a_word = r"\| cannot tell: [+-].*?\], p = [.\d]+, detectable [.\d]+ \|"
-    assert len(re.findall(beside_a_word, markdown.replace("\N{MINUS SIGN}", "-"))) == 3
+    found = re.findall(beside_a_word, markdown.replace("\N{MINUS SIGN}", "-"))
+    assert len(found) == 2 * 3  # in the opening, and among the results

@@ -22,10 +22,7 @@ from pairuni_eval.store.read import StoredRun
 
 COUNTING = 80  # questions of the group that gets worse: 41 -> 29 right
 OTHER = 20
-ONE_SEED = (
-    "this checkpoint, one seed: training again may give another word; three seeds of each arm "
-    "would tell"
-)
+ONE_SEED = "this checkpoint, one seed"
 
 
 def card() -> Card:
@@ -94,8 +91,8 @@ def test_a_group_that_got_worse_is_named_with_its_counts(runs: Path) -> None:
     assert group.group == "category: counting" and group.place == 0
     assert found.better == ()
     assert found.sentence == (
-        "Not shown to be better than GRPO: 0 better, 1 worse, 0 tied, 0 undecided of 1; "
-        f"worse at Asks (\N{MINUS SIGN}12.0); {ONE_SEED}."
+        "Worse than GRPO at Asks (\N{MINUS SIGN}12.0); 0 better, 1 worse, 0 tied, 0 undecided of "
+        f"1; {ONE_SEED}."
     )
 
 
@@ -137,7 +134,10 @@ def test_the_page_answers_in_words_and_leads_to_the_rows(runs: Path, page: str) 
     glance = page[page.index('<dl class="glance">') : page.index("</dl>")]
     assert "counting (Asks) is worse than GRPO: 41 → 29 of 80, p < .001; this" in glance
     assert "100 of 100 expected outputs have a value." in glance
-    assert "<code>pairuni-eval run --checkpoint ours --suite tiny --seed 7</code>" in glance
+    assert (
+        "<code>pairuni-eval run --checkpoint ours --suite tiny --seed 7 --out runs/ours</code>"
+        in glance
+    )
     assert (
         'data-address="benchmark=asks&group=category:%20counting&filter=worse&against=GRPO"' in page
     )
@@ -146,9 +146,9 @@ def test_the_page_answers_in_words_and_leads_to_the_rows(runs: Path, page: str) 
 
 def test_markdown_and_summary_say_the_same(runs: Path, page: str) -> None:
     markdown = (runs / "out" / "report.md").read_text()
-    assert "- worse: counting (Asks) is worse than GRPO: 41 → 29 of 80, p &lt; .001;" in markdown
+    assert "- worse: counting (Asks) is worse than GRPO: 41 → 29 of 80, p < .001;" in markdown
     (baseline,) = json.loads((runs / "out" / "summary.json").read_text())["baselines"].values()
-    assert baseline["sentence"].startswith("Not shown to be better than GRPO")
+    assert baseline["sentence"].startswith("Worse than GRPO at Asks")
     groups = {row["group"]: row for row in baseline["groups"]}
     assert groups["counting"]["counts"] == {"ours": 29, "theirs": 41, "of": 80}
     assert groups["counting"]["word"] == "worse"
@@ -170,7 +170,8 @@ def test_the_tally_counts_every_headline(runs: Path) -> None:
 
 
 def test_one_seed_is_said_to_be_one(page: str) -> None:
-    assert f"Against GRPO: {ONE_SEED}." in page
+    warning = "ours and GRPO are one training seed each; another seed could change the verdict."
+    assert page.count(warning) == 1
 
 
 @pytest.mark.parametrize(

@@ -179,8 +179,8 @@ def test_the_report_counts_what_is_lost_and_shows_no_changed_picture(
     sound = StoredRun(run).soundness
     assert (sound.missing, sound.changed) == (1, 1)
     text = page(run, tmp_path / "out")
-    assert "> 1 picture is missing from the run folder" in text
-    assert "> 1 picture is changed since the run stored them" in text
+    assert "> 1 picture is missing from the run folder: what rests on it stands as it was" in text
+    assert "> 1 picture is changed since the run stored it: what rests on it stands" in text
     shown = {path.stem for path in (tmp_path / "out" / "images").iterdir()}
     assert not {first.name, second.name} & shown and third.name in shown
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
