@@ -171,6 +171,10 @@ class _Stored(NamedTuple):
     outputs: pd.DataFrame
     unfinished: bool = False
 
+    @property
+    def printed_name(self) -> str:
+        return self.card.name
+
 
 class _Shared:
     """The samples and outputs that all runs of these benchmarks have."""
