@@ -71,16 +71,16 @@ def _column(rows: Rows, tag: str) -> npt.NDArray[np.object_]:
 
 def groups_of(rows: Rows, tag: str) -> tuple[str, ...]:
     """Every group of a tag that has at least one value, in order of appearance."""
-    cells = dict.fromkeys(_column(rows, tag)[np.isfinite(rows.value)])
+    cells = pd.unique(_column(rows, tag)[np.isfinite(rows.value)])
     return tuple(dict.fromkeys(name for cell in cells for name in names_in(cell)))
 
 
 def membership(rows: Rows, tag: str, groups: tuple[str, ...]) -> Mask:
     """(N, G): whether a row belongs to a group."""
-    column = _column(rows, tag)
-    cells = {cell: set(names_in(cell)) for cell in dict.fromkeys(column)}
-    lines = {cell: [name in held for name in groups] for cell, held in cells.items()}
-    return np.array([lines[cell] for cell in column], dtype=bool).reshape(len(column), len(groups))
+    codes, cells = pd.factorize(_column(rows, tag), use_na_sentinel=False)
+    held = [names_in(cell) for cell in cells]
+    lines = np.array([[name in names for name in groups] for names in held], dtype=bool)
+    return lines.reshape(len(cells), len(groups))[codes]
 
 
 class Aggregate(ABC):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.analysis.blocks import BlockMean, block_means, clearest, counted, overall
+from pairuni_eval.analysis.blocks import BlockCosine, block_means, clearest, counted, overall
 from pairuni_eval.analysis.interference import ENOUGH_BATCHES, cosine_matrix, shown
 from pairuni_eval.analysis.multiple import steps_where_known
 from pairuni_eval.analysis.permutation import Tested, flip_test
@@ -45,7 +45,7 @@ class Alignment(NamedTuple):
     p: float | None
     batches: int
     silent: int
-    blocks: tuple[BlockMean, ...]
+    blocks: tuple[BlockCosine, ...]
 
     @property
     def stance(self) -> Stance:

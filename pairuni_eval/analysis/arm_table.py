@@ -20,8 +20,8 @@ from pairuni_eval.analysis.arms import Arm, arm_row
 from pairuni_eval.analysis.compare import TIE_MARGIN, Difference, Place, Refusal, find_differences
 from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.intervals import Estimate
-from pairuni_eval.analysis.multiple import Family
-from pairuni_eval.analysis.scope import NOBODY, About
+from pairuni_eval.analysis.multiple import Multiplicity
+from pairuni_eval.analysis.scope import NOBODY, Scope
 from pairuni_eval.cards import MetricSpec
 
 
@@ -87,8 +87,8 @@ class ArmPair(NamedTuple):
     asked: bool
     rows: Mapping[int, Difference]
     refusals: tuple[Refusal, ...]
-    about: About
-    family: Family
+    about: Scope
+    family: Multiplicity
 
 
 class ArmTable(NamedTuple):

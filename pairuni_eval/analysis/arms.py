@@ -19,10 +19,7 @@ import numpy as np
 
 from pairuni_eval.analysis.aggregate import Array
 from pairuni_eval.analysis.compare import (
-    TIE_MARGIN,
-    Comparison,
     Place,
-    compare_sides,
     shared_places,
 )
 from pairuni_eval.analysis.intervals import (
@@ -36,7 +33,7 @@ from pairuni_eval.analysis.intervals import (
 )
 from pairuni_eval.analysis.meeting import pair_up
 from pairuni_eval.analysis.paired import Pair
-from pairuni_eval.analysis.scope import ENOUGH_SEEDS, Named
+from pairuni_eval.analysis.scope import ENOUGH_SEEDS, NamedSide
 from pairuni_eval.analysis.strata import moves_of
 from pairuni_eval.analysis.tables import Tables, metric_row
 from pairuni_eval.analysis.two_levels import two_levels, weigh_over_seeds
@@ -48,7 +45,6 @@ __all__ = [
     "ArmRow",
     "arm_row",
     "arm_rows",
-    "compare_arms",
     "weigh_over_seeds",
 ]
 
@@ -65,9 +61,9 @@ class Arm(NamedTuple):
     trained: bool = True
 
     @property
-    def named(self) -> Named:
+    def named(self) -> NamedSide:
         """The arm as a side of a comparison."""
-        return Named(self.name, self.runs, self.trained)
+        return NamedSide(self.name, self.runs, self.trained)
 
     @property
     def few(self) -> bool:
@@ -89,17 +85,6 @@ class ArmRow(NamedTuple):
     estimate: Estimate
     by_seed: tuple[float, ...]
     spread: float | None
-
-
-def compare_arms(ours: Arm, theirs: Arm, *, margin: float = TIE_MARGIN) -> Comparison:
-    """Everything that two recipes say about each other; as `compare` for one run each.
-
-    Args:
-        ours: Our arm.
-        theirs: The arm it is compared with.
-        margin: What counts as no difference, as a share of each metric's range.
-    """
-    return compare_sides(ours.named, theirs.named, margin=margin)
 
 
 def arm_rows(arm: Arm) -> tuple[ArmRow, ...]:

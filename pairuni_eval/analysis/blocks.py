@@ -20,7 +20,7 @@ from pairuni_eval.analysis.permutation import Tested
 _NAMED = 3  # blocks that a sentence names
 
 
-class BlockMean(NamedTuple):
+class BlockCosine(NamedTuple):
     """A mean over batches in one block.
 
     Attributes:
@@ -44,7 +44,7 @@ class BlockMean(NamedTuple):
 
 def block_means(
     tested: Tested, names: Sequence[str], batches: Sequence[int], step: Step | None
-) -> tuple[BlockMean, ...]:
+) -> tuple[BlockCosine, ...]:
     """Every block as the test and the correction leave it.
 
     Args:
@@ -54,7 +54,7 @@ def block_means(
         step: What Holm made of the test's p value; None where there is no test.
     """
     return tuple(
-        BlockMean(name, *_number(tested, place, step), count)
+        BlockCosine(name, *_number(tested, place, step), count)
         for place, (name, count) in enumerate(zip(names, batches, strict=True))
     )
 
@@ -68,13 +68,13 @@ def _number(tested: Tested, place: int, step: Step | None) -> tuple[Summary, flo
     return Summary(value, interval, note), min(1.0, p * step.times)
 
 
-def overall(blocks: Sequence[BlockMean]) -> Summary:
+def overall(blocks: Sequence[BlockCosine]) -> Summary:
     """The number of all shared parameters together."""
     found = next((one.mean for one in blocks if one.block == ALL), None)
     return found or Summary(None, None, "no batch has gradients of both tasks")
 
 
-def counted(blocks: Sequence[BlockMean], batches: int) -> str:
+def counted(blocks: Sequence[BlockCosine], batches: int) -> str:
     """What the test covers, e.g. "one test of all shared parameters and 8 blocks in 24 batches"."""
     parts = sum(one.block != ALL and one.p is not None for one in blocks)
     what = (
@@ -85,7 +85,7 @@ def counted(blocks: Sequence[BlockMean], batches: int) -> str:
     return f"{what} in {batches} batch{'es' * (batches != 1)}"
 
 
-def clearest(blocks: Sequence[BlockMean], sign: str = "") -> str:
+def clearest(blocks: Sequence[BlockCosine], sign: str = "") -> str:
     """The parts that can be told, e.g. "norm +0.120 [0.040, 0.200]"; "" if none can."""
     sure = [one for one in blocks if one.sign and one.block != ALL]
     sure.sort(key=lambda one: one.p or 0.0)

@@ -30,12 +30,12 @@ from pairuni_eval.analysis.comparable import (
 )
 from pairuni_eval.analysis.deciding import Deciding
 from pairuni_eval.analysis.difference import Comparison, Difference, Place, Refusal
-from pairuni_eval.analysis.families import Findings, corrected_together, together
+from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.meeting import Meeting, Planned, pair_up, plan
-from pairuni_eval.analysis.multiple import Family, holm
+from pairuni_eval.analysis.multiple import holm
 from pairuni_eval.analysis.paired import Counts, Evidence, Pair, Units, narrowed, weigh
 from pairuni_eval.analysis.planned import planned_frame
-from pairuni_eval.analysis.scope import About, Named, about, checked_seeds
+from pairuni_eval.analysis.scope import NamedSide, Scope, about, checked_seeds
 from pairuni_eval.analysis.tables import Tables, draw_seed
 from pairuni_eval.analysis.two_levels import weigh_over_seeds
 from pairuni_eval.analysis.verdict import ALPHA, Word
@@ -45,14 +45,13 @@ from pairuni_eval.store.read import StoredRun
 __all__ = [
     "ALPHA",
     "TIE_MARGIN",
-    "About",
     "Comparison",
     "Counts",
     "Deciding",
     "Difference",
-    "Family",
     "Place",
     "Refusal",
+    "Scope",
     "Side",
     "UnitResult",
     "Units",
@@ -61,8 +60,6 @@ __all__ = [
     "compare_page",
     "compare_runs",
     "compare_sides",
-    "compare_tables",
-    "corrected_together",
     "holm",
     "shared_places",
     "unit_results",
@@ -99,11 +96,6 @@ def compare_runs(ours: StoredRun, theirs: StoredRun) -> tuple[Difference, ...]:
     return compare(Tables(ours), Tables(theirs)).differences
 
 
-def compare_tables(ours: Tables, theirs: Tables) -> tuple[Difference, ...]:
-    """As `compare_runs`, for tables that are already open."""
-    return compare(ours, theirs).differences
-
-
 def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comparison:
     """Everything that two runs say about each other.
 
@@ -132,21 +124,21 @@ def compare_page(
     Raises:
         UserError: for two seeds of one side that are the same weights.
     """
-    us = Named(ours[0].run.printed_name, ours)
+    us = NamedSide(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}
     for name, theirs in baselines.items():
         checked_seeds(name, [one.run for one in theirs])
-        found[name] = find_differences(us, Named(name, theirs), margin=margin)
+        found[name] = find_differences(us, NamedSide(name, theirs), margin=margin)
     return together(found)
 
 
-def compare_sides(ours: Named, theirs: Named, *, margin: float = TIE_MARGIN) -> Comparison:
+def compare_sides(ours: NamedSide, theirs: NamedSide, *, margin: float = TIE_MARGIN) -> Comparison:
     """Two sides by themselves; as `compare_page`."""
     return together({theirs.name: find_differences(ours, theirs, margin=margin)})[theirs.name]
 
 
-def find_differences(ours: Named, theirs: Named, *, margin: float) -> Findings:
+def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> Findings:
     """Every metric that two sides have and every group of its headlines, before any word."""
     scope = about(ours, theirs)
     over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
@@ -163,7 +155,7 @@ class _Sides(NamedTuple):
 
     ours: Side
     theirs: Side
-    about: About
+    about: Scope
     weigh: Weigh
     met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
 

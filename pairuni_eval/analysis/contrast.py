@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.analysis.aggregate import Array
-from pairuni_eval.analysis.blocks import BlockMean, block_means, clearest, counted, overall
+from pairuni_eval.analysis.blocks import BlockCosine, block_means, clearest, counted, overall
 from pairuni_eval.analysis.interference import Summary, cosine_matrix, shown
 from pairuni_eval.analysis.multiple import steps_where_known
 from pairuni_eval.analysis.permutation import Tested, flip_test
@@ -88,7 +88,7 @@ class Contrast(NamedTuple):
     p: float | None
     corrected: float | None
     batches: int
-    blocks: tuple[BlockMean, ...] = ()
+    blocks: tuple[BlockCosine, ...] = ()
     left_out: LeftOut = LeftOut()
     reason: str | None = None
 

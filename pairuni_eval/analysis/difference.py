@@ -7,9 +7,9 @@ from typing import NamedTuple
 from pairuni_eval.analysis.deciding import Deciding
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.meeting import Missing
-from pairuni_eval.analysis.multiple import NO_TESTS, Family
+from pairuni_eval.analysis.multiple import NO_TESTS, Multiplicity
 from pairuni_eval.analysis.paired import Counts, Evidence, Units
-from pairuni_eval.analysis.scope import NOBODY, About
+from pairuni_eval.analysis.scope import NOBODY, Scope
 from pairuni_eval.analysis.verdict import Word
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError
@@ -122,7 +122,7 @@ class Difference(NamedTuple):
     available: int | None = 0
     available_counted: bool = True
     equivalence: Interval | None = None
-    about: About = NOBODY
+    about: Scope = NOBODY
 
     @property
     def name(self) -> str:
@@ -201,8 +201,8 @@ class Comparison(NamedTuple):
     differences: tuple[Difference, ...]
     groups: tuple[Difference, ...]
     refusals: tuple[Refusal, ...]
-    family: Family = NO_TESTS
-    about: About = NOBODY
+    family: Multiplicity = NO_TESTS
+    about: Scope = NOBODY
 
     @property
     def same_weights(self) -> bool:

@@ -22,8 +22,15 @@ from typing import NamedTuple
 
 from pairuni_eval.analysis.conclusions import concluded, least_sure_p
 from pairuni_eval.analysis.difference import Comparison, Difference, Refusal
-from pairuni_eval.analysis.multiple import ALPHA, NO_TESTS, Family, Step, holm, steps_where_known
-from pairuni_eval.analysis.scope import About
+from pairuni_eval.analysis.multiple import (
+    ALPHA,
+    NO_TESTS,
+    Multiplicity,
+    Step,
+    holm,
+    steps_where_known,
+)
+from pairuni_eval.analysis.scope import Scope
 
 Under = tuple[str, str]
 """A baseline and a benchmark."""
@@ -41,13 +48,7 @@ class Findings(NamedTuple):
     rows: tuple[Difference, ...]
     groups: tuple[Difference, ...]
     refusals: tuple[Refusal, ...]
-    about: About
-
-
-def corrected_together(rows: Sequence[Difference]) -> list[Difference]:
-    """The rows as one family of Holm's, with their words chosen anew."""
-    steps = steps_where_known([least_sure_p(row) for row in rows])
-    return [concluded(row, step) for row, step in zip(rows, steps, strict=True)]
+    about: Scope
 
 
 class _Kind(Enum):
@@ -122,7 +123,7 @@ def _gates(tests: Sequence[_Test], steps: Sequence[Step | None]) -> dict[Under, 
     }
 
 
-def _family(tests: Sequence[_Test]) -> Family:
+def _family(tests: Sequence[_Test]) -> Multiplicity:
     """What was tested, and how many false words there may be."""
     made = [test for test in tests if test.row.p is not None]
     kinds = Counter(test.kind for test in made)
@@ -143,14 +144,14 @@ def _family(tests: Sequence[_Test]) -> Family:
         f"{share} of such pages would show a false better or worse among the headlines{under}. "
         "'Tied' is not corrected for the number of tests."
     )
-    return Family(len(made), families, layers * ALPHA, said)
+    return Multiplicity(len(made), families, layers * ALPHA, said)
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _comparison(found: Findings, done: Sequence[Difference], family: Family) -> Comparison:
+def _comparison(found: Findings, done: Sequence[Difference], family: Multiplicity) -> Comparison:
     refused = [
         Refusal(row.benchmark, row.protocol, row.name, row.reason)
         for row in done

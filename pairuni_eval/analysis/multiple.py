@@ -10,7 +10,7 @@ import numpy as np
 ALPHA = 0.05
 
 
-class Family(NamedTuple):
+class Multiplicity(NamedTuple):
     """Everything that was tested together.
 
     Attributes:
@@ -27,7 +27,7 @@ class Family(NamedTuple):
     sentence: str
 
 
-NO_TESTS = Family(0, 0, 0.0, "Nothing was tested.")
+NO_TESTS = Multiplicity(0, 0, 0.0, "Nothing was tested.")
 
 
 class Step(NamedTuple):
@@ -62,11 +62,6 @@ def holm_steps(p: Sequence[float]) -> tuple[Step, ...]:
 def holm(p: Sequence[float]) -> tuple[float, ...]:
     """The corrected p values of `holm_steps`."""
     return tuple(step.p for step in holm_steps(p))
-
-
-def holm_where_known(p: Sequence[float | None]) -> tuple[float | None, ...]:
-    """As `holm`, over the p values that exist; None stays None."""
-    return tuple(step and step.p for step in steps_where_known(p))
 
 
 def steps_where_known(p: Sequence[float | None]) -> tuple[Step | None, ...]:

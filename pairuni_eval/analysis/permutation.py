@@ -28,8 +28,9 @@ import numpy as np
 
 from pairuni_eval.analysis.aggregate import Array, Mask
 from pairuni_eval.analysis.intervals import Interval
+from pairuni_eval.analysis.swaps import ENOUGH_AS_LARGE, MOST_DRAWS
 
-FIRST, MOST, ENOUGH = 2_000, 100_000, 200
+_FIRST = 2_000  # rearrangements of a block
 _EXACT_UP_TO = 11  # batches: 2,048 flips are listed instead of drawn
 _FARTHEST = 1e9  # |t| of a column without spread
 _CLOSE = 1e-9  # what rounding makes of equal |t|
@@ -172,7 +173,7 @@ def _tested(
         blocks.append(block)
         highest.append(np.max([np.abs(drawn.t(k, 0.0)) for k in used], axis=0))
         as_large += int((highest[-1] >= most * (1 - _CLOSE)).sum())
-        if not exact and as_large >= ENOUGH and sum(map(len, highest)) >= FIRST:
+        if not exact and as_large >= ENOUGH_AS_LARGE and sum(map(len, highest)) >= _FIRST:
             break
     highest_B = np.concatenate(highest)
     whole = columns(blocks[0])
@@ -184,7 +185,7 @@ def _tested(
 
     @cache
     def made() -> _Made:
-        few = blocks if exact else blocks[: _FOR_ENDS // FIRST]
+        few = blocks if exact else blocks[: _FOR_ENDS // _FIRST]
         some = columns(tuple(np.concatenate(part) for part in zip(*few, strict=True)))
         return _Made(some, used, np.array([np.abs(some.t(k, 0.0)) for k in used]), exact)
 
@@ -303,14 +304,14 @@ def _means(total_K: Array, count_K: Array) -> Array:
 
 
 def _flips(batches: int, seed: int) -> Iterator[Array]:
-    """Blocks (b, N) of signs: all of them where few, else at most `MOST`."""
+    """Blocks (b, N) of signs: all of them where few, else at most `MOST_DRAWS`."""
     if batches <= _EXACT_UP_TO:
         bits = (np.arange(2**batches)[:, None] >> np.arange(batches)) & 1
         yield 1.0 - 2.0 * bits.astype(np.float64)
         return
     generator = np.random.default_rng(seed)
-    for _ in range(MOST // FIRST):
-        bits = generator.integers(0, 2, size=(FIRST, batches))
+    for _ in range(MOST_DRAWS // _FIRST):
+        bits = generator.integers(0, 2, size=(_FIRST, batches))
         yield 1.0 - 2.0 * bits.astype(np.float64)
 
 
@@ -318,5 +319,5 @@ def _allotments(ours: int, batches: int, seed: int) -> Iterator[Array]:
     """Blocks (b, N + M) of zeros and ones, `ours` ones in each line."""
     generator = np.random.default_rng(seed)
     line = (np.arange(batches) < ours).astype(np.float64)
-    for _ in range(MOST // FIRST):
-        yield generator.permuted(np.tile(line, (FIRST, 1)), axis=1)
+    for _ in range(MOST_DRAWS // _FIRST):
+        yield generator.permuted(np.tile(line, (_FIRST, 1)), axis=1)

@@ -28,7 +28,7 @@ class Few(NamedTuple):
     seeds: int
 
 
-class About(NamedTuple):
+class Scope(NamedTuple):
     """Whom a verdict is about.
 
     Attributes:
@@ -64,10 +64,10 @@ class About(NamedTuple):
         return f"{each}, about the recipe"
 
 
-NOBODY = About()
+NOBODY = Scope()
 
 
-class Named(NamedTuple):
+class NamedSide(NamedTuple):
     """A side with its name and whether it is a recipe that can be trained again."""
 
     name: str
@@ -126,13 +126,13 @@ def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
         seen[weights] = folder
 
 
-def about(ours: Named, theirs: Named) -> About:
+def about(ours: NamedSide, theirs: NamedSide) -> Scope:
     """Whom the verdicts of two sides are about."""
     parent = is_parent(ours.side, theirs.side)
     seeds = len(ours.side), len(theirs.side)
     if same_weights(ours.side, theirs.side):
         note = "Both are the same weights."
-        return About(theirs.name, parent, same_weights=True, note=note, seeds=seeds)
+        return Scope(theirs.name, parent, same_weights=True, note=note, seeds=seeds)
     fixed = (is_parent(theirs.side, ours.side), parent)
     sides = [
         one._replace(trained=one.trained and not no)
@@ -140,8 +140,8 @@ def about(ours: Named, theirs: Named) -> About:
     ]
     few = [one for one in sides if one.few]
     if not few:
-        return About(theirs.name, parent, seeds=seeds)
-    return About(
+        return Scope(theirs.name, parent, seeds=seeds)
+    return Scope(
         other=theirs.name,
         parent=parent,
         scope=_scope(few[0], ours),
@@ -152,13 +152,13 @@ def about(ours: Named, theirs: Named) -> About:
     )
 
 
-def _needed(few: Sequence[Named], sides: Sequence[Named]) -> str:
+def _needed(few: Sequence[NamedSide], sides: Sequence[NamedSide]) -> str:
     """What would let a verdict say more; a parent is not trained again."""
     trained = all(one.trained for one in sides)
     return f"three training seeds {'a side' if trained else f'of {few[0].name}'}"
 
 
-def seeds_warning(found: Sequence[About]) -> str | None:
+def seeds_warning(found: Sequence[Scope]) -> str | None:
     """E.g. "GRPO is one training seed; another seed could change the verdict"; None if none could.
 
     Args:
@@ -181,7 +181,7 @@ def _are_seeds(names: Sequence[str], seeds: int) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]} are {count} each"
 
 
-def _scope(few: Named, ours: Named) -> str:
+def _scope(few: NamedSide, ours: NamedSide) -> str:
     one = len(few.side) == 1
     seeds = f"{_COUNTS[len(few.side)]} seed{'s' * (not one)}"
     if few.name == ours.name and few.side is ours.side:

@@ -25,6 +25,7 @@ from pairuni_eval.analysis.aggregate import (
     Rows,
     groups_of,
     make_aggregate,
+    membership,
     names_in,
 )
 from pairuni_eval.analysis.intervals import Estimate, estimate
@@ -378,11 +379,10 @@ def _group_rows(spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
     if spec.by is None:
         return ()
     everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
-    column = rows.tags.get(spec.by, np.full(len(rows.value), "", dtype=object))
+    names = groups_of(everything, spec.by)
     found = []
-    for name in groups_of(everything, spec.by):
-        held = {cell for cell in dict.fromkeys(column) if name in names_in(cell)}
-        part = rows.take(np.array([cell in held for cell in column], dtype=bool))
+    for name, member in zip(names, membership(rows, spec.by, names).T, strict=True):
+        part = rows.take(member)
         single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
         number = estimate(make_aggregate(spec, single), single)
         found.append(GroupRow(name, number, _count(part), len(part.value)))

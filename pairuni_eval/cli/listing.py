@@ -72,7 +72,17 @@ def _rows(what: Listing, data: Path | None) -> list[dict[str, Any]]:
         return [_benchmark(card, folders, data) for card in catalog.all_cards()]
     if what is Listing.SUITES:
         suites = catalog.suites().values()
-        return [{"name": s.name, "title": s.title, "benchmarks": s.benchmarks} for s in suites]
+        return [
+            {
+                "name": suite.name,
+                "title": suite.title,
+                "benchmarks": suite.benchmarks,
+                "baselines": [
+                    catalog.baseline_address(suite.name, name) for name in suite.baselines
+                ],
+            }
+            for suite in suites
+        ]
     found = catalog.plugin_names(what.value)  # type: ignore[arg-type]
     return [{"name": name, "target": target} for name, target in found.items()]
 
@@ -110,7 +120,8 @@ def _cells(what: Listing, row: dict[str, Any]) -> tuple[object, ...]:
         protocols = "/".join(row["protocols"])
         return row["name"], row["capability"], asked, protocols, f"{row['title']}  ({_data(row)})"
     if what is Listing.SUITES:
-        return row["name"], ", ".join(row["benchmarks"])
+        shipped = f"  (baselines: {', '.join(row['baselines'])})" if row["baselines"] else ""
+        return row["name"], ", ".join(row["benchmarks"]) + shipped
     return row["name"], row["target"]
 
 

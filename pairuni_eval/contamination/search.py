@@ -15,7 +15,7 @@ from pairuni_eval.contamination.pair_set import Prints
 from pairuni_eval.errors import DatasetError
 
 
-class Asked(NamedTuple):
+class AskedItem(NamedTuple):
     """A test item as the model is asked it.
 
     Attributes:
@@ -92,7 +92,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return self.flagged - len({flag.unit for flag in self.flags if flag.how != "neighbor"})
 
 
-def search(benchmark: str, title: str, items: Iterable[Asked], prints: Prints) -> Seen:
+def search(benchmark: str, title: str, items: Iterable[AskedItem], prints: Prints) -> Seen:
     """Look for the items of a benchmark in a pair set; every image is hashed once.
 
     Args:

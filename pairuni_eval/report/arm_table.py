@@ -17,7 +17,7 @@ from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
-from pairuni_eval.report.questions import Answer, Question
+from pairuni_eval.report.questions import Answer, OpeningQuestion
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import remedies, seeds_lacking
 from pairuni_eval.report.versus import difference_entry, told
@@ -49,7 +49,7 @@ _VERDICTS = (
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
 
-def questions(table: ArmTable, question: str, command: str) -> tuple[Question, ...]:
+def questions(table: ArmTable, question: str, command: str) -> tuple[OpeningQuestion, ...]:
     """What the arm in question is against each other arm, what would decide it, and the others.
 
     Where no arm is in question all are told in one answer.
@@ -63,7 +63,7 @@ def questions(table: ArmTable, question: str, command: str) -> tuple[Question, .
     shown = [_told(one) for one in made if one.asked]
     found = (
         asked(question, *(shown or ["Nothing yet: no two arms have finished."])),
-        Question("What would decide it?", tuple(_deciding(made, command))),
+        OpeningQuestion("What would decide it?", tuple(_deciding(made, command))),
         asked("And the other arms?", *_told_of_others([one for one in made if not one.asked])),
     )
     return tuple(one for one in found if one.answers)

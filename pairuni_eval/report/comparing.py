@@ -52,7 +52,7 @@ def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
 
 
 def as_json(found: Compared) -> dict[str, Any]:
-    """The comparison for programs; see `formats.Comparison`."""
+    """The comparison for programs; see `formats.ComparisonFile`."""
     return {
         "format": COMPARISON,
         **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},

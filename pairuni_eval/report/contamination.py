@@ -21,7 +21,7 @@ from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.contamination.neighbors import NEAR
 from pairuni_eval.contamination.pair_set import Prints, read_prints
-from pairuni_eval.contamination.search import Asked, Seen, answer, search
+from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
 from pairuni_eval.store.read import decode_cell
 
 _SHOWN = 12
@@ -113,7 +113,7 @@ def _leak(tables: Tables, benchmark: str, prints: Prints) -> Leak:
     )
 
 
-def _asked(tables: Tables, benchmark: str) -> Iterator[Asked]:
+def _asked(tables: Tables, benchmark: str) -> Iterator[AskedItem]:
     """The samples of a run as they were asked; their images are looked up in its folder."""
     samples = tables.run.samples
     for row in samples[samples["benchmark"] == benchmark].itertuples():
@@ -121,7 +121,7 @@ def _asked(tables: Tables, benchmark: str) -> Iterator[Asked]:
         text = " ".join(part["text"] for part in parts if "text" in part)
         images = [part["image"] for part in parts if "image" in part]
         stored = {image: partial(tables.run.pictures.data, image) for image in images}
-        yield Asked(str(row.uid), str(row.key), str(row.unit), text, stored)
+        yield AskedItem(str(row.uid), str(row.key), str(row.unit), text, stored)
 
 
 def _headline(frame: pd.DataFrame, spec: MetricSpec) -> Estimate:

@@ -21,13 +21,13 @@ Bounds = tuple[float, float]
 Word = Literal["better", "worse", "tied", "cannot tell"]
 
 
-class Record(
+class FormatRecord(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
     """A JSON object with these fields and no others."""
 
 
-class UnitsEntry(Record, frozen=True, kw_only=True):
+class UnitsEntry(FormatRecord, frozen=True, kw_only=True):
     """How many units each side wins.
 
     Attributes:
@@ -41,7 +41,7 @@ class UnitsEntry(Record, frozen=True, kw_only=True):
     level: int
 
 
-class CountsEntry(Record, frozen=True, kw_only=True):
+class CountsEntry(FormatRecord, frozen=True, kw_only=True):
     """Right outputs, where every output is right or wrong.
 
     Attributes:
@@ -55,7 +55,7 @@ class CountsEntry(Record, frozen=True, kw_only=True):
     of: int
 
 
-class DecidingEntry(Record, frozen=True, kw_only=True):
+class DecidingEntry(FormatRecord, frozen=True, kw_only=True):
     """What would decide a difference about which nothing can be told.
 
     Attributes:
@@ -74,7 +74,7 @@ class DecidingEntry(Record, frozen=True, kw_only=True):
     sentence: str
 
 
-class DifferenceEntry(Record, frozen=True, kw_only=True):
+class DifferenceEntry(FormatRecord, frozen=True, kw_only=True):
     """A metric, or a group of a headline, on both sides.
 
     Attributes:
@@ -147,7 +147,7 @@ class DifferenceEntry(Record, frozen=True, kw_only=True):
     same_settings: bool
 
 
-class DifferenceRow(Record, frozen=True, kw_only=True):
+class DifferenceRow(FormatRecord, frozen=True, kw_only=True):
     """A line of differences.csv: empty cells are null, yes and no are true and false.
 
     Attributes:
@@ -228,7 +228,7 @@ class DifferenceRow(Record, frozen=True, kw_only=True):
     why: str | None
 
 
-class RunEntry(Record, frozen=True, kw_only=True):
+class RunEntry(FormatRecord, frozen=True, kw_only=True):
     """A run that is compared.
 
     Attributes:
@@ -244,7 +244,7 @@ class RunEntry(Record, frozen=True, kw_only=True):
     partial: bool
 
 
-class FamilyEntry(Record, frozen=True, kw_only=True):
+class FamilyEntry(FormatRecord, frozen=True, kw_only=True):
     """The tests that were corrected together.
 
     Attributes:
@@ -260,7 +260,7 @@ class FamilyEntry(Record, frozen=True, kw_only=True):
     sentence: str
 
 
-class Comparison(Record, frozen=True, kw_only=True):
+class ComparisonFile(FormatRecord, frozen=True, kw_only=True):
     """What `pairuni-eval compare A B --json` prints; ours is A, theirs is B.
 
     Attributes:

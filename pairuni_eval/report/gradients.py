@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.analysis.alignment import Alignment, Stance, alignments
-from pairuni_eval.analysis.blocks import BlockMean
+from pairuni_eval.analysis.blocks import BlockCosine
 from pairuni_eval.analysis.contrast import Contrast, contrasts
 from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.analysis.gradient_rows import read_gradients
@@ -238,7 +238,7 @@ def gradients_entry(found: Gradients) -> dict[str, Any]:
     }
 
 
-def _means_entry(blocks: Sequence[BlockMean]) -> dict[str, Any]:
+def _means_entry(blocks: Sequence[BlockCosine]) -> dict[str, Any]:
     return {
         one.block: {"mean": _number(one.mean), "p_corrected": one.p, "batches": one.batches}
         for one in blocks

@@ -35,24 +35,24 @@ class Answer(NamedTuple):
     quiet: bool = False
 
 
-class Question(NamedTuple):
+class OpeningQuestion(NamedTuple):
     """A question with its answers, one for each baseline where they differ."""
 
     asked: str
     answers: tuple[Answer, ...]
 
 
-def questions(page: Page) -> tuple[Question, ...]:
+def questions(page: Page) -> tuple[OpeningQuestion, ...]:
     """The questions that every report answers first, the verdict before all."""
     found = (
-        Question("Better than the baselines?", tuple(_better(page.baselines))),
-        Question("Worse at what?", tuple(_worse(page))),
-        Question("What would decide it?", tuple(_deciding(page))),
-        Question("Which protocol?", (_protocols(page),)),
-        Question("How many rows?", (_rows(page),)),
-        Question("Has training seen the tests?", tuple(_seen(page))),
-        Question("Do the gradients fight?", tuple(_gradients(page))),
-        Question(
+        OpeningQuestion("Better than the baselines?", tuple(_better(page.baselines))),
+        OpeningQuestion("Worse at what?", tuple(_worse(page))),
+        OpeningQuestion("What would decide it?", tuple(_deciding(page))),
+        OpeningQuestion("Which protocol?", (_protocols(page),)),
+        OpeningQuestion("How many rows?", (_rows(page),)),
+        OpeningQuestion("Has training seen the tests?", tuple(_seen(page))),
+        OpeningQuestion("Do the gradients fight?", tuple(_gradients(page))),
+        OpeningQuestion(
             "How do I run it again?",
             (Answer("", commands=(_again(page),), anchor="reproduce", link="All commands"),),
         ),

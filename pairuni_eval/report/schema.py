@@ -18,16 +18,16 @@ from pairuni_eval.report.formats import (
     COMPARISON,
     DIFFERENCES,
     SUMMARY,
-    Comparison,
+    ComparisonFile,
     DifferenceRow,
-    Record,
+    FormatRecord,
 )
-from pairuni_eval.report.summary_format import Summary
+from pairuni_eval.report.summary_format import SummaryFile
 
 SCHEMAS = Path(__file__).with_name("schemas")
-_KINDS: dict[str, type[Record]] = {
-    SUMMARY: Summary,
-    COMPARISON: Comparison,
+_KINDS: dict[str, type[FormatRecord]] = {
+    SUMMARY: SummaryFile,
+    COMPARISON: ComparisonFile,
     DIFFERENCES: DifferenceRow,
 }
 
@@ -58,8 +58,8 @@ def schema(kind: type[msgspec.Struct], name: str) -> dict[str, Any]:
 
 
 def _records() -> dict[str, type[msgspec.Struct]]:
-    """Every record below `Record`, by its name."""
-    return {kind.__name__: kind for kind in Record.__subclasses__()}
+    """Every record below `FormatRecord`, by its name."""
+    return {kind.__name__: kind for kind in FormatRecord.__subclasses__()}
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from pairuni_eval.report import figures, text
 from pairuni_eval.report.charts import IntervalChart, LineChart
 from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
-from pairuni_eval.report.questions import Answer, Question
+from pairuni_eval.report.questions import Answer, OpeningQuestion
 from pairuni_eval.report.rerun import Rerun
 
 SHOWN = (".svg", ".png")  # pictures that Markdown can show
@@ -95,7 +95,7 @@ class Study(NamedTuple):
 
     title: str
     tiny: bool
-    questions: tuple[Question, ...]
+    questions: tuple[OpeningQuestion, ...]
     partial: str
     notes: tuple[str, ...]
     parts: tuple[StudyPart, ...]
@@ -144,9 +144,9 @@ def _differences(study: Study) -> list[Difference]:
     return [difference for cell in cells for _, difference in cell.verdicts]
 
 
-def asked(question: str, *sentences: str) -> Question:
+def asked(question: str, *sentences: str) -> OpeningQuestion:
     """A question with the sentences that answer it, the first one in short."""
-    return Question(question, tuple(map(Answer, sentences)))
+    return OpeningQuestion(question, tuple(map(Answer, sentences)))
 
 
 def as_cell(number: Estimate | Summary, sign: str = "") -> GridCell:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from pairuni_eval.report.formats import Bounds, DifferenceEntry, FamilyEntry, Record
+from pairuni_eval.report.formats import Bounds, DifferenceEntry, FamilyEntry, FormatRecord
 
 
-class CheckpointEntry(Record, frozen=True, kw_only=True):
+class CheckpointEntry(FormatRecord, frozen=True, kw_only=True):
     """The checkpoint that was measured.
 
     Attributes:
@@ -27,7 +27,7 @@ class CheckpointEntry(Record, frozen=True, kw_only=True):
     step: int | None
 
 
-class GroupEntry(Record, frozen=True, kw_only=True):
+class GroupEntry(FormatRecord, frozen=True, kw_only=True):
     """A metric within one group.
 
     Attributes:
@@ -45,7 +45,7 @@ class GroupEntry(Record, frozen=True, kw_only=True):
     outputs: int
 
 
-class MetricEntry(Record, frozen=True, kw_only=True):
+class MetricEntry(FormatRecord, frozen=True, kw_only=True):
     """A number of a protocol.
 
     Attributes:
@@ -76,7 +76,7 @@ class MetricEntry(Record, frozen=True, kw_only=True):
     groups: dict[str, GroupEntry] | UnsetType = UNSET
 
 
-class StatusEntry(Record, frozen=True, kw_only=True):
+class StatusEntry(FormatRecord, frozen=True, kw_only=True):
     """How many outputs have a status.
 
     Attributes:
@@ -90,7 +90,7 @@ class StatusEntry(Record, frozen=True, kw_only=True):
     rows: int
 
 
-class ProtocolEntry(Record, frozen=True, kw_only=True):
+class ProtocolEntry(FormatRecord, frozen=True, kw_only=True):
     """A benchmark under one protocol.
 
     Attributes:
@@ -104,7 +104,7 @@ class ProtocolEntry(Record, frozen=True, kw_only=True):
     statuses: list[StatusEntry]
 
 
-class NumberEntry(Record, frozen=True, kw_only=True):
+class NumberEntry(FormatRecord, frozen=True, kw_only=True):
     """A number with its interval.
 
     Attributes:
@@ -118,7 +118,7 @@ class NumberEntry(Record, frozen=True, kw_only=True):
     clusters: int
 
 
-class AgreementEntry(Record, frozen=True, kw_only=True):
+class AgreementEntry(FormatRecord, frozen=True, kw_only=True):
     """How far two judges agree.
 
     Attributes:
@@ -138,7 +138,7 @@ class AgreementEntry(Record, frozen=True, kw_only=True):
     alpha: dict[str, NumberEntry]
 
 
-class UsageEntry(Record, frozen=True, kw_only=True):
+class UsageEntry(FormatRecord, frozen=True, kw_only=True):
     """The account of one judge.
 
     Attributes:
@@ -164,7 +164,7 @@ class UsageEntry(Record, frozen=True, kw_only=True):
     served: list[str]
 
 
-class JudgingEntry(Record, frozen=True, kw_only=True):
+class JudgingEntry(FormatRecord, frozen=True, kw_only=True):
     """Who judged a benchmark.
 
     Attributes:
@@ -184,7 +184,7 @@ class JudgingEntry(Record, frozen=True, kw_only=True):
     agreement: list[AgreementEntry]
 
 
-class FigureEntry(Record, frozen=True, kw_only=True):
+class FigureEntry(FormatRecord, frozen=True, kw_only=True):
     """A number that another toolkit computed over the whole run.
 
     Attributes:
@@ -204,7 +204,7 @@ class FigureEntry(Record, frozen=True, kw_only=True):
     note: str | None
 
 
-class BenchmarkEntry(Record, frozen=True, kw_only=True):
+class BenchmarkEntry(FormatRecord, frozen=True, kw_only=True):
     """A benchmark of the run.
 
     Attributes:
@@ -240,7 +240,7 @@ class BenchmarkEntry(Record, frozen=True, kw_only=True):
     figures: list[FigureEntry] | UnsetType = UNSET
 
 
-class BaselineEntry(Record, frozen=True, kw_only=True):
+class BaselineEntry(FormatRecord, frozen=True, kw_only=True):
     """A baseline beside the run.
 
     Attributes:
@@ -266,7 +266,7 @@ class BaselineEntry(Record, frozen=True, kw_only=True):
     refusals: list[str]
 
 
-class BatchNumber(Record, frozen=True, kw_only=True):
+class BatchNumber(FormatRecord, frozen=True, kw_only=True):
     """A number over batches of gradients.
 
     Attributes:
@@ -280,7 +280,7 @@ class BatchNumber(Record, frozen=True, kw_only=True):
     note: str | None
 
 
-class BlockEntry(Record, frozen=True, kw_only=True):
+class BlockEntry(FormatRecord, frozen=True, kw_only=True):
     """Two tasks' gradients in one block of parameters.
 
     Attributes:
@@ -302,7 +302,7 @@ class BlockEntry(Record, frozen=True, kw_only=True):
     corrected: BatchNumber
 
 
-class ArmEntry(Record, frozen=True, kw_only=True):
+class ArmEntry(FormatRecord, frozen=True, kw_only=True):
     """The gradients of one arm.
 
     Attributes:
@@ -318,7 +318,7 @@ class ArmEntry(Record, frozen=True, kw_only=True):
     blocks: dict[str, BlockEntry]
 
 
-class MeanEntry(Record, frozen=True, kw_only=True):
+class MeanEntry(FormatRecord, frozen=True, kw_only=True):
     """A mean over batches in one block.
 
     Attributes:
@@ -332,7 +332,7 @@ class MeanEntry(Record, frozen=True, kw_only=True):
     batches: int
 
 
-class LeftOutEntry(Record, frozen=True, kw_only=True):
+class LeftOutEntry(FormatRecord, frozen=True, kw_only=True):
     """Batches that a contrast does not use.
 
     Attributes:
@@ -346,7 +346,7 @@ class LeftOutEntry(Record, frozen=True, kw_only=True):
     silent: int
 
 
-class ContrastEntry(Record, frozen=True, kw_only=True):
+class ContrastEntry(FormatRecord, frozen=True, kw_only=True):
     """The gradients of two arms.
 
     Attributes:
@@ -374,7 +374,7 @@ class ContrastEntry(Record, frozen=True, kw_only=True):
     sentence: str
 
 
-class AlignmentEntry(Record, frozen=True, kw_only=True):
+class AlignmentEntry(FormatRecord, frozen=True, kw_only=True):
     """Whether the two tasks of an arm agree, over all blocks and batches.
 
     Attributes:
@@ -396,7 +396,7 @@ class AlignmentEntry(Record, frozen=True, kw_only=True):
     sentence: str
 
 
-class GradientsEntry(Record, frozen=True, kw_only=True):
+class GradientsEntry(FormatRecord, frozen=True, kw_only=True):
     """What the gradient probe of training says.
 
     Attributes:
@@ -412,7 +412,7 @@ class GradientsEntry(Record, frozen=True, kw_only=True):
     alignments: list[AlignmentEntry] | UnsetType = UNSET
 
 
-class LeakEntry(Record, frozen=True, kw_only=True):
+class LeakEntry(FormatRecord, frozen=True, kw_only=True):
     """What a pair set shares with a benchmark.
 
     Attributes:
@@ -436,7 +436,7 @@ class LeakEntry(Record, frozen=True, kw_only=True):
     sentence: str
 
 
-class ContaminationEntry(Record, frozen=True, kw_only=True):
+class ContaminationEntry(FormatRecord, frozen=True, kw_only=True):
     """What the pair set of the training has shown of the tests.
 
     Attributes:
@@ -450,7 +450,7 @@ class ContaminationEntry(Record, frozen=True, kw_only=True):
     benchmarks: dict[str, LeakEntry]
 
 
-class Summary(Record, frozen=True, kw_only=True):
+class SummaryFile(FormatRecord, frozen=True, kw_only=True):
     """What summary.json holds: the numbers of a report.
 
     Attributes:

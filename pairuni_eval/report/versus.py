@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairuni_eval.analysis.compare import Comparison, Difference, Refusal, Word
-from pairuni_eval.analysis.multiple import NO_TESTS, Family
-from pairuni_eval.analysis.scope import NOBODY, About
+from pairuni_eval.analysis.multiple import NO_TESTS, Multiplicity
+from pairuni_eval.analysis.scope import NOBODY, Scope
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
@@ -62,8 +62,8 @@ class Versus(NamedTuple):
     refusals: tuple[Refusal, ...]
     worse: tuple[Change, ...]
     better: tuple[Change, ...]
-    about: About = NOBODY
-    family: Family = NO_TESTS
+    about: Scope = NOBODY
+    family: Multiplicity = NO_TESTS
     seeds: tuple[RunCard, ...] = ()
 
     @property
@@ -136,7 +136,7 @@ def told(
     headlines: Sequence[Difference],
     refusals: Sequence[Refusal],
     words: Sequence[Word] = tuple(_PHRASES),
-    about: About = NOBODY,
+    about: Scope = NOBODY,
 ) -> str:
     """What the headlines say against another run, in one sentence.
 

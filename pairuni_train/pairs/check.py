@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pairuni_eval.cards import Card
 from pairuni_eval.contamination.pair_set import Prints, read_prints
-from pairuni_eval.contamination.search import Asked, Seen, answer, search
+from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_train.pairs.dataset import examine_pairs
 from pairuni_train.pairs.embed import decode
@@ -143,7 +143,7 @@ def _cards(against: str) -> list[Card]:
     return [catalog.find_card(name.strip()) for name in against.split(",") if name.strip()]
 
 
-def _asked(name: str, data: Path | None) -> Iterator[Asked]:
+def _asked(name: str, data: Path | None) -> Iterator[AskedItem]:
     """The items of a benchmark as they are asked, with the pictures that they bring."""
     from pairuni_eval.catalog import load_benchmark
     from pairuni_eval.data import Data
@@ -152,7 +152,7 @@ def _asked(name: str, data: Path | None) -> Iterator[Asked]:
     for item in benchmark.samples(Data(benchmark.card, benchmark.folder, data)):
         sample = item.sample
         images = {one.id: partial(bytes, one.data) for one in item.pictures}
-        yield Asked(sample.uid, sample.key, sample.unit, sample.text, images)
+        yield AskedItem(sample.uid, sample.key, sample.unit, sample.text, images)
 
 
 def report(found: Findings, path: Path) -> str:

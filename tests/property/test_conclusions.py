@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from pairuni_eval.analysis.compare import Difference, Word
 from pairuni_eval.analysis.conclusions import concluded, least_sure_p
-from pairuni_eval.analysis.families import Findings, corrected_together, together
+from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.meeting import Missing
 from pairuni_eval.analysis.multiple import Step
 from pairuni_eval.analysis.paired import Evidence
-from pairuni_eval.analysis.scope import About
+from pairuni_eval.analysis.scope import Scope
 from pairuni_eval.cards import MetricSpec
 
 shares = st.floats(-0.9, 0.9)
@@ -73,13 +73,6 @@ def agrees(row: Difference) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(rows(), min_size=1, max_size=6))
-def test_of_one_family(drawn: list[Difference]) -> None:
-    for row in corrected_together(drawn):
-        agrees(row)
-
-
-@settings(deadline=None)
 @given(rows(), st.integers(1, 40))
 def test_to_conclude_twice_changes_nothing(row: Difference, times: int) -> None:
     p = least_sure_p(row)
@@ -93,7 +86,7 @@ def test_to_conclude_twice_changes_nothing(row: Difference, times: int) -> None:
 def test_of_a_page(drawn: list[Difference], under: list[Difference]) -> None:
     first = [row._replace(headline=n == 0) for n, row in enumerate(drawn)]
     groups = [row._replace(group=f"t{n}") for n, row in enumerate(under)]
-    findings = Findings(tuple(first), tuple(groups), (), About())
+    findings = Findings(tuple(first), tuple(groups), (), Scope())
     page = together({"a": findings, "b": findings})
     assert set(page) == {"a", "b"}
     for one in page.values():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pairuni_eval.analysis.aggregate import Rows
-from pairuni_eval.analysis.arms import Arm, arm_row, arm_rows, compare_arms, weigh_over_seeds
-from pairuni_eval.analysis.compare import Place, Word
+from pairuni_eval.analysis.arms import Arm, arm_row, arm_rows, weigh_over_seeds
+from pairuni_eval.analysis.compare import Place, Word, compare_sides
 from pairuni_eval.analysis.paired import pair_rows
 from pairuni_eval.analysis.tables import Tables, metric_row
 from pairuni_eval.cards import MetricSpec
@@ -86,7 +86,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Tables]:
 
 
 def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
-    found = compare_arms(Arm("pairuni", tuple(runs[:3])), Arm("grpo", tuple(runs[3:])))
+    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, Arm("grpo", tuple(runs[3:])).named)
     assert found.note is None
     (headline,) = found.headlines
     assert headline.seeds == (3, 3) and headline.word is Word.BETTER
@@ -94,7 +94,7 @@ def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
 
 
 def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
-    found = compare_arms(Arm("pairuni", tuple(runs[:2])), Arm("grpo", (runs[3],)))
+    found = compare_sides(Arm("pairuni", tuple(runs[:2])).named, Arm("grpo", (runs[3],)).named)
     assert found.note == (
         "pairuni has two training seeds: what is said about it holds for these checkpoints, not "
         "for training it again. grpo has one training seed: what is said about it holds for this "
@@ -104,13 +104,13 @@ def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
 
 
 def test_one_run_each_is_the_plain_comparison(runs: list[Tables]) -> None:
-    found = compare_arms(Arm("pairuni", (runs[0],)), Arm("grpo", (runs[3],)))
+    found = compare_sides(Arm("pairuni", (runs[0],)).named, Arm("grpo", (runs[3],)).named)
     assert found.headlines[0].test.startswith("permutation") and found.note is not None
 
 
 def test_the_base_model_needs_no_seeds(runs: list[Tables]) -> None:
     base = Arm("base", (runs[3],), trained=False)
-    found = compare_arms(Arm("pairuni", tuple(runs[:3])), base)
+    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, base.named)
     assert found.note is None and found.headlines[0].seeds == (3, 1)
 
 

@@ -11,7 +11,7 @@ from pairuni_eval.analysis.deciding import Undecided, decide
 from pairuni_eval.analysis.families import Findings, together
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.multiple import holm_steps
-from pairuni_eval.analysis.scope import About
+from pairuni_eval.analysis.scope import Scope
 from pairuni_eval.analysis.ties import farthest, guard_p
 from pairuni_eval.analysis.unseen import unseen_share, unseen_sum
 from pairuni_eval.cards import MetricSpec
@@ -54,13 +54,13 @@ def test_a_page_by_hand() -> None:
         (row(0.004, "a", headline=True), row(0.5, "b", headline=True), row(0.001, "a")),
         (row(0.0005, "a", group="x"), row(0.03, "a", group="y"), row(0.01, "b", group="x")),
         (),
-        About(),
+        Scope(),
     )
     second = Findings(
         (row(0.3, "a", headline=True), row(None, "b", headline=True)),
         (row(0.9, "a", group="x"), row(0.9, "a", group="y")),
         (),
-        About(),
+        Scope(),
     )
     page = together({"one": first, "two": second})
     # three headlines: .004 x 3, then .3 x 2, .5
@@ -88,7 +88,7 @@ def test_a_page_by_hand() -> None:
 def test_the_joint_interval_by_hand() -> None:
     """One of three with 99 degrees of freedom: t(.9917) / t(.975) = 2.43630 / 1.98422 as wide."""
     found = together(
-        {"one": Findings(tuple(row(0.001, name, headline=True) for name in "abc"), (), (), About())}
+        {"one": Findings(tuple(row(0.001, name, headline=True) for name in "abc"), (), (), Scope())}
     )
     first = found["one"].headlines[0]
     assert first.joint == pytest.approx((0.2 - 0.1 * 1.227838, 0.2 + 0.1 * 1.227838), abs=1e-4)

@@ -16,9 +16,9 @@ from conftest import ROOT, Cli
 
 from pairuni_eval.records import GradientRow
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.formats import Comparison, DifferenceRow, Record
+from pairuni_eval.report.formats import ComparisonFile, DifferenceRow, FormatRecord
 from pairuni_eval.report.schema import SCHEMAS, attributes, schemas, tables
-from pairuni_eval.report.summary_format import Summary
+from pairuni_eval.report.summary_format import SummaryFile
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import GRADIENTS, METRICS
 
@@ -90,8 +90,8 @@ def compared(cli: Cli, report: Path) -> dict[str, Any]:
 def test_real_files_are_what_their_records_say(cli: Cli, report: Path) -> None:
     """Strictly: no field more, none fewer, no other type."""
     summary = json.loads((report / "summary.json").read_text())
-    msgspec.convert(summary, Summary)
-    msgspec.convert(compared(cli, report), Comparison)
+    msgspec.convert(summary, SummaryFile)
+    msgspec.convert(compared(cli, report), ComparisonFile)
     rows = lines(report)
     msgspec.convert(rows, list[DifferenceRow])
     assert any(row["group"] for row in rows) and any(row["joint_low"] is not None for row in rows)
@@ -133,7 +133,7 @@ def test_every_field_is_described() -> None:
             assert part["description"], (name, title)
             assert all(rule["description"] for rule in part["properties"].values()), (name, title)
             assert part["additionalProperties"] is False
-    for record in Record.__subclasses__():
+    for record in FormatRecord.__subclasses__():
         assert set(attributes(record)) == set(record.__struct_encode_fields__), record.__name__
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.permutation import MOST, allotment_test, flip_test
+from pairuni_eval.analysis.permutation import allotment_test, flip_test
+from pairuni_eval.analysis.swaps import MOST_DRAWS
 
 
 def column(*values: float) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_what_every_batch_says_is_found_in_the_column_that_says_it() -> None:
 def test_few_that_are_as_large_are_drawn_for() -> None:
     """30 batches on one side: 2 of 2^30 flips reach it, and no draw of 100,000 does."""
     found = flip_test(np.full((30, 1), 0.5) + np.arange(30)[:, None] * 0.01, seed=0)
-    assert found.draws == MOST and found.p == pytest.approx(1 / (MOST + 1))
+    assert found.draws == MOST_DRAWS and found.p == pytest.approx(1 / (MOST_DRAWS + 1))
     near = flip_test(np.random.default_rng(3).normal(0.1, 1.0, (30, 1)), seed=0)
     assert near.draws == 2_000, "enough are as large at once"
 

@@ -15,7 +15,7 @@ from pairuni_eval.analysis.compare import Difference, Word
 from pairuni_eval.analysis.deciding import Deciding
 from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.analysis.meeting import Missing
-from pairuni_eval.analysis.scope import NOBODY, About, Few
+from pairuni_eval.analysis.scope import NOBODY, Few, Scope
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.build import build_report
@@ -139,7 +139,7 @@ def deciding(units: int, available: int, seeds: int | None = None) -> Deciding:
     return Deciding(0.1, units, available, seeds, "")
 
 
-def beside(run: RunCard, rows: list[Difference], about: About = NOBODY) -> Versus:
+def beside(run: RunCard, rows: list[Difference], about: Scope = NOBODY) -> Versus:
     return Versus("GRPO", 1, run, tuple(rows), (), (), (), (), about)
 
 
@@ -174,7 +174,7 @@ def test_nothing_undecided_needs_nothing(folder: Path) -> None:
 
 def test_seeds_are_asked_for_once(folder: Path) -> None:
     run = read_run_card(folder / "a")
-    few = About(
+    few = Scope(
         scope="this checkpoint, one seed",
         needed="three training seeds a side",
         few=(Few("a", 1), Few("GRPO", 1)),
