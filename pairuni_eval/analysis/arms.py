@@ -118,14 +118,11 @@ def arm_row(arm: Arm, place: Place) -> ArmRow:
 def _arm_interval(arm: Arm, pair: Pair, by_seed: Array, seed: int) -> Interval | None:
     """Interval of the mean over an arm's runs; `pair` has no other side."""
 
-    def mean(stacked: Array) -> Array:
-        number: Array = pair.numbers(stacked).mean(axis=-1)
-        return number
-
     value = float(by_seed.mean())
     if not arm.few:
-        draws = bootstrap_numbers(pair.stacked, mean, seed=seed)
-        return two_levels(draws, pair.clusters, [by_seed]).interval(value, pair.bounds)
+        draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
+        level = two_levels(draws, by_seed, len(by_seed), pair.clusters)
+        return level.interval(value, pair.bounds)
 
     def mean_parts(stacked: Array) -> Array:
         number: Array = pair.part_numbers(stacked).mean(axis=-2)

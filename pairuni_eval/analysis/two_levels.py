@@ -4,15 +4,20 @@ Shapes: R runs (training seeds) of a side, C clusters, B draws.
 
 From three seeds on the error of an arm's number has two levels: clusters are drawn, the same ones
 for all runs of both arms (a bootstrap), and seeds are drawn within each arm (whose bootstrap
-variance, corrected for R draws, is s^2 / R in closed form). The two variances add up, and t has
-their joint degrees of freedom (Satterthwaite 1946), hardly more than R - 1 where seeds matter most.
-A seed's number holds the chance of its outputs too, so the interval is too wide rather than too
-short where seeds hardly matter.
+variance, corrected for R draws, is s^2 / R in closed form). Both hold the chance of single outputs,
+which belongs to one seed in one unit, so it is taken off once, as in the variance of crossed
+clusters (Cameron, Gelbach and Miller 2011):
+
+    variance = units + max(0, sum over arms of s^2 / R - (v - c) / R)
+
+with v the variance over unit draws of one run's number and c the covariance of two runs' of an arm.
+t has the joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1
+where seeds matter most; departure: what is taken off does not lower the weight of the seeds there,
+so that freedom that cannot be known is not claimed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +54,8 @@ def weigh_over_seeds(pair: Pair, *, margin: float, seed: int) -> Evidence:
     """The evidence of two arms, units and seeds drawn; see the module docstring."""
     total = pair.stacked.sum(axis=0)
     value = float(pair.difference(total))
-    numbers = pair.numbers(total)
-    sides = [numbers[: len(pair.ours)], numbers[len(pair.ours) :]]
-    units = bootstrap_numbers(pair.stacked, pair.difference, seed=seed)
-    level = two_levels(units, pair.clusters, sides)
+    draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
+    level = two_levels(draws, pair.numbers(total), len(pair.ours), pair.clusters)
     span, test = pair.span, "t over seeds and units"
     limit = margin * span if span else None
     tied = weigh_tie(pair, value, level.error, level.freedom, limit)
@@ -85,19 +88,39 @@ def weigh_over_seeds(pair: Pair, *, margin: float, seed: int) -> Evidence:
     )
 
 
-def two_levels(units: Array, clusters: int, sides: Sequence[Array]) -> TwoLevels:
-    """The joint error of unit draws (B,) and of the numbers of each side's runs.
+def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLevels:
+    """The joint error of a difference of two arms, or of the mean of one.
 
-    Freedom: (sum of variances)^2 / sum of (variance^2 / its own freedom).
+    Args:
+        draws: (B, R + R') the number of each run in every draw of units; B < 2 finite ones are an
+            error of 0.
+        numbers: (R + R',) the number of each run.
+        ours: R, how many of the runs are ours; R' may be 0.
+        clusters: C.
     """
-    variances = [float(np.nanvar(units)) * clusters / (clusters - 1)]
-    freedoms = [clusters - 1]
-    for numbers in sides:
-        if len(numbers) > 1:
-            variances.append(float(np.var(numbers, ddof=1)) / len(numbers))
-            freedoms.append(len(numbers) - 1)
-    total = sum(variances)
-    weighed = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    if weighed == 0:
-        return TwoLevels(0.0, float(clusters - 1), 0.0)
-    return TwoLevels(total**0.5, total**2 / weighed, sum(variances[1:]) / total)
+    known = draws[np.isfinite(draws).all(axis=1)]
+    correction = clusters / (clusters - 1)
+    sides = [side for side in (slice(0, ours), slice(ours, None)) if len(numbers[side])]
+    means = [known[:, side].mean(axis=1) for side in sides]
+    units = correction * float(np.var(means[0] - sum(means[1:])))
+    seeds, chance, weighed = 0.0, 0.0, units**2 / (clusters - 1)
+    for side in sides:
+        runs = len(numbers[side])
+        if runs > 1:
+            variance = float(np.var(numbers[side], ddof=1)) / runs
+            seeds += variance
+            chance += correction * _chance(known[:, side]) / runs
+            weighed += variance**2 / (runs - 1)
+    between = max(0.0, seeds - chance)
+    if between == 0:
+        return TwoLevels(units**0.5, float(clusters - 1), 0.0)
+    total = units + between
+    return TwoLevels(total**0.5, total**2 / weighed, between / total)
+
+
+def _chance(draws: Array) -> float:
+    """Of unit draws (B, R) of an arm's runs: what one run's variance has beyond two runs share."""
+    both = np.cov(draws, rowvar=False, ddof=0)
+    runs = len(both)
+    own = float(np.trace(both))
+    return own / runs - (float(both.sum()) - own) / (runs * (runs - 1))

@@ -38,14 +38,36 @@ def test_seeds_alone_by_hand() -> None:
 
 def test_units_and_seeds_add_up() -> None:
     draw = np.random.default_rng(0)
-    ours = of_runs(*draw.integers(0, 2, (3, 200)).tolist())
-    theirs = of_runs(*draw.integers(0, 2, (3, 200)).tolist())
+    chances = np.array([[0.3], [0.5], [0.6]])
+    ours = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
+    theirs = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
     both = pair_rows(ours, theirs, MEAN, names(200))
     found = weigh_over_seeds(both, margin=0.01, seed=0)
     change = np.mean([one.value for one in ours], 0) - np.mean([one.value for one in theirs], 0)
     units = change.var(ddof=1) / 200
     seeds = sum(np.var([one.value.mean() for one in side], ddof=1) / 3 for side in (ours, theirs))
-    assert found.error**2 == pytest.approx(units + seeds, rel=0.1)  # 2,000 draws
+    chance = sum(map(residual, (ours, theirs)))
+    assert units < units + seeds - chance < units + seeds
+    assert found.error**2 == pytest.approx(units + seeds - chance, rel=0.1)  # 2,000 draws
+
+
+def residual(side: list[Rows]) -> float:
+    """Variance of the arm's mean by what belongs to one seed in one unit, by the two-way table."""
+    table = np.array([one.value for one in side])
+    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    runs, units = table.shape
+    return float((rest**2).sum() / ((runs - 1) * (units - 1)) / (runs * units))
+
+
+def test_seeds_that_hardly_differ_leave_the_units_error() -> None:
+    draw = np.random.default_rng(5)
+    ours = of_runs(*(np.arange(100) % 2 == draw.permutation(100) % 2 for _ in range(3)))
+    level = [one._replace(value=np.roll(ours[0].value, n)) for n, one in enumerate(ours)]
+    found = weigh_over_seeds(pair_rows(level, level, MEAN, names(100)), margin=0.01, seed=0)
+    assert found.error == 0  # the same rows on both sides
+    theirs = [one._replace(value=np.roll(ours[0].value, 50 + n)) for n, one in enumerate(ours)]
+    found = weigh_over_seeds(pair_rows(level, theirs, MEAN, names(100)), margin=0.01, seed=0)
+    assert found.freedom == 99 and found.between == 0  # all six numbers are equal
 
 
 def test_an_untrained_checkpoint_adds_no_seeds() -> None:
