@@ -117,7 +117,6 @@ def arm_row(arm: Arm, place: Place) -> ArmRow:
 
 def _arm_interval(arm: Arm, pair: Pair, by_seed: Array, seed: int) -> Interval | None:
     """Interval of the mean over an arm's runs; `pair` has no other side."""
-
     value = float(by_seed.mean())
     if not arm.few:
         draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)

@@ -2,9 +2,9 @@
 
     python tests/simulation/pages.py [--sets 1000] [--seed 1]
 
-Prints the table of pages in docs/statistics.md. A page is a run against one baseline or two on seven
-benchmarks with groups and further metrics, each with the shape of one that there is: accuracy of
-single questions, F1 of six questions an image, MME pairs, four pictures a prompt in six tasks,
+Prints the table of pages in docs/statistics.md. A page is a run against one baseline or two on
+seven benchmarks with groups and further metrics, each with the shape of one that there is: accuracy
+of single questions, F1 of six questions an image, MME pairs, four pictures a prompt in six tasks,
 weighted ratings, ratings of nine types, a few questions in uneven groups. The comparison is the one
 that a report makes; only the stored tables behind it are made up.
 
