@@ -211,7 +211,7 @@ def suite_baselines(name: str) -> dict[str, Path]:
     Raises:
         UserError: for a baseline that the registry package does not hold.
     """
-    from pairuni_eval.store.packed import unpacked  # late: lists do not read runs
+    from pairuni_eval.store.archive import unpacked  # late: lists do not read runs
 
     return {printed: unpacked(place) for printed, place in _shipped(name).items()}
 

@@ -1,4 +1,4 @@
-"""Device names against what torch finds on this machine; both command lines and the instruments."""
+"""Device names against what torch finds on this machine; for commands and models that grade."""
 
 from __future__ import annotations
 

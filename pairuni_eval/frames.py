@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pairuni_eval.analysis.intervals import Estimate
-from pairuni_eval.analysis.tables import MetricRow, Tables, benchmark_metrics
 from pairuni_eval.named_runs import opened
 from pairuni_eval.records import Status
+from pairuni_eval.stats.intervals import Estimate
+from pairuni_eval.stats.tables import MetricRow, Tables, benchmark_metrics
 from pairuni_eval.store.read import decode_cell
 
 Place = str | PathLike[str]

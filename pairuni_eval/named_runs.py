@@ -16,7 +16,7 @@ def located(run: str | Path) -> Path:
         UserError: for an unknown suite or baseline, and for a file that is no packed run.
     """
     from pairuni_eval.catalog import shipped_baseline
-    from pairuni_eval.store.packed import unpacked
+    from pairuni_eval.store.archive import unpacked
 
     return unpacked(shipped_baseline(str(run)) or Path(run))
 
@@ -28,7 +28,7 @@ def opened(run: str | Path) -> StoredRun:
         UserError: as `located`, and if it is no run or holds nothing to read yet.
     """
     from pairuni_eval.catalog import shipped_baseline
-    from pairuni_eval.store.unfinished import open_run
+    from pairuni_eval.store.partial_run import open_run
 
     found = open_run(located(run))
     if shipped_baseline(str(run)) is not None:

@@ -13,12 +13,12 @@ from pairuni_eval.cli.application import make_app, run_app
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import writing
 from pairuni_eval.extras import needs
-from pairuni_train.experiments.commands import baselines, reproduce
-from pairuni_train.pairs.commands import app as pairs_app
+from pairuni_train.pair_data.commands import app as pairs_app
+from pairuni_train.study.commands import baselines, reproduce
 
 if TYPE_CHECKING:
     from pairuni_eval.records import GradientRow
-    from pairuni_train.recipe import Backbone
+    from pairuni_train.config import Backbone
 
 app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
@@ -66,9 +66,9 @@ def run(
     """Train an arm on a backbone. The same command goes on with an interrupted run."""
     from rich.console import Console
 
+    from pairuni_train.config import find_recipe
     from pairuni_train.extras import extras_of
     from pairuni_train.pair_files import check_pairs
-    from pairuni_train.recipe import find_recipe
 
     arm = find_recipe(recipe)
     named = {"steps": steps, "lr": lr, "pairs_per_step": pairs_per_step}
@@ -76,9 +76,9 @@ def run(
     needs("pairuni-train run", *extras_of(model))
     check_pairs(pairs, arm.pairs, model)
 
-    from pairuni_train.assemble import Job
-    from pairuni_train.fixed_prompts import FixedPrompts
+    from pairuni_train.grpo.fixed_prompts import FixedPrompts
     from pairuni_train.run import train
+    from pairuni_train.setup import Job
 
     place = out or Path("runs") / f"{arm.name}-{model.name}-seed{seed}"
     measured = FixedPrompts(fixed_prompts, fixed_every, fixed_draws) if fixed_prompts else None
@@ -117,8 +117,8 @@ def probe(
     model = _backbone(backbone, settings, {"checkpoint": checkpoint})
     needs("pairuni-train probe", *extras_of(model))
 
-    from pairuni_train.probe import ProbeJob
-    from pairuni_train.probe import probe as run_probe
+    from pairuni_train.gradient_probe.offline import ProbeJob
+    from pairuni_train.gradient_probe.offline import probe as run_probe
 
     place = out or Path("runs") / f"probe-{checkpoint.rstrip('/').replace('/', '-')}"
     job = ProbeJob(model, pairs, split_names(scenario), batches, seed, place, weighting)
@@ -146,8 +146,8 @@ def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
 @app.command(name="list")
 def list_command() -> None:
     """List recipes, backbones and experiments."""
-    from pairuni_train.experiments.spec import experiments, find_experiment
-    from pairuni_train.recipe import Backbone, Recipe, find_backbone, find_recipe, names_of
+    from pairuni_train.config import Backbone, Recipe, find_backbone, find_recipe, names_of
+    from pairuni_train.study.spec import experiments, find_experiment
 
     typer.echo("Recipes")
     for name in names_of(Recipe):
@@ -176,7 +176,7 @@ def pretrain_tiny(
     """Train the tiny model from nothing: VQ first, then vision tower and language model."""
     from dataclasses import replace
 
-    from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
+    from pairuni_train.tiny_pretraining import PretrainConfig, pretrain
 
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def version() -> None:
 
 def _backbone(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Backbone:
     """The backbone with what the options change; an option of its own goes before --set."""
-    from pairuni_train.recipe import find_backbone, read_changes
+    from pairuni_train.config import find_backbone, read_changes
 
     given = {key: value for key, value in named.items() if value is not None}
     return find_backbone(name, {**read_changes(settings or ()), **given})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pairuni_eval import catalog
 from pairuni_eval.extras import extra_of
-from pairuni_train.pairs.config import PairConfig
-from pairuni_train.recipe import Backbone
+from pairuni_train.config import Backbone
+from pairuni_train.pair_data.config import PairConfig
 
 _TRAIN = "train"
 

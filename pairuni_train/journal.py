@@ -20,8 +20,8 @@ import msgspec
 
 from pairuni_eval.store.training import FIXED, GRADIENTS, METRICS, FixedRow
 from pairuni_eval.store.write import write_whole
-from pairuni_train.gradient_rows import rows_of
-from pairuni_train.loop import Metrics, Stepped
+from pairuni_train.gradient_probe.rows import rows_of
+from pairuni_train.grpo.trainer import Metrics, Stepped
 
 SECONDS = "seconds.jsonl"
 

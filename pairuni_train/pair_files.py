@@ -17,7 +17,7 @@ from pairuni_eval import __version__
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
-from pairuni_train.recipe import Backbone
+from pairuni_train.config import Backbone
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs
 
@@ -57,7 +57,7 @@ def find_pairs(given: Path | None, arm: str, backbone: Backbone) -> Path:
 def _built(arm: str, backbone: Backbone) -> Path:
     if backbone.pairs is None:
         raise _no_pairs(arm, backbone)
-    from pairuni_train.pairs.config import check_arms, find_preset
+    from pairuni_train.pair_data.config import check_arms, find_preset
 
     read = find_preset(backbone.pairs)
     digest = stable_hash(__version__, msgspec.to_builtins(read.config))[:12]
@@ -66,7 +66,7 @@ def _built(arm: str, backbone: Backbone) -> Path:
     file = folder / f"{arm}.parquet"
     if file.is_file():
         return file
-    from pairuni_train.pairs.build import build
+    from pairuni_train.pair_data.build import build
 
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ from rich.progress import (
 from rich.text import Text
 
 from pairuni_eval.progress import Progress as Shown
-from pairuni_train.loop import Metrics, Stepped
-from pairuni_train.rollouts import TASKS
+from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.grpo.trainer import Metrics, Stepped
 
 _RECENT = 10  # steps that a shown reward is the mean of
 

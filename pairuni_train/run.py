@@ -20,17 +20,17 @@ from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.store.training import FixedRow
 from pairuni_eval.store.write import exclusive
 from pairuni_train.alarms import Alarm, Watch
-from pairuni_train.assemble import Assembled, Job, Judging, assemble, load_judging
-from pairuni_train.checkpoint import Kept, check_claim, claim, last_checkpoint, save_checkpoint
+from pairuni_train.checkpoints import Kept, check_claim, claim, last_checkpoint, save_checkpoint
 from pairuni_train.clock import Clock
-from pairuni_train.engine import start_process
-from pairuni_train.gauge import Gauge, catch_up, write_rows
+from pairuni_train.distributed.engine import start_process
+from pairuni_train.grpo.gauge import Gauge, catch_up, write_rows
+from pairuni_train.grpo.trainable_parameters import adapters_of, optimizer_state, whole_weights
+from pairuni_train.grpo.trainer import Stepped
 from pairuni_train.journal import Journal
-from pairuni_train.loop import Stepped
+from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_files import find_pairs
-from pairuni_train.pairs.dataset import read_pairs
 from pairuni_train.progress import Progress
-from pairuni_train.trained import adapters_of, optimizer_state, whole_weights
+from pairuni_train.setup import Assembled, Job, Judging, assemble, load_judging
 
 
 def train(job: Job, console: Console) -> Path | None:

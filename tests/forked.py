@@ -42,7 +42,7 @@ def _preload() -> None:
 
     import pairuni_eval.models.janus
     import pairuni_eval.report.build
-    import pairuni_eval.run.measure
+    import pairuni_eval.runner.run
     import pairuni_eval.tiny.janus  # noqa: F401
     from pairuni_eval import catalog
     from pairuni_eval.data import Data

@@ -12,10 +12,10 @@ from pathlib import Path
 import example_run as example
 
 from pairuni_eval.store.training import FixedRow
-from pairuni_train.experiments.jobs import Setting, Trial, run_folder, train_folder, trials
-from pairuni_train.experiments.spec import Arm, Column, Experiment, Printed
-from pairuni_train.gauge import write_rows
-from pairuni_train.recipe import find_backbone
+from pairuni_train.config import find_backbone
+from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.study.jobs import Setting, Trial, run_folder, train_folder, trials
+from pairuni_train.study.spec import Arm, Column, Experiment, Printed
 
 CARDS = {card.name: card for card in example.cards(40)}
 SKILLS = {"base": 0.5, "GRPO": 0.5, "PairUni": 0.95}

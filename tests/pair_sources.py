@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pairuni_train.pairs.config import Read, read_config
-from pairuni_train.pairs.embed import normalized
-from pairuni_train.pairs.record import Generation, Understanding
+from pairuni_train.pair_data.config import Read, read_config
+from pairuni_train.pair_data.embed import normalized
+from pairuni_train.pair_data.record import Generation, Understanding
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -17,9 +17,8 @@ from pathlib import Path
 import faiss  # noqa: F401
 import sklearn.cluster  # noqa: F401
 
-from pairuni_train.pairs import card, tiny_completer  # noqa: F401
-from pairuni_train.pairs.build import build
-from pairuni_train.pairs.config import read_config
+from pairuni_train.pair_data.build import build
+from pairuni_train.pair_data.config import read_config
 
 NAMED_BEFORE_THE_KILL = 1
 MOST = 100

@@ -11,18 +11,24 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
-from pairuni_train.advantages import Weighting, no_weight
 from pairuni_train.clock import Clock
-from pairuni_train.engine import Engine
-from pairuni_train.loop import Parts, Trainer
-from pairuni_train.order import PairOrder
-from pairuni_train.pairs.record import Kind, Pair
-from pairuni_train.pairs.tiny_rows import generation_rows, understanding_rows
-from pairuni_train.recipe import Backbone, Recipe, find_backbone
-from pairuni_train.rewards import Judged, Reward, WeightedSum
-from pairuni_train.rollouts import TASKS, Sampling, Track, sample_track
-from pairuni_train.trained import choose_trained, trained_parameters
-from pairuni_train.update import Compared, accumulate, micro_batches, old_log_probs, sequences_of
+from pairuni_train.config import Backbone, Recipe, find_backbone
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.grpo.advantages import Weighting, no_weight
+from pairuni_train.grpo.rewards import Judged, Reward, WeightedSum
+from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
+from pairuni_train.grpo.sampler import PairOrder
+from pairuni_train.grpo.trainable_parameters import choose_trained, trained_parameters
+from pairuni_train.grpo.trainer import Parts, Trainer
+from pairuni_train.grpo.update import (
+    Compared,
+    accumulate,
+    micro_batches,
+    old_log_probs,
+    sequences_of,
+)
+from pairuni_train.pair_data.record import Kind, Pair
+from pairuni_train.pair_data.tiny_rows import generation_rows, understanding_rows
 
 SMALL = {
     "pairs_per_step": 4,

@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 from made_up_experiments import STEPS, TABLE, training, write_runs, write_trainings
 
-from pairuni_train.experiments.curves import make_curves
-from pairuni_train.experiments.jobs import Setting
-from pairuni_train.experiments.pages import write_curves, write_table
-from pairuni_train.experiments.spec import find_experiment
-from pairuni_train.experiments.table import make_table
-from pairuni_train.recipe import find_backbone
+from pairuni_train.config import find_backbone
+from pairuni_train.study.curves import make_curves
+from pairuni_train.study.jobs import Setting
+from pairuni_train.study.pages import write_curves, write_table
+from pairuni_train.study.spec import find_experiment
+from pairuni_train.study.table import make_table
 
 
 def study_pages(root: Path) -> dict[str, Path]:

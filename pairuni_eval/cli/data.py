@@ -14,8 +14,8 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_folder
 
 if TYPE_CHECKING:
-    from pairuni_eval.run.fetch import Result
-    from pairuni_eval.run.validate import Validation
+    from pairuni_eval.runner.fetch import Result
+    from pairuni_eval.runner.validate import Validation
 
 
 def validate(
@@ -32,7 +32,7 @@ def validate(
 
     from pairuni_eval.catalog import load_benchmark
     from pairuni_eval.progress import waiting
-    from pairuni_eval.run.validate import validate as check
+    from pairuni_eval.runner.validate import validate as check
 
     if data is not None and not is_folder(data):
         raise UserError(f"--data {data} is no folder.")
@@ -89,8 +89,8 @@ def fetch(
     exit code is 1 if something must be put there by hand.
     """
     from pairuni_eval.catalog import find_suite
-    from pairuni_eval.run.fetch import MANIFEST
-    from pairuni_eval.run.fetch import fetch as fill
+    from pairuni_eval.runner.fetch import MANIFEST
+    from pairuni_eval.runner.fetch import fetch as fill
 
     if (suite is None) == (benchmarks is None):
         raise UserError(

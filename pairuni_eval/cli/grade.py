@@ -18,7 +18,7 @@ from pairuni_eval.foreign_text import on_one_line
 from pairuni_eval.responses.layouts import Format
 
 if TYPE_CHECKING:
-    from pairuni_eval.run.settings import RunSettings
+    from pairuni_eval.runner.settings import RunSettings
 
 _SHEET = ".xlsx"
 
@@ -57,7 +57,7 @@ def grade(
     is missing, never zero.
     """
     from pairuni_eval.catalog import find_card
-    from pairuni_eval.run.settings import RunSettings
+    from pairuni_eval.runner.settings import RunSettings
 
     if responses.suffix.lower() == _SHEET:
         needs(f"Reading {responses}", "vlmevalkit")
@@ -107,7 +107,7 @@ def _grade(
     from rich.console import Console
 
     from pairuni_eval.report import grading
-    from pairuni_eval.run.recorded import grade_recorded
+    from pairuni_eval.runner.recorded import grade_recorded
     from pairuni_eval.store.read import StoredRun
 
     path = Path(settings.checkpoint.partition(":")[2])

@@ -25,7 +25,7 @@ from pairuni_eval.commands import as_typed
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pairuni_eval.run.settings import RunSettings
+    from pairuni_eval.runner.settings import RunSettings
 
 
 def run(
@@ -68,7 +68,7 @@ def run(
     """Measure a checkpoint and end with a report. The same command continues an interrupted run."""
     from rich.console import Console
 
-    from pairuni_eval.run.settings import RunSettings, in_order
+    from pairuni_eval.runner.settings import RunSettings, in_order
 
     names = in_order(split_names(benchmarks, "--benchmarks"))
     chosen = suite or (None if names else "tiny" if checkpoint == "tiny" else "paper")
@@ -92,7 +92,7 @@ def run(
         _plan(settings, console)
         return
     from pairuni_eval.cli.report import Sources, open_sides, write_report
-    from pairuni_eval.run.measure import measure
+    from pairuni_eval.runner.run import measure
     from pairuni_eval.store.training import keep_training
 
     # before the work, not after it
@@ -112,7 +112,7 @@ def _default_out(
 
 
 def _plan(settings: RunSettings, console: Console) -> None:
-    from pairuni_eval.run.measure import estimate, estimate_table
+    from pairuni_eval.runner.run import estimate, estimate_table
 
     console.print(estimate_table(estimate(settings, console)))
     typer.echo(f"Planned in {settings.out}")

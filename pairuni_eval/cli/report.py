@@ -112,8 +112,8 @@ def open_sides(
         UserError: for an option that is not NAME=RUN, for a folder that is no run, and for two
             seeds of one side that are the same weights.
     """
-    from pairuni_eval.analysis.scope import checked_seeds
     from pairuni_eval.report.seeds import Seeds
+    from pairuni_eval.stats.scope import checked_seeds
 
     found: dict[str, list[StoredRun]] = {}
     for name, folder in _named_runs(baselines, suite):
@@ -171,11 +171,11 @@ def write_report(
     console: Console,
 ) -> None:
     """Build a report and say where it is."""
-    from pairuni_eval.analysis.tables import Tables
     from pairuni_eval.progress import waiting
     from pairuni_eval.report.build import build_report
     from pairuni_eval.report.notices import reason_lines, tag_notices
-    from pairuni_eval.store.unfinished import open_run
+    from pairuni_eval.stats.tables import Tables
+    from pairuni_eval.store.partial_run import open_run
 
     with waiting(console, "writing the report"):
         run = open_run(folder)

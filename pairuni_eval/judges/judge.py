@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.bills import Receipt
 from pairuni_eval.judges.thoughts import without_thoughts
+from pairuni_eval.judges.usage import Receipt
 from pairuni_eval.records import Status
 
 if TYPE_CHECKING:

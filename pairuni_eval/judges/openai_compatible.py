@@ -28,7 +28,6 @@ from msgspec import structs
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges import request
-from pairuni_eval.judges.bills import Receipt, count_of, sum_of
 from pairuni_eval.judges.completion import is_cut, is_declined
 from pairuni_eval.judges.connection import Connection
 from pairuni_eval.judges.endpoint import NO_REPLY, Answered, CallFailed, Endpoint
@@ -36,6 +35,7 @@ from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
 from pairuni_eval.judges.refusals import Fault, remedy
 from pairuni_eval.judges.replies import Reply, ReplyBook, Spent
 from pairuni_eval.judges.settings import EndpointOptions, read_options
+from pairuni_eval.judges.usage import Receipt, count_of, sum_of
 from pairuni_eval.records import Status
 from pairuni_eval.seeds import stable_hash
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairuni_eval.api import Capability, Card, DataSpec, MetricSpec, ProtocolSpec, UserError
-from pairuni_eval.lmms.contain import contained
 from pairuni_eval.lmms.generation import decoding_of
 from pairuni_eval.lmms.names import TaskFile, toolkit
+from pairuni_eval.lmms.quiet import contained
 
 FAMILY = "lmms"
 PROTOCOL = "lmms-eval"

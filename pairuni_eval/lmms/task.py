@@ -26,11 +26,11 @@ from PIL import Image
 
 from pairuni_eval.api import DatasetError, JudgeError, UserError, boundary
 from pairuni_eval.data_folder import DataFolder
-from pairuni_eval.lmms.chance import seeded
 from pairuni_eval.lmms.config import TaskConfig
-from pairuni_eval.lmms.contain import contained
 from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
+from pairuni_eval.lmms.quiet import contained
+from pairuni_eval.lmms.seeding import seeded
 
 if TYPE_CHECKING:
     from lmms_eval.api.task import ConfigurableTask

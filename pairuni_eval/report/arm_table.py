@@ -1,6 +1,6 @@
 """A table of arms as a page says it: answers, numbers, every difference, files.
 
-Goes in: `analysis.arm_table`. Comes out: sentences, parts of a `study` page, a LaTeX table and CSV.
+Goes in: `stats.arm_table`. Comes out: sentences, parts of a `study` page, a LaTeX table and CSV.
 No number is made here. A word stands beside a number only of an arm in question; every comparison
 that was made stands among the differences.
 """
@@ -10,17 +10,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from pairuni_eval.analysis.arm_table import ArmCell, ArmPair, ArmTable, TableRow
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.scope import ENOUGH_SEEDS, seeds_warning
 from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
+from pairuni_eval.report.baseline_comparison import difference_entry, told
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
 from pairuni_eval.report.questions import Answer, OpeningQuestion
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import remedies, seeds_lacking
-from pairuni_eval.report.versus import difference_entry, told
+from pairuni_eval.stats.arm_table import ArmCell, ArmPair, ArmTable, TableRow
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.scope import ENOUGH_SEEDS, seeds_warning
 
 FILES = {
     "table.tex": "the table for LaTeX, with booktabs",

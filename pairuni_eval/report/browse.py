@@ -20,8 +20,6 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from pairuni_eval.analysis.aggregate import names_in
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.records import Capability
 from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import (
@@ -33,6 +31,8 @@ from pairuni_eval.report.gallery import (
 )
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.stats.aggregate import names_in
+from pairuni_eval.stats.tables import Tables
 
 ROWS = 60_000  # at most in a page
 _CHARACTERS = 24_000_000  # of questions and answers in a page, at most

@@ -14,11 +14,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pairuni_eval.analysis.intervals import Estimate, Interval
-from pairuni_eval.analysis.tables import MetricRow, bare
 from pairuni_eval.errors import writing
 from pairuni_eval.records import Figure
 from pairuni_eval.report import addresses, figures
+from pairuni_eval.report.baseline_comparison import Versus, difference_entry
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost
@@ -32,7 +31,8 @@ from pairuni_eval.report.pages import render_fragment, render_markdown, render_p
 from pairuni_eval.report.questions import questions
 from pairuni_eval.report.sections import GroupLine, Section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
-from pairuni_eval.report.versus import Versus, difference_entry
+from pairuni_eval.stats.intervals import Estimate, Interval
+from pairuni_eval.stats.tables import MetricRow, bare
 from pairuni_eval.store.read import StoredRun
 
 _OWN_FILES = {

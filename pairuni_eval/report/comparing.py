@@ -9,14 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare_page
-from pairuni_eval.analysis.scope import seeds_warning
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.foreign_text import clean
+from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry, gathered, told
 from pairuni_eval.report.formats import COMPARISON
 from pairuni_eval.report.text import interval, number, p_value, signed
-from pairuni_eval.report.tininess import is_tiny
-from pairuni_eval.report.versus import NOT_COMPARED, difference_entry, gathered, told
+from pairuni_eval.report.tiny_label import is_tiny
+from pairuni_eval.stats.compare import Comparison, Difference, Word, compare_page
+from pairuni_eval.stats.scope import seeds_warning
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 _MARKS = {Word.BETTER: "▲", Word.WORSE: "▼", Word.TIED: "=", Word.CANNOT_TELL: "?"}

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from pairuni_eval.analysis.aggregate import make_aggregate
-from pairuni_eval.analysis.intervals import Estimate, estimate
-from pairuni_eval.analysis.tables import Tables, rows_of
-from pairuni_eval.analysis.verdict import printed
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.contamination.neighbors import NEAR
 from pairuni_eval.contamination.pair_set import Prints, read_prints
 from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
+from pairuni_eval.stats.aggregate import make_aggregate
+from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.stats.tables import Tables, rows_of
+from pairuni_eval.stats.verdict import printed
 from pairuni_eval.store.read import decode_cell
 
 _SHOWN = 12

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.analysis.compare import compare_page
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.records import RunCard
+from pairuni_eval.report.baseline_comparison import Versus, caveats, versus
 from pairuni_eval.report.browse import Browser, browser
 from pairuni_eval.report.contamination import Contamination, contamination
 from pairuni_eval.report.cost import Cost, cost
@@ -21,7 +20,8 @@ from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.report.soundness import Stored, stored
-from pairuni_eval.report.versus import Versus, caveats, versus
+from pairuni_eval.stats.compare import compare_page
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pairuni_eval import foreign_text
-from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
+from pairuni_eval.report.baseline_comparison import difference_entry
 from pairuni_eval.report.formats import DifferenceRow
-from pairuni_eval.report.versus import difference_entry
+from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.verdict import p_words
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page

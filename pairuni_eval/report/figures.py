@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pairuni_eval.analysis.difference import Difference
-from pairuni_eval.analysis.intervals import Estimate
-from pairuni_eval.analysis.verdict import Word
 from pairuni_eval.report.charts import ticks
 from pairuni_eval.report.text import interval, signed
+from pairuni_eval.stats.difference import Difference
+from pairuni_eval.stats.intervals import Estimate
+from pairuni_eval.stats.verdict import Word
 
 _TICKS = (0, 25, 50, 75, 100)
 _LEAST = 0.01  # of the range: strips of differences reach at least this far

@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import names_in
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import DatasetError, writing
 from pairuni_eval.pictures import upright_size
@@ -27,6 +25,8 @@ from pairuni_eval.records import Capability, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.stats.aggregate import names_in
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 AT_MOST = 12  # exhibits per benchmark

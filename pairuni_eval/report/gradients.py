@@ -2,10 +2,10 @@
 
 Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
 answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
-and the own arm against the others batch by batch. Answers are those of `analysis.alignment` and
-`analysis.contrast`, one test over all blocks and batches each, numbers those of
-`analysis.interference`; a probe that holds several scenarios shows each as an arm. Blocks differ in
-size, and their cosines with them, so each is drawn on an axis of its own.
+and the own arm against the others batch by batch. Answers are those of `gradients.alignment` and
+`gradients.contrast`, one test over all blocks and batches each, numbers those of
+`gradients.interference`; a probe that holds several scenarios shows each as an arm. Blocks differ
+in size, and their cosines with them, so each is drawn on an axis of its own.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.analysis.alignment import Alignment, Stance, alignments
-from pairuni_eval.analysis.blocks import BlockCosine
-from pairuni_eval.analysis.contrast import Contrast, contrasts
-from pairuni_eval.analysis.correlation import ArmPoint, Correlation, correlate
-from pairuni_eval.analysis.gradient_rows import read_gradients
-from pairuni_eval.analysis.interference import (
+from pairuni_eval.gradients.alignment import Alignment, Stance, alignments
+from pairuni_eval.gradients.blocks import BlockCosine
+from pairuni_eval.gradients.contrast import Contrast, contrasts
+from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
+from pairuni_eval.gradients.interference import (
     Interference,
     Scenario,
     Summary,
     curve,
     scenarios,
 )
+from pairuni_eval.gradients.rows import read_gradients
 from pairuni_eval.report.charts import (
     IntervalChart,
     LineChart,

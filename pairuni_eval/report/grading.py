@@ -10,8 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pairuni_eval.analysis.reasons import Reason, reasons
-from pairuni_eval.analysis.tables import (
+from pairuni_eval.foreign_text import clean
+from pairuni_eval.report.notices import reason_words, tag_notice
+from pairuni_eval.report.text import interval, printed, shorten
+from pairuni_eval.stats.reasons import Reason, reasons
+from pairuni_eval.stats.tables import (
     Flip,
     MetricRow,
     Tables,
@@ -19,9 +22,6 @@ from pairuni_eval.analysis.tables import (
     protocol_metrics,
     status_counts,
 )
-from pairuni_eval.foreign_text import clean
-from pairuni_eval.report.notices import reason_words, tag_notice
-from pairuni_eval.report.text import interval, printed, shorten
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 _FLIPS_SHOWN = 20

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from pairuni_eval.analysis.compare import Difference
 from pairuni_eval.records import Capability, RunCard
+from pairuni_eval.report.baseline_comparison import Versus
 from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
 from pairuni_eval.report.figures import Other, around, reach, strip
 from pairuni_eval.report.published import PublishedRow, nearest_to
 from pairuni_eval.report.sections import Section
 from pairuni_eval.report.text import number
-from pairuni_eval.report.versus import Versus
+from pairuni_eval.stats.compare import Difference
 
 KINDS = {
     Capability.UNDERSTAND: "Understanding",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pairuni_eval.analysis.agreement import Agreement, agreements
-from pairuni_eval.analysis.intervals import Estimate
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.judges.bills import Usage, tally
+from pairuni_eval.judges.usage import Usage, tally
+from pairuni_eval.stats.agreement import Agreement, agreements
+from pairuni_eval.stats.intervals import Estimate
+from pairuni_eval.stats.tables import Tables
 
 SHARE = MetricSpec(name="exact")  # how a share of equal values is printed
 ALPHA = MetricSpec(name="alpha", scale=1.0, decimals=3)

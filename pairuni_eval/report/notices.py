@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pairuni_eval.analysis.reasons import Reason, reasons
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.records import Capability
 from pairuni_eval.report.text import shorten
+from pairuni_eval.stats.reasons import Reason, reasons
+from pairuni_eval.stats.tables import Tables
 
 _TAGGED = 0.1  # share of answers with tags from which on it is said
 _WORDS = 160  # characters of a reason

@@ -30,9 +30,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pairuni_eval import foreign_text
-from pairuni_eval.analysis.verdict import p_words
 from pairuni_eval.report import text
 from pairuni_eval.report.cost import duration
+from pairuni_eval.stats.verdict import p_words
 
 OWN = "pairuni_eval.report"
 Filter = Callable[..., Any]

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from pairuni_eval.analysis.tables import bare
 from pairuni_eval.cards import Card, MetricSpec, Published
+from pairuni_eval.stats.tables import bare
 
 _NOT_STATED = "not stated"
 _WORDING = re.compile(r"([\w.@:-]+)(?: \([^)]*\))?(?:, (?P<judge>[^;]+))?(?P<reservation>; .+)?")

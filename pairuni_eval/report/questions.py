@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pairuni_eval.analysis.verdict import Word
 from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed, trial
+from pairuni_eval.stats.verdict import Word
 
 if TYPE_CHECKING:
+    from pairuni_eval.report.baseline_comparison import Versus
     from pairuni_eval.report.content import Page
-    from pairuni_eval.report.versus import Versus
 
 _SHOWN = 3  # lines of what got worse, for each baseline
 

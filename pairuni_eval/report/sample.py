@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from pairuni_eval.analysis.tables import Tables, bare
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.foreign_text import clean
+from pairuni_eval.stats.tables import Tables, bare
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 _INDENT = "  "

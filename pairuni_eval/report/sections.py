@@ -7,10 +7,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairuni_eval.analysis.alike import Alike, alike
-from pairuni_eval.analysis.compare import Difference
-from pairuni_eval.analysis.intervals import Estimate
-from pairuni_eval.analysis.tables import (
+from pairuni_eval.cards import Card, ProtocolSpec
+from pairuni_eval.records import BenchmarkRun, Figure, Status
+from pairuni_eval.report.addresses import of_sample, shown_key
+from pairuni_eval.report.baseline_comparison import Versus
+from pairuni_eval.report.gallery import Album, Exhibit, exhibits
+from pairuni_eval.report.judging import Judging, judges_named, judging
+from pairuni_eval.report.published import PublishedRow, published_rows
+from pairuni_eval.report.text import shorten
+from pairuni_eval.report.tiny_label import is_tiny
+from pairuni_eval.stats.alike import Alike, alike
+from pairuni_eval.stats.compare import Difference
+from pairuni_eval.stats.intervals import Estimate
+from pairuni_eval.stats.tables import (
     GroupRow,
     MetricRow,
     StatusCount,
@@ -20,15 +29,6 @@ from pairuni_eval.analysis.tables import (
     flips,
     status_counts,
 )
-from pairuni_eval.cards import Card, ProtocolSpec
-from pairuni_eval.records import BenchmarkRun, Figure, Status
-from pairuni_eval.report.addresses import of_sample, shown_key
-from pairuni_eval.report.gallery import Album, Exhibit, exhibits
-from pairuni_eval.report.judging import Judging, judges_named, judging
-from pairuni_eval.report.published import PublishedRow, published_rows
-from pairuni_eval.report.text import shorten
-from pairuni_eval.report.tininess import is_tiny
-from pairuni_eval.report.versus import Versus
 from pairuni_eval.store.read import decode_cell
 
 _FLIPS_SHOWN = 12

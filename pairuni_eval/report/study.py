@@ -11,15 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.analysis.compare import Difference
-from pairuni_eval.analysis.interference import Summary
-from pairuni_eval.analysis.intervals import Estimate
+from pairuni_eval.gradients.interference import Summary
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.charts import IntervalChart, LineChart
 from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
 from pairuni_eval.report.questions import Answer, OpeningQuestion
 from pairuni_eval.report.rerun import Rerun
+from pairuni_eval.stats.compare import Difference
+from pairuni_eval.stats.intervals import Estimate
 
 SHOWN = (".svg", ".png")  # pictures that Markdown can show
 

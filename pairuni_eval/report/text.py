@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.foreign_text import clean
+from pairuni_eval.stats.intervals import Interval
 
 NOTHING = "–"
 _TAG = re.compile(r"<(?! )")  # before a blank it opens nothing: "p < .001"

@@ -11,12 +11,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.scope import seeds_warning
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
+from pairuni_eval.report.baseline_comparison import Versus, named
 from pairuni_eval.report.text import times
-from pairuni_eval.report.versus import Versus, named
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.scope import seeds_warning
 
 _LIMIT = "--limit"
 _EVERYTHING = "the images or prompts of the whole benchmark"

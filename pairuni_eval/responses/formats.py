@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairuni_eval.responses import lmms_eval, vlmevalkit
-from pairuni_eval.responses.foreign import match_rows
+from pairuni_eval.responses.external_formats import match_rows
 from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.records import Records, read_records
-from pairuni_eval.responses.roster import Roster
 from pairuni_eval.responses.rows import Settled, responses_of
+from pairuni_eval.responses.sample_index import Roster
 
 
 def detect(records: Records) -> Format:

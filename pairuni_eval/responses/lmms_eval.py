@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.foreign import Foreign, ForeignRow
+from pairuni_eval.responses.external_formats import Foreign, ForeignRow
 from pairuni_eval.responses.records import Record, Records
 from pairuni_eval.responses.rows import repeated
 

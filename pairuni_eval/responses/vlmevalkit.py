@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairuni_eval.data import check_columns
-from pairuni_eval.responses.foreign import Foreign, ForeignRow
+from pairuni_eval.responses.external_formats import Foreign, ForeignRow
 from pairuni_eval.responses.records import Records, cell_of
 
 _FAILED = "Failed to obtain answer via API."  # vlmeval/inference.py, FAIL_MSG

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.prompts import lettered
 from pairuni_eval.records import Status
-from pairuni_eval.scorers.matching import (
+from pairuni_eval.scorers.vlmevalkit_rules import (
     NO_OPTION,
     vlmevalkit_choice,
     vlmevalkit_letter,

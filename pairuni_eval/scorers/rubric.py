@@ -26,7 +26,7 @@ from pairuni_eval.benchmark import Mark
 from pairuni_eval.judges.judge import Ruling, Verdict
 from pairuni_eval.judges.thoughts import without_thoughts as without_thoughts  # noqa: PLC0414 - read here too
 from pairuni_eval.records import Status
-from pairuni_eval.scorers.asking import marks_without_score
+from pairuni_eval.scorers.judge_calls import marks_without_score
 
 # WISE
 

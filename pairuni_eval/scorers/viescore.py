@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult_all
 from pairuni_eval.records import Status
-from pairuni_eval.scorers.asking import marks_without_score
+from pairuni_eval.scorers.judge_calls import marks_without_score
 
 METRICS: tuple[str, ...] = ("semantics", "quality", "overall")
 TRIES = 5  # official code has no limit

@@ -20,7 +20,7 @@ from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.judges.bills import Bill, standing
+from pairuni_eval.judges.usage import Bill, standing
 from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, UserError
-from pairuni_eval.scorers.asking import (
+from pairuni_eval.scorers.judge_calls import (
     Unasked,
     marks_without_score,
     question_about,

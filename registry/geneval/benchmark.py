@@ -1,6 +1,6 @@
 """GenEval: what a prompt names must be found in the picture, by a detector and by CLIP.
 
-The rules are in `scorers/objects.py`, the models in `instruments/`. A protocol is one detector:
+The rules are in `scorers/objects.py`, the models in `grading_models/`. A protocol is one detector:
 `official` is OpenMMLab's, `hf` is Meta's training of the same architecture. Weights are looked for
 when a protocol is first graded; without them its rows are skipped, with the reason, for a picture
 that nobody looked at has no score. A picture that cannot be decoded is missing; one that makes the
@@ -29,8 +29,8 @@ from pairuni_eval.api import (
     UserError,
     boundary,
 )
+from pairuni_eval.scorers.licensed_prompts import check_complete
 from pairuni_eval.scorers.objects import OBJECT_NAMES, geneval_marks
-from pairuni_eval.scorers.user_files import check_complete
 
 from .metadata import Metadata
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from pairuni_eval.instruments.colors import ColorNamer
-    from pairuni_eval.instruments.detector import Observer
+    from pairuni_eval.grading_models.colors import ColorNamer
+    from pairuni_eval.grading_models.detector import Observer
 
 _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protocol
 _READERS = 8  # threads that decode pictures while a detector waits for them
@@ -126,10 +126,10 @@ class GenEval(Benchmark):
         if self._equipment is None:
             raise UserError("no detector")
         detector_files, clip_files = self._files(_DETECTORS[protocol]), self._files("clip")
-        from pairuni_eval.instruments.colors import ColorNamer
-        from pairuni_eval.instruments.detector import Observer
-        from pairuni_eval.instruments.mask2former import Mask2Former
-        from pairuni_eval.instruments.weight_file import digest_of
+        from pairuni_eval.grading_models.colors import ColorNamer
+        from pairuni_eval.grading_models.detector import Observer
+        from pairuni_eval.grading_models.mask2former import Mask2Former
+        from pairuni_eval.grading_models.weight_file import digest_of
 
         device = self._equipment.device
         detector = Mask2Former.load(detector_files, device=device, classes=len(OBJECT_NAMES))

@@ -36,7 +36,7 @@ from pairuni_eval.user_text import json_value
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pairuni_eval.instruments.hps import HpsScorer
+    from pairuni_eval.grading_models.hps import HpsScorer
 
 
 SCALE = 100  # the benchmark prints cosines times this
@@ -120,7 +120,7 @@ class HpsV2(Benchmark):
         data, device = self._equipment
         try:
             weights, tokenizer = data.weights(version), data.weights("tokenizer")
-            from pairuni_eval.instruments.hps import HpsScorer
+            from pairuni_eval.grading_models.hps import HpsScorer
 
             beside = [path.with_name(_CONFIGURATION) for path in weights]
             sizes = [path for path in beside if path.is_file()]

@@ -29,15 +29,15 @@ from pairuni_eval.api import (
     UserError,
 )
 from pairuni_eval.image_cell import image_file
-from pairuni_eval.scorers.asking import Unasked, question_about, rulings_on
-from pairuni_eval.scorers.rubric import imgedit_marks
-from pairuni_eval.scorers.user_files import (
+from pairuni_eval.scorers.judge_calls import Unasked, question_about, rulings_on
+from pairuni_eval.scorers.licensed_prompts import (
     check_complete,
     find_beside,
     judge_with_prompt,
     no_prompt,
     text_fields,
 )
+from pairuni_eval.scorers.rubric import imgedit_marks
 from pairuni_eval.user_text import json_value
 
 _FIELDS = ("id", "prompt", "edit_type")

@@ -29,8 +29,8 @@ from pairuni_eval.api import (
 )
 from pairuni_eval.prompts import LETTERS, mmmu_parts, mmmu_prompt
 from pairuni_eval.scorers.choice import choice_letters, mmmu_marks, spelled_list
-from pairuni_eval.scorers.matching import vlmevalkit_question
-from pairuni_eval.scorers.subjects import MMMU_DISCIPLINES, mmmu_subject
+from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
+from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
 
 _TEXT_COLUMNS = (
     "id",

@@ -36,12 +36,12 @@ from transformers import CLIPConfig, CLIPModel, Mask2FormerForUniversalSegmentat
 
 from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark
-from pairuni_eval.instruments import clip_text, openmmlab
-from pairuni_eval.instruments.clip import Clip
-from pairuni_eval.instruments.colors import ColorNamer, cut_out
-from pairuni_eval.instruments.detector import Observer
-from pairuni_eval.instruments.exact import exact_inference
-from pairuni_eval.instruments.mask2former import Mask2Former, network_input
+from pairuni_eval.grading_models import clip_text, openmmlab
+from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.colors import ColorNamer, cut_out
+from pairuni_eval.grading_models.detector import Observer
+from pairuni_eval.grading_models.exact import exact_inference
+from pairuni_eval.grading_models.mask2former import Mask2Former, network_input
 from pairuni_eval.records import ImagePart, Output
 from pairuni_eval.scorers.objects import OBJECT_NAMES
 

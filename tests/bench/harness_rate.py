@@ -40,8 +40,8 @@ from rich.console import Console
 from pairuni_eval.adapters import load_model
 from pairuni_eval.data import Data
 from pairuni_eval.models.base import LoadOptions
-from pairuni_eval.run.measure import measure
-from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.runner.run import measure
+from pairuni_eval.runner.settings import RunSettings
 
 MEMORY = Path("/dev/shm")
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")

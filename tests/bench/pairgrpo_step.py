@@ -34,14 +34,14 @@ import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Reply, Task
-from pairuni_train.advantages import normalize
 from pairuni_train.clock import Clock
-from pairuni_train.objective import Clip, surrogate
-from pairuni_train.pairs.record import Pair
-from pairuni_train.recipe import Backbone, Recipe, find_backbone
-from pairuni_train.rewards import Judged, load_rewards
-from pairuni_train.rollouts import TASKS
-from pairuni_train.trained import choose_trained
+from pairuni_train.config import Backbone, Recipe, find_backbone
+from pairuni_train.grpo.advantages import normalize
+from pairuni_train.grpo.objective import Clip, surrogate
+from pairuni_train.grpo.rewards import Judged, load_rewards
+from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.grpo.trainable_parameters import choose_trained
+from pairuni_train.pair_data.record import Pair
 
 # Shapes: N rows, P prompt positions, T completion positions, D hidden size, V vocabulary.
 

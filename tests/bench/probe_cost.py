@@ -24,10 +24,10 @@ import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions
-from pairuni_train.engine import Engine
-from pairuni_train.recipe import find_backbone
-from pairuni_train.rewards import load_rewards
-from pairuni_train.rollouts import TASKS
+from pairuni_train.config import find_backbone
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.grpo.rewards import load_rewards
+from pairuni_train.grpo.rollouts import TASKS
 
 
 class Copying(Engine):

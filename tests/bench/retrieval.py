@@ -36,7 +36,7 @@ from pair_sources import (
     photograph_features,
 )
 
-from pairuni_train.pairs.retrieve import retrieve
+from pairuni_train.pair_data.retrieve import retrieve
 
 BLOCK = 2048
 THRESHOLD = 0.6

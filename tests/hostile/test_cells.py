@@ -17,8 +17,8 @@ from pairuni_eval.errors import DatasetError
 from pairuni_eval.image_cell import encoded_image
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Picture
-from pairuni_train.pairs.config import Columns, FileSource
-from pairuni_train.pairs.sources import locate, read_source
+from pairuni_train.pair_data.config import Columns, FileSource
+from pairuni_train.pair_data.sources import locate, read_source
 
 COUNTS = [pytest.param(400, id="some"), pytest.param(4000, id="all", marks=pytest.mark.slow)]
 

@@ -79,25 +79,25 @@ def _judge(path: Path) -> object:
 
 
 def _pairs(path: Path) -> object:
-    from pairuni_train.pairs.config import read_config
+    from pairuni_train.pair_data.config import read_config
 
     return read_config(path)
 
 
 def _recipe(path: Path) -> object:
-    from pairuni_train.recipe import find_recipe
+    from pairuni_train.config import find_recipe
 
     return find_recipe(str(path))
 
 
 def _backbone(path: Path) -> object:
-    from pairuni_train.recipe import find_backbone
+    from pairuni_train.config import find_backbone
 
     return find_backbone(str(path))
 
 
 def _experiment(path: Path) -> object:
-    from pairuni_train.experiments.spec import read_experiment
+    from pairuni_train.study.spec import read_experiment
 
     return read_experiment(path)
 

@@ -24,9 +24,9 @@ from rich.console import Console
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Model, Reply, Request
 from pairuni_eval.records import Capability, ModelIdentity
-from pairuni_eval.run.measure import measure
-from pairuni_eval.run.recorded import grade_recorded
-from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.runner.recorded import grade_recorded
+from pairuni_eval.runner.run import measure
+from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 QUIET = Console(quiet=True)
@@ -279,8 +279,8 @@ def test_pictures_of_answers(ground: Ground) -> None:
 
 
 def test_rows_of_pair_sources(ground: Ground) -> None:
-    from pairuni_train.pairs.config import Columns, FileSource
-    from pairuni_train.pairs.sources import locate, read_source
+    from pairuni_train.pair_data.config import Columns, FileSource
+    from pairuni_train.pair_data.sources import locate, read_source
 
     columns = Columns(image="images", question="question", answer="answer", id="id")
     source = FileSource(name="asked", files=("*.*",), columns=columns, licence="MIT", folder=".")

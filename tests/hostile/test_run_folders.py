@@ -25,8 +25,8 @@ from hostile.strangers import SECRET, bent, changed, path_out, picture, value
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store import layout
-from pairuni_eval.store.packed import pack
-from pairuni_eval.store.unfinished import open_run
+from pairuni_eval.store.archive import pack
+from pairuni_eval.store.partial_run import open_run
 
 
 @pytest.fixture(scope="module")

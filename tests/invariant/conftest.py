@@ -11,7 +11,7 @@ import torch
 
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
-from pairuni_train.pairs.record import Pair
+from pairuni_train.pair_data.record import Pair
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,13 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import Capability, ModelIdentity, Output
 from pairuni_eval.report.build import build_report
-from pairuni_eval.run import measure as measuring
-from pairuni_eval.run.measure import measure
-from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.runner import run as measuring
+from pairuni_eval.runner.run import measure
+from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
+from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun, read_run_card
 from pairuni_eval.store.rows import checked_line
-from pairuni_eval.store.unfinished import open_run
 
 BENCHMARKS = ("tiny-geneval", "tiny-imgedit", "tiny-mme", "tiny-pope", "tiny-wise")
 FLIPS, EDITS, PARTS = 200, 50, 10

@@ -16,15 +16,15 @@ from rich.console import Console
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store.training import read_settings, training_folder
-from pairuni_train import controls
-from pairuni_train.controls import mixture
-from pairuni_train.gradients import Gram
-from pairuni_train.pairs.dataset import write_pairs
-from pairuni_train.pairs.record import Kind
-from pairuni_train.probe import ProbeJob, probe
-from pairuni_train.recipe import RewardSpec
-from pairuni_train.rewards import WeightedSum
-from pairuni_train.scenarios import addressed, read_scenario, repaired
+from pairuni_train.config import RewardSpec
+from pairuni_train.gradient_probe import controls
+from pairuni_train.gradient_probe.controls import mixture
+from pairuni_train.gradient_probe.gram import Gram
+from pairuni_train.gradient_probe.offline import ProbeJob, probe
+from pairuni_train.gradient_probe.scenarios import addressed, read_scenario, repaired
+from pairuni_train.grpo.rewards import WeightedSum
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.pair_data.record import Kind
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(specs: Sequence[RewardSpec]) -> WeightedSum:
         return small.REWARDS["gen" if specs[0].name == "tiny-checker" else "und"]
 
-    monkeypatch.setattr("pairuni_train.assemble.load_rewards", load)
+    monkeypatch.setattr("pairuni_train.setup.load_rewards", load)
 
 
 def job(untrained: Path, pairs: Path, out: Path, *scenarios: str, **changes: Any) -> ProbeJob:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pair_sources import small, write_config
 
-from pairuni_train.pairs.build import build
+from pairuni_train.pair_data.build import build
 
 SCRIPT = Path(__file__).parents[1] / "pairs_killed.py"
 # Two stores, a part and the whole of each side's features, clusters, completions, neighbors, arm.
@@ -52,7 +52,7 @@ def test_a_changed_threshold_keeps_what_comes_before_it(tmp_path: Path) -> None:
 
 
 def test_a_stored_configuration_gives_the_same_sets(tmp_path: Path) -> None:
-    from pairuni_train.pairs.config import read_config
+    from pairuni_train.pair_data.config import read_config
 
     build(small(tmp_path, arms=["pairug"]), tmp_path / "a")
     build(read_config(tmp_path / "a" / "config.json"), tmp_path / "b")

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
-from pairuni_train.gradients import ALL, Gram, Probe
-from pairuni_train.look import Look
-from pairuni_train.pairs.record import Pair
-from pairuni_train.recipe import Recipe
-from pairuni_train.rollouts import TASKS
-from pairuni_train.trained import choose_trained
-from pairuni_train.update import project_conflicts
+from pairuni_train.config import Recipe
+from pairuni_train.gradient_probe.capture import Look
+from pairuni_train.gradient_probe.gram import ALL, Gram, Probe
+from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.grpo.trainable_parameters import choose_trained
+from pairuni_train.grpo.update import project_conflicts
+from pairuni_train.pair_data.record import Pair
 
 
 def looked(policy: JanusPolicy, pairs: Sequence[Pair], **changes: Any) -> Look:

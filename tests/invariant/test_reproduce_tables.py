@@ -16,12 +16,12 @@ import small_training as small
 from rich.console import Console
 
 from pairuni_eval.errors import UserError
-from pairuni_train.experiments.baselines import make_baselines
-from pairuni_train.experiments.jobs import Setting
-from pairuni_train.experiments.reproduce import reproduce
-from pairuni_train.experiments.spec import Arm, Column, Experiment, find_experiment
-from pairuni_train.pairs.dataset import write_pairs
-from pairuni_train.recipe import find_backbone
+from pairuni_train.config import find_backbone
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.study.baselines import make_baselines
+from pairuni_train.study.jobs import Setting
+from pairuni_train.study.reproduce import reproduce
+from pairuni_train.study.spec import Arm, Column, Experiment, find_experiment
 
 QUIET = Console(quiet=True)
 

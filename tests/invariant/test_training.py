@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.janus import JanusPolicy
-from pairuni_train.advantages import sqrt_weight
-from pairuni_train.pairs.record import Pair
-from pairuni_train.rewards import Judged, Reward
-from pairuni_train.rollouts import TASKS
-from pairuni_train.trained import trained_parameters
-from pairuni_train.update import micro_batches
+from pairuni_train.grpo.advantages import sqrt_weight
+from pairuni_train.grpo.rewards import Judged, Reward
+from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.grpo.trainable_parameters import trained_parameters
+from pairuni_train.grpo.update import micro_batches
+from pairuni_train.pair_data.record import Pair
 
 TASK = pytest.mark.parametrize("task", TASKS)
 

@@ -21,8 +21,8 @@ from forked_training import Starter, free_port
 from safetensors.torch import load_file
 
 from pairuni_eval.store.training import read_fixed
-from pairuni_train.engine import start_process
-from pairuni_train.pairs.dataset import write_pairs
+from pairuni_train.distributed.engine import start_process
+from pairuni_train.pair_data.dataset import write_pairs
 
 STEPS = 7
 

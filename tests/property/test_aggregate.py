@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
-from pairuni_eval.analysis.intervals import bootstrap_weights, cluster_sums, estimate
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.intervals import bootstrap_weights, cluster_sums, estimate
 
 NAMES = ("mean", "macro_mean", "weighted_mean", "f1", "macro_f1", "recall", "mme_total")
 GROUPS = ("a", "b", "c")

@@ -6,15 +6,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.conclusions import concluded, least_sure_p
-from pairuni_eval.analysis.families import Findings, together
-from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.analysis.meeting import Missing
-from pairuni_eval.analysis.multiple import Step
-from pairuni_eval.analysis.paired import Evidence
-from pairuni_eval.analysis.scope import Scope
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.conclusions import concluded, least_sure_p
+from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.meeting import Missing
+from pairuni_eval.stats.multiple import Step
+from pairuni_eval.stats.paired import Evidence
+from pairuni_eval.stats.scope import Scope
 
 shares = st.floats(-0.9, 0.9)
 half = st.floats(0.001, 0.9)

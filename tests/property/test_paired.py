@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairuni_eval.analysis.aggregate import Rows
-from pairuni_eval.analysis.multiple import holm
-from pairuni_eval.analysis.paired import Pair, mcnemar_p, pair_rows, swap_p, weigh
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.multiple import holm
+from pairuni_eval.stats.paired import Pair, mcnemar_p, pair_rows, swap_p, weigh
 
 NAMES = ("mean", "macro_mean", "weighted_mean", "f1", "mme_total")
 row = st.tuples(

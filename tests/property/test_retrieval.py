@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_sources import FloatArray, naive_best_first, naive_pairs, photograph_features
 
-from pairuni_train.pairs import retrieve as module
-from pairuni_train.pairs.embed import normalized
-from pairuni_train.pairs.retrieve import Order, highest, retrieve
+from pairuni_train.pair_data import retrieve as module
+from pairuni_train.pair_data.embed import normalized
+from pairuni_train.pair_data.retrieve import Order, highest, retrieve
 
 
 def ids(prefix: str, count: int) -> list[str]:

@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scipy.stats import binomtest
 from simulation.worlds import WORLDS, World, binary, columns
 
-from pairuni_eval.analysis.aggregate import make_aggregate
-from pairuni_eval.analysis.arms import weigh_over_seeds
-from pairuni_eval.analysis.intervals import Interval, estimate
-from pairuni_eval.analysis.paired import Evidence, Pair, pair_rows, weigh
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import make_aggregate
+from pairuni_eval.stats.arms import weigh_over_seeds
+from pairuni_eval.stats.intervals import Interval, estimate
+from pairuni_eval.stats.paired import Evidence, Pair, pair_rows, weigh
 
 ALPHA = 0.05
 

@@ -28,9 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from simulation.ties import least_share
 
-from pairuni_eval.analysis.aggregate import Array
-from pairuni_eval.analysis.compare import Comparison, Difference, Word, compare_page
-from pairuni_eval.analysis.tables import Graders, Tables
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
 from pairuni_eval.records import (
     RECORD_FORMAT,
@@ -41,6 +38,9 @@ from pairuni_eval.records import (
     RunCard,
     Status,
 )
+from pairuni_eval.stats.aggregate import Array
+from pairuni_eval.stats.compare import Comparison, Difference, Word, compare_page
+from pairuni_eval.stats.tables import Graders, Tables
 from pairuni_eval.store.read import StoredRun
 
 SURE = (Word.BETTER, Word.WORSE)

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from simulation.worlds import columns
 
-from pairuni_eval.analysis.aggregate import Array, Rows
-from pairuni_eval.analysis.paired import pair_rows, weigh
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Array, Rows
+from pairuni_eval.stats.paired import pair_rows, weigh
 
 ALPHA = 0.05
 MARGIN = 0.01

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv
 
-from pairuni_eval.analysis.aggregate import Array, Rows
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Array, Rows
 
 Means = tuple[float, ...]
 Draw = Callable[[np.random.Generator, Array], Rows]
@@ -234,7 +234,7 @@ def imgedit(
 ) -> World:
     """ImgEdit: the mean of type means of ratings from 1 to 5, rounded by its official script."""
     kind = "macro of ratings, rounded" if rounded else "macro of ratings"
-    aggregate = "pairuni_eval.analysis.official_means:RoundedMacroMean"
+    aggregate = "pairuni_eval.stats.official_means:RoundedMacroMean"
     spec = MetricSpec(
         name="overall",
         aggregate=aggregate if rounded else "macro_mean",
@@ -247,7 +247,7 @@ def imgedit(
 
 def hps(units: int, mean: float, size: str) -> World:
     """HPSv2: the mean over blocks of 80 of scores without a known range."""
-    spec = MetricSpec(name="photo", aggregate="pairuni_eval.analysis.official_means:BlockMean")
+    spec = MetricSpec(name="photo", aggregate="pairuni_eval.stats.official_means:BlockMean")
 
     def truth(of: Means) -> float:
         return 20 + 10 * of[0]

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from pairuni_train.advantages import EPSILON, normalize
-from pairuni_train.assemble import find_weighting
-from pairuni_train.pairs.record import Kind, Pair
+from pairuni_train.grpo.advantages import EPSILON, normalize
+from pairuni_train.pair_data.record import Kind, Pair
+from pairuni_train.setup import find_weighting
 
 
 def test_a_group_is_centred_and_divided_by_its_sample_deviation() -> None:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError
+from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
 
 NAN = math.nan
 
@@ -175,7 +175,7 @@ def test_bounds_follow_the_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mean", "macro_mean", "pairuni_eval.analysis.official_means:RoundedMacroMean"]
+    "name", ["mean", "macro_mean", "pairuni_eval.stats.official_means:RoundedMacroMean"]
 )
 def test_a_range_in_the_card_holds_unless_a_value_lies_outside(name: str) -> None:
     rated = MetricSpec(name="m", aggregate=name, by="kind", range=(1.0, 5.0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from pairuni_eval.analysis.agreement import LEVELS, Level, krippendorff_alpha, measure
+from pairuni_eval.stats.agreement import LEVELS, Level, krippendorff_alpha, measure
 
 NONE = math.nan
 
@@ -92,7 +92,7 @@ def test_intervals_hold_the_number_and_shrink_with_more_clusters() -> None:
 
 def test_the_bootstrap_weighs_pairs_as_if_they_were_repeated() -> None:
     """A draw that holds a cluster twice is the table with its rows twice."""
-    from pairuni_eval.analysis.agreement import _alphas, _counts
+    from pairuni_eval.stats.agreement import _alphas, _counts
 
     ratings = np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 2.0]])
     weights = np.array([[2.0, 1.0, 0.0, 1.0]])

@@ -9,10 +9,10 @@ from pathlib import Path
 import example_run as example
 import pytest
 
-from pairuni_eval.analysis.alike import Alike, alike
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.records import Picture
 from pairuni_eval.report.build import build_report
+from pairuni_eval.stats.alike import Alike, alike
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 Replies = list[str | Picture | None]

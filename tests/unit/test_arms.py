@@ -6,12 +6,12 @@ import example_run as example
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.aggregate import Rows
-from pairuni_eval.analysis.arms import Arm, arm_row, arm_rows, weigh_over_seeds
-from pairuni_eval.analysis.compare import Place, Word, compare_sides
-from pairuni_eval.analysis.paired import pair_rows
-from pairuni_eval.analysis.tables import Tables, metric_row
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.arms import Arm, arm_row, arm_rows, weigh_over_seeds
+from pairuni_eval.stats.compare import Place, Word, compare_sides
+from pairuni_eval.stats.paired import pair_rows
+from pairuni_eval.stats.tables import Tables, metric_row
 from pairuni_eval.store.read import StoredRun
 
 MEAN = MetricSpec(name="accuracy")

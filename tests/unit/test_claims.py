@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import t
 
-from pairuni_eval.analysis.aggregate import Bounds
-from pairuni_eval.analysis.compare import Comparison, Word, compare_page
-from pairuni_eval.analysis.intervals import agreeing_interval
-from pairuni_eval.analysis.scope import checked_seeds, seeds_warning
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Decoding, Item, make_item
-from pairuni_eval.report.versus import told
+from pairuni_eval.report.baseline_comparison import told
+from pairuni_eval.stats.aggregate import Bounds
+from pairuni_eval.stats.compare import Comparison, Word, compare_page
+from pairuni_eval.stats.intervals import agreeing_interval
+from pairuni_eval.stats.scope import checked_seeds, seeds_warning
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 Values = list[float | None]

@@ -18,8 +18,8 @@ from pairuni_eval.catalog import suite_baselines
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
+from pairuni_eval.store.partial_run import UnfinishedRun, open_run
 from pairuni_eval.store.read import StoredRun
-from pairuni_eval.store.unfinished import UnfinishedRun, open_run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from pairuni_eval import catalog
 from pairuni_eval.benchmark import Mark
 from pairuni_eval.records import Status
-from pairuni_eval.run.validate import validate
+from pairuni_eval.runner.validate import validate
 
 # Gold letters: A twice, B and C once. Categories: coarse (A, A, B) and math (C).
 STAR = [("A", "coarse perception"), ("A", "coarse perception"), ("B", "coarse perception")]

@@ -17,8 +17,8 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.clip import Clip
-from pairuni_eval.instruments.clip_text import ClipTokenizer
+from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip_text import ClipTokenizer
 
 SIZE = Size()
 PAIRS = [(left, right) for left, right in (merge.split() for merge in MERGES)]
@@ -84,7 +84,7 @@ def test_half_precision_weights_are_computed_in_float32(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_is_known_needs_no_configuration(tmp_path: Path) -> None:
-    from pairuni_eval.instruments.open_clip_keys import read_architecture
+    from pairuni_eval.grading_models.open_clip_keys import read_architecture
 
     weights, config, merges = write_files(tmp_path, SIZE, seed=1)
 

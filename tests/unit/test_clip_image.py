@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pairuni_eval.instruments.clip_image import cropped_square, padded_square
+from pairuni_eval.grading_models.clip_image import cropped_square, padded_square
 
 Array = npt.NDArray[np.float64]
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])

@@ -13,7 +13,7 @@ from open_clip_reference import MERGES, Size
 from transformers import CLIPTokenizer
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.clip_text import (
+from pairuni_eval.grading_models.clip_text import (
     OPEN_CLIP,
     TRANSFORMERS,
     ClipTokenizer,

@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pairuni_eval.analysis.compare import (
+from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
+from pairuni_eval.errors import UserError
+from pairuni_eval.records import Capability, Decoding, make_item
+from pairuni_eval.stats.compare import (
     Comparison,
     Counts,
     Difference,
@@ -22,11 +25,8 @@ from pairuni_eval.analysis.compare import (
     holm,
     unit_results,
 )
-from pairuni_eval.analysis.scope import seeds_warning
-from pairuni_eval.analysis.tables import Tables
-from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
-from pairuni_eval.errors import UserError
-from pairuni_eval.records import Capability, Decoding, make_item
+from pairuni_eval.stats.scope import seeds_warning
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.write import write_record

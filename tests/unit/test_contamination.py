@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.contamination.neighbors import (
     Neighbor,
@@ -27,6 +26,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import WORD_SUFFIX
 from pairuni_eval.records import Capability, Picture, make_item
 from pairuni_eval.report.contamination import Leak, contamination
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 QUESTION = (
@@ -237,8 +237,8 @@ def test_what_is_no_pair_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pair_set_as_training_writes_it(tables: Tables, tmp_path: Path) -> None:
-    from pairuni_train.pairs.dataset import write_pairs
-    from pairuni_train.pairs.record import Generation, Kind, Pair, Understanding
+    from pairuni_train.pair_data.dataset import write_pairs
+    from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding
 
     half = {"id": "1", "source": "s", "licence": "CC0-1.0"}
     asks = Understanding(image=encoded(photograph(5)), question="What?", answer="it", **half)

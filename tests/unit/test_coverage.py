@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from pairuni_eval import catalog
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
-from pairuni_eval.analysis.compare import compare_runs
-from pairuni_eval.analysis.tables import MetricRow, Tables, as_measured, protocol_metrics
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.data import Data
 from pairuni_eval.records import Item
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.grading import as_lines, graded
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.compare import compare_runs
+from pairuni_eval.stats.tables import MetricRow, Tables, as_measured, protocol_metrics
 from pairuni_eval.store.read import StoredRun
 
 TINY = ("tiny-mmstar", "tiny-mme", "tiny-pope", "tiny-geneval", "tiny-imgedit")

@@ -11,9 +11,9 @@ import torch
 from pairuni_eval import devices
 from pairuni_eval.devices import found_devices, pick_device
 from pairuni_eval.errors import UserError
-from pairuni_train.image_rewards import ClipScore
-from pairuni_train.pairs.config import EncoderSpec
-from pairuni_train.pairs.encoders import load_encoder
+from pairuni_train.grpo.image_rewards import ClipScore
+from pairuni_train.pair_data.config import EncoderSpec
+from pairuni_train.pair_data.encoders import load_encoder
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ import msgspec
 import pytest
 from made_up_experiments import CARDS, TABLE, write_runs
 
-from pairuni_eval.analysis.arm_table import ArmTable
-from pairuni_eval.analysis.compare import Word
-from pairuni_eval.analysis.multiple import holm
 from pairuni_eval.errors import UserError
 from pairuni_eval.report import arm_table
-from pairuni_train.experiments.jobs import Setting, Trial, run_folder, trials
-from pairuni_train.experiments.pages import write_table
-from pairuni_train.experiments.spec import Experiment
-from pairuni_train.experiments.table import make_table, measured_columns
-from pairuni_train.recipe import find_backbone
+from pairuni_eval.stats.arm_table import ArmTable
+from pairuni_eval.stats.compare import Word
+from pairuni_eval.stats.multiple import holm
+from pairuni_train.config import find_backbone
+from pairuni_train.study.jobs import Setting, Trial, run_folder, trials
+from pairuni_train.study.pages import write_table
+from pairuni_train.study.spec import Experiment
+from pairuni_train.study.table import make_table, measured_columns
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ import pytest
 
 from pairuni_eval.catalog import all_cards, find_card, import_plugin
 from pairuni_eval.errors import UserError
-from pairuni_train.experiments.changes import as_options, changed, real_changes
-from pairuni_train.experiments.jobs import Setting, pair_file, run_folder, trials
-from pairuni_train.experiments.spec import (
+from pairuni_train.config import RewardSpec, find_backbone, find_recipe, read_changes
+from pairuni_train.grpo.rewards import load_rewards
+from pairuni_train.pair_data.config import check_arms, find_preset
+from pairuni_train.study.jobs import Setting, pair_file, run_folder, trials
+from pairuni_train.study.overrides import as_options, changed, real_changes
+from pairuni_train.study.spec import (
     BASE,
     Arm,
     Column,
@@ -22,9 +25,6 @@ from pairuni_train.experiments.spec import (
     find_experiment,
     read_experiment,
 )
-from pairuni_train.pairs.config import check_arms, find_preset
-from pairuni_train.recipe import RewardSpec, find_backbone, find_recipe, read_changes
-from pairuni_train.rewards import load_rewards
 
 NAMES = sorted(experiments())
 BACKBONES = {True: "tiny", False: "janus-pro-1b"}

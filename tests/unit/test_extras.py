@@ -25,7 +25,7 @@ from pairuni_eval.cli import app as eval_app
 from pairuni_eval.errors import UserError
 from pairuni_eval.extras import needs, packages, pip_line
 from pairuni_train.cli import app as train_app
-from pairuni_train.pairs.dataset import write_pairs
+from pairuni_train.pair_data.dataset import write_pairs
 
 WORKS: dict[str, str] = {
     "list what is installed": "pairuni-eval list benchmarks",
@@ -96,7 +96,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "answers.jsonl").write_text('{"id": "random/92", "text": "yes"}\n')
     (folder / "pairs").mkdir()
     write_pairs(folder / "pairs" / "pairug.parquet", small.tiny_pairs(4))
-    preset = (ROOT / "pairuni_train/pairs/presets/tiny.toml").read_text()
+    preset = (ROOT / "pairuni_train/pair_data/presets/tiny.toml").read_text()
     assert 'name = "tiny"\n' in preset.partition("[encoder]")[2]
     head, table, rest = preset.partition("[encoder]")
     (folder / "pe.toml").write_text(head + table + rest.replace('"tiny"', '"pe"', 1))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.deciding import Undecided, decide
-from pairuni_eval.analysis.families import Findings, together
-from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.analysis.multiple import holm_steps
-from pairuni_eval.analysis.scope import Scope
-from pairuni_eval.analysis.ties import farthest, guard_p
-from pairuni_eval.analysis.unseen import unseen_share, unseen_sum
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.deciding import Undecided, decide
+from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.multiple import holm_steps
+from pairuni_eval.stats.scope import Scope
+from pairuni_eval.stats.ties import farthest, guard_p
+from pairuni_eval.stats.unseen import unseen_share, unseen_sum
 
 SPEC = MetricSpec(name="accuracy")
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from made_up_experiments import EVERY, STEPS, Rewards, fixed_rows, training, write_trainings
 
-from pairuni_eval.analysis.verdict import Word
 from pairuni_eval.errors import UserError
-from pairuni_train.experiments import curve_findings
-from pairuni_train.experiments.curves import CurveFigure, curve_of, make_curves, part_of, window_of
-from pairuni_train.experiments.fixed_curves import FixedRun, steps_to
-from pairuni_train.experiments.jobs import Trial, train_folder
-from pairuni_train.experiments.pages import write_curves
-from pairuni_train.experiments.spec import Experiment, find_experiment
-from pairuni_train.gauge import write_rows
+from pairuni_eval.stats.verdict import Word
+from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.study import curve_findings
+from pairuni_train.study.curves import CurveFigure, curve_of, make_curves, part_of, window_of
+from pairuni_train.study.fixed_curves import FixedRun, steps_to
+from pairuni_train.study.jobs import Trial, train_folder
+from pairuni_train.study.pages import write_curves
+from pairuni_train.study.spec import Experiment, find_experiment
 
 ARMS = ("random pair", "PairUni")
 

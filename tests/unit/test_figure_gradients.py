@@ -14,15 +14,15 @@ import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.experiments.gradient_findings import findings
-from pairuni_train.experiments.gradients import GradientFigure, make_gradients
-from pairuni_train.experiments.jobs import Setting, Trial, run_folder
-from pairuni_train.experiments.overlap import Batches, batches_in, overlap
-from pairuni_train.experiments.pages import write_gradients
-from pairuni_train.experiments.probes import Probes, plan_probes, probe_folder, run_probes
-from pairuni_train.experiments.spec import Arm, Experiment, find_experiment
-from pairuni_train.pairs.dataset import write_pairs
-from pairuni_train.recipe import find_backbone
+from pairuni_train.config import find_backbone
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.study.gradient_findings import findings
+from pairuni_train.study.gradients import GradientFigure, make_gradients
+from pairuni_train.study.jobs import Setting, Trial, run_folder
+from pairuni_train.study.pages import write_gradients
+from pairuni_train.study.probes import Probes, plan_probes, probe_folder, run_probes
+from pairuni_train.study.scenario_overlap import Batches, batches_in, overlap
+from pairuni_train.study.spec import Arm, Experiment, find_experiment
 
 SEEDS, BATCHES, PAIRS = 2, 4, 4
 ARMS = ("PairUG", "low similarity", "random")

@@ -25,7 +25,7 @@ from pairuni_eval.models.checkpoint import check_weights, wrapper_of
 from pairuni_eval.models.janus import JanusModel, JanusPolicy
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 from pairuni_eval.tiny import janus
-from pairuni_train.pairs.record import Pair
+from pairuni_train.pair_data.record import Pair
 
 NAN, INF = math.nan, math.inf
 NORM = "model.language_model.norm.weight"

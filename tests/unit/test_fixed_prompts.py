@@ -9,15 +9,15 @@ import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.store.training import FixedRow, read_fixed
-from pairuni_train.fixed_prompts import (
+from pairuni_train.grpo.fixed_prompts import (
     FixedPrompts,
     choose_prompts,
     fixed_rows,
     set_name,
     write_prompts,
 )
-from pairuni_train.gauge import write_rows
-from pairuni_train.pairs.dataset import read_pairs, write_pairs
+from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.pair_data.dataset import read_pairs, write_pairs
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import example_run as example
 import pytest
 
 from pairuni_eval import api
-from pairuni_eval.analysis.tables import Tables, metric_rows
 from pairuni_eval.errors import UserError
 from pairuni_eval.frames import RUN_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS
-from pairuni_eval.store.packed import pack
+from pairuni_eval.stats.tables import Tables, metric_rows
+from pairuni_eval.store.archive import pack
 from pairuni_eval.store.read import StoredRun
 
 
@@ -87,7 +87,7 @@ for name in ("torch", "transformers"):
     sys.modules[name] = None
 from pairuni_eval import api
 assert "pairuni_eval.frames" not in sys.modules
-assert "pairuni_eval.analysis" not in sys.modules and "pandas" not in sys.modules
+assert "pairuni_eval.stats" not in sys.modules and "pandas" not in sys.modules
 print(len(api.runs_frame(sys.argv[1])), len(api.samples_frame(sys.argv[1])))
 print(len(api.scores_frame(sys.argv[1])))
 """

@@ -14,12 +14,12 @@ from conftest import write_parquet
 from judging import WrittenJudge, drawn, marked, ready
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.judges.judge import Question, Verdict
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(

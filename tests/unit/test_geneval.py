@@ -24,20 +24,20 @@ from small_detector import (
 )
 from torch.nn import functional
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.benchmark import Answer, Mark
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.instruments.clip import Clip
-from pairuni_eval.instruments.clip_image import cropped_square
-from pairuni_eval.instruments.clip_text import TRANSFORMERS, load_tokenizer, merges_file
-from pairuni_eval.instruments.colors import ColorNamer, Thing, cut_out, templates
-from pairuni_eval.instruments.detector import Observer
-from pairuni_eval.instruments.mask2former import Mask2Former
+from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip_image import cropped_square
+from pairuni_eval.grading_models.clip_text import TRANSFORMERS, load_tokenizer, merges_file
+from pairuni_eval.grading_models.colors import ColorNamer, Thing, cut_out, templates
+from pairuni_eval.grading_models.detector import Observer
+from pairuni_eval.grading_models.mask2former import Mask2Former
 from pairuni_eval.records import ImagePart, Item, Output, Status
 from pairuni_eval.scorers import objects
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
 
 FEW = {"tag": "colors", "include": [{"class": "car", "count": 2, "color": "red"}]}
 

@@ -9,8 +9,8 @@ import geneval_rows
 import pytest
 from rich.console import Console
 
-from pairuni_eval.run.measure import measure
-from pairuni_eval.run.settings import RunSettings
+from pairuni_eval.runner.run import measure
+from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store.read import StoredRun
 
 DRAWN = ("tiny-geneval", "tiny-wise", "tiny-imgedit", "geneval")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pairuni_train.gradients import ALL, Probe, adam_scale, gramian
+from pairuni_train.gradient_probe.gram import ALL, Probe, adam_scale, gramian
 
 
 def parameters(**values: list[float]) -> dict[str, nn.Parameter]:

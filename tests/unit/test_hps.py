@@ -13,11 +13,11 @@ from PIL import Image
 from torch.nn import functional
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.clip_image import cropped_square, padded_square
-from pairuni_eval.instruments.clip_text import OPEN_CLIP, TRANSFORMERS, ClipTokenizer, TextRule
-from pairuni_eval.instruments.clipscore import CLIP_PERCENT, ClipScorer
-from pairuni_eval.instruments.hps import HPS_NO_ANTIALIAS, HpsScorer
-from pairuni_eval.instruments.pickscore import PickScorer
+from pairuni_eval.grading_models.clip_image import cropped_square, padded_square
+from pairuni_eval.grading_models.clip_text import OPEN_CLIP, TRANSFORMERS, ClipTokenizer, TextRule
+from pairuni_eval.grading_models.clipscore import CLIP_PERCENT, ClipScorer
+from pairuni_eval.grading_models.hps import HPS_NO_ANTIALIAS, HpsScorer
+from pairuni_eval.grading_models.pickscore import PickScorer
 
 SIZE = Size()
 PAIRS = [(left, right) for left, right in (merge.split() for merge in MERGES)]

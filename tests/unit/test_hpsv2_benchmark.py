@@ -14,14 +14,14 @@ from judging import drawn, marked, ready
 from open_clip_reference import Size, write_files
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
-from pairuni_eval.analysis.intervals import estimate
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.instruments.hps import HpsScorer
+from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.records import Item, Status
 from pairuni_eval.scorers import preference
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.intervals import estimate
 
 STYLES = ("anime", "concept-art", "paintings", "photo")
 WEIGHTS = {"v2.1": "HPS_v2.1_compressed.pt", "v2.0": "HPS_v2_compressed.pt"}

@@ -13,12 +13,12 @@ import pytest
 from judging import WrittenJudge, drawn, marked, ready
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import Verdict
 from pairuni_eval.records import ImagePart, Item, Status
 from pairuni_eval.scorers import rubric
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
 
 EDITS = {
     "7": {"id": "animal/chelsea.png", "prompt": "Remove the cat.", "edit_type": "remove"},

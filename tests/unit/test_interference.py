@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pairuni_eval.analysis.alignment import alignments
-from pairuni_eval.analysis.contrast import contrasts
-from pairuni_eval.analysis.correlation import ArmPoint, correlate
-from pairuni_eval.analysis.gradient_rows import ALL, gradient_table, read_gradients
-from pairuni_eval.analysis.interference import Scenario, curve, scenarios, whole_from_halves
 from pairuni_eval.errors import UserError
+from pairuni_eval.gradients.alignment import alignments
+from pairuni_eval.gradients.contrast import contrasts
+from pairuni_eval.gradients.correlation import ArmPoint, correlate
+from pairuni_eval.gradients.interference import Scenario, curve, scenarios, whole_from_halves
+from pairuni_eval.gradients.rows import ALL, gradient_table, read_gradients
 from pairuni_eval.records import GradientRow
 
 Gram = tuple[float, float, float]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from pairuni_eval.analysis import intervals
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
-from pairuni_eval.analysis.intervals import Estimate, estimate
-from pairuni_eval.analysis.strata import Moves, moves_of, whole
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats import intervals
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.stats.strata import Moves, moves_of, whole
 
 
 def rows(value: object, unit: object, **tags: list[str]) -> Rows:

@@ -10,11 +10,11 @@ import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.checkpoint import claim, last_checkpoint
-from pairuni_train.gradients import ALL, BlockGrams, Gram
+from pairuni_train.checkpoints import claim, last_checkpoint
+from pairuni_train.gradient_probe.capture import Look
+from pairuni_train.gradient_probe.gram import ALL, BlockGrams, Gram
+from pairuni_train.grpo.trainer import Stepped
 from pairuni_train.journal import Journal
-from pairuni_train.look import Look
-from pairuni_train.loop import Stepped
 from pairuni_train.progress import seconds_of, words_of
 
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.bills import Bill, Receipt, standing, tally
 from pairuni_eval.judges.replies import Reply, ReplyBook, Spent
+from pairuni_eval.judges.usage import Bill, Receipt, standing, tally
 
 
 def reply(key: str, text: str = "fine", cost: float | None = None) -> Reply:

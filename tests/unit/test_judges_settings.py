@@ -15,7 +15,7 @@ from pairuni_eval.judges.judge import JudgeSetup
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
 from pairuni_eval.judges.settings import Choice, Choices, read_choices
 from pairuni_eval.judges.tiny import TinyJudge
-from pairuni_eval.run.judging import load_judges, sees_again
+from pairuni_eval.runner.judging import load_judges, sees_again
 
 
 @pytest.fixture(autouse=True)

@@ -22,10 +22,10 @@ from pairuni_eval.api import (
     UserError,
 )
 from pairuni_eval.lmms.benchmark import _number
-from pairuni_eval.lmms.chance import seeded
 from pairuni_eval.lmms.data import TaskData
 from pairuni_eval.lmms.generation import cut, decoding_of, stops_of
 from pairuni_eval.lmms.names import _TASK_LINE
+from pairuni_eval.lmms.seeding import seeded
 from pairuni_eval.lmms.task import _plain
 
 

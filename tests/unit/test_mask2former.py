@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairuni_eval.errors import JudgeError, UserError
-from pairuni_eval.instruments.mask2former import (
+from pairuni_eval.grading_models.mask2former import (
     Framing,
     Instances,
     Mask2Former,
@@ -25,7 +25,7 @@ from pairuni_eval.instruments.mask2former import (
     network_input,
     tight_boxes,
 )
-from pairuni_eval.instruments.resize import resize_bilinear
+from pairuni_eval.grading_models.resize import resize_bilinear
 
 CPU = torch.device("cpu")
 

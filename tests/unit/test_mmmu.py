@@ -18,7 +18,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import mmmu_parts, mmmu_prompt
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Sample, Status, TextPart
 from pairuni_eval.scorers.choice import spelled_list
-from pairuni_eval.scorers.subjects import Tally, mmmu_table
+from pairuni_eval.scorers.mmmu_subjects import Tally, mmmu_table
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 WORDS = (

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pairuni_train.objective import Clip, k3, surrogate
+from pairuni_train.grpo.objective import Clip, k3, surrogate
 
 CLIP = Clip(low=0.2, high=0.3)
 

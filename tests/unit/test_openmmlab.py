@@ -14,7 +14,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 from transformers.models.swin.modeling_swin import SwinAttention, SwinPatchMerging
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments import openmmlab
+from pairuni_eval.grading_models import openmmlab
 
 SIZE = Size()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_train.order import PairOrder, slice_of
-from pairuni_train.pairs.record import Kind, Pair
+from pairuni_train.grpo.sampler import PairOrder, slice_of
+from pairuni_train.pair_data.record import Kind, Pair
 
 
 def rows(count: int, kind: Kind = Kind.RETRIEVED) -> list[Pair]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.aggregate import Bounds
-from pairuni_eval.analysis.multiple import holm_steps
-from pairuni_eval.analysis.over_seeds import joint_interval, over_seeds, weigh_seeds
+from pairuni_eval.stats.aggregate import Bounds
+from pairuni_eval.stats.multiple import holm_steps
+from pairuni_eval.stats.over_seeds import joint_interval, over_seeds, weigh_seeds
 
 
 def test_a_mean_over_three_seeds() -> None:

@@ -12,14 +12,14 @@ import example_run as example
 import pytest
 from typer.testing import CliRunner
 
-from pairuni_eval.analysis.compare import compare
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card
 from pairuni_eval.catalog import find_card, find_suite, suite_baselines
 from pairuni_eval.cli import app
 from pairuni_eval.errors import UserError
-from pairuni_eval.store import packed
-from pairuni_eval.store.packed import given_pictures, pack, unpacked
+from pairuni_eval.stats.compare import compare
+from pairuni_eval.stats.tables import Tables
+from pairuni_eval.store import archive
+from pairuni_eval.store.archive import given_pictures, pack, unpacked
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import has_training, read_metrics
 
@@ -171,7 +171,7 @@ def test_a_cache_that_cannot_be_made_says_what_to_set(
 # A file from anywhere
 
 
-def archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+def made_archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
     """A zip with a run card and further members."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("run.json", "{}")
@@ -203,7 +203,7 @@ def refusal(path: Path, cache: Path) -> str:
     ],
 )
 def test_members_outside_of_the_folder_are_refused(tmp_path: Path, cache: Path, name: str) -> None:
-    path = archive(tmp_path / "a.zip", (name, b"x"))
+    path = made_archive(tmp_path / "a.zip", (name, b"x"))
     assert "lies outside of the run" in refusal(path, cache)
     assert not any("outside" in one.name for one in tmp_path.rglob("*"))
 
@@ -211,19 +211,19 @@ def test_members_outside_of_the_folder_are_refused(tmp_path: Path, cache: Path, 
 def test_links_are_refused(tmp_path: Path, cache: Path) -> None:
     link = zipfile.ZipInfo("images")
     link.external_attr = 0o120777 << 16
-    path = archive(tmp_path / "a.zip", (link, b"/etc"), ("images/passwd", b"x"))
+    path = made_archive(tmp_path / "a.zip", (link, b"/etc"), ("images/passwd", b"x"))
     assert "'images' is a link or a device" in refusal(path, cache)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("second", ["cards/a", "cards/a/b"])
 def test_two_members_of_one_name_are_refused(tmp_path: Path, cache: Path, second: str) -> None:
-    path = archive(tmp_path / "a.zip", ("cards/a", b"x"), (second, b"y"))
+    path = made_archive(tmp_path / "a.zip", ("cards/a", b"x"), (second, b"y"))
     assert "two of its members have one name" in refusal(path, cache)
 
 
 def test_an_encrypted_archive_is_refused(tmp_path: Path, cache: Path) -> None:
-    data = bytearray(archive(tmp_path / "a.zip").read_bytes())
+    data = bytearray(made_archive(tmp_path / "a.zip").read_bytes())
     for start, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(start) + offset] |= 1
     (tmp_path / "a.zip").write_bytes(data)
@@ -233,7 +233,7 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path, cache: Path) -> None:
 # 77 is no method; 12 is bzip2 and 14 LZMA, which what was deflated is not.
 @pytest.mark.parametrize(("method", "why"), [(77, "compression"), (12, "data stream"), (14, "")])
 def test_another_method_is_refused(tmp_path: Path, cache: Path, method: int, why: str) -> None:
-    data = bytearray(archive(tmp_path / "a.zip").read_bytes())
+    data = bytearray(made_archive(tmp_path / "a.zip").read_bytes())
     for start, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         data[data.index(start) + offset] = method
     (tmp_path / "a.zip").write_bytes(data)
@@ -260,8 +260,8 @@ def test_a_damaged_archive_is_refused_or_still_the_run(
 def test_a_bomb_is_stopped_whatever_its_header_says(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "SMALL", 2**20)
-    path = archive(tmp_path / "a.zip", ("metrics.jsonl", bytes(8 * 2**20)))
+    monkeypatch.setattr(archive, "SMALL", 2**20)
+    path = made_archive(tmp_path / "a.zip", ("metrics.jsonl", bytes(8 * 2**20)))
     assert path.stat().st_size < 20_000
     assert "larger than is allowed (8 GiB, 200 times the file)" in refusal(path, cache)
     data = bytearray(path.read_bytes())
@@ -274,6 +274,6 @@ def test_a_bomb_is_stopped_whatever_its_header_says(
 def test_very_many_members_are_refused(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "MEMBERS", 3)
-    path = archive(tmp_path / "a.zip", *((f"images/{n}", b"") for n in range(3)))
+    monkeypatch.setattr(archive, "MEMBERS", 3)
+    path = made_archive(tmp_path / "a.zip", *((f"images/{n}", b"") for n in range(3)))
     assert "it has 4 members, more than 3" in refusal(path, cache)

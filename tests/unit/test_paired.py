@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.aggregate import Rows
-from pairuni_eval.analysis.multiple import holm
-from pairuni_eval.analysis.paired import (
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.multiple import holm
+from pairuni_eval.stats.paired import (
     Counts,
     Pair,
     detectable,
@@ -20,8 +21,7 @@ from pairuni_eval.analysis.paired import (
     swap_p,
     weigh,
 )
-from pairuni_eval.analysis.ties import equivalence_p
-from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.ties import equivalence_p
 
 MEAN = MetricSpec(name="accuracy")
 

@@ -12,14 +12,14 @@ from pair_sources import picture, small, write_config
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import prompts, world
-from pairuni_train.pairs.build import build
-from pairuni_train.pairs.config import ARMS, find_preset, read_config
-from pairuni_train.pairs.dataset import read_pairs
-from pairuni_train.pairs.embed import decode, normalized
-from pairuni_train.pairs.encoders import TinyEncoder
-from pairuni_train.pairs.record import Kind, Pair
-from pairuni_train.pairs.select import at_random, medoids
-from pairuni_train.pairs.tiny_answers import carries, true_answer
+from pairuni_train.pair_data.build import build
+from pairuni_train.pair_data.config import ARMS, find_preset, read_config
+from pairuni_train.pair_data.dataset import read_pairs
+from pairuni_train.pair_data.embed import decode, normalized
+from pairuni_train.pair_data.encoders import TinyEncoder
+from pairuni_train.pair_data.record import Kind, Pair
+from pairuni_train.pair_data.select import at_random, medoids
+from pairuni_train.pair_data.tiny_answers import carries, true_answer
 
 Arms = dict[str, list[Pair]]
 

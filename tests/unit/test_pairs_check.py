@@ -12,7 +12,6 @@ import pytest
 from pair_sources import generation, picture, understanding, write_config
 from PIL import Image
 
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.contamination.likeness import near_copies, ngrams13, perceptual_hash
 from pairuni_eval.data import Data
@@ -20,11 +19,12 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import pope_prompt
 from pairuni_eval.records import Item
 from pairuni_eval.report.contamination import contamination
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.tiny import world
-from pairuni_train.pairs.check import check_pairs, report
-from pairuni_train.pairs.dataset import write_pairs
-from pairuni_train.pairs.record import Kind, Pair
+from pairuni_train.pair_data.check import check_pairs, report
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.pair_data.record import Kind, Pair
 
 # What two texts and two images share
 

@@ -13,9 +13,9 @@ import pytest
 from pair_sources import generation, picture, understanding
 
 from pairuni_eval.errors import UserError
-from pairuni_train.pairs.dataset import examine_pairs, read_about, read_pairs, write_pairs
-from pairuni_train.pairs.record import Kind, Pair, Provenance
-from pairuni_train.pairs.stats import read_stats
+from pairuni_train.pair_data.dataset import examine_pairs, read_about, read_pairs, write_pairs
+from pairuni_train.pair_data.record import Kind, Pair, Provenance
+from pairuni_train.pair_data.stats import read_stats
 
 ALIGNED = Pair(
     id="a",

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny.world import Scene, Thing, render
-from pairuni_train.pairs.config import EncoderSpec
-from pairuni_train.pairs.embed import Features, embed, normalized, read_features
-from pairuni_train.pairs.encoders import Encoder, TinyEncoder, load_encoder
-from pairuni_train.pairs.rows import Found, Rows, write_rows
+from pairuni_train.pair_data.config import EncoderSpec
+from pairuni_train.pair_data.embed import Features, embed, normalized, read_features
+from pairuni_train.pair_data.encoders import Encoder, TinyEncoder, load_encoder
+from pairuni_train.pair_data.rows import Found, Rows, write_rows
 
 SIZES = ((300, 200), (200, 333), (256, 256), (40, 30))
 
@@ -231,7 +231,7 @@ def embedded(tmp_path: Path) -> Embed:
 
 
 def scene_images(count: int) -> list[bytes]:
-    from pairuni_train.pairs.tiny_rows import understanding_rows
+    from pairuni_train.pair_data.tiny_rows import understanding_rows
 
     return [half.image for half in understanding_rows(count, 0)]
 
@@ -270,7 +270,7 @@ def test_no_image_at_all_is_an_error(embedded: Embed) -> None:
 def test_a_stopped_embedding_goes_on_with_the_next_part(
     embedded: Embed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pairuni_train.pairs.embed._PART", 4)
+    monkeypatch.setattr("pairuni_train.pair_data.embed._PART", 4)
     images = scene_images(10)
     straight = embedded(images, name="straight")
     with pytest.raises(KeyboardInterrupt):

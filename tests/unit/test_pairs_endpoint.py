@@ -12,8 +12,8 @@ from loopback import Loopback, Served, endpoint
 from pair_sources import generation, picture, small, understanding
 
 from pairuni_eval.errors import UserError
-from pairuni_train.pairs.build import build
-from pairuni_train.pairs.complete import (
+from pairuni_train.pair_data.build import build
+from pairuni_train.pair_data.complete import (
     Completed,
     NewPrompt,
     NewQuestion,
@@ -21,9 +21,9 @@ from pairuni_train.pairs.complete import (
     complete_clusters,
     halves_of,
 )
-from pairuni_train.pairs.config import CompletionSpec
-from pairuni_train.pairs.endpoint_completer import EndpointCompleter, load_completer
-from pairuni_train.pairs.rows import Half
+from pairuni_train.pair_data.config import CompletionSpec
+from pairuni_train.pair_data.endpoint_completer import EndpointCompleter, load_completer
+from pairuni_train.pair_data.rows import Half
 
 SOUND = json.dumps({"sound": True, "problem": ""})
 WRITTEN = json.dumps({"prompt": "a red field"})

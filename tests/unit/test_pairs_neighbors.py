@@ -15,11 +15,11 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.records import Picture, make_item
 from pairuni_eval.tiny import world
 from pairuni_train.cli import app
-from pairuni_train.pairs.config import EncoderSpec
-from pairuni_train.pairs.dataset import write_pairs
-from pairuni_train.pairs.encoders import load_encoder
-from pairuni_train.pairs.neighbors import encoder_of, find_neighbors
-from pairuni_train.pairs.record import Kind, Pair
+from pairuni_train.pair_data.config import EncoderSpec
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.pair_data.encoders import load_encoder
+from pairuni_train.pair_data.neighbors import encoder_of, find_neighbors
+from pairuni_train.pair_data.record import Kind, Pair
 
 
 def drawn(*things: world.Thing) -> bytes:

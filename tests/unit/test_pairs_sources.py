@@ -17,11 +17,11 @@ from pair_sources import picture
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import world
-from pairuni_train.pairs.config import Columns, FileSource, TinySource
-from pairuni_train.pairs.embed import decode
-from pairuni_train.pairs.record import Generation, Understanding
-from pairuni_train.pairs.rows import Reject, Rows, Side, counted, write_rows
-from pairuni_train.pairs.sources import fingerprint, locate, read_source
+from pairuni_train.pair_data.config import Columns, FileSource, TinySource
+from pairuni_train.pair_data.embed import decode
+from pairuni_train.pair_data.record import Generation, Understanding
+from pairuni_train.pair_data.rows import Reject, Rows, Side, counted, write_rows
+from pairuni_train.pair_data.sources import fingerprint, locate, read_source
 
 RED, BLUE = picture("red"), picture("blue")
 

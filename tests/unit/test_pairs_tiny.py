@@ -10,17 +10,17 @@ import pytest
 
 from pairuni_eval.tiny import prompts, questions, world
 from pairuni_eval.tiny.world import Scene, Thing
-from pairuni_train.pairs import tiny_answers, tiny_rows
-from pairuni_train.pairs.complete import (
+from pairuni_train.pair_data import tiny_answers, tiny_rows
+from pairuni_train.pair_data.complete import (
     NOBODY,
     Completed,
     Row,
     complete_clusters,
     halves_of,
 )
-from pairuni_train.pairs.embed import decode
-from pairuni_train.pairs.rows import Half, Side
-from pairuni_train.pairs.tiny_completer import TinyCompleter
+from pairuni_train.pair_data.embed import decode
+from pairuni_train.pair_data.rows import Half, Side
+from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
 # A red circle at the top left, a blue square two columns to its right, a red cross at the bottom.
 SCENE = Scene(

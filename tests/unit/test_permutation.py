@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.permutation import allotment_test, flip_test
-from pairuni_eval.analysis.swaps import MOST_DRAWS
+from pairuni_eval.stats.permutation import allotment_test, flip_test
+from pairuni_eval.stats.swaps import MOST_DRAWS
 
 
 def column(*values: float) -> np.ndarray:

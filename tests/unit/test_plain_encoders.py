@@ -8,8 +8,8 @@ from PIL import Image
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny.world import Scene, Thing, render
-from pairuni_train.pairs.config import EncoderSpec
-from pairuni_train.pairs.encoders import Encoder, load_encoder
+from pairuni_train.pair_data.config import EncoderSpec
+from pairuni_train.pair_data.encoders import Encoder, load_encoder
 
 
 def cosine(encoder: Encoder, one: Image.Image, two: Image.Image) -> float:

@@ -18,7 +18,7 @@ from conftest import ROOT, Ran
 from pairuni_eval.cli import app as eval_app
 from pairuni_eval.commands import as_baseline, as_typed
 from pairuni_train.cli import app as train_app
-from pairuni_train.pairs.dataset import write_pairs
+from pairuni_train.pair_data.dataset import write_pairs
 
 APPS = {"pairuni-eval": eval_app, "pairuni-train": train_app}
 FOLDER = "it's a run"  # a blank and a quote: both take quoting
@@ -243,8 +243,8 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
 ) -> None:
     """The hint of HPS: training has no --data, the reward has an option `data`."""
     from pairuni_eval.errors import UserError
-    from pairuni_train.image_rewards import Hps
-    from pairuni_train.recipe import find_backbone, read_changes
+    from pairuni_train.config import find_backbone, read_changes
+    from pairuni_train.grpo.image_rewards import Hps
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as refused:

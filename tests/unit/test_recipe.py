@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_train.pairs.config import ARMS
-from pairuni_train.recipe import (
+from pairuni_train.config import (
     Backbone,
     Recipe,
     find_backbone,
@@ -17,6 +16,7 @@ from pairuni_train.recipe import (
     names_of,
     read_changes,
 )
+from pairuni_train.pair_data.config import ARMS
 
 
 def test_every_recipe_names_an_arm_that_can_be_built() -> None:

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import find_maker
 from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites
 from pairuni_eval.data import Data
@@ -24,6 +23,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Status, TextPart
 from pairuni_eval.scorers.yes_no import Confusion
+from pairuni_eval.stats.aggregate import find_maker
 from pairuni_eval.tiny import edits, prompts
 from pairuni_eval.tiny.world import Scene, render
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import example_run as example
 import pytest
 
-from pairuni_eval.analysis.tables import Tables, metric_rows, status_counts
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import make_item
 from pairuni_eval.report import text
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.gallery import AT_MOST
+from pairuni_eval.stats.tables import Tables, metric_rows, status_counts
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 

@@ -12,9 +12,9 @@ from typing import Any
 import example_run as example
 import pytest
 
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.report import browse
 from pairuni_eval.report.gallery import Album
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.intervals import Interval
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.report.figures import around, axis_around, reach
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.intervals import Interval
 
 
 def row(value: float, joint: Interval | None, word: Word, span: float | None = 1.0) -> Difference:

@@ -11,18 +11,18 @@ import example_run as example
 import msgspec
 import pytest
 
-from pairuni_eval.analysis.compare import Difference, Word
-from pairuni_eval.analysis.deciding import Deciding
-from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.analysis.meeting import Missing
-from pairuni_eval.analysis.scope import NOBODY, Few, Scope
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
+from pairuni_eval.report.baseline_comparison import Versus
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.questions import _at_nothing
 from pairuni_eval.report.text import coded, times
 from pairuni_eval.report.undecided import remedy, seeds_needed, trial, whole
-from pairuni_eval.report.versus import Versus
+from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.deciding import Deciding
+from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.meeting import Missing
+from pairuni_eval.stats.scope import NOBODY, Few, Scope
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun, read_run_card
 from pairuni_eval.store.write import write_record

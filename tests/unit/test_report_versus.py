@@ -12,12 +12,12 @@ import example_run as example
 import msgspec
 import pytest
 
-from pairuni_eval.analysis.compare import compare_page
-from pairuni_eval.analysis.tables import Tables
 from pairuni_eval.cards import Card, MetricSpec
+from pairuni_eval.report.baseline_comparison import Versus, versus
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.tininess import is_tiny
-from pairuni_eval.report.versus import Versus, versus
+from pairuni_eval.report.tiny_label import is_tiny
+from pairuni_eval.stats.compare import compare_page
+from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
 COUNTING = 80  # questions of the group that gets worse: 41 -> 29 right

@@ -16,8 +16,8 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.responses.formats import read_settled
 from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.records import read_records
-from pairuni_eval.responses.roster import Entry, Roster
 from pairuni_eval.responses.rows import Settled, image_beside, read_responses
+from pairuni_eval.responses.sample_index import Entry, Roster
 
 CELLS = "aB \t\n,\"';|"
 KEYS = ("val_1", "val_2", "val_3")

@@ -14,13 +14,20 @@ from open_clip_reference import Size, write_files
 from PIL import Image
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.instruments.hps import HpsScorer
+from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.models.base import Reply
 from pairuni_eval.tiny import world
-from pairuni_train.image_rewards import ClipScore, Hps, PickScore
-from pairuni_train.pairs.record import Generation, Understanding
-from pairuni_train.recipe import RewardSpec
-from pairuni_train.rewards import Accuracy, Judged, Reward, TinyChecker, WeightedSum, load_rewards
+from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.image_rewards import ClipScore, Hps, PickScore
+from pairuni_train.grpo.rewards import (
+    Accuracy,
+    Judged,
+    Reward,
+    TinyChecker,
+    WeightedSum,
+    load_rewards,
+)
+from pairuni_train.pair_data.record import Generation, Understanding
 
 
 def answer(text: str, gold: str) -> Judged:

@@ -7,7 +7,7 @@ import pytest
 from pairuni_eval.judges.judge import Question, Verdict
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import Status
-from pairuni_eval.scorers import choice, matching, objects, rubric, yes_no
+from pairuni_eval.scorers import choice, objects, rubric, vlmevalkit_rules, yes_no
 from pairuni_eval.tiny.world import Scene, Thing, render
 
 OPTIONS = {"A": "a cat", "B": "a dog", "C": "a horse"}
@@ -104,13 +104,13 @@ def test_mmstar_letters(text: str, official: str | None, lmms: str | None) -> No
 )
 def test_other_toolkits_read_a_choice(text: str, lmms: str | None, vlm: str | None) -> None:
     assert choice.lmms_mmmu_letter(text, "ABC", OPTIONS) == lmms
-    assert matching.vlmevalkit_choice(text, OPTIONS) == vlm
+    assert vlmevalkit_rules.vlmevalkit_choice(text, OPTIONS) == vlm
 
 
 def test_vlmevalkit_makes_a_choice_of_an_open_question() -> None:
-    assert matching.vlmevalkit_question("7", []) == ({"A": "7", "B": "Other Answers"}, "A")
-    assert matching.vlmevalkit_question("C", [])[1] == "C"
-    assert matching.vlmevalkit_question("B", ["x", "y"]) == ({"A": "x", "B": "y"}, "B")
+    assert vlmevalkit_rules.vlmevalkit_question("7", []) == ({"A": "7", "B": "Other Answers"}, "A")
+    assert vlmevalkit_rules.vlmevalkit_question("C", [])[1] == "C"
+    assert vlmevalkit_rules.vlmevalkit_question("B", ["x", "y"]) == ({"A": "x", "B": "y"}, "B")
     reference = {"type": "open", "answer": "7", "options": []}
     values = {
         said: choice.mmmu_marks(said, reference, "sample", "vlmevalkit")[0].value

@@ -18,9 +18,9 @@ import pytest
 from pairuni_eval.errors import UserError
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store import layout
-from pairuni_eval.store.packed import pack, unpacked
+from pairuni_eval.store.archive import pack, unpacked
+from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun
-from pairuni_eval.store.unfinished import open_run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models.janus import JanusPolicy, teacher_forcing
 from pairuni_eval.models.janus.prompts import distinct
 from pairuni_eval.tiny import janus
-from pairuni_train.rollouts import TASKS
+from pairuni_train.grpo.rollouts import TASKS
 
 TASK = pytest.mark.parametrize("task", TASKS)
 

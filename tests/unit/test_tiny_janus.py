@@ -11,9 +11,9 @@ from transformers import AutoProcessor
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.tiny import edits, janus, knowledge, prompts, question_rows, questions, world
-from pairuni_train.pretrain_tiny import PretrainConfig, pretrain
-from pairuni_train.pretrain_tiny.optimisers import orthogonal, rate_share
-from pairuni_train.pretrain_tiny.run import train_model
+from pairuni_train.tiny_pretraining import PretrainConfig, pretrain
+from pairuni_train.tiny_pretraining.optimizers import orthogonal, rate_share
+from pairuni_train.tiny_pretraining.run import train_model
 
 SMALL = janus.TinySize(hidden=32, layers=1, heads=2, feed_forward=32, vision_hidden=32)
 

@@ -13,7 +13,7 @@ import pytest
 import small_training as small
 from conftest import Ran, is_light
 
-from pairuni_train.pairs.dataset import write_pairs
+from pairuni_train.pair_data.dataset import write_pairs
 
 Train = Callable[..., Ran]
 
@@ -247,7 +247,7 @@ def test_a_model_that_only_evaluates_cannot_be_trained(
 def test_a_reward_that_fails_stops_the_run_and_is_named(
     train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pairuni_train.rewards import Accuracy
+    from pairuni_train.grpo.rewards import Accuracy
 
     monkeypatch.setattr(Accuracy, "__call__", lambda self, batch: [1.0])
     ran = train("run", "--pairs", folder, "--steps", 1, *settings)
@@ -271,8 +271,8 @@ def test_without_pairs_a_backbone_builds_its_own_once(
     train: Train, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairuni_train import pair_files
-    from pairuni_train.pairs import config
-    from pairuni_train.recipe import find_backbone
+    from pairuni_train.config import find_backbone
+    from pairuni_train.pair_data import config
 
     few = config.find_preset("tiny")
     few = few._replace(config=config.PairConfig(**{**fields(few.config), **SMALLER}))
@@ -355,13 +355,13 @@ def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
 ) -> None:
     import pair_sources
 
-    from pairuni_train.pairs import workshop
+    from pairuni_train.pair_data import builder
 
     def read(*arguments: object) -> None:
         raise AssertionError("a row was read")
 
-    monkeypatch.setattr(workshop, "read_source", read)
-    monkeypatch.setattr(workshop, "write_rows", read)
+    monkeypatch.setattr(builder, "read_source", read)
+    monkeypatch.setattr(builder, "write_rows", read)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     changes: dict[str, object] = (
         {"completion": {"completer": "endpoint", "writer": {"snapshot": "m"}}}

@@ -14,7 +14,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
-from pairuni_train.trained import (
+from pairuni_train.grpo.trainable_parameters import (
     adapters_of,
     choose_trained,
     optimizer_state,

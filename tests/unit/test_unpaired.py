@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.analysis.contrast import Contrast, corrected_together
-from pairuni_eval.analysis.gradient_rows import ALL, gradient_table
-from pairuni_eval.analysis.unpaired import unpaired_contrast
+from pairuni_eval.gradients.contrast import Contrast, corrected_together
+from pairuni_eval.gradients.rows import ALL, gradient_table
+from pairuni_eval.gradients.unpaired import unpaired_contrast
 from pairuni_eval.records import GradientRow
 
 

@@ -161,9 +161,9 @@ def test_records_name_the_line_that_is_none(tmp_path: Path) -> None:
 
 def test_tables_of_toml_are_read_by_the_same_reader(tmp_path: Path) -> None:
     from pairuni_eval.cards import read_suite
-    from pairuni_train.experiments.spec import read_experiment
-    from pairuni_train.pairs.config import read_config
-    from pairuni_train.recipe import find_recipe
+    from pairuni_train.config import find_recipe
+    from pairuni_train.pair_data.config import read_config
+    from pairuni_train.study.spec import read_experiment
 
     suite = b'name = "a"\ntitle = "\xe7\xad\x94"\nbenchmarks = []\n'
     assert read_suite(write(tmp_path, b"\xef\xbb\xbf" + suite, "a.toml")).title == "\u7b54"

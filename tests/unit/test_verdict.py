@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pairuni_eval.analysis.intervals import Interval
-from pairuni_eval.analysis.paired import Counts
-from pairuni_eval.analysis.verdict import Said, Word, change, choose, distance, p_words, sentence
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.paired import Counts
+from pairuni_eval.stats.verdict import Said, Word, change, choose, distance, p_words, sentence
 
 SHARE = MetricSpec(name="accuracy")
 SCORE = MetricSpec(name="overall", scale=1.0, decimals=2)

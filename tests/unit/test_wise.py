@@ -13,13 +13,13 @@ from judging import WrittenJudge, drawn, marked, ready
 from pairuni_registry.wise.judge_script import NoPromptError, read_prompt
 from PIL import Image
 
-from pairuni_eval.analysis.aggregate import Rows, find_maker, make_aggregate
 from pairuni_eval.catalog import find_card, load_benchmark, plugin_names
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.judges.judge import Verdict
 from pairuni_eval.records import Status, TextPart
 from pairuni_eval.scorers import rubric
+from pairuni_eval.stats.aggregate import Rows, find_maker, make_aggregate
 
 # Stands where upstream's scripts are; the texts are made up.
 SCRIPT = '''

@@ -13,11 +13,11 @@ import numpy as np
 from pairuni_registry.gedit import judge_prompts
 from parity.rules.form import Given, Rule
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.catalog import find_card
 from pairuni_eval.judges.judge import Judge, Question, Verdict
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
 
 GROUPS = (
     "background_change",

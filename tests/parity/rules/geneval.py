@@ -106,7 +106,7 @@ def geneval_cut_out(given: Given, _: Path) -> Any:
     import numpy as np
     from PIL import Image
 
-    from pairuni_eval.instruments.colors import GROUND, cut_out
+    from pairuni_eval.grading_models.colors import GROUND, cut_out
 
     width, height = given["image_size_wh"]
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -127,7 +127,7 @@ def geneval_cut_out(given: Given, _: Path) -> Any:
 def geneval_colors(given: Given, _: Path) -> Any:
     import torch
 
-    from pairuni_eval.instruments.colors import color_directions, color_logits, templates
+    from pairuni_eval.grading_models.colors import color_directions, color_logits, templates
 
     text, sentences = given["text_features"], templates(given["classname"])
     text_CTD = torch.tensor(
@@ -142,7 +142,7 @@ def geneval_colors(given: Given, _: Path) -> Any:
 def geneval_instances(given: Given, _: Path) -> Any:
     import torch
 
-    from pairuni_eval.instruments.mask2former import Framing, find_instances
+    from pairuni_eval.grading_models.mask2former import Framing, find_instances
 
     class_logits_QC = torch.tensor(given["mask_cls_logits"])
     mask_logits_QHW = torch.tensor(given["mask_pred_logits_at_padded_input_size"])

@@ -9,7 +9,7 @@ from typing import Any
 from parity.rules.form import Given, Rule, json_of
 
 from pairuni_eval import prompts
-from pairuni_eval.scorers import choice, matching, subjects
+from pairuni_eval.scorers import choice, mmmu_subjects, vlmevalkit_rules
 
 
 def mmmu_choice(given: Given, _: Path) -> Any:
@@ -40,8 +40,10 @@ def mmmu_evaluate(given: Given, _: Path) -> Any:
 
 
 def mmmu_pooled(given: Given, _: Path) -> Any:
-    tallies = [subjects.Tally(one["acc"], one["num_example"]) for one in given["results"].values()]
-    return subjects.pooled(tallies).accuracy
+    tallies = [
+        mmmu_subjects.Tally(one["acc"], one["num_example"]) for one in given["results"].values()
+    ]
+    return mmmu_subjects.pooled(tallies).accuracy
 
 
 def mmmu_main(given: Given, folder: Path) -> Any:
@@ -56,7 +58,7 @@ def mmmu_main(given: Given, folder: Path) -> Any:
         right[row] = mmmu_verdict(answer | {"question_type": gold["question_type"]})
     return {
         name: {"num": tally.rows, "acc": round(tally.accuracy, 3)}
-        for name, tally in subjects.mmmu_table(right).items()
+        for name, tally in mmmu_subjects.mmmu_table(right).items()
     }
 
 
@@ -96,7 +98,7 @@ def lmms_choice(given: Given, _: Path) -> Any:
 
 
 def vlmevalkit(given: Given, _: Path) -> Any:
-    return matching.vlmevalkit_choice(given["response"], given["index2ans"]) or False
+    return vlmevalkit_rules.vlmevalkit_choice(given["response"], given["index2ans"]) or False
 
 
 RULES: dict[str, Rule] = {

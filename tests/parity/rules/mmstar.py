@@ -7,7 +7,7 @@ from typing import Any
 
 from parity.rules.form import Given, Rule, lines_of
 
-from pairuni_eval.scorers import choice, matching
+from pairuni_eval.scorers import choice, vlmevalkit_rules
 
 
 def mmstar_files(given: Given, folder: Path) -> Any:
@@ -59,7 +59,7 @@ OTHERS: dict[str, dict[str, Rule]] = {
             choice.lmms_letter(str(given["prediction"])) == str(given["answer"]).strip().upper()
         ),
         "vlmevalkit_can_infer_option": lambda given, _: (
-            matching.vlmevalkit_letter(str(given["prediction"]), "ABCD") or False
+            vlmevalkit_rules.vlmevalkit_letter(str(given["prediction"]), "ABCD") or False
         ),
     },
     "MMStar_eval": {"lmms_eval_0.7.3": mmstar_by_lmms},

@@ -19,13 +19,13 @@ import numpy as np
 from pairuni_registry.wise.judge_script import JudgePrompt, read_prompt
 from parity.rules.form import Form, Given, Rule, same
 
-from pairuni_eval.analysis.aggregate import Rows, make_aggregate
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.judges.judge import Judge, Question, Verdict
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import rubric
-from pairuni_eval.scorers.asking import ask_until_read
+from pairuni_eval.scorers.judge_calls import ask_until_read
+from pairuni_eval.stats.aggregate import Rows, make_aggregate
 
 _TEMPLATE_CHARS = {"wise": 3361, "wise-verified": 3413}  # without prompt and explanation
 _RANGES = {"culture": ("CULTURE",), "space-time": ("TIME", "SPACE")} | {

@@ -1,0 +1,1 @@
+"""What stored Gram rows of two tasks' gradients say."""

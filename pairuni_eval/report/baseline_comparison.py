@@ -1,0 +1,374 @@
+"""What a report says about a baseline: one sentence, what got worse and better, every metric.
+
+Goes in: the comparison that `stats.compare` made. Comes out: the same, in the words and the
+order in which the page sets it. No number is made here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pairuni_eval.records import RunCard
+from pairuni_eval.report.addresses import shown_group
+from pairuni_eval.report.text import listed, signed
+from pairuni_eval.stats.compare import Comparison, Difference, Refusal, Word
+from pairuni_eval.stats.multiple import NO_TESTS, Multiplicity
+from pairuni_eval.stats.scope import NOBODY, Scope
+
+_NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
+_PHRASES = {
+    Word.BETTER: "better than {name} at",
+    Word.WORSE: "worse at",
+    Word.TIED: "tied on",
+    Word.CANNOT_TELL: "cannot tell on",
+}
+NOT_COMPARED = "not compared"
+
+
+class Change(NamedTuple):
+    """A headline or a group that got better or worse, and how the page's browser shows its rows.
+
+    Attributes:
+        place: The benchmark's number in the report's order.
+        group: The browser's name of the group, "" for the whole benchmark.
+    """
+
+    row: Difference
+    place: int
+    group: str
+
+
+class Versus(NamedTuple):
+    """A baseline beside the run.
+
+    Attributes:
+        number: Its number in the browser; the run itself is 0.
+        differences: Every metric that both have, in the report's order.
+        groups: The groups of every headline, in the same order.
+        refusals: What could not be compared, and why.
+        worse, better: Headlines and groups, the surest first.
+        about: Whom the verdicts are about.
+        family: The tests that were corrected together, those of all baselines of the page.
+        seeds: Further runs of the baseline, one a training seed.
+    """
+
+    name: str
+    number: int
+    card: RunCard
+    differences: tuple[Difference, ...]
+    groups: tuple[Difference, ...]
+    refusals: tuple[Refusal, ...]
+    worse: tuple[Change, ...]
+    better: tuple[Change, ...]
+    about: Scope = NOBODY
+    family: Multiplicity = NO_TESTS
+    seeds: tuple[RunCard, ...] = ()
+
+    @property
+    def same_weights(self) -> bool:
+        """Whether both sides are the same weights."""
+        return self.about.same_weights
+
+    @property
+    def scope(self) -> str | None:
+        """What the verdicts hold for, where it is less than the recipe."""
+        return self.about.scope
+
+    @property
+    def heads(self) -> tuple[str, str]:
+        """What the columns with this run's numbers and with the baseline's are called."""
+        ours, theirs = self.about.seeds
+        return f"This run{_mean_of(ours)}", f"{self.name}{_mean_of(theirs)}"
+
+    @property
+    def headlines(self) -> tuple[Difference, ...]:
+        """The headline of every shared benchmark."""
+        return tuple(row for row in self.differences if row.headline)
+
+    def headline(self, benchmark: str) -> Difference | None:
+        """The headline of one benchmark; None where the baseline lacks it."""
+        return next((row for row in self.headlines if row.benchmark == benchmark), None)
+
+    def group(self, benchmark: str, name: str) -> Difference | None:
+        """A group of a benchmark's headline; None where it was not compared."""
+        rows = (row for row in self.groups if (row.benchmark, row.group) == (benchmark, name))
+        return next(rows, None)
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """How many headlines have each word, in the order better, worse, tied, cannot tell.
+
+        Those that were not compared come last, where there are any.
+        """
+        counts = Counter(NOT_COMPARED if row.reason else str(row.word) for row in self.headlines)
+        last = (NOT_COMPARED,) if counts[NOT_COMPARED] else ()
+        return {word: counts[word] for word in (*map(str, _PHRASES), *last)}
+
+    @property
+    def looked(self) -> tuple[int, int]:
+        """How many headlines and groups were compared."""
+        headlines, groups = (
+            sum(row.reason is None for row in rows) for rows in (self.headlines, self.groups)
+        )
+        return headlines, groups
+
+    @property
+    def refused(self) -> list[str]:
+        """What could not be compared, a sentence for each benchmark and reason."""
+        return gathered(self.refusals)
+
+    @property
+    def verdict(self) -> str:
+        """What can be told, in plain words."""
+        words = (Word.BETTER, Word.WORSE)
+        return told(self.name, self.headlines, self.refusals, words, self.about)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with what is tied, what cannot be told and what was not compared."""
+        return told(self.name, self.headlines, self.refusals, about=self.about)
+
+
+def told(
+    name: str,
+    headlines: Sequence[Difference],
+    refusals: Sequence[Refusal],
+    words: Sequence[Word] = tuple(_PHRASES),
+    about: Scope = NOBODY,
+) -> str:
+    """What the headlines say against another run, in one sentence.
+
+    Args:
+        name: The other run.
+        headlines: The headline of every benchmark that both have.
+        refusals: What could not be compared.
+        words: The verdicts that are told by name; all, and what was not compared, by default.
+        about: Whom the verdicts are about, which the sentence says.
+    """
+    compared = [row for row in headlines if row.reason is None]
+    if not compared:
+        return f"Against {name} nothing can be compared: {_reasons(refusals)}."
+    by_word = {word: [row for row in compared if row.word is word] for word in _PHRASES}
+    phrases = [
+        f"{_PHRASES[word].format(name=name)} {named(by_word[word])}"
+        for word in words
+        if by_word[word]
+    ]
+    if not by_word[Word.BETTER]:
+        if by_word[Word.WORSE]:
+            phrases[0] = f"worse than {name} at {named(by_word[Word.WORSE])}"
+        phrases.insert(1 if by_word[Word.WORSE] else 0, _not_shown(name, by_word))
+    left = [row for row in headlines if row.reason is not None]
+    if left and len(words) == len(_PHRASES):
+        phrases.append(f"not compared on {named(left)}")
+    if about.same_weights:
+        phrases.append("both are the same weights")
+    elif about.holds_for:
+        phrases.append(about.holds_for)
+    said = "; ".join(phrases)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
+    """E.g. "not shown to be better than base: 0 better, 0 worse, 1 tied, 6 undecided of 7; ...".
+
+    Where something is worse that is said before, and the counts stand alone.
+    """
+    counts = {word: len(rows) for word, rows in by_word.items()}
+    said = (
+        f"0 better, {counts[Word.WORSE]} worse, {counts[Word.TIED]} tied, "
+        f"{counts[Word.CANNOT_TELL]} undecided of {sum(counts.values())}"
+    )
+    if not counts[Word.WORSE]:
+        said = f"not shown to be better than {name}: {said}"
+    taken = _taken(by_word[Word.CANNOT_TELL])
+    return f"{said}; it would have taken {taken}" if taken else said
+
+
+def _taken(undecided: Sequence[Difference]) -> str | None:
+    """The differences that would probably have been found, on the scale that most rows have.
+
+    Rows that missing outputs leave open do not count: they lack these, not a larger difference.
+    """
+    undecided = [row for row in undecided if row.deciding is not None or not row.missing.any]
+    scales = Counter((row.spec.scale, row.spec.decimals) for row in undecided if row.detectable)
+    if not scales:
+        return None
+    ((scale, most), count), *_ = scales.most_common(1)
+    if scale != 100:  # points of no common scale say nothing in one number
+        return None
+    rows = [
+        row
+        for row in undecided
+        if row.detectable and (row.spec.scale, row.spec.decimals) == (scale, most)
+    ]
+    decimals = 0 if scale == 100 else most
+    found = [f"{(row.detectable or 0.0) * scale:.{decimals}f}" for row in rows]
+    low, high = (choose(found, key=float) for choose in (min, max))
+    unit = " points" if scale == 100 else ""
+    of = f" on {count} of them" if count < len(undecided) else ""
+    return (f"{low} to {high}" if low != high else low) + unit + of
+
+
+def versus(
+    name: str,
+    number: int,
+    theirs: Sequence[RunCard],
+    found: Comparison,
+    order: Sequence[str],
+) -> Versus:
+    """A baseline beside the run.
+
+    Args:
+        name: The baseline as it is printed.
+        number: Its number in the browser.
+        theirs: The baseline's run, and those of its other seeds.
+        found: What `compare_page` found.
+        order: The benchmarks in the report's order.
+    """
+    return Versus(
+        name=name,
+        number=number,
+        card=theirs[0],
+        differences=_ordered(found.differences, order),
+        groups=_ordered(found.groups, order),
+        refusals=found.refusals,
+        worse=_changes(found, Word.WORSE, order),
+        better=_changes(found, Word.BETTER, order),
+        about=found.about,
+        family=found.family,
+        seeds=tuple(theirs[1:]),
+    )
+
+
+def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
+    """What a reader must know beside the verdicts."""
+    if not found:
+        return ()
+    unlike = [
+        f"{one.name} was run with other settings on {row.benchmark}: {', '.join(row.settings)}."
+        for one in found
+        for row in one.headlines
+        if row.settings
+    ]
+    return (*_scopes(found), found[0].family.sentence, *unlike)
+
+
+def _scopes(found: Sequence[Versus]) -> Iterator[str]:
+    """What the verdicts hold for, where a reader could take them for more."""
+    same = [one.name for one in found if one.same_weights]
+    if same:
+        yield f"Against {listed(same)}: both are the same weights."
+    means = [one for one in found if max(one.about.seeds) > 1]
+    if means:
+        said = ", ".join(f"{one.name} {_seeds(one.about.seeds[1])}" for one in means)
+        yield (
+            f"Both numbers of a difference are means over training seeds: "
+            f"{_seeds(means[0].about.seeds[0])} of this run's recipe; {said}."
+        )
+
+
+def _mean_of(seeds: int) -> str:
+    return f", mean of {seeds} seeds" if seeds > 1 else ""
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def _ordered(rows: Sequence[Difference], order: Sequence[str]) -> tuple[Difference, ...]:
+    return tuple(sorted(rows, key=lambda row: order.index(row.benchmark)))
+
+
+def _changes(found: Comparison, word: Word, order: Sequence[str]) -> tuple[Change, ...]:
+    rows = found.regressions if word is Word.WORSE else found.gains
+    changes = [
+        Change(
+            row,
+            order.index(row.benchmark),
+            shown_group(row.spec.by or "", row.group) if row.group else "",
+        )
+        for row in rows
+    ]
+    return tuple(sorted(changes, key=_surest_first))
+
+
+def _surest_first(change: Change) -> tuple[bool, float]:
+    row = change.row
+    p = row.p if row.corrected is None else row.corrected
+    return row.group is not None, 1.0 if p is None else p
+
+
+def named(rows: Sequence[Difference]) -> str:
+    """The benchmarks of some rows, with the difference where there is a verdict."""
+    shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
+    if len(rows) > _NAMED:
+        shown.append(f"{len(rows) - _NAMED + 1} more")
+    return listed(shown)
+
+
+def _name(row: Difference) -> str:
+    sure = row.reason is None and row.word in (Word.BETTER, Word.WORSE)
+    return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
+
+
+def _reasons(refusals: Sequence[Refusal]) -> str:
+    said = "; ".join(gathered(refusals)[:3])
+    return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
+
+
+def gathered(refusals: Sequence[Refusal]) -> list[str]:
+    """What could not be compared, a sentence for each benchmark and reason.
+
+    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
+    named and the others are counted.
+    """
+    found: dict[tuple[str, str], list[Refusal]] = {}
+    for one in refusals:
+        found.setdefault((one.benchmark, one.reason), []).append(one)
+    return [_together(rows) for rows in found.values()]
+
+
+def _together(rows: Sequence[Refusal]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return first.sentence
+    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
+
+
+def difference_entry(row: Difference) -> dict[str, Any]:
+    """A difference for programs; values are unscaled, as the metric makes them."""
+    return {
+        "benchmark": row.benchmark,
+        "protocol": row.protocol,
+        "metric": row.spec.name,
+        **({"by": row.spec.by, "group": row.group} if row.group is not None else {}),
+        "headline": row.headline,
+        "ours": row.ours,
+        "theirs": row.theirs,
+        "difference": row.value,
+        "interval": list(row.interval) if row.interval else None,
+        "joint": list(row.joint) if row.joint else None,
+        "equivalence": list(row.beside) if row.word is Word.TIED and row.beside else None,
+        "p": row.p,
+        "p_holm": row.corrected,
+        "test": row.test or None,
+        "margin": row.margin,
+        "p_tied": row.p_tied,
+        "detectable": row.detectable,
+        "word": str(row.word),
+        "sentence": row.sentence,
+        "reason": row.reason,
+        "why": row.why,
+        "shared": row.shared,
+        "planned": row.planned,
+        "ends": list(row.ends) if row.ends else None,
+        "deciding": row.deciding._asdict() if row.deciding else None,
+        "seeds": list(row.seeds),
+        "clusters": row.clusters,
+        "units": row.units._asdict() if row.units else None,
+        "counts": row.counts._asdict() if row.counts else None,
+        "same_settings": row.same_settings,
+    }

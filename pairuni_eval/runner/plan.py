@@ -1,0 +1,409 @@
+"""What a run owes, decided once and written down before the first output.
+
+Planning reads every sample, stores its pictures, and cuts the outputs into fixed batches. A resumed
+run finds the plan and computes the same batches again, so its numbers cannot depend on where it was
+interrupted. `run.json` says what was asked; a folder that holds another run is refused.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pairuni_eval import __version__, catalog
+from pairuni_eval.benchmark import Benchmark
+from pairuni_eval.cards import Card
+from pairuni_eval.data import Data, Origin
+from pairuni_eval.errors import UserError, writing
+from pairuni_eval.extras import extra_of, needs
+from pairuni_eval.judges.judge import Judge
+from pairuni_eval.models.base import Model
+from pairuni_eval.places import is_file
+from pairuni_eval.records import (
+    RECORD_FORMAT,
+    BenchmarkRun,
+    Capability,
+    Item,
+    RunCard,
+    Sample,
+    output_id,
+)
+from pairuni_eval.runner.judging import Second, judge_plugins, load_judges, with_mended_judges
+from pairuni_eval.runner.settings import RunSettings
+from pairuni_eval.store import layout
+from pairuni_eval.store.documents import read_bytes, read_document
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.read import read_run_card
+from pairuni_eval.store.rows import RowLog
+from pairuni_eval.store.seal import own_files, read_planned
+from pairuni_eval.store.tables import identity_of
+from pairuni_eval.store.write import record_bytes, write_record
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """One output to make: its id, the sample and which draw of it."""
+
+    id: str
+    sample: str
+    draw: int
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Outputs that go through the model together, always the same ones."""
+
+    benchmark: str
+    capability: Capability
+    outputs: tuple[Owed, ...]
+
+
+class Contents(NamedTuple):
+    """A run folder once planned: the card, every sample, and the batches in order.
+
+    Attributes:
+        unchecked: How many of the samples that an earlier start left have no check.
+        damage: What is to be told about samples of an earlier start that were stored again.
+    """
+
+    card: RunCard
+    samples: list[Sample]
+    batches: list[Batch]
+    unchecked: int = 0
+    damage: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> list[str]:
+        """The ids of the pictures in all requests."""
+        return [image for sample in self.samples for image in sample.images]
+
+
+class Parts(NamedTuple):
+    """The loaded code of a run: benchmarks in order and the judges of each that has one."""
+
+    benchmarks: list[Benchmark]
+    judges: dict[str, Judge]
+    seconds: Mapping[str, Second] = {}
+
+
+def check_installed(settings: RunSettings) -> None:
+    """Raise a UserError if a benchmark or a judge needs a package that is not installed."""
+    cards = settings.cards()
+    with writing(str(settings.out)):  # a name that no folder can have
+        complete = (settings.out / layout.COMPLETE).exists()  # nothing will be graded
+    benchmarks = [] if complete else [catalog.load_benchmark(card.name) for card in cards]
+    names = judge_plugins(settings.judge, cards)
+    judges = [catalog.import_plugin("judges", name) for name in dict.fromkeys(names)]
+    extras = [extra for one in (*benchmarks, *judges) for extra in extra_of(one)]
+    asking = [card.name for card in cards if names and card.judge is not None]
+    own = [benchmark.card.name for benchmark in benchmarks if extra_of(benchmark)]
+    needs("Grading " + ", ".join(dict.fromkeys([*own, *asking])), *extras)
+
+
+def load_parts(settings: RunSettings) -> Parts:
+    """Import the benchmarks and judges that the settings name."""
+    cards = [_as_begun(settings, card) for card in settings.cards()]
+    benchmarks = [catalog.load_benchmark(card.name) for card in cards]
+    for benchmark, card in zip(benchmarks, cards, strict=True):
+        benchmark.card = card  # only with the protocols that were asked for
+    judges = load_judges(settings.judge, cards, settings.out)
+    return Parts(benchmarks, judges.first, judges.second)
+
+
+def _as_begun(settings: RunSettings, card: Card) -> Card:
+    """The card, without protocols that it gained since the run in the folder began with others."""
+    run = settings.out
+    if settings.protocols or not is_file(run / layout.RUN_FILE):
+        return card
+    former = read_run_card(run)
+    begun = former.benchmarks.get(card.name)
+    if former.code != __version__ or begun is None or not {*begun.protocols} < {*card.protocols}:
+        return card
+    protocols = {name: card.protocols[name] for name in begun.protocols}
+    if card.default_protocol not in protocols:
+        return card
+    return msgspec.structs.replace(card, protocols=protocols)
+
+
+def plan_run(
+    settings: RunSettings,
+    parts: Parts,
+    model: Model,
+    pictures: Pictures,
+    read: Callable[[str], None] = lambda _: None,
+) -> Contents:
+    """Plan a run, or find the plan that an earlier start of the same command wrote.
+
+    Args:
+        settings: What is asked.
+        parts: Benchmarks and judges.
+        model: The model.
+        pictures: The pictures of the run folder.
+        read: Hears of every sample that is read, by its benchmark.
+
+    Raises:
+        UserError: if the folder holds another run, or the data cannot be read.
+    """
+    run = settings.out
+    if not (run / layout.RUN_FILE).exists():
+        return _fresh(settings, parts, model, pictures, read)
+    hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
+    _compare_with_plan(run, hint=hint)
+    former = same_run(settings, parts, model)
+    if former != read_run_card(run):
+        _put_card(run, former, hint=hint)
+    batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
+    log = _sample_log(run, former.rows_address)
+    found = log.recover()
+    by_uid = {sample.uid: sample for sample in found.rows}
+    order = list(dict.fromkeys(owed.sample for batch in batches for owed in batch.outputs))
+    whole = by_uid.keys() == set(order)
+    lost = {image for s in found.rows for image in s.images if pictures.trouble(image)}
+    if whole and not lost:
+        samples = [by_uid[uid] for uid in order]
+        return Contents(former, samples, batches, found.unchecked, log.damage)
+    again = _fresh(settings, parts, model, pictures, read, former)  # the outputs stand
+    told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
+    return again._replace(damage=(*log.damage, *([told] if lost else [])))
+
+
+def _compare_with_plan(run: Path, *, hint: str) -> None:
+    """Compare the run's own JSON with what planning wrote.
+
+    Raises:
+        UserError: for a file that is changed.
+    """
+    planned = run / layout.ROWS / layout.PLANNED
+    if planned.exists():
+        for name, digest in read_planned(planned, hint=hint).items():
+            read_bytes(run / name, digest, hint=hint)
+
+
+def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
+    """The card of the run that the folder holds, with its judges as they were mended since.
+
+    Raises:
+        UserError: if that is another run than is asked for.
+    """
+    run = settings.out
+    former = read_run_card(run)
+    if former.code != __version__:
+        raise UserError(
+            f"{run} was written by pairuni {former.code}; this is {__version__}. Numbers of two "
+            "versions are not mixed in one run.",
+            hint="Choose another folder with --out, or finish it with the version that began it.",
+        )
+    now = _run_card(settings, parts, model, former.benchmarks)
+    mended = with_mended_judges(run, former, now)
+    asked = _asked(now)
+    for key, value in _asked(mended).items():
+        if asked[key] != value:
+            raise UserError(
+                f"{run} holds another run: its {key} is {_change(value, asked[key])}.",
+                hint="Choose another folder with --out, or delete this one.",
+            )
+    return mended
+
+
+def _change(before: Any, now: Any) -> str:
+    """What was asked and is asked now, in words; of a table those entries that differ."""
+    if not isinstance(before, dict):
+        return f"{_in_words(before)}, now it is {_in_words(now)}"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return "; ".join(
+        f"{name}: {_in_words(before.get(name))}; now {_in_words(now.get(name))}" for name in names
+    )
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
+
+
+def _put_card(run: Path, card: RunCard, *, hint: str) -> None:
+    """Replace the card; a kill on the way leaves one that is not compared, never a wrong mark."""
+    path = run / layout.ROWS / layout.PLANNED
+    planned: dict[str, str] | None = None
+    if path.exists():
+        planned = read_planned(path, hint=hint)
+        write_record(path, {name: one for name, one in planned.items() if name != layout.RUN_FILE})
+    write_record(run / layout.RUN_FILE, card)
+    if planned is not None:
+        digest = sha256(record_bytes(card)).hexdigest()
+        write_record(path, planned | {layout.RUN_FILE: digest})
+
+
+def _sample_log(run: Path, address: str) -> RowLog[Sample]:
+    path = run / layout.ROWS / "samples.jsonl"
+    return RowLog(path, Sample, identity_of(Sample), address=address)
+
+
+def _fresh(
+    settings: RunSettings,
+    parts: Parts,
+    model: Model,
+    pictures: Pictures,
+    read: Callable[[str], None],
+    former: RunCard | None = None,
+) -> Contents:
+    """Plan a run; one that was planned before keeps what its card says of who asked."""
+    run = settings.out
+    log = _sample_log(run, _run_card(settings, parts, model, {}).rows_address)
+    log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
+    samples: list[Sample] = []
+    counts: dict[str, int] = {}
+    origins: dict[str, Origin] = {}
+    cards: dict[str, Card] = {}
+    for benchmark in parts.benchmarks:
+        name = benchmark.card.name
+        data = benchmark.data(settings.data)
+        origins[name] = data.origin()
+        mine = []
+        for sample in _stored(pictures, benchmark, data, settings.limit):
+            mine.append(sample)
+            read(name)
+        log.append(mine)
+        samples += mine
+        counts[name] = len(mine)
+        cards[name] = msgspec.structs.replace(benchmark.card, expected=benchmark.count(data))
+        write_record(run / layout.CARDS / f"{name}.json", cards[name])
+    runs = {
+        name: _benchmark_run(settings, parts, model, card, origins[name], counts[name])
+        for name, card in cards.items()
+    }
+    card = _run_card(settings, parts, model, runs)
+    if former is not None:
+        card = msgspec.structs.replace(former, benchmarks=runs)
+    batches = list(_batches(card, parts, samples))
+    log.sync()
+    write_record(run / layout.PLAN_FILE, batches)
+    planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
+    planned.pop(layout.FIGURES, None)  # is made from the scores, later
+    rows = run / layout.ROWS
+    if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
+        write_record(rows / layout.PLANNED, planned)  # else its rows began without checks
+    write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
+    return Contents(card, samples, batches)
+
+
+def _stored(
+    pictures: Pictures, benchmark: Benchmark, data: Data, limit: int | None
+) -> Iterator[Sample]:
+    """The samples of a benchmark, their pictures put into the store on the way."""
+    seen: set[str] = set()
+    with pictures:
+        for item in _limited(benchmark.samples(data), limit, benchmark.card):
+            if item.sample.uid in seen:
+                name, key = benchmark.card.name, item.sample.key
+                raise UserError(
+                    f"'{name}': the row '{key}' occurs twice in the data.",
+                    hint="Use the files of the dataset as published.",
+                )
+            seen.add(item.sample.uid)
+            for picture in item.pictures:
+                pictures.add(picture)
+            yield item.sample
+
+
+def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
+    """The first `limit` items; a unit that was begun is finished where the card asks for it."""
+    iterator = iter(items)
+    taken = list(islice(iterator, limit)) if limit is not None else None
+    if taken is None:
+        yield from iterator
+        return
+    yield from taken
+    if card.keep_units and taken:
+        for item in iterator:
+            if item.sample.unit != taken[-1].sample.unit:
+                return
+            yield item
+
+
+def _benchmark_run(
+    settings: RunSettings, parts: Parts, model: Model, card: Card, origin: Origin, planned: int
+) -> BenchmarkRun:
+    judge, second = parts.judges.get(card.name), parts.seconds.get(card.name)
+    return BenchmarkRun(
+        protocols=tuple(card.protocols),
+        decoding=card.decoding,
+        batch_size=settings.batch_size or model.batch_size(card.capability),
+        origin=origin.kind,
+        revision=origin.revision,
+        judge=judge.snapshot if judge else None,
+        second_judge=second.words if second else None,
+        expected=card.expected,
+        planned=planned,
+    )
+
+
+def _run_card(
+    settings: RunSettings, parts: Parts, model: Model, former: dict[str, BenchmarkRun]
+) -> RunCard:
+    """The card of this command; `former` gives what only reading the data can tell."""
+    runs = {}
+    for benchmark in parts.benchmarks:
+        card = benchmark.card
+        known = former.get(card.name)
+        origin = Origin(known.origin, known.revision) if known else Origin("", "")
+        planned = known.planned if known else 0
+        if known:
+            card = msgspec.structs.replace(card, expected=known.expected)
+        runs[card.name] = _benchmark_run(settings, parts, model, card, origin, planned)
+    return RunCard(
+        format=RECORD_FORMAT,
+        code=__version__,
+        name=settings.out.name,
+        checkpoint=model.identity,
+        suite=settings.suite,
+        benchmarks=runs,
+        seed=settings.seed,
+        limit=settings.limit,
+        environment=_environment(model),
+        command=settings.command(),
+    )
+
+
+def _asked(card: RunCard) -> dict[str, Any]:
+    """What two starts of one command must agree on."""
+    return {
+        "checkpoint": card.checkpoint.weights,
+        "precision": card.checkpoint.dtype,
+        "benchmarks": {name: part.protocols for name, part in card.benchmarks.items()},
+        "decoding": {name: part.decoding.id for name, part in card.benchmarks.items()},
+        "judge": {name: part.judge for name, part in card.benchmarks.items()},
+        "second judge": {name: part.second_judge for name, part in card.benchmarks.items()},
+        "batch size": {name: part.batch_size for name, part in card.benchmarks.items()},
+        "seed": card.seed,
+        "limit": card.limit,
+    }
+
+
+def _environment(model: Model) -> dict[str, str]:
+    """Versions and hardware that a number may depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("torch", "transformers", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**found, "hardware": model.hardware}
+
+
+def _batches(card: RunCard, parts: Parts, samples: Sequence[Sample]) -> Iterator[Batch]:
+    for benchmark in parts.benchmarks:
+        name, own = benchmark.card.name, card.benchmarks[benchmark.card.name]
+        decoding = own.decoding.id
+        owed = [
+            Owed(output_id(sample.uid, draw, decoding), sample.uid, draw)
+            for sample in samples
+            if sample.benchmark == name
+            for draw in range(benchmark.card.draws)
+        ]
+        for start in range(0, len(owed), own.batch_size):
+            outputs = tuple(owed[start : start + own.batch_size])
+            yield Batch(name, benchmark.card.capability, outputs)

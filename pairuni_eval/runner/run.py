@@ -1,0 +1,300 @@
+"""The whole way of a run: plan, execute, grade, compact.
+
+The same call continues what an earlier one left, at whatever moment that one ended, and the folder
+ends up byte for byte as if nothing had happened; only the journal, which holds the times, and the
+judges' memory differ. What was damaged meanwhile is told and made again. A complete run is compared
+with its mark; one whose judge left questions open is taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from pairuni_eval.adapters import check_checkpoint, load_model
+from pairuni_eval.models.base import LoadOptions, Model
+from pairuni_eval.progress import Progress, clock, waiting
+from pairuni_eval.records import Figure, Score
+from pairuni_eval.runner.grade import Chunk, Grader, forget
+from pairuni_eval.runner.infer import Executor
+from pairuni_eval.runner.judging import left_open, reopen
+from pairuni_eval.runner.plan import (
+    Batch,
+    Contents,
+    Parts,
+    check_installed,
+    load_parts,
+    plan_run,
+    same_run,
+)
+from pairuni_eval.runner.settings import RunSettings
+from pairuni_eval.store import layout
+from pairuni_eval.store.pictures import Pictures
+from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.seal import compact, remove_rows
+from pairuni_eval.store.write import Journal, clear_temporaries, exclusive, write_record
+
+
+class Estimate(NamedTuple):
+    """What a run still owes on one benchmark.
+
+    Attributes:
+        outputs: Outputs to make.
+        judge_calls: Calls to a judge.
+        seconds: Expected time from a warm-up batch, without grading; None if the model lacks the
+            capability or nothing is owed.
+    """
+
+    benchmark: str
+    outputs: int
+    judge_calls: int
+    seconds: float | None
+
+
+def measure(settings: RunSettings, console: Console, model: Model | None = None) -> Path:
+    """Run what the settings ask for, or what is left of it; returns the run folder.
+
+    Args:
+        settings: What is asked.
+        console: Where progress is shown.
+        model: The model, if it is at hand already; else the settings' checkpoint is loaded.
+
+    Raises:
+        UserError: for whatever the user can mend; the rows so far are kept.
+    """
+    settings.cards()  # unknown names come first
+    if model is None:
+        check_checkpoint(settings.checkpoint, settings.adapter)
+    parts = _parts(settings)
+    model = model or _load(settings, console)
+    with exclusive(settings.out):
+        if (settings.out / layout.COMPLETE).exists():
+            _compare(settings, parts, model)
+            if not reopen(settings.out):
+                remove_rows(settings.out)
+                return settings.out
+        started = _start(settings, parts, model, console)
+        _execute(started, console)
+        _finish(started, _grade(started, console))
+        _say_what_is_open(settings.out, console)
+    return settings.out
+
+
+def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
+    """Say what is owed. The warm-up is the first owed batch of each benchmark, and it is kept."""
+    settings.cards()
+    check_checkpoint(settings.checkpoint, settings.adapter)
+    parts = _parts(settings)
+    model = _load(settings, console)
+    with exclusive(settings.out):
+        if (settings.out / layout.COMPLETE).exists():
+            _compare(settings, parts, model)
+            return [Estimate(card.name, 0, 0, None) for card in settings.cards()]
+        started = _start(settings, parts, model, console)
+        return [
+            _estimate(started, benchmark.card.name, model) for benchmark in started.parts.benchmarks
+        ]
+
+
+def estimate_table(estimates: Sequence[Estimate]) -> Table:
+    """The estimates for the terminal."""
+    table = Table("benchmark", "outputs owed", "judge calls", "time")
+    for one in estimates:
+        time = "-" if one.seconds is None else clock(one.seconds)
+        table.add_row(one.benchmark, str(one.outputs), str(one.judge_calls), time)
+    known = sum(one.seconds or 0.0 for one in estimates)
+    table.add_section()
+    table.add_row(
+        "in all",
+        str(sum(one.outputs for one in estimates)),
+        str(sum(one.judge_calls for one in estimates)),
+        clock(known),
+    )
+    return table
+
+
+class _Started(NamedTuple):
+    settings: RunSettings
+    parts: Parts
+    contents: Contents
+    executor: Executor
+    pictures: Pictures
+
+    @property
+    def batches(self) -> list[Batch]:
+        return self.contents.batches
+
+    @property
+    def owed(self) -> set[str]:
+        """The ids of the outputs that are to be made."""
+        planned = (owed.id for batch in self.batches for owed in batch.outputs)
+        return {one for one in planned if one not in self.executor.outputs}
+
+
+class _Graded(NamedTuple):
+    """All scores, the figures made of them, and the scores by the second judge.
+
+    Attributes:
+        unchecked: How many rows of them that an earlier start left have no check.
+    """
+
+    scores: list[Score]
+    figures: list[Figure]
+    opinions: list[Score]
+    unchecked: int
+
+
+def _parts(settings: RunSettings) -> Parts:
+    """Benchmarks and judges; what they lack is found before a model is loaded."""
+    check_installed(settings)
+    return load_parts(settings)
+
+
+def _load(settings: RunSettings, console: Console) -> Model:
+    with waiting(console, f"loading {settings.checkpoint}"):
+        options = LoadOptions(settings.device, settings.dtype, settings.compiled)
+        return load_model(settings.checkpoint, settings.adapter, options)
+
+
+def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) -> _Started:
+    clear_temporaries(settings.out)
+    pictures = Pictures(settings.out)
+    with _progress(console, transient=True) as progress:
+        bar = progress.add_task("reading the benchmarks", total=None)
+
+        def read(benchmark: str) -> None:
+            progress.update(bar, advance=1, description=f"reading  {benchmark}")
+
+        contents = plan_run(settings, parts, model, pictures, read)
+    Journal(settings.out).note("start")
+    by_uid = {sample.uid: sample for sample in contents.samples}
+    executor = Executor(settings.out, contents.card, by_uid, model, pictures)
+    started = _Started(settings, parts, contents, executor, pictures)
+    forgotten = forget(settings.out, started.owed, contents.card.rows_address)
+    _tell(settings.out, [*contents.damage, *executor.damage, *forgotten], console)
+    return started
+
+
+def _compare(settings: RunSettings, parts: Parts, model: Model) -> None:
+    """Compare a complete run with its mark and with what is asked.
+
+    Raises:
+        UserError: if a file of it is changed, or it is another run.
+    """
+    StoredRun(settings.out).verify()
+    same_run(settings, parts, model)
+
+
+def _tell(run: Path, damage: Sequence[str], console: Console) -> None:
+    """Say what an earlier start left damaged, here and in the journal."""
+    for sentence in damage:
+        Journal(run).note("damage", what=sentence)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def _execute(started: _Started, console: Console) -> None:
+    owed = started.executor.owed(started.batches)
+    total = sum(len(batch.outputs) for batch in started.batches)
+    left = sum(len(batch.outputs) for batch in owed)
+    with _progress(console) as progress:
+        bar = progress.add_task("outputs", total=total, completed=total - left)
+
+        def done(batch: Batch, seconds: float) -> None:
+            rate = len(batch.outputs) / seconds if seconds else 0.0
+            text = f"outputs  {batch.benchmark} ({rate:.1f}/s)"
+            progress.update(bar, advance=len(batch.outputs), description=text)
+
+        started.executor.execute(owed, done)
+
+
+def _grade(started: _Started, console: Console) -> _Graded:
+    """Grade what is owed."""
+    outputs = started.executor.outputs
+    grader = Grader(started.settings, started.contents, started.parts, outputs, started.pictures)
+    _tell(started.settings.out, grader.damage, console)
+    with _progress(console) as progress:
+        chunks = [*grader.chunks(), *grader.second_chunks()]
+        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in chunks))
+
+        def done(chunk: Chunk) -> None:
+            text = f"grading  {chunk.address}"
+            progress.update(bar, advance=len(chunk.outputs), description=text)
+
+        scores = grader.grade(done)
+        opinions = grader.second_opinions(done)
+    return _Graded(scores, grader.figures(scores), opinions, grader.unchecked)
+
+
+def _finish(started: _Started, graded: _Graded) -> None:
+    """Write the tables and mark the run complete."""
+    run, contents, executor = started.settings.out, started.contents, started.executor
+    if graded.figures:
+        write_record(run / layout.FIGURES, graded.figures)
+    outputs = [executor.outputs[owed.id] for batch in started.batches for owed in batch.outputs]
+    drawn = [output.image for output in outputs if output.image]
+    compact(
+        run,
+        {
+            "samples": contents.samples,
+            "outputs": outputs,
+            "scores": graded.scores,
+            **({layout.OPINIONS: graded.opinions} if graded.opinions else {}),
+        },
+        pictures=started.pictures.digests([*contents.images, *drawn]),
+        unchecked=contents.unchecked + executor.unchecked + graded.unchecked,
+    )
+    Journal(run).note("complete")
+
+
+def _say_what_is_open(run: Path, console: Console) -> None:
+    """Tell which questions to a judge got no reply; nothing if there is none."""
+    for benchmark, usage in left_open(run):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in usage.troubles)
+        console.print(
+            f"{benchmark}: {usage.open} of {usage.questions} questions to the judge got no reply "
+            f"({reasons}). The same command asks them again.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _estimate(started: _Started, benchmark: str, model: Model) -> Estimate:
+    card = next(b.card for b in started.parts.benchmarks if b.card.name == benchmark)
+    owed = [b for b in started.executor.owed(started.batches) if b.benchmark == benchmark]
+    calls = card.judge.calls * len(card.protocols) if card.judge else 0
+    planned = sum(len(b.outputs) for b in started.batches if b.benchmark == benchmark)
+    seconds: float | None = None
+    if owed and card.capability in model.capabilities:
+        timed: list[float] = []
+        started.executor.execute(owed[:1], lambda _, took: timed.append(took))
+        owed = owed[1:]
+        seconds = timed[0] * len(owed)
+    outputs = sum(len(b.outputs) for b in owed)
+    return Estimate(benchmark, outputs, planned * calls, seconds)
+
+
+def _progress(console: Console, *, transient: bool = False) -> Progress:
+    """A bar with rate and time left."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+    )

@@ -1,0 +1,134 @@
+"""Recipes instead of checkpoints: numbers over several training seeds.
+
+Shapes: R runs (training seeds) of an arm, C clusters, B draws.
+
+An arm is a recipe that was trained R times; its number is the mean over its runs, on the outputs
+that have a value in all of them. From three seeds on its error has two levels, units and seeds; see
+`two_levels`.
+
+With fewer than three seeds nothing can be said about training again: clusters alone are drawn, the
+verdict is about these checkpoints, and a sentence says so. An untrained checkpoint has no seeds to
+draw.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.stats.aggregate import Array
+from pairuni_eval.stats.compare import (
+    Place,
+    shared_places,
+)
+from pairuni_eval.stats.intervals import (
+    Estimate,
+    Interval,
+    agreeing_interval,
+    bootstrap_numbers,
+    clip,
+    no_spread,
+    spread,
+)
+from pairuni_eval.stats.meeting import pair_up
+from pairuni_eval.stats.paired import Pair
+from pairuni_eval.stats.scope import ENOUGH_SEEDS, NamedSide
+from pairuni_eval.stats.strata import moves_of
+from pairuni_eval.stats.tables import Tables, metric_row
+from pairuni_eval.stats.two_levels import two_levels, weigh_over_seeds
+
+__all__ = [
+    "ENOUGH_SEEDS",
+    "Arm",
+    "ArmRow",
+    "arm_row",
+    "arm_rows",
+    "weigh_over_seeds",
+]
+
+
+class Arm(NamedTuple):
+    """The runs of one recipe, one a training seed.
+
+    Attributes:
+        trained: False for a checkpoint that is its own only run, e.g. the base model.
+    """
+
+    name: str
+    runs: tuple[Tables, ...]
+    trained: bool = True
+
+    @property
+    def named(self) -> NamedSide:
+        """The arm as a side of a comparison."""
+        return NamedSide(self.name, self.runs, self.trained)
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few seeds to say anything about training again."""
+        return self.named.few
+
+
+class ArmRow(NamedTuple):
+    """One metric of an arm.
+
+    Attributes:
+        estimate: The mean over seeds; its interval covers the choice of the units, and from three
+            seeds on that of the seeds.
+        by_seed: The number of each run.
+        spread: Standard deviation between seeds; None below two.
+    """
+
+    place: Place
+    estimate: Estimate
+    by_seed: tuple[float, ...]
+    spread: float | None
+
+
+def arm_rows(arm: Arm) -> tuple[ArmRow, ...]:
+    """Every metric that all runs of an arm have, in the order of its first."""
+    places, _ = shared_places(arm.runs, ())
+    return tuple(arm_row(arm, place) for place in places)
+
+
+def arm_row(arm: Arm, place: Place) -> ArmRow:
+    """One metric of an arm; of one run it is that run's own row."""
+    if len(arm.runs) == 1:
+        estimate = metric_row(arm.runs[0], *place[:3]).estimate
+        return ArmRow(place, estimate, () if estimate.value is None else (estimate.value,), None)
+    frames = [run.joined(place.benchmark, place.protocol, place.spec.of) for run in arm.runs]
+    pair = pair_up(frames, (), place.spec)
+    by_seed = pair.numbers(pair.stacked.sum(axis=0))
+    if not np.isfinite(by_seed).all():
+        return ArmRow(place, Estimate(None, None, pair.clusters, pair.bounds), (), None)
+    interval = None
+    if pair.clusters > 1:
+        seed = seed_for(arm.runs[0].run.card.seed, place.name, 0, "arm")
+        interval = _arm_interval(arm, pair, by_seed, seed)
+    return ArmRow(
+        place=place,
+        estimate=Estimate(float(by_seed.mean()), interval, pair.clusters, pair.bounds),
+        by_seed=tuple(by_seed.tolist()),
+        spread=float(np.std(by_seed, ddof=1)),
+    )
+
+
+def _arm_interval(arm: Arm, pair: Pair, by_seed: Array, seed: int) -> Interval | None:
+    """Interval of the mean over an arm's runs; `pair` has no other side."""
+    value = float(by_seed.mean())
+    if not arm.few:
+        draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
+        level = two_levels(draws, by_seed, len(by_seed), pair.clusters)
+        return level.interval(value, pair.bounds)
+
+    def mean_parts(stacked: Array) -> Array:
+        number: Array = pair.part_numbers(stacked).mean(axis=-2)
+        return number
+
+    moves = moves_of(pair.stacked, pair.strata.of(mean_parts))
+    found = spread(value, moves, pair.bounds)
+    if no_spread(found, value):
+        return agreeing_interval(value, moves.effective_clusters(), pair.bounds)
+    return found.interval and clip(found.interval, pair.bounds)

@@ -1,0 +1,109 @@
+"""May two runs be compared at all? The reasons why not, in words.
+
+Numbers are of one kind if the version of the benchmark, the rule that makes the number, the scorer
+and the judge are the same. Other decoding or another data revision is no obstacle, since outputs
+meet by the content of their samples, but must be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.planned import lost_samples
+from pairuni_eval.stats.tables import Tables
+
+_MAKES_THE_NUMBER = ("aggregate", "of", "by", "where", "weights", "direction", "range")
+
+Side = Sequence[Tables]
+"""One run, or the runs of one arm."""
+
+
+def lacking_benchmark(ours: Side, theirs: Side, benchmark: str) -> str | None:
+    """Which side was not measured on a benchmark; None if both were."""
+    for side, name in ((ours, "our side"), (theirs, "the other side")):
+        if any(benchmark not in run.run.card.benchmarks for run in side):
+            return f"{name} was not measured on it"
+    return None
+
+
+def lacking_protocol(ours: Side, theirs: Side, benchmark: str, protocol: str) -> str | None:
+    """Which side was not graded under a protocol; None if both were."""
+    for side, name in ((ours, "our side"), (theirs, "the other side")):
+        if any(protocol not in run.graded_under(benchmark) for run in side):
+            return f"{name} was not graded under this protocol"
+    return None
+
+
+def other_rule(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec) -> str | None:
+    """What differs in how the number is defined; None if nothing does."""
+    one = _definition(everyone[0], benchmark, protocol, spec.name)
+    for run in everyone[1:]:
+        other = _definition(run, benchmark, protocol, spec.name)
+        for key, value in one.items():
+            if other.get(key) != value:
+                there = _shown(other.get(key))
+                return f"{key} is {_shown(value)} in one run and {there} in another"
+    return None
+
+
+def _definition(run: Tables, benchmark: str, protocol: str, metric: str) -> dict[str, object]:
+    """Everything that makes a number what it is, but for the outputs."""
+    rule = run.spec(benchmark, protocol)
+    found: dict[str, object] = {"the benchmark's version": run.card(benchmark).version}
+    if metric not in [spec.name for spec in rule.metrics]:
+        return found | {"the metric": "not defined"}
+    plain = msgspec.to_builtins(rule.metric(metric))
+    found |= {"the metric": "defined", "the rule for unparsed answers": rule.unparsed}
+    return found | {f"the metric's `{key}`": plain[key] for key in _MAKES_THE_NUMBER}
+
+
+def other_grader(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec) -> str | None:
+    """Judges or scorers that differ; None if the same ones gave the values."""
+    found = [run.graders(benchmark, protocol, spec.of) for run in everyone]
+    judges, scorers = [one.judges for one in found], [one.scorers for one in found]
+    for kind, sets in (("judge", judges), ("scorer", scorers)):
+        for other in sets[1:]:
+            if other != sets[0] and other and sets[0]:
+                one, two = (", ".join(sorted(names)) for names in (sets[0], other))
+                return f"the {kind} is {one} in one run and {two} in another"
+    return None
+
+
+def lacking_samples(ours: Side, theirs: Side, benchmark: str) -> str | None:
+    """Which side lost samples that it planned; None if both have them all."""
+    for side, name in ((ours, "our side"), (theirs, "the other side")):
+        for run in side:
+            planned = run.run.card.benchmarks[benchmark].planned
+            if lost := lost_samples(run, benchmark):
+                return f"{name} holds {planned - lost:,} of the {planned:,} samples that it planned"
+    return None
+
+
+def drawn_alike(everyone: Side, benchmark: str) -> bool:
+    """Whether equal weights must say the same: decoding is greedy, or all draws have one seed."""
+    greedy = all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
+    return greedy or len({run.run.card.seed for run in everyone}) == 1
+
+
+def other_settings(everyone: Side, benchmark: str) -> tuple[str, ...]:
+    """What differs between the runs besides the checkpoint, in words."""
+    parts = [run.run.card.benchmarks[benchmark] for run in everyone]
+    told = [
+        msgspec.to_builtins(part.decoding) | {"judge": part.judge, "data revision": part.revision}
+        for part in parts
+    ]
+    return tuple(
+        dict.fromkeys(
+            f"{key.replace('_', ' ')} {_shown(value)} and {_shown(other[key])}"
+            for other in told[1:]
+            for key, value in told[0].items()
+            if other[key] != value
+        )
+    )
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,459 @@
+"""Tables of one run: the graded outputs, and one row for every metric of every protocol.
+
+Goes in: a finished run. Comes out: the joined frame of one (benchmark, protocol, score metric) with
+each value after the protocol's rule for unparsed answers, and from it numbers with interval, count
+and coverage. Missing is not zero: a row without a value stays in the frame and counts against
+coverage, and its status and reason are counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
+from pairuni_eval.records import Status
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.stats.aggregate import (
+    Aggregate,
+    Codes,
+    Mask,
+    Pooled,
+    Rows,
+    groups_of,
+    make_aggregate,
+    membership,
+    names_in,
+)
+from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.store.read import StoredRun, decode_cell
+from pairuni_eval.thought_tags import carries_tags
+
+_TAG = "tag."  # prefix of the tag columns of a frame
+_MOST = re.compile(r"(?P<name>.+), of (?P<most>\d+)")  # the title of a total
+
+
+class StatusCount(NamedTuple):
+    """How many rows have a status, and why."""
+
+    status: str
+    reason: str
+    rows: int
+
+
+class GroupRow(NamedTuple):
+    """A metric within one group: `scored` of `total` rows have a value."""
+
+    name: str
+    estimate: Estimate
+    scored: int
+    total: int
+
+
+class MetricRow(NamedTuple):
+    """One number of a run with all that must stand beside it.
+
+    Attributes:
+        spec: The metric, with the title of what was measured; see `as_measured`.
+        scored: Rows that have a value.
+        expected: Outputs that the metric is about in the complete benchmark, if `known`; else those
+            in this run.
+        groups: The same metric within each group of `spec.by`.
+        known: Whether the complete benchmark's outputs are known.
+    """
+
+    benchmark: str
+    protocol: str
+    spec: MetricSpec
+    estimate: Estimate
+    scored: int
+    expected: int
+    groups: tuple[GroupRow, ...]
+    known: bool = True
+
+    @property
+    def coverage(self) -> float:
+        """Share of the expected outputs that have a value, from 0 to 1."""
+        return self.scored / self.expected if self.expected else 0.0
+
+    @property
+    def covered(self) -> str:
+        """E.g. "17/160", or "17/17 in this run" where nobody knows of how many in all."""
+        return f"{self.scored}/{self.expected}{'' if self.known else ' in this run'}"
+
+
+class Graders(NamedTuple):
+    """Who gave the values of a score metric: scorers with versions, and judges."""
+
+    scorers: frozenset[str]
+    judges: frozenset[str]
+
+
+class Tagged(NamedTuple):
+    """`outputs` of `total` outputs carry think or answer tags."""
+
+    outputs: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.outputs / self.total if self.total else 0.0
+
+
+class Flip(NamedTuple):
+    """An output that two protocols grade differently; a value is None where it has none."""
+
+    output: str
+    sample: str
+    first: float | None
+    second: float | None
+
+
+def bare(protocol: str) -> str:
+    """The protocol's name in its card: "official" for "pope@official"."""
+    return protocol.rpartition("@")[2]
+
+
+class Tables:
+    """A run's tables, each made once.
+
+    Args:
+        run: A finished run.
+    """
+
+    def __init__(self, run: StoredRun) -> None:
+        self.run = run
+        self._outputs: dict[str, pd.DataFrame] = {}
+        self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._scores: dict[tuple[str, str], pd.DataFrame] = {}
+        self._graders: dict[tuple[str, str, str], Graders] = {}
+        self._tagged: dict[str, Tagged] = {}
+
+    def card(self, benchmark: str) -> Card:
+        """The benchmark's card as the run stored it."""
+        return self.run.cards[benchmark]
+
+    def graded_under(self, benchmark: str) -> tuple[str, ...]:
+        """The names of the protocols that graded a benchmark, default first."""
+        return tuple(bare(name) for name in self.run.card.benchmarks[benchmark].protocols)
+
+    def protocols(self, benchmark: str) -> tuple[str, ...]:
+        """Those of `graded_under` that have something of their own to say, default first.
+
+        A protocol that reads final answers is about models that think aloud: where no answer
+        carries tags it would say almost what its rule says, and count twice where a report corrects
+        for how much it looks at.
+        """
+        first, *others = self.graded_under(benchmark)
+        return (first, *(name for name in others if self._speaks(benchmark, name)))
+
+    def _speaks(self, benchmark: str, protocol: str) -> bool:
+        return (
+            self.spec(benchmark, protocol).final_answer is None
+            or self.tagged(benchmark).outputs > 0
+        )
+
+    def tagged(self, benchmark: str) -> Tagged:
+        """How many answers of a benchmark carry think or answer tags."""
+        if benchmark not in self._tagged:
+            frame = self.outputs(benchmark)
+            texts = frame.loc[frame["error"].isna() & frame["skipped"].isna(), "parts"]
+            held = sum(map(carries_tags, texts))
+            self._tagged[benchmark] = Tagged(held, len(texts))
+        return self._tagged[benchmark]
+
+    def spec(self, benchmark: str, protocol: str) -> ProtocolSpec:
+        """The protocol as the card has it."""
+        return self.card(benchmark).protocols[protocol]
+
+    def samples(self, benchmark: str) -> pd.DataFrame:
+        """One row per sample, with its tags as columns `tag.NAME`."""
+        samples = self.run.samples
+        mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
+        codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
+        tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
+        tags.index = mine.index
+        mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
+        return mine.rename(columns={"parts": "request"})
+
+    def outputs(self, benchmark: str) -> pd.DataFrame:
+        """One row per output with its sample: sample columns, output columns, `tag.NAME`."""
+        if benchmark not in self._outputs:
+            self._outputs[benchmark] = self.samples(benchmark).merge(
+                self.run.outputs, left_on="uid", right_on="sample", how="inner"
+            )
+        return self._outputs[benchmark]
+
+    def score_metrics(self, benchmark: str, protocol: str) -> tuple[str, ...]:
+        """The score metrics that were stored under a protocol."""
+        return tuple(sorted(self._scored(benchmark, protocol)["metric"].unique()))
+
+    def joined(self, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
+        """`outputs` plus value (NaN: none), status and verdict of one score metric."""
+        key = (benchmark, protocol, of)
+        if key not in self._joined:
+            scores = self._scored(benchmark, protocol)
+            mine = scores.loc[scores["metric"] == of, ["output", "value", "status", "verdict"]]
+            outputs = self.outputs(benchmark)
+            # As a left merge, which would copy every text of the outputs; refuses a second score.
+            graded = mine.set_index("output").reindex(outputs["id"]).set_index(outputs.index)
+            frame = outputs.assign(**{str(name): graded[name] for name in graded})
+            frame["status"] = frame["status"].fillna(_ungraded(frame))
+            frame["value"] = _counted(frame, self.spec(benchmark, protocol))
+            self._joined[key] = frame
+        return self._joined[key]
+
+    def graders(self, benchmark: str, protocol: str, of: str) -> Graders:
+        """Who gave the values of one score metric; rows without a value count for nothing."""
+        key = (benchmark, protocol, of)
+        if key not in self._graders:
+            scores = self._scored(benchmark, protocol)
+            valued = (scores["metric"] == of) & scores["value"].notna()
+            columns = (scores.loc[valued, name].dropna() for name in ("scorer", "judge"))
+            self._graders[key] = Graders(*(frozenset(column.unique()) for column in columns))
+        return self._graders[key]
+
+    def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
+        """The rows that a metric is made of."""
+        return rows_of(self.joined(benchmark, protocol, spec.of), spec)
+
+    def verdict_metric(self, benchmark: str, protocol: str) -> str:
+        """The score metric that says whether an output is right: "correct" where there is one."""
+        spec = self.spec(benchmark, protocol)
+        known = self.score_metrics(benchmark, protocol)
+        return "correct" if "correct" in known else spec.metric(spec.headline).of
+
+    def _scored(self, benchmark: str, protocol: str) -> pd.DataFrame:
+        key = (benchmark, protocol)
+        if key not in self._scores:
+            scores = self.run.scores
+            mine = [scores[scores["protocol"] == f"{benchmark}@{protocol}"]]
+            bare_name = scores[scores["protocol"] == protocol]
+            if len(bare_name):  # may belong to any benchmark
+                mine.append(bare_name[bare_name["output"].isin(self.outputs(benchmark)["id"])])
+            self._scores[key] = pd.concat(mine) if len(mine) > 1 else mine[0]
+        return self._scores[key]
+
+
+def _ungraded(frame: pd.DataFrame) -> pd.Series:
+    """The status of outputs that have no score row."""
+    skipped = frame["skipped"].notna()
+    words = np.where(skipped, str(Status.SKIPPED), str(Status.MISSING_OUTPUT))
+    return pd.Series(words, index=frame.index)
+
+
+def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
+    """The value of each row under the protocol's rule for unparsed answers."""
+    value = frame["value"].astype("float64").where(frame["status"] == str(Status.SCORED))
+    if spec.unparsed == "wrong":
+        value = value.mask(frame["status"] == str(Status.UNPARSED), 0.0)
+    return value
+
+
+def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
+    """Which rows of a joined frame have all of these groups."""
+    keep = np.ones(len(frame), dtype=bool)
+    for tag, wanted in where.items():
+        if _TAG + tag not in frame:
+            keep &= wanted in names_in("")
+            continue
+        column = frame[_TAG + tag]
+        held = [cell for cell in column.unique() if wanted in names_in(cell)]
+        keep &= column.isin(held).to_numpy(dtype=bool)
+    return keep
+
+
+def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
+    """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
+    named = [name for name in frame.columns if name.startswith(_TAG)]
+    mine = frame[["value", "unit", "draw", *named]]
+    mine = mine[belongs(frame, spec.where)] if spec.where else mine
+    units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
+    tags = {name.removeprefix(_TAG): mine[name].to_numpy(dtype=object) for name in named}
+    draws = mine["draw"].to_numpy(dtype=np.int64)
+    return Rows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
+
+
+def _count(rows: Rows) -> int:
+    return int(np.isfinite(rows.value).sum())
+
+
+class _Expected(NamedTuple):
+    """How many outputs a metric is about; those in the run where the benchmark's are not known."""
+
+    outputs: int
+    known: bool
+
+
+def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _Expected:
+    run, card = tables.run.card.benchmarks[benchmark], tables.card(benchmark)
+    if not spec.where:
+        return _Expected(run.expected * card.draws, known=True)
+    counts = [card.counted.get(tag, {}).get(group) for tag, group in spec.where.items()]
+    if len(counts) == 1 and counts[0] is not None and run.expected == card.expected:
+        return _Expected(counts[0] * card.draws, known=True)
+    whole = run.planned >= run.expected and not tables.run.unfinished
+    return _Expected(len(rows.value), known=whole)
+
+
+def as_measured(
+    spec: MetricSpec,
+    aggregate: Aggregate,
+    rows: Rows,
+    counted: Mapping[str, Mapping[str, int]] | None = None,
+) -> MetricSpec:
+    """A metric with the title of what was measured, where that is a part of its groups.
+
+    A mean over one of six groups is "mean of the six tasks, 1 of 6 groups". The most that a total
+    can be follows its groups: "perception, of 800" over one of its four tasks is "perception, of
+    200, 1 of 4 tasks".
+
+    Args:
+        spec: The metric as the card has it.
+        aggregate: What makes the number of the rows.
+        rows: Its rows, those without a value as well.
+        counted: The card's samples by tag and group; see `Card.counted`.
+    """
+    stated, bounds = _MOST.fullmatch(spec.title or ""), aggregate.bounds(rows)
+    if not aggregate.groups:
+        return spec
+    if stated is None or bounds is None:
+        return _of_groups(spec, aggregate, rows, counted or {})
+    whole, most = float(stated["most"]), bounds.high * spec.scale
+    if most >= whole:
+        return spec
+    held = len(aggregate.groups)
+    parts = f"{held} of {round(held * whole / most)} tasks"
+    return msgspec.structs.replace(spec, title=f"{stated['name']}, of {most:g}, {parts}")
+
+
+def _of_groups(
+    spec: MetricSpec,
+    aggregate: Aggregate,
+    rows: Rows,
+    counted: Mapping[str, Mapping[str, int]],
+) -> MetricSpec:
+    """A mean over groups with how many of them it is over, where that is not all."""
+    if spec.by is None or isinstance(aggregate, Pooled):
+        return spec
+    known = {*spec.weights, *groups_of(rows._replace(value=np.zeros(len(rows.value))), spec.by)}
+    if not spec.where:
+        known |= counted.get(spec.by, {}).keys()
+    held, most = len(aggregate.groups), len(known)
+    if held >= most:
+        return spec
+    title = f"{spec.title or spec.name}, {held} of {most} groups"
+    return msgspec.structs.replace(spec, title=title)
+
+
+def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
+    """One metric of one protocol, with its groups."""
+    rows = tables.rows(benchmark, protocol, spec)
+    aggregate = make_aggregate(spec, rows)
+    expected = _expected(tables, benchmark, spec, rows)
+    return MetricRow(
+        benchmark=benchmark,
+        protocol=protocol,
+        spec=as_measured(spec, aggregate, rows, tables.card(benchmark).counted),
+        estimate=estimate(aggregate, rows),
+        scored=_count(rows),
+        expected=expected.outputs,
+        groups=_group_rows(spec, rows),
+        known=expected.known,
+    )
+
+
+def draw_seed(tables: Tables) -> int:
+    """The seed of the bootstrap; the same for all numbers of a run, which share their draws."""
+    return seed_for(tables.run.card.seed, "every number", 0, "bootstrap")
+
+
+def _group_rows(spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
+    if spec.by is None:
+        return ()
+    everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well
+    names = groups_of(everything, spec.by)
+    found = []
+    for name, member in zip(names, membership(rows, spec.by, names).T, strict=True):
+        part = rows.take(member)
+        single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
+        number = estimate(make_aggregate(spec, single), single)
+        found.append(GroupRow(name, number, _count(part), len(part.value)))
+    return tuple(found)
+
+
+def protocol_metrics(tables: Tables, benchmark: str, protocol: str) -> tuple[MetricRow, ...]:
+    """Every metric of a protocol of a benchmark, the headline first."""
+    rule = tables.spec(benchmark, protocol)
+    ordered = sorted(rule.metrics, key=lambda spec: spec.name != rule.headline)
+    return tuple(metric_row(tables, benchmark, protocol, spec) for spec in ordered)
+
+
+def benchmark_metrics(tables: Tables, benchmark: str) -> tuple[MetricRow, ...]:
+    """Every metric of every protocol of a benchmark, the headline of each protocol first."""
+    return tuple(
+        row
+        for protocol in tables.protocols(benchmark)
+        for row in protocol_metrics(tables, benchmark, protocol)
+    )
+
+
+def metric_rows(run: StoredRun) -> tuple[MetricRow, ...]:
+    """Every metric of every protocol of every benchmark of a run."""
+    tables = Tables(run)
+    return tuple(
+        row for benchmark in run.card.benchmarks for row in benchmark_metrics(tables, benchmark)
+    )
+
+
+def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[StatusCount, ...]:
+    """Rows by status and reason for the score metric of the headline; most frequent first."""
+    rule = tables.spec(benchmark, protocol)
+    frame = tables.joined(benchmark, protocol, rule.metric(rule.headline).of)
+    reasons = frame["skipped"].fillna(frame["error"])
+    ungraded = frame["status"].isin([str(Status.SKIPPED), str(Status.MISSING_OUTPUT)])
+    reasons = reasons.fillna(frame["verdict"].where(ungraded)).fillna("")
+    counted = Counter(zip(frame["status"], reasons, strict=True))
+    rows = [StatusCount(status, reason, n) for (status, reason), n in counted.items()]
+    return tuple(sorted(rows, key=lambda row: (-row.rows, row.status, row.reason)))
+
+
+def flips(tables: Tables, benchmark: str, first: str, second: str) -> tuple[Flip, ...]:
+    """The outputs that two protocols grade differently, in the run's order.
+
+    What one of them skipped (its detector is not there) was not graded and cannot flip.
+    """
+    both = _side_by_side(tables, benchmark, first, second)
+    one, two = both["value"].to_numpy(), both["second"].to_numpy()
+    differ = np.flatnonzero(~((one == two) | (np.isnan(one) & np.isnan(two))))
+    return tuple(
+        Flip(both["id"].iloc[i], both["sample"].iloc[i], _known(one[i]), _known(two[i]))
+        for i in differ
+    )
+
+
+def compared(tables: Tables, benchmark: str, first: str, second: str) -> int:
+    """How many outputs neither of two protocols skipped."""
+    return len(_side_by_side(tables, benchmark, first, second))
+
+
+def _side_by_side(tables: Tables, benchmark: str, first: str, second: str) -> pd.DataFrame:
+    """`joined` of the first protocol with the second one's value as `second`, skipped rows out."""
+    metric = tables.verdict_metric(benchmark, first)
+    left = tables.joined(benchmark, first, metric)
+    if metric not in tables.score_metrics(benchmark, second):
+        return left.iloc[:0].assign(second=np.nan)
+    right = tables.joined(benchmark, second, metric)
+    skipped = (left["status"] == str(Status.SKIPPED)) | (right["status"] == str(Status.SKIPPED))
+    return left.assign(second=right["value"])[~skipped]
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

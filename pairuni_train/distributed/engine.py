@@ -1,0 +1,133 @@
+"""Where a run's arithmetic happens: device, precision, ranks.
+
+Here every rank holds the whole model (for parts of it see `pairuni_train.distributed.sharded`), and
+gradients are summed over ranks in a pass of its own. Hooks that fire inside backward would hang
+where a rank holds no row of a task, and are skipped without an error by whoever calls an inner
+module. The objective's normalisers are those of the global batch, so gradients are summed, not
+averaged.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairuni_train.gradient_probe.gram import BlockGrams
+
+
+def start_process(**options: Any) -> Any:
+    """Accelerate's `Accelerator` of this process; without a device the CPU joins its ranks too.
+
+    Warns where `accelerate launch` was asked for several processes on the CPU: it starts one.
+    """
+    from accelerate import Accelerator
+
+    several = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **options)
+    if several and accelerator.num_processes == 1:
+        warnings.warn(
+            "This is one process, though a launcher was asked for several: on the CPU accelerate "
+            "needs mpirun and --mpirun_hostfile for that. torchrun --nproc_per_node N "
+            "-m pairuni_train.cli run ... starts N without. The run is the same with one.",
+            stacklevel=2,
+        )
+    return accelerator
+
+
+class Engine:
+    """One process of a run.
+
+    Args:
+        accelerator: accelerate's `Accelerator`, which knows ranks and device.
+        model: The policy; all of its parameters that require gradients are trained.
+        bfloat16: Run the model in bfloat16 where that is safe; weights stay as they are.
+
+    Attributes:
+        sharded: Whether passes of one rank wait for those of the others.
+    """
+
+    sharded = False
+
+    def __init__(self, accelerator: Any, model: nn.Module, *, bfloat16: bool = False) -> None:
+        self.accelerator = accelerator
+        self.model = model
+        self._bfloat16 = bfloat16
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+
+    @property
+    def rank(self) -> int:
+        """This process among all, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def ranks(self) -> int:
+        """Number of processes."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.accelerator.wait_for_everyone()
+
+    def precision(self) -> AbstractContextManager[None]:
+        """The context that the model runs in, sampling and scoring alike."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def sum_gradients(self) -> None:
+        """Sum the gradients over ranks; a parameter that no row reached has gradient zero.
+
+        An optimizer skips parameters without a gradient, so without the zeros a step would depend
+        on which rank met which row.
+        """
+        self._fill_gradients()
+        if self.ranks > 1:
+            for parameter in self.trained:
+                torch.distributed.all_reduce(parameter.grad)
+
+    def _fill_gradients(self) -> None:
+        for parameter in self.trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Sum of a vector over ranks."""
+        return self._reduced(numbers, torch.distributed.ReduceOp.SUM)
+
+    def largest(self, numbers: Tensor) -> Tensor:
+        """Largest of each number over ranks."""
+        return self._reduced(numbers, torch.distributed.ReduceOp.MAX)
+
+    def _reduced(self, numbers: Tensor, operation: Any) -> Tensor:
+        if self.ranks == 1:
+            return numbers
+        moved = numbers.to(self.device, copy=True)
+        torch.distributed.all_reduce(moved, operation)
+        return moved.to(numbers.device)
+
+    def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:
+        """Grams over ranks: replicated gradients are whole on every rank already."""
+        return grams
+
+    def clip_gradients(self, limit: float) -> float:
+        """Clip the global gradient norm; returns the norm before."""
+        return float(nn.utils.clip_grad_norm_(self.trained, limit))
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All weights at hand on this rank, for sampling: replicated weights always are."""
+        yield

@@ -1,0 +1,115 @@
+"""Sharded weights: every rank holds a part of each layer (FSDP2), for models that outgrow a device.
+
+Each decoder layer is a group, the rest is another. Gradients are summed over ranks as they arrive,
+so there is nothing left to sum after a backward pass; a rank holds the sum of its own part.
+
+Every forward and backward pass of one rank waits for the same pass of the others: all ranks run as
+many micro-batches (`pairuni_train.grpo.update.evened`). Sampling calls inner modules and runs as
+long as each rank likes, so the whole weights are put at hand before it and taken away after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairuni_eval.errors import UserError
+from pairuni_train.config import Backbone
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.gradient_probe.gram import BlockGrams, flat_sums, from_sums
+
+
+def check_sharding(backbone: Backbone, ranks: int) -> None:
+    """Raise a UserError for settings that sharded weights cannot have."""
+    if backbone.pairs_per_step < ranks:
+        raise UserError(
+            f"{backbone.name}: a step has {backbone.pairs_per_step} pairs for {ranks} processes; "
+            "where weights are sharded, each needs one.",
+            hint=f"--pairs-per-step {ranks}, or fewer processes.",
+        )
+    if backbone.lora is not None:
+        raise UserError(
+            f"{backbone.name}: adapters (lora) are small enough for every rank; sharding is for "
+            "whole weights.",
+            hint="Leave out one of lora and sharding.",
+        )
+    if backbone.policy_logits != "conditional":
+        raise UserError(
+            f"{backbone.name}: with policy_logits = {backbone.policy_logits!r} pictures take more "
+            "passes than answers, and sharded ranks would wait for each other forever.",
+            hint="Use policy_logits = 'conditional', or no sharding.",
+        )
+
+
+def shard(policy: Any, device: torch.device) -> None:
+    """Split the weights of a policy over all ranks."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for layer in policy.janus.model.language_model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(policy, mesh=mesh)
+    for group in _groups(policy):
+        group.set_gradient_divide_factor(1.0)
+        group.set_force_sum_reduction_for_comms(True)
+
+
+def _groups(policy: nn.Module) -> list[Any]:
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in policy.modules() if isinstance(module, FSDPModule)]
+
+
+class ShardedEngine(Engine):
+    """One process of a run whose weights are sharded; `shard` has been called."""
+
+    sharded = True
+
+    def sum_gradients(self) -> None:
+        """Nothing to sum; a parameter that no row reached has gradient zero."""
+        self._fill_gradients()
+
+    def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:
+        """Grams over ranks: the sums over all parts."""
+        sums = torch.tensor(flat_sums(grams), dtype=torch.float64)
+        return from_sums(grams, self.total(sums).tolist())
+
+    def clip_gradients(self, limit: float) -> float:
+        """Clip the global gradient norm; returns the norm before."""
+        norm: Any = nn.utils.clip_grad_norm_(self.trained, limit)
+        return float(norm.full_tensor())
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All weights at hand on this rank."""
+        groups = _groups(self.model)
+        for group in groups:
+            group.set_reshard_after_forward(False, recurse=False)
+            group.unshard()
+        try:
+            yield
+        finally:
+            for group in groups:
+                group.reshard()
+                group.set_reshard_after_forward(True, recurse=False)
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of a sharded tensor, on every rank; any other as it is. All ranks must ask."""
+    full = getattr(tensor, "full_tensor", None)
+    whole: Tensor = tensor if full is None else full()
+    return whole
+
+
+def scattered(whole: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `gathered`, for a tensor that is laid out as another is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor):
+        return whole.to(like.device)
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)

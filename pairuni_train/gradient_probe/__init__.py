@@ -1,0 +1,1 @@
+"""Cosine and magnitude of the two tasks' gradients, while training and offline."""

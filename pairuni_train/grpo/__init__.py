@@ -1,0 +1,1 @@
+"""PairGRPO from top to bottom: sampler, rollouts, rewards, advantages, objective, trainer."""

@@ -1,0 +1,149 @@
+"""Measures the reward on fixed prompts while a run trains (`pairuni_train.grpo.fixed_prompts`).
+
+Rewards, decoding and instruction are those of training. A run that goes on, or one that was trained
+without a gauge, is measured at the weights that are still there: those it began from, its
+checkpoints, and where it stands. All ranks take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from pairuni_eval.models.base import Policy, Task
+from pairuni_eval.store.training import FIXED, FixedRow, read_fixed
+from pairuni_eval.store.write import write_whole
+from pairuni_train.clock import Clock
+from pairuni_train.config import Backbone
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.grpo.advantages import no_weight
+from pairuni_train.grpo.fixed_prompts import FixedPrompts, fixed_rows, set_name
+from pairuni_train.grpo.rewards import WeightedSum
+from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
+from pairuni_train.grpo.sampler import slice_of
+from pairuni_train.pair_data.dataset import read_pairs
+from pairuni_train.pair_data.record import Pair
+from pairuni_train.setup import Job, load_trainable
+
+_SEED, _STEP = 0, 0  # of every address: no run and no step has rollouts of its own
+
+
+class Gauge:
+    """What is measured, and with which rewards.
+
+    Args:
+        asked: The prompts and when they are answered.
+        backbone: Decoding and instructions.
+        rewards: The rewards of training.
+
+    Attributes:
+        set: The name of these prompts and draws.
+
+    Raises:
+        UserError: if the file is no sound pair set.
+    """
+
+    def __init__(
+        self, asked: FixedPrompts, backbone: Backbone, rewards: Mapping[Task, WeightedSum]
+    ) -> None:
+        pairs = read_pairs(asked.file)
+        self.asked = asked
+        self.set = set_name(pairs, asked.draws)
+        self._backbone = backbone
+        self._rewards = rewards
+        self._rows: dict[Task, list[Pair]] = {task: fixed_rows(pairs, task) for task in TASKS}
+
+    def due(self, step: int) -> bool:
+        """Whether there is a measurement after so many steps."""
+        return self.asked.due(step, self._backbone.steps)
+
+    def measure(self, engine: Engine, policy: Policy, step: int, clock: Clock) -> list[FixedRow]:
+        """A row for each task that has prompts, over all ranks."""
+        with clock.phase("fixed"), engine.whole(), engine.precision():
+            return [
+                self._measured(engine, policy, task, rows, step)
+                for task, rows in self._rows.items()
+                if rows
+            ]
+
+    def _measured(
+        self, engine: Engine, policy: Policy, task: Task, rows: Sequence[Pair], step: int
+    ) -> FixedRow:
+        mine = slice_of(rows, engine.rank, engine.ranks)
+        track = sample_track(policy, mine, self._sampling(task), _STEP, Clock(), done=step)
+        first = engine.rank * len(rows) // engine.ranks
+        total_P, judged_P = engine.total(_sums(track, first, len(rows))).tolist()
+        judged = sum(judged_P)
+        return FixedRow(
+            step=step,
+            set=self.set,
+            task=task,
+            draws=self.asked.draws,
+            reward=sum(total_P) / judged if judged else None,
+            declined=1.0 - judged / (self.asked.draws * len(rows)),
+            values=tuple(
+                total / count if count else None
+                for total, count in zip(total_P, judged_P, strict=True)
+            ),
+        )
+
+    def _sampling(self, task: Task) -> Sampling:
+        spec = msgspec.structs.replace(self._backbone.task(task), rollouts=self.asked.draws)
+        size = self._backbone.rollout_batch
+        return Sampling(task, spec, self._rewards[task], no_weight, size, _SEED)
+
+
+def _sums(track: Track, first: int, prompts: int) -> torch.Tensor:
+    """(2, P) over the prompts of all ranks: sum and number of the rewards that were given."""
+    reward_N = track.rewards["total"].double()
+    judged_N = ~reward_N.isnan()
+    found = torch.zeros(2, prompts, dtype=torch.float64)
+    found[0].index_add_(0, track.group_N + first, torch.where(judged_N, reward_N, 0.0))
+    found[1].index_add_(0, track.group_N + first, judged_N.double())
+    return found
+
+
+def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Any, first: int) -> list[FixedRow]:
+    """The rows up to step `first`: those that are there, and what is due and can still be measured.
+
+    Args:
+        job: The run.
+        gauge: What is measured; rows of other prompts are dropped.
+        engine: The engine of the run.
+        policy: The weights after `first` steps.
+        first: Steps done.
+    """
+    kept = [] if first == 0 else _rows_of(job.out, gauge, first)
+    engine.wait()
+    there = {row.step for row in kept}
+    for step in filter(gauge.due, range(first + 1)):
+        if step in there:
+            continue
+        if step == first:
+            kept += gauge.measure(engine, policy, step, Clock())
+        elif (weights := _weights_after(step, job)) is not None:
+            former = load_trainable(weights, engine.device).policy
+            plain = Engine(engine.accelerator, former, bfloat16=job.backbone.precision == "bf16")
+            kept += gauge.measure(plain, former, step, Clock())
+    return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
+
+
+def _rows_of(out: Path, gauge: Gauge, first: int) -> list[FixedRow]:
+    return [row for row in read_fixed(out) if row.set == gauge.set and row.step <= first]
+
+
+def _weights_after(step: int, job: Job) -> str | None:
+    """The weights after so many steps, if they are still there."""
+    if step == 0:
+        return job.backbone.checkpoint
+    folder = job.out / f"checkpoint-{step}"
+    return str(folder) if folder.is_dir() else None
+
+
+def write_rows(out: Path, rows: Iterable[FixedRow]) -> None:
+    """Write the whole file anew."""
+    write_whole(out / FIXED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))

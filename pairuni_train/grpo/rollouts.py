@@ -1,0 +1,178 @@
+"""What one step samples: for each task, the rollouts of its prompts with rewards and advantages.
+
+Seeds have addresses (run, pair, rollout, step), so a rollout depends on neither its neighbours nor
+the rank that samples it. Old log-probs are not taken here: they must come from the scoring function
+at the training geometry (see `pairuni_eval.models.base`).
+
+Legend: N rollouts of a task, P groups (one per prompt), T token positions.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pairuni_eval.errors import DatasetError, UserError
+from pairuni_eval.models.base import Policy, Reply, Request, Rollout, Task
+from pairuni_eval.pictures import read_rgb
+from pairuni_eval.seeds import seed_for
+from pairuni_train.clock import Clock
+from pairuni_train.config import TaskSpec
+from pairuni_train.grpo.advantages import Weighting, normalize
+from pairuni_train.grpo.rewards import Judged, WeightedSum
+from pairuni_train.pair_data.record import Generation, Pair, Understanding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TASKS: tuple[Task, ...] = ("und", "gen")
+_TOGETHER = 8  # pictures that are decoded at once
+
+
+class Prompted(NamedTuple):
+    """A half of a pair that a task answers, with the weight of its pair."""
+
+    half: Understanding | Generation
+    pair: str
+    weight: float
+
+
+class Track(NamedTuple):
+    """The rollouts of one task in one step.
+
+    Attributes:
+        prompts: The P prompts, in order.
+        chunks: Rollouts as they were sampled together; one after the other they are the N rows.
+        group_N: The prompt of each rollout.
+        rewards: Every reward by name (N,), and "total"; NaN where declined.
+        advantage_N: Normalised in the group and weighted by the pair.
+        live_P: True where a group has something to teach.
+    """
+
+    task: Task
+    prompts: list[Prompted]
+    chunks: list[Rollout]
+    replies: list[Reply]
+    group_N: Tensor
+    rewards: dict[str, Tensor]
+    advantage_N: Tensor
+    live_P: Tensor
+
+
+class Sampling(NamedTuple):
+    """How a task is sampled: its settings, its rewards, and the addresses of its seeds."""
+
+    task: Task
+    spec: TaskSpec
+    rewards: WeightedSum
+    weighting: Weighting
+    rollout_batch: int
+    seed: int
+
+
+def prompts_of(task: Task, pairs: Sequence[Pair], weighting: Weighting) -> list[Prompted]:
+    """The halves that a task answers, in the order of their pairs."""
+    found = []
+    for pair in pairs:
+        half = pair.understanding if task == "und" else pair.generation
+        if half is not None:
+            found.append(Prompted(half, pair.id, weighting(pair)))
+    return found
+
+
+def sample_track(
+    policy: Policy,
+    pairs: Sequence[Pair],
+    sampling: Sampling,
+    step: int,
+    clock: Clock,
+    *,
+    done: int | None = None,
+) -> Track:
+    """Sample, decode, reward and normalise one task of a step.
+
+    Args:
+        policy: What samples.
+        pairs: Whose halves are answered.
+        sampling: How.
+        step: Part of the address of every seed.
+        clock: Is told of the phases.
+        done: Steps done, where the seeds' step is another: an error names it.
+
+    Raises:
+        UserError: if the policy fails on a rollout, as one with NaN in its weights does: a reward
+            would be paid for noise, and the loss of the whole step would be NaN.
+    """
+    prompts = prompts_of(sampling.task, pairs, sampling.weighting)
+    count = sampling.spec.rollouts
+    requests = [one for prompt in prompts for one in _requests(prompt, sampling, step)]
+    with clock.phase(f"sample/{sampling.task}"):
+        chunks = [
+            policy.sample(sampling.task, requests[start : start + sampling.rollout_batch])
+            for start in range(0, len(requests), sampling.rollout_batch)
+        ]
+    with clock.phase("decode"):
+        replies = [reply for chunk in chunks for reply in policy.decode(chunk, together=_TOGETHER)]
+    _check_replies(replies, sampling.task, step if done is None else done)
+    group_N = torch.arange(len(prompts)).repeat_interleave(count)
+    judged = [
+        Judged(prompts[group].half, reply)
+        for group, reply in zip(group_N.tolist(), replies, strict=True)
+    ]
+    with clock.phase("reward"):
+        named = sampling.rewards(judged)
+    rewards = {name: torch.tensor(values) for name, values in named.items()}
+    advantages = normalize(rewards["total"], group_N)
+    weight_P = torch.tensor([prompt.weight for prompt in prompts])
+    return Track(
+        sampling.task,
+        prompts,
+        chunks,
+        replies,
+        group_N,
+        rewards,
+        advantages.value_N * weight_P[group_N],
+        advantages.live_P,
+    )
+
+
+def _check_replies(replies: Sequence[Reply], task: Task, step: int) -> None:
+    failed = [reply.error for reply in replies if reply.error]
+    if failed:
+        raise UserError(
+            f"Stopped at step {step}: {len(failed)} of {len(replies)} rollouts of '{task}' failed: "
+            f"{failed[0]}.",
+            hint="Go on from the last checkpoint, with a lower learning rate or without bfloat16.",
+        )
+
+
+def _requests(prompt: Prompted, sampling: Sampling, step: int) -> Iterator[Request]:
+    """The group of a prompt; its requests share their parts, so that these are encoded once."""
+    parts = _parts(prompt.half, sampling.spec.instruction)
+    for draw in range(sampling.spec.rollouts):
+        seed = seed_for(sampling.seed, prompt.pair, draw, f"rollout-{sampling.task}-{step}")
+        uid = f"{step}/{sampling.task}/{prompt.pair}/{draw}"
+        yield Request(parts, sampling.spec.decoding, seed, uid)
+
+
+def _parts(half: Understanding | Generation, instruction: str) -> tuple[str | Image, ...]:
+    """What the policy reads of a half.
+
+    Raises:
+        UserError: if the image cannot be read.
+    """
+    if isinstance(half, Generation):
+        return (half.prompt,)
+    try:
+        image = read_rgb(io.BytesIO(half.image), DatasetError)
+    except DatasetError as failure:
+        raise UserError(
+            f"The image of understanding half '{half.id}' of {half.source} cannot be read: "
+            f"{failure}.",
+            hint="Find every such row: pairuni-train pairs check FILE",
+        ) from failure
+    return (image, "\n".join(part for part in (half.question, instruction) if part))

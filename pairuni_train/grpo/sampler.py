@@ -1,0 +1,63 @@
+"""Which pairs a step trains on: a pure function of the seed and the step.
+
+Every epoch is a permutation with an address of its own, so a resumed run needs to know its step and
+nothing else, and two arms of one size walk through their pairs alike. Both halves of a pair are
+always in the same optimizer step. A row that holds one half only counts half, so that arms with and
+without pairs see the same number of prompts a step.
+
+Ranks take contiguous slices of the step's rows: which rank holds a row changes no seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.seeds import seed_for
+from pairuni_train.pair_data.record import Kind, Pair
+
+
+class PairOrder:
+    """The pairs of every step.
+
+    Args:
+        pairs: The whole pair set.
+        pairs_per_step: Pairs in a global batch; rows of one half come two for one.
+        seed: The run's seed.
+
+    Raises:
+        UserError: if the set is smaller than one step's batch.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], *, pairs_per_step: int, seed: int) -> None:
+        single = all(pair.kind is Kind.UNPAIRED for pair in pairs)
+        self.rows_per_step = pairs_per_step * (2 if single else 1)
+        if len(pairs) < self.rows_per_step:
+            raise UserError(
+                f"The pair set has {len(pairs)} rows, a step takes {self.rows_per_step}.",
+                hint="Build a larger set, or lower pairs_per_step.",
+            )
+        self._pairs = list(pairs)
+        self._permutation = lru_cache(maxsize=2)(self._permute)
+        self._seed = seed
+
+    def of_step(self, step: int) -> list[Pair]:
+        """The rows of a step (from 0), whole over all ranks."""
+        first = step * self.rows_per_step
+        return [self._at(place) for place in range(first, first + self.rows_per_step)]
+
+    def _at(self, place: int) -> Pair:
+        epoch, index = divmod(place, len(self._pairs))
+        return self._pairs[self._permutation(epoch)[index]]
+
+    def _permute(self, epoch: int) -> list[int]:
+        order = list(range(len(self._pairs)))
+        random.Random(seed_for(self._seed, "pairs", epoch, "order")).shuffle(order)
+        return order
+
+
+def slice_of(rows: Sequence[Pair], rank: int, ranks: int) -> list[Pair]:
+    """A rank's share of a step: contiguous, and as even as can be."""
+    return list(rows[rank * len(rows) // ranks : (rank + 1) * len(rows) // ranks])

@@ -1,0 +1,323 @@
+"""The stages of a build, each made once and then found on the disk.
+
+A stage leaves one file or folder in OUT/stages, or in a folder that several builds share, whose
+name is the hash of everything that moves it, and which exists only when it is whole. So the same
+command goes on where a build was stopped, and a changed threshold makes anew only what comes after
+it. Paid replies are remembered by content, whatever the stage.
+
+    rows-*  one copy of each side's usable rows     features-*   unit vectors of their images
+    clusters-*  rows by cluster, nearest first      aligned-*    completed rows
+    retrieved-*  neighbors above the threshold      replies/     what models replied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.seeds import stable_hash
+from pairuni_eval.store.write import write_whole
+from pairuni_train.pair_data.arms import Entry
+from pairuni_train.pair_data.complete import Completed, Completer, Row, Tally, complete_clusters
+from pairuni_train.pair_data.config import Read
+from pairuni_train.pair_data.embed import Features, embed, read_features
+from pairuni_train.pair_data.encoders import Encoder, load_encoder
+from pairuni_train.pair_data.record import Kind
+from pairuni_train.pair_data.retrieve import Match, highest, retrieve
+from pairuni_train.pair_data.rows import SIDES, Half, Reject, Rows, Side, write_rows
+from pairuni_train.pair_data.select import Clusters, at_random, medoids
+from pairuni_train.pair_data.sources import fingerprint, locate, read_source, root_of
+
+STAGES = "stages"
+
+_Stored = TypeVar("_Stored")
+
+
+class Watch(NamedTuple):
+    """Who is told how far a build is.
+
+    Attributes:
+        begin: Called with the name of a stage and the number of its steps, None if unknown.
+        step: Called with a number of steps that are done.
+        note: Called with a line for people.
+    """
+
+    begin: Callable[[str, int | None], None] = lambda *_: None
+    step: Callable[[int], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
+
+
+class Workshop:
+    """What arms are cut from: the `Ingredients` of `arms`.
+
+    Args:
+        read: The configuration.
+        stages: The folder of the stages.
+        watch: Is told of progress.
+        partial: Go on although some completions could not be asked for.
+        completes: Whether halves will have to be written. Who writes them is then found before
+            any row is read, as the encoder is.
+
+    Raises:
+        UserError: for anything in configuration, sources or endpoint that a user can mend.
+    """
+
+    def __init__(
+        self, read: Read, stages: Path, *, watch: Watch, partial: bool, completes: bool
+    ) -> None:
+        self.config = read.config
+        self._source, self._stages = read.path, stages
+        self._watch, self._partial = watch, partial
+        self._completer: Completer | None = None
+        self._completes = completes
+        self.encoder: Encoder = load_encoder(self.config.encoder)
+        self.rows = {side: self._make_rows(side) for side in SIDES}
+        self.features = {side: self._make_features(side) for side in SIDES}
+        self._places = {
+            side: {int(row): place for place, row in enumerate(self.features[side].rows_N)}
+            for side in SIDES
+        }
+        self._asked: dict[Path, Completed] = {}  # nobody is asked twice in one build
+
+    @property
+    def clusters(self) -> int:
+        """K of the arm `pairug`."""
+        return self.config.selection.clusters
+
+    @property
+    def threshold(self) -> float:
+        """Least cosine of a retrieved pair."""
+        return self.config.retrieval.threshold
+
+    def half(self, row: Row) -> Half:
+        """One row, image included."""
+        return self.rows[row.side][row.number]
+
+    def usable(self, side: Side) -> Sequence[int]:
+        """The rows of a side that have features."""
+        return [int(row) for row in self.features[side].rows_N]
+
+    def cosine(self, understanding: int, generation: int) -> float:
+        """Of the features of two rows."""
+        u_D, g_D = (
+            self.features[side].matrix_ND[self._places[side][row]].astype(np.float64)
+            for side, row in zip(SIDES, (understanding, generation), strict=True)
+        )
+        return float((u_D * g_D).sum())
+
+    def aligned(self, sides: Sequence[Side], clusters: int) -> list[Entry]:
+        """Aligned pairs of the rows of these sides, at most one per cluster."""
+        completions = self.completed(sides, clusters).completions
+        return [Entry(Kind.ALIGNED, similarity=1.0, completion=one) for one in completions]
+
+    def retrieved(self, used: frozenset[Row]) -> list[Entry]:
+        """Retrieved pairs of all rows but these."""
+        return [
+            Entry(Kind.RETRIEVED, match.understanding, match.generation, match.similarity)
+            for match in self._matches(used)
+        ]
+
+    def refused(self) -> list[Reject]:
+        """Rows that no arm can use, and why."""
+        found = [reject for side in SIDES for reject in self.rows[side].about.rejects]
+        return found + [reject for side in SIDES for reject in self.features[side].broken]
+
+    # Stages
+
+    def completed(self, sides: Sequence[Side], clusters: int) -> Completed:
+        """The completed rows of clusters of these sides."""
+        found = self._clusters(sides, clusters)
+        rows = self._of(sides)
+        groups = [[rows[member] for member in members] for members in found.members]
+        named = [[tuple(row) for row in group] for group in groups]
+        spec = msgspec.to_builtins(self.config.completion)
+        path = self._path("aligned", named, clusters, spec, *self._base_key(), suffix=".json")
+        if path not in self._asked:
+            stage = f"{' and '.join(sides)}: completing"
+            self._asked[path] = self._completed(path, groups, found, stage)
+        return self._asked[path]
+
+    def _completed(
+        self, path: Path, groups: Sequence[Sequence[Row]], found: Clusters, stage: str
+    ) -> Completed:
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=Completed)
+        completed = self._complete(groups, len(groups) + found.empty, stage)
+        completed = msgspec.structs.replace(completed, empty_clusters=found.empty)
+        if not completed.tally.open:
+            write_whole(path, msgspec.json.encode(completed))
+        elif not self._partial:
+            raise _not_completed(completed.tally)
+        return completed
+
+    def _complete(self, groups: Sequence[Sequence[Row]], clusters: int, stage: str) -> Completed:
+        self._watch.begin(stage, clusters)
+        completer = self._who()
+        completed = complete_clusters(
+            groups,
+            self.half,
+            completer,
+            verify=self.config.completion.verify,
+            wanted=clusters,
+            done=self._watch.step,
+        )
+        if completer.bill:
+            self._watch.note(f"{stage}: {completer.bill}")
+        return completed
+
+    def _find_completer(self) -> None:
+        """Before a stage that takes long: what completes its rows must be there."""
+        if self._completes:
+            self._who()
+
+    def _who(self) -> Completer:
+        spec, seed = self.config.completion, self.config.seed
+        if self._completer is None and spec.completer == "tiny":
+            from pairuni_train.pair_data.tiny_completer import TinyCompleter
+
+            self._completer = TinyCompleter(lying=spec.lying, seed=seed)
+        elif self._completer is None:
+            from pairuni_train.pair_data.endpoint_completer import load_completer
+
+            folder = self._stages / "replies"
+            self._completer = load_completer(spec, seed=seed, folder=folder, source=self._source)
+        return self._completer
+
+    def _clusters(self, sides: Sequence[Side], clusters: int) -> Clusters:
+        spec, seed = self.config.selection, self.config.seed
+
+        def make() -> Clusters:
+            self._watch.begin(f"{clusters} clusters of {' and '.join(sides)}", None)
+            names = [f"{side} {self.rows[side].name(number)}" for side, number in self._of(sides)]
+            if spec.method == "random":
+                return at_random(names, clusters=clusters, seed=seed, depth=spec.attempts)
+            matrices = [self.features[side].matrix_ND for side in sides]
+            features = np.concatenate(matrices) if len(matrices) > 1 else np.asarray(matrices[0])
+            return medoids(features, names, clusters=clusters, seed=seed, depth=spec.attempts)
+
+        key = (list(sides), clusters, spec.method, spec.attempts, *self._base_key())
+        return self._stored(self._path("clusters", *key, suffix=".json"), Clusters, make)
+
+    def _matches(self, used: frozenset[Row]) -> list[Match]:
+        spec = self.config.retrieval
+        left = {
+            side: [row for row in self.usable(side) if Row(side, row) not in used] for side in SIDES
+        }
+
+        def make() -> list[Match]:
+            self._watch.begin("neighbors", len(left["generation"]))
+            u_UD, g_GD = (self._matrix(side, left[side]) for side in SIDES)
+            ids_U, ids_G = ([self.rows[side].name(row) for row in left[side]] for side in SIDES)
+            matches = retrieve(
+                u_UD,
+                g_GD,
+                ids_U,
+                ids_G,
+                threshold=spec.threshold,
+                neighbors=spec.neighbors,
+                order=spec.order,
+                done=self._watch.step,
+            )
+            if not matches:
+                raise self._nothing_left(highest(u_UD, g_GD))
+            return [
+                Match(left["understanding"][u], left["generation"][g], cosine)
+                for u, g, cosine in matches
+            ]
+
+        settings = [spec.threshold, spec.neighbors, spec.order]
+        key = (sorted(tuple(row) for row in used), settings, *self._base_key())
+        return self._stored(self._path("retrieved", *key, suffix=".json"), list[Match], make)
+
+    def _make_rows(self, side: Side) -> Rows:
+        sources = getattr(self.config, side)
+        found = [(source, locate(source, self._source.parent)) for source in sources]
+        state = [[msgspec.to_builtins(source), fingerprint(paths)] for source, paths in found]
+        folder = self._path(f"rows-{side}", state, self.config.seed)
+        if folder.exists():
+            return Rows(folder)
+        self._find_completer()
+        self._watch.begin(f"{side}: reading rows", None)
+        rows = (
+            row
+            for source, paths in found
+            for row in read_source(
+                source, paths, side, self.config.seed, root=root_of(source, self._source.parent)
+            )
+        )
+        written = write_rows(folder, side, rows, seen=lambda: self._watch.step(1))
+        if not len(written):
+            raise _no_rows(self._source, written)
+        return written
+
+    def _make_features(self, side: Side) -> Features:
+        rows = self.rows[side]
+        key = [rows.about.digest, *self.encoder.identity.key]
+        path = self._path(f"features-{side}", *key, suffix=".safetensors")
+        if path.exists():
+            return read_features(path)
+        self._find_completer()
+        self._watch.begin(f"{side}: features", len(rows))
+        size = self.config.encoder.batch_size
+        return embed(rows, self.encoder, path, batch_size=size, done=self._watch.step)
+
+    # What they share
+
+    def _path(self, stage: str, *key: Any, suffix: str = "") -> Path:
+        return self._stages / f"{stage}-{stable_hash(stage, *key)[:16]}{suffix}"
+
+    def _base_key(self) -> list[Any]:
+        """What moves every stage after the features."""
+        digests = [self.rows[side].about.digest for side in SIDES]
+        return [digests, self.encoder.identity.key, self.config.seed]
+
+    def _stored(self, path: Path, kind: type[_Stored], make: Callable[[], _Stored]) -> _Stored:
+        """What a JSON stage holds, made if it is not there."""
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        made = make()
+        write_whole(path, msgspec.json.encode(made))
+        return made
+
+    def _of(self, sides: Sequence[Side]) -> list[Row]:
+        """The rows with features of some sides, in the order of their features."""
+        return [Row(side, row) for side in sides for row in self.usable(side)]
+
+    def _matrix(self, side: Side, rows: Sequence[int]) -> Any:
+        """Features of some rows; the mapped file itself where they are all."""
+        matrix = self.features[side].matrix_ND
+        if len(rows) == len(matrix):
+            return matrix
+        return matrix[[self._places[side][row] for row in rows]]
+
+    def _nothing_left(self, best: float) -> UserError:
+        return UserError(
+            f"{self._source}: retrieval.threshold {self.threshold:g} leaves no pair: the two most "
+            f"similar images have a cosine of {best:.3f}.",
+            hint=f"Set retrieval.threshold below {best:.3f}, or take another encoder.",
+        )
+
+
+def _no_rows(source: Path, rows: Rows) -> UserError:
+    about = rows.about
+    first = next(iter(about.rejects), None)
+    example = f" The first one, {first.where}: {first.words}." if first else ""
+    return UserError(
+        f"{source}: no row of {about.side} can be used.{example}",
+        hint=f"Look at [[{about.side}]]: its columns, drop and files.",
+    )
+
+
+def _not_completed(tally: Tally) -> UserError:
+    reason = max(tally.open, key=tally.open.__getitem__)
+    return UserError(
+        f"{sum(tally.open.values())} rows were not completed, most often for this: {reason}. "
+        f"{tally.accepted} were; their replies are kept.",
+        hint="Look at the endpoint and at max_calls in the configuration; the same command asks "
+        "for the rest, with --partial it goes on without them.",
+    )

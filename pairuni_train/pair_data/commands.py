@@ -1,0 +1,169 @@
+"""`pairuni-train pairs`: build pair sets, count what they hold, check them.
+
+Every command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairuni_eval.cli.options import Data, split_names
+from pairuni_eval.commands import as_typed
+from pairuni_eval.errors import UserError
+from pairuni_eval.extras import needs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pairuni_train.pair_data.builder import Watch
+    from pairuni_train.pair_data.config import Read
+
+app = typer.Typer(no_args_is_help=True, help="Build and check sets of U-G pairs.")
+
+PairFile = Annotated[Path, typer.Argument(help="A pair set, e.g. DIR/pairug.parquet.")]
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder for the pair sets and their stages.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration, a TOML file.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Shipped configuration: tiny, orsta-blip3o.")
+    ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help="Arms instead of the configuration's, comma-separated: pairug, aligned, "
+            "retrieved, half, u_only, g_only, unpaired, low_similarity, random."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Go on without completions that could not be asked for."),
+    ] = False,
+) -> None:
+    """Build pair sets, a parquet file and a data card per arm. The same command continues."""
+    from rich.console import Console
+
+    from pairuni_train.extras import extras_of_pairs
+    from pairuni_train.pair_data.build import build as build_pairs
+    from pairuni_train.pair_data.build import completes
+    from pairuni_train.pair_data.config import check_arms
+
+    read = _configuration(config, preset)
+    chosen = check_arms(split_names(arms)) if arms else None
+    extras = extras_of_pairs(read.config, completes=completes(chosen or read.config.arms))
+    needs("pairuni-train pairs build", *extras)
+    with _bars(Console(stderr=True)) as watch:
+        written = build_pairs(read, out, arms=chosen, partial=partial, watch=watch)
+    for one in written:
+        short = "" if one.rows == one.asked else f"   SHORT: {one.asked} asked for"
+        typer.echo(f"{one.rows:>7} rows  {one.path}{short}")
+    first = written[0].path
+    typer.echo(f"Cards and rejects: {out}")
+    words = ("pairs", "check", first, "--against", _suite(read.config.name))
+    typer.echo(f"Next: {as_typed('pairuni-train', *words)}")
+
+
+@app.command()
+def stats(file: PairFile) -> None:
+    """Count what a pair set holds: kinds, sources, licences, similarities."""
+    from pairuni_train.pair_data.stats import stats_text
+
+    typer.echo(stats_text(file))
+
+
+@app.command()
+def check(
+    file: PairFile,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Suite or benchmarks, comma-separated, whose items are looked for."),
+    ] = None,
+    data: Data = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything was found, test items or not.")
+    ] = False,
+) -> None:
+    """Look for unsound rows, duplicates, broken images, and test items: these end it with 1."""
+    from pairuni_train.pair_data.check import check_pairs, report
+
+    found = check_pairs(file, against=against, data=data)
+    typer.echo(report(found, file))
+    if found.leaks or (strict and found.anything):
+        raise typer.Exit(1)
+
+
+@app.command()
+def neighbors(
+    file: PairFile,
+    run: Annotated[
+        list[Path], typer.Option(help="Run folder whose images are looked for; may be repeated.")
+    ],
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder; default: the one that the set was built with.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the encoder's weights.")
+    ] = None,
+) -> None:
+    """Find the most similar image of a set for every image of runs, for the report to read."""
+    from rich.console import Console
+
+    from pairuni_eval.contamination.neighbors import NEAR, neighbors_path, write_neighbors
+    from pairuni_train.pair_data.encoders import load_encoder
+    from pairuni_train.pair_data.neighbors import encoder_of, find_neighbors
+
+    spec = encoder_of(file, encoder, checkpoint)
+    loaded = load_encoder(spec)
+    with _bars(Console(stderr=True)) as watch:
+        watch.begin("images", None)
+        found = find_neighbors(file, run, loaded, batch_size=spec.batch_size, done=watch.step)
+    write_neighbors(neighbors_path(file), found)
+    near = sum(one.cosine > NEAR for one in found.nearest.values())
+    typer.echo(f"{near} of {len(found.nearest)} images have a neighbor above {NEAR} in {file}")
+    typer.echo(f"Written: {neighbors_path(file)}")
+    typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run[0], '--pairs', file)}")
+
+
+def _configuration(config: Path | None, preset: str | None) -> Read:
+    from pairuni_train.pair_data.config import find_preset, read_config
+
+    if (config is None) == (preset is None):
+        raise UserError(
+            "Give exactly one of --config and --preset.",
+            hint="pairuni-train pairs build --preset tiny --out DIR",
+        )
+    return read_config(config) if config is not None else find_preset(preset or "")
+
+
+def _suite(name: str) -> str:
+    """The suite that a pair set of this name will be measured on."""
+    return "tiny" if name == "tiny" else "paper"
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Watch]:
+    """One progress bar per stage."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    from pairuni_eval.progress import Progress
+    from pairuni_train.pair_data.builder import Watch
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+
+        def begin(name: str, steps: int | None) -> None:
+            for task in progress.task_ids[-1:]:
+                progress.stop_task(task)
+            progress.add_task(name, total=steps)
+
+        def step(steps: int) -> None:
+            progress.advance(progress.task_ids[-1], steps)
+
+        yield Watch(begin, step, progress.console.print)

@@ -1,0 +1,320 @@
+"""What a pair set is built from, as a TOML file: sources, encoder, selection, retrieval, writer.
+
+One frozen value; the same value and the same source files give the same pair sets. Unknown keys are
+errors that name the file and the nearest key. Shipped files are presets (`--preset NAME`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from pairuni_eval.errors import UserError, nearest, unknown_name
+from pairuni_eval.user_text import text_of
+
+Arm = Literal[
+    "pairug",
+    "aligned",
+    "retrieved",
+    "half",
+    "u_only",
+    "g_only",
+    "unpaired",
+    "low_similarity",
+    "random",
+]
+ARMS: tuple[Arm, ...] = (
+    "pairug",
+    "aligned",
+    "retrieved",
+    "half",
+    "u_only",
+    "g_only",
+    "unpaired",
+    "low_similarity",
+    "random",
+)
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: frozen, keyword-only, unknown keys refused."""
+
+
+class Columns(_Strict, frozen=True, kw_only=True):
+    """Where a source keeps what a row needs, as dotted paths ("prompt.0.content").
+
+    Attributes:
+        image: A column with an encoded image, the hub's {"bytes", "path"}, a path from the file's
+            folder, a data URL, or a list that holds exactly one of these.
+        id: Default: name of the file and number of the row (tar: the key).
+        group: What the data card counts by, e.g. the task.
+    """
+
+    image: str
+    question: str | None = None
+    answer: str | None = None
+    prompt: str | None = None
+    id: str | None = None
+    group: str | None = None
+
+
+class FileSource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="files"):
+    """Rows in parquet, JSON-lines or WebDataset tar files, from the hub or a folder.
+
+    Attributes:
+        name: How the source is called in ids, cards and counts.
+        files: Patterns below the folder or the repository, e.g. "train/*.parquet".
+        exclude: Files that match one of these are left alone.
+        hub: Dataset id; exclusive of `folder`.
+        revision: Commit of the hub's repository; default the newest.
+        folder: A relative one starts from the folder of the configuration file.
+        drop: Rows whose column holds one of these words are left out, whatever the case.
+        strip: Cut out of questions and prompts, e.g. an image mark.
+        rows: At most so many rows, the first ones.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    columns: Columns
+    licence: str
+    exclude: tuple[str, ...] = ()
+    hub: str | None = None
+    revision: str | None = None
+    folder: str | None = None
+    drop: dict[str, tuple[str, ...]] = {}
+    strip: tuple[str, ...] = ()
+    rows: Count | None = None
+
+
+class TinySource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny"):
+    """Rows that the tiny world makes; see `tiny_rows`."""
+
+    rows: Count
+
+
+Source = FileSource | TinySource
+
+
+class EncoderSpec(_Strict, frozen=True, kw_only=True):
+    """Which features say how alike two images are.
+
+    Attributes:
+        name: A plugin: resnet50, dinov3, pe, tiny, ...
+        checkpoint: Folder or hub id of its weights; default: the encoder's own.
+        batch_size: Images that go through it together.
+        device: "cpu", "cuda", ...
+    """
+
+    name: str = "resnet50"
+    checkpoint: str | None = None
+    batch_size: Count = 64
+    device: str = "cpu"
+
+
+class SelectionSpec(_Strict, frozen=True, kw_only=True):
+    """Which rows become aligned pairs.
+
+    Attributes:
+        method: "kmeans" takes the medoid of each cluster, "random" draws (the paper's T9).
+        clusters: K of MiniBatchKMeans for the arm `pairug`. The paper does not print its K; it
+            ends with 4,971 aligned pairs of 16,320.
+        attempts: How many rows of a cluster may be tried, nearest to the centre first, until one is
+            completed and verified; also how deep the other clusters make up for one that gives
+            none. The paper names the medoid only: 1.
+    """
+
+    clusters: Count
+    method: Literal["kmeans", "random"] = "kmeans"
+    attempts: Count = 1
+
+
+class RetrievalSpec(_Strict, frozen=True, kw_only=True):
+    """Which images are alike enough to be a retrieved pair.
+
+    Attributes:
+        threshold: Least cosine of the features (the paper's T8: 0.6 is best of 0.5, 0.6, 0.7).
+        neighbors: n: understanding images that one generation image is paired with. The paper does
+            not print its n; 1 pairs one to one.
+        order: "given" goes through the generation rows as they stand (Algorithm 1), "global" takes
+            the most similar pair of all first.
+    """
+
+    threshold: Share = 0.6
+    neighbors: Count = 1
+    order: Literal["given", "global"] = "given"
+
+
+class CompletionSpec(_Strict, frozen=True, kw_only=True):
+    """Who writes the missing half of an aligned pair, and who checks it.
+
+    Attributes:
+        completer: "endpoint" asks models, "tiny" knows the tiny world.
+        verify: False stores halves that nobody checked; the data card counts them.
+        lying: Only for "tiny": share of halves written wrong on purpose.
+        longest_side: Images are shrunk to this many pixels before they are sent.
+        writer: Options of the model that writes, as in a judge file of `pairuni-eval`: `name` of a
+            judge plugin (default "openai"), `snapshot`, `base_url`, `key_env`, `max_calls`, ...
+        verifier: The same for the model that checks; default: the writer.
+    """
+
+    completer: Literal["endpoint", "tiny"] = "endpoint"
+    verify: bool = True
+    lying: Share = 0.0
+    longest_side: Count = 1024
+    writer: dict[str, Any] = {}
+    verifier: dict[str, Any] = {}
+
+    def judges(self) -> tuple[str, ...]:
+        """The judge plugins of writer and verifier; none if no model is asked."""
+        if self.completer == "tiny":
+            return ()
+        return judge_name(self.writer), judge_name(self.verifier or self.writer)
+
+
+def judge_name(options: Mapping[str, Any]) -> str:
+    """The judge plugin that a writer's or verifier's options name."""
+    return str(options.get("name", "openai"))
+
+
+class PairConfig(_Strict, frozen=True, kw_only=True):
+    """The whole file.
+
+    Attributes:
+        name: How the pair set is called.
+        pairs: Pairs of a full arm: the budget that every arm gets.
+        seed: Of every draw.
+        arms: Which arms to cut.
+        generation_images: Store the picture of the generation half. Training never looks at it.
+    """
+
+    name: str
+    pairs: Count
+    understanding: tuple[Source, ...]
+    generation: tuple[Source, ...]
+    selection: SelectionSpec
+    encoder: EncoderSpec = EncoderSpec()
+    retrieval: RetrievalSpec = RetrievalSpec()
+    completion: CompletionSpec = CompletionSpec()
+    seed: int = 0
+    arms: tuple[Arm, ...] = ARMS
+    generation_images: bool = True
+
+
+class Read(NamedTuple):
+    """A configuration and the file it is from."""
+
+    config: PairConfig
+    path: Path
+
+
+def read_config(path: Path) -> Read:
+    """Read and check a configuration.
+
+    Raises:
+        UserError: naming the file, the key and the nearest valid key or value.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"There is no configuration {path}.",
+            hint="Start from a preset: pairuni-train pairs build --preset tiny --out DIR",
+        )
+    try:
+        config = msgspec.convert(_table(path), PairConfig)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{path}: {_explain(str(failure))}") from failure
+    _check(config, path)
+    return Read(config, path)
+
+
+def _table(path: Path) -> Any:
+    """A TOML file, or the JSON that a build keeps of its own configuration."""
+    kind = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = text_of(path)
+        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except ValueError as failure:
+        raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
+
+
+def find_preset(name: str) -> Read:
+    """A shipped configuration; UserError with the nearest name if there is none."""
+    folder = Path(str(files("pairuni_train"))) / "pair_data" / "presets"
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in names:
+        raise unknown_name("preset", name, names, list_command="pairuni-train pairs build --help")
+    return read_config(folder / f"{name}.toml")
+
+
+def check_arms(names: tuple[str, ...]) -> tuple[Arm, ...]:
+    """The arms of these names, in the order of `ARMS`; UserError for an unknown one."""
+    for name in names:
+        if name not in ARMS:
+            raise unknown_name("arm", name, ARMS, list_command="pairuni-train pairs build --help")
+    return tuple(arm for arm in ARMS if arm in names)
+
+
+def _check(config: PairConfig, path: Path) -> None:
+    """Rules between keys, which their types cannot say."""
+    for side, wanted in (("understanding", ("question", "answer")), ("generation", ("prompt",))):
+        sources: tuple[Source, ...] = getattr(config, side)
+        if not sources:
+            raise UserError(f"{path}: {side} names no source.", hint=f"[[{side}]]")
+        for place, source in enumerate(sources):
+            if isinstance(source, FileSource):
+                _check_source(source, wanted, f"{path}: {side}[{place}]")
+    if config.completion.lying and config.completion.completer != "tiny":
+        raise UserError(f"{path}: completion.lying is for the completer 'tiny' only.")
+
+
+def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> None:
+    if (source.hub is None) == (source.folder is None):
+        raise UserError(f"{where} needs exactly one of hub and folder.")
+    for column in wanted:
+        if getattr(source.columns, column) is None:
+            raise UserError(f"{where}.columns.{column} is missing.")
+    for pattern in source.files:
+        if not pattern.endswith((".parquet", ".jsonl", ".tar")):
+            raise UserError(f"{where}.files: '{pattern}' is none of *.parquet, *.jsonl and *.tar.")
+
+
+_TABLES: tuple[type[_Strict], ...] = (
+    PairConfig,
+    Columns,
+    FileSource,
+    TinySource,
+    EncoderSpec,
+    SelectionSpec,
+    RetrievalSpec,
+    CompletionSpec,
+)
+
+
+def _explain(message: str) -> str:
+    """Msgspec's message, with the nearest valid key or value for an unknown one."""
+    where = message.partition(" - at ")[2].strip("`").removeprefix("$.")
+    place = f" in {where}" if where and where != "$" else ""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        guess = nearest(unknown.group(1), {key for t in _TABLES for key in t.__struct_fields__})
+        offer = f" Did you mean '{guess}'?" if guess else ""
+        return f"unknown key '{unknown.group(1)}'{place}.{offer}"
+    value = re.search(r"Invalid enum value '([^']+)'", message)
+    if value:
+        return f"'{value.group(1)}' is no value of {where}.{_offer_value(value.group(1))}"
+    return message.replace(" - at `$.", " at `") + "."
+
+
+def _offer_value(value: str) -> str:
+    known = ("kmeans", "random", "given", "global", "endpoint", "tiny", *ARMS)
+    guess = nearest(value, known)
+    return f" Did you mean '{guess}'?" if guess else ""

@@ -1,0 +1,220 @@
+"""From rows to features: one unit vector per image, in a file that can be mapped into memory.
+
+Images go through the encoder in batches; every finished part lies on the disk as safetensors with
+the encoder's identity in it, so a build that was stopped goes on with the next part. At the end the
+parts become one file. A row whose image cannot be decoded has no features: it is set aside with its
+reason.
+
+Shapes: N rows with features, D features.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from pairuni_eval.errors import DatasetError, UserError, writing
+from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
+from pairuni_train.pair_data.rows import Reject, Rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ABOUT = "pairuni"  # the metadata's key
+_PART = 1024  # rows of a part: what a kill may cost
+_THREADS = 4  # that decode and shrink images
+_DTYPE = {"F32": np.float32, "I64": np.int64}
+
+
+class Features(NamedTuple):
+    """Features of one side.
+
+    Attributes:
+        matrix_ND: Unit vectors, float32, mapped from the file; zero for an image without features.
+        rows_N: The row of the store that each of them belongs to.
+        broken: Rows whose image could not be decoded.
+    """
+
+    matrix_ND: FloatArray
+    rows_N: npt.NDArray[np.int64]
+    broken: tuple[Reject, ...]
+
+
+def embed(
+    rows: Rows,
+    encoder: Encoder,
+    path: Path,
+    *,
+    batch_size: int,
+    done: Callable[[int], None],
+) -> Features:
+    """Encode every image of a store into the file `path`; goes on where it was stopped.
+
+    Args:
+        rows: The store.
+        encoder: The encoder.
+        path: Where the features will lie; parts lie in a folder beside it until the end.
+        batch_size: Images that go through the encoder together.
+        done: Called with the number of rows after each part, also for parts found on the disk.
+    """
+    parts = path.with_suffix(".parts")
+    with writing(str(path)), ThreadPoolExecutor(_THREADS) as pool:
+        parts.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(rows), _PART):
+            part = parts / f"{start:08d}.safetensors"
+            span = range(start, min(start + _PART, len(rows)))
+            if not part.exists():
+                _write_part(part, rows, span, encoder, batch_size, pool)
+            done(len(span))
+        _join(sorted(parts.glob("*.safetensors")), path)
+        shutil.rmtree(parts)
+    return read_features(path)
+
+
+def read_features(path: Path) -> Features:
+    """Map a file of features into memory.
+
+    Raises:
+        UserError: if it is no such file.
+    """
+    try:
+        tensors, about = _map(path)
+        return Features(tensors["features"], tensors["rows"], about.broken)
+    except (KeyError, ValueError, OSError, msgspec.DecodeError) as failure:
+        raise UserError(
+            f"{path}: not a file of features: {failure}.", hint="Delete it: it is made again."
+        ) from failure
+
+
+def normalized(features_ND: FloatArray) -> FloatArray:
+    """Rows at length one; a row of zeros stays as it is.
+
+    Raises:
+        ValueError: if a feature is not finite.
+    """
+    wide = features_ND.astype(np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    if not np.isfinite(length).all():
+        raise ValueError("the encoder gave features that are not finite")
+    return (wide / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def _write_part(
+    part: Path,
+    rows: Rows,
+    span: range,
+    encoder: Encoder,
+    batch_size: int,
+    pool: ThreadPoolExecutor,
+) -> None:
+    kept: list[int] = []
+    found: list[FloatArray] = []
+    broken: list[Reject] = []
+    for start in range(span.start, span.stop, batch_size):
+        batch = range(start, min(start + batch_size, span.stop))
+        images = [rows.image(row) for row in batch]
+        prepared = list(pool.map(lambda data: _prepare(encoder, data), images))
+        good = [pixels for pixels in prepared if not isinstance(pixels, str)]
+        for row, pixels in zip(batch, prepared, strict=True):
+            if isinstance(pixels, str):
+                broken.append(Reject(rows.name(row), pixels))
+            else:
+                kept.append(row)
+        if good:
+            found.append(normalized(encoder.encode(np.stack(good))))
+    matrix_ND = np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
+    _save(part, matrix_ND, kept, _About(encoder.identity, tuple(broken)))
+
+
+def _prepare(encoder: Encoder, data: bytes) -> FloatArray | str:
+    """The pixels of an encoded image, or why there are none."""
+    try:
+        return encoder.prepare(decode(data))
+    except DatasetError as failure:
+        return f"broken image: {str(failure).partition(':')[0]}"
+
+
+def decode(data: bytes) -> Image:
+    """An encoded image as RGB.
+
+    Raises:
+        DatasetError: if it is cut off or no image.
+    """
+    from pairuni_eval.pictures import read_rgb
+
+    return read_rgb(io.BytesIO(data), DatasetError)
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What a file of features says about itself."""
+
+    encoder: Identity
+    broken: tuple[Reject, ...]
+
+
+def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _About) -> None:
+    """Write features under a temporary name and rename.
+
+    The metadata have one key: safetensors writes several in an order that differs from run to run.
+    """
+    from safetensors.numpy import save_file
+
+    partial = path.with_name(f".{path.name}.tmp")
+    save_file(
+        {"features": matrix_ND, "rows": np.asarray(rows, dtype=np.int64)},
+        partial,
+        metadata={_ABOUT: msgspec.json.encode(about).decode()},
+    )
+    partial.replace(path)
+
+
+def _join(parts: Sequence[Path], path: Path) -> None:
+    found = [read_features(part) for part in parts]
+    filled = [one.matrix_ND for one in found if len(one.matrix_ND)]
+    if not filled:
+        raise UserError(
+            "No image of the source could be decoded.",
+            hint="Look at columns.image in the configuration.",
+        )
+    rows = np.concatenate([one.rows_N for one in found])
+    broken = tuple(reject for one in found for reject in one.broken)
+    about = _About(_map(parts[0])[1].encoder, broken)
+    _save(path, np.concatenate(filled), rows.tolist(), about)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+def _map(path: Path) -> tuple[dict[str, Any], _About]:
+    """The tensors of a file of features without reading them, and what it says about itself.
+
+    The format: eight bytes with the length of a JSON header, the header with the type, shape and
+    byte offsets of each tensor, the tensors.
+    """
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = msgspec.json.decode(stream.read(length), type=dict[str, dict[str, Any]])
+    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_About)
+    entries = msgspec.convert(header, dict[str, _Entry])
+    return {name: _tensor(path, 8 + length, entry) for name, entry in entries.items()}, about
+
+
+def _tensor(path: Path, start: int, entry: _Entry) -> Any:
+    kind = _DTYPE[entry.dtype]
+    if 0 in entry.shape:
+        return np.zeros(entry.shape, dtype=kind)
+    first = start + entry.data_offsets[0]
+    return np.memmap(path, dtype=kind, mode="r", offset=first, shape=entry.shape)

@@ -1,0 +1,91 @@
+"""The baselines that a suite ships: trained arms, measured on the whole suite and packed.
+
+Of an experiment's root it takes the checkpoints of the arms that others are compared with, at one
+seed, and writes one file each. So that the files stay small, a benchmark of many outputs keeps only
+the pictures that a report's gallery comes to first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pairuni_eval.commands import as_typed
+from pairuni_eval.errors import UserError
+from pairuni_eval.report.gallery import choose, verdicts
+from pairuni_eval.stats.tables import Tables
+from pairuni_eval.store.archive import given_pictures, pack
+from pairuni_eval.store.read import StoredRun
+from pairuni_train.study.jobs import (
+    Setting,
+    Trial,
+    last_words,
+    run_folder,
+    run_logged,
+    train_folder,
+)
+from pairuni_train.study.spec import Experiment
+
+_SMALL = 220  # outputs of a benchmark that keeps all of its pictures
+_FIRST = 100  # outputs of a larger one whose pictures are kept
+
+
+class Baseline(NamedTuple):
+    """A packed run, and the name that reports print."""
+
+    name: str
+    file: Path
+
+
+def make_baselines(
+    experiment: Experiment, setting: Setting, suite: str, out: Path
+) -> Iterator[Baseline]:
+    """Measure and pack the arms named in `against`, at the first seed.
+
+    Raises:
+        UserError: for an arm that was not trained, or a run that fails.
+    """
+    for arm in experiment.arms:
+        if arm.name in experiment.against:
+            run = _measured(Trial(arm, 0), setting, suite, experiment.name)
+            file = out / f"{arm.recipe}.zip"
+            pack(run, file, pictures=_shown_first(StoredRun(run)))
+            yield Baseline(arm.name, file)
+
+
+def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Path:
+    """The run of a suite at a trial's last checkpoint, made unless it is there."""
+    steps, root = setting.backbone.steps, setting.root
+    checkpoint = train_folder(trial, setting) / f"checkpoint-{steps}"
+    if not checkpoint.is_dir():
+        raise UserError(
+            f"The arm '{trial.arm.name}' was not trained: there is no {checkpoint}.",
+            hint=as_typed(
+                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
+            ),
+        )
+    run = run_folder(trial, f"suite-{suite}", setting)
+    log = root / "logs" / f"suite-{suite}-{trial.arm.recipe}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "pairuni_eval.cli", "run"),
+        *("--checkpoint", str(checkpoint.relative_to(root)), "--suite", suite),
+        *("--baseline", "none", "--out", str(run.relative_to(root))),
+        *("--report", str((run / "report").relative_to(root))),
+    ]
+    if not run_logged(command, log, folder=root):  # from there, so that no path of ours is kept
+        raise UserError(f"{' '.join(command)} failed: {last_words(log)}", hint=f"Read {log}.")
+    return run
+
+
+def _shown_first(run: StoredRun) -> set[str]:
+    """The pictures that are kept: those that a gallery comes to first."""
+    tables = Tables(run)
+    found: set[str] = set()
+    for benchmark in run.card.benchmarks:
+        frame = verdicts(tables, benchmark)
+        chosen = frame if len(frame) <= _SMALL else choose(frame, at_most=_FIRST)
+        found |= given_pictures(run.outputs[run.outputs["id"].isin(chosen["id"])])
+    return found

@@ -1,0 +1,116 @@
+"""`pairuni-train reproduce`: a table or figure of the paper, end to end."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairuni_eval.commands import as_typed
+from pairuni_eval.extras import needs
+
+
+class PaperFormat(StrEnum):
+    """Formats of figures for papers."""
+
+    PDF = "pdf"
+    SVG = "svg"
+    PNG = "png"
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="Experiment: table1 to table10, figure4, figure8.")],
+    backbone: Annotated[str, typer.Option(help="tiny, janus-pro-1b, ... or FILE.toml.")] = "tiny",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Training seeds per arm; in figure8 seeds of the probe.")
+    ] = 3,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
+    batches: Annotated[
+        int | None, typer.Option(min=1, help="Batches per scenario and seed (figure8).")
+    ] = None,
+    root: Annotated[Path, typer.Option(help="Pair sets, training and evaluation runs.")] = Path(
+        "runs/reproduce"
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Output; default: reports/NAME-BACKBONE.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials at a time; default: 2 for tiny, else 1.")
+    ] = None,
+    launcher: Annotated[
+        str, typer.Option(help="Words before training, e.g. 'accelerate launch'.")
+    ] = "",
+    data: Annotated[Path | None, typer.Option(help="Datasets' own files.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Judge instead of the cards'.")] = None,
+    figures: Annotated[
+        list[PaperFormat],
+        typer.Option(help="Charts for a paper as well; may be given several times."),
+    ] = [PaperFormat.SVG],  # noqa: B006
+) -> None:
+    """Train every arm, measure it, write the table or figure. Finished work is reused."""
+    from rich.console import Console
+
+    from pairuni_train.config import find_backbone
+    from pairuni_train.extras import extras_of
+    from pairuni_train.study.spec import find_experiment
+
+    experiment = find_experiment(name)
+    own = steps or experiment.steps.get(backbone)
+    model = find_backbone(backbone, {} if own is None else {"steps": own})
+    needs("pairuni-train reproduce", *extras_of(model))
+    from pairuni_train.study.jobs import Setting
+    from pairuni_train.study.reproduce import reproduce as run
+
+    setting = Setting(model, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge)
+    if workers is None and setting.tiny:
+        setting = setting._replace(workers=2)
+    words = ["pairuni-train", "reproduce", name, "--backbone", backbone, "--seeds", str(seeds)]
+    words += ["--steps", str(model.steps)]
+    words += [] if batches is None else ["--batches", str(batches)]
+    words += [str(w) for o, v in (("--data", data), ("--judge", judge)) if v for w in (o, v)]
+    words += [
+        word for one in figures if figures != [PaperFormat.SVG] for word in ("--figures", one)
+    ]
+    folder = out or Path("reports") / f"{name}-{model.name}"
+    console, command = Console(stderr=True), as_typed(*words)
+    found = run(
+        *(experiment, setting, folder, console), command=command, batches=batches, figures=figures
+    )
+    typer.echo(f"Page:  {found.page}")
+    if found.failed:
+        where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}
+        words += [str(w) for pair in where.items() if pair[1] is not None for w in pair]
+        typer.echo(f"{found.failed} failed; the same command goes on.")
+        typer.echo(f"Next:  {as_typed(*words)}")
+        raise typer.Exit(1)
+    larger = ("pairuni-train", "reproduce", name, "--backbone", "janus-pro-1b")
+    typer.echo(f"Next:  {as_typed(*larger)}")
+
+
+def baselines(
+    out: Annotated[Path, typer.Option(help="Folder for the packed runs.")],
+    name: Annotated[
+        str, typer.Argument(help="Experiment whose `against` arms they are.")
+    ] = "table2",
+    suite: Annotated[str, typer.Option(help="Suite that they are measured on.")] = "tiny",
+    backbone: Annotated[str, typer.Option(help="Backbone that the arms were trained on.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
+    root: Annotated[Path, typer.Option(help="Where `reproduce` trained the arms.")] = Path(
+        "runs/reproduce"
+    ),
+) -> None:
+    """Measure trained arms on a suite and pack the runs, as baselines that the suite ships."""
+    from pairuni_train.config import find_backbone
+    from pairuni_train.study.baselines import make_baselines
+    from pairuni_train.study.jobs import Setting
+    from pairuni_train.study.spec import find_experiment
+
+    model = find_backbone(backbone, {} if steps is None else {"steps": steps})
+    setting = Setting(model, 1, root.resolve())
+    for baseline in make_baselines(find_experiment(name), setting, suite, out):
+        size = baseline.file.stat().st_size / 1e6
+        typer.echo(f"{baseline.name}: {baseline.file} ({size:.2f} MB)")
+    typer.echo(f"Next:  name them under `baselines` of the suite '{suite}', then run its tests")

@@ -1,0 +1,181 @@
+"""One arm of a figure of curves, and the arms of one task beside each other.
+
+Shapes: R seeds of an arm, S steps, T measured steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pairuni_eval.report.charts import smooth
+from pairuni_eval.stats.aggregate import Array, Bounds
+from pairuni_eval.stats.compare import TIE_MARGIN
+from pairuni_eval.stats.intervals import Estimate
+from pairuni_eval.stats.over_seeds import over_seeds
+from pairuni_train.study.fixed_curves import FixedRun, Footing
+
+_PART = 10  # the end of training is a tenth of the steps
+_WINDOWS = 12  # a window is a twelfth of the steps
+
+
+class Run(NamedTuple):
+    """The reward of one task at every step of every seed: (R, S), NaN where none was given."""
+
+    seeds: tuple[int, ...]
+    reward_RS: Array
+
+
+class Curve(NamedTuple):
+    """Mean over seeds, lowest and highest seed: (S,) or (T,) each."""
+
+    mean: Array
+    low: Array
+    high: Array
+
+
+class ArmCurve(NamedTuple):
+    """One arm in one task.
+
+    Attributes:
+        run: The training reward, each step's on its own prompts.
+        curve: The same, smoothed.
+        start_R: The reward of each seed before any update, on the fixed prompts; NaN where it was
+            not measured: the first steps of training have learned already.
+        end_R: The level at the end: on the fixed prompts after the last step, or, where they were
+            not answered, the mean training reward over the last part.
+        bounds: The lowest and highest reward there can be, if known.
+        fixed: What it earned on the fixed prompts.
+        reached_R: Steps of each seed to the panel's level; NaN for a seed that never reached it.
+        own_end_R: The mean training reward over the last part, on the arm's own prompts.
+    """
+
+    arm: str
+    run: Run
+    curve: Curve
+    start_R: Array
+    end_R: Array
+    bounds: Bounds | None = None
+    fixed: FixedRun | None = None
+    reached_R: Array = np.zeros(0)
+    own_end_R: Array = np.zeros(0)
+
+    @property
+    def start(self) -> Estimate:
+        """The level before any update, over seeds."""
+        return over_seeds(self.start_R, self.bounds)
+
+    @property
+    def end(self) -> Estimate:
+        """The level at the end, over seeds."""
+        return over_seeds(self.end_R, self.bounds)
+
+    @property
+    def rise(self) -> Estimate:
+        """The end minus the start, seed by seed; none where the start was not measured."""
+        return over_seeds(self.end_R - self.start_R)
+
+    @property
+    def area(self) -> Estimate:
+        """The mean reward over the steps on the fixed prompts, over seeds."""
+        return over_seeds(np.zeros(0) if self.fixed is None else self.fixed.area_R, self.bounds)
+
+    @property
+    def steps_to_level(self) -> Estimate:
+        """Steps to the panel's level, over seeds; none unless every seed reached it."""
+        return over_seeds(self.reached_R if np.isfinite(self.reached_R).all() else np.zeros(0))
+
+    @property
+    def missed(self) -> int:
+        """Seeds that never reached the panel's level."""
+        return int(np.isnan(self.reached_R).sum())
+
+    @property
+    def own_end(self) -> Estimate:
+        """The training reward over the last part, over seeds."""
+        return over_seeds(self.own_end_R, self.bounds)
+
+    @property
+    def fixed_curve(self) -> Curve | None:
+        """The reward on the fixed prompts at `fixed.steps_T`, as it was measured."""
+        return None if self.fixed is None else spread_of(self.fixed.reward_RT)
+
+
+class Panel(NamedTuple):
+    """One task: its words and the arms that have a reward in it.
+
+    Attributes:
+        footing: What may be compared.
+        ceiling: The highest reward there can be, if known; a line to draw.
+        margin: A difference that counts as none: a hundredth of the reward's range.
+        level: The reward that steps are counted to, if all arms have a common start and end above
+            it: halfway to the lowest of their ends.
+    """
+
+    task: str
+    title: str
+    arms: tuple[ArmCurve, ...]
+    footing: Footing
+    ceiling: float | None = None
+    margin: float | None = None
+    level: float | None = None
+
+    @property
+    def saturated(self) -> tuple[str, ...]:
+        """Arms that end at the ceiling, to within the margin."""
+        if self.ceiling is None or self.margin is None:
+            return ()
+        least = self.ceiling - self.margin
+        ends = {one.arm: one.end.value for one in self.arms}
+        return tuple(name for name, end in ends.items() if end is not None and end >= least)
+
+
+def arm_curve(
+    name: str, run: Run, bounds: Bounds | None = None, fixed: FixedRun | None = None
+) -> ArmCurve:
+    """The curve of an arm and its levels."""
+    own_end_R = np.array(
+        [_mean(line) for line in run.reward_RS[:, -part_of(run.reward_RS.shape[1]) :]]
+    )
+    start_R, end_R = np.full(len(own_end_R), np.nan), own_end_R
+    if fixed is not None:
+        start_R, end_R = fixed.reward_RT[:, 0], fixed.reward_RT[:, -1]
+    curve = curve_of(run.reward_RS)
+    return ArmCurve(name, run, curve, start_R, end_R, bounds, fixed, own_end_R=own_end_R)
+
+
+def margin_of(bounds: Bounds | None) -> float | None:
+    """A difference that counts as none, if the range is known."""
+    return None if bounds is None else TIE_MARGIN * (bounds.high - bounds.low)
+
+
+def window_of(steps: int) -> int:
+    """An odd number of steps, about a twelfth of all."""
+    return (steps // _WINDOWS) | 1
+
+
+def part_of(steps: int) -> int:
+    """A tenth of the steps, at least one."""
+    return max(1, steps // _PART)
+
+
+def curve_of(reward_RS: Array) -> Curve:
+    """The mean over seeds of the smoothed rewards, with the lowest and the highest seed."""
+    window = window_of(reward_RS.shape[1])
+    return spread_of(np.stack([smooth(line, window) for line in reward_RS]))
+
+
+def spread_of(lines_RS: Array) -> Curve:
+    """Mean, lowest and highest of the lines that have a number, step by step."""
+    known = np.isfinite(lines_RS)
+    some = known.any(axis=0)
+    mean = np.where(known, lines_RS, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    low = np.where(known, lines_RS, np.inf).min(axis=0)
+    high = np.where(known, lines_RS, -np.inf).max(axis=0)
+    return Curve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
+
+
+def _mean(line: Array) -> float:
+    known = line[np.isfinite(line)]
+    return float(known.mean()) if len(known) else float("nan")

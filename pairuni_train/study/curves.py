@@ -1,0 +1,161 @@
+"""The figure of reward curves: arms over the steps of training, each at several seeds.
+
+Shapes: R seeds of an arm, S steps.
+
+Goes in: finished training runs. Comes out, for each task: two curves for each arm, what may be
+compared, and the arm in question (the last) against each arm named in `against`.
+
+The training reward is that of the prompts of each step, which differ between arms: a centered
+moving mean over a twelfth of the steps, mean over seeds, the band from the lowest seed to the
+highest. Its first steps have learned already, the faster the learner the more, so they are nobody's
+start. Arms are compared on prompts that are the same for all (`fixed_curves`): before any update,
+where equal weights must earn the same, by the area under the curve, at the end, and by the steps to
+a level; `curve_verdicts` says how. Older trainings, which were not measured so, are compared by the
+training reward of the last tenth of the steps alone, with the remark that each arm sees its own
+prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.report.curves import TASKS
+from pairuni_eval.stats.aggregate import Array, Bounds
+from pairuni_eval.store.training import read_metrics
+from pairuni_train.study.curve_arms import (
+    ArmCurve,
+    Curve,
+    Panel,
+    Run,
+    arm_curve,
+    curve_of,
+    margin_of,
+    part_of,
+    window_of,
+)
+from pairuni_train.study.curve_verdicts import REWARD, Verdict, compare
+from pairuni_train.study.fixed_curves import FixedRun, Footing, fixed_runs, level_of, steps_to
+from pairuni_train.study.jobs import Setting, Trial, train_folder
+from pairuni_train.study.spec import Arm, Experiment
+
+__all__ = [
+    "REWARD",
+    "ArmCurve",
+    "Curve",
+    "CurveFigure",
+    "FixedRun",
+    "Footing",
+    "Panel",
+    "Run",
+    "Verdict",
+    "curve_of",
+    "make_curves",
+    "part_of",
+    "window_of",
+]
+
+
+class CurveFigure(NamedTuple):
+    """Everything that is printed and drawn.
+
+    Attributes:
+        window: Steps that the training reward is smoothed over.
+        part: Steps at the end that the training reward's level is taken over.
+    """
+
+    experiment: Experiment
+    tiny: bool
+    steps: int
+    window: int
+    part: int
+    panels: tuple[Panel, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
+    """Read the training runs of every arm and compare them.
+
+    Raises:
+        UserError: if an arm has no finished run, or no step of any arm has a reward.
+    """
+    steps = setting.backbone.steps
+    folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
+    panels = tuple(_panels(experiment, setting, folders))
+    if not panels:
+        raise UserError(f"{experiment.name}: no step of any arm has a reward.")
+    return CurveFigure(
+        experiment=experiment,
+        tiny=setting.tiny,
+        steps=steps,
+        window=window_of(steps),
+        part=part_of(steps),
+        panels=panels,
+        verdicts=compare(panels, experiment.arms[-1].name, experiment.against),
+    )
+
+
+def _panels(
+    experiment: Experiment, setting: Setting, folders: Mapping[str, Mapping[int, Path]]
+) -> Iterator[Panel]:
+    """The tasks that some arm has a reward in."""
+    known = experiment.reward_range.get(setting.backbone.name, {})
+    ranges: dict[str, tuple[float, float]] = dict(known.items())
+    for task, words in TASKS.items():
+        runs = {
+            name: Run(tuple(seeds), _stacked(seeds, task, setting.backbone.steps))
+            for name, seeds in folders.items()
+        }
+        runs = {name: run for name, run in runs.items() if np.isfinite(run.reward_RS).any()}
+        if runs:
+            reach = ranges.get(task)
+            bounds = None if reach is None else Bounds(*reach)
+            measured = fixed_runs({name: folders[name] for name in runs}, task)
+            yield _panel(task, words, runs, bounds, measured)
+
+
+def _panel(
+    task: str,
+    words: str,
+    runs: Mapping[str, Run],
+    bounds: Bounds | None,
+    measured: tuple[dict[str, FixedRun], Footing],
+) -> Panel:
+    fixed, footing = measured
+    margin = margin_of(bounds)
+    level = level_of(fixed, footing, margin or 0.0)
+    arms = [arm_curve(name, run, bounds, fixed.get(name)) for name, run in runs.items()]
+    if level is not None:
+        arms = [one._replace(reached_R=steps_to(level, fixed[one.arm])) for one in arms]
+    ceiling = None if bounds is None else bounds.high
+    return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
+
+
+def _finished(arm: Arm, setting: Setting) -> dict[int, Path]:
+    """The training folders of an arm by seed, those that have reached the last step."""
+    every = {seed: train_folder(Trial(arm, seed), setting) for seed in range(setting.seeds)}
+    last = f"checkpoint-{setting.backbone.steps}"
+    found = {seed: folder for seed, folder in every.items() if (folder / last).is_dir()}
+    if not found:
+        raise UserError(
+            f"No seed of the arm '{arm.name}' has finished its training, so there is no curve.",
+            hint=f"Look into {setting.root / 'logs'}, then run the same command again.",
+        )
+    return found
+
+
+def _stacked(folders: Mapping[int, Path], task: str, steps: int) -> Array:
+    return np.stack([_rewards(path, task, steps) for path in folders.values()])
+
+
+def _rewards(folder: Path, task: str, steps: int) -> Array:
+    """(S,): the reward of every step."""
+    found = np.full(steps, np.nan)
+    for row in read_metrics(folder):
+        if row["step"] < steps:
+            found[int(row["step"])] = row.get(f"reward/{task}", np.nan)
+    return found

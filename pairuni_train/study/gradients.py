@@ -1,0 +1,173 @@
+"""The figure of gradients: scenarios at one set of weights, each against the one in question.
+
+Goes in: finished probes. Comes out: the controls, the numbers of every scenario over all shared
+parameters and by block, whether its gradients agree, the contrasts, and what can be said, in
+sentences made from the figures.
+
+Every answer is one test over all blocks and batches. A contrast is paired, batch by batch, where
+the batches of both scenarios hold the same questions or prompts; else no paired test is possible
+and the batches are permuted between the two. Holm corrects over all contrasts of the figure. Where
+arms of these scenarios were trained and measured under the same root, cosine and score are
+correlated across arms.
+
+The departure from the paper: all scenarios are probed at the weights that training starts from,
+with pairs that count alike, so that what differs is the pairs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import pandas as pd
+
+from pairuni_eval.gradients.alignment import Alignment, alignments
+from pairuni_eval.gradients.contrast import (
+    Contrast,
+    Leaning,
+    corrected_together,
+    paired_contrast,
+)
+from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
+from pairuni_eval.gradients.interference import Scenario, scenarios
+from pairuni_eval.gradients.unpaired import unpaired_contrast
+from pairuni_train.study.jobs import Setting
+from pairuni_train.study.probes import (
+    Control,
+    Probes,
+    read_controls,
+    read_probes,
+    unfinished_seeds,
+)
+from pairuni_train.study.scenario_overlap import Overlap, overlap
+from pairuni_train.study.spec import Experiment
+from pairuni_train.study.table import make_table, measured_columns
+
+CANNOT_TELL = Leaning.CANNOT_TELL
+
+
+class Against(NamedTuple):
+    """Two scenarios, what their batches share, and what that allows to say."""
+
+    contrast: Contrast
+    overlap: Overlap
+
+    @property
+    def test(self) -> str:
+        """How the two were compared."""
+        if self.contrast.reason is not None:
+            return "none"
+        return "paired" if self.overlap.paired else "not paired"
+
+    @property
+    def sentence(self) -> str:
+        """E.g. "PairUG against random: cannot tell, p = .3 (one test of ...); ..."."""
+        one = self.contrast
+        shared = "" if one.reason else f" ({self.test}: {self.overlap.words})"
+        return f"{one.ours} against {one.theirs}: {one.told}{shared}."
+
+
+class GradientFigure(NamedTuple):
+    """Everything that is printed and drawn.
+
+    Attributes:
+        table: The rows behind it, as `gradient_rows` has them, scenarios by their arms' names.
+        scenarios: The numbers of every scenario.
+        alignments: Whether the gradients of every scenario agree, in the order of `scenarios`.
+        against: The contrasts.
+        unfinished: Seeds whose probe is not finished: none of its batches is used.
+        correlations: By column, cosine against score across arms; empty if no arm was measured.
+    """
+
+    experiment: Experiment
+    tiny: bool
+    probes: Probes
+    controls: tuple[Control, ...]
+    table: pd.DataFrame
+    scenarios: tuple[Scenario, ...]
+    against: tuple[Against, ...]
+    correlations: tuple[tuple[str, Correlation], ...]
+    alignments: tuple[Alignment, ...] = ()
+    unfinished: tuple[int, ...] = ()
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether any two scenarios differ for certain."""
+        return any(one.contrast.word != CANNOT_TELL for one in self.against)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks of parameters, in the order of the rows."""
+        return tuple(one.block for one in self.scenarios[0].blocks)
+
+
+def make_gradients(probes: Probes) -> GradientFigure:
+    """Read the probes and compare the scenarios.
+
+    Raises:
+        UserError: if no probe is finished.
+    """
+    table = read_probes(probes)
+    found = tuple(one for one in scenarios(table) if not one.preconditioned)
+    order = {arm.name: place for place, arm in enumerate(probes.experiment.arms)}
+    found = tuple(sorted(found, key=lambda one: order[one.name]))
+    against = compare(table, probes)
+    stances = sorted(alignments(table), key=lambda one: order[one.scenario])
+    return GradientFigure(
+        experiment=probes.experiment,
+        tiny=probes.setting.tiny,
+        probes=probes,
+        controls=read_controls(probes),
+        table=table,
+        scenarios=found,
+        against=against,
+        correlations=_correlations(found, probes.experiment, probes.setting),
+        alignments=tuple(stances),
+        unfinished=unfinished_seeds(probes),
+    )
+
+
+def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
+    """Every scenario against each one in question, over all blocks at once."""
+    weighed, shares = [], []
+    for ours, theirs in _pairs_of(probes.experiment):
+        one, two = (probes.scenarios[name] for name in (ours, theirs))
+        shared = overlap(one, two, probes.batches)
+        weigh = paired_contrast if shared.paired else unpaired_contrast
+        weighed.append(weigh(table, ours, theirs))
+        shares.append(shared)
+    made = corrected_together(weighed)
+    return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
+
+
+def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
+    """Ours and theirs of every contrast, each two scenarios once."""
+    found: dict[frozenset[str], tuple[str, str]] = {}
+    for ours in experiment.against:
+        for arm in experiment.arms:
+            if arm.name != ours:
+                found.setdefault(frozenset((ours, arm.name)), (ours, arm.name))
+    return list(found.values())
+
+
+def _correlations(
+    found: Sequence[Scenario], experiment: Experiment, setting: Setting
+) -> tuple[tuple[str, Correlation], ...]:
+    """Each column's score against the cosine, across the arms measured under this root."""
+    columns = measured_columns(experiment, setting)
+    if not columns:
+        return ()
+    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
+    cosine = {one.name: one.overall.cosine.value for one in found}
+    correlations = []
+    for place, heading in enumerate(scores.columns):
+        points = [
+            ArmPoint(row.name, agreed, cell.estimate.value)
+            for row in scores.rows
+            if (cell := row.cells[place]) is not None
+            and cell.estimate.value is not None
+            and (agreed := cosine.get(row.name)) is not None
+        ]
+        correlations.append((heading.title, correlate(points)))
+    return tuple(correlations)

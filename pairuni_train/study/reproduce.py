@@ -1,0 +1,116 @@
+"""From the name of an experiment to its table or figure: do what is left, then write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.progress import Progress
+from pairuni_train.study.curves import make_curves
+from pairuni_train.study.gradients import make_gradients
+from pairuni_train.study.jobs import Failure, Setting, last_words, run_all, trials
+from pairuni_train.study.pages import write_curves, write_gradients, write_table
+from pairuni_train.study.probes import plan_probes, run_probes
+from pairuni_train.study.spec import BASE, Experiment
+from pairuni_train.study.table import make_table
+
+
+class Reproduced(NamedTuple):
+    """Where the table or figure is, and how many trials or probes failed."""
+
+    page: Path
+    failed: int
+
+
+class _Work(NamedTuple):
+    """What an experiment of one kind does.
+
+    Attributes:
+        sets: Pair sets that are built.
+        jobs: Trials or probes.
+        run: Does what is left; hears of every pair set and every job.
+        write: Writes what the jobs have found, into a folder, under the command that does it
+            again, and with figures for papers.
+    """
+
+    sets: int
+    jobs: int
+    run: Callable[[Callable[[str], None]], list[Failure]]
+    write: Callable[..., Path]
+
+
+def reproduce(
+    experiment: Experiment,
+    setting: Setting,
+    out: Path,
+    console: Console,
+    *,
+    command: str,
+    batches: int | None = None,
+    figures: Sequence[str] = ("svg",),
+) -> Reproduced:
+    """Run what an experiment still lacks and write its table or figure.
+
+    Args:
+        experiment: What is reproduced.
+        setting: How.
+        out: Folder of the table or figure.
+        console: Where progress is shown.
+        command: What does the same again; it is printed on the page.
+        batches: Of each scenario, instead of the experiment's; for gradients only.
+        figures: Formats that the charts are drawn in for papers: pdf, svg, png.
+
+    Raises:
+        UserError: if nothing at all could be run; it names the log of the first failure.
+    """
+    work = _work(experiment.on(tiny=setting.tiny), setting, batches)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        bar = progress.add_task(experiment.name, total=work.sets + work.jobs)
+        failures = work.run(lambda what: progress.update(bar, advance=1, description=what))
+    for failure in failures:
+        console.print(f"[yellow]failed:[/yellow] {last_words(failure.log)}  ({failure.log})")
+    if len(failures) == work.jobs:
+        first = failures[0]
+        raise UserError(
+            f"Everything failed, the first with: {last_words(first.log)}",
+            hint=f"Read {first.log}, then run the same command again.",
+        )
+    return Reproduced(work.write(out, command=command, figures=figures), len(failures))
+
+
+def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Work:
+    if experiment.kind == "gradients":
+        probes = plan_probes(experiment, setting, batches)
+        return _Work(
+            len(probes.scenarios),
+            setting.seeds,
+            partial(run_probes, probes),
+            lambda out, **options: write_gradients(make_gradients(probes), out, **options),
+        )
+    if batches is not None:
+        raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
+    return _Work(
+        sum(arm.recipe != BASE for arm in experiment.arms),
+        len(trials(experiment, setting)),
+        partial(run_all, experiment, setting),
+        partial(_write_arms, experiment, setting),
+    )
+
+
+def _write_arms(experiment: Experiment, setting: Setting, out: Path, **options: Any) -> Path:
+    if experiment.kind == "curves":
+        return write_curves(make_curves(experiment, setting), out, **options)
+    table, steps = make_table(experiment, setting), setting.backbone.steps
+    return write_table(table, experiment, out, tiny=setting.tiny, steps=steps, **options)

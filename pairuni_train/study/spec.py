@@ -1,0 +1,231 @@
+"""What an experiment is: one TOML file under `registry/suites/experiments`.
+
+It names arms (recipes, or "base" for the checkpoint that training starts from), the benchmarks and
+the columns of the table, and the rows that the paper prints. The same file runs on the tiny model
+and on any other backbone: `sisters` names the tiny world's benchmark that stands for each real one,
+and a tiny number is never put into one column with the paper's. What only one of the two worlds has
+says so by `only`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pairuni_eval import catalog
+from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.models.base import Task
+from pairuni_eval.user_text import text_of
+
+BASE = "base"
+World = Literal["tiny", "real"]
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table: frozen, keyword-only, unknown keys refused."""
+
+
+class Column(_Strict, frozen=True, kw_only=True):
+    """One column of the table.
+
+    Attributes:
+        title: As the paper prints it.
+        benchmark: The real benchmark's name.
+        protocol: Its protocol; None is the default one.
+        metric: The metric; None is the headline of the protocol.
+        group: A group of the metric, e.g. a category; None is the whole.
+        tiny_metric: The metric of the tiny sister, where it has another name.
+        tiny_group: The group of the tiny sister, where it has another name.
+        only: "real" where the tiny world has nothing that stands for it: dashes stand there.
+    """
+
+    title: str
+    benchmark: str
+    protocol: str | None = None
+    metric: str | None = None
+    group: str | None = None
+    tiny_metric: str | None = None
+    tiny_group: str | None = None
+    only: Literal["real"] | None = None
+
+
+class Printed(_Strict, frozen=True, kw_only=True):
+    """A row of the paper's table: one cell a column, "-" where it prints none."""
+
+    row: str
+    cells: tuple[float | str, ...]
+
+
+class Arm(_Strict, frozen=True, kw_only=True):
+    """One row of our table.
+
+    Attributes:
+        name: As printed.
+        recipe: The recipe that trains it, or "base".
+        pairs: The pair set, where it is not the recipe's own.
+        changes: Keys of the pair sets' configuration that differ, e.g. "retrieval.threshold".
+        settings: Keys of the backbone that differ, as for `pairuni-train run --set`; what makes
+            arms comparable (steps, checkpoint) is not among them.
+        only: The world that this arm belongs to, where it makes no sense in the other.
+    """
+
+    name: str
+    recipe: str
+    pairs: str | None = None
+    changes: dict[str, str | int | float] = {}
+    settings: dict[str, Any] = {}
+    only: World | None = None
+
+
+class Fixed(_Strict, frozen=True, kw_only=True):
+    """Prompts that all arms are measured on while they train; see `grpo.fixed_prompts`.
+
+    Attributes:
+        prompts: Prompts of each task, at most.
+        draws: Rollouts of each prompt.
+        points: Measurements after the first, at most, evenly spaced.
+        seed: Which of the prompts that all arms train on are drawn.
+    """
+
+    prompts: int = 64
+    draws: int = 2
+    points: int = 15
+    seed: int = 0
+
+
+class Experiment(_Strict, frozen=True, kw_only=True):
+    """One table or figure.
+
+    Attributes:
+        kind: "table" compares arms by benchmarks; "curves" draws rewards over steps; "gradients"
+            compares scenarios of the probe at one set of weights.
+        source: Where the paper prints it.
+        arms: Rows, in order.
+        against: Names of the arms that the others are compared with.
+        method: The arm that the experiment is about, if it is about one; its answers come first.
+        columns: Columns, in order.
+        printed: The paper's rows.
+        printed_heads: Titles of the paper's columns, where they are not those of `columns`.
+        sisters: For each real benchmark, the tiny world's.
+        steps: Training steps by backbone, where they differ from the backbone's own.
+        question: What the experiment asks, in a sentence; the answer is written from the figures.
+        reward_range: Lowest and highest reward of a rollout, by backbone and task, where known; a
+            hundredth of it counts as no difference.
+        fixed: Prompts that the arms of a figure of curves are measured on; None measures none.
+        batches: Batches of each scenario that a probe looks at, by backbone.
+        pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
+        notes: In what it is not the paper's experiment, a sentence each.
+    """
+
+    name: str
+    title: str
+    question: str
+    source: str
+    kind: Literal["table", "curves", "gradients"] = "table"
+    arms: tuple[Arm, ...] = ()
+    against: tuple[str, ...] = ()
+    method: str | None = None
+    columns: tuple[Column, ...] = ()
+    printed: tuple[Printed, ...] = ()
+    printed_heads: tuple[str, ...] = ()
+    sisters: dict[str, str] = {}
+    steps: dict[str, int] = {}
+    reward_range: dict[str, dict[Task, tuple[float, float]]] = {}
+    fixed: Fixed | None = None
+    batches: dict[str, int] = {}
+    pairs_per_batch: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Titles of the paper's columns."""
+        return self.printed_heads or tuple(column.title for column in self.columns)
+
+    def compares(self, name: str, other: str) -> bool:
+        """Whether an arm is spoken of against another; of two that are both in `against`, once."""
+        if other not in self.against or name == other:
+            return False
+        return name not in self.against or self.against.index(name) > self.against.index(other)
+
+    def on(self, *, tiny: bool) -> Experiment:
+        """The experiment with the arms of one world alone."""
+        other = "real" if tiny else "tiny"
+        arms = tuple(arm for arm in self.arms if arm.only != other)
+        names = {arm.name for arm in arms}
+        against = tuple(name for name in self.against if name in names)
+        method = self.method if self.method in names else None
+        return msgspec.structs.replace(self, arms=arms, against=against, method=method)
+
+    def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
+        """The benchmarks that its columns read, each once."""
+        read = (column for column in self.columns if not (tiny and column.only == "real"))
+        names = dict.fromkeys(column.benchmark for column in read)
+        return tuple(self.sisters[name] if tiny else name for name in names)
+
+
+def experiments() -> dict[str, Path]:
+    """Every experiment file by name."""
+    return {
+        path.stem: path
+        for root in catalog.registry_roots()
+        for path in sorted(root.glob("suites/experiments/*.toml"))
+    }
+
+
+def find_experiment(name: str) -> Experiment:
+    """An experiment by name; UserError with the nearest name if there is none."""
+    known = experiments()
+    if name not in known:
+        raise unknown_name("experiment", name, known, list_command="pairuni-train list")
+    return read_experiment(known[name])
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        UserError: naming file and key, for bad TOML, an unknown key or a table that does not fit.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(text_of(path)), Experiment)
+    except (ValueError, msgspec.ValidationError) as failure:
+        raise UserError(f"{path}: {failure}.") from failure
+    trouble = next(_troubles(found), None)
+    if trouble is not None:
+        raise UserError(f"{path}: {trouble}.")
+    return found
+
+
+def _troubles(found: Experiment) -> Iterator[str]:
+    """What is wrong between its keys, which their types cannot say."""
+    names = [arm.name for arm in found.arms]
+    yield from (f"two arms are called '{name}'" for name in names if names.count(name) > 1)
+    for name in (*found.against, *([found.method] if found.method else ())):
+        if name not in names:
+            yield f"against or method names '{name}', which is none of its arms"
+    for printed in found.printed:
+        if len(printed.cells) != len(found.heads):
+            cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"
+            yield f"the row '{printed.row}' has {cells}"
+    for arm in found.arms:
+        for key in sorted({"name", "checkpoint", "steps"} & arm.settings.keys()):
+            yield f"the arm '{arm.name}' sets '{key}', which all arms share"
+    for column in found.columns:
+        if column.only is None and column.benchmark not in found.sisters:
+            yield f"sisters lacks '{column.benchmark}'"
+    if found.fixed is not None:
+        yield from _fixed_troubles(found.fixed, found.kind)
+    if found.kind != "table" and (len(found.arms) < 2 or not found.against):
+        yield "a figure needs two arms, and `against` that names one of them"
+
+
+def _fixed_troubles(fixed: Fixed, kind: str) -> Iterator[str]:
+    if kind != "curves":
+        yield "fixed prompts belong to a figure of curves"
+    for key in ("prompts", "draws", "points"):
+        if getattr(fixed, key) < 1:
+            yield f"fixed.{key} is {getattr(fixed, key)}, at least 1"

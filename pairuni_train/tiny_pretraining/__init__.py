@@ -1,0 +1,13 @@
+"""Trains the tiny model from nothing: first its VQ, then the language model and vision tower.
+
+In goes a `PretrainConfig`, out comes a transformers folder. The lessons are the prompt forms of
+the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and two dense companions:
+reading the colors or shapes of all 16 cells off a picture, and drawing from such a list. Each
+lesson has its own share of the loss, so that a long answer does not drown a letter. Matrices are
+updated by Muon, everything else by AdamW. The same config gives the same weights on one machine.
+"""
+
+from pairuni_train.tiny_pretraining.config import PretrainConfig
+from pairuni_train.tiny_pretraining.run import pretrain
+
+__all__ = ["PretrainConfig", "pretrain"]

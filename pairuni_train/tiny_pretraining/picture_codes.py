@@ -1,0 +1,88 @@
+"""The VQ of the tiny model: one unit codebook row per cell state.
+
+The encoder learns to name states, the decoder to draw them. Rows of the codebook are spread evenly
+over the sphere and stay where they are.
+
+Shapes: B rows, N = 16 cells, K codebook rows, D code width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.janus.modeling_janus import JanusVQVAE
+
+from pairuni_eval.tiny import world
+from pairuni_eval.tiny.world import IntArray
+from pairuni_train.tiny_pretraining.batches import pixels_of
+from pairuni_train.tiny_pretraining.config import PretrainConfig
+from pairuni_train.tiny_pretraining.optimizers import Muon, Optimizers
+
+
+def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
+    """Train the VQ in place; after each step yield its number, from 1, and its loss.
+
+    A cell has 25 states, so the code of a cell shall be its state: the codebook rows are fixed,
+    unit vectors far from each other, the encoder learns to hit the row of each cell's state and
+    the decoder to draw it. Rows beyond the 25th stay unused. All rows have length one, since
+    transformers' `encode` measures them as they are and `decode` normalises them.
+    """
+    rng = np.random.default_rng(cfg.seed)
+    rows_KD = spread_rows(*vq.quantize.embedding.weight.shape, seed=cfg.seed)
+    vq.requires_grad_(True)
+    vq.quantize.embedding.weight.requires_grad_(False).copy_(rows_KD)
+    optimizers = _vq_optimizers(vq, cfg)
+    for step in range(cfg.vq_steps):
+        left = 1 - step / cfg.vq_steps
+        optimizers.set_rate(cfg.vq_matrix_lr, cfg.vq_lr, min(1.0, (step + 1) / 15, 1.5 * left))
+        loss = _vq_loss(vq, random_states(rng, cfg.vq_batch), rows_KD)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(vq.parameters(), 1.0)
+        optimizers.step()
+        yield step + 1, float(loss.detach())
+    vq.requires_grad_(False)
+
+
+def _vq_optimizers(vq: JanusVQVAE, cfg: PretrainConfig) -> Optimizers:
+    trained = [p for p in vq.parameters() if p.requires_grad]
+    kernels = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
+    return Optimizers(
+        Muon(kernels, lr=cfg.vq_matrix_lr, weight_decay=0.0, momentum=0.9),
+        torch.optim.AdamW(others, lr=cfg.vq_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    )
+
+
+def _vq_loss(vq: JanusVQVAE, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
+    wanted_BN, pixels = torch.from_numpy(states_BN), pixels_of(states_BN)
+    latent_BND = vq.quant_conv(vq.encoder(pixels)).permute(0, 2, 3, 1).flatten(1, 2)
+    logits_BNK = 10 * F.normalize(latent_BND, dim=-1) @ rows_KD.T
+    naming = F.cross_entropy(logits_BNK.flatten(0, 1), wanted_BN.flatten())
+    # Most of a picture is ground. Squared and weighted, the error of the shapes is not drowned;
+    # an absolute error would be content with an empty picture for hundreds of steps.
+    ground = pixels_of(np.zeros((1, world.CELLS), dtype=np.int64))
+    weight = 1 + 4 * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.02)
+    drawing = (weight * (vq.decode(wanted_BN) - pixels) ** 2).mean()
+    loss: Tensor = 0.3 * naming + drawing
+    return loss
+
+
+def spread_rows(rows: int, width: int, *, seed: int) -> Tensor:
+    """Unit vectors (rows, width) pushed apart from each other."""
+    generator = torch.Generator().manual_seed(seed)
+    rows_KD = F.normalize(torch.randn(rows, width, generator=generator), dim=-1)
+    for _ in range(300):
+        push_KK = torch.softmax(20 * rows_KD @ rows_KD.T - 1e9 * torch.eye(rows), dim=-1)
+        rows_KD = F.normalize(rows_KD - 0.05 * push_KK @ rows_KD, dim=-1)
+    return rows_KD
+
+
+def random_states(rng: np.random.Generator, count: int) -> IntArray:
+    """Cell states (count, 16) of pictures of zero to eight things."""
+    states_BN = rng.integers(1, world.STATES, size=(count, world.CELLS))
+    rank_BN = rng.random(states_BN.shape).argsort(axis=1)
+    return np.where(rank_BN < rng.integers(0, 9, size=(count, 1)), states_BN, 0)
