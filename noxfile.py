@@ -52,8 +52,14 @@ def light(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "pytest", *wanted)
     session.install("--no-deps", "-e", ".")
     session.run("python", "-c", "import importlib.util as i; assert not i.find_spec('torch')")
-    names = ("light", "cli_compare", "report", "report_versus", "report_contamination")
-    session.run("pytest", "-q", *(f"tests/unit/test_{name}.py" for name in names))
+    names = (
+        "integration/test_light",
+        "integration/test_cli_compare",
+        "unit/report/test_report",
+        "unit/report/test_baseline_comparison",
+        "unit/report/test_report_contamination",
+    )
+    session.run("pytest", "-q", *(f"tests/{name}.py" for name in names))
 
 
 @nox.session
@@ -102,7 +108,7 @@ def lmms(session: nox.Session) -> None:
     # Beside a CPU torch the torchvision that lmms-eval brings cannot be imported, and transformers'
     # vision imports break on it; none of the tasks run here needs it.
     session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
-    session.run("pytest", "tests/lmms", "-s")
+    session.run("pytest", "tests/integration/lmms", "-s")
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from support import ROOT
+from support.command_line import Cli, Ran
+from support.fork_server import Forked
+from support.upstream import write_parquet
 
 # Read by the hub client at import: no test may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-ROOT = Path(__file__).parents[1]
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
@@ -42,54 +43,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
-
-
-def processor_seconds(*arguments: str) -> float:
-    """Processor time of `python ARGUMENTS`, its own and the system's for it.
-
-    A bound on it holds on a busy machine too; the time by the clock is the same on a quiet one
-    where nothing is waited for.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def is_light(*arguments: str) -> bool:
-    """Whether `python ARGUMENTS` takes half a second, at best of twelve times.
-
-    On a slow or very busy processor it may take twice what importing the command line's libraries
-    does there; torch takes more than ten times as long.
-    """
-    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
-    bound = max(0.5, 2 * min(processor_seconds(*libraries) for _ in range(3)))
-    return any(processor_seconds(*arguments) < bound for _ in range(12))
-
-
-class Ran(NamedTuple):
-    """How a command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one error line, without its word in front."""
-        lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
-        assert len(lines) == 1, f"expected one error line in:\n{self.err}"
-        return lines[0].removeprefix("Error: ")
-
-    @property
-    def next(self) -> str:
-        """The line that says what to do next, on either stream."""
-        lines = [x for x in (self.out + self.err).splitlines() if x.startswith("Next:")]
-        assert len(lines) == 1, f"expected one next line in:\n{self.out}{self.err}"
-        return lines[0].removeprefix("Next:").strip()
-
-
-Cli = Callable[..., Ran]
 
 
 @pytest.fixture
@@ -167,15 +120,6 @@ def photographs() -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in PHOTOGRAPHS}
 
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
-    return path
-
-
 @pytest.fixture
 def write_pope() -> Callable[[Path, Sequence[Mapping[str, Any]]], Path]:
     """Write rows in the columns of the published POPE files to FOLDER/pope/data/."""
@@ -230,61 +174,6 @@ def write_script(tmp_path: Path) -> Callable[[Mapping[str, str]], str]:
         return f"scripted:{path}"
 
     return write
-
-
-class Child:
-    """One command in a process group of its own."""
-
-    def __init__(self, server: Forked, pid: int, log: Path) -> None:
-        self._server = server
-        self.pid = pid
-        self.log = log
-
-    def wait(self) -> int:
-        """The exit code; minus the signal's number after a kill."""
-        self._server.send({"wait": self.pid})
-        return int(self._server.read()["code"])
-
-
-class Forked:
-    """Starts commands from a process that has imported everything already.
-
-    A start from nothing spends seconds on imports; here each command is still a real process
-    that can be killed.
-    """
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "forked.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.read() == {"ready": True}
-
-    def start(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> Child:
-        """Start `pairuni-eval ARGUMENTS`; with `die`, see `tests/forked.py`."""
-        self.send({"arguments": [str(a) for a in arguments], "log": str(log), "die": die})
-        return Child(self, int(self.read()["pid"]), log)
-
-    def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:
-        """Start a command and wait for its end."""
-        return self.start(*arguments, log=log, die=die).wait()
-
-    def send(self, order: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the process that starts the commands has ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        self._process.communicate()
 
 
 @pytest.fixture(scope="module")

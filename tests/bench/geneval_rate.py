@@ -31,7 +31,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from small_detector import CLIP_VOCABULARY, build_clip, build_detector, write_merges
+from support.small_detector import CLIP_VOCABULARY, build_clip, build_detector, write_merges
 from transformers import CLIPConfig, CLIPModel, Mask2FormerForUniversalSegmentation
 
 from pairuni_eval.benchmark import Answer

@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import upstream
 from PIL import Image, ImageFile
 from rich.console import Console
+from support import upstream
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.data import Data

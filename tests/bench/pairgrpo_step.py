@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import small_training as small
+from support import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Reply, Task

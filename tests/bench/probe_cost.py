@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import small_training as small
+from support import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions

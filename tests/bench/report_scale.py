@@ -271,7 +271,7 @@ class Used(NamedTuple):
 def use(page: Path) -> Used | None:
     """Open the page in Chromium and filter it; None where there is no Chromium."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    import chromium
+    from support import chromium
 
     if chromium.BINARY is None or chromium.DRIVER is None:
         return None

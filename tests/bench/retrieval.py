@@ -10,7 +10,7 @@ buffer (RssAnon), sampled while both run.
     python tests/bench/retrieval.py [--understanding 47000] [--generation 60000] [--width 2048]
 
 With `--photographs 5000`: the pairs of so many crops of photographs on each side, in both orders,
-against the naive float64 rule of `tests/pair_sources.py`.
+against the naive float64 rule of `tests/support/pair_sources.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pair_sources import (
+from support.pair_sources import (
     FloatArray,
     naive_best_first,
     naive_pairs,

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import chromium
 import pytest
+from support import chromium
 
 
 @pytest.fixture(scope="session")

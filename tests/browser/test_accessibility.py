@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import example_run as example
 import pytest
-from chromium import Browser
-from study_pages import study_pages
+from support import example_run as example
+from support.chromium import Browser
+from support.study_pages import study_pages
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun

@@ -7,9 +7,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import example_run as example
 import pytest
-from chromium import CONTRAST, OVERFLOW, Browser
+from support import example_run as example
+from support.chromium import CONTRAST, OVERFLOW, Browser
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun

@@ -11,12 +11,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import example_run as example
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chromium import Browser
+from support import example_run as example
+from support.chromium import Browser
 
 from pairuni_eval.cards import Card
 from pairuni_eval.foreign_text import clean

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import example_run as example
 import pytest
-from chromium import OVERFLOW, Browser
+from support import example_run as example
+from support.chromium import OVERFLOW, Browser
 
 from pairuni_eval.report.browse import packed_json
 from pairuni_eval.report.build import build_report

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import example_run as example
 import pytest
-from chromium import Browser
+from support import example_run as example
+from support.chromium import Browser
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.pages import render_page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chromium import CONTRAST, OVERFLOW, Browser
-from study_pages import study_pages
+from support.chromium import CONTRAST, OVERFLOW, Browser
+from support.study_pages import study_pages
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import loopback
 import pytest
 from hostile.conftest import Ground
 from hostile.strangers import bent, changed, value
+from support import http_server as loopback
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.judges.judge import JudgeSetup, Question

@@ -14,12 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import upstream
-import upstream_data
 from hostile.conftest import Ground
 from hostile.strangers import SECRET, bent, changed, path_out, picture, value
 from PIL import Image
 from rich.console import Console
+from support import upstream, upstream_data
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Model, Reply, Request

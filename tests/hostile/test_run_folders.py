@@ -16,12 +16,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import example_run as example
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hostile.conftest import Ground
 from hostile.strangers import SECRET, bent, changed, path_out, picture, value
+from support import example_run as example
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store import layout

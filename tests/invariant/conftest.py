@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import small_training as small
 import torch
+from support import small_training as small
 
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus

@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from loopback import Loopback, Served, endpoint
 from PIL import Image
+from support.fork_server import Forked
+from support.http_server import Loopback, Served, endpoint
 
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
@@ -60,14 +61,6 @@ def failing(prompt: str, seen: int) -> Served:
         "prose": Served("What a lovely picture this is."),
         "cut": Served(verdict(prompt)[:20], finish="length"),
     }[way(prompt)]
-
-
-class Forked(Protocol):
-    """See `tests/conftest.py`."""
-
-    def start(self, *arguments: object, log: Path, die: Any = None) -> Any: ...
-
-    def run(self, *arguments: object, log: Path, die: Any = None) -> int: ...
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import HEAD, Loopback, Served, bomb, drips, endpoint
 from PIL import Image
+from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint
 
 from pairuni_eval.store.read import StoredRun
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_training as small
 import torch
 from rich.console import Console
+from support import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pair_sources import small, write_config
+from support import ROOT
+from support.pair_sources import small, write_config
 
 from pairuni_train.pair_data.build import build
 
-SCRIPT = Path(__file__).parents[1] / "pairs_killed.py"
+SCRIPT = ROOT / "tests" / "support" / "kill_build.py"
 # Two stores, a part and the whole of each side's features, clusters, completions, neighbors, arm.
 NAMES = 2 + 4 + 3 + 1
 

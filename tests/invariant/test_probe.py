@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_training as small
 import torch
+from support import small_training as small
 from torch import Tensor
 
 from pairuni_eval.models.janus import JanusPolicy

@@ -13,20 +13,13 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
+from support.fork_server import Forked
 
 SKIPPED = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
 LIMIT = 6
-
-
-class Forked(Protocol):
-    """See `tests/conftest.py`."""
-
-    def start(self, *arguments: object, log: Path, die: Any = None) -> Any: ...
-
-    def run(self, *arguments: object, log: Path, die: Any = None) -> int: ...
 
 
 def command(checkpoint: Path, base: Path) -> list[object]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
-import small_training as small
 import torch
+from support import small_training as small
 from torch import Tensor
 
 from pairuni_eval.models.base import Task

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import small_training as small
 import torch
-from forked_training import Starter, free_port
 from safetensors.torch import load_file
+from support import small_training as small
+from support.training_fork_server import Starter, free_port
 
 from pairuni_eval.store.training import read_fixed
 from pairuni_train.distributed.engine import start_process

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pair_sources import FloatArray, naive_best_first, naive_pairs, photograph_features
+from support.pair_sources import FloatArray, naive_best_first, naive_pairs, photograph_features
 
 from pairuni_train.pair_data import retrieve as module
 from pairuni_train.pair_data.embed import normalized

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pair_sources import picture
+from support.pair_sources import picture
 
 from pairuni_eval.cards import Card, DataSpec, MetricSpec, ProtocolSpec
 from pairuni_eval.data import Data, Origin

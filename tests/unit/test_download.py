@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from file_server import FileServer, Sent, file_server, pinned
+from support.file_server import FileServer, Sent, file_server, pinned
 
 from pairuni_eval import download, progress
 from pairuni_eval.cards import UrlSpec

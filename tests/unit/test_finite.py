@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_training as small
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.errors import UserError

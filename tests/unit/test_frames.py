@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import example_run as example
 import pytest
+from support import example_run as example
 
 from pairuni_eval import api
 from pairuni_eval.errors import UserError

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pair_sources import picture
 from PIL import Image
+from support.pair_sources import picture
 
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError

@@ -1,0 +1,116 @@
+"""A table from nothing but pair sets: arms are trained and measured once, failures stay apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+from support import small_training as small
+
+from pairuni_eval.errors import UserError
+from pairuni_train.config import find_backbone
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.study.baselines import make_baselines
+from pairuni_train.study.jobs import Setting
+from pairuni_train.study.reproduce import reproduce
+from pairuni_train.study.spec import Arm, Column, Experiment, find_experiment
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root that has the preset's pair sets already, of a few rows."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tmp_path / "root" / "pairs" / "preset"
+    for seed, name in enumerate(("pairug", "random", "unpaired")):
+        write_pairs(folder / f"{name}.parquet", small.tiny_pairs(8, seed=seed))
+    return tmp_path / "root"
+
+
+def edits_only() -> Experiment:
+    """An untrained arm, a trained one, and one whose pair set cannot be built."""
+    other_weights = {"encoder.checkpoint": "nowhere"}
+    return msgspec.structs.replace(
+        find_experiment("table4"),
+        arms=(
+            Arm(name="base", recipe="base"),
+            Arm(name="no pairs", recipe="pairuni", changes=other_weights),
+            Arm(name="PairUni", recipe="pairuni", settings={"lr": 1e-5}),
+        ),
+        against=("base",),
+        columns=(Column(title="ImgEdit", benchmark="imgedit"),),
+        printed=(),
+    )
+
+
+def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_path: Path) -> None:
+    setting = Setting(find_backbone("tiny", {"steps": 1}), 1, root, workers=2)
+    out = tmp_path / "out"
+    done = reproduce(edits_only(), setting, out, QUIET, command="again")
+    assert (done.page, done.failed) == (out / "table.html", 1)
+    text = done.page.with_suffix(".md").read_text()
+    assert "1 of 3 runs are not there." in text
+    assert "| no pairs | 0 of 1 | no run |" in text
+    assert "PairUni: pairuni: 8 rows" in text and "lr=1e-05" in text
+    (log,) = (root / "logs").glob("pairs-*.txt")
+    assert "has no checkpoint" in log.read_text()
+    made = [*root.rglob("COMPLETE"), *root.rglob("metrics.jsonl")]
+    times = {path: path.stat().st_mtime_ns for path in made}
+    assert len(times) == 2 + 2  # two runs; the training and its copy in the run
+    reproduce(edits_only(), setting, out, QUIET, command="again")
+    assert {path: path.stat().st_mtime_ns for path in made} == times
+    assert done.page.with_suffix(".md").read_text() == text
+    _check_baselines(setting, tmp_path)
+
+
+def _check_baselines(setting: Setting, tmp_path: Path) -> None:
+    """The trained arm becomes a baseline that knows no path of this machine."""
+    experiment = msgspec.structs.replace(edits_only(), against=("PairUni",))
+    (made,) = make_baselines(experiment, setting, "smoke", tmp_path / "packed")
+    assert (made.name, made.file.name) == ("PairUni", "pairuni.zip")
+    with zipfile.ZipFile(made.file) as archive:
+        card = archive.read("run.json").decode()
+        assert archive.read("training/metrics.jsonl").count(b"\n") == 1
+        assert any(name.startswith("images/") for name in archive.namelist())
+    assert '"suite": "smoke"' in card and str(setting.root) not in card
+    untrained = msgspec.structs.replace(find_experiment("table2"), against=("GRPO",))
+    with pytest.raises(UserError, match="The arm 'GRPO' was not trained") as refused:
+        list(make_baselines(untrained, setting, "smoke", tmp_path / "packed"))
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("pairuni-train reproduce table2 --steps 1")
+
+
+SLEEPER = "import sys, time; print('started', flush=True); time.sleep(60)"
+
+
+def test_an_interruption_begins_no_further_trial(root: Path, tmp_path: Path) -> None:
+    launcher = f'{sys.executable} -c "{SLEEPER}"'
+    command = [sys.executable, "-m", "pairuni_train.cli", "reproduce", "table2", "--steps", "1"]
+    command += ["--root", str(root), "--workers", "2", "--launcher", launcher]
+    with (tmp_path / "said").open("w") as said:
+        running = subprocess.Popen(
+            command, stdout=said, stderr=said, cwd=tmp_path, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while _started(root) < 2:
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(30) == 130
+    assert _started(root) <= 4, "of ten trials: those that ran, and what followed the base's"
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def _started(root: Path) -> int:
+    """How many trainings have begun."""
+    logs = (root / "logs").glob("*-seed-*.txt")
+    return sum(log.read_text().count("started") for log in logs)

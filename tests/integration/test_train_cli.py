@@ -1,0 +1,375 @@
+"""`pairuni-train` as a person meets it: options, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import small_training as small
+from support.command_line import Ran, is_light
+
+from pairuni_train.pair_data.dataset import write_pairs
+
+Train = Callable[..., Ran]
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Train:
+    """`pairuni-train ARGUMENTS` in this process, in a folder of its own."""
+    from pairuni_train.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["pairuni-train", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    pairs = small.tiny_pairs(8)
+    write_pairs(folder / "pairug.parquet", pairs)
+    write_pairs(folder / "unpaired.parquet", small.unpaired(pairs))
+    return folder
+
+
+@pytest.fixture
+def strangers_weightings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with a weighting that no pair can have, and one that is not there."""
+    info = tmp_path / "site" / "acme_weightings-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-weightings\nVersion: 1\n")
+    lines = ("weighty = small_training:negative", "nothing = operator:nothing")
+    (info / "entry_points.txt").write_text("\n".join(("[pairuni.weightings]", *lines)))
+    monkeypatch.syspath_prepend(str(info.parent))
+
+
+@pytest.fixture
+def settings(untrained: Path) -> list[str]:
+    """The untrained model and small batches."""
+    values = {**small.SMALL, "checkpoint": untrained, "checkpoint_every": 1}
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def test_help_is_quick_and_loads_no_model_code() -> None:
+    code = (
+        "import sys; from pairuni_train.cli import app\n"
+        "assert not {'torch', 'transformers', 'pyarrow', 'accelerate'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert is_light("-m", "pairuni_train.cli", "--help"), "not once in twelve times"
+
+
+def test_list_names_arms_backbones_and_experiments(train: Train) -> None:
+    ran = train("list")
+    assert ran.code == 0
+    assert "pairuni_linear" in ran.out
+    assert "janus-pro-7b" in ran.out
+    assert "How pairs are made (table 5)" in ran.out
+    assert ran.next == "pairuni-train run --recipe pairuni --backbone tiny"
+
+
+def test_a_format_that_no_figure_has_is_refused_before_anything_runs(train: Train) -> None:
+    ran = train("reproduce", "table2", "--figures", "gif")
+    assert ran.code == 2 and "'gif' is not one of" in ran.err
+    assert not Path("runs").exists()
+
+
+def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    ran = train("run", "--pairs", folder, "--steps", 2, "--seed", 3, *settings)
+    assert ran.code == 0, ran.err
+    checkpoint = "runs/pairuni-tiny-seed3/checkpoint-2"
+    assert f"Checkpoint: {checkpoint}\n" in ran.out
+    assert ran.next == f"pairuni-eval run --checkpoint {checkpoint} --suite tiny"
+    assert "und reward 0.00 (0% live, 0.0% clipped)" in ran.err
+    declared = json.loads((Path(checkpoint) / "pairuni.json").read_text())
+    assert declared["recipe"] == "pairuni on tiny, seed 3"
+    assert declared["step"] == 2
+    assert len(declared["parent"]) == 64
+    kept = json.loads(Path("runs/pairuni-tiny-seed3/settings.json").read_text())
+    assert kept["recipe"]["weighting"] == "sqrt"
+    assert kept["backbone"]["steps"] == 2
+    assert kept["seed"] == 3
+
+
+def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    from pairuni_eval.adapters import load_model
+    from pairuni_eval.models.base import LoadOptions
+
+    assert train("run", "--pairs", folder, "--steps", 1, "--out", "a", *settings).code == 0
+    model = load_model("a/checkpoint-1", None, LoadOptions(device="cpu"))
+    assert model.identity.step == 1
+    assert model.identity.recipe == "pairuni on tiny, seed 0"
+    again = ["--set", "checkpoint=a/checkpoint-1"]
+    ran = train("run", "--pairs", folder, "--steps", 1, "--out", "b", *settings, *again)
+    assert ran.code == 0, ran.err
+    declared = json.loads(Path("b/checkpoint-1/pairuni.json").read_text())
+    assert declared["parent"] == model.identity.weights
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--lr", "0.5"], "backbone.lr is 0.0001, now it is 0.5"),
+        (["--seed", "4"], "seed is 0, now it is 4"),
+        (["--recipe", "pairuni_linear"], "recipe.name is 'pairuni', now it is 'pairuni_linear'"),
+        (["--set", "gen.rollouts=6"], "backbone.gen.rollouts is 4, now it is 6"),
+        (["--steps", "1"], "backbone.steps is 2, now it is 1"),
+    ],
+)
+def test_another_run_is_not_written_over(
+    train: Train, folder: Path, settings: list[str], change: list[str], message: str
+) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 2).code == 0
+    before = Path("out/metrics.jsonl").read_bytes()
+    ran = train(*common, "--steps", 2, *change)
+    assert ran.code == 2
+    assert message in ran.error
+    assert "--out" in ran.next
+    assert Path("out/metrics.jsonl").read_bytes() == before
+
+
+def test_other_pairs_are_another_run(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--out", "out", "--steps", 1, *settings]
+    assert train(*common, "--pairs", folder).code == 0
+    write_pairs(Path("other.parquet"), small.tiny_pairs(8, seed=1))
+    ran = train(*common, "--pairs", "other.parquet")
+    assert ran.code == 2
+    assert "pairs is" in ran.error
+
+
+def test_a_finished_run_says_so_again(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
+    first = train(*common)
+    before = Path("out/metrics.jsonl").read_bytes()
+    assert train(*common).out == first.out
+    assert Path("out/metrics.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_size_cannot_go_on(
+    train: Train, folder: Path, settings: list[str], tiny_weights: Path
+) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 1).code == 0
+    for name in ("model.safetensors", "config.json"):
+        (Path("out/checkpoint-1") / name).write_bytes((tiny_weights / name).read_bytes())
+    ran = train(*common, "--steps", 2)
+    assert ran.code == 2
+    assert "no parameter of that shape" in ran.error
+
+
+def test_adapters_go_on_from_a_file_of_their_own(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    pytest.importorskip("peft")
+    lora = [*settings, "--set", "lora.rank=2", "--set", "gen.rewards=[{name='tiny-checker'}]"]
+    for out, stops in (("straight", (2,)), ("stopped", (1, 2))):
+        for steps in stops:
+            ran = train("run", "--pairs", folder, "--out", out, "--steps", steps, *lora)
+            assert ran.code == 0, ran.err
+    for name in ("model.safetensors", "trainer/adapters.safetensors", "pairuni.json"):
+        one, two = (Path(out) / "checkpoint-2" / name for out in ("straight", "stopped"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list[str]) -> None:
+    common = ["run", "--pairs", folder, "--out", "out", *settings]
+    assert train(*common, "--steps", 1).code == 0
+    state = Path("out/checkpoint-1/trainer/optimizer.safetensors")
+    state.write_bytes(state.read_bytes()[:100])
+    ran = train(*common, "--steps", 2)
+    assert ran.code == 2
+    assert "checkpoint-1/trainer/optimizer.safetensors: training cannot go on" in ran.error
+    assert ran.next.endswith("--set checkpoint=out/checkpoint-1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "checkpoint=nowhere"], "There is no checkpoint 'nowhere'"),
+        (["--set", "trainable=['janus.model.language.']"], "No parameter's name begins with 'ja"),
+        (["--set", "gen.rewards=[{name='tiny-cheker'}]"], "Did you mean 'tiny-checker'"),
+        (["--pairs-per-step", "9"], "The pair set has 8 rows, a step takes 9"),
+        (["--recipe", "weighty.toml"], "gives pair pair0 the weight -1.0"),
+        (["--recipe", "nothing.toml"], "The weighting 'nothing' cannot be imported"),
+        (["--recipe", "words.toml"], "Unknown weighting 'sqr'. Did you mean 'sqrt'"),
+        (["--tracker", "tensorbord"], "Did you mean 'tensorboard'"),
+        (["--tracker", "comet_ml"], "'comet_ml' is not installed"),
+        (["--recipe", "grpo", "--pairs", "."], "There is no pair set unpaired.parquet"),
+    ],
+)
+@pytest.mark.usefixtures("strangers_weightings")
+def test_what_cannot_be_trained_is_refused(
+    train: Train, folder: Path, settings: list[str], arguments: list[str], message: str
+) -> None:
+    for name, weighting in {"weighty": "weighty", "nothing": "nothing", "words": "sqr"}.items():
+        Path(f"{name}.toml").write_text(
+            f'name = "{name}"\nsummary = ""\npairs = "pairug"\nweighting = "{weighting}"\n'
+        )
+    ran = train("run", "--pairs", folder, "--steps", 1, "--out", "out", *settings, *arguments)
+    assert ran.code == 2
+    assert message in ran.error
+
+
+def test_a_model_that_only_evaluates_cannot_be_trained(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    Path("script.jsonl").write_text('{"prompt": "a", "text": "b"}\n')
+    only = ["--set", "checkpoint=scripted:script.jsonl"]
+    ran = train("run", "--pairs", folder, "--steps", 1, *settings, *only)
+    assert ran.code == 2
+    assert "has no policy that could be trained" in ran.error
+
+
+def test_a_reward_that_fails_stops_the_run_and_is_named(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train.grpo.rewards import Accuracy
+
+    monkeypatch.setattr(Accuracy, "__call__", lambda self, batch: [1.0])
+    ran = train("run", "--pairs", folder, "--steps", 1, *settings)
+    assert ran.code == 2
+    assert ran.error == "The reward 'accuracy' gave 1 values for 16 rollouts."
+
+
+def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
+    train: Train, folder: Path, settings: list[str]
+) -> None:
+    # An untrained model gives no right answer, and accuracy declines its pictures.
+    dead = ["gen.rewards=[{name='accuracy'}]", "pairs_per_step=1", "gen.rollouts=2"]
+    changes = [part for one in dead for part in ("--set", one)]
+    ran = train("run", "--pairs", folder, "--steps", 12, "--out", "out", *settings, *changes)
+    assert ran.code == 2
+    assert ran.error.startswith("Stopped at step 9: the gradient has been exactly zero for 10 s")
+    assert len(list(Path("out").glob("checkpoint-*"))) == 9
+
+
+def test_without_pairs_a_backbone_builds_its_own_once(
+    train: Train, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train import pair_files
+    from pairuni_train.config import find_backbone
+    from pairuni_train.pair_data import config
+
+    few = config.find_preset("tiny")
+    few = few._replace(config=config.PairConfig(**{**fields(few.config), **SMALLER}))
+    monkeypatch.setattr(config, "find_preset", lambda name: few)
+    file = pair_files.find_pairs(None, "random", find_backbone("tiny"))
+    assert file.is_file()
+    before = file.stat().st_mtime_ns
+    assert pair_files.find_pairs(None, "random", find_backbone("tiny")) == file
+    assert file.stat().st_mtime_ns == before
+
+
+def fields(config: object) -> dict[str, object]:
+    return {name: getattr(config, name) for name in config.__struct_fields__}  # type: ignore[attr-defined]
+
+
+SMALLER: dict[str, object] = {"pairs": 4}
+
+
+def test_a_large_backbone_says_how_to_build_pairs(train: Train) -> None:
+    ran = train("run", "--backbone", "janus-pro-1b")
+    assert ran.code == 2
+    assert "give them with --pairs" in ran.error
+    assert ran.next.startswith("pairuni-train pairs build --preset orsta-blip3o --arms pairug")
+
+
+def test_a_folder_is_claimed_only_when_everything_is_there(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails before the first step leaves nothing that stands in another command's way."""
+    common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
+    for missing in (["--set", "checkpoint=nowhere"], ["--pairs-per-step", "9"]):
+        assert train(*common, *missing).code == 2
+        assert not Path("out/settings.json").exists()
+    ran = train(*common, "--seed", 1)
+    assert ran.code == 0, ran.err
+    assert json.loads(Path("out/settings.json").read_text())["seed"] == 1
+
+
+def test_a_missing_reward_is_found_before_a_row_is_read(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pairuni_train import run
+
+    def read(path: Path) -> None:
+        raise AssertionError("a row was read")
+
+    monkeypatch.setattr(run, "read_pairs", read)
+    reward = ["--set", 'gen.rewards=[{name="clipscore"}]']
+    ran = train("run", "--pairs", folder, "--out", "out", *settings, *reward)
+    assert ran.code == 2
+    assert "The reward 'clipscore' needs `files`" in ran.error
+    assert not Path("out").exists()
+
+
+def test_training_tells_a_log_how_far_it_is(
+    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.005)
+    ran = train("run", "--pairs", folder, "--steps", 2, *settings)
+    assert ran.code == 0, ran.err
+    assert re.search(r"(?m)^pairuni on tiny: \d of 2 done, [\d.]+/(min|s), \d left", ran.err)
+
+
+def test_building_pairs_tells_a_log_how_far_it_is(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from support import pair_sources
+
+    monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.0005)
+    config = pair_sources.write_config(tmp_path / "pairs.toml")
+    ran = train("pairs", "build", "--config", config, "--out", "built")
+    assert ran.code == 0, ran.err
+    assert re.search(r"(?m)^understanding: reading rows: ", ran.err)
+    assert re.search(r"(?m)^\w+: writing: [\d,]+ of [\d,]+ done", ran.err)
+
+
+@pytest.mark.parametrize("module", ["endpoint", "encoder"])
+def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
+) -> None:
+    from support import pair_sources
+
+    from pairuni_train.pair_data import builder
+
+    def read(*arguments: object) -> None:
+        raise AssertionError("a row was read")
+
+    monkeypatch.setattr(builder, "read_source", read)
+    monkeypatch.setattr(builder, "write_rows", read)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    changes: dict[str, object] = (
+        {"completion": {"completer": "endpoint", "writer": {"snapshot": "m"}}}
+        if module == "endpoint"
+        else {"encoder": {"name": "resnet50", "checkpoint": str(tmp_path)}}
+    )
+    config = pair_sources.write_config(tmp_path / "pairs.toml", **changes)
+    ran = train("pairs", "build", "--config", config, "--out", "built")
+    assert ran.code == 2
+    wanted = {"endpoint": "OPENAI_API_KEY is not set", "encoder": "no checkpoint"}
+    assert wanted[module] in ran.error

@@ -1,0 +1,57 @@
+"""How a command line ends, and whether it is quick."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+def processor_seconds(*arguments: str) -> float:
+    """Processor time of `python ARGUMENTS`, its own and the system's for it.
+
+    A bound on it holds on a busy machine too; the time by the clock is the same on a quiet one
+    where nothing is waited for.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def is_light(*arguments: str) -> bool:
+    """Whether `python ARGUMENTS` takes half a second, at best of twelve times.
+
+    On a slow or very busy processor it may take twice what importing the command line's libraries
+    does there; torch takes more than ten times as long.
+    """
+    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
+    bound = max(0.5, 2 * min(processor_seconds(*libraries) for _ in range(3)))
+    return any(processor_seconds(*arguments) < bound for _ in range(12))
+
+
+class Ran(NamedTuple):
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one error line, without its word in front."""
+        lines = [line for line in self.err.splitlines() if line.startswith("Error: ")]
+        assert len(lines) == 1, f"expected one error line in:\n{self.err}"
+        return lines[0].removeprefix("Error: ")
+
+    @property
+    def next(self) -> str:
+        """The line that says what to do next, on either stream."""
+        lines = [x for x in (self.out + self.err).splitlines() if x.startswith("Next:")]
+        assert len(lines) == 1, f"expected one next line in:\n{self.out}{self.err}"
+        return lines[0].removeprefix("Next:").strip()
+
+
+Cli = Callable[..., Ran]

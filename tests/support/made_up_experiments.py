@@ -1,0 +1,107 @@
+"""Small experiments made up for tests: runs of three arms, and training folders with rewards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pairuni_eval.store.training import FixedRow
+from pairuni_train.config import find_backbone
+from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.study.jobs import Setting, Trial, run_folder, train_folder, trials
+from pairuni_train.study.spec import Arm, Column, Experiment, Printed
+from support import example_run as example
+
+CARDS = {card.name: card for card in example.cards(40)}
+SKILLS = {"base": 0.5, "GRPO": 0.5, "PairUni": 0.95}
+TABLE = Experiment(
+    name="made_up",
+    title="Made up",
+    question="Does it?",
+    source="nowhere",
+    arms=(
+        Arm(name="base", recipe="base"),
+        Arm(name="GRPO", recipe="grpo"),
+        Arm(name="PairUni", recipe="pairuni"),
+    ),
+    against=("GRPO",),
+    method="PairUni",
+    columns=(
+        Column(title="MMMU", benchmark="mmmu"),
+        Column(title="MMStar", benchmark="mmstar"),
+        Column(title="Style", benchmark="imgedit", only="real"),
+    ),
+    sisters={"mmmu": "tiny-mmmu", "mmstar": "tiny-mmstar"},
+    printed=(Printed(row="theirs | <b>", cells=(40.0, "-", 4.18)),),
+)
+STEPS, EVERY = 20, 5  # of a training; between two measurements on fixed prompts
+Rewards = Callable[[int, int], tuple[float, float]]
+"""Understanding and generation reward of a seed and a step."""
+
+
+def write_runs(
+    experiment: Experiment, setting: Setting, skills: Mapping[str, float] = SKILLS
+) -> None:
+    """A measured run of every trial on every benchmark."""
+    for trial in trials(experiment, setting):
+        for number, benchmark in enumerate(experiment.benchmarks(tiny=True)):
+            example.write_run(
+                run_folder(trial, benchmark, setting),
+                name=trial.arm.name,
+                skill=skills[trial.arm.name] + 0.01 * trial.seed,
+                seed=number,
+                count=40,
+                benchmarks=[CARDS[benchmark]],
+                with_images=False,
+            )
+
+
+def training(root: Path, seeds: int = 3, steps: int = STEPS) -> Setting:
+    """How the trainings of `write_trainings` were made."""
+    return Setting(find_backbone("tiny", {"steps": steps}), seeds, root)
+
+
+def write_trainings(
+    root: Path,
+    experiment: Experiment,
+    rewards: Mapping[str, Rewards],
+    *,
+    fixed: Mapping[str, Rewards] | None = None,
+    seeds: int = 3,
+    steps: int = STEPS,
+    every: int = EVERY,
+) -> None:
+    """Training folders whose training rewards, and rewards on fixed prompts, are given by arm."""
+    for arm in experiment.arms:
+        if arm.name not in rewards:
+            continue
+        for seed in range(seeds):
+            folder = train_folder(Trial(arm, seed), training(root, steps=steps))
+            (folder / f"checkpoint-{steps}").mkdir(parents=True)
+            pairs = [rewards[arm.name](seed, step) for step in range(steps)]
+            lines = [
+                json.dumps({"step": step, "reward/und": und, "reward/gen": gen}) + "\n"
+                for step, (und, gen) in enumerate(pairs)
+            ]
+            (folder / "metrics.jsonl").write_text("".join(lines))
+            if fixed is not None and arm.name in fixed:
+                measured = range(0, steps + 1, every)
+                given = [fixed_rows(step, fixed[arm.name](seed, step)) for step in measured]
+                write_rows(folder, [row for rows in given for row in rows])
+
+
+def fixed_rows(step: int, rewards: Sequence[float], *, name: str = "set") -> list[FixedRow]:
+    """What a training leaves of its reward on fixed prompts after a step."""
+    return [
+        FixedRow(
+            step=step,
+            set=name,
+            task=task,
+            draws=2,
+            reward=float(reward),
+            declined=0.0,
+            values=(float(reward) - 0.1, float(reward) + 0.1),
+        )
+        for task, reward in zip(("und", "gen"), rewards, strict=True)
+    ]

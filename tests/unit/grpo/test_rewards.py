@@ -1,0 +1,302 @@
+"""Rewards: what answers and pictures are worth, and what a bad reward is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.open_clip_reference import Size, write_files
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.grading_models.hps import HpsScorer
+from pairuni_eval.models.base import Reply
+from pairuni_eval.tiny import world
+from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.image_rewards import ClipScore, Hps, PickScore
+from pairuni_train.grpo.rewards import (
+    Accuracy,
+    Judged,
+    Reward,
+    TinyChecker,
+    WeightedSum,
+    load_rewards,
+)
+from pairuni_train.pair_data.record import Generation, Understanding
+
+
+def answer(text: str, gold: str) -> Judged:
+    half = Understanding(id="q", source="s", licence="l", image=b"", question="?", answer=gold)
+    return Judged(half, Reply(text=text))
+
+
+def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Judged:
+    facts = {} if row is None else {"row": row}
+    half = Generation(id="p", source="s", licence="l", prompt="the cat", facts=facts)
+    return Judged(half, Reply(image=image))
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "plain"),
+    [
+        ("B", "B", 1.0),
+        (" (B) ", "B", 1.0),
+        ("B. a red circle", "B", 1.0),
+        ("b", "B", 1.0),
+        ("A", "B", 0.0),
+        ("Bananas", "B", 0.0),
+        ("Yes.", "yes", 1.0),
+        ("yes it is", "yes", 0.0),
+        ("3", "3", 1.0),
+        ("", "B", 0.0),
+        # The forms of the tiny world's answers and of what a sampled model makes of them.
+        ("B B", "B", 0.0),
+        ("B. B", "B", 1.0),
+        ("AB", "B", 0.0),
+        ("yes yes", "yes", 0.0),
+        ("Red circle", "red circle", 1.0),
+        ("a red circle", "red circle", 0.0),
+        ("two", "2", 0.0),
+        # What other models put around an answer.
+        ("**B**", "B", 1.0),
+        (r"\boxed{B}", "B", 1.0),
+        ("B\u3002", "B", 1.0),
+        ("\uff22", "B", 1.0),
+        ("The answer is B", "B", 1.0),
+        ("The answer is (C).", "B", 0.0),
+        ("**3**", "3", 1.0),
+        ("`B`", "B", 1.0),
+        ("$B$", "B", 1.0),
+        ("[B]", "B", 1.0),
+        ("(B) or (C)", "B", 0.0),
+        # Words that begin as an option would.
+        ("U.K.", "U.S.", 0.0),
+        ("U.S.", "U.S.", 1.0),
+        ("J. R. R. Tolkien", "J. K. Rowling", 0.0),
+        ("j. k. rowling", "J. K. Rowling", 1.0),
+        ("E.T.", "E. coli", 0.0),
+        ("A: 4", "A: 3", 0.0),
+        ("B. blue", "blue", 0.0),
+        # Numbers.
+        (".5", "5", 0.0),
+        (".5", ".5", 1.0),
+        ("-5", "5", 0.0),
+        ("5!", "5", 0.0),
+        ("5.", "5", 1.0),
+        ("...", "?", 0.0),
+    ],
+)
+def test_plain_answers(said: str, gold: str, plain: float) -> None:
+    assert Accuracy("plain")([answer(said, gold)]) == [plain]
+
+
+def test_words_of_the_tiny_world_are_compared_as_themselves(tiny_weights: Path) -> None:
+    """Its answers are single words: no reading of a form may move what training rewards."""
+    vocabulary = json.loads((tiny_weights / "tokenizer.json").read_text())["model"]["vocab"]
+    words = [word for word in vocabulary if word.isalnum()]
+    assert {"A", "D", "yes", "no", "red", "3", "answer"} <= set(words)
+    for gold in words:
+        batch = [answer(word, gold) for word in words]
+        rewarded = {word for word, r in zip(words, Accuracy("plain")(batch), strict=True) if r}
+        assert rewarded == {word for word in words if word.lower() == gold.lower()}
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("<think>it is red</think><answer>B</answer>", 1.0),
+        ("<think>B?</think>\n<ANSWER> b. </ANSWER>", 1.0),
+        ("<answer>A</answer> no, <answer>B</answer>", 1.0),
+        ("<answer>A</answer>", 0.0),
+        ("B", 0.0),
+        ("<answer>B", 0.0),
+        ("<think>x</think><answer>**B**</answer>", 1.0),
+        (r"<think>x</think><answer>\boxed{B}</answer>", 1.0),
+        ("<answer>\uff22\u3002</answer>", 1.0),
+        ("<answer>The answer is B</answer>", 1.0),
+        ("<answer>The answer is A</answer>", 0.0),
+        ("<think>say <answer>B</answer></think><answer>A</answer>", 0.0),
+        ("<think>say <answer>B</answer></think>A", 0.0),
+    ],
+)
+def test_tagged_answers(said: str, right: float) -> None:
+    assert Accuracy("think-answer")([answer(said, "B")]) == [right]
+
+
+def test_accuracy_declines_pictures() -> None:
+    assert math.isnan(Accuracy("plain")([picture(None)])[0])
+
+
+def scene(*things: tuple[str, str, int]) -> Image.Image:
+    """A picture of things: color, shape and cell."""
+    placed = tuple(
+        world.Thing(shape=shape, color=color, row=cell // 4, col=cell % 4)
+        for color, shape, cell in things
+    )
+    return world.render(world.Scene(placed))
+
+
+TWO = {
+    "tag": "two_object",
+    "include": [{"class": "circle", "count": 1}, {"class": "square", "count": 1}],
+    "exclude": [],
+    "prompt": "a photo of a circle and a square",
+}
+
+
+def test_the_tiny_checker_is_genevals_verdict() -> None:
+    both = scene(("red", "circle", 0), ("blue", "square", 5))
+    one = scene(("red", "circle", 0), ("blue", "cross", 5))
+    judged = [picture(both, TWO), picture(one, TWO), picture(None, TWO), picture(both)]
+    assert TinyChecker(0.0)(judged)[:2] == [1.0, 0.0]
+    assert TinyChecker(0.5)(judged)[:2] == [1.0, 0.25]  # one of two objects, at half weight
+    assert all(math.isnan(value) for value in TinyChecker(0.0)(judged)[2:])
+
+
+def test_noise_and_plain_colors_earn_nothing() -> None:
+    """Not even the part that counts the objects which are there."""
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    shapes = [{"include": [{"class": shape, "count": 1}]} for shape in world.SHAPES]
+    nothings = [noise, Image.new("RGB", (32, 32), world.RGB["red"])]
+    judged = [picture(image, row) for image in nothings for row in shapes]
+    assert TinyChecker(0.5)(judged) == [0.0] * 8
+
+
+class Fixed(Reward):
+    def __init__(self, *values: float) -> None:
+        self.values = list(values)
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return self.values
+
+
+def test_rewards_are_summed_with_their_weights() -> None:
+    both = WeightedSum((("a", 1.0, Fixed(1.0, 0.0)), ("b", 0.5, Fixed(2.0, math.nan))))
+    found = both([answer("B", "B")] * 2)
+    assert found["total"][0] == 2.0
+    assert math.isnan(found["total"][1]), "what one of them declines has no reward"
+    assert found["a"] == [1.0, 0.0]
+
+
+def test_a_reward_of_the_wrong_length_is_named() -> None:
+    with pytest.raises(UserError, match="'short' gave 1 values for 2 rollouts"):
+        WeightedSum((("short", 1.0, Fixed(1.0)),))([answer("B", "B")] * 2)
+    with pytest.raises(UserError, match="'wild' gave an infinite value"):
+        WeightedSum((("wild", 1.0, Fixed(math.inf)),))([answer("B", "B")])
+    with pytest.raises(UserError, match="'worded' gave 'high', which is no number"):
+        WeightedSum((("worded", 1.0, Fixed("high")),))([answer("B", "B")])  # type: ignore[arg-type]
+
+
+class Gives(Reward):
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        return self.value  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "gave None instead of one number per rollout"),
+        (1.0, "gave 1.0 instead of"),
+        (np.float32(1.0), "instead of"),
+        (np.array(1.0), r"gave array\(1\.\) instead of"),
+        ((x for x in (1.0, 2.0)), "gave <generator object .* instead of"),
+        ({"a": 1.0, "b": 2.0}, r"gave \{'a': 1.0, 'b': 2.0\} instead of"),
+        ({1.0, 2.0}, "instead of"),
+        ("ab", "gave 'ab' instead of"),
+        ([], "gave 0 values for 2 rollouts"),
+        ([1.0], "gave 1 values for 2 rollouts"),
+        (np.ones(3), "gave 3 values for 2 rollouts"),
+        ([None, 1.0], "gave None, which is no number"),
+        ([[1.0], [2.0]], r"gave \[1.0\], which is no number"),
+        (np.ones((2, 2)), "which is no number"),
+        (["0.5", 1.0], "gave '0.5', which is no number"),
+        ([1.0, -math.inf], "gave an infinite value"),
+    ],
+)
+def test_a_reward_that_returns_something_else_is_named(value: Any, told: str) -> None:
+    with pytest.raises(UserError, match=f"^The reward 'odd' .*{told}") as caught:
+        WeightedSum((("odd", 1.0, Gives(value)),))([answer("B", "B")] * 2)
+    assert "NaN declines" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("value", [(1.0, 0.0), np.array([1.0, 0.0]), [True, 0], [np.float32(1), 0]])
+def test_what_holds_one_number_per_rollout_is_taken(value: Any) -> None:
+    assert WeightedSum((("ok", 1.0, Gives(value)),))([answer("B", "B")] * 2)["ok"] == [1.0, 0.0]
+
+
+class Broken(Reward):
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        raise RuntimeError("the scorer's server is down")
+
+
+def test_a_reward_that_raises_is_named() -> None:
+    with pytest.raises(UserError, match=r"'broken' failed: RuntimeError: the scorer's server is"):
+        WeightedSum((("broken", 1.0, Broken()),))([answer("B", "B")])
+
+
+def test_unknown_names_and_options_are_refused() -> None:
+    with pytest.raises(UserError, match="Did you mean 'accuracy'"):
+        load_rewards([RewardSpec(name="acuracy")])
+    with pytest.raises(UserError, match="'accuracy' has no option 'shape'; it has: form"):
+        load_rewards([RewardSpec(name="accuracy", options={"shape": "plain"})])
+    with pytest.raises(UserError, match="no form 'tagged'; it has: plain, think-answer"):
+        load_rewards([RewardSpec(name="accuracy", options={"form": "tagged"})])
+    with pytest.raises(UserError, match=r"partial is 1\.5"):
+        load_rewards([RewardSpec(name="tiny-checker", options={"partial": 1.5})])
+    with pytest.raises(UserError, match="no version 'v3'"):
+        load_rewards([RewardSpec(name="hps", options={"version": "v3"})])
+    with pytest.raises(UserError, match="'clipscore' needs `files`"):
+        load_rewards([RewardSpec(name="clipscore")])
+
+
+# Pictures scored by a CLIP
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small HPS v2.1, laid out as for the benchmark."""
+    folder = tmp_path_factory.mktemp("data") / "weights"
+    place = folder / "v2.1"
+    write_files(place, Size(), seed=7, name="HPS_v2.1_compressed.pt")
+    (folder / "tokenizer").mkdir()
+    (place / "merges.txt").replace(folder / "tokenizer" / "merges.txt")
+    return folder
+
+
+def test_hps_is_the_evaluations_scorer(folder: Path) -> None:
+    reward = Hps.load({"data": str(folder.parent), "device": "cpu"})
+    image = scene(("red", "circle", 0))
+    found = reward([picture(image), answer("B", "B"), picture(None), picture(image)])
+    scorer = HpsScorer.load([folder / "v2.1", folder / "tokenizer"], device="cpu")
+    assert found[0] == found[3] == pytest.approx(scorer.score([image], ["the cat"])[0], abs=1e-6)
+    assert math.isnan(found[1])
+    assert math.isnan(found[2])
+
+
+def test_clipscore_and_pickscore_have_their_own_scales(folder: Path) -> None:
+    options = {"files": [str(folder / "v2.1"), str(folder / "tokenizer")], "device": "cpu"}
+    image = scene(("red", "circle", 0))
+    (clip,) = ClipScore.load(options)([picture(image)])
+    (pick,) = PickScore.load(options)([picture(image)])
+    assert 0.0 <= clip <= 2.5
+    assert math.isfinite(pick)
+    assert pick != clip
+
+
+def test_a_cut_off_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "v2.1"
+    weights.mkdir(parents=True)
+    whole = (folder / "v2.1" / "HPS_v2.1_compressed.pt").read_bytes()
+    (weights / "HPS_v2.1_compressed.pt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "weights" / "tokenizer").symlink_to(folder / "tokenizer")
+    with pytest.raises(UserError, match=r"HPS_v2\.1_compressed\.pt"):
+        Hps.load({"data": str(tmp_path), "device": "cpu"})
