@@ -52,14 +52,7 @@ def light(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "pytest", *wanted)
     session.install("--no-deps", "-e", ".")
     session.run("python", "-c", "import importlib.util as i; assert not i.find_spec('torch')")
-    names = (
-        "integration/test_light",
-        "integration/test_cli_compare",
-        "unit/report/test_report",
-        "unit/report/test_baseline_comparison",
-        "unit/report/test_report_contamination",
-    )
-    session.run("pytest", "-q", *(f"tests/{name}.py" for name in names))
+    session.run("pytest", "-q", "-m", "light", *session.posargs)
 
 
 @nox.session
@@ -72,8 +65,8 @@ def accessibility(session: nox.Session) -> None:
         external=True,
     )
     axe = f"{folder}/node_modules/axe-core/axe.min.js"
-    tests = "tests/browser/test_accessibility.py"
-    session.run("pytest", tests, "-q", *session.posargs, env={"AXE_CORE": axe})
+    arguments = ("tests/browser", "-m", "accessibility", "-q", *session.posargs)
+    session.run("pytest", *arguments, env={"AXE_CORE": axe})
 
 
 @nox.session
@@ -108,7 +101,7 @@ def lmms(session: nox.Session) -> None:
     # Beside a CPU torch the torchvision that lmms-eval brings cannot be imported, and transformers'
     # vision imports break on it; none of the tasks run here needs it.
     session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
-    session.run("pytest", "tests/integration/lmms", "-s")
+    session.run("pytest", "tests/integration", "-m", "lmms", "-s")
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
 
 

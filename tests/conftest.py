@@ -24,6 +24,11 @@ from support.upstream import write_parquet
 # Read by the hub client at import: no test may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+HERE = Path(__file__).parent
+FOLDERS = frozenset(
+    {"browser", "hostile", "integration", "invariant", "lmms", "parity", "simulation"}
+)  # each is a marker of what lies below it
+TORCH = importlib.util.find_spec("torch") is not None
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
@@ -36,12 +41,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", default=None, help="folder with recorded official scores")
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without torch, leave out what is not marked `light`: it cannot be imported."""
+    if TORCH or collection_path.suffix not in {"", ".py"}:
+        return None
+    below = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    light = any("pytest.mark.light" in path.read_text(encoding="utf-8") for path in below)
+    return None if light else True
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what is slow, unless it is asked for by `-m slow`."""
-    if "slow" in config.getoption("-m"):
-        return
+    """Mark tests by their folders, and skip what is slow, unless it is asked for by `-m slow`."""
+    asked = "slow" in config.getoption("-m")
     for item in items:
-        if item.get_closest_marker("slow"):
+        for folder in FOLDERS.intersection(item.path.relative_to(HERE).parts[:-1]):
+            item.add_marker(folder)
+        if item.get_closest_marker("slow") and not asked:
             item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
 
 

@@ -18,7 +18,10 @@ from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
 
 AXE = os.environ.get("AXE_CORE")
-pytestmark = pytest.mark.skipif(AXE is None, reason="axe-core comes with nox -s accessibility")
+pytestmark = [
+    pytest.mark.accessibility,
+    pytest.mark.skipif(AXE is None, reason="axe-core comes with nox -s accessibility"),
+]
 # Every rule, best practices included; of each violation the rule and the elements.
 CHECK = """
 const seen = node => node.html.slice(0, 200);

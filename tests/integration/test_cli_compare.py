@@ -21,6 +21,8 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.partial_run import UnfinishedRun, open_run
 from pairuni_eval.store.read import StoredRun
 
+pytestmark = pytest.mark.light
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:

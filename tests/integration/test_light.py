@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support import example_run as example
 
+pytestmark = pytest.mark.light
+
 # As in an environment without them: an import of either is a ModuleNotFoundError.
 WITHOUT = """
 import sys

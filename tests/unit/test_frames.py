@@ -17,6 +17,8 @@ from pairuni_eval.stats.tables import Tables, metric_rows
 from pairuni_eval.store.archive import pack
 from pairuni_eval.store.read import StoredRun
 
+pytestmark = pytest.mark.light
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:

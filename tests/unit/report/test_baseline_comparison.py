@@ -20,6 +20,8 @@ from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
+pytestmark = pytest.mark.light
+
 COUNTING = 80  # questions of the group that gets worse: 41 -> 29 right
 OTHER = 20
 ONE_SEED = "this checkpoint, one seed"

@@ -24,6 +24,8 @@ from pairuni_eval.stats.tables import Tables, metric_rows, status_counts
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 
+pytestmark = pytest.mark.light
+
 
 class Page(HTMLParser):
     """What a report's HTML holds: tags, attributes and visible text."""

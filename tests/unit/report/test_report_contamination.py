@@ -22,6 +22,8 @@ from pairuni_eval.records import Capability, TextPart, make_item
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun, decode_cell
 
+pytestmark = pytest.mark.light
+
 PROMPT = "a very long prompt of which every single word is found in the training set as well"
 
 
