@@ -1,11 +1,27 @@
 """Thin sessions: each is the command a person would type."""
 
+import shlex
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 PACKAGES = ["pairuni_eval", "pairuni_train", "registry"]
 HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "matplotlib")
+
+EXAMPLE = (
+    "pairuni-train run --recipe pairuni --backbone tiny --seed 0 --out runs/pairuni",
+    "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/base",
+    "pairuni-eval run --checkpoint runs/pairuni/checkpoint-300 --suite tiny --seed 0"
+    " --out runs/PairUni",
+    "pairuni-eval report runs/PairUni --baseline base=runs/base --baseline GRPO=suite:tiny/GRPO"
+    " --baseline 'random pair=suite:tiny/random pair' --training PairUni=runs/pairuni",
+    "pairuni-eval report runs/PairUni --baseline base=runs/base --baseline GRPO=suite:tiny/GRPO"
+    " --training PairUni=runs/pairuni --pictures 140 --out reports/example",
+    "pairuni-train reproduce table2 --out reports/example/table2",
+    "pairuni-train reproduce figure4 --seeds 1 --out reports/example/figure4",
+    "pairuni-train reproduce figure8 --out reports/example/figure8",
+)
 
 
 def install(session: nox.Session, *extras: str) -> None:
@@ -103,6 +119,17 @@ def lmms(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
     session.run("pytest", "tests/integration", "-m", "lmms", "-s")
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """reports/example/ anew: a trained checkpoint's report, table 2, figures 4 and 8; an hour.
+
+    The report of all baselines with every picture is in reports/PairUni/; git keeps a smaller one.
+    """
+    install(session, "train")
+    for command in EXAMPLE:
+        session.run(*shlex.split(command))
 
 
 @nox.session

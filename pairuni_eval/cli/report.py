@@ -32,6 +32,7 @@ class Sources(NamedTuple):
     pairs: Path | None
     seeds: Seeds
     partial_results: bool = False
+    pictures: int | None = None
 
 
 def report(
@@ -62,6 +63,12 @@ def report(
             help="Let eval_results.yaml hold benchmarks of which some outputs have no value.",
         ),
     ] = False,
+    pictures: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How many pictures it may hold; what is left out is counted on the page."
+        ),
+    ] = None,
 ) -> None:
     """Build the report of a run again, e.g. with other baselines or with its training curves."""
     from rich.console import Console
@@ -70,7 +77,9 @@ def report(
 
     run = located(run)
     baselines, seeds = open_sides(baseline, sibling, read_run_card(run).suite)
-    sources = Sources(baselines, _training_folders(training), pairs, seeds, partial_results)
+    sources = Sources(
+        baselines, _training_folders(training), pairs, seeds, partial_results, pictures
+    )
     write_report(run, out, sources, Console(stderr=True))
 
 

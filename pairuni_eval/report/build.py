@@ -23,7 +23,7 @@ from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost
 from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.formats import SUMMARY
-from pairuni_eval.report.gallery import Album
+from pairuni_eval.report.gallery import PICTURES, Album
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
@@ -31,6 +31,7 @@ from pairuni_eval.report.pages import render_fragment, render_markdown, render_p
 from pairuni_eval.report.questions import questions
 from pairuni_eval.report.sections import GroupLine, Section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
+from pairuni_eval.report.sheet import sheet
 from pairuni_eval.stats.intervals import Estimate, Interval
 from pairuni_eval.stats.tables import MetricRow, bare
 from pairuni_eval.store.read import StoredRun
@@ -39,7 +40,8 @@ _OWN_FILES = {
     "summary.json": "the numbers of this page for programs",
     "report.md": "this page as Markdown",
 }
-_COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}")  # what `Album` writes
+_COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}|sheet-.+\.png")  # what a report writes
+_ODD = re.compile(r"[^\w.-]")
 
 
 def build_report(
@@ -50,6 +52,7 @@ def build_report(
     pairs: Path | None = None,
     seeds: Seeds = NO_SEEDS,
     partial_results: bool = False,
+    pictures: int | None = None,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -61,18 +64,21 @@ def build_report(
         pairs: The pair set that the checkpoint was trained on.
         seeds: Further training seeds of the run and of its baselines.
         partial_results: Whether `eval_results.yaml` may hold benchmarks that are not all there.
+        pictures: How many pictures it may hold, the gallery's before the browser's; None for as
+            many as a report usually holds.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
-    album = Album(out)
+    album = Album(out, at_most=PICTURES if pictures is None else pictures)
     page = gather(run, baselines, album, training or {}, pairs, seeds)
     left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
-        _drop_stale(out / "images", album.files)
+        sheets = _write_sheets(page, out / "images")
+        _drop_stale(out / "images", album.files | set(sheets.values()))
         write_page(out / "report.html", _html(page, left_out))
-        write_page(out / "report.md", _markdown(page))
+        write_page(out / "report.md", _markdown(page, sheets))
         entry = _summary(page) | {"left_out_of_eval_results": left_out}
         write_page(out / "summary.json", json.dumps(entry, indent=2, ensure_ascii=False))
         if page.cost is not None:
@@ -81,6 +87,18 @@ def build_report(
         for name, content in exports(page, left_out).items():
             write_page(out / name, content)
     return out / "report.html"
+
+
+def _write_sheets(page: Page, folder: Path) -> dict[str, str]:
+    """Write the sheet of every benchmark that has small pictures; returns their names."""
+    names = {}
+    for section in page.sections:
+        content = sheet(section.exhibits)
+        if content is not None:
+            names[section.card.name] = f"sheet-{_ODD.sub('-', section.card.name)}.png"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / names[section.card.name]).write_bytes(content)
+    return names
 
 
 def _drop_stale(folder: Path, wanted: set[str]) -> None:
@@ -122,8 +140,10 @@ def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
     return figures.strip(line.cells[0].estimate, label, others)
 
 
-def _markdown(page: Page) -> str:
-    return render_markdown("report.md.j2", page=page, kinds=KINDS, questions=questions(page))
+def _markdown(page: Page, sheets: Mapping[str, str]) -> str:
+    return render_markdown(
+        "report.md.j2", page=page, kinds=KINDS, questions=questions(page), sheets=sheets
+    )
 
 
 def _cost_markdown(cost: Cost, name: str) -> str:

@@ -128,7 +128,9 @@ def gather(
         gradients=gradients(arms, _scores(run.card.name, sections, found)),
         contamination=contamination(tables, pairs, names) if pairs else None,
         cost=cost(run.folder, run.card.benchmarks, arms),
-        reruns=reruns(run, baselines, arms, seeds=seeds, pairs=pairs is not None),
+        reruns=reruns(
+            run, baselines, arms, seeds=seeds, pairs=pairs is not None, pictures=album.at_most
+        ),
         stored=stored(run, baselines),
     )
 

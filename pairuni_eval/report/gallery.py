@@ -1,13 +1,14 @@
 """What a report shows of the outputs themselves: drawn images, edits, questions.
 
 The choice is deterministic and spread: outputs are ordered by a hash of their sample, then taken in
-turn from every group and from right, wrong and ungraded ones. Pictures are copied under their
-content id with an extension from their first bytes; one that is lost, changed since it was stored,
-or broken is said to be so and is not shown.
+turn from every group and from right, wrong and ungraded ones. Small pictures stand inside the page;
+others are copied under their content id with an extension from their first bytes. One that is lost,
+changed since it was stored, or broken is said to be so and is not shown.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -32,6 +33,8 @@ from pairuni_eval.store.read import StoredRun, decode_cell
 AT_MOST = 12  # exhibits per benchmark
 PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
+_PACKED = 4_096  # bytes: a small picture of at most as many stands inside the page,
+_IN_PAGE = 6_000_000  # as long as all of them together have at most as many
 _LONGEST = 700  # characters of a question or an answer
 _BINARY = ("right", "wrong")
 _FINER = ("upper", "lower")
@@ -48,7 +51,12 @@ _MAGIC = (
 
 
 class Shown(NamedTuple):
-    """A picture of the report; `file` is None where it is lost, changed or broken."""
+    """A picture of the report.
+
+    Attributes:
+        file: Its address: that of its file, or the picture itself; None where it is lost, changed
+            or broken.
+    """
 
     file: str | None
     width: int = 0
@@ -59,6 +67,11 @@ class Shown(NamedTuple):
     def small(self) -> bool:
         """Whether it is enlarged pixel by pixel."""
         return max(self.width, self.height) <= _SMALL
+
+    @property
+    def packed(self) -> bool:
+        """Whether it stands inside the page, so that there is no file of it."""
+        return self.file is not None and self.file.startswith("data:")
 
 
 class Given(NamedTuple):
@@ -99,7 +112,7 @@ class Exhibit(NamedTuple):
 
 
 class Album:
-    """Copies pictures of runs beside the report, each once.
+    """Brings pictures of runs into the report, each once: into the page or beside it.
 
     A picture that lies there already whole is not written again, so that a report that is built
     anew is quick.
@@ -113,7 +126,8 @@ class Album:
         self._folder = out / "images"
         self._shown: dict[str, Shown] = {}
         self._lost: set[tuple[Path, str]] = set()
-        self._room = at_most
+        self.at_most = self._room = at_most
+        self._in_page = _IN_PAGE
 
     @property
     def full(self) -> bool:
@@ -123,7 +137,8 @@ class Album:
     @property
     def files(self) -> set[str]:
         """The names of the files that were copied."""
-        return {Path(one.file).name for one in self._shown.values() if one.file}
+        shown = self._shown.values()
+        return {Path(one.file).name for one in shown if one.file and not one.packed}
 
     def show(self, run: StoredRun, image: str, alt: str) -> Shown:
         """The picture of a run with this id, copied on first use."""
@@ -147,6 +162,11 @@ class Album:
         size = _size(data) if extension else None
         if extension is None or size is None:
             return None
+        if max(size) <= _SMALL and len(data) <= min(_PACKED, self._in_page):
+            self._in_page -= len(data)
+            kind = {"jpg": "jpeg"}.get(extension, extension)
+            packed = base64.b64encode(data).decode("ascii")
+            return Shown(f"data:image/{kind};base64,{packed}", *size)
         target = self._folder / f"{image}.{extension}"
         with writing(str(target)):
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
+from pairuni_eval.report.gallery import PICTURES
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import Settings, read_settings
@@ -67,6 +68,7 @@ def reruns(
     *,
     seeds: Seeds = NO_SEEDS,
     pairs: bool = False,
+    pictures: int = PICTURES,
 ) -> tuple[Rerun, ...]:
     """What makes the trainings, the run, the baselines and the page, in this order.
 
@@ -76,6 +78,7 @@ def reruns(
         arms: Training folders by name.
         seeds: Further training seeds of both.
         pairs: Whether a pair set was looked through.
+        pictures: How many pictures the page may hold.
 
     Raises:
         UserError: for settings of a training that cannot be read.
@@ -85,7 +88,7 @@ def reruns(
     return (
         *map(_training, trainings),
         *map(_measuring, runs),
-        _page(runs, trainings, arms, pairs=pairs),
+        _page(runs, trainings, arms, pairs=pairs, pictures=pictures),
     )
 
 
@@ -179,6 +182,7 @@ def _page(
     arms: Mapping[str, Sequence[Path]],
     *,
     pairs: bool,
+    pictures: int,
 ) -> Rerun:
     own, *others = runs
     words = [own.place]
@@ -189,6 +193,7 @@ def _page(
         words += ["--baseline", "none"]  # or those of the suite would stand beside it
     for training in trainings:
         words += ["--training", f"{training.arm}={training.place}"]
+    words += ["--pictures", str(pictures)] if pictures != PICTURES else []
     unknown = [name for name, folders in arms.items() if not any(map(read_settings, folders))]
     lacking = [f"--training {name}=FOLDER" for name in unknown]
     lacking += ["--pairs FILE of its pair set"] if pairs else []

@@ -148,12 +148,14 @@
     if (!file) {
       add(figure, "div", "lost", "image not available");
     } else {
-      const link = add(figure, "a");
       const image = document.createElement("img");
       Object.assign(image, { loading: "lazy", decoding: "async", width, height, alt: label });
       if (Math.max(width, height) <= 160) image.className = "pixels";
-      link.href = image.src = file;
-      link.append(image);
+      image.src = file;
+      const inPage = file.startsWith("data:");  // no browser opens such an address by itself
+      const holder = inPage ? figure : add(figure, "a");
+      if (!inPage) holder.href = file;
+      holder.append(image);
     }
     return figure;
   };

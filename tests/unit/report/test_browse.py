@@ -101,9 +101,9 @@ def test_other_seeds_are_named(runs: Path, tmp_path: Path) -> None:
 def test_pictures_stand_once_and_stop_at_the_limit(runs: Path, tmp_path: Path) -> None:
     _, data = made(runs, tmp_path / "all")
     files = [file for file, *_ in data["pictures"] if file]
-    assert len(files) == len(set(files)) == len(list((tmp_path / "all" / "images").iterdir()))
+    assert len(files) == len(set(files)) > 3
     found, data = made(runs, tmp_path / "few", at_most=3)
-    assert len(list((tmp_path / "few" / "images").iterdir())) == 3
+    assert len([file for file, *_ in data["pictures"] if file]) == 3
     assert found.without_picture > 0 and ["", 0, 0] in data["pictures"]
 
 
