@@ -22,11 +22,10 @@ from torch import Tensor
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
-from pairuni_eval.store.training import GRADIENTS, METRICS
+from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, load_settings
 from pairuni_eval.store.write import write_whole
 
 _PREFIX = "checkpoint-"
-SETTINGS = "settings.json"
 _TRAINER = "trainer"
 _GROW = ("steps", "batches")  # may be raised: no step depends on how many will follow
 
@@ -137,7 +136,7 @@ def check_claim(out: Path, settings: Mapping[str, Any]) -> None:
     path = out / SETTINGS
     asked = _plain(settings)
     if path.is_file() and _has_steps(out):
-        for key, (former, now) in _differences(json.loads(path.read_text("utf-8")), asked):
+        for key, (former, now) in _differences(load_settings(path), asked):
             if key.rpartition(".")[2] not in _GROW or now < former:
                 raise UserError(
                     f"{out} holds another run: its {key} is {former!r}, now it is {now!r}.",

@@ -40,8 +40,8 @@ def train(job: Job, console: Console) -> Path | None:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
     accelerator = _accelerator(job)
-    judging = load_judging(job.backbone, job.recipe.weighting)
-    file = find_pairs(job.pairs, job.recipe.pairs, job.backbone)
+    judging = load_judging(job.recipe, job.arm.weighting)
+    file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
     pairs, settings = read_pairs(file), _settings(job, file)
     with exclusive(job.out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
@@ -57,7 +57,7 @@ def train(job: Job, console: Console) -> Path | None:
         gauge = _begun(job, assembled, first, judging)
         if accelerator.is_main_process:
             _lead(job, assembled, first, console, gauge)
-            return job.out / f"checkpoint-{job.backbone.steps}"
+            return job.out / f"checkpoint-{job.recipe.steps}"
         for stepped in assembled.trainer.steps(first):
             _measure(gauge, assembled, stepped)
             _checkpoint(job, assembled, stepped)
@@ -68,7 +68,7 @@ def _begun(job: Job, assembled: Assembled, first: int, judging: Judging) -> Gaug
     """The gauge of a run, if it has one, with all rows up to here written."""
     if job.fixed is None:
         return None
-    gauge, parts = Gauge(job.fixed, job.backbone, judging.rewards), assembled.trainer.parts
+    gauge, parts = Gauge(job.fixed, job.recipe, judging.rewards), assembled.trainer.parts
     rows = catch_up(job, gauge, parts.engine, parts.policy, first)
     if parts.engine.rank == 0:
         write_rows(job.out, rows)
@@ -90,12 +90,12 @@ def _lead(
     job: Job, assembled: Assembled, first: int, console: Console, gauge: Gauge | None
 ) -> None:
     """The first rank's run: the one that writes, shows and watches."""
-    journal, watch = Journal(job.out, job.recipe.name), Watch()
+    journal, watch = Journal(job.out, job.arm.name), Watch()
     for metrics in journal.cut_back(first):
         watch.look(metrics)
     accelerator = assembled.trainer.parts.engine.accelerator
-    name = f"{job.recipe.name} on {job.backbone.name}"
-    with Progress(name, total=job.backbone.steps, first=first, console=console) as progress:
+    name = f"{job.arm.name} on {job.recipe.name}"
+    with Progress(name, total=job.recipe.steps, first=first, console=console) as progress:
         for stepped in assembled.trainer.steps(first):
             journal.write(stepped, _measure(gauge, assembled, stepped))
             accelerator.log(stepped.metrics, step=stepped.step)
@@ -123,16 +123,16 @@ def _accelerator(job: Job) -> Any:
 
 def _checkpoint(job: Job, assembled: Assembled, stepped: Stepped) -> None:
     """Save where it is due. Every rank takes part: sharded weights are gathered."""
-    done, backbone = stepped.step + 1, job.backbone
-    if done % backbone.checkpoint_every and done != backbone.steps:
+    done, recipe = stepped.step + 1, job.recipe
+    if done % recipe.checkpoint_every and done != recipe.steps:
         return
     parts = assembled.trainer.parts
-    weights = whole_weights(parts.policy, backbone)
-    kept = Kept(optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy, backbone))
+    weights = whole_weights(parts.policy, recipe)
+    kept = Kept(optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy, recipe))
     if parts.engine.rank == 0:
         declaration = {
             "capabilities": assembled.origin.capabilities,
-            "recipe": f"{job.recipe.name} on {backbone.name}, seed {job.seed}",
+            "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
             "parent": assembled.origin.parent,
         }
         save_checkpoint(
@@ -151,8 +151,8 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
     with pairs.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
+        "arm": msgspec.to_builtins(job.arm),
         "recipe": msgspec.to_builtins(job.recipe),
-        "backbone": msgspec.to_builtins(job.backbone),
         "pairs": digest,
         "seed": job.seed,
     }

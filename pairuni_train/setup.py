@@ -17,7 +17,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Task
 from pairuni_eval.models.checkpoint import read_declaration
 from pairuni_train.checkpoints import Resumed, load_kept
-from pairuni_train.config import Backbone, Recipe
+from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.distributed.sharded import ShardedEngine, check_sharding, shard
 from pairuni_train.grpo.advantages import Weighting
@@ -34,13 +34,13 @@ class Job(NamedTuple):
     """What a user asks of `pairuni-train run`.
 
     Attributes:
-        pairs: The pair set, or the folder that `pairs build` wrote; None builds the backbone's.
+        pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
         tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
         fixed: Prompts that the reward is measured on beside; None measures nothing.
     """
 
+    arm: Arm
     recipe: Recipe
-    backbone: Backbone
     pairs: Path | None
     seed: int
     out: Path
@@ -74,14 +74,14 @@ class Judging(NamedTuple):
     weighting: Weighting
 
 
-def load_judging(backbone: Backbone, weighting: str) -> Judging:
+def load_judging(recipe: Recipe, weighting: str) -> Judging:
     """Load rewards and a weighting: what is missing is found before a row is read.
 
     Raises:
         UserError: for a reward or a weighting that cannot be used.
     """
     weigh = find_weighting(weighting)
-    return Judging({task: load_rewards(backbone.task(task).rewards) for task in TASKS}, weigh)
+    return Judging({task: load_rewards(recipe.task(task).rewards) for task in TASKS}, weigh)
 
 
 def assemble(
@@ -96,20 +96,20 @@ def assemble(
     Raises:
         UserError: for a checkpoint or a pair set that cannot be used.
     """
-    backbone = job.backbone
-    check_weights(job.recipe.weighting, judging.weighting, pairs)
-    order = PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=job.seed)
+    recipe = job.recipe
+    check_weights(job.arm.weighting, judging.weighting, pairs)
+    order = PairOrder(pairs, pairs_per_step=recipe.pairs_per_step, seed=job.seed)
     torch.manual_seed(job.seed)  # adapters begin at random
-    model = load_trainable(_weights_of(backbone, former), accelerator.device)
+    model = load_trainable(_weights_of(recipe, former), accelerator.device)
     policy = model.policy
-    reference = _reference(backbone, former, policy, accelerator.device)
-    choose_trained(policy, backbone)
-    if backbone.gradient_checkpointing:
+    reference = _reference(recipe, former, policy, accelerator.device)
+    choose_trained(policy, recipe)
+    if recipe.gradient_checkpointing:
         policy.janus.activation_checkpointing_enable()
         policy.train()
-    engine = _engine(backbone, accelerator, policy, reference)
+    engine = _engine(recipe, accelerator, policy, reference)
     optimizer = torch.optim.AdamW(
-        engine.trained, lr=backbone.lr, betas=backbone.betas, weight_decay=backbone.weight_decay
+        engine.trained, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
     )
     if former is not None:
         kept = load_kept(former.folder)
@@ -124,23 +124,23 @@ def assemble(
         rewards=judging.rewards,
         weighting=judging.weighting,
     )
-    origin = Origin(_parent(backbone, former, model), sorted(model.capabilities))
-    return Assembled(Trainer(job.recipe, backbone, parts, job.seed), origin)
+    origin = Origin(_parent(recipe, former, model), sorted(model.capabilities))
+    return Assembled(Trainer(job.arm, recipe, parts, job.seed), origin)
 
 
 def _engine(
-    backbone: Backbone, accelerator: Any, policy: nn.Module, reference: nn.Module | None
+    recipe: Recipe, accelerator: Any, policy: nn.Module, reference: nn.Module | None
 ) -> Engine:
     """The engine of this process; shards the weights if they are to be."""
-    bfloat16 = backbone.precision == "bf16"
-    if backbone.sharding == "none":
+    bfloat16 = recipe.precision == "bf16"
+    if recipe.sharding == "none":
         return Engine(accelerator, policy, bfloat16=bfloat16)
     if accelerator.num_processes == 1:
         raise UserError(
-            f"{backbone.name}: weights are sharded over several processes, and this is one.",
+            f"{recipe.name}: weights are sharded over several processes, and this is one.",
             hint="accelerate launch --num_processes N -m pairuni_train.cli run ...",
         )
-    check_sharding(backbone, accelerator.num_processes)
+    check_sharding(recipe, accelerator.num_processes)
     for model in (policy, reference):
         if model is not None:
             shard(model, accelerator.device)
@@ -158,41 +158,41 @@ def load_trainable(checkpoint: str, device: torch.device) -> Any:
         raise UserError(
             f"{checkpoint} has no policy that could be trained: its adapter "
             f"'{model.identity.adapter}' only evaluates.",
-            hint="Train a Janus checkpoint: pairuni-train run --backbone tiny",
+            hint="Train a Janus checkpoint: pairuni-train run --recipe tiny",
         )
     return model
 
 
-def _weights_of(backbone: Backbone, former: Resumed | None) -> str:
+def _weights_of(recipe: Recipe, former: Resumed | None) -> str:
     """Where to load from: merged adapters cannot be taken apart, so these go on from the start."""
-    if former is None or backbone.lora is not None:
-        return backbone.checkpoint
+    if former is None or recipe.lora is not None:
+        return recipe.checkpoint
     return str(former.folder)
 
 
 def _reference(
-    backbone: Backbone, former: Resumed | None, policy: nn.Module, device: torch.device
+    recipe: Recipe, former: Resumed | None, policy: nn.Module, device: torch.device
 ) -> nn.Module | None:
     """A frozen copy of the weights that training began from, if the KL penalty needs one."""
-    if backbone.beta == 0.0:
+    if recipe.beta == 0.0:
         return None
     began: nn.Module = (
         deepcopy(policy)
-        if _weights_of(backbone, former) == backbone.checkpoint
-        else load_trainable(backbone.checkpoint, device).policy
+        if _weights_of(recipe, former) == recipe.checkpoint
+        else load_trainable(recipe.checkpoint, device).policy
     )
     return began.requires_grad_(False).eval()
 
 
-def _parent(backbone: Backbone, former: Resumed | None, model: Any) -> str:
+def _parent(recipe: Recipe, former: Resumed | None, model: Any) -> str:
     """Hash of the weights that training began from."""
     loaded = str(model.identity.weights)
     if former is None:
         return loaded
     parent = str(read_declaration(former.folder).parent)
-    if backbone.lora is not None and loaded != parent:
+    if recipe.lora is not None and loaded != parent:
         raise UserError(
-            f"{backbone.checkpoint} has changed since the run began, and its adapters belong to "
+            f"{recipe.checkpoint} has changed since the run began, and its adapters belong to "
             "the former weights.",
             hint="Put the former weights back, or begin anew with another --out.",
         )

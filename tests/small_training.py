@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pairuni_eval.models.base import Task
 from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone, Recipe, find_backbone
+from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.advantages import Weighting, no_weight
 from pairuni_train.grpo.rewards import Judged, Reward, WeightedSum
@@ -75,10 +75,10 @@ def summed(*rewards: Reward) -> WeightedSum:
 REWARDS: dict[Task, WeightedSum] = {"und": summed(Letters()), "gen": summed(Redness())}
 
 
-def small_backbone(**changes: Any) -> Backbone:
-    """The tiny backbone with small batches; keys may hold "__" for a dot."""
+def small_recipe(**changes: Any) -> Recipe:
+    """The tiny recipe with small batches; keys may hold "__" for a dot."""
     named = {key.replace("__", "."): value for key, value in changes.items()}
-    return find_backbone("tiny", {**SMALL, **named})
+    return find_recipe("tiny", {**SMALL, **named})
 
 
 def tiny_pairs(count: int, *, seed: int = 0) -> list[Pair]:
@@ -105,60 +105,58 @@ def unpaired(pairs: Sequence[Pair]) -> list[Pair]:
 
 def small_trainer(
     policy: Any,
-    backbone: Backbone,
+    recipe: Recipe,
     pairs: Sequence[Pair],
     *,
-    recipe: Recipe | None = None,
+    arm: Arm | None = None,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
     weighting: Weighting = no_weight,
     reference: Any = None,
     seed: int = 0,
 ) -> Trainer:
     """A trainer of a policy, as `assemble` makes it."""
-    trained = choose_trained(policy, backbone)
-    optimizer = torch.optim.AdamW(trained.values(), lr=backbone.lr, weight_decay=0.0)
+    trained = choose_trained(policy, recipe)
+    optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
     parts = Parts(
-        engine=Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16"),
+        engine=Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16"),
         policy=policy,
         reference=reference,
         optimizer=optimizer,
-        order=PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=seed),
+        order=PairOrder(pairs, pairs_per_step=recipe.pairs_per_step, seed=seed),
         rewards=rewards,
         weighting=weighting,
     )
-    arm = recipe or Recipe(name="arm", summary="", pairs="random")
-    return Trainer(arm, backbone, parts, seed)
+    arm = arm or Arm(name="arm", summary="", pairs="random")
+    return Trainer(arm, recipe, parts, seed)
 
 
 def sampled(
     policy: Any,
     task: Task,
     pairs: Sequence[Pair],
-    backbone: Backbone,
+    recipe: Recipe,
     *,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
     weighting: Weighting = no_weight,
 ) -> Track:
     """The rollouts of one task for some pairs."""
-    sampling = Sampling(
-        task, backbone.task(task), rewards[task], weighting, backbone.rollout_batch, 0
-    )
+    sampling = Sampling(task, recipe.task(task), rewards[task], weighting, recipe.rollout_batch, 0)
     return sample_track(policy, pairs, sampling, 0, Clock())
 
 
-def loss_and_gradient(policy: Any, track: Track, backbone: Backbone) -> tuple[float, Tensor]:
+def loss_and_gradient(policy: Any, track: Track, recipe: Recipe) -> tuple[float, Tensor]:
     """Loss of a track and its gradient, all trained parameters in one float64 vector."""
-    trained = choose_trained(policy, backbone)
+    trained = choose_trained(policy, recipe)
     for parameter in trained.values():
         parameter.grad = None
-    engine = Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16")
-    batches = micro_batches(policy, track, backbone)
-    old = old_log_probs(engine, None, batches, backbone)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
+    batches = micro_batches(policy, track, recipe)
+    old = old_log_probs(engine, None, batches, recipe)
     # Two tasks of as many prompts make as many pairs.
     both: dict[Task, Track] = dict.fromkeys(TASKS, track)
-    sequences = sequences_of(both, backbone, engine)[track.task]
+    sequences = sequences_of(both, recipe, engine)[track.task]
     totals = accumulate(
-        engine, Compared(batches, old), backbone, task=track.task, sequences=sequences
+        engine, Compared(batches, old), recipe, task=track.task, sequences=sequences
     )
     engine.sum_gradients()
     return float(totals.terms.loss), flat_gradient(policy)

@@ -18,28 +18,28 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import BlockGrams, flat_sums, from_sums
 
 
-def check_sharding(backbone: Backbone, ranks: int) -> None:
+def check_sharding(recipe: Recipe, ranks: int) -> None:
     """Raise a UserError for settings that sharded weights cannot have."""
-    if backbone.pairs_per_step < ranks:
+    if recipe.pairs_per_step < ranks:
         raise UserError(
-            f"{backbone.name}: a step has {backbone.pairs_per_step} pairs for {ranks} processes; "
+            f"{recipe.name}: a step has {recipe.pairs_per_step} pairs for {ranks} processes; "
             "where weights are sharded, each needs one.",
             hint=f"--pairs-per-step {ranks}, or fewer processes.",
         )
-    if backbone.lora is not None:
+    if recipe.lora is not None:
         raise UserError(
-            f"{backbone.name}: adapters (lora) are small enough for every rank; sharding is for "
+            f"{recipe.name}: adapters (lora) are small enough for every rank; sharding is for "
             "whole weights.",
             hint="Leave out one of lora and sharding.",
         )
-    if backbone.policy_logits != "conditional":
+    if recipe.policy_logits != "conditional":
         raise UserError(
-            f"{backbone.name}: with policy_logits = {backbone.policy_logits!r} pictures take more "
+            f"{recipe.name}: with policy_logits = {recipe.policy_logits!r} pictures take more "
             "passes than answers, and sharded ranks would wait for each other forever.",
             hint="Use policy_logits = 'conditional', or no sharding.",
         )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pairuni_eval.models.base import Task
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import BlockGrams, Probe, adam_scale
 from pairuni_train.grpo.rollouts import TASKS, Track
@@ -39,7 +39,7 @@ def take_apart(
     engine: Engine,
     probe: Probe,
     compared: Mapping[Task, Compared],
-    backbone: Backbone,
+    recipe: Recipe,
     sequences: Mapping[Task, float],
     *,
     halves: bool,
@@ -53,7 +53,7 @@ def take_apart(
         totals = nothing(engine.device)
         whole = compared[task]
         for half, part in enumerate(map(whole.of_half, (0, 1)) if halves else (whole,)):
-            some = accumulate(engine, part, backbone, task=task, sequences=sequences[task])
+            some = accumulate(engine, part, recipe, task=task, sequences=sequences[task])
             engine.sum_gradients()
             probe.take(task, half)
             totals = plus(totals, some)

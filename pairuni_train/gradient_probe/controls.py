@@ -23,7 +23,7 @@ from torch import nn
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Task
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import ALL, Gram, Probe
 from pairuni_train.grpo.rollouts import TASKS, Track
@@ -53,7 +53,7 @@ class Bench:
         engine: Runs the model.
         policy: The model.
         trained: Its parameters that train, by name.
-        backbone: Settings.
+        recipe: Settings.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Bench:
         engine: Engine,
         policy: nn.Module,
         trained: Mapping[str, nn.Parameter],
-        backbone: Backbone,
+        recipe: Recipe,
     ) -> None:
         self._engine = engine
         self._policy = policy
         self._trained = trained
-        self._backbone = backbone
+        self._recipe = recipe
 
     def run(self, tracks: Mapping[Task, Track]) -> list[Control]:
         """Every control on some rollouts.
@@ -116,13 +116,13 @@ class Bench:
         lively = track._replace(
             advantage_N=factor * by_turns_N, live_P=torch.ones_like(track.live_P)
         )
-        batches = micro_batches(self._policy, lively, self._backbone)
-        old = old_log_probs(self._engine, None, batches, self._backbone)
+        batches = micro_batches(self._policy, lively, self._recipe)
+        old = old_log_probs(self._engine, None, batches, self._recipe)
         sequences = float(max(len(track.group_N), 1))
         accumulate(
             self._engine,
             Compared(batches, old),
-            self._backbone,
+            self._recipe,
             task=track.task,
             sequences=sequences,
         )

@@ -31,7 +31,7 @@ from pairuni_eval.store.training import GRADIENTS
 from pairuni_eval.store.write import exclusive, write_whole
 from pairuni_train.checkpoints import claim, keeps_training, load_kept
 from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine, start_process
 from pairuni_train.gradient_probe.capture import Look, look_at, take_apart
 from pairuni_train.gradient_probe.controls import Bench, Control
@@ -52,14 +52,14 @@ class ProbeJob(NamedTuple):
     """What a user asks of `pairuni-train probe`.
 
     Attributes:
-        backbone: Its checkpoint is the one that is probed.
+        recipe: Its checkpoint is the one that is probed.
         pairs: The folder of pair sets.
         scenarios: Names of arms.
         batches: Batches of each scenario.
         weighting: Of the pairs; "none" counts them alike.
     """
 
-    backbone: Backbone
+    recipe: Recipe
     pairs: Path
     scenarios: tuple[str, ...]
     batches: int
@@ -76,7 +76,7 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
     """
     accelerator = start_process()
     first = accelerator.is_main_process
-    judging = load_judging(job.backbone, job.weighting)
+    judging = load_judging(job.recipe, job.weighting)
     scenarios = [read_scenario(name, job.pairs, job.seed) for name in job.scenarios]
     with exclusive(job.out) if first else nullcontext():
         prober = _Prober(job, judging, accelerator)
@@ -113,38 +113,38 @@ class _Prober:
     """
 
     def __init__(self, job: ProbeJob, judging: Judging, accelerator: Any) -> None:
-        backbone = job.backbone
+        recipe = job.recipe
         self._job = job
-        model = load_trainable(backbone.checkpoint, accelerator.device)
+        model = load_trainable(recipe.checkpoint, accelerator.device)
         self.weights: str = model.identity.weights
         self._policy = model.policy
-        self._trained = choose_trained(self._policy, backbone)
+        self._trained = choose_trained(self._policy, recipe)
         self._blocks: dict[str, str] = self._policy.shared_parameters()
-        self._optimizer = torch.optim.AdamW(self._trained.values(), betas=backbone.betas)
-        folder = find_folder(backbone.checkpoint)
-        conditioned = keeps_training(folder) and backbone.lora is None
+        self._optimizer = torch.optim.AdamW(self._trained.values(), betas=recipe.betas)
+        folder = find_folder(recipe.checkpoint)
+        conditioned = keeps_training(folder) and recipe.lora is None
         if conditioned:
             restore_optimizer(self._policy, self._optimizer, load_kept(folder).optimizer)
         blocks = {block for name, block in self._blocks.items() if name in self._trained}
         self.rows_per_batch = (len(blocks) + 1) * (1 + conditioned)
-        bfloat16 = backbone.precision == "bf16"
+        bfloat16 = recipe.precision == "bf16"
         self._engine = Engine(accelerator, self._policy, bfloat16=bfloat16)
         self._rewards, self._weighting = judging
 
     def controls(self, scenario: Scenario) -> list[Control]:
         """The cases with a known answer, on the first batch of a scenario."""
         _, tracks = self._tracks(scenario, 0)
-        bench = Bench(self._engine, self._policy, self._trained, self._job.backbone)
+        bench = Bench(self._engine, self._policy, self._trained, self._job.recipe)
         return bench.run(tracks)
 
     def look(self, scenario: Scenario, step: int) -> Look:
         """The gradients of a batch."""
-        engine, backbone = self._engine, self._job.backbone
+        engine, recipe = self._engine, self._job.recipe
         rows, tracks = self._tracks(scenario, step)
-        sequences = sequences_of(tracks, backbone, engine)
+        sequences = sequences_of(tracks, recipe, engine)
         compared = {task: self._compared(track) for task, track in tracks.items()}
         held = Probe(self._trained, self._blocks)
-        take_apart(engine, held, compared, backbone, sequences, halves=True)
+        take_apart(engine, held, compared, recipe, sequences, halves=True)
         return look_at(
             engine, held, self._trained, self._optimizer, tracks, step=step, rows=len(rows)
         )
@@ -153,7 +153,7 @@ class _Prober:
         """The rows of a batch over all ranks, and the rollouts of this rank's."""
         job, engine = self._job, self._engine
         check_weights(job.weighting, self._weighting, scenario.pairs)
-        count = job.backbone.pairs_per_step
+        count = job.recipe.pairs_per_step
         rows = PairOrder(scenario.pairs, pairs_per_step=count, seed=job.seed).of_step(step)
         mine = slice_of(rows, engine.rank, engine.ranks)
         with engine.whole(), engine.precision():
@@ -167,19 +167,19 @@ class _Prober:
         return rows, tracks
 
     def _sampling(self, task: Task) -> Sampling:
-        backbone = self._job.backbone
+        recipe = self._job.recipe
         return Sampling(
             task,
-            backbone.task(task),
+            recipe.task(task),
             self._rewards[task],
             self._weighting,
-            backbone.rollout_batch,
+            recipe.rollout_batch,
             self._job.seed,
         )
 
     def _compared(self, track: Track) -> Compared:
-        batches = micro_batches(self._policy, track, self._job.backbone)
-        return Compared(batches, old_log_probs(self._engine, None, batches, self._job.backbone))
+        batches = micro_batches(self._policy, track, self._job.recipe)
+        return Compared(batches, old_log_probs(self._engine, None, batches, self._job.recipe))
 
 
 def _settings(job: ProbeJob, scenarios: Sequence[Scenario], weights: str) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _settings(job: ProbeJob, scenarios: Sequence[Scenario], weights: str) -> dic
         digest = hashlib.sha256(ids.encode()).hexdigest()
         sets[scenario.name] = {"from": scenario.origin, "pairs": digest}
     return {
-        "backbone": msgspec.to_builtins(job.backbone),
+        "recipe": msgspec.to_builtins(job.recipe),
         "weights": weights,
         "scenarios": sets,
         "batches": job.batches,

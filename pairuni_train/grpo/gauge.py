@@ -18,7 +18,7 @@ from pairuni_eval.models.base import Policy, Task
 from pairuni_eval.store.training import FIXED, FixedRow, read_fixed
 from pairuni_eval.store.write import write_whole
 from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.advantages import no_weight
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, fixed_rows, set_name
@@ -37,7 +37,7 @@ class Gauge:
 
     Args:
         asked: The prompts and when they are answered.
-        backbone: Decoding and instructions.
+        recipe: Decoding and instructions.
         rewards: The rewards of training.
 
     Attributes:
@@ -48,18 +48,18 @@ class Gauge:
     """
 
     def __init__(
-        self, asked: FixedPrompts, backbone: Backbone, rewards: Mapping[Task, WeightedSum]
+        self, asked: FixedPrompts, recipe: Recipe, rewards: Mapping[Task, WeightedSum]
     ) -> None:
         pairs = read_pairs(asked.file)
         self.asked = asked
         self.set = set_name(pairs, asked.draws)
-        self._backbone = backbone
+        self._recipe = recipe
         self._rewards = rewards
         self._rows: dict[Task, list[Pair]] = {task: fixed_rows(pairs, task) for task in TASKS}
 
     def due(self, step: int) -> bool:
         """Whether there is a measurement after so many steps."""
-        return self.asked.due(step, self._backbone.steps)
+        return self.asked.due(step, self._recipe.steps)
 
     def measure(self, engine: Engine, policy: Policy, step: int, clock: Clock) -> list[FixedRow]:
         """A row for each task that has prompts, over all ranks."""
@@ -92,8 +92,8 @@ class Gauge:
         )
 
     def _sampling(self, task: Task) -> Sampling:
-        spec = msgspec.structs.replace(self._backbone.task(task), rollouts=self.asked.draws)
-        size = self._backbone.rollout_batch
+        spec = msgspec.structs.replace(self._recipe.task(task), rollouts=self.asked.draws)
+        size = self._recipe.rollout_batch
         return Sampling(task, spec, self._rewards[task], no_weight, size, _SEED)
 
 
@@ -127,7 +127,7 @@ def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Any, first: int) ->
             kept += gauge.measure(engine, policy, step, Clock())
         elif (weights := _weights_after(step, job)) is not None:
             former = load_trainable(weights, engine.device).policy
-            plain = Engine(engine.accelerator, former, bfloat16=job.backbone.precision == "bf16")
+            plain = Engine(engine.accelerator, former, bfloat16=job.recipe.precision == "bf16")
             kept += gauge.measure(plain, former, step, Clock())
     return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
 
@@ -139,7 +139,7 @@ def _rows_of(out: Path, gauge: Gauge, first: int) -> list[FixedRow]:
 def _weights_after(step: int, job: Job) -> str | None:
     """The weights after so many steps, if they are still there."""
     if step == 0:
-        return job.backbone.checkpoint
+        return job.recipe.checkpoint
     folder = job.out / f"checkpoint-{step}"
     return str(folder) if folder.is_dir() else None
 

@@ -45,7 +45,7 @@ class Reward(ABC):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:
-        """Make the reward; options come from the backbone's TOML.
+        """Make the reward; options come from the recipe's TOML.
 
         Raises:
             UserError: for an unknown option, or weights that cannot be found.

@@ -1,6 +1,6 @@
 """Which weights train, and what a checkpoint holds of them.
 
-Either the parameters with the backbone's prefixes train, or low-rank adapters beside them (peft).
+Either the parameters with the recipe's prefixes train, or low-rank adapters beside them (peft).
 A checkpoint holds whole weights in both cases, adapters merged, so that transformers reads it; a
 resumed run takes the adapters from a file of their own, for merged weights cannot be taken apart.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError, nearest
-from pairuni_train.config import Backbone, LoraSpec
+from pairuni_train.config import LoraSpec, Recipe
 from pairuni_train.distributed.sharded import gathered, scattered
 
 _ADAPTER = "default"
@@ -22,19 +22,19 @@ _ADAPTER = "default"
 _BESIDE, _ADAPTED = ".base_layer.", ".lora_"
 
 
-def choose_trained(policy: Any, backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Let the backbone's parameters train and no others; returns them by name.
+def choose_trained(policy: Any, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """Let the recipe's parameters train and no others; returns them by name.
 
     Raises:
         UserError: if a prefix or an adapter's target names no parameter.
     """
-    _check_prefixes(policy, backbone.trainable)
+    _check_prefixes(policy, recipe.trainable)
     policy.requires_grad_(False)
-    if backbone.lora is not None:
-        _add_adapters(policy, backbone.lora, backbone.trainable)
+    if recipe.lora is not None:
+        _add_adapters(policy, recipe.lora, recipe.trainable)
     for name, parameter in policy.named_parameters():
-        inside = name.startswith(tuple(backbone.trainable))
-        parameter.requires_grad_(inside and (backbone.lora is None or _ADAPTED in name))
+        inside = name.startswith(tuple(recipe.trainable))
+        parameter.requires_grad_(inside and (recipe.lora is None or _ADAPTED in name))
     return trained_parameters(policy)
 
 
@@ -75,15 +75,15 @@ def _add_adapters(policy: nn.Module, spec: LoraSpec, prefixes: Sequence[str]) ->
 
 
 @torch.no_grad()
-def whole_weights(policy: Any, backbone: Backbone) -> dict[str, Tensor] | None:
+def whole_weights(policy: Any, recipe: Recipe) -> dict[str, Tensor] | None:
     """All weights as a checkpoint holds them: shards gathered, adapters merged.
 
     None if the policy holds them so itself.
     """
-    if backbone.sharding != "none":
+    if recipe.sharding != "none":
         state = policy.janus.state_dict()
         return {name: gathered(tensor).cpu() for name, tensor in state.items()}
-    return None if backbone.lora is None else _merged(policy)
+    return None if recipe.lora is None else _merged(policy)
 
 
 def _merged(policy: Any) -> dict[str, Tensor]:
@@ -100,9 +100,9 @@ def _merged(policy: Any) -> dict[str, Tensor]:
     return found
 
 
-def adapters_of(policy: nn.Module, backbone: Backbone) -> dict[str, Tensor]:
+def adapters_of(policy: nn.Module, recipe: Recipe) -> dict[str, Tensor]:
     """The adapters, where a checkpoint's weights hold them merged; else nothing."""
-    if backbone.lora is None:
+    if recipe.lora is None:
         return {}
     return {name: one.detach().cpu() for name, one in trained_parameters(policy).items()}
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from pairuni_eval.models.base import Task
 from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone, Recipe
+from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.capture import Look, live_share, look_at, take_apart
 from pairuni_train.gradient_probe.gram import Probe
@@ -71,15 +71,15 @@ class Trainer:
     """One run on one process.
 
     Args:
-        recipe: The arm.
-        backbone: Everything else.
+        arm: The arm.
+        recipe: Everything else.
         parts: The loaded pieces.
         seed: Seed of every random draw.
     """
 
-    def __init__(self, recipe: Recipe, backbone: Backbone, parts: Parts, seed: int) -> None:
+    def __init__(self, arm: Arm, recipe: Recipe, parts: Parts, seed: int) -> None:
+        self.arm = arm
         self.recipe = recipe
-        self.backbone = backbone
         self.parts = parts
         self._seed = seed
         named = parts.policy.named_parameters()
@@ -88,20 +88,20 @@ class Trainer:
 
     def steps(self, first: int) -> Iterator[Stepped]:
         """Train from step `first` (the number of steps that are done) to the end."""
-        for step in range(first, self.backbone.steps):
+        for step in range(first, self.recipe.steps):
             yield self.step(step)
 
     def step(self, step: int) -> Stepped:
         """Sample, reward, compare, update."""
         clock = Clock()
         tracks = self._sampled(step, clock)
-        sequences = sequences_of(tracks, self.backbone, self.parts.engine)
+        sequences = sequences_of(tracks, self.recipe, self.parts.engine)
         with clock.phase("replay"):
             compared = self._compared(tracks)
         with clock.phase("update"):
             updates = [
                 self._update(step, tracks, compared, sequences, looks=self._looks(step, inner))
-                for inner in range(self.backbone.inner_steps)
+                for inner in range(self.recipe.inner_steps)
             ]
         return Stepped(step, self._metrics(tracks, updates), clock.seconds, updates[0].look)
 
@@ -117,23 +117,23 @@ class Trainer:
     def _sampling(self, task: Task) -> Sampling:
         return Sampling(
             task,
-            self.backbone.task(task),
+            self.recipe.task(task),
             self.parts.rewards[task],
             self.parts.weighting,
-            self.backbone.rollout_batch,
+            self.recipe.rollout_batch,
             self._seed,
         )
 
     def _looks(self, step: int, inner: int) -> bool:
-        every = self.backbone.probe.every
+        every = self.recipe.probe.every
         return every > 0 and step % every == 0 and inner == 0
 
     def _compared(self, tracks: Mapping[Task, Track]) -> dict[Task, Compared]:
-        parts, backbone = self.parts, self.backbone
-        cut = {task: micro_batches(parts.policy, t, backbone) for task, t in tracks.items()}
+        parts, recipe = self.parts, self.recipe
+        cut = {task: micro_batches(parts.policy, t, recipe) for task, t in tracks.items()}
         evened(cut, parts.engine)
         return {
-            task: Compared(batches, old_log_probs(parts.engine, parts.reference, batches, backbone))
+            task: Compared(batches, old_log_probs(parts.engine, parts.reference, batches, recipe))
             for task, batches in cut.items()
         }
 
@@ -149,19 +149,19 @@ class Trainer:
         """One optimizer step: both tasks' gradients, a look at them, clipping, AdamW."""
         engine, optimizer = self.parts.engine, self.parts.optimizer
         optimizer.zero_grad(set_to_none=True)
-        if looks or self.recipe.surgery == "pcgrad":
+        if looks or self.arm.surgery == "pcgrad":
             totals, look = self._apart(step, tracks, compared, sequences, looks=looks)
         else:
             look = None
             totals = {
                 task: accumulate(
-                    engine, compared[task], self.backbone, task=task, sequences=sequences[task]
+                    engine, compared[task], self.recipe, task=task, sequences=sequences[task]
                 )
                 for task in TASKS
             }
             engine.sum_gradients()
-        norm = engine.clip_gradients(self.backbone.max_grad_norm)
-        set_rate(optimizer, self.backbone, step)
+        norm = engine.clip_gradients(self.recipe.max_grad_norm)
+        set_rate(optimizer, self.recipe, step)
         optimizer.step()
         return _Update(totals, norm, look)
 
@@ -177,13 +177,13 @@ class Trainer:
         """Both tasks' gradients one aside of the other, looked at and put together again."""
         engine = self.parts.engine
         probe = Probe(self._trained, self._blocks)
-        halves = looks and self.backbone.probe.halves
-        totals = take_apart(engine, probe, compared, self.backbone, sequences, halves=halves)
+        halves = looks and self.recipe.probe.halves
+        totals = take_apart(engine, probe, compared, self.recipe, sequences, halves=halves)
         look = None
         if looks:
             optimizer, rows = self.parts.optimizer, self.parts.order.rows_per_step
             look = look_at(engine, probe, self._trained, optimizer, tracks, step=step, rows=rows)
-        if self.recipe.surgery == "pcgrad":
+        if self.arm.surgery == "pcgrad":
             project_conflicts(probe, engine)
         else:
             probe.give_back()
@@ -196,7 +196,7 @@ class Trainer:
         for task, track in tracks.items():
             totals = updates[-1].totals[task]
             found |= _term_metrics(engine, task, totals)
-            found["loss"] += found[f"loss/{task}"] * self.backbone.task(task).weight
+            found["loss"] += found[f"loss/{task}"] * self.recipe.task(task).weight
             first = updates[0].totals[task].terms.ratio_off
             found[f"first_ratio_off/{task}"] = float(engine.largest(first[None])[0])
             found[f"live_groups/{task}"] = live_share(engine, track)
@@ -214,11 +214,11 @@ class _Update(NamedTuple):
     look: Look | None
 
 
-def set_rate(optimizer: torch.optim.Optimizer, backbone: Backbone, step: int) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
     """Linear warm-up, then constant."""
-    share = min(1.0, (step + 1) / backbone.warmup) if backbone.warmup else 1.0
+    share = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
     for group in optimizer.param_groups:
-        group["lr"] = backbone.lr * share
+        group["lr"] = recipe.lr * share
 
 
 def _term_metrics(engine: Engine, task: Task, totals: TaskTotals) -> Metrics:

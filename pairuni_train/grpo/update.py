@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.models.base import LogProbs, Rollout, Task, View
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import ALL, Probe
 from pairuni_train.grpo.objective import Clip, Terms, surrogate
@@ -60,18 +60,18 @@ class TaskTotals(NamedTuple):
     entropy: Tensor
 
 
-def micro_batches(policy: Any, track: Track, backbone: Backbone) -> list[MicroBatch]:
+def micro_batches(policy: Any, track: Track, recipe: Recipe) -> list[MicroBatch]:
     """Cut a track into micro-batches, in order."""
     second_N = track.group_N >= len(track.prompts) // 2
     # A penalty has a gradient in every row.
-    teaches_N = track.live_P[track.group_N] | (backbone.beta > 0)
+    teaches_N = track.live_P[track.group_N] | (recipe.beta > 0)
     found = []
     first = 0
     for chunk in track.chunks:
         here = slice(first, first + len(chunk))
         for half, teaches in product((0, 1), (True, False)):
             chosen_N = (second_N[here] == half) & (teaches_N[here] == teaches)
-            for row_N in torch.split(chosen_N.nonzero()[:, 0], backbone.micro_batch):
+            for row_N in torch.split(chosen_N.nonzero()[:, 0], recipe.micro_batch):
                 if len(row_N):
                     advantage_N = track.advantage_N[here][row_N]
                     found.append(_micro_batch(policy, chunk, row_N, advantage_N, half, teaches))
@@ -117,14 +117,14 @@ def score(
     engine: Engine,
     model: nn.Module,
     batch: MicroBatch,
-    backbone: Backbone,
+    recipe: Recipe,
     *,
     entropy: bool = False,
 ) -> LogProbs:
     """Log-probs of a micro-batch by the one entry that carries gradients."""
     with engine.precision():
         scored: LogProbs = model(
-            batch.rollout, batch.view, policy_logits=backbone.policy_logits, with_entropy=entropy
+            batch.rollout, batch.view, policy_logits=recipe.policy_logits, with_entropy=entropy
         )
     return scored
 
@@ -134,7 +134,7 @@ def old_log_probs(
     engine: Engine,
     reference: nn.Module | None,
     batches: Sequence[MicroBatch],
-    backbone: Backbone,
+    recipe: Recipe,
 ) -> list[OldLogProbs]:
     """What the objective compares with, replayed on the very micro-batches that will train.
 
@@ -142,10 +142,8 @@ def old_log_probs(
     """
     return [
         OldLogProbs(
-            score(engine, engine.model, batch, backbone).logp_NT
-            if backbone.inner_steps > 1
-            else None,
-            score(engine, reference, batch, backbone).logp_NT if reference is not None else None,
+            score(engine, engine.model, batch, recipe).logp_NT if recipe.inner_steps > 1 else None,
+            score(engine, reference, batch, recipe).logp_NT if reference is not None else None,
         )
         for batch in batches
     ]
@@ -165,7 +163,7 @@ class Compared(NamedTuple):
 
 
 def accumulate(
-    engine: Engine, compared: Compared, backbone: Backbone, *, task: Task, sequences: float
+    engine: Engine, compared: Compared, recipe: Recipe, *, task: Task, sequences: float
 ) -> TaskTotals:
     """Add the gradient of one task's objective to the parameters; returns its terms.
 
@@ -173,15 +171,15 @@ def accumulate(
         engine: Runs the model and its backward pass. Gradients of several ranks are left unsummed:
             `Engine.sum_gradients` follows once, after the last task.
         compared: What this rank has of the task.
-        backbone: Settings.
+        recipe: Settings.
         task: Which task it is.
         sequences: M of the objective, over all ranks.
     """
     totals = nothing(engine.device)
-    clip = Clip(backbone.clip_low, backbone.clip_high)
+    clip = Clip(recipe.clip_low, recipe.clip_high)
     for batch, old in zip(compared.batches, compared.old, strict=True):
         with torch.set_grad_enabled(batch.teaches):
-            scored = score(engine, engine.model, batch, backbone, entropy=True)
+            scored = score(engine, engine.model, batch, recipe, entropy=True)
             terms = surrogate(
                 scored.logp_NT,
                 batch.view.target_NT,
@@ -190,17 +188,15 @@ def accumulate(
                 clip=clip,
                 old_logp_NT=old.sampled,
                 reference_logp_NT=old.reference,
-                beta=backbone.beta,
+                beta=recipe.beta,
             )
         if batch.teaches:
-            engine.backward(terms.loss * backbone.task(task).weight)
+            engine.backward(terms.loss * recipe.task(task).weight)
         totals = plus(totals, TaskTotals(terms, _entropy(scored, batch.view)))
     return totals
 
 
-def sequences_of(
-    tracks: Mapping[Task, Track], backbone: Backbone, engine: Engine
-) -> dict[Task, float]:
+def sequences_of(tracks: Mapping[Task, Track], recipe: Recipe, engine: Engine) -> dict[Task, float]:
     """M per task over all ranks: the number of pairs times the rollouts of a prompt.
 
     With pairs this is the number of the task's rollouts. Rows of one half count half a pair, so a
@@ -208,7 +204,7 @@ def sequences_of(
     """
     prompts = sum(len(track.prompts) for track in tracks.values())
     pairs = float(engine.total(torch.tensor([float(prompts)]))[0]) / 2
-    return {task: pairs * backbone.task(task).rollouts for task in tracks}
+    return {task: pairs * recipe.task(task).rollouts for task in tracks}
 
 
 def project_conflicts(probe: Probe, engine: Engine) -> None:

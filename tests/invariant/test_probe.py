@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
-from pairuni_train.config import Recipe
+from pairuni_train.config import Arm
 from pairuni_train.gradient_probe.capture import Look
 from pairuni_train.gradient_probe.gram import ALL, Gram, Probe
 from pairuni_train.grpo.rollouts import TASKS
@@ -25,20 +25,18 @@ from pairuni_train.pair_data.record import Pair
 
 def looked(policy: JanusPolicy, pairs: Sequence[Pair], **changes: Any) -> Look:
     """What the probe sees in the first step."""
-    backbone = small.small_backbone(probe__every=1, lr=0.0, **changes)
-    look = small.small_trainer(policy, backbone, pairs).step(0).look
+    recipe = small.small_recipe(probe__every=1, lr=0.0, **changes)
+    look = small.small_trainer(policy, recipe, pairs).step(0).look
     assert look is not None
     return look
 
 
 def task_gradients(policy: JanusPolicy, pairs: Sequence[Pair]) -> dict[str, Tensor]:
     """Flat float64 gradients of both tasks in the first step, by autograd of the whole batch."""
-    backbone = small.small_backbone(micro_batch=64, rollout_batch=64)
-    rows = small.small_trainer(policy, backbone, pairs).parts.order.of_step(0)
+    recipe = small.small_recipe(micro_batch=64, rollout_batch=64)
+    rows = small.small_trainer(policy, recipe, pairs).parts.order.of_step(0)
     return {
-        task: small.loss_and_gradient(
-            policy, small.sampled(policy, task, rows, backbone), backbone
-        )[1]
+        task: small.loss_and_gradient(policy, small.sampled(policy, task, rows, recipe), recipe)[1]
         for task in TASKS
     }
 
@@ -105,8 +103,8 @@ def zip_halves(found: Any, expected: Any) -> Iterator[tuple[Gram, Gram]]:
 
 
 def weights_after(policy: JanusPolicy, pairs: Sequence[Pair], every: int) -> Mapping[str, Tensor]:
-    backbone = small.small_backbone(probe__every=every, lr=1e-3)
-    trainer = small.small_trainer(policy, backbone, pairs)
+    recipe = small.small_recipe(probe__every=every, lr=1e-3)
+    trainer = small.small_trainer(policy, recipe, pairs)
     for step in range(3):
         trainer.step(step)
     return {name: value.clone() for name, value in policy.state_dict().items()}
@@ -126,7 +124,7 @@ def test_looking_does_not_change_the_training(
 def test_preconditioned_grams_come_with_the_second_step(
     policy: JanusPolicy, pairs: Sequence[Pair]
 ) -> None:
-    trainer = small.small_trainer(policy, small.small_backbone(probe__every=1), pairs)
+    trainer = small.small_trainer(policy, small.small_recipe(probe__every=1), pairs)
     first, second = trainer.step(0).look, trainer.step(1).look
     assert first is not None
     assert second is not None
@@ -182,9 +180,9 @@ def test_pcgrad_is_torchjds() -> None:
 def test_a_run_with_pcgrad_follows_both_tasks(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
     gradients = task_gradients(policy, pairs)
     u, g = gradients["und"], gradients["gen"]
-    backbone = small.small_backbone(max_grad_norm=1e9, lr=0.0)
-    arm = Recipe(name="pcgrad", summary="", pairs="random", surgery="pcgrad")
-    trainer = small.small_trainer(policy, backbone, pairs, recipe=arm)
+    recipe = small.small_recipe(max_grad_norm=1e9, lr=0.0)
+    arm = Arm(name="pcgrad", summary="", pairs="random", surgery="pcgrad")
+    trainer = small.small_trainer(policy, recipe, pairs, arm=arm)
     trainer.step(0)
     found = small.flat_gradient(policy)
     inner = float(u @ g)
@@ -192,4 +190,4 @@ def test_a_run_with_pcgrad_follows_both_tasks(policy: JanusPolicy, pairs: Sequen
     if inner < 0:
         expected = u - inner / (g @ g) * g + g - inner / (u @ u) * u
     assert float((found - expected).norm()) < 1e-4 * float(expected.norm())
-    assert choose_trained(policy, backbone)
+    assert choose_trained(policy, recipe)

@@ -64,23 +64,36 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
-    settings = {"backbone": {"lr": 1e-4, "steps": 3, "gen": {"weight": 1.0}}, "seed": 0}
+    settings = {"recipe": {"lr": 1e-4, "steps": 3, "gen": {"weight": 1.0}}, "seed": 0}
     claim(tmp_path, settings)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
     claim(tmp_path, settings)
-    more = {**settings, "backbone": {**settings["backbone"], "steps": 5}}  # type: ignore[dict-item]
+    more = {**settings, "recipe": {**settings["recipe"], "steps": 5}}  # type: ignore[dict-item]
     claim(tmp_path, more)
-    with pytest.raises(UserError, match=r"its backbone\.steps is 5, now it is 3"):
+    with pytest.raises(UserError, match=r"its recipe\.steps is 5, now it is 3"):
         claim(tmp_path, settings)
-    other = {**more, "backbone": {"lr": 1e-4, "steps": 5, "gen": {"weight": 2.0}}}
-    with pytest.raises(UserError, match=r"its backbone\.gen\.weight is 1\.0, now it is 2\.0"):
+    other = {**more, "recipe": {"lr": 1e-4, "steps": 5, "gen": {"weight": 2.0}}}
+    with pytest.raises(UserError, match=r"its recipe\.gen\.weight is 1\.0, now it is 2\.0"):
         claim(tmp_path, other)
     with pytest.raises(UserError, match="its seed is 0, now it is None"):
-        claim(tmp_path, {"backbone": more["backbone"]})
+        claim(tmp_path, {"recipe": more["recipe"]})
+
+
+def test_a_run_goes_on_whose_settings_bear_the_former_names(tmp_path: Path) -> None:
+    former = {"recipe": {"name": "grpo"}, "backbone": {"steps": 3}, "seed": 0}
+    (tmp_path / "settings.json").write_text(json.dumps(former))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    now = {"arm": {"name": "grpo"}, "recipe": {"steps": 4}, "seed": 0}
+    claim(tmp_path, now)
+    assert json.loads((tmp_path / "settings.json").read_text()) == now
+    probe = {"backbone": {"steps": 3}, "batches": 1}
+    (tmp_path / "settings.json").write_text(json.dumps(probe))
+    with pytest.raises(UserError, match=r"its recipe\.steps is 3, now it is 2"):
+        claim(tmp_path, {"recipe": {"steps": 2}, "batches": 1})
 
 
 def test_a_folder_without_a_step_belongs_to_the_next_run(tmp_path: Path) -> None:
-    first, second = ({"backbone": {"lr": 1e-4, "steps": 3}, "seed": seed} for seed in (0, 1))
+    first, second = ({"recipe": {"lr": 1e-4, "steps": 3}, "seed": seed} for seed in (0, 1))
     claim(tmp_path, first)
     (tmp_path / "metrics.jsonl").write_bytes(b"")
     claim(tmp_path, second)
