@@ -185,7 +185,7 @@ def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def read_changes(settings: Iterable[str]) -> dict[str, Any]:
-    """Changes written as KEY=VALUE, the value in TOML; what is no TOML is taken as text.
+    """Changes written as KEY=VALUE, the value in TOML; what is not TOML is taken as text.
 
     Raises:
         UserError: for one without a key or without "=".
@@ -249,7 +249,7 @@ def _replace(table: dict[str, Any], key: str, value: Any) -> None:
     for name in outer:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {key}: '{name}' is no table.")
+            raise UserError(f"--set {key}: '{name}' is not a table.")
         table = inner
     table[last] = value
 

@@ -11,24 +11,21 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
-from pairuni_train.clock import Clock
 from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.distributed.engine import Engine
+from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting, no_weight
+from pairuni_train.grpo.batch import TaskBatch, micro_batches, normalizers, with_old_log_probs
 from pairuni_train.grpo.rewards import Judged, Reward, WeightedSum
-from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
-from pairuni_train.grpo.sampler import PairOrder
-from pairuni_train.grpo.trainable_parameters import choose_trained, trained_parameters
-from pairuni_train.grpo.trainer import Parts, Trainer
-from pairuni_train.grpo.update import (
-    Compared,
-    accumulate,
-    micro_batches,
-    old_log_probs,
-    sequences_of,
-)
+from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
+from pairuni_train.grpo.sampler import PairSampler
+from pairuni_train.grpo.trainable_parameters import select_trainable, trainable_parameters
+from pairuni_train.grpo.trainer import Trainer, TrainerParts
+from pairuni_train.grpo.update import accumulate
 from pairuni_train.pair_data.record import Kind, Pair
 from pairuni_train.pair_data.tiny_rows import generation_rows, understanding_rows
+from pairuni_train.phase_timer import PhaseTimer
+from pairuni_train.setup import RewardScheme, samplings
 
 SMALL = {
     "pairs_per_step": 4,
@@ -114,20 +111,23 @@ def small_trainer(
     reference: Any = None,
     seed: int = 0,
 ) -> Trainer:
-    """A trainer of a policy, as `assemble` makes it."""
-    trained = choose_trained(policy, recipe)
-    optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
-    parts = Parts(
-        engine=Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16"),
+    """A trainer of a policy, as `setup_trainer` makes it."""
+    parameters = select_trainable(policy, recipe)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.lr, weight_decay=0.0)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
+    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=seed)
+    asked = arm or Arm(name="arm", summary="", pairs="random")
+    rows = sampler.rows_per_step
+    parts = TrainerParts(
+        engine=engine,
         policy=policy,
         reference=reference,
         optimizer=optimizer,
-        order=PairOrder(pairs, pairs_per_step=recipe.pairs_per_step, seed=seed),
-        rewards=rewards,
-        weighting=weighting,
+        sampler=sampler,
+        sampling=samplings(recipe, RewardScheme(dict(rewards), weighting), seed),
+        hooks=gradient_hooks(asked, recipe, engine, parameters, optimizer, rows=rows),
     )
-    arm = arm or Arm(name="arm", summary="", pairs="random")
-    return Trainer(arm, recipe, parts, seed)
+    return Trainer(recipe, parts)
 
 
 def sampled(
@@ -138,33 +138,29 @@ def sampled(
     *,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
     weighting: Weighting = no_weight,
-) -> Track:
+) -> TaskRollouts:
     """The rollouts of one task for some pairs."""
-    sampling = Sampling(task, recipe.task(task), rewards[task], weighting, recipe.rollout_batch, 0)
-    return sample_track(policy, pairs, sampling, 0, Clock())
+    sampling = samplings(recipe, RewardScheme(dict(rewards), weighting), 0)[task]
+    return sample_task(policy, pairs, sampling, 0, PhaseTimer())
 
 
-def loss_and_gradient(policy: Any, track: Track, recipe: Recipe) -> tuple[float, Tensor]:
-    """Loss of a track and its gradient, all trained parameters in one float64 vector."""
-    trained = choose_trained(policy, recipe)
-    for parameter in trained.values():
+def loss_and_gradient(policy: Any, rollouts: TaskRollouts, recipe: Recipe) -> tuple[float, Tensor]:
+    """Loss of some rollouts and its gradient, all trained parameters in one float64 vector."""
+    for parameter in select_trainable(policy, recipe).values():
         parameter.grad = None
     engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
-    batches = micro_batches(policy, track, recipe)
-    old = old_log_probs(engine, None, batches, recipe)
+    cut = micro_batches(policy, rollouts, recipe)
+    compared = with_old_log_probs(engine, policy, None, cut, recipe)
     # Two tasks of as many prompts make as many pairs.
-    both: dict[Task, Track] = dict.fromkeys(TASKS, track)
-    sequences = sequences_of(both, recipe, engine)[track.task]
-    totals = accumulate(
-        engine, Compared(batches, old), recipe, task=track.task, sequences=sequences
-    )
+    sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts), recipe)[rollouts.task]
+    totals = accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), recipe)
     engine.sum_gradients()
     return float(totals.terms.loss), flat_gradient(policy)
 
 
 def flat_gradient(policy: Any) -> Tensor:
     """Gradients of all trained parameters in one float64 vector."""
-    return torch.cat([p.grad.double().flatten() for p in trained_parameters(policy).values()])
+    return torch.cat([p.grad.double().flatten() for p in trainable_parameters(policy).values()])
 
 
 def shuffled(pairs: Sequence[Pair]) -> list[Pair]:

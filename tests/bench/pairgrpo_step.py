@@ -34,14 +34,14 @@ import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Reply, Task
-from pairuni_train.clock import Clock
 from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.grpo.advantages import normalize
-from pairuni_train.grpo.objective import Clip, surrogate
+from pairuni_train.grpo.objective import ClipRange, surrogate
 from pairuni_train.grpo.rewards import Judged, load_rewards
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainable_parameters import choose_trained
+from pairuni_train.grpo.trainable_parameters import select_trainable
 from pairuni_train.pair_data.record import Pair
+from pairuni_train.phase_timer import PhaseTimer
 
 # Shapes: N rows, P prompt positions, T completion positions, D hidden size, V vocabulary.
 
@@ -55,13 +55,13 @@ class Plain:
         self.janus, self.processor = self.policy.janus, self.policy.processor
         self.reference = deepcopy(self.janus).requires_grad_(False) if recipe.beta else None
         self.recipe = recipe
-        trained = choose_trained(self.policy, recipe)
+        trained = select_trainable(self.policy, recipe)
         self.optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
         self.rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
 
     def step(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """One step; returns seconds by phase."""
-        clock = Clock()
+        clock = PhaseTimer()
         tracks = {task: self.rollouts(task, pairs, clock) for task in TASKS}
         self.optimizer.zero_grad(set_to_none=True)
         for task, (inputs, tokens_NT, mask_NT, advantage_N) in tracks.items():
@@ -77,7 +77,7 @@ class Plain:
                     mask_NT,
                     advantage_N,
                     sequences=len(tokens_NT),
-                    clip=Clip(),
+                    clip=ClipRange(),
                     old_logp_NT=old_NT,
                     reference_logp_NT=reference_NT,
                     beta=self.recipe.beta,
@@ -88,7 +88,7 @@ class Plain:
             self.optimizer.step()
         return clock.seconds
 
-    def rollouts(self, task: Task, pairs: Sequence[Pair], clock: Clock) -> tuple[Any, ...]:
+    def rollouts(self, task: Task, pairs: Sequence[Pair], clock: PhaseTimer) -> tuple[Any, ...]:
         """Prompts, completions, what counts of them, and advantages."""
         count = self.recipe.task(task).rollouts
         halves = [p.understanding if task == "und" else p.generation for p in pairs]
@@ -103,7 +103,7 @@ class Plain:
         group_N = torch.arange(len(halves)).repeat_interleave(count)
         return inputs, tokens_NT, mask_NT, normalize(reward_N, group_N).value_N
 
-    def answers(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+    def answers(self, rows: Sequence[Any], clock: PhaseTimer) -> tuple[Any, Tensor, Tensor]:
         """Answers by `generate`."""
         with clock.phase("sample/und"), torch.no_grad():
             images = [Image.open(io.BytesIO(row.image)).convert("RGB") for row in rows]
@@ -127,7 +127,7 @@ class Plain:
         ends_NT = (tokens_NT == self.processor.tokenizer.eos_token_id).int()
         return inputs, tokens_NT, ends_NT.cumsum(1) - ends_NT == 0
 
-    def pictures(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+    def pictures(self, rows: Sequence[Any], clock: PhaseTimer) -> tuple[Any, Tensor, Tensor]:
         """Codes by `generate`."""
         with clock.phase("sample/gen"), torch.no_grad():
             inputs = self.processor(

@@ -35,7 +35,7 @@ class Copying(Engine):
 
     def clip_gradients(self, limit: float) -> float:
         """Copy, then clip."""
-        self.copies = [p.grad.clone() for p in self.trained if p.grad is not None]
+        self.copies = [p.grad.clone() for p in self.parameters if p.grad is not None]
         return super().clip_gradients(limit)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_train.grpo.advantages import sqrt_weight
+from pairuni_train.grpo.batch import micro_batches
 from pairuni_train.grpo.rewards import Judged, Reward
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainable_parameters import trained_parameters
-from pairuni_train.grpo.update import micro_batches
+from pairuni_train.grpo.trainable_parameters import trainable_parameters
 from pairuni_train.pair_data.record import Pair
 
 TASK = pytest.mark.parametrize("task", TASKS)
@@ -34,9 +34,9 @@ def close(found: Tensor, expected: Tensor, *, within: float = 1e-5) -> bool:
 def test_micro_batches_change_neither_loss_nor_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    track = small.sampled(policy, task, pairs[:3], small.small_recipe())
+    rollouts = small.sampled(policy, task, pairs[:3], small.small_recipe())
     found = [
-        small.loss_and_gradient(policy, track, small.small_recipe(micro_batch=size))
+        small.loss_and_gradient(policy, rollouts, small.small_recipe(micro_batch=size))
         for size in (16, 3, 1)
     ]
     for loss, gradient in found[1:]:
@@ -64,10 +64,10 @@ def test_the_gradient_is_linear_in_the_weights_of_pairs(
     recipe = small.small_recipe()
 
     def gradient(weights: dict[str, float]) -> Tensor:
-        track = small.sampled(
+        rollouts = small.sampled(
             policy, task, pairs[:2], recipe, weighting=lambda pair: weights[pair.id]
         )
-        return small.loss_and_gradient(policy, track, recipe)[1]
+        return small.loss_and_gradient(policy, rollouts, recipe)[1]
 
     first, second = gradient({"pair0": 1.0, "pair1": 0.0}), gradient({"pair0": 0.0, "pair1": 1.0})
     assert close(gradient({"pair0": 0.25, "pair1": 3.0}), 0.25 * first + 3 * second)
@@ -80,18 +80,18 @@ def test_a_group_without_spread_has_exactly_no_gradient_and_is_counted(
 ) -> None:
     recipe = small.small_recipe()
     same = {each: small.summed(small.Same()) for each in TASKS}
-    track = small.sampled(policy, task, pairs[:2], recipe, rewards=same)
-    loss, gradient = small.loss_and_gradient(policy, track, recipe)
+    rollouts = small.sampled(policy, task, pairs[:2], recipe, rewards=same)
+    loss, gradient = small.loss_and_gradient(policy, rollouts, recipe)
     assert loss == 0.0
     assert not gradient.any()
     trainer = small.small_trainer(policy, recipe, pairs, rewards=same)
-    before = {name: p.detach().clone() for name, p in trained_parameters(policy).items()}
+    before = {name: p.detach().clone() for name, p in trainable_parameters(policy).items()}
     metrics = trainer.step(0).metrics
     assert metrics["grad_norm"] == 0.0
     assert metrics[f"live_groups/{task}"] == 0.0
     assert metrics[f"frac_reward_zero_std/{task}"] == 1.0
     assert metrics[f"entropy/{task}"] > 0.1, "its tokens are still counted"
-    assert all(torch.equal(before[n], p) for n, p in trained_parameters(policy).items())
+    assert all(torch.equal(before[n], p) for n, p in trainable_parameters(policy).items())
 
 
 class Picky(Reward):
@@ -109,9 +109,9 @@ def test_a_declined_rollout_has_no_advantage_and_no_part_in_the_mean(
     policy: JanusPolicy, pairs: Sequence[Pair]
 ) -> None:
     picky = {"und": small.summed(Picky(small.Letters(), 4)), "gen": small.summed(small.Redness())}
-    track = small.sampled(policy, "und", pairs[:2], small.small_recipe(), rewards=picky)
-    assert track.advantage_N[::4].tolist() == [0.0, 0.0]
-    assert track.advantage_N.view(2, 4).sum(1).abs().max() < 1e-6
+    rollouts = small.sampled(policy, "und", pairs[:2], small.small_recipe(), rewards=picky)
+    assert rollouts.advantage_N[::4].tolist() == [0.0, 0.0]
+    assert rollouts.advantage_N.view(2, 4).sum(1).abs().max() < 1e-6
     metrics = small.small_trainer(policy, small.small_recipe(), pairs, rewards=picky).step(0)
     assert metrics.metrics["declined/und"] == 0.25
     assert metrics.metrics["declined/gen"] == 0.0
@@ -131,19 +131,21 @@ def test_on_the_first_inner_step_the_ratio_is_one_and_nothing_is_clipped(
 
 def test_a_picture_is_never_taken_as_cut_off(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
     recipe = small.small_recipe(gen__decoding__max_tokens=2)
-    track = small.sampled(policy, "gen", pairs[:2], recipe)
-    batches = micro_batches(policy, track, recipe)
+    rollouts = small.sampled(policy, "gen", pairs[:2], recipe)
+    batches = micro_batches(policy, rollouts, recipe)
     assert all(batch.rollout.fixed_length for batch in batches)
     assert sum(int(batch.view.target_NT.sum()) for batch in batches) == 2 * 4 * 16
-    assert all(reply.tokens == 16 for reply in track.replies)
+    assert all(reply.tokens == 16 for reply in rollouts.replies)
 
 
 def test_halves_of_a_pair_are_in_one_step(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
     recipe = small.small_recipe()
     for step in range(4):
-        rows = small.small_trainer(policy, recipe, pairs).parts.order.of_step(step)
-        tracks = {task: small.sampled(policy, task, rows, recipe) for task in TASKS}
-        assert [p.pair for p in tracks["und"].prompts] == [p.pair for p in tracks["gen"].prompts]
+        rows = small.small_trainer(policy, recipe, pairs).parts.sampler.of_step(step)
+        rollouts = {task: small.sampled(policy, task, rows, recipe) for task in TASKS}
+        assert [p.pair for p in rollouts["und"].prompts] == [
+            p.pair for p in rollouts["gen"].prompts
+        ]
 
 
 def test_a_penalty_holds_the_policy_near_its_reference(
@@ -179,24 +181,26 @@ def test_gradient_checkpointing_changes_no_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
     recipe = small.small_recipe()
-    track = small.sampled(policy, task, pairs[:2], recipe)
-    plain = small.loss_and_gradient(policy, track, recipe)[1]
+    rollouts = small.sampled(policy, task, pairs[:2], recipe)
+    plain = small.loss_and_gradient(policy, rollouts, recipe)[1]
     policy.janus.activation_checkpointing_enable()
     policy.train()
-    saved = small.loss_and_gradient(policy, track, recipe)[1]
+    saved = small.loss_and_gradient(policy, rollouts, recipe)[1]
     again = small.sampled(policy, task, pairs[:2], recipe)
     policy.janus.activation_checkpointing_disable()
     assert close(saved, plain)
-    assert torch.equal(again.chunks[0].tokens_NT, track.chunks[0].tokens_NT), "sampling ignores it"
+    assert torch.equal(again.chunks[0].tokens_NT, rollouts.chunks[0].tokens_NT), (
+        "sampling ignores it"
+    )
 
 
 @TASK
 def test_bfloat16_keeps_the_gradient_to_its_precision(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    track = small.sampled(policy, task, pairs[:2], small.small_recipe())
-    exact = small.loss_and_gradient(policy, track, small.small_recipe())[1]
-    rough = small.loss_and_gradient(policy, track, small.small_recipe(precision="bf16"))[1]
+    rollouts = small.sampled(policy, task, pairs[:2], small.small_recipe())
+    exact = small.loss_and_gradient(policy, rollouts, small.small_recipe())[1]
+    rough = small.loss_and_gradient(policy, rollouts, small.small_recipe(precision="bf16"))[1]
     assert not close(rough, exact, within=1e-5), "the case needs bfloat16 to be in force"
     assert close(rough, exact, within=0.05)
 
@@ -209,4 +213,4 @@ def test_a_run_in_bfloat16_is_on_policy_and_keeps_its_weights_whole(
     metrics = small.small_trainer(policy, recipe, pairs).step(0).metrics
     assert metrics["first_ratio_off/und"] == metrics["first_ratio_off/gen"] == 0.0
     assert metrics["grad_norm"] > 0
-    assert all(p.dtype == torch.float32 for p in trained_parameters(policy).values())
+    assert all(p.dtype == torch.float32 for p in trainable_parameters(policy).values())

@@ -62,7 +62,7 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"micro_batches": 3}, r"unknown key 'micro_batches'. Did you mean 'micro_batch'\?"),
         ({"gen.decoding.cfg": 3.0}, r"unknown key 'cfg'"),
         ({"steps": "many"}, "Expected `int`, got `str` at `steps`"),
-        ({"lr.start": 1.0}, "--set lr.start: 'lr' is no table"),
+        ({"lr.start": 1.0}, "--set lr.start: 'lr' is not a table"),
         ({"steps": 0}, "tiny: steps is 0; at least 1"),
         ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
         ({"gen.rewards": []}, "tiny: gen has no reward"),

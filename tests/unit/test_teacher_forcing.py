@@ -12,7 +12,7 @@ import small_training as small
 import torch
 from torch import Tensor
 
-from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
+from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task
 from pairuni_eval.models.janus import JanusPolicy, teacher_forcing
 from pairuni_eval.models.janus.prompts import distinct
 from pairuni_eval.tiny import janus
@@ -42,7 +42,7 @@ def replayed(
     policy: JanusPolicy, rollout: Rollout, logits: PolicyLogits = "conditional"
 ) -> tuple[Tensor, Tensor]:
     """Log-probs, and the gradient of a weighted sum of them in the language model."""
-    view = View(rollout.mask_NT, rollout.mask_NT.float())
+    (view,) = policy.plan_views(rollout, range(len(rollout)))
     policy.zero_grad(set_to_none=True)
     logp_NT = policy(rollout, view, policy_logits=logits).logp_NT
     weight_NT = torch.linspace(-1, 2, logp_NT.numel()).view_as(logp_NT)

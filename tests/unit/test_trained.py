@@ -16,11 +16,11 @@ from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
 from pairuni_train.grpo.trainable_parameters import (
     adapters_of,
-    choose_trained,
+    full_weights,
     optimizer_state,
     restore_optimizer,
-    trained_parameters,
-    whole_weights,
+    select_trainable,
+    trainable_parameters,
 )
 
 
@@ -32,10 +32,10 @@ def policy(untrained: Path) -> JanusPolicy:
 
 
 def test_the_language_model_trains_and_nothing_else(policy: JanusPolicy) -> None:
-    trained = choose_trained(policy, small.small_recipe())
+    trained = select_trainable(policy, small.small_recipe())
     assert set(trained) == set(policy.shared_parameters())
-    assert set(trained_parameters(policy)) == set(trained)
-    more = choose_trained(
+    assert set(trainable_parameters(policy)) == set(trained)
+    more = select_trainable(
         policy, small.small_recipe(trainable=["janus.model.language_model.", "janus.lm_head."])
     )
     assert set(more) - set(trained) == {"janus.lm_head.weight"}
@@ -43,14 +43,14 @@ def test_the_language_model_trains_and_nothing_else(policy: JanusPolicy) -> None
 
 def test_a_prefix_without_parameters_offers_the_nearest(policy: JanusPolicy) -> None:
     with pytest.raises(UserError, match=r"Did you mean 'janus\.lm_head\.'"):
-        choose_trained(policy, small.small_recipe(trainable=["janus.lm_heat."]))
+        select_trainable(policy, small.small_recipe(trainable=["janus.lm_heat."]))
 
 
 def test_adapters_begin_without_influence_and_alone_train(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     pairs = small.tiny_pairs(2)
     plain = small.sampled(policy, "gen", pairs, small.small_recipe())
-    trained = choose_trained(policy, small.small_recipe(lora__rank=2))
+    trained = select_trainable(policy, small.small_recipe(lora__rank=2))
     again = small.sampled(policy, "gen", pairs, small.small_recipe())
     assert torch.equal(again.chunks[0].tokens_NT, plain.chunks[0].tokens_NT)
     assert len(trained) == 2 * 4  # A and B of four projections in one layer
@@ -64,7 +64,7 @@ def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_pat
     trainer = small.small_trainer(policy, recipe, small.tiny_pairs(8))
     for step in range(2):
         trainer.step(step)
-    weights = whole_weights(policy, recipe)
+    weights = full_weights(policy, recipe)
     assert weights is not None
     policy.save(tmp_path / "merged", {}, weights=weights)
     loaded = load_model(str(tmp_path / "merged"), None, LoadOptions(device="cpu"))
@@ -85,20 +85,20 @@ def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_pat
 def test_a_target_that_is_no_layer_is_refused(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     with pytest.raises(UserError, match=r"lora\.targets: no linear layer .* is called w_proj"):
-        choose_trained(policy, small.small_recipe(lora__targets=["q_proj", "w_proj"]))
+        select_trainable(policy, small.small_recipe(lora__targets=["q_proj", "w_proj"]))
 
 
 def test_the_optimizer_is_kept_by_the_names_of_parameters(policy: JanusPolicy) -> None:
     trainer = small.small_trainer(policy, small.small_recipe(), small.tiny_pairs(8))
     trainer.step(0)
     state = optimizer_state(policy, trainer.parts.optimizer)
-    assert f"{next(iter(trained_parameters(policy)))}/exp_avg" in state
-    fresh = torch.optim.AdamW(trained_parameters(policy).values())
+    assert f"{next(iter(trainable_parameters(policy)))}/exp_avg" in state
+    fresh = torch.optim.AdamW(trainable_parameters(policy).values())
     restore_optimizer(policy, fresh, state)
-    for parameter in trained_parameters(policy).values():
+    for parameter in trainable_parameters(policy).values():
         for key, value in trainer.parts.optimizer.state[parameter].items():
             assert torch.equal(fresh.state[parameter][key], value)
-    with pytest.raises(UserError, match=r"'janus\.other', which is no parameter"):
+    with pytest.raises(UserError, match=r"'janus\.other', which is not a parameter"):
         restore_optimizer(policy, fresh, {"janus.other/exp_avg": torch.zeros(2)})
 
 
