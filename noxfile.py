@@ -148,7 +148,7 @@ def reproduce(name: str) -> None:
         install(session, "train")
         session.run("pairuni-train", "reproduce", name, *session.posargs)
 
-    session.__doc__ = f"Experiment {name}: tiny by default, `-- --backbone janus-pro-1b` at scale."
+    session.__doc__ = f"Experiment {name}: tiny by default, `-- --recipe janus-pro-1b` at scale."
     nox.session(session, name=f"reproduce_{name}")
 
 

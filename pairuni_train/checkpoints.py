@@ -22,23 +22,23 @@ from torch import Tensor
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
-from pairuni_eval.store.training import GRADIENTS, METRICS
+from pairuni_eval.models.base import Policy
+from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, load_settings
 from pairuni_eval.store.write import write_whole
 
 _PREFIX = "checkpoint-"
-SETTINGS = "settings.json"
 _TRAINER = "trainer"
 _GROW = ("steps", "batches")  # may be raised: no step depends on how many will follow
 
 
-class Resumed(NamedTuple):
+class LastCheckpoint(NamedTuple):
     """Where a run goes on: the newest checkpoint and its step (steps done)."""
 
     folder: Path
     step: int
 
 
-class Kept(NamedTuple):
+class ResumeState(NamedTuple):
     """What a resumed run needs beside the weights of the checkpoint, by parameter name.
 
     Attributes:
@@ -50,25 +50,25 @@ class Kept(NamedTuple):
     adapters: Mapping[str, Tensor]
 
 
-def last_checkpoint(out: Path) -> Resumed | None:
+def last_checkpoint(out: Path) -> LastCheckpoint | None:
     """The newest checkpoint of a run folder."""
     return max(_checkpoints(out), key=lambda one: one.step, default=None)
 
 
-def _checkpoints(out: Path) -> Iterator[Resumed]:
+def _checkpoints(out: Path) -> Iterator[LastCheckpoint]:
     for path in out.glob(f"{_PREFIX}*"):
         step = path.name.removeprefix(_PREFIX)
         if step.isdigit():
-            yield Resumed(path, int(step))
+            yield LastCheckpoint(path, int(step))
 
 
 def save_checkpoint(
     out: Path,
     step: int,
     *,
-    policy: Any,
+    policy: Policy,
     weights: Mapping[str, Tensor] | None,
-    kept: Kept,
+    state: ResumeState,
     declaration: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of a step; returns its folder.
@@ -78,7 +78,7 @@ def save_checkpoint(
         step: Steps done.
         policy: Saves itself.
         weights: The model's whole weights where the policy does not hold them as they are.
-        kept: What a resumed run needs beside them; older checkpoints lose theirs.
+        state: What a resumed run needs beside them; older checkpoints lose theirs.
         declaration: What `pairuni.json` says.
     """
     target = out / f"{_PREFIX}{step}"
@@ -88,7 +88,7 @@ def save_checkpoint(
         policy.save(unfinished, {**declaration, "step": step}, weights=weights)
         folder = unfinished / _TRAINER
         folder.mkdir()
-        for name, tensors in kept._asdict().items():
+        for name, tensors in state._asdict().items():
             if tensors:
                 save_file(dict(tensors), folder / f"{name}.safetensors")
         shutil.rmtree(target, ignore_errors=True)
@@ -99,12 +99,12 @@ def save_checkpoint(
     return target
 
 
-def keeps_training(folder: Path) -> bool:
+def can_resume(folder: Path) -> bool:
     """Whether a run can go on from a checkpoint: the newest of each run keeps what that takes."""
     return (folder / _TRAINER).is_dir()
 
 
-def load_kept(folder: Path) -> Kept:
+def load_resume_state(folder: Path) -> ResumeState:
     """What a checkpoint keeps for a resumed run.
 
     Raises:
@@ -112,7 +112,7 @@ def load_kept(folder: Path) -> Kept:
     """
     optimizer = _load(folder, "optimizer")
     has_adapters = (folder / _TRAINER / "adapters.safetensors").is_file()
-    return Kept(optimizer, _load(folder, "adapters") if has_adapters else {})
+    return ResumeState(optimizer, _load(folder, "adapters") if has_adapters else {})
 
 
 def _load(folder: Path, name: str) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def check_claim(out: Path, settings: Mapping[str, Any]) -> None:
+def check_run_dir(out: Path, settings: Mapping[str, Any]) -> None:
     """Check that a folder holds the same run, perhaps of fewer steps, or no step of any run.
 
     Raises:
@@ -137,7 +137,7 @@ def check_claim(out: Path, settings: Mapping[str, Any]) -> None:
     path = out / SETTINGS
     asked = _plain(settings)
     if path.is_file() and _has_steps(out):
-        for key, (former, now) in _differences(json.loads(path.read_text("utf-8")), asked):
+        for key, (former, now) in _differences(load_settings(path), asked):
             if key.rpartition(".")[2] not in _GROW or now < former:
                 raise UserError(
                     f"{out} holds another run: its {key} is {former!r}, now it is {now!r}.",
@@ -145,13 +145,13 @@ def check_claim(out: Path, settings: Mapping[str, Any]) -> None:
                 )
 
 
-def claim(out: Path, settings: Mapping[str, Any]) -> None:
+def open_run_dir(out: Path, settings: Mapping[str, Any]) -> None:
     """Make the run folder this run's; one without a step may have been another's.
 
     Raises:
-        UserError: as `check_claim`.
+        UserError: as `check_run_dir`.
     """
-    check_claim(out, settings)
+    check_run_dir(out, settings)
     write_whole(out / SETTINGS, json.dumps(_plain(settings), indent=2).encode() + b"\n")
 
 

@@ -13,12 +13,13 @@ from pairuni_eval.cli.application import make_app, run_app
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import writing
 from pairuni_eval.extras import needs
+from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
 from pairuni_train.study.commands import baselines, reproduce
 
 if TYPE_CHECKING:
     from pairuni_eval.records import GradientRow
-    from pairuni_train.config import Backbone
+    from pairuni_train.config import Recipe
 
 app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
@@ -26,26 +27,29 @@ app.command()(reproduce)
 app.command()(baselines)
 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
-BackboneName = Annotated[
-    str, typer.Option(help="Backbone: tiny, janus-pro-1b, janus-pro-7b or FILE.toml.")
+RecipeName = Annotated[
+    str | None,
+    typer.Option(help="Recipe: tiny, janus-pro-1b, janus-pro-7b or FILE.toml; default: tiny."),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE of the backbone, e.g. gen.decoding.cfg_scale=2.0."),
+    typer.Option("--set", help="KEY=VALUE of the recipe, e.g. gen.decoding.cfg_scale=2.0."),
 ]
 
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Option(help="Arm of the experiment, or FILE.toml.")] = "pairuni",
-    backbone: BackboneName = "tiny",
+    arm: Annotated[
+        str | None, typer.Option(help="Arm of the experiment, or FILE.toml; default: pairuni.")
+    ] = None,
+    recipe: RecipeName = None,
     pairs: Annotated[
         Path | None,
         typer.Option(help="Pair set, or the folder that `pairs build` wrote; default: built."),
     ] = None,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; default: runs/RECIPE-BACKBONE-seedSEED.")
+        Path | None, typer.Option(help="Run folder; default: runs/ARM-RECIPE-seedSEED.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
@@ -62,30 +66,32 @@ def run(
     ] = None,
     fixed_every: Annotated[int, typer.Option(min=1, help="Steps between two measurements.")] = 20,
     fixed_draws: Annotated[int, typer.Option(min=1, help="Rollouts of each fixed prompt.")] = 2,
+    backbone: FormerRecipe = None,
 ) -> None:
-    """Train an arm on a backbone. The same command goes on with an interrupted run."""
+    """Train an arm under a recipe. The same command goes on with an interrupted run."""
     from rich.console import Console
 
-    from pairuni_train.config import find_recipe
+    from pairuni_train.config import find_arm
     from pairuni_train.extras import extras_of
     from pairuni_train.pair_files import check_pairs
 
-    arm = find_recipe(recipe)
+    names = read_names(arm, recipe, backbone)
+    chosen = find_arm(names.arm)
     named = {"steps": steps, "lr": lr, "pairs_per_step": pairs_per_step}
-    model = _backbone(backbone, settings, named)
-    needs("pairuni-train run", *extras_of(model))
-    check_pairs(pairs, arm.pairs, model)
+    whole = _recipe(names.recipe, settings, named)
+    needs("pairuni-train run", *extras_of(whole))
+    check_pairs(pairs, chosen.pairs, whole)
 
     from pairuni_train.grpo.fixed_prompts import FixedPrompts
     from pairuni_train.run import train
     from pairuni_train.setup import Job
 
-    place = out or Path("runs") / f"{arm.name}-{model.name}-seed{seed}"
+    place = out or Path("runs") / f"{chosen.name}-{whole.name}-seed{seed}"
     measured = FixedPrompts(fixed_prompts, fixed_every, fixed_draws) if fixed_prompts else None
-    job = Job(arm, model, pairs, seed, place, tracker, measured)
+    job = Job(chosen, whole, pairs, seed, place, tracker, measured)
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
-        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(model))
+        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(whole))
         typer.echo(f"Checkpoint: {checkpoint}")
         typer.echo(f"Next:       {as_typed(*words)}")
 
@@ -101,12 +107,13 @@ def probe(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the rows; default: runs/probe-CHECKPOINT.")
     ] = None,
-    backbone: BackboneName = "tiny",
+    recipe: RecipeName = None,
     seed: Seed = 0,
     weighting: Annotated[
         str, typer.Option(help="Weights of pairs: none, linear, sqrt or a plugin's.")
     ] = "none",
     settings: Set = None,
+    backbone: FormerRecipe = None,
 ) -> None:
     """Compare both tasks' gradients between scenarios at one checkpoint, without training."""
     from rich.console import Console
@@ -114,14 +121,14 @@ def probe(
     from pairuni_eval.cli.options import split_names
     from pairuni_train.extras import extras_of
 
-    model = _backbone(backbone, settings, {"checkpoint": checkpoint})
-    needs("pairuni-train probe", *extras_of(model))
+    whole = _recipe(read_recipe(recipe, backbone), settings, {"checkpoint": checkpoint})
+    needs("pairuni-train probe", *extras_of(whole))
 
     from pairuni_train.gradient_probe.offline import ProbeJob
     from pairuni_train.gradient_probe.offline import probe as run_probe
 
     place = out or Path("runs") / f"probe-{checkpoint.rstrip('/').replace('/', '-')}"
-    job = ProbeJob(model, pairs, split_names(scenario), batches, seed, place, weighting)
+    job = ProbeJob(whole, pairs, split_names(scenario), batches, seed, place, weighting)
     rows = run_probe(job, Console(stderr=True))
     for line in _summary(rows):
         typer.echo(line)
@@ -145,22 +152,22 @@ def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
 
 @app.command(name="list")
 def list_command() -> None:
-    """List recipes, backbones and experiments."""
-    from pairuni_train.config import Backbone, Recipe, find_backbone, find_recipe, names_of
+    """List arms, recipes and experiments."""
+    from pairuni_train.config import Arm, Recipe, find_arm, find_recipe, names_of
     from pairuni_train.study.spec import experiments, find_experiment
 
+    typer.echo("Arms")
+    for name in names_of(Arm):
+        typer.echo(f"  {name:18} {find_arm(name).summary}")
     typer.echo("Recipes")
     for name in names_of(Recipe):
-        typer.echo(f"  {name:18} {find_recipe(name).summary}")
-    typer.echo("Backbones")
-    for name in names_of(Backbone):
-        found = find_backbone(name)
+        found = find_recipe(name)
         sizes = f"{found.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
         typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
     typer.echo("Experiments")
     for name in sorted(experiments(), key=lambda name: (len(name), name)):
         typer.echo(f"  {name:18} {find_experiment(name).title}")
-    typer.echo("Next: pairuni-train run --recipe pairuni --backbone tiny", err=True)
+    typer.echo("Next: pairuni-train run --arm pairuni --recipe tiny", err=True)
     typer.echo("      pairuni-train reproduce table5", err=True)
 
 
@@ -192,17 +199,17 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _backbone(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Backbone:
-    """The backbone with what the options change; an option of its own goes before --set."""
-    from pairuni_train.config import find_backbone, read_changes
+def _recipe(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Recipe:
+    """The recipe with what the options change; an option of its own goes before --set."""
+    from pairuni_train.config import find_recipe, read_changes
 
     given = {key: value for key, value in named.items() if value is not None}
-    return find_backbone(name, {**read_changes(settings or ()), **given})
+    return find_recipe(name, {**read_changes(settings or ()), **given})
 
 
-def _suite(backbone: Backbone) -> tuple[str, ...]:
+def _suite(recipe: Recipe) -> tuple[str, ...]:
     """What measures the checkpoint: the suite of its world."""
-    return ("--suite", "tiny") if backbone.pairs == "tiny" else ()
+    return ("--suite", "tiny") if recipe.pairs == "tiny" else ()
 
 
 def main() -> None:

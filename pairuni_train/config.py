@@ -1,10 +1,10 @@
-"""What a training run is: an arm of the experiment on a backbone.
+"""What a training run is: an arm of the experiment under a recipe.
 
-A recipe (`recipes/NAME.toml`) is an arm of the paper: which pair set it trains on, how a pair's
-similarity weights the advantages, whether conflicting gradients are projected. A backbone
-(`recipes/backbones/NAME.toml`) holds everything that belongs to the model: checkpoint, rollouts,
-learning rate, decoding, rewards. Any recipe runs on any backbone, so that two arms differ in their
-arm alone. Unknown keys are errors.
+An arm (`arms/NAME.toml`) is what differs between the rows of a table: which pair set it trains on,
+how a pair's similarity weights the advantages, whether conflicting gradients are projected. A
+recipe (`recipes/NAME.toml`) holds everything else: checkpoint, rollouts, learning rate, decoding,
+rewards. Any arm runs under any recipe, so that two arms differ in their arm alone. Unknown keys are
+errors.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every table: frozen, keyword-only, unknown keys refused."""
 
 
-class Recipe(_Strict, frozen=True, kw_only=True):
+class Arm(_Strict, frozen=True, kw_only=True):
     """An arm of the experiment.
 
     Attributes:
@@ -99,8 +99,8 @@ class ProbeSpec(_Strict, frozen=True, kw_only=True):
     halves: bool = True
 
 
-class Backbone(_Strict, frozen=True, kw_only=True):
-    """Everything about a training run that belongs to the model.
+class Recipe(_Strict, frozen=True, kw_only=True):
+    """Everything about a training run but its arm.
 
     Attributes:
         checkpoint: Folder, hub id or "tiny".
@@ -155,18 +155,18 @@ class Backbone(_Strict, frozen=True, kw_only=True):
         return self.und if task == "und" else self.gen
 
 
-_Table = TypeVar("_Table", Recipe, Backbone)
-_FOLDERS: dict[type, str] = {Recipe: "recipes", Backbone: "recipes/backbones"}
+_Table = TypeVar("_Table", Arm, Recipe)
+_FOLDERS: dict[type, str] = {Arm: "arms", Recipe: "recipes"}
 
 
-def find_recipe(name: str) -> Recipe:
-    """A recipe by the name of a shipped one or the path of a TOML file."""
-    table, place = _read(name, Recipe)
-    return _convert(table, Recipe, place)
+def find_arm(name: str) -> Arm:
+    """An arm by the name of a shipped one or the path of a TOML file."""
+    table, place = _read(name, Arm)
+    return _convert(table, Arm, place)
 
 
-def find_backbone(name: str, changes: Mapping[str, Any] | None = None) -> Backbone:
-    """A backbone by the name of a shipped one or the path of a TOML file.
+def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by the name of a shipped one or the path of a TOML file.
 
     Args:
         name: Name or path.
@@ -175,17 +175,17 @@ def find_backbone(name: str, changes: Mapping[str, Any] | None = None) -> Backbo
     Raises:
         UserError: for an unknown name, an unknown key or a value out of range.
     """
-    table, place = _read(name, Backbone)
-    found = _convert(table, Backbone, place)
+    table, place = _read(name, Recipe)
+    found = _convert(table, Recipe, place)
     if changes:
         for key, value in changes.items():
             _replace(table, key, value)
-        found = _convert(table, Backbone, f"{place}, with {', '.join(changes)} changed")
+        found = _convert(table, Recipe, f"{place}, with {', '.join(changes)} changed")
     return _checked(found)
 
 
 def read_changes(settings: Iterable[str]) -> dict[str, Any]:
-    """Changes written as KEY=VALUE, the value in TOML; what is no TOML is taken as text.
+    """Changes written as KEY=VALUE, the value in TOML; what is not TOML is taken as text.
 
     Raises:
         UserError: for one without a key or without "=".
@@ -205,8 +205,8 @@ def read_changes(settings: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def names_of(kind: type[Recipe] | type[Backbone]) -> list[str]:
-    """Names of the shipped recipes or backbones."""
+def names_of(kind: type[Arm] | type[Recipe]) -> list[str]:
+    """Names of the shipped arms or recipes."""
     folder = files("pairuni_train").joinpath(_FOLDERS[kind])
     return sorted(
         entry.name.removesuffix(".toml")
@@ -249,7 +249,7 @@ def _replace(table: dict[str, Any], key: str, value: Any) -> None:
     for name in outer:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {key}: '{name}' is no table.")
+            raise UserError(f"--set {key}: '{name}' is not a table.")
         table = inner
     table[last] = value
 
@@ -259,18 +259,18 @@ def _explain(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if not unknown:
         return message.replace(" - at `$.", " at `") + "."
-    tables = (Recipe, Backbone, TaskSpec, RewardSpec, LoraSpec, ProbeSpec, Decoding)
+    tables = (Arm, Recipe, TaskSpec, RewardSpec, LoraSpec, ProbeSpec, Decoding)
     guess = nearest(unknown.group(1), {key for t in tables for key in t.__struct_fields__})
     return f"unknown key '{unknown.group(1)}'." + (f" Did you mean '{guess}'?" if guess else "")
 
 
-def _checked(backbone: Backbone) -> Backbone:
+def _checked(recipe: Recipe) -> Recipe:
     for key in _COUNTS:
-        if getattr(backbone, key) < 1:
-            raise UserError(f"{backbone.name}: {key} is {getattr(backbone, key)}; at least 1.")
+        if getattr(recipe, key) < 1:
+            raise UserError(f"{recipe.name}: {key} is {getattr(recipe, key)}; at least 1.")
     for task in ("und", "gen"):
-        _check_task(f"{backbone.name}: {task}", getattr(backbone, task))
-    return backbone
+        _check_task(f"{recipe.name}: {task}", getattr(recipe, task))
+    return recipe
 
 
 _COUNTS = (

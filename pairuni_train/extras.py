@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pairuni_eval import catalog
 from pairuni_eval.extras import extra_of
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.pair_data.config import PairConfig
 
 _TRAIN = "train"
 
 
-def extras_of(backbone: Backbone) -> tuple[str, ...]:
-    """What training on a backbone, or probing it, needs.
+def extras_of(recipe: Recipe) -> tuple[str, ...]:
+    """What training under a recipe, or probing it, needs.
 
     Raises:
         UserError: for a reward that is not known or cannot be imported.
     """
-    rewards = [spec.name for task in (backbone.und, backbone.gen) for spec in task.rewards]
+    rewards = [spec.name for task in (recipe.und, recipe.gen) for spec in task.rewards]
     plugins = [catalog.import_plugin("rewards", name) for name in dict.fromkeys(rewards)]
-    adapters = ("lora",) if backbone.lora is not None else ()
+    adapters = ("lora",) if recipe.lora is not None else ()
     return (_TRAIN, *adapters, *(extra for one in plugins for extra in extra_of(one)))
 
 

@@ -20,23 +20,21 @@ import msgspec
 
 from pairuni_eval.store.training import FIXED, GRADIENTS, METRICS, FixedRow
 from pairuni_eval.store.write import write_whole
-from pairuni_train.gradient_probe.rows import rows_of
-from pairuni_train.grpo.trainer import Metrics, Stepped
+from pairuni_train.grpo.metrics import Metrics
+from pairuni_train.grpo.trainer import StepResult
 
 SECONDS = "seconds.jsonl"
 
 
-class Journal:
+class TrainingJournal:
     """The files of one run folder.
 
     Args:
         out: The run folder.
-        scenario: What the probe's rows are called.
     """
 
-    def __init__(self, out: Path, scenario: str) -> None:
+    def __init__(self, out: Path) -> None:
         self._out = out
-        self._scenario = scenario
 
     def cut_back(self, steps: int) -> list[Metrics]:
         """Keep the lines of the first `steps` steps; returns their metrics."""
@@ -47,13 +45,11 @@ class Journal:
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return [json.loads(line) for line in lines]
 
-    def write(self, stepped: Stepped, fixed: Sequence[FixedRow] = ()) -> None:
+    def write(self, result: StepResult, fixed: Sequence[FixedRow] = ()) -> None:
         """Add the lines of a step, and what fixed prompts earned after it."""
-        if stepped.look is not None:
-            rows = rows_of(stepped.look, scenario=self._scenario)
-            self._add(GRADIENTS, *(msgspec.json.encode(row) for row in rows))
-        for name, numbers in ((SECONDS, stepped.seconds), (METRICS, stepped.metrics)):
-            self._add(name, json.dumps({"step": stepped.step, **numbers}).encode())
+        self._add(GRADIENTS, *(msgspec.json.encode(row) for row in result.gradients))
+        for name, numbers in ((SECONDS, result.seconds), (METRICS, result.metrics)):
+            self._add(name, json.dumps({"step": result.step, **numbers}).encode())
         self._add(FIXED, *(msgspec.json.encode(row) for row in fixed))
 
     def _add(self, name: str, *lines: bytes) -> None:

@@ -1,6 +1,6 @@
 """Which file an arm trains on: the one given, the arm's in a folder given, or one built on demand.
 
-A backbone may name a preset of pair sets. What a run builds from it lies in a cache folder that is
+A recipe may name a preset of pair sets. What a run builds from it lies in a cache folder that is
 named by the configuration and the version, so that it never has to be made anew or thrown away;
 runs that start together wait for the one that builds.
 """
@@ -17,51 +17,51 @@ from pairuni_eval import __version__
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs
 
 
-def check_pairs(given: Path | None, arm: str, backbone: Backbone) -> None:
+def check_pairs(given: Path | None, arm: str, recipe: Recipe) -> None:
     """Raise where `find_pairs` would, without building anything."""
     if given is not None:
-        find_pairs(given, arm, backbone)
-    elif backbone.pairs is None:
-        raise _no_pairs(arm, backbone)
+        find_pairs(given, arm, recipe)
+    elif recipe.pairs is None:
+        raise _no_pairs(arm, recipe)
 
 
-def find_pairs(given: Path | None, arm: str, backbone: Backbone) -> Path:
+def find_pairs(given: Path | None, arm: str, recipe: Recipe) -> Path:
     """The file of an arm's pair set.
 
     Args:
         given: A file, a folder that `pairs build` wrote, or None.
         arm: The arm, as `pairs build` names it.
-        backbone: May name a preset to build from.
+        recipe: May name a preset to build from.
 
     Raises:
         UserError: if there is none, with the command that builds it.
     """
     if given is None:
-        return _built(arm, backbone)
+        return _built(arm, recipe)
     file = given / f"{arm}.parquet" if given.is_dir() else given
     if not file.is_file():
         raise UserError(
             f"There is no pair set {file}.",
             hint=_building(
-                backbone.pairs or _REAL, arm, given if given.suffix != ".parquet" else given.parent
+                recipe.pairs or _REAL, arm, given if given.suffix != ".parquet" else given.parent
             ),
         )
     return file
 
 
-def _built(arm: str, backbone: Backbone) -> Path:
-    if backbone.pairs is None:
-        raise _no_pairs(arm, backbone)
+def _built(arm: str, recipe: Recipe) -> Path:
+    if recipe.pairs is None:
+        raise _no_pairs(arm, recipe)
     from pairuni_train.pair_data.config import check_arms, find_preset
 
-    read = find_preset(backbone.pairs)
+    read = find_preset(recipe.pairs)
     digest = stable_hash(__version__, msgspec.to_builtins(read.config))[:12]
-    folder = _cache() / "pairs" / f"{backbone.pairs}-{digest}"
+    folder = _cache() / "pairs" / f"{recipe.pairs}-{digest}"
     arms = check_arms((arm,))
     file = folder / f"{arm}.parquet"
     if file.is_file():
@@ -76,9 +76,9 @@ def _built(arm: str, backbone: Backbone) -> Path:
     return file
 
 
-def _no_pairs(arm: str, backbone: Backbone) -> UserError:
+def _no_pairs(arm: str, recipe: Recipe) -> UserError:
     return UserError(
-        f"The backbone {backbone.name} trains on pairs that you build: give them with --pairs.",
+        f"The recipe {recipe.name} trains on pairs that you build: give them with --pairs.",
         hint=_building(_REAL, arm, "DIR"),
     )
 

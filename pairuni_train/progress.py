@@ -16,14 +16,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pairuni_eval.progress import Progress as Shown
+from pairuni_eval.progress import Progress
+from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainer import Metrics, Stepped
+from pairuni_train.grpo.trainer import StepResult
 
 _RECENT = 10  # steps that a shown reward is the mean of
 
 
-class _Bar(Shown):
+class _TrainingBar(Progress):
     """A bar with words below it; in a log the first line of them stands after what is left."""
 
     below = ""
@@ -38,7 +39,7 @@ class _Bar(Shown):
         return ", ".join(part for part in (super().words(), self.below.partition("\n")[0]) if part)
 
 
-class Progress:
+class TrainingProgress:
     """A bar, and below it the last steps in words.
 
     Args:
@@ -49,7 +50,7 @@ class Progress:
     """
 
     def __init__(self, name: str, *, total: int, first: int, console: Console) -> None:
-        self._bar = _Bar(
+        self._bar = _TrainingBar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -74,10 +75,10 @@ class Progress:
         """Leave the last state on the screen."""
         self._bar.stop()
 
-    def step(self, stepped: Stepped) -> None:
+    def step(self, result: StepResult) -> None:
         """Show a finished step."""
-        self._recent = [*self._recent[1 - _RECENT :], stepped.metrics]
-        self._bar.below = f"{words_of(self._recent)}\n{seconds_of(stepped.seconds)}"
+        self._recent = [*self._recent[1 - _RECENT :], result.metrics]
+        self._bar.below = f"{words_of(self._recent)}\n{seconds_of(result.seconds)}"
         self._bar.update(self._task, advance=1)
 
 

@@ -19,18 +19,24 @@ from rich.console import Console
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.store.training import FixedRow
 from pairuni_eval.store.write import exclusive
-from pairuni_train.alarms import Alarm, Watch
-from pairuni_train.checkpoints import Kept, check_claim, claim, last_checkpoint, save_checkpoint
-from pairuni_train.clock import Clock
+from pairuni_train.checkpoints import (
+    ResumeState,
+    check_run_dir,
+    last_checkpoint,
+    open_run_dir,
+    save_checkpoint,
+)
 from pairuni_train.distributed.engine import start_process
 from pairuni_train.grpo.gauge import Gauge, catch_up, write_rows
-from pairuni_train.grpo.trainable_parameters import adapters_of, optimizer_state, whole_weights
-from pairuni_train.grpo.trainer import Stepped
-from pairuni_train.journal import Journal
+from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
+from pairuni_train.grpo.trainer import StepResult
+from pairuni_train.health import Alarm, HealthMonitor
+from pairuni_train.journal import TrainingJournal
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_files import find_pairs
-from pairuni_train.progress import Progress
-from pairuni_train.setup import Assembled, Job, Judging, assemble, load_judging
+from pairuni_train.phase_timer import PhaseTimer
+from pairuni_train.progress import TrainingProgress
+from pairuni_train.setup import Job, RewardScheme, TrainerSetup, load_reward_scheme, setup_trainer
 
 
 def train(job: Job, console: Console) -> Path | None:
@@ -40,68 +46,66 @@ def train(job: Job, console: Console) -> Path | None:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
     accelerator = _accelerator(job)
-    judging = load_judging(job.backbone, job.recipe.weighting)
-    file = find_pairs(job.pairs, job.recipe.pairs, job.backbone)
+    scheme = load_reward_scheme(job.recipe, job.arm.weighting)
+    file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
     pairs, settings = read_pairs(file), _settings(job, file)
     with exclusive(job.out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            check_claim(job.out, settings)
+            check_run_dir(job.out, settings)
         accelerator.wait_for_everyone()
         former = last_checkpoint(job.out)
-        assembled = assemble(job, pairs, judging, accelerator, former)
+        setup = setup_trainer(job, pairs, scheme, accelerator, former)
         first = former.step if former else 0
         if accelerator.is_main_process:
-            claim(job.out, settings)
+            open_run_dir(job.out, settings)
         if job.tracker is not None:
             accelerator.init_trackers("pairuni", config=_flat(settings))
-        gauge = _begun(job, assembled, first, judging)
+        gauge = _begun(job, setup, first, scheme)
         if accelerator.is_main_process:
-            _lead(job, assembled, first, console, gauge)
-            return job.out / f"checkpoint-{job.backbone.steps}"
-        for stepped in assembled.trainer.steps(first):
-            _measure(gauge, assembled, stepped)
-            _checkpoint(job, assembled, stepped)
+            _lead(job, setup, first, console, gauge)
+            return job.out / f"checkpoint-{job.recipe.steps}"
+        for result in setup.trainer.steps(first):
+            _measure(gauge, setup, result)
+            _checkpoint(job, setup, result)
     return None
 
 
-def _begun(job: Job, assembled: Assembled, first: int, judging: Judging) -> Gauge | None:
+def _begun(job: Job, setup: TrainerSetup, first: int, scheme: RewardScheme) -> Gauge | None:
     """The gauge of a run, if it has one, with all rows up to here written."""
     if job.fixed is None:
         return None
-    gauge, parts = Gauge(job.fixed, job.backbone, judging.rewards), assembled.trainer.parts
+    gauge, parts = Gauge(job.fixed, job.recipe, scheme.rewards), setup.trainer.parts
     rows = catch_up(job, gauge, parts.engine, parts.policy, first)
     if parts.engine.rank == 0:
         write_rows(job.out, rows)
     return gauge
 
 
-def _measure(gauge: Gauge | None, assembled: Assembled, stepped: Stepped) -> list[FixedRow]:
+def _measure(gauge: Gauge | None, setup: TrainerSetup, result: StepResult) -> list[FixedRow]:
     """What fixed prompts earn after a step, where that is due. Every rank takes part."""
-    done, parts = stepped.step + 1, assembled.trainer.parts
+    done, parts = result.step + 1, setup.trainer.parts
     if gauge is None or not gauge.due(done):
         return []
-    clock = Clock()
-    rows = gauge.measure(parts.engine, parts.policy, done, clock)
-    stepped.seconds.update(clock.seconds)
+    timer = PhaseTimer()
+    rows = gauge.measure(parts.engine, parts.policy, done, timer)
+    result.seconds.update(timer.seconds)
     return rows
 
 
-def _lead(
-    job: Job, assembled: Assembled, first: int, console: Console, gauge: Gauge | None
-) -> None:
+def _lead(job: Job, setup: TrainerSetup, first: int, console: Console, gauge: Gauge | None) -> None:
     """The first rank's run: the one that writes, shows and watches."""
-    journal, watch = Journal(job.out, job.recipe.name), Watch()
+    journal, monitor = TrainingJournal(job.out), HealthMonitor()
     for metrics in journal.cut_back(first):
-        watch.look(metrics)
-    accelerator = assembled.trainer.parts.engine.accelerator
-    name = f"{job.recipe.name} on {job.backbone.name}"
-    with Progress(name, total=job.backbone.steps, first=first, console=console) as progress:
-        for stepped in assembled.trainer.steps(first):
-            journal.write(stepped, _measure(gauge, assembled, stepped))
-            accelerator.log(stepped.metrics, step=stepped.step)
-            progress.step(stepped)
-            _sound(watch.look(stepped.metrics), stepped.step, console)
-            _checkpoint(job, assembled, stepped)
+        monitor.check(metrics)
+    accelerator = setup.trainer.parts.engine.accelerator
+    name = f"{job.arm.name} on {job.recipe.name}"
+    with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
+        for result in setup.trainer.steps(first):
+            journal.write(result, _measure(gauge, setup, result))
+            accelerator.log(result.metrics, step=result.step)
+            progress.step(result)
+            _sound(monitor.check(result.metrics), result.step, console)
+            _checkpoint(job, setup, result)
     accelerator.end_training()
 
 
@@ -121,26 +125,28 @@ def _accelerator(job: Job) -> Any:
     return start_process(log_with=job.tracker, project_dir=str(job.out))
 
 
-def _checkpoint(job: Job, assembled: Assembled, stepped: Stepped) -> None:
+def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
     """Save where it is due. Every rank takes part: sharded weights are gathered."""
-    done, backbone = stepped.step + 1, job.backbone
-    if done % backbone.checkpoint_every and done != backbone.steps:
+    done, recipe = result.step + 1, job.recipe
+    if done % recipe.checkpoint_every and done != recipe.steps:
         return
-    parts = assembled.trainer.parts
-    weights = whole_weights(parts.policy, backbone)
-    kept = Kept(optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy, backbone))
+    parts = setup.trainer.parts
+    weights = full_weights(parts.policy, recipe)
+    state = ResumeState(
+        optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy, recipe)
+    )
     if parts.engine.rank == 0:
         declaration = {
-            "capabilities": assembled.origin.capabilities,
-            "recipe": f"{job.recipe.name} on {backbone.name}, seed {job.seed}",
-            "parent": assembled.origin.parent,
+            "capabilities": setup.origin.capabilities,
+            "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
+            "parent": setup.origin.parent,
         }
         save_checkpoint(
             job.out,
             done,
             policy=parts.policy,
             weights=weights,
-            kept=kept,
+            state=state,
             declaration=declaration,
         )
     parts.engine.wait()
@@ -151,8 +157,8 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
     with pairs.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
+        "arm": msgspec.to_builtins(job.arm),
         "recipe": msgspec.to_builtins(job.recipe),
-        "backbone": msgspec.to_builtins(job.backbone),
         "pairs": digest,
         "seed": job.seed,
     }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -14,19 +14,24 @@ from torch import nn
 from pairuni_eval import catalog
 from pairuni_eval.adapters import load_model
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions, Task
+from pairuni_eval.models.base import LoadOptions, Policy, Task
 from pairuni_eval.models.checkpoint import read_declaration
-from pairuni_train.checkpoints import Resumed, load_kept
-from pairuni_train.config import Backbone, Recipe
+from pairuni_train.checkpoints import LastCheckpoint, load_resume_state
+from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.distributed.sharded import ShardedEngine, check_sharding, shard
+from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting
 from pairuni_train.grpo.fixed_prompts import FixedPrompts
 from pairuni_train.grpo.rewards import WeightedSum, load_rewards
-from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.sampler import PairOrder
-from pairuni_train.grpo.trainable_parameters import choose_trained, restore_optimizer
-from pairuni_train.grpo.trainer import Parts, Trainer
+from pairuni_train.grpo.rollouts import TASKS, Sampling
+from pairuni_train.grpo.sampler import PairSampler
+from pairuni_train.grpo.trainable_parameters import (
+    restore_optimizer,
+    select_trainable,
+    trainable_parameters,
+)
+from pairuni_train.grpo.trainer import Trainer, TrainerParts
 from pairuni_train.pair_data.record import Pair
 
 
@@ -34,13 +39,13 @@ class Job(NamedTuple):
     """What a user asks of `pairuni-train run`.
 
     Attributes:
-        pairs: The pair set, or the folder that `pairs build` wrote; None builds the backbone's.
+        pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
         tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
         fixed: Prompts that the reward is measured on beside; None measures nothing.
     """
 
+    arm: Arm
     recipe: Recipe
-    backbone: Backbone
     pairs: Path | None
     seed: int
     out: Path
@@ -48,7 +53,7 @@ class Job(NamedTuple):
     fixed: FixedPrompts | None = None
 
 
-class Origin(NamedTuple):
+class TrainingOrigin(NamedTuple):
     """What training began from.
 
     Attributes:
@@ -60,139 +65,166 @@ class Origin(NamedTuple):
     capabilities: list[str]
 
 
-class Assembled(NamedTuple):
+class TrainerSetup(NamedTuple):
     """A trainer that is ready for its next step, and what it began from."""
 
     trainer: Trainer
-    origin: Origin
+    origin: TrainingOrigin
 
 
-class Judging(NamedTuple):
+class RewardScheme(NamedTuple):
     """What says how much a rollout is worth and a pair counts."""
 
     rewards: dict[Task, WeightedSum]
     weighting: Weighting
 
 
-def load_judging(backbone: Backbone, weighting: str) -> Judging:
+def load_reward_scheme(recipe: Recipe, weighting: str) -> RewardScheme:
     """Load rewards and a weighting: what is missing is found before a row is read.
 
     Raises:
         UserError: for a reward or a weighting that cannot be used.
     """
     weigh = find_weighting(weighting)
-    return Judging({task: load_rewards(backbone.task(task).rewards) for task in TASKS}, weigh)
+    return RewardScheme({task: load_rewards(recipe.task(task).rewards) for task in TASKS}, weigh)
 
 
-def assemble(
+def samplings(recipe: Recipe, scheme: RewardScheme, seed: int) -> dict[Task, Sampling]:
+    """How each task is sampled and rewarded."""
+    return {
+        task: Sampling(
+            task,
+            recipe.task(task),
+            scheme.rewards[task],
+            scheme.weighting,
+            recipe.rollout_batch,
+            seed,
+        )
+        for task in TASKS
+    }
+
+
+def setup_trainer(
     job: Job,
     pairs: Sequence[Pair],
-    judging: Judging,
+    scheme: RewardScheme,
     accelerator: Any,
-    former: Resumed | None,
-) -> Assembled:
+    former: LastCheckpoint | None,
+) -> TrainerSetup:
     """Load the rest of what a run needs, from its beginning or from a former checkpoint.
 
     Raises:
         UserError: for a checkpoint or a pair set that cannot be used.
     """
-    backbone = job.backbone
-    check_weights(job.recipe.weighting, judging.weighting, pairs)
-    order = PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=job.seed)
+    recipe = job.recipe
+    check_weights(job.arm.weighting, scheme.weighting, pairs)
+    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=job.seed)
     torch.manual_seed(job.seed)  # adapters begin at random
-    model = load_trainable(_weights_of(backbone, former), accelerator.device)
+    model = load_trainable(_weights_of(recipe, former), accelerator.device)
     policy = model.policy
-    reference = _reference(backbone, former, policy, accelerator.device)
-    choose_trained(policy, backbone)
-    if backbone.gradient_checkpointing:
-        policy.janus.activation_checkpointing_enable()
+    reference = _reference(recipe, former, policy, accelerator.device)
+    select_trainable(policy, recipe)
+    if recipe.gradient_checkpointing:
+        policy.checkpoint_activations()
         policy.train()
-    engine = _engine(backbone, accelerator, policy, reference)
+    engine = _engine(recipe, accelerator, policy, reference)
+    parameters = trainable_parameters(policy)  # sharding has put others in their place
     optimizer = torch.optim.AdamW(
-        engine.trained, lr=backbone.lr, betas=backbone.betas, weight_decay=backbone.weight_decay
+        parameters.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
     )
     if former is not None:
-        kept = load_kept(former.folder)
-        policy.load_state_dict(kept.adapters, strict=False)
-        restore_optimizer(policy, optimizer, kept.optimizer)
-    parts = Parts(
+        state = load_resume_state(former.folder)
+        policy.load_state_dict(state.adapters, strict=False)
+        restore_optimizer(policy, optimizer, state.optimizer)
+    hooks = gradient_hooks(
+        job.arm, recipe, engine, parameters, optimizer, rows=sampler.rows_per_step
+    )
+    parts = TrainerParts(
         engine=engine,
         policy=policy,
         reference=reference,
         optimizer=optimizer,
-        order=order,
-        rewards=judging.rewards,
-        weighting=judging.weighting,
+        sampler=sampler,
+        sampling=samplings(recipe, scheme, job.seed),
+        hooks=hooks,
     )
-    origin = Origin(_parent(backbone, former, model), sorted(model.capabilities))
-    return Assembled(Trainer(job.recipe, backbone, parts, job.seed), origin)
+    origin = TrainingOrigin(_parent(recipe, former, model), model.capabilities)
+    return TrainerSetup(Trainer(recipe, parts), origin)
 
 
-def _engine(
-    backbone: Backbone, accelerator: Any, policy: nn.Module, reference: nn.Module | None
-) -> Engine:
+def _engine(recipe: Recipe, accelerator: Any, policy: Policy, reference: Policy | None) -> Engine:
     """The engine of this process; shards the weights if they are to be."""
-    bfloat16 = backbone.precision == "bf16"
-    if backbone.sharding == "none":
+    bfloat16 = recipe.precision == "bf16"
+    if recipe.sharding == "none":
         return Engine(accelerator, policy, bfloat16=bfloat16)
     if accelerator.num_processes == 1:
         raise UserError(
-            f"{backbone.name}: weights are sharded over several processes, and this is one.",
+            f"{recipe.name}: weights are sharded over several processes, and this is one.",
             hint="accelerate launch --num_processes N -m pairuni_train.cli run ...",
         )
-    check_sharding(backbone, accelerator.num_processes)
+    check_sharding(recipe, accelerator.num_processes)
     for model in (policy, reference):
         if model is not None:
-            shard(model, accelerator.device)
+            # A policy is a module, whose hooks gather the weights of a pass.
+            shard(cast(nn.Module, model), model.layers(), accelerator.device)
     return ShardedEngine(accelerator, policy, bfloat16=bfloat16)
 
 
-def load_trainable(checkpoint: str, device: torch.device) -> Any:
-    """A loaded model with a policy, its master weights in float32.
+class Trainable(NamedTuple):
+    """A loaded policy, the hash of its weights, and what its model can do."""
+
+    policy: Policy
+    weights: str
+    capabilities: list[str]
+
+
+def load_trainable(checkpoint: str, device: torch.device) -> Trainable:
+    """A model's policy, its master weights in float32.
 
     Raises:
         UserError: for one that only evaluates.
     """
     model = load_model(checkpoint, None, LoadOptions(device=str(device), dtype="float32"))
-    if not hasattr(model, "policy"):
+    policy: Policy | None = getattr(model, "policy", None)
+    if policy is None:
         raise UserError(
             f"{checkpoint} has no policy that could be trained: its adapter "
             f"'{model.identity.adapter}' only evaluates.",
-            hint="Train a Janus checkpoint: pairuni-train run --backbone tiny",
+            hint="Train a Janus checkpoint: pairuni-train run --recipe tiny",
         )
-    return model
+    return Trainable(policy, model.identity.weights, sorted(model.capabilities))
 
 
-def _weights_of(backbone: Backbone, former: Resumed | None) -> str:
+def _weights_of(recipe: Recipe, former: LastCheckpoint | None) -> str:
     """Where to load from: merged adapters cannot be taken apart, so these go on from the start."""
-    if former is None or backbone.lora is not None:
-        return backbone.checkpoint
+    if former is None or recipe.lora is not None:
+        return recipe.checkpoint
     return str(former.folder)
 
 
 def _reference(
-    backbone: Backbone, former: Resumed | None, policy: nn.Module, device: torch.device
-) -> nn.Module | None:
+    recipe: Recipe, former: LastCheckpoint | None, policy: Policy, device: torch.device
+) -> Policy | None:
     """A frozen copy of the weights that training began from, if the KL penalty needs one."""
-    if backbone.beta == 0.0:
+    if recipe.beta == 0.0:
         return None
-    began: nn.Module = (
+    began = (
         deepcopy(policy)
-        if _weights_of(backbone, former) == backbone.checkpoint
-        else load_trainable(backbone.checkpoint, device).policy
+        if _weights_of(recipe, former) == recipe.checkpoint
+        else load_trainable(recipe.checkpoint, device).policy
     )
     return began.requires_grad_(False).eval()
 
 
-def _parent(backbone: Backbone, former: Resumed | None, model: Any) -> str:
+def _parent(recipe: Recipe, former: LastCheckpoint | None, model: Trainable) -> str:
     """Hash of the weights that training began from."""
-    loaded = str(model.identity.weights)
+    loaded = model.weights
     if former is None:
         return loaded
     parent = str(read_declaration(former.folder).parent)
-    if backbone.lora is not None and loaded != parent:
+    if recipe.lora is not None and loaded != parent:
         raise UserError(
-            f"{backbone.checkpoint} has changed since the run began, and its adapters belong to "
+            f"{recipe.checkpoint} has changed since the run began, and its adapters belong to "
             "the former weights.",
             hint="Put the former weights back, or begin anew with another --out.",
         )

@@ -1,13 +1,15 @@
 """The model protocol: one loaded object that says what it can do.
 
 Evaluation sees a `Model`: requests in, replies out, batched, each request with its own seed, so
-that a reply does not depend on its neighbours in the batch. A capability that a model lacks is
+that a reply does not depend on its neighbors in the batch. A capability that a model lacks is
 not called; the runner writes `skipped` rows with the reason.
 
 Training sees a `Policy`, the same shape for autoregressive and masked-diffusion models: `sample`
 gives a `Rollout` without old log-probs (they must come from the scoring function, at the training
 batch geometry, or classifier-free guidance amplifies the difference past any clip range);
-`plan_views` materialises what will be scored; `forward` is the only entry that carries gradients.
+`plan_views` materializes what will be scored, once a step, so that it can be replayed; a call of
+the policy, which runs its `forward`, is the only entry that carries gradients. A policy is a torch
+module: the protocol names all that a trainer uses of it.
 
 Legend: N rows of a rollout, T completion positions.
 """
@@ -15,18 +17,17 @@ Legend: N rows of a rollout, T completion positions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
     from PIL import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
 __all__ = [
     "LoadOptions",
@@ -200,15 +201,27 @@ def _rows_of(value: Any, index: slice | Tensor) -> Any:
 
 @dataclass(frozen=True)
 class View:
-    """A materialised scoring input: which positions are targets and with what weight.
+    """One way to score a rollout: which positions are targets, and what the view counts in a row.
 
-    An autoregressive policy has one view that targets every position; a masked-diffusion policy
-    has several, each with its own noisy inputs (stored, not reseeded).
+    What a row earns is the weighted sum, over its views, of the mean over each view's targets. An
+    autoregressive policy has one view, of weight 1, that targets every token; a masked-diffusion
+    policy has several, each with its own noisy inputs.
+
+    Attributes:
+        target_NT: True where a token is scored.
+        weight_N: Weight of this view in each row; those of a row's views sum to 1.
+        inputs_NT: What the policy reads in place of the rollout's tokens, stored and not reseeded,
+            so that a view can be replayed; None if it reads the tokens.
     """
 
     target_NT: Tensor
-    weight_NT: Tensor
+    weight_N: Tensor
     inputs_NT: Tensor | None = None
+
+    def rows(self, index: slice | Tensor) -> View:
+        """The view of some of the rows."""
+        inputs_NT = None if self.inputs_NT is None else self.inputs_NT[index]
+        return View(self.target_NT[index], self.weight_N[index], inputs_NT)
 
 
 class LogProbs(NamedTuple):
@@ -219,7 +232,11 @@ class LogProbs(NamedTuple):
 
 
 class Policy(Protocol):
-    """What a trainer needs of a model; see the module docstring."""
+    """What a trainer needs of a model: sampling, scoring, saving, and a torch module's weights.
+
+    Names of parameters are the same in `named_parameters`, `state_dict`, `shared_parameters` and
+    the weights that `save` takes.
+    """
 
     @property
     def tasks(self) -> frozenset[Task]:
@@ -232,11 +249,16 @@ class Policy(Protocol):
         """Sample one completion per request, without gradients."""
         ...
 
-    def plan_views(self, rollout: Rollout, generator: torch.Generator) -> list[View]:
-        """The views to score this rollout by."""
+    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:
+        """The views to score this rollout by, as many for every rollout of a task.
+
+        Args:
+            rollout: N rows.
+            seeds: N seeds: a row's views depend on neither its neighbors nor its place.
+        """
         ...
 
-    def forward(
+    def __call__(
         self,
         rollout: Rollout,
         view: View,
@@ -244,7 +266,7 @@ class Policy(Protocol):
         policy_logits: PolicyLogits = "conditional",
         with_entropy: bool = False,
     ) -> LogProbs:
-        """Differentiable log-probs of the rollout's tokens."""
+        """Differentiable log-probs of the rollout's tokens: `forward`, inside what wraps it."""
         ...
 
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
@@ -261,6 +283,50 @@ class Policy(Protocol):
         """Write a checkpoint folder that the adapter can load, of these weights or its own."""
         ...
 
+    def layers(self) -> Iterable[nn.Module]:
+        """The blocks of the network that repeat, in order: what sharding takes one by one."""
+        ...
+
+    def checkpoint_activations(self) -> None:
+        """Run layers again in the backward pass instead of keeping what they computed."""
+        ...
+
     def shared_parameters(self) -> dict[str, str]:
         """Names of the parameters both tasks train, each with the block it belongs to."""
+        ...
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Itself and every module inside."""
+        ...
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The same by name."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every parameter by name."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Every tensor of the weights by name."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> object:
+        """Take tensors by name; not `strict`, some may be missing."""
+        ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether its parameters train; returns itself."""
+        ...
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, or evaluation mode; returns itself."""
+        ...
+
+    def eval(self) -> Self:
+        """Evaluation mode; returns itself."""
         ...

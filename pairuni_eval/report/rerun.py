@@ -158,19 +158,19 @@ def _trained_in(command: str) -> str | None:
 
 
 def _default_place(settings: Settings) -> str:
-    words = (settings.recipe.name, settings.backbone.name, f"seed{settings.seed}")
+    words = (settings.arm.name, settings.recipe.name, f"seed{settings.seed}")
     return f"runs/{_plain('-'.join(words))}"
 
 
 def _training(one: _Training) -> Rerun:
-    settings, backbone = one.settings, one.settings.backbone
-    words = ["pairuni-train", "run", "--recipe", settings.recipe.name, "--backbone", backbone.name]
-    words += ["--steps", str(backbone.steps), "--seed", str(settings.seed)]
-    words += [] if backbone.pairs else ["--pairs", "PAIRS"]
+    settings, recipe = one.settings, one.settings.recipe
+    words = ["pairuni-train", "run", "--arm", settings.arm.name, "--recipe", recipe.name]
+    words += ["--steps", str(recipe.steps), "--seed", str(settings.seed)]
+    words += [] if recipe.pairs else ["--pairs", "PAIRS"]
     whose = f"of SHA-256 {settings.pairs}" if settings.pairs else "that it was trained on"
     note = (
-        f"It builds the pairs of the preset {backbone.pairs}; it was trained on a set {whose}."
-        if backbone.pairs
+        f"It builds the pairs of the preset {recipe.pairs}; it was trained on a set {whose}."
+        if recipe.pairs
         else f"PAIRS is the pair set {whose}."
     )
     return Rerun(f"The training of {one.arm}", as_typed(*words, "--out", one.place), note)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,14 +29,14 @@ SETTINGS = "settings.json"
 _KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, SETTINGS)
 
 
-class Named(msgspec.Struct, frozen=True):
-    """A recipe, of which a report says the name."""
+class TrainedArm(msgspec.Struct, frozen=True):
+    """An arm, of which a report says the name."""
 
     name: str
 
 
-class Backbone(msgspec.Struct, frozen=True):
-    """A backbone, how long it was trained, and the preset of its pairs; None if it has none."""
+class TrainedRecipe(msgspec.Struct, frozen=True):
+    """A recipe, how long it trained, and the preset of its pairs; None if it has none."""
 
     name: str
     steps: int
@@ -71,8 +72,8 @@ class Settings(msgspec.Struct, frozen=True):
         pairs: SHA-256 of the pair set.
     """
 
-    recipe: Named
-    backbone: Backbone
+    arm: TrainedArm
+    recipe: TrainedRecipe
     seed: int
     pairs: str = ""
 
@@ -123,12 +124,29 @@ def read_settings(folder: Path) -> Settings | None:
     if not path.is_file() or not (folder / METRICS).is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Settings)
+        return msgspec.convert(load_settings(path), Settings)
     except msgspec.DecodeError as failure:
         raise UserError(
             f"{path}: cannot be read: {failure}.",
             hint="Leave this training out of the report, or restore the file.",
         ) from failure
+
+
+def load_settings(path: Path) -> Any:
+    """What a settings file holds, under today's names of its keys.
+
+    Before there were arms, the key `recipe` held what `arm` holds now, and `backbone` the recipe.
+
+    Raises:
+        msgspec.DecodeError: if the file is not JSON.
+    """
+    settings = msgspec.json.decode(path.read_bytes())
+    if isinstance(settings, dict) and "backbone" in settings:
+        recipe = settings.pop("backbone")
+        if "recipe" in settings:
+            settings["arm"] = settings.pop("recipe")
+        settings["recipe"] = recipe
+    return settings
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

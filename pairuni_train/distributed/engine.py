@@ -3,7 +3,7 @@
 Here every rank holds the whole model (for parts of it see `pairuni_train.distributed.sharded`), and
 gradients are summed over ranks in a pass of its own. Hooks that fire inside backward would hang
 where a rank holds no row of a task, and are skipped without an error by whoever calls an inner
-module. The objective's normalisers are those of the global batch, so gradients are summed, not
+module. The objective's normalizers are those of the global batch, so gradients are summed, not
 averaged.
 """
 
@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-
-from pairuni_train.gradient_probe.gram import BlockGrams
 
 
 def start_process(**options: Any) -> Any:
@@ -40,25 +38,38 @@ def start_process(**options: Any) -> Any:
     return accelerator
 
 
+class Parameterized(Protocol):
+    """What an engine knows of a model: modules with parameters."""
+
+    def modules(self) -> Iterable[nn.Module]:
+        """Every module."""
+        ...
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Every parameter."""
+        ...
+
+
 class Engine:
     """One process of a run.
 
     Args:
         accelerator: accelerate's `Accelerator`, which knows ranks and device.
-        model: The policy; all of its parameters that require gradients are trained.
+        model: What trains: all of its parameters that require gradients.
         bfloat16: Run the model in bfloat16 where that is safe; weights stay as they are.
 
     Attributes:
+        parameters: The parameters that train.
         sharded: Whether passes of one rank wait for those of the others.
     """
 
     sharded = False
 
-    def __init__(self, accelerator: Any, model: nn.Module, *, bfloat16: bool = False) -> None:
+    def __init__(self, accelerator: Any, model: Parameterized, *, bfloat16: bool = False) -> None:
         self.accelerator = accelerator
         self.model = model
         self._bfloat16 = bfloat16
-        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     @property
     def rank(self) -> int:
@@ -96,11 +107,11 @@ class Engine:
         """
         self._fill_gradients()
         if self.ranks > 1:
-            for parameter in self.trained:
+            for parameter in self.parameters:
                 torch.distributed.all_reduce(parameter.grad)
 
     def _fill_gradients(self) -> None:
-        for parameter in self.trained:
+        for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
@@ -119,15 +130,18 @@ class Engine:
         torch.distributed.all_reduce(moved, operation)
         return moved.to(numbers.device)
 
-    def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:
-        """Grams over ranks: replicated gradients are whole on every rank already."""
-        return grams
+    def total_of_shards(self, numbers: Tensor) -> Tensor:
+        """Sum over ranks of what each computed from its own part of the weights or gradients.
+
+        Replicated ones are complete on every rank, so the numbers are the total already.
+        """
+        return numbers
 
     def clip_gradients(self, limit: float) -> float:
         """Clip the global gradient norm; returns the norm before."""
-        return float(nn.utils.clip_grad_norm_(self.trained, limit))
+        return float(nn.utils.clip_grad_norm_(self.parameters, limit))
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """All weights at hand on this rank, for sampling: replicated weights always are."""
         yield

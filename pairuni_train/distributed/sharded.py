@@ -3,14 +3,14 @@
 Each decoder layer is a group, the rest is another. Gradients are summed over ranks as they arrive,
 so there is nothing left to sum after a backward pass; a rank holds the sum of its own part.
 
-Every forward and backward pass of one rank waits for the same pass of the others: all ranks run as
-many micro-batches (`pairuni_train.grpo.update.evened`). Sampling calls inner modules and runs as
+Every forward and backward pass of one rank waits for the same pass of the others, so all ranks must
+run as many micro-batches. Sampling calls inner modules and runs as
 long as each rank likes, so the whole weights are put at hand before it and taken away after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,51 +18,50 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError
-from pairuni_train.config import Backbone
-from pairuni_train.distributed.engine import Engine
-from pairuni_train.gradient_probe.gram import BlockGrams, flat_sums, from_sums
+from pairuni_train.config import Recipe
+from pairuni_train.distributed.engine import Engine, Parameterized
 
 
-def check_sharding(backbone: Backbone, ranks: int) -> None:
+def check_sharding(recipe: Recipe, ranks: int) -> None:
     """Raise a UserError for settings that sharded weights cannot have."""
-    if backbone.pairs_per_step < ranks:
+    if recipe.pairs_per_step < ranks:
         raise UserError(
-            f"{backbone.name}: a step has {backbone.pairs_per_step} pairs for {ranks} processes; "
+            f"{recipe.name}: a step has {recipe.pairs_per_step} pairs for {ranks} processes; "
             "where weights are sharded, each needs one.",
             hint=f"--pairs-per-step {ranks}, or fewer processes.",
         )
-    if backbone.lora is not None:
+    if recipe.lora is not None:
         raise UserError(
-            f"{backbone.name}: adapters (lora) are small enough for every rank; sharding is for "
+            f"{recipe.name}: adapters (lora) are small enough for every rank; sharding is for "
             "whole weights.",
             hint="Leave out one of lora and sharding.",
         )
-    if backbone.policy_logits != "conditional":
+    if recipe.policy_logits != "conditional":
         raise UserError(
-            f"{backbone.name}: with policy_logits = {backbone.policy_logits!r} pictures take more "
+            f"{recipe.name}: with policy_logits = {recipe.policy_logits!r} pictures take more "
             "passes than answers, and sharded ranks would wait for each other forever.",
             hint="Use policy_logits = 'conditional', or no sharding.",
         )
 
 
-def shard(policy: Any, device: torch.device) -> None:
-    """Split the weights of a policy over all ranks."""
+def shard(model: nn.Module, layers: Iterable[nn.Module], device: torch.device) -> None:
+    """Split the weights of a model over all ranks, in groups: each of its layers, and the rest."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    for layer in policy.janus.model.language_model.layers:
+    for layer in layers:
         fully_shard(layer, mesh=mesh)
-    fully_shard(policy, mesh=mesh)
-    for group in _groups(policy):
+    fully_shard(model, mesh=mesh)
+    for group in _groups(model):
         group.set_gradient_divide_factor(1.0)
         group.set_force_sum_reduction_for_comms(True)
 
 
-def _groups(policy: nn.Module) -> list[Any]:
+def _groups(model: Parameterized) -> list[Any]:
     from torch.distributed.fsdp import FSDPModule
 
-    return [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 class ShardedEngine(Engine):
@@ -74,18 +73,17 @@ class ShardedEngine(Engine):
         """Nothing to sum; a parameter that no row reached has gradient zero."""
         self._fill_gradients()
 
-    def total_grams(self, grams: dict[str, BlockGrams]) -> dict[str, BlockGrams]:
-        """Grams over ranks: the sums over all parts."""
-        sums = torch.tensor(flat_sums(grams), dtype=torch.float64)
-        return from_sums(grams, self.total(sums).tolist())
+    def total_of_shards(self, numbers: Tensor) -> Tensor:
+        """Sum over ranks of what each computed from its own part."""
+        return self.total(numbers)
 
     def clip_gradients(self, limit: float) -> float:
         """Clip the global gradient norm; returns the norm before."""
-        norm: Any = nn.utils.clip_grad_norm_(self.trained, limit)
+        norm: Any = nn.utils.clip_grad_norm_(self.parameters, limit)
         return float(norm.full_tensor())
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """All weights at hand on this rank."""
         groups = _groups(self.model)
         for group in groups:
@@ -99,17 +97,17 @@ class ShardedEngine(Engine):
                 group.set_reshard_after_forward(True, recurse=False)
 
 
-def gathered(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The whole of a sharded tensor, on every rank; any other as it is. All ranks must ask."""
-    full = getattr(tensor, "full_tensor", None)
-    whole: Tensor = tensor if full is None else full()
-    return whole
+    gather = getattr(tensor, "full_tensor", None)
+    full: Tensor = tensor if gather is None else gather()
+    return full
 
 
-def scattered(whole: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `gathered`, for a tensor that is laid out as another is."""
+def laid_out_like(full: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `full_tensor`: a tensor on the devices of another, sharded as that one is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):
-        return whole.to(like.device)
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+        return full.to(like.device)
+    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)

@@ -22,18 +22,20 @@ import torch
 from torch import nn
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import Task
-from pairuni_train.config import Backbone
+from pairuni_eval.models.base import Policy, Task
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
-from pairuni_train.gradient_probe.gram import ALL, Gram, Probe
-from pairuni_train.grpo.rollouts import TASKS, Track
-from pairuni_train.grpo.update import Compared, accumulate, micro_batches, old_log_probs
+from pairuni_train.gradient_probe.gram import ALL, Gram, task_grams, total_grams
+from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs
+from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.rollouts import TASKS, TaskRollouts
+from pairuni_train.grpo.update import accumulate
 
 ANGLE = 0.5  # the cosine that the mixture is made for
 _WITHIN = 1e-3  # float32 sums of a mixture in another order
 
 
-class Control(NamedTuple):
+class ControlCase(NamedTuple):
     """A case, what its cosine is and what the probe says."""
 
     name: str
@@ -46,41 +48,41 @@ class Control(NamedTuple):
         return abs(self.found - self.expected) <= _WITHIN
 
 
-class Bench:
-    """Where the cases are run.
+class ControlCases:
+    """Runs the cases at one set of weights.
 
     Args:
         engine: Runs the model.
         policy: The model.
-        trained: Its parameters that train, by name.
-        backbone: Settings.
+        parameters: Its parameters that train, by name.
+        recipe: Settings.
     """
 
     def __init__(
         self,
         engine: Engine,
-        policy: nn.Module,
-        trained: Mapping[str, nn.Parameter],
-        backbone: Backbone,
+        policy: Policy,
+        parameters: Mapping[str, nn.Parameter],
+        recipe: Recipe,
     ) -> None:
         self._engine = engine
         self._policy = policy
-        self._trained = trained
-        self._backbone = backbone
+        self._parameters = parameters
+        self._recipe = recipe
 
-    def run(self, tracks: Mapping[Task, Track]) -> list[Control]:
+    def run(self, rollouts: Mapping[Task, TaskRollouts]) -> list[ControlCase]:
         """Every control on some rollouts.
 
         Raises:
             UserError: for the first that does not hold.
         """
         und, gen = ({task: 1.0} for task in TASKS)
-        between = self._gram(tracks, und, gen)
+        between = self._gram(rollouts, und, gen)
         a, b = mixture(between, ANGLE)
         controls = [
-            Control("same", 1.0, self._gram(tracks, und, und).cosine),
-            Control("flip", -1.0, self._gram(tracks, und, {"und": -1.0}).cosine),
-            Control("angle", ANGLE, self._gram(tracks, und, {"und": a, "gen": b}).cosine),
+            ControlCase("same", 1.0, self._gram(rollouts, und, und).cosine),
+            ControlCase("flip", -1.0, self._gram(rollouts, und, {"und": -1.0}).cosine),
+            ControlCase("angle", ANGLE, self._gram(rollouts, und, {"und": a, "gen": b}).cosine),
         ]
         for control in controls:
             if not control.holds:
@@ -93,39 +95,33 @@ class Bench:
 
     def _gram(
         self,
-        tracks: Mapping[Task, Track],
+        rollouts: Mapping[Task, TaskRollouts],
         first: Mapping[Task, float],
         second: Mapping[Task, float],
     ) -> Gram:
         """The Gram of two sums of both tasks' gradients."""
-        shared = self._policy.shared_parameters()  # type: ignore[operator]
-        probe = Probe(self._trained, shared)
+        held = TaskGradients(self._parameters, self._policy.shared_parameters())
         for slot, factors in zip(TASKS, (first, second), strict=True):
             for task, factor in factors.items():
-                self._accumulate(tracks[task], factor)
+                self._accumulate(rollouts[task], factor)
             self._engine.sum_gradients()
-            probe.take(slot, 0)
-        found = self._engine.total_grams(probe.grams().raw)[ALL].tasks
-        probe.give_back()
-        for parameter in self._trained.values():
+            held.capture(slot, 0)
+        found = total_grams(self._engine, task_grams(held).raw)[ALL].tasks
+        held.restore()
+        for parameter in self._parameters.values():
             parameter.grad = None
         return found
 
-    def _accumulate(self, track: Track, factor: float) -> None:
-        by_turns_N = 1.0 - 2.0 * (torch.arange(len(track.group_N)) % 2)
-        lively = track._replace(
-            advantage_N=factor * by_turns_N, live_P=torch.ones_like(track.live_P)
+    def _accumulate(self, rollouts: TaskRollouts, factor: float) -> None:
+        count = len(rollouts.group_N)
+        by_turns_N = 1.0 - 2.0 * (torch.arange(count) % 2)
+        lively = rollouts._replace(
+            advantage_N=factor * by_turns_N, live_P=torch.ones_like(rollouts.live_P)
         )
-        batches = micro_batches(self._policy, lively, self._backbone)
-        old = old_log_probs(self._engine, None, batches, self._backbone)
-        sequences = float(max(len(track.group_N), 1))
-        accumulate(
-            self._engine,
-            Compared(batches, old),
-            self._backbone,
-            task=track.task,
-            sequences=sequences,
-        )
+        engine, policy, recipe = self._engine, self._policy, self._recipe
+        cut = micro_batches(policy, lively, recipe)
+        compared = with_old_log_probs(engine, policy, None, cut, recipe)
+        accumulate(engine, policy, TaskBatch(lively, compared, float(max(count, 1))), recipe)
 
 
 def mixture(gram: Gram, cosine: float) -> tuple[float, float]:

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.models.base import Task
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.grpo.hooks import TaskGradients
 
 Gradients = Mapping[str, Tensor]
 """Gradients by parameter name; sharded parameters give their local shard."""
@@ -64,65 +66,32 @@ class Grams(NamedTuple):
     preconditioned: dict[str, BlockGrams] | None
 
 
-class Probe:
-    """Takes the gradients of a step aside, half by half, and gives them back.
-
-    Memory: one gradient for each part that is held, i.e. one more than training holds anyway for
-    each part after the first. Nothing is copied: the tensors change hands.
+def task_grams(held: TaskGradients, scale: Gradients | None = None) -> Grams:
+    """The Gram entries of every block and of all together.
 
     Args:
-        parameters: Every parameter that trains, by name.
-        blocks: The block of each parameter that both tasks share; others are held, not looked at.
+        held: The gradients of each part, before they are put back.
+        scale: Factors that precondition a gradient, by parameter name.
     """
+    raw: dict[str, _Sums] = {}
+    scaled: dict[str, _Sums] = {}
+    for name, own in held.blocks.items():
+        found = {key: part[name] for key, part in held.parts.items() if name in part}
+        vectors = [local(gradient).flatten() for gradient in found.values()]
+        factors = None if scale is None else local(scale[name]).flatten()
+        products = gramian(vectors, factors)
+        for sums, matrix in ((raw, products.raw), (scaled, products.scaled)):
+            for block in (ALL, own):
+                _add(sums.setdefault(block, {}), list(found), matrix)
+    return Grams(_by_block(raw), None if scale is None else _by_block(scaled))
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], blocks: Mapping[str, str]) -> None:
-        self._parameters = parameters
-        self._blocks = {name: block for name, block in blocks.items() if name in parameters}
-        self._parts: dict[tuple[Task, int], dict[str, Tensor]] = {}
 
-    def take(self, task: Task, half: int) -> None:
-        """Move the gradients that the last backward passes left into part (task, half)."""
-        part: dict[str, Tensor] = {}
-        for name, parameter in self._parameters.items():
-            if parameter.grad is not None:
-                part[name] = parameter.grad
-                parameter.grad = None
-        self._parts[task, half] = part
-
-    def scale(self, factors: Mapping[Task, float]) -> None:
-        """Multiply the gradient of a task in the shared parameters by a number."""
-        for (task, _), part in self._parts.items():
-            for name in self._blocks.keys() & part.keys():
-                part[name].mul_(factors[task])
-
-    def give_back(self) -> None:
-        """Put the sum of all parts into the parameters, as if nobody had looked."""
-        for name, parameter in self._parameters.items():
-            held = [part[name] for part in self._parts.values() if name in part]
-            if held:
-                total = held[0]
-                for gradient in held[1:]:
-                    total.add_(gradient)
-                parameter.grad = total
-        self._parts.clear()
-
-    def grams(self, scale: Gradients | None = None) -> Grams:
-        """The Gram entries of every block and of all together; call before `give_back`.
-
-        Args:
-            scale: Factors that precondition a gradient, by parameter name.
-        """
-        raw: dict[str, _Sums] = {}
-        scaled: dict[str, _Sums] = {}
-        for name, own in self._blocks.items():
-            held = {key: part[name] for key, part in self._parts.items() if name in part}
-            vectors = [local(gradient).flatten() for gradient in held.values()]
-            factors = None if scale is None else local(scale[name]).flatten()
-            products = gramian(vectors, factors)
-            for sums, matrix in ((raw, products.raw), (scaled, products.scaled)):
-                for block in (ALL, own):
-                    _add(sums.setdefault(block, {}), list(held), matrix)
-        return Grams(_by_block(raw), None if scale is None else _by_block(scaled))
+def total_grams(engine: Engine, grams: Mapping[str, BlockGrams]) -> dict[str, BlockGrams]:
+    """Grams over ranks, of which each has its own part of sharded gradients."""
+    numbers = [number for found in grams.values() for number in _numbers(found)]
+    total = engine.total_of_shards(torch.tensor(numbers, dtype=torch.float64))
+    stream = iter(total.tolist())
+    return {block: _from_numbers(stream) for block in grams}
 
 
 _Key = tuple[Task, int]
@@ -217,17 +186,6 @@ def adam_scale(
             root = state["exp_avg_sq"].sqrt().div_(correction**0.5)
             scales[name] = root.add_(group["eps"]).reciprocal_()
     return scales
-
-
-def flat_sums(grams: Mapping[str, BlockGrams]) -> list[float]:
-    """All entries in a fixed order, for one reduction over ranks of a sharded model."""
-    return [number for block in sorted(grams) for number in _numbers(grams[block])]
-
-
-def from_sums(names: Iterable[str], sums: Iterable[float]) -> dict[str, BlockGrams]:
-    """The inverse of `flat_sums`."""
-    stream = iter(sums)
-    return {block: _from_numbers(stream) for block in sorted(names)}
 
 
 def _numbers(grams: BlockGrams) -> tuple[float, ...]:

@@ -29,21 +29,27 @@ from pairuni_eval.progress import Progress
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_eval.store.write import exclusive, write_whole
-from pairuni_train.checkpoints import claim, keeps_training, load_kept
-from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone
+from pairuni_train.checkpoints import can_resume, load_resume_state, open_run_dir
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine, start_process
-from pairuni_train.gradient_probe.capture import Look, look_at, take_apart
-from pairuni_train.gradient_probe.controls import Bench, Control
-from pairuni_train.gradient_probe.gram import Probe
-from pairuni_train.gradient_probe.rows import rows_of
+from pairuni_train.gradient_probe.controls import ControlCase, ControlCases
+from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.gradient_probe.scenarios import Scenario, addressed, read_scenario
-from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
-from pairuni_train.grpo.sampler import PairOrder, slice_of
-from pairuni_train.grpo.trainable_parameters import choose_trained, restore_optimizer
-from pairuni_train.grpo.update import Compared, micro_batches, old_log_probs, sequences_of
+from pairuni_train.grpo.batch import task_batches
+from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
+from pairuni_train.grpo.sampler import PairSampler, slice_of
+from pairuni_train.grpo.trainable_parameters import restore_optimizer, select_trainable
+from pairuni_train.grpo.update import capture_task_gradients
 from pairuni_train.pair_data.record import Pair
-from pairuni_train.setup import Judging, check_weights, load_judging, load_trainable
+from pairuni_train.phase_timer import PhaseTimer
+from pairuni_train.setup import (
+    RewardScheme,
+    check_weights,
+    load_reward_scheme,
+    load_trainable,
+    samplings,
+)
 
 CONTROLS = "controls.json"
 
@@ -52,14 +58,14 @@ class ProbeJob(NamedTuple):
     """What a user asks of `pairuni-train probe`.
 
     Attributes:
-        backbone: Its checkpoint is the one that is probed.
+        recipe: Its checkpoint is the one that is probed.
         pairs: The folder of pair sets.
         scenarios: Names of arms.
         batches: Batches of each scenario.
         weighting: Of the pairs; "none" counts them alike.
     """
 
-    backbone: Backbone
+    recipe: Recipe
     pairs: Path
     scenarios: tuple[str, ...]
     batches: int
@@ -76,12 +82,12 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
     """
     accelerator = start_process()
     first = accelerator.is_main_process
-    judging = load_judging(job.backbone, job.weighting)
+    scheme = load_reward_scheme(job.recipe, job.weighting)
     scenarios = [read_scenario(name, job.pairs, job.seed) for name in job.scenarios]
     with exclusive(job.out) if first else nullcontext():
-        prober = _Prober(job, judging, accelerator)
+        prober = _Prober(job, scheme, accelerator)
         if first:
-            claim(job.out, _settings(job, scenarios, prober.weights))
+            open_run_dir(job.out, _settings(job, scenarios, prober.weights))
         accelerator.wait_for_everyone()
         controls = prober.controls(scenarios[0])
         rows = _whole_batches(job.out / GRADIENTS, prober.rows_per_batch)
@@ -97,7 +103,7 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
                 steps = range(job.batches)
                 for step in progress.track(steps, description=scenario.name):
                     if (scenario.name, step) not in done:
-                        found = list(rows_of(prober.look(scenario, step), scenario=scenario.name))
+                        found = prober.rows(scenario, step)
                         rows += found
                         if first:
                             _append(job.out / GRADIENTS, found)
@@ -112,74 +118,66 @@ class _Prober:
         rows_per_batch: Rows that a batch of a scenario leaves.
     """
 
-    def __init__(self, job: ProbeJob, judging: Judging, accelerator: Any) -> None:
-        backbone = job.backbone
+    def __init__(self, job: ProbeJob, scheme: RewardScheme, accelerator: Any) -> None:
+        recipe = job.recipe
         self._job = job
-        model = load_trainable(backbone.checkpoint, accelerator.device)
-        self.weights: str = model.identity.weights
+        model = load_trainable(recipe.checkpoint, accelerator.device)
+        self.weights = model.weights
         self._policy = model.policy
-        self._trained = choose_trained(self._policy, backbone)
-        self._blocks: dict[str, str] = self._policy.shared_parameters()
-        self._optimizer = torch.optim.AdamW(self._trained.values(), betas=backbone.betas)
-        folder = find_folder(backbone.checkpoint)
-        conditioned = keeps_training(folder) and backbone.lora is None
+        self._parameters = select_trainable(self._policy, recipe)
+        self._blocks = self._policy.shared_parameters()
+        self._optimizer = torch.optim.AdamW(self._parameters.values(), betas=recipe.betas)
+        folder = find_folder(recipe.checkpoint)
+        conditioned = can_resume(folder) and recipe.lora is None
         if conditioned:
-            restore_optimizer(self._policy, self._optimizer, load_kept(folder).optimizer)
-        blocks = {block for name, block in self._blocks.items() if name in self._trained}
+            restore_optimizer(self._policy, self._optimizer, load_resume_state(folder).optimizer)
+        blocks = {block for name, block in self._blocks.items() if name in self._parameters}
         self.rows_per_batch = (len(blocks) + 1) * (1 + conditioned)
-        bfloat16 = backbone.precision == "bf16"
+        bfloat16 = recipe.precision == "bf16"
         self._engine = Engine(accelerator, self._policy, bfloat16=bfloat16)
-        self._rewards, self._weighting = judging
+        self._weighting = scheme.weighting
+        self._sampling = samplings(recipe, scheme, job.seed)
 
-    def controls(self, scenario: Scenario) -> list[Control]:
+    def controls(self, scenario: Scenario) -> list[ControlCase]:
         """The cases with a known answer, on the first batch of a scenario."""
-        _, tracks = self._tracks(scenario, 0)
-        bench = Bench(self._engine, self._policy, self._trained, self._job.backbone)
-        return bench.run(tracks)
+        _, rollouts = self._sample(scenario, 0)
+        cases = ControlCases(self._engine, self._policy, self._parameters, self._job.recipe)
+        return cases.run(rollouts)
 
-    def look(self, scenario: Scenario, step: int) -> Look:
+    def rows(self, scenario: Scenario, step: int) -> list[GradientRow]:
         """The gradients of a batch."""
-        engine, backbone = self._engine, self._job.backbone
-        rows, tracks = self._tracks(scenario, step)
-        sequences = sequences_of(tracks, backbone, engine)
-        compared = {task: self._compared(track) for task, track in tracks.items()}
-        held = Probe(self._trained, self._blocks)
-        take_apart(engine, held, compared, backbone, sequences, halves=True)
-        return look_at(
-            engine, held, self._trained, self._optimizer, tracks, step=step, rows=len(rows)
+        engine, policy, recipe = self._engine, self._policy, self._job.recipe
+        pairs, rollouts = self._sample(scenario, step)
+        batches = task_batches(engine, policy, None, rollouts, recipe)
+        held = TaskGradients(self._parameters, self._blocks)
+        capture_task_gradients(engine, policy, held, batches, recipe, halves=True)
+        return gradient_rows(
+            engine,
+            held,
+            self._parameters,
+            self._optimizer,
+            batches,
+            scenario=scenario.name,
+            step=step,
+            rows=len(pairs),
         )
 
-    def _tracks(self, scenario: Scenario, step: int) -> tuple[list[Pair], dict[Task, Track]]:
+    def _sample(self, scenario: Scenario, step: int) -> tuple[list[Pair], dict[Task, TaskRollouts]]:
         """The rows of a batch over all ranks, and the rollouts of this rank's."""
         job, engine = self._job, self._engine
         check_weights(job.weighting, self._weighting, scenario.pairs)
-        count = job.backbone.pairs_per_step
-        rows = PairOrder(scenario.pairs, pairs_per_step=count, seed=job.seed).of_step(step)
+        count = job.recipe.pairs_per_step
+        rows = PairSampler(scenario.pairs, pairs_per_step=count, seed=job.seed).of_step(step)
         mine = slice_of(rows, engine.rank, engine.ranks)
-        with engine.whole(), engine.precision():
+        with engine.unsharded(), engine.precision():
             # Step 0 throughout: a half has the same rollouts in whatever batch it stands.
-            tracks = {
-                task: sample_track(
-                    self._policy, addressed(mine, task), self._sampling(task), 0, Clock()
+            rollouts = {
+                task: sample_task(
+                    self._policy, addressed(mine, task), self._sampling[task], 0, PhaseTimer()
                 )
                 for task in TASKS
             }
-        return rows, tracks
-
-    def _sampling(self, task: Task) -> Sampling:
-        backbone = self._job.backbone
-        return Sampling(
-            task,
-            backbone.task(task),
-            self._rewards[task],
-            self._weighting,
-            backbone.rollout_batch,
-            self._job.seed,
-        )
-
-    def _compared(self, track: Track) -> Compared:
-        batches = micro_batches(self._policy, track, self._job.backbone)
-        return Compared(batches, old_log_probs(self._engine, None, batches, self._job.backbone))
+        return rows, rollouts
 
 
 def _settings(job: ProbeJob, scenarios: Sequence[Scenario], weights: str) -> dict[str, Any]:
@@ -190,7 +188,7 @@ def _settings(job: ProbeJob, scenarios: Sequence[Scenario], weights: str) -> dic
         digest = hashlib.sha256(ids.encode()).hexdigest()
         sets[scenario.name] = {"from": scenario.origin, "pairs": digest}
     return {
-        "backbone": msgspec.to_builtins(job.backbone),
+        "recipe": msgspec.to_builtins(job.recipe),
         "weights": weights,
         "scenarios": sets,
         "batches": job.batches,
@@ -203,7 +201,7 @@ def _whole_batches(path: Path, rows_per_batch: int) -> list[GradientRow]:
     """The rows that an earlier probe left, without those of a batch that was cut off.
 
     Raises:
-        UserError: if a whole line is no row.
+        UserError: if a whole line is not a row.
     """
     if not path.is_file():
         return []

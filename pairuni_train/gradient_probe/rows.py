@@ -1,38 +1,71 @@
-"""What a probe saw, as rows that the measuring side reads without torch."""
+"""The two tasks' gradients as rows that the measuring side reads without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import torch
+from torch import nn
+
 from pairuni_eval.models.base import Task
 from pairuni_eval.records import GradientRow
-from pairuni_train.gradient_probe.capture import Look
-from pairuni_train.gradient_probe.gram import BlockGrams, Gram
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.gradient_probe.gram import (
+    BlockGrams,
+    Gram,
+    adam_scale,
+    task_grams,
+    total_grams,
+)
+from pairuni_train.grpo.batch import TaskBatch
+from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.metrics import live_share
 
 
-def rows_of(look: Look, *, scenario: str) -> Iterator[GradientRow]:
-    """One row per block, raw first, then preconditioned where the optimizer has a state."""
-    yield from _rows(look, look.raw, scenario, preconditioned=False)
-    if look.preconditioned is not None:
-        yield from _rows(look, look.preconditioned, scenario, preconditioned=True)
+def gradient_rows(
+    engine: Engine,
+    held: TaskGradients,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    batches: Mapping[Task, TaskBatch],
+    *,
+    scenario: str,
+    step: int,
+    rows: int,
+) -> list[GradientRow]:
+    """One row per block, raw first, then preconditioned where the optimizer has a state.
 
+    Args:
+        engine: Sums over ranks.
+        held: The gradients.
+        parameters: Every parameter that trains, by name.
+        optimizer: Whose running root mean square preconditions.
+        batches: What the gradients came from.
+        scenario: What the rows are called.
+        step: Training step, or number of the batch in an offline probe.
+        rows: Rows of the pair set in the batch.
+    """
+    found = task_grams(held, adam_scale(parameters, optimizer))
+    raw = total_grams(engine, found.raw)
+    scaled = found.preconditioned and total_grams(engine, found.preconditioned)
+    live = {task: live_share(engine, batch.rollouts) for task, batch in batches.items()}
 
-def _rows(
-    look: Look, grams: Mapping[str, BlockGrams], scenario: str, *, preconditioned: bool
-) -> Iterator[GradientRow]:
-    for block, found in grams.items():
-        yield GradientRow(
-            scenario=scenario,
-            step=look.step,
-            block=block,
-            preconditioned=preconditioned,
-            tasks=_numbers(found.tasks),
-            und_halves=_halves(found, "und"),
-            gen_halves=_halves(found, "gen"),
-            und_live=look.live["und"],
-            gen_live=look.live["gen"],
-            rows=look.rows,
-        )
+    def made(grams: Mapping[str, BlockGrams], *, preconditioned: bool) -> Iterator[GradientRow]:
+        for block, one in grams.items():
+            yield GradientRow(
+                scenario=scenario,
+                step=step,
+                block=block,
+                preconditioned=preconditioned,
+                tasks=_numbers(one.tasks),
+                und_halves=_halves(one, "und"),
+                gen_halves=_halves(one, "gen"),
+                und_live=live["und"],
+                gen_live=live["gen"],
+                rows=rows,
+            )
+
+    return [*made(raw, preconditioned=False), *made(scaled or {}, preconditioned=True)]
 
 
 def _halves(found: BlockGrams, task: Task) -> tuple[float, float, float] | None:

@@ -58,7 +58,7 @@ def normalize(reward_N: Tensor, group_N: Tensor) -> Advantages:
     mean_P = _per_group(wide_N, group_N, groups) / count_P.clamp(min=1.0)
     off_N = torch.where(judged_N, wide_N - mean_P[group_N], 0.0)
     std_P = (_per_group(off_N.square(), group_N, groups) / (count_P - 1).clamp(min=1.0)).sqrt()
-    # Equal rewards may differ from their mean by rounding: that is no spread.
+    # Equal rewards may differ from their mean by rounding: that is not spread.
     live_P = (count_P >= 2) & (std_P > 1e-9)
     value_N = torch.where(live_P[group_N], off_N / (std_P[group_N] + EPSILON), 0.0)
     return Advantages(value_N.float(), live_P)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -17,16 +16,16 @@ import torch
 from pairuni_eval.models.base import Policy, Task
 from pairuni_eval.store.training import FIXED, FixedRow, read_fixed
 from pairuni_eval.store.write import write_whole
-from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.advantages import no_weight
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, fixed_rows, set_name
 from pairuni_train.grpo.rewards import WeightedSum
-from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
+from pairuni_train.grpo.rollouts import TASKS, Sampling, TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import slice_of
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.record import Pair
+from pairuni_train.phase_timer import PhaseTimer
 from pairuni_train.setup import Job, load_trainable
 
 _SEED, _STEP = 0, 0  # of every address: no run and no step has rollouts of its own
@@ -37,33 +36,35 @@ class Gauge:
 
     Args:
         asked: The prompts and when they are answered.
-        backbone: Decoding and instructions.
+        recipe: Decoding and instructions.
         rewards: The rewards of training.
 
     Attributes:
         set: The name of these prompts and draws.
 
     Raises:
-        UserError: if the file is no sound pair set.
+        UserError: if the file is not a sound pair set.
     """
 
     def __init__(
-        self, asked: FixedPrompts, backbone: Backbone, rewards: Mapping[Task, WeightedSum]
+        self, asked: FixedPrompts, recipe: Recipe, rewards: Mapping[Task, WeightedSum]
     ) -> None:
         pairs = read_pairs(asked.file)
         self.asked = asked
         self.set = set_name(pairs, asked.draws)
-        self._backbone = backbone
+        self._recipe = recipe
         self._rewards = rewards
         self._rows: dict[Task, list[Pair]] = {task: fixed_rows(pairs, task) for task in TASKS}
 
     def due(self, step: int) -> bool:
         """Whether there is a measurement after so many steps."""
-        return self.asked.due(step, self._backbone.steps)
+        return self.asked.due(step, self._recipe.steps)
 
-    def measure(self, engine: Engine, policy: Policy, step: int, clock: Clock) -> list[FixedRow]:
+    def measure(
+        self, engine: Engine, policy: Policy, step: int, timer: PhaseTimer
+    ) -> list[FixedRow]:
         """A row for each task that has prompts, over all ranks."""
-        with clock.phase("fixed"), engine.whole(), engine.precision():
+        with timer.phase("fixed"), engine.unsharded(), engine.precision():
             return [
                 self._measured(engine, policy, task, rows, step)
                 for task, rows in self._rows.items()
@@ -74,9 +75,10 @@ class Gauge:
         self, engine: Engine, policy: Policy, task: Task, rows: Sequence[Pair], step: int
     ) -> FixedRow:
         mine = slice_of(rows, engine.rank, engine.ranks)
-        track = sample_track(policy, mine, self._sampling(task), _STEP, Clock(), done=step)
+        sampling, timer = self._sampling(task), PhaseTimer()
+        rollouts = sample_task(policy, mine, sampling, _STEP, timer, done=step)
         first = engine.rank * len(rows) // engine.ranks
-        total_P, judged_P = engine.total(_sums(track, first, len(rows))).tolist()
+        total_P, judged_P = engine.total(_sums(rollouts, first, len(rows))).tolist()
         judged = sum(judged_P)
         return FixedRow(
             step=step,
@@ -92,22 +94,22 @@ class Gauge:
         )
 
     def _sampling(self, task: Task) -> Sampling:
-        spec = msgspec.structs.replace(self._backbone.task(task), rollouts=self.asked.draws)
-        size = self._backbone.rollout_batch
+        spec = msgspec.structs.replace(self._recipe.task(task), rollouts=self.asked.draws)
+        size = self._recipe.rollout_batch
         return Sampling(task, spec, self._rewards[task], no_weight, size, _SEED)
 
 
-def _sums(track: Track, first: int, prompts: int) -> torch.Tensor:
+def _sums(rollouts: TaskRollouts, first: int, prompts: int) -> torch.Tensor:
     """(2, P) over the prompts of all ranks: sum and number of the rewards that were given."""
-    reward_N = track.rewards["total"].double()
+    reward_N = rollouts.rewards["total"].double()
     judged_N = ~reward_N.isnan()
     found = torch.zeros(2, prompts, dtype=torch.float64)
-    found[0].index_add_(0, track.group_N + first, torch.where(judged_N, reward_N, 0.0))
-    found[1].index_add_(0, track.group_N + first, judged_N.double())
+    found[0].index_add_(0, rollouts.group_N + first, torch.where(judged_N, reward_N, 0.0))
+    found[1].index_add_(0, rollouts.group_N + first, judged_N.double())
     return found
 
 
-def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Any, first: int) -> list[FixedRow]:
+def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Policy, first: int) -> list[FixedRow]:
     """The rows up to step `first`: those that are there, and what is due and can still be measured.
 
     Args:
@@ -124,11 +126,11 @@ def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Any, first: int) ->
         if step in there:
             continue
         if step == first:
-            kept += gauge.measure(engine, policy, step, Clock())
+            kept += gauge.measure(engine, policy, step, PhaseTimer())
         elif (weights := _weights_after(step, job)) is not None:
             former = load_trainable(weights, engine.device).policy
-            plain = Engine(engine.accelerator, former, bfloat16=job.backbone.precision == "bf16")
-            kept += gauge.measure(plain, former, step, Clock())
+            plain = Engine(engine.accelerator, former, bfloat16=job.recipe.precision == "bf16")
+            kept += gauge.measure(plain, former, step, PhaseTimer())
     return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
 
 
@@ -139,7 +141,7 @@ def _rows_of(out: Path, gauge: Gauge, first: int) -> list[FixedRow]:
 def _weights_after(step: int, job: Job) -> str | None:
     """The weights after so many steps, if they are still there."""
     if step == 0:
-        return job.backbone.checkpoint
+        return job.recipe.checkpoint
     folder = job.out / f"checkpoint-{step}"
     return str(folder) if folder.is_dir() else None
 

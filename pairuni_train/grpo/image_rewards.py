@@ -34,7 +34,7 @@ class PictureReward(Reward):
         self._scorer = scorer
 
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
-        """The scorer's own scale; NaN for what is no picture."""
+        """The scorer's own scale; NaN for what is not a picture."""
         values = [math.nan] * len(batch)
         places, images, prompts = [], [], []
         for place, one in enumerate(batch):

@@ -1,10 +1,12 @@
 """The PairGRPO objective of one task: a clipped surrogate over tokens, as pure tensor functions.
 
-    L = - 1/M  sum over sequences i  1/|o_i|  sum over tokens t
+    L = - 1/M  sum over sequences i  sum over views v  w_vi  1/|o_vi|  sum over tokens t of o_vi
             min(rho A, clip(rho, 1 - eps_low, 1 + eps_high) A)  -  beta KL
 
 with rho = pi / pi_old per token, A = w_p times the group-relative advantage (paper, PairGRPO
-objective), and KL the k3 estimate exp(d) - d - 1, d = log pi_ref - log pi (0 by default).
+objective), and KL the k3 estimate exp(d) - d - 1, d = log pi_ref - log pi (0 by default). A view
+is a way to score a sequence, o_vi are the tokens that it scores, and the weights w of a sequence's
+views sum to 1: an autoregressive policy has one, and the paper's objective.
 
 The mean is taken over sequences of their token means. trl's default ("dapo") divides by all tokens
 of the batch instead, so that in a joint batch one picture of 576 tokens would outweigh an answer of
@@ -13,7 +15,7 @@ nor ranks change the loss.
 
 Sequences of fixed length (pictures) are never taken as truncated.
 
-Legend: N sequences of a micro-batch, T token positions.
+Legend: N sequences of a micro-batch, each under one view, T token positions.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor
 
 
-class Clip(NamedTuple):
+class ClipRange(NamedTuple):
     """How far a token's probability ratio may move before it stops counting."""
 
     low: float = 0.2
@@ -57,7 +59,8 @@ def surrogate(
     advantage_N: Tensor,
     *,
     sequences: float,
-    clip: Clip,
+    clip: ClipRange,
+    weight_N: Tensor | None = None,
     old_logp_NT: Tensor | None = None,
     reference_logp_NT: Tensor | None = None,
     beta: float = 0.0,
@@ -66,10 +69,11 @@ def surrogate(
 
     Args:
         logp_NT: Log-probs under the policy, with gradient.
-        mask_NT: True at tokens that count.
+        mask_NT: True at the view's targets.
         advantage_N: Advantages, pair weight included.
         sequences: M, the number of sequences that the mean is taken over.
         clip: The trust region.
+        weight_N: Weight of the view in each sequence; None is 1, the weight of an only view.
         old_logp_NT: Log-probs under the policy that sampled, from the same scoring function; None
             on the first inner step, where they equal `logp_NT`.
         reference_logp_NT: Log-probs under the reference; needed for `beta` > 0.
@@ -88,7 +92,8 @@ def surrogate(
     kl_NT = (
         torch.zeros_like(logp_NT) if reference_logp_NT is None else k3(logp_NT, reference_logp_NT)
     )
-    loss = -_token_means(gain_NT - beta * kl_NT, mask_NT).sum() / sequences
+    mean_N = _token_means(gain_NT - beta * kl_NT, mask_NT)
+    loss = -(mean_N if weight_N is None else weight_N * mean_N).sum() / sequences
     with torch.no_grad():
         held_NT = mask_NT & (gain_NT < ratio_NT * scale_N1)
         return Terms(

@@ -45,7 +45,7 @@ class Reward(ABC):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:
-        """Make the reward; options come from the backbone's TOML.
+        """Make the reward; options come from the recipe's TOML.
 
         Raises:
             UserError: for an unknown option, or weights that cannot be found.
@@ -150,7 +150,7 @@ def _number(name: str, value: object) -> float:
         number = None
     if number is None:
         raise UserError(
-            f"The reward '{name}' gave {_shown(value)}, which is no number.", hint=_ASKED
+            f"The reward '{name}' gave {_shown(value)}, which is not a number.", hint=_ASKED
         )
     if math.isinf(number):
         raise UserError(f"The reward '{name}' gave an infinite value.", hint=_ASKED)
@@ -183,7 +183,7 @@ class Accuracy(Reward):
         return cls(form)
 
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
-        """0 or 1 for answers; NaN for what is no answer."""
+        """0 or 1 for answers; NaN for what is not an answer."""
         return [
             float(self._right(one.reply.text or "", one.half.answer))
             if isinstance(one.half, Understanding)

@@ -1,6 +1,6 @@
 """What one step samples: for each task, the rollouts of its prompts with rewards and advantages.
 
-Seeds have addresses (run, pair, rollout, step), so a rollout depends on neither its neighbours nor
+Seeds have addresses (run, pair, rollout, step), so a rollout depends on neither its neighbors nor
 the rank that samples it. Old log-probs are not taken here: they must come from the scoring function
 at the training geometry (see `pairuni_eval.models.base`).
 
@@ -20,11 +20,11 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.models.base import Policy, Reply, Request, Rollout, Task
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.seeds import seed_for
-from pairuni_train.clock import Clock
 from pairuni_train.config import TaskSpec
 from pairuni_train.grpo.advantages import Weighting, normalize
 from pairuni_train.grpo.rewards import Judged, WeightedSum
 from pairuni_train.pair_data.record import Generation, Pair, Understanding
+from pairuni_train.phase_timer import PhaseTimer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,7 @@ class Prompted(NamedTuple):
     weight: float
 
 
-class Track(NamedTuple):
+class TaskRollouts(NamedTuple):
     """The rollouts of one task in one step.
 
     Attributes:
@@ -51,6 +51,7 @@ class Track(NamedTuple):
         rewards: Every reward by name (N,), and "total"; NaN where declined.
         advantage_N: Normalised in the group and weighted by the pair.
         live_P: True where a group has something to teach.
+        seeds: A seed of each rollout, for what its policy draws to score it.
     """
 
     task: Task
@@ -61,6 +62,7 @@ class Track(NamedTuple):
     rewards: dict[str, Tensor]
     advantage_N: Tensor
     live_P: Tensor
+    seeds: list[int]
 
 
 class Sampling(NamedTuple):
@@ -84,23 +86,23 @@ def prompts_of(task: Task, pairs: Sequence[Pair], weighting: Weighting) -> list[
     return found
 
 
-def sample_track(
+def sample_task(
     policy: Policy,
     pairs: Sequence[Pair],
     sampling: Sampling,
     step: int,
-    clock: Clock,
+    timer: PhaseTimer,
     *,
     done: int | None = None,
-) -> Track:
-    """Sample, decode, reward and normalise one task of a step.
+) -> TaskRollouts:
+    """Sample, decode, reward and normalize one task of a step.
 
     Args:
         policy: What samples.
         pairs: Whose halves are answered.
         sampling: How.
         step: Part of the address of every seed.
-        clock: Is told of the phases.
+        timer: Is told of the phases.
         done: Steps done, where the seeds' step is another: an error names it.
 
     Raises:
@@ -110,12 +112,12 @@ def sample_track(
     prompts = prompts_of(sampling.task, pairs, sampling.weighting)
     count = sampling.spec.rollouts
     requests = [one for prompt in prompts for one in _requests(prompt, sampling, step)]
-    with clock.phase(f"sample/{sampling.task}"):
+    with timer.phase(f"sample/{sampling.task}"):
         chunks = [
             policy.sample(sampling.task, requests[start : start + sampling.rollout_batch])
             for start in range(0, len(requests), sampling.rollout_batch)
         ]
-    with clock.phase("decode"):
+    with timer.phase("decode"):
         replies = [reply for chunk in chunks for reply in policy.decode(chunk, together=_TOGETHER)]
     _check_replies(replies, sampling.task, step if done is None else done)
     group_N = torch.arange(len(prompts)).repeat_interleave(count)
@@ -123,12 +125,12 @@ def sample_track(
         Judged(prompts[group].half, reply)
         for group, reply in zip(group_N.tolist(), replies, strict=True)
     ]
-    with clock.phase("reward"):
+    with timer.phase("reward"):
         named = sampling.rewards(judged)
     rewards = {name: torch.tensor(values) for name, values in named.items()}
     advantages = normalize(rewards["total"], group_N)
     weight_P = torch.tensor([prompt.weight for prompt in prompts])
-    return Track(
+    return TaskRollouts(
         sampling.task,
         prompts,
         chunks,
@@ -137,6 +139,7 @@ def sample_track(
         rewards,
         advantages.value_N * weight_P[group_N],
         advantages.live_P,
+        [seed_for(request.seed, request.uid, 0, "views") for request in requests],
     )
 
 

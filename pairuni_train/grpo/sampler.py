@@ -19,7 +19,7 @@ from pairuni_eval.seeds import seed_for
 from pairuni_train.pair_data.record import Kind, Pair
 
 
-class PairOrder:
+class PairSampler:
     """The pairs of every step.
 
     Args:

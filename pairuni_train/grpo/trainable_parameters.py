@@ -1,6 +1,6 @@
 """Which weights train, and what a checkpoint holds of them.
 
-Either the parameters with the backbone's prefixes train, or low-rank adapters beside them (peft).
+Either the parameters with the recipe's prefixes train, or low-rank adapters beside them (peft).
 A checkpoint holds whole weights in both cases, adapters merged, so that transformers reads it; a
 resumed run takes the adapters from a file of their own, for merged weights cannot be taken apart.
 """
@@ -8,42 +8,42 @@ resumed run takes the adapters from a file of their own, for merged weights cann
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError, nearest
-from pairuni_train.config import Backbone, LoraSpec
-from pairuni_train.distributed.sharded import gathered, scattered
+from pairuni_eval.models.base import Policy
+from pairuni_train.config import LoraSpec, Recipe
+from pairuni_train.distributed.sharded import full_tensor, laid_out_like
 
 _ADAPTER = "default"
 # What peft puts into the name of a weight that has an adapter, and of the adapter.
 _BESIDE, _ADAPTED = ".base_layer.", ".lora_"
 
 
-def choose_trained(policy: Any, backbone: Backbone) -> dict[str, nn.Parameter]:
-    """Let the backbone's parameters train and no others; returns them by name.
+def select_trainable(policy: Policy, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """Let the recipe's parameters train and no others; returns them by name.
 
     Raises:
         UserError: if a prefix or an adapter's target names no parameter.
     """
-    _check_prefixes(policy, backbone.trainable)
+    _check_prefixes(policy, recipe.trainable)
     policy.requires_grad_(False)
-    if backbone.lora is not None:
-        _add_adapters(policy, backbone.lora, backbone.trainable)
+    if recipe.lora is not None:
+        _add_adapters(policy, recipe.lora, recipe.trainable)
     for name, parameter in policy.named_parameters():
-        inside = name.startswith(tuple(backbone.trainable))
-        parameter.requires_grad_(inside and (backbone.lora is None or _ADAPTED in name))
-    return trained_parameters(policy)
+        inside = name.startswith(tuple(recipe.trainable))
+        parameter.requires_grad_(inside and (recipe.lora is None or _ADAPTED in name))
+    return trainable_parameters(policy)
 
 
-def trained_parameters(policy: nn.Module) -> dict[str, nn.Parameter]:
+def trainable_parameters(policy: Policy) -> dict[str, nn.Parameter]:
     """The parameters that train, by name."""
     return {name: one for name, one in policy.named_parameters() if one.requires_grad}
 
 
-def _check_prefixes(policy: nn.Module, prefixes: Sequence[str]) -> None:
+def _check_prefixes(policy: Policy, prefixes: Sequence[str]) -> None:
     names = [name for name, _ in policy.named_parameters()]
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
@@ -54,7 +54,7 @@ def _check_prefixes(policy: nn.Module, prefixes: Sequence[str]) -> None:
             )
 
 
-def _add_adapters(policy: nn.Module, spec: LoraSpec, prefixes: Sequence[str]) -> None:
+def _add_adapters(policy: Policy, spec: LoraSpec, prefixes: Sequence[str]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = [
@@ -75,62 +75,64 @@ def _add_adapters(policy: nn.Module, spec: LoraSpec, prefixes: Sequence[str]) ->
 
 
 @torch.no_grad()
-def whole_weights(policy: Any, backbone: Backbone) -> dict[str, Tensor] | None:
-    """All weights as a checkpoint holds them: shards gathered, adapters merged.
+def full_weights(policy: Policy, recipe: Recipe) -> dict[str, Tensor] | None:
+    """All weights as a checkpoint holds them: shards gathered, adapters merged; the policy's names.
 
     None if the policy holds them so itself.
     """
-    if backbone.sharding != "none":
-        state = policy.janus.state_dict()
-        return {name: gathered(tensor).cpu() for name, tensor in state.items()}
-    return None if backbone.lora is None else _merged(policy)
+    if recipe.sharding != "none":
+        return {name: full_tensor(tensor).cpu() for name, tensor in policy.state_dict().items()}
+    return None if recipe.lora is None else _merged(policy)
 
 
-def _merged(policy: Any) -> dict[str, Tensor]:
+def _merged(policy: Policy) -> dict[str, Tensor]:
+    from peft.tuners.lora import LoraLayer
+
     deltas = {
         f"{name}{_BESIDE}weight": module.get_delta_weight(_ADAPTER)
-        for name, module in policy.janus.named_modules()
-        if hasattr(module, "get_delta_weight")
+        for name, module in policy.named_modules()
+        if isinstance(module, LoraLayer)
     }
     found = {}
-    for name, tensor in policy.janus.state_dict().items():
+    for name, tensor in policy.state_dict().items():
         if _ADAPTED not in name:
-            whole = tensor + deltas[name] if name in deltas else tensor
-            found[name.replace(_BESIDE, ".")] = whole.detach().cpu().contiguous()
+            full = tensor + deltas[name] if name in deltas else tensor
+            found[name.replace(_BESIDE, ".")] = full.detach().cpu().contiguous()
     return found
 
 
-def adapters_of(policy: nn.Module, backbone: Backbone) -> dict[str, Tensor]:
+def adapters_of(policy: Policy, recipe: Recipe) -> dict[str, Tensor]:
     """The adapters, where a checkpoint's weights hold them merged; else nothing."""
-    if backbone.lora is None:
+    if recipe.lora is None:
         return {}
-    return {name: one.detach().cpu() for name, one in trained_parameters(policy).items()}
+    return {name: one.detach().cpu() for name, one in trainable_parameters(policy).items()}
 
 
-def optimizer_state(policy: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor of the optimizer's state as "PARAMETER/KEY", on the CPU."""
     return {
-        f"{name}/{key}": gathered(value.detach()).cpu().contiguous()
-        for name, parameter in trained_parameters(policy).items()
+        f"{name}/{key}": full_tensor(value.detach()).cpu().contiguous()
+        for name, parameter in trainable_parameters(policy).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore_optimizer(
-    policy: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
+    policy: Policy, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
 ) -> None:
     """The inverse of `optimizer_state`.
 
     Raises:
         UserError: if it is the state of other parameters.
     """
-    trained = trained_parameters(policy)
+    parameters = trainable_parameters(policy)
     for address, tensor in state.items():
         name, _, key = address.rpartition("/")
-        parameter = trained.get(name)
+        parameter = parameters.get(name)
         if parameter is None or (tensor.dim() and tensor.shape != parameter.shape):
             raise UserError(
-                f"The checkpoint keeps an optimizer's state for '{name}', which is no parameter "
-                "of that shape here."
+                f"The checkpoint keeps an optimizer's state for '{name}', which is not a "
+                "parameter of that shape here."
             )
-        optimizer.state[parameter][key] = scattered(tensor, parameter) if tensor.dim() else tensor
+        whole = laid_out_like(tensor, parameter) if tensor.dim() else tensor
+        optimizer.state[parameter][key] = whole

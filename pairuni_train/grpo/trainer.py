@@ -1,252 +1,131 @@
 """The training loop: sample, reward, compare, update; every step the same four words.
 
-Reads like this: `PairOrder` says which pairs, `sample_track` gives the rollouts of each task with
-their advantages, `accumulate` adds each task's gradient, the optimizer steps. What a step needs is
-a function of the seed and the step, so a run can stop anywhere.
-
-Metric names follow trl where it has one (`loss`, `grad_norm`, `clip_ratio/...`, `entropy`, `kl`,
-`reward`, `frac_reward_zero_std`), with the task after a slash.
+Reads like this: `PairSampler` says which pairs, `sample_task` gives the rollouts of each task with
+their advantages, `task_batches` what the step trains on, `accumulate` adds each task's gradient,
+the optimizer steps. What a step needs is a function of the seed and the step, so a run can stop
+anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from pairuni_eval.models.base import Task
-from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone, Recipe
+from pairuni_eval.models.base import Policy, Task
+from pairuni_eval.records import GradientRow
+from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
-from pairuni_train.gradient_probe.capture import Look, live_share, look_at, take_apart
-from pairuni_train.gradient_probe.gram import Probe
-from pairuni_train.grpo.advantages import Weighting
-from pairuni_train.grpo.rewards import WeightedSum
-from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
-from pairuni_train.grpo.sampler import PairOrder, slice_of
-from pairuni_train.grpo.update import (
-    Compared,
-    TaskTotals,
-    accumulate,
-    evened,
-    micro_batches,
-    old_log_probs,
-    project_conflicts,
-    sequences_of,
-)
-
-Metrics = dict[str, float]
+from pairuni_train.grpo.batch import TaskBatch, task_batches
+from pairuni_train.grpo.hooks import GradientHook, TaskGradients
+from pairuni_train.grpo.metrics import Metrics, UpdateResult, step_metrics
+from pairuni_train.grpo.rollouts import TASKS, Sampling, TaskRollouts, sample_task
+from pairuni_train.grpo.sampler import PairSampler, slice_of
+from pairuni_train.grpo.trainable_parameters import trainable_parameters
+from pairuni_train.grpo.update import accumulate_tasks, capture_task_gradients
+from pairuni_train.phase_timer import PhaseTimer
 
 
-class Parts(NamedTuple):
-    """What a trainer is made of."""
+class TrainerParts(NamedTuple):
+    """What a trainer is made of.
+
+    Attributes:
+        sampler: Which pairs a step trains on.
+        sampling: How each task is sampled and rewarded.
+        hooks: What looks at the tasks' gradients or changes them, in this order.
+    """
 
     engine: Engine
-    policy: Any
-    reference: nn.Module | None
+    policy: Policy
+    reference: Policy | None
     optimizer: torch.optim.Optimizer
-    order: PairOrder
-    rewards: Mapping[Task, WeightedSum]
-    weighting: Weighting
+    sampler: PairSampler
+    sampling: Mapping[Task, Sampling]
+    hooks: Sequence[GradientHook] = ()
 
 
-class Stepped(NamedTuple):
+class StepResult(NamedTuple):
     """A finished step.
 
     Attributes:
         metrics: Functions of the seed and the step, over all ranks.
         seconds: What the phases took on this rank.
-        look: What the probe saw, if it looked.
+        gradients: Rows of the hooks, e.g. what the probe saw.
     """
 
     step: int
     metrics: Metrics
     seconds: Metrics
-    look: Look | None
+    gradients: Sequence[GradientRow] = ()
 
 
 class Trainer:
     """One run on one process.
 
     Args:
-        recipe: The arm.
-        backbone: Everything else.
+        recipe: Settings.
         parts: The loaded pieces.
-        seed: Seed of every random draw.
     """
 
-    def __init__(self, recipe: Recipe, backbone: Backbone, parts: Parts, seed: int) -> None:
+    def __init__(self, recipe: Recipe, parts: TrainerParts) -> None:
         self.recipe = recipe
-        self.backbone = backbone
         self.parts = parts
-        self._seed = seed
-        named = parts.policy.named_parameters()
-        self._trained = {name: one for name, one in named if one.requires_grad}
+        self._parameters = trainable_parameters(parts.policy)
         self._blocks = parts.policy.shared_parameters()
 
-    def steps(self, first: int) -> Iterator[Stepped]:
+    def steps(self, first: int) -> Iterator[StepResult]:
         """Train from step `first` (the number of steps that are done) to the end."""
-        for step in range(first, self.backbone.steps):
+        for step in range(first, self.recipe.steps):
             yield self.step(step)
 
-    def step(self, step: int) -> Stepped:
+    def step(self, step: int) -> StepResult:
         """Sample, reward, compare, update."""
-        clock = Clock()
-        tracks = self._sampled(step, clock)
-        sequences = sequences_of(tracks, self.backbone, self.parts.engine)
-        with clock.phase("replay"):
-            compared = self._compared(tracks)
-        with clock.phase("update"):
-            updates = [
-                self._update(step, tracks, compared, sequences, looks=self._looks(step, inner))
-                for inner in range(self.backbone.inner_steps)
-            ]
-        return Stepped(step, self._metrics(tracks, updates), clock.seconds, updates[0].look)
+        parts, recipe, timer = self.parts, self.recipe, PhaseTimer()
+        rollouts = self._sample(step, timer)
+        with timer.phase("replay"):
+            batches = task_batches(parts.engine, parts.policy, parts.reference, rollouts, recipe)
+        with timer.phase("update"):
+            updates = [self._update(step, inner, batches) for inner in range(recipe.inner_steps)]
+        metrics = step_metrics(parts.engine, batches, updates, recipe)
+        rows = [row for update in updates for row in update.gradients]
+        return StepResult(step, metrics, timer.seconds, rows)
 
-    def _sampled(self, step: int, clock: Clock) -> dict[Task, Track]:
-        engine = self.parts.engine
-        pairs = slice_of(self.parts.order.of_step(step), engine.rank, engine.ranks)
-        with engine.whole(), engine.precision():
+    def _sample(self, step: int, timer: PhaseTimer) -> dict[Task, TaskRollouts]:
+        parts, engine = self.parts, self.parts.engine
+        pairs = slice_of(parts.sampler.of_step(step), engine.rank, engine.ranks)
+        with engine.unsharded(), engine.precision():
             return {
-                task: sample_track(self.parts.policy, pairs, self._sampling(task), step, clock)
+                task: sample_task(parts.policy, pairs, parts.sampling[task], step, timer)
                 for task in TASKS
             }
 
-    def _sampling(self, task: Task) -> Sampling:
-        return Sampling(
-            task,
-            self.backbone.task(task),
-            self.parts.rewards[task],
-            self.parts.weighting,
-            self.backbone.rollout_batch,
-            self._seed,
-        )
-
-    def _looks(self, step: int, inner: int) -> bool:
-        every = self.backbone.probe.every
-        return every > 0 and step % every == 0 and inner == 0
-
-    def _compared(self, tracks: Mapping[Task, Track]) -> dict[Task, Compared]:
-        parts, backbone = self.parts, self.backbone
-        cut = {task: micro_batches(parts.policy, t, backbone) for task, t in tracks.items()}
-        evened(cut, parts.engine)
-        return {
-            task: Compared(batches, old_log_probs(parts.engine, parts.reference, batches, backbone))
-            for task, batches in cut.items()
-        }
-
-    def _update(
-        self,
-        step: int,
-        tracks: Mapping[Task, Track],
-        compared: Mapping[Task, Compared],
-        sequences: Mapping[Task, float],
-        *,
-        looks: bool,
-    ) -> _Update:
-        """One optimizer step: both tasks' gradients, a look at them, clipping, AdamW."""
-        engine, optimizer = self.parts.engine, self.parts.optimizer
+    def _update(self, step: int, inner: int, batches: Mapping[Task, TaskBatch]) -> UpdateResult:
+        """One optimizer step: both tasks' gradients, the hooks, clipping, AdamW."""
+        engine, policy, optimizer = self.parts.engine, self.parts.policy, self.parts.optimizer
         optimizer.zero_grad(set_to_none=True)
-        if looks or self.recipe.surgery == "pcgrad":
-            totals, look = self._apart(step, tracks, compared, sequences, looks=looks)
+        rows: list[GradientRow] = []
+        if hooks := [hook for hook in self.parts.hooks if hook.due(step, inner)]:
+            held = TaskGradients(self._parameters, self._blocks)
+            halves = any(hook.halves for hook in hooks)
+            totals = capture_task_gradients(
+                engine, policy, held, batches, self.recipe, halves=halves
+            )
+            for hook in hooks:
+                rows += hook(held, batches, step)
+            held.restore()
         else:
-            look = None
-            totals = {
-                task: accumulate(
-                    engine, compared[task], self.backbone, task=task, sequences=sequences[task]
-                )
-                for task in TASKS
-            }
-            engine.sum_gradients()
-        norm = engine.clip_gradients(self.backbone.max_grad_norm)
-        set_rate(optimizer, self.backbone, step)
+            totals = accumulate_tasks(engine, policy, batches, self.recipe)
+        norm = engine.clip_gradients(self.recipe.max_grad_norm)
+        rate = set_rate(optimizer, self.recipe, step)
         optimizer.step()
-        return _Update(totals, norm, look)
-
-    def _apart(
-        self,
-        step: int,
-        tracks: Mapping[Task, Track],
-        compared: Mapping[Task, Compared],
-        sequences: Mapping[Task, float],
-        *,
-        looks: bool,
-    ) -> tuple[dict[Task, TaskTotals], Look | None]:
-        """Both tasks' gradients one aside of the other, looked at and put together again."""
-        engine = self.parts.engine
-        probe = Probe(self._trained, self._blocks)
-        halves = looks and self.backbone.probe.halves
-        totals = take_apart(engine, probe, compared, self.backbone, sequences, halves=halves)
-        look = None
-        if looks:
-            optimizer, rows = self.parts.optimizer, self.parts.order.rows_per_step
-            look = look_at(engine, probe, self._trained, optimizer, tracks, step=step, rows=rows)
-        if self.recipe.surgery == "pcgrad":
-            project_conflicts(probe, engine)
-        else:
-            probe.give_back()
-        return totals, look
-
-    def _metrics(self, tracks: Mapping[Task, Track], updates: Sequence[_Update]) -> Metrics:
-        """The step in numbers, over all ranks."""
-        engine = self.parts.engine
-        found: Metrics = {"loss": 0.0, "grad_norm": updates[-1].norm}
-        for task, track in tracks.items():
-            totals = updates[-1].totals[task]
-            found |= _term_metrics(engine, task, totals)
-            found["loss"] += found[f"loss/{task}"] * self.backbone.task(task).weight
-            first = updates[0].totals[task].terms.ratio_off
-            found[f"first_ratio_off/{task}"] = float(engine.largest(first[None])[0])
-            found[f"live_groups/{task}"] = live_share(engine, track)
-            found[f"frac_reward_zero_std/{task}"] = 1.0 - found[f"live_groups/{task}"]
-            found |= _reward_metrics(engine, track)
-        found["lr"] = float(self.parts.optimizer.param_groups[0]["lr"])
-        return found
+        return UpdateResult(totals, norm, rate, rows)
 
 
-class _Update(NamedTuple):
-    """What an optimizer step leaves: the terms of each task, the gradient norm, a look."""
-
-    totals: dict[Task, TaskTotals]
-    norm: float
-    look: Look | None
-
-
-def set_rate(optimizer: torch.optim.Optimizer, backbone: Backbone, step: int) -> None:
-    """Linear warm-up, then constant."""
-    share = min(1.0, (step + 1) / backbone.warmup) if backbone.warmup else 1.0
+def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then constant; returns the learning rate."""
+    share = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    rate = recipe.lr * share
     for group in optimizer.param_groups:
-        group["lr"] = backbone.lr * share
-
-
-def _term_metrics(engine: Engine, task: Task, totals: TaskTotals) -> Metrics:
-    """The objective's terms as means over the tokens of all ranks."""
-    terms = totals.terms
-    parts = (terms.loss, terms.tokens, terms.clipped_low, terms.clipped_high, terms.kl)
-    sums = torch.stack([part.double().cpu() for part in (*parts, totals.entropy)])
-    loss, tokens, low, high, kl, entropy = engine.total(sums).tolist()
-    tokens = max(tokens, 1.0)
-    return {
-        f"loss/{task}": loss,
-        f"clip_ratio/low/{task}": low / tokens,
-        f"clip_ratio/high/{task}": high / tokens,
-        f"kl/{task}": kl / tokens,
-        f"entropy/{task}": entropy / tokens,
-    }
-
-
-def _reward_metrics(engine: Engine, track: Track) -> Metrics:
-    """Mean of every reward over the rollouts it judged, and the share it declined."""
-    found: Metrics = {}
-    for name, values_N in sorted(track.rewards.items()):
-        judged_N = values_N[~values_N.isnan()].double()
-        sums = torch.tensor([float(judged_N.sum()), float(len(judged_N)), float(len(values_N))])
-        total, judged, rollouts = engine.total(sums.double()).tolist()
-        key = f"reward/{track.task}" if name == "total" else f"rewards/{name}/{track.task}"
-        if judged:
-            found[key] = total / judged
-        if rollouts and name == "total":
-            found[f"declined/{track.task}"] = 1.0 - judged / rollouts
-    return found
+        group["lr"] = rate
+    return rate

@@ -50,14 +50,14 @@ def make_baselines(
     for arm in experiment.arms:
         if arm.name in experiment.against:
             run = _measured(Trial(arm, 0), setting, suite, experiment.name)
-            file = out / f"{arm.recipe}.zip"
+            file = out / f"{arm.trained_as}.zip"
             pack(run, file, pictures=_shown_first(StoredRun(run)))
             yield Baseline(arm.name, file)
 
 
 def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Path:
     """The run of a suite at a trial's last checkpoint, made unless it is there."""
-    steps, root = setting.backbone.steps, setting.root
+    steps, root = setting.recipe.steps, setting.root
     checkpoint = train_folder(trial, setting) / f"checkpoint-{steps}"
     if not checkpoint.is_dir():
         raise UserError(
@@ -67,7 +67,7 @@ def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Pa
             ),
         )
     run = run_folder(trial, f"suite-{suite}", setting)
-    log = root / "logs" / f"suite-{suite}-{trial.arm.recipe}.txt"
+    log = root / "logs" / f"suite-{suite}-{trial.arm.trained_as}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "pairuni_eval.cli", "run"),

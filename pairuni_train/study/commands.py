@@ -11,6 +11,7 @@ import typer
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.extras import needs
+from pairuni_train.former_options import FormerRecipe, read_recipe
 
 
 class PaperFormat(StrEnum):
@@ -23,20 +24,20 @@ class PaperFormat(StrEnum):
 
 def reproduce(
     name: Annotated[str, typer.Argument(help="Experiment: table1 to table10, figure4, figure8.")],
-    backbone: Annotated[str, typer.Option(help="tiny, janus-pro-1b, ... or FILE.toml.")] = "tiny",
+    recipe: Annotated[
+        str | None, typer.Option(help="tiny, janus-pro-1b, ... or FILE.toml; default: tiny.")
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Training seeds per arm; in figure8 seeds of the probe.")
     ] = 3,
-    steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     batches: Annotated[
         int | None, typer.Option(min=1, help="Batches per scenario and seed (figure8).")
     ] = None,
     root: Annotated[Path, typer.Option(help="Pair sets, training and evaluation runs.")] = Path(
         "runs/reproduce"
     ),
-    out: Annotated[
-        Path | None, typer.Option(help="Output; default: reports/NAME-BACKBONE.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output; default: reports/NAME-RECIPE.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Trials at a time; default: 2 for tiny, else 1.")
     ] = None,
@@ -49,32 +50,34 @@ def reproduce(
         list[PaperFormat],
         typer.Option(help="Charts for a paper as well; may be given several times."),
     ] = [PaperFormat.SVG],  # noqa: B006
+    backbone: FormerRecipe = None,
 ) -> None:
     """Train every arm, measure it, write the table or figure. Finished work is reused."""
     from rich.console import Console
 
-    from pairuni_train.config import find_backbone
+    from pairuni_train.config import find_recipe
     from pairuni_train.extras import extras_of
     from pairuni_train.study.spec import find_experiment
 
     experiment = find_experiment(name)
-    own = steps or experiment.steps.get(backbone)
-    model = find_backbone(backbone, {} if own is None else {"steps": own})
-    needs("pairuni-train reproduce", *extras_of(model))
+    recipe = read_recipe(recipe, backbone)
+    own = steps or experiment.steps.get(recipe)
+    whole = find_recipe(recipe, {} if own is None else {"steps": own})
+    needs("pairuni-train reproduce", *extras_of(whole))
     from pairuni_train.study.jobs import Setting
     from pairuni_train.study.reproduce import reproduce as run
 
-    setting = Setting(model, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge)
+    setting = Setting(whole, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge)
     if workers is None and setting.tiny:
         setting = setting._replace(workers=2)
-    words = ["pairuni-train", "reproduce", name, "--backbone", backbone, "--seeds", str(seeds)]
-    words += ["--steps", str(model.steps)]
+    words = ["pairuni-train", "reproduce", name, "--recipe", recipe, "--seeds", str(seeds)]
+    words += ["--steps", str(whole.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
     words += [str(w) for o, v in (("--data", data), ("--judge", judge)) if v for w in (o, v)]
     words += [
         word for one in figures if figures != [PaperFormat.SVG] for word in ("--figures", one)
     ]
-    folder = out or Path("reports") / f"{name}-{model.name}"
+    folder = out or Path("reports") / f"{name}-{whole.name}"
     console, command = Console(stderr=True), as_typed(*words)
     found = run(
         *(experiment, setting, folder, console), command=command, batches=batches, figures=figures
@@ -86,7 +89,7 @@ def reproduce(
         typer.echo(f"{found.failed} failed; the same command goes on.")
         typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)
-    larger = ("pairuni-train", "reproduce", name, "--backbone", "janus-pro-1b")
+    larger = ("pairuni-train", "reproduce", name, "--recipe", "janus-pro-1b")
     typer.echo(f"Next:  {as_typed(*larger)}")
 
 
@@ -96,20 +99,23 @@ def baselines(
         str, typer.Argument(help="Experiment whose `against` arms they are.")
     ] = "table2",
     suite: Annotated[str, typer.Option(help="Suite that they are measured on.")] = "tiny",
-    backbone: Annotated[str, typer.Option(help="Backbone that the arms were trained on.")] = "tiny",
-    steps: Annotated[int | None, typer.Option(help="Steps instead of the backbone's.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe that the arms were trained under; default: tiny.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     root: Annotated[Path, typer.Option(help="Where `reproduce` trained the arms.")] = Path(
         "runs/reproduce"
     ),
+    backbone: FormerRecipe = None,
 ) -> None:
     """Measure trained arms on a suite and pack the runs, as baselines that the suite ships."""
-    from pairuni_train.config import find_backbone
+    from pairuni_train.config import find_recipe
     from pairuni_train.study.baselines import make_baselines
     from pairuni_train.study.jobs import Setting
     from pairuni_train.study.spec import find_experiment
 
-    model = find_backbone(backbone, {} if steps is None else {"steps": steps})
-    setting = Setting(model, 1, root.resolve())
+    changes = {} if steps is None else {"steps": steps}
+    setting = Setting(find_recipe(read_recipe(recipe, backbone), changes), 1, root.resolve())
     for baseline in make_baselines(find_experiment(name), setting, suite, out):
         size = baseline.file.stat().st_size / 1e6
         typer.echo(f"{baseline.name}: {baseline.file} ({size:.2f} MB)")

@@ -41,7 +41,7 @@ from pairuni_train.study.curve_arms import (
 from pairuni_train.study.curve_verdicts import REWARD, Verdict, compare
 from pairuni_train.study.fixed_curves import FixedRun, Footing, fixed_runs, level_of, steps_to
 from pairuni_train.study.jobs import Setting, Trial, train_folder
-from pairuni_train.study.spec import Arm, Experiment
+from pairuni_train.study.spec import Experiment, StudyArm
 
 __all__ = [
     "REWARD",
@@ -83,7 +83,7 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
     Raises:
         UserError: if an arm has no finished run, or no step of any arm has a reward.
     """
-    steps = setting.backbone.steps
+    steps = setting.recipe.steps
     folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
     panels = tuple(_panels(experiment, setting, folders))
     if not panels:
@@ -103,11 +103,11 @@ def _panels(
     experiment: Experiment, setting: Setting, folders: Mapping[str, Mapping[int, Path]]
 ) -> Iterator[Panel]:
     """The tasks that some arm has a reward in."""
-    known = experiment.reward_range.get(setting.backbone.name, {})
+    known = experiment.reward_range.get(setting.recipe.name, {})
     ranges: dict[str, tuple[float, float]] = dict(known.items())
     for task, words in TASKS.items():
         runs = {
-            name: Run(tuple(seeds), _stacked(seeds, task, setting.backbone.steps))
+            name: Run(tuple(seeds), _stacked(seeds, task, setting.recipe.steps))
             for name, seeds in folders.items()
         }
         runs = {name: run for name, run in runs.items() if np.isfinite(run.reward_RS).any()}
@@ -135,10 +135,10 @@ def _panel(
     return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
 
 
-def _finished(arm: Arm, setting: Setting) -> dict[int, Path]:
+def _finished(arm: StudyArm, setting: Setting) -> dict[int, Path]:
     """The training folders of an arm by seed, those that have reached the last step."""
     every = {seed: train_folder(Trial(arm, seed), setting) for seed in range(setting.seeds)}
-    last = f"checkpoint-{setting.backbone.steps}"
+    last = f"checkpoint-{setting.recipe.steps}"
     found = {seed: folder for seed, folder in every.items() if (folder / last).is_dir()}
     if not found:
         raise UserError(

@@ -4,7 +4,7 @@ Every job is a command that a person could type, run as a process of its own, an
 continues where it was stopped; so an interrupted experiment continues by the same command, and arms
 that another experiment has finished are reused. Folders below the root:
 
-    pairs/KEY/ARM.parquet               KEY names what differs from the backbone's pair preset
+    pairs/KEY/ARM.parquet               KEY names what differs from the recipe's pair preset
     pairs/stages/                       what all pair sets are cut from, each stage made once
     train/ARM-KEY-STEPS/seed-S/         checkpoints, metrics, gradients
     eval/ARM-KEY-STEPS/seed-S/BENCH/    one run folder per benchmark
@@ -32,26 +32,26 @@ from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import read_fixed
-from pairuni_train.config import Backbone, find_recipe
+from pairuni_train.config import Recipe, find_arm
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import Read, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.study.overrides import as_options, changed, real_changes
-from pairuni_train.study.spec import BASE, Arm, Experiment
+from pairuni_train.study.spec import BASE, Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
 class Setting(NamedTuple):
-    """How an experiment is run: the same file, another backbone, other numbers of seeds and steps.
+    """How an experiment is run: the same file, another recipe, other numbers of seeds and steps.
 
     Attributes:
         workers: Processes at a time; 1 where each fills the machine.
         launcher: Words before the training module, e.g. ("accelerate", "launch").
     """
 
-    backbone: Backbone
+    recipe: Recipe
     seeds: int
     root: Path
     workers: int = 1
@@ -62,13 +62,13 @@ class Setting(NamedTuple):
     @property
     def tiny(self) -> bool:
         """Whether this is the embedded model, measured in the tiny world."""
-        return self.backbone.checkpoint == TINY
+        return self.recipe.checkpoint == TINY
 
 
 class Trial(NamedTuple):
     """One arm at one seed."""
 
-    arm: Arm
+    arm: StudyArm
     seed: int
 
 
@@ -84,7 +84,7 @@ def trials(experiment: Experiment, setting: Setting) -> list[Trial]:
     return [
         Trial(arm, seed)
         for arm in experiment.arms
-        for seed in range(1 if arm.recipe == BASE else setting.seeds)
+        for seed in range(1 if arm.trained_as == BASE else setting.seeds)
     ]
 
 
@@ -97,8 +97,8 @@ def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None
     able: list[Trial] = []
     for arm in experiment.arms:
         mine = [trial for trial in trials(experiment, setting) if trial.arm == arm]
-        failure = None if arm.recipe == BASE else _paired(arm, setting)
-        if arm.recipe != BASE:
+        failure = None if arm.trained_as == BASE else _paired(arm, setting)
+        if arm.trained_as != BASE:
             done(f"pairs for {arm.name}")
         if failure is None:
             able += mine
@@ -143,13 +143,13 @@ def train_folder(trial: Trial, setting: Setting) -> Path:
     return setting.root / "train" / _name(trial, setting) / f"seed-{trial.seed}"
 
 
-def pair_file(arm: Arm, setting: Setting) -> Path:
+def pair_file(arm: StudyArm, setting: Setting) -> Path:
     """The pair set of an arm."""
-    name = arm.pairs or find_recipe(arm.recipe).pairs
+    name = arm.pairs or find_arm(arm.trained_as).pairs
     return setting.root / "pairs" / _key(_pair_changes(arm, setting)) / f"{name}.parquet"
 
 
-def _pair_changes(arm: Arm, setting: Setting) -> dict[str, Any]:
+def _pair_changes(arm: StudyArm, setting: Setting) -> dict[str, Any]:
     return real_changes(_preset(setting).config, arm.changes)
 
 
@@ -162,15 +162,15 @@ def _key(changes: Mapping[str, Any]) -> str:
 
 
 def _name(trial: Trial, setting: Setting) -> str:
-    arm, backbone = trial.arm, setting.backbone
-    if arm.recipe == BASE:
-        return f"{backbone.name}-base"
+    arm, recipe = trial.arm, setting.recipe
+    if arm.trained_as == BASE:
+        return f"{recipe.name}-base"
     own = f"set{_key(arm.settings)}" if arm.settings else ""
-    words = [backbone.name, arm.recipe, arm.pairs or "", _key(_pair_changes(arm, setting)), own]
-    return "-".join([word for word in words if word] + [str(backbone.steps)])
+    words = [recipe.name, arm.trained_as, arm.pairs or "", _key(_pair_changes(arm, setting)), own]
+    return "-".join([word for word in words if word] + [str(recipe.steps)])
 
 
-def _paired(arm: Arm, setting: Setting) -> Failure | None:
+def _paired(arm: StudyArm, setting: Setting) -> Failure | None:
     """Build the pair set of an arm; what a person can mend is a failure of this arm alone."""
     log = setting.root / "logs" / f"pairs-{pair_file(arm, setting).parent.name}.txt"
     try:
@@ -182,7 +182,7 @@ def _paired(arm: Arm, setting: Setting) -> Failure | None:
     return None
 
 
-def ensure_pairs(arm: Arm, setting: Setting) -> None:
+def ensure_pairs(arm: StudyArm, setting: Setting) -> None:
     """Build the pair set of an arm, unless it is there."""
     target = pair_file(arm, setting)
     if target.is_file():
@@ -201,14 +201,14 @@ def ensure_fixed(experiment: Experiment, setting: Setting) -> FixedPrompts | Non
     measured.
     """
     asked = experiment.fixed
-    files = [pair_file(arm, setting) for arm in experiment.arms if arm.recipe != BASE]
+    files = [pair_file(arm, setting) for arm in experiment.arms if arm.trained_as != BASE]
     if asked is None or not files:
         return None
     chosen = choose_prompts(files, asked.prompts, seed=asked.seed)
     if not any(chosen.values()):
         return None
     file = write_prompts(setting.root / "pairs" / "fixed", chosen, files[0])
-    return FixedPrompts(file, math.ceil(setting.backbone.steps / asked.points), asked.draws)
+    return FixedPrompts(file, math.ceil(setting.recipe.steps / asked.points), asked.draws)
 
 
 def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool:
@@ -216,25 +216,25 @@ def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool
 
     One that was trained without them is measured at the checkpoints that it has kept.
     """
-    if not (folder / f"checkpoint-{setting.backbone.steps}").is_dir():
+    if not (folder / f"checkpoint-{setting.recipe.steps}").is_dir():
         return False
     if fixed is None:
         return True
     name = set_name(read_pairs(fixed.file), fixed.draws)
     steps = {row.step for row in read_fixed(folder) if row.set == name}
-    return {0, setting.backbone.steps} <= steps
+    return {0, setting.recipe.steps} <= steps
 
 
 def _one(
     trial: Trial, experiment: Experiment, setting: Setting, fixed: FixedPrompts | None
 ) -> Failure | None:
     """Train a trial and measure it; the first command that fails ends it."""
-    checkpoint = setting.backbone.checkpoint
+    checkpoint = setting.recipe.checkpoint
     log = setting.root / "logs" / f"{_name(trial, setting)}-seed-{trial.seed}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    if trial.arm.recipe != BASE:
+    if trial.arm.trained_as != BASE:
         folder = train_folder(trial, setting)
-        checkpoint = str(folder / f"checkpoint-{setting.backbone.steps}")
+        checkpoint = str(folder / f"checkpoint-{setting.recipe.steps}")
         command = _training(trial, setting, folder, fixed)
         done = _trained(folder, setting, fixed)
         if not done and not run_logged(command, log, threads(setting)):
@@ -263,8 +263,8 @@ def _training(
         measured += ["--fixed-draws", str(fixed.draws)]
     return [
         *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "run", "--recipe", trial.arm.recipe),
-        *("--backbone", setting.backbone.name, "--steps", str(setting.backbone.steps)),
+        *("-m", "pairuni_train.cli", "run", "--arm", trial.arm.trained_as),
+        *("--recipe", setting.recipe.name, "--steps", str(setting.recipe.steps)),
         *("--pairs", str(pair_file(trial.arm, setting))),
         *("--seed", str(trial.seed), "--out", str(folder)),
         *as_options(trial.arm.settings),

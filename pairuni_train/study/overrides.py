@@ -1,4 +1,4 @@
-"""In what an arm differs: keys of the pair configuration, keys of the backbone.
+"""In what an arm differs: keys of the pair configuration, keys of the recipe.
 
 A change to the value that is there anyway is none. So the 0.6 of a threshold table is the same arm,
 with the same pair set and the same runs, as the method itself in every other table.
@@ -53,7 +53,7 @@ def _inside(table: Any, step: str) -> Any:
 
 
 def as_options(settings: Mapping[str, Any]) -> list[str]:
-    """Keys of the backbone as `--set KEY=VALUE`, values in TOML on one line."""
+    """Keys of the recipe as `--set KEY=VALUE`, values in TOML on one line."""
     return [word for key, value in settings.items() for word in ("--set", assignment(key, value))]
 
 

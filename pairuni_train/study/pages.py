@@ -297,7 +297,7 @@ def _scenarios(figure: GradientFigure) -> StudyPart:
     """All scenarios over all parameters."""
     batches = figure.probes.batches
     facts = (
-        f"All scenarios at the weights of {figure.probes.setting.backbone.checkpoint}: "
+        f"All scenarios at the weights of {figure.probes.setting.recipe.checkpoint}: "
         f"{batches.per_seed} batches of {batches.pairs} pairs for each of {batches.seeds} "
         f"seed{'s' * (batches.seeds > 1)} of the probe, pairs counted alike. Intervals are 95 % "
         "over batches; they cover other batches and other rollouts, not other pair sets or other "

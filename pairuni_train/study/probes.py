@@ -1,4 +1,4 @@
-"""The probes behind a figure of gradients: every scenario at the backbone's own checkpoint.
+"""The probes behind a figure of gradients: every scenario at the recipe's own checkpoint.
 
 Nothing is trained, so `seeds` are seeds of the probe: each draws other batches of the same pair
 sets, other rollouts and another re-pairing, and all batches count alike. Within a seed no row comes
@@ -6,7 +6,7 @@ twice, so that batches are independent draws but for the pair sets and the weigh
 A probe is `pairuni-train probe` in a process of its own; one that is finished is reused, one that
 was stopped goes on. Folder of each:
 
-    probe/BACKBONE-KEY-PAIRS/seed-S/      KEY as in `jobs`, PAIRS in a batch
+    probe/RECIPE-KEY-PAIRS/seed-S/        KEY as in `jobs`, PAIRS in a batch
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ def plan_probes(experiment: Experiment, setting: Setting, batches: int | None = 
     """
     files = {arm.name: pair_file(arm, setting) for arm in experiment.arms}
     _check_scenarios(experiment.name, files)
-    name, backbone = setting.backbone.name, setting.backbone
+    name, recipe = setting.recipe.name, setting.recipe
     count = batches or experiment.batches.get(name, _BATCHES)
-    pairs = experiment.pairs_per_batch.get(name, backbone.pairs_per_step)
+    pairs = experiment.pairs_per_batch.get(name, recipe.pairs_per_step)
     return Probes(
         experiment,
         setting,
@@ -136,7 +136,7 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
 def probe_folder(probes: Probes, seed: int) -> Path:
     """Where the probe of a seed lies."""
     batches, setting = probes.batches, probes.setting
-    name = f"{setting.backbone.name}-{batches.folder.name}-{batches.pairs}"
+    name = f"{setting.recipe.name}-{batches.folder.name}-{batches.pairs}"
     return setting.root / "probe" / name / f"seed-{seed}"
 
 
@@ -200,8 +200,8 @@ def _one(probes: Probes, seed: int) -> Failure | None:
         return None
     command = [
         *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "probe", "--checkpoint", setting.backbone.checkpoint),
-        *("--backbone", setting.backbone.name, "--pairs", str(probes.batches.folder)),
+        *("-m", "pairuni_train.cli", "probe", "--checkpoint", setting.recipe.checkpoint),
+        *("--recipe", setting.recipe.name, "--pairs", str(probes.batches.folder)),
         *("--scenario", ",".join(probes.scenarios.values())),
         *("--batches", str(probes.batches.per_seed), "--seed", str(seed), "--out", str(folder)),
         *("--set", f"pairs_per_step={probes.batches.pairs}"),

@@ -102,7 +102,7 @@ def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Wor
     if batches is not None:
         raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
     return _Work(
-        sum(arm.recipe != BASE for arm in experiment.arms),
+        sum(arm.trained_as != BASE for arm in experiment.arms),
         len(trials(experiment, setting)),
         partial(run_all, experiment, setting),
         partial(_write_arms, experiment, setting),
@@ -112,5 +112,5 @@ def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Wor
 def _write_arms(experiment: Experiment, setting: Setting, out: Path, **options: Any) -> Path:
     if experiment.kind == "curves":
         return write_curves(make_curves(experiment, setting), out, **options)
-    table, steps = make_table(experiment, setting), setting.backbone.steps
+    table, steps = make_table(experiment, setting), setting.recipe.steps
     return write_table(table, experiment, out, tiny=setting.tiny, steps=steps, **options)

@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 
 from pairuni_eval.models.base import Task
 from pairuni_train.gradient_probe.scenarios import addressed, read_scenario
-from pairuni_train.grpo.sampler import PairOrder
+from pairuni_train.grpo.sampler import PairSampler
 from pairuni_train.pair_data.dataset import read_columns
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding
 
@@ -105,9 +105,9 @@ def read_outlines(path: Path) -> list[Pair]:
     ]
 
 
-def _order(name: str, batches: Batches, seed: int) -> PairOrder:
+def _order(name: str, batches: Batches, seed: int) -> PairSampler:
     pairs = read_outlines_of(name, batches, seed)
-    return PairOrder(pairs, pairs_per_step=batches.pairs, seed=seed)
+    return PairSampler(pairs, pairs_per_step=batches.pairs, seed=seed)
 
 
 def _halves(rows: Sequence[Pair], task: Task) -> set[str]:

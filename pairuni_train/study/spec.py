@@ -1,10 +1,10 @@
 """What an experiment is: one TOML file under `registry/suites/experiments`.
 
-It names arms (recipes, or "base" for the checkpoint that training starts from), the benchmarks and
-the columns of the table, and the rows that the paper prints. The same file runs on the tiny model
-and on any other backbone: `sisters` names the tiny world's benchmark that stands for each real one,
-and a tiny number is never put into one column with the paper's. What only one of the two worlds has
-says so by `only`.
+It names arms (of `pairuni-train run`, or "base" for the checkpoint that training starts from), the
+benchmarks and the columns of the table, and the rows that the paper prints. The same file runs on
+the tiny model and under any other recipe: `sisters` names the tiny world's benchmark that stands
+for each real one, and a tiny number is never put into one column with the paper's. What only one of
+the two worlds has says so by `only`.
 """
 
 from __future__ import annotations
@@ -60,21 +60,22 @@ class Printed(_Strict, frozen=True, kw_only=True):
     cells: tuple[float | str, ...]
 
 
-class Arm(_Strict, frozen=True, kw_only=True):
+class StudyArm(_Strict, frozen=True, kw_only=True):
     """One row of our table.
 
     Attributes:
         name: As printed.
-        recipe: The recipe that trains it, or "base".
-        pairs: The pair set, where it is not the recipe's own.
+        trained_as: The arm of `pairuni-train run` that trains it, or "base"; the key `arm`, in
+            older files `recipe`.
+        pairs: The pair set, where it is not that arm's own.
         changes: Keys of the pair sets' configuration that differ, e.g. "retrieval.threshold".
-        settings: Keys of the backbone that differ, as for `pairuni-train run --set`; what makes
+        settings: Keys of the recipe that differ, as for `pairuni-train run --set`; what makes
             arms comparable (steps, checkpoint) is not among them.
         only: The world that this arm belongs to, where it makes no sense in the other.
     """
 
     name: str
-    recipe: str
+    trained_as: str = msgspec.field(name="arm")
     pairs: str | None = None
     changes: dict[str, str | int | float] = {}
     settings: dict[str, Any] = {}
@@ -111,13 +112,13 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         printed: The paper's rows.
         printed_heads: Titles of the paper's columns, where they are not those of `columns`.
         sisters: For each real benchmark, the tiny world's.
-        steps: Training steps by backbone, where they differ from the backbone's own.
+        steps: Training steps by recipe, where they differ from the recipe's own.
         question: What the experiment asks, in a sentence; the answer is written from the figures.
-        reward_range: Lowest and highest reward of a rollout, by backbone and task, where known; a
+        reward_range: Lowest and highest reward of a rollout, by recipe and task, where known; a
             hundredth of it counts as no difference.
         fixed: Prompts that the arms of a figure of curves are measured on; None measures none.
-        batches: Batches of each scenario that a probe looks at, by backbone.
-        pairs_per_batch: Pairs in such a batch by backbone, where it is not a training step's.
+        batches: Batches of each scenario that a probe looks at, by recipe.
+        pairs_per_batch: Pairs in such a batch by recipe, where it is not a training step's.
         notes: In what it is not the paper's experiment, a sentence each.
     """
 
@@ -126,7 +127,7 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     question: str
     source: str
     kind: Literal["table", "curves", "gradients"] = "table"
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[StudyArm, ...] = ()
     against: tuple[str, ...] = ()
     method: str | None = None
     columns: tuple[Column, ...] = ()
@@ -191,13 +192,21 @@ def read_experiment(path: Path) -> Experiment:
         UserError: naming file and key, for bad TOML, an unknown key or a table that does not fit.
     """
     try:
-        found = msgspec.convert(tomllib.loads(text_of(path)), Experiment)
+        found = msgspec.convert(_with_arms(tomllib.loads(text_of(path))), Experiment)
     except (ValueError, msgspec.ValidationError) as failure:
         raise UserError(f"{path}: {failure}.") from failure
     trouble = next(_troubles(found), None)
     if trouble is not None:
         raise UserError(f"{path}: {trouble}.")
     return found
+
+
+def _with_arms(table: dict[str, Any]) -> dict[str, Any]:
+    """The table with `arm` where an older file says `recipe`."""
+    for arm in table["arms"] if isinstance(table.get("arms"), list) else ():
+        if isinstance(arm, dict) and "recipe" in arm and "arm" not in arm:
+            arm["arm"] = arm.pop("recipe")
+    return table
 
 
 def _troubles(found: Experiment) -> Iterator[str]:

@@ -16,12 +16,12 @@ from pairuni_eval.stats.paired import narrowed
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
-from pairuni_train.config import find_recipe
+from pairuni_train.config import find_arm
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats
 from pairuni_train.study.jobs import Setting, Trial, pair_file, run_folder
 from pairuni_train.study.overrides import assignment
-from pairuni_train.study.spec import BASE, Arm, Column, Experiment
+from pairuni_train.study.spec import BASE, Column, Experiment, StudyArm
 
 
 def make_table(experiment: Experiment, setting: Setting) -> ArmTable:
@@ -55,19 +55,19 @@ def measured_columns(experiment: Experiment, setting: Setting) -> tuple[Column, 
     )
 
 
-def _entry(arm: Arm, benchmarks: tuple[str, ...], setting: Setting) -> Entrant:
+def _entry(arm: StudyArm, benchmarks: tuple[str, ...], setting: Setting) -> Entrant:
     sides = {name: _side(arm, name, setting) for name in benchmarks}
-    wanted = 0 if arm.recipe == BASE else setting.seeds
+    wanted = 0 if arm.trained_as == BASE else setting.seeds
     return Entrant(arm.name, sides, wanted, _trained_on(arm, setting))
 
 
-def _side(arm: Arm, benchmark: str, setting: Setting) -> Side:
-    seeds = 1 if arm.recipe == BASE else setting.seeds
+def _side(arm: StudyArm, benchmark: str, setting: Setting) -> Side:
+    seeds = 1 if arm.trained_as == BASE else setting.seeds
     folders = [run_folder(Trial(arm, seed), benchmark, setting) for seed in range(seeds)]
     runs = tuple(
         Tables(StoredRun(folder)) for folder in folders if (folder / layout.COMPLETE).exists()
     )
-    return Side(arm.name, runs, trained=arm.recipe != BASE)
+    return Side(arm.name, runs, trained=arm.trained_as != BASE)
 
 
 def _benchmark(column: Column, experiment: Experiment, setting: Setting) -> str | None:
@@ -108,13 +108,13 @@ def _place(column: Column, name: str, tables: Tables, *, tiny: bool) -> Place:
     return Place(name, protocol, metric, headline=wanted == spec.headline)
 
 
-def _trained_on(arm: Arm, setting: Setting) -> str:
+def _trained_on(arm: StudyArm, setting: Setting) -> str:
     """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighting sqrt"."""
-    if arm.recipe == BASE:
+    if arm.trained_as == BASE:
         return "nothing: the checkpoint that training starts from"
-    recipe = find_recipe(arm.recipe)
-    words = [f"{recipe.name}: {_pairs_words(pair_file(arm, setting))}"]
-    words += [f"weighting {recipe.weighting}"] if recipe.weighting != "none" else []
+    trained = find_arm(arm.trained_as)
+    words = [f"{trained.name}: {_pairs_words(pair_file(arm, setting))}"]
+    words += [f"weighting {trained.weighting}"] if trained.weighting != "none" else []
     words += [assignment(key, value) for key, value in (arm.changes | arm.settings).items()]
     return ", ".join(words)
 

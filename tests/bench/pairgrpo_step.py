@@ -34,14 +34,14 @@ from support import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Reply, Task
-from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone, Recipe, find_backbone
+from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.grpo.advantages import normalize
-from pairuni_train.grpo.objective import Clip, surrogate
+from pairuni_train.grpo.objective import ClipRange, surrogate
 from pairuni_train.grpo.rewards import Judged, load_rewards
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainable_parameters import choose_trained
+from pairuni_train.grpo.trainable_parameters import select_trainable
 from pairuni_train.pair_data.record import Pair
+from pairuni_train.phase_timer import PhaseTimer
 
 # Shapes: N rows, P prompt positions, T completion positions, D hidden size, V vocabulary.
 
@@ -49,19 +49,19 @@ from pairuni_train.pair_data.record import Pair
 class Plain:
     """The plain loop, on a model of its own."""
 
-    def __init__(self, checkpoint: str, backbone: Backbone) -> None:
+    def __init__(self, checkpoint: str, recipe: Recipe) -> None:
         loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
         self.policy = loaded.policy
         self.janus, self.processor = self.policy.janus, self.policy.processor
-        self.reference = deepcopy(self.janus).requires_grad_(False) if backbone.beta else None
-        self.backbone = backbone
-        trained = choose_trained(self.policy, backbone)
-        self.optimizer = torch.optim.AdamW(trained.values(), lr=backbone.lr, weight_decay=0.0)
-        self.rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
+        self.reference = deepcopy(self.janus).requires_grad_(False) if recipe.beta else None
+        self.recipe = recipe
+        trained = select_trainable(self.policy, recipe)
+        self.optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
+        self.rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
 
     def step(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """One step; returns seconds by phase."""
-        clock = Clock()
+        clock = PhaseTimer()
         tracks = {task: self.rollouts(task, pairs, clock) for task in TASKS}
         self.optimizer.zero_grad(set_to_none=True)
         for task, (inputs, tokens_NT, mask_NT, advantage_N) in tracks.items():
@@ -77,10 +77,10 @@ class Plain:
                     mask_NT,
                     advantage_N,
                     sequences=len(tokens_NT),
-                    clip=Clip(),
+                    clip=ClipRange(),
                     old_logp_NT=old_NT,
                     reference_logp_NT=reference_NT,
-                    beta=self.backbone.beta,
+                    beta=self.recipe.beta,
                 )
                 terms.loss.backward()
         with clock.phase("update"):
@@ -88,9 +88,9 @@ class Plain:
             self.optimizer.step()
         return clock.seconds
 
-    def rollouts(self, task: Task, pairs: Sequence[Pair], clock: Clock) -> tuple[Any, ...]:
+    def rollouts(self, task: Task, pairs: Sequence[Pair], clock: PhaseTimer) -> tuple[Any, ...]:
         """Prompts, completions, what counts of them, and advantages."""
-        count = self.backbone.task(task).rollouts
+        count = self.recipe.task(task).rollouts
         halves = [p.understanding if task == "und" else p.generation for p in pairs]
         rows = [half for half in halves for _ in range(count)]
         sample = self.answers if task == "und" else self.pictures
@@ -103,7 +103,7 @@ class Plain:
         group_N = torch.arange(len(halves)).repeat_interleave(count)
         return inputs, tokens_NT, mask_NT, normalize(reward_N, group_N).value_N
 
-    def answers(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+    def answers(self, rows: Sequence[Any], clock: PhaseTimer) -> tuple[Any, Tensor, Tensor]:
         """Answers by `generate`."""
         with clock.phase("sample/und"), torch.no_grad():
             images = [Image.open(io.BytesIO(row.image)).convert("RGB") for row in rows]
@@ -121,13 +121,13 @@ class Plain:
                 temperature=1.0,
                 top_k=0,
                 top_p=1.0,
-                max_new_tokens=self.backbone.und.decoding.max_tokens,
+                max_new_tokens=self.recipe.und.decoding.max_tokens,
             )
         tokens_NT = said[:, inputs["input_ids"].shape[1] :]
         ends_NT = (tokens_NT == self.processor.tokenizer.eos_token_id).int()
         return inputs, tokens_NT, ends_NT.cumsum(1) - ends_NT == 0
 
-    def pictures(self, rows: Sequence[Any], clock: Clock) -> tuple[Any, Tensor, Tensor]:
+    def pictures(self, rows: Sequence[Any], clock: PhaseTimer) -> tuple[Any, Tensor, Tensor]:
         """Codes by `generate`."""
         with clock.phase("sample/gen"), torch.no_grad():
             inputs = self.processor(
@@ -143,7 +143,7 @@ class Plain:
                 temperature=1.0,
                 top_k=0,
                 top_p=1.0,
-                guidance_scale=self.backbone.gen.decoding.cfg_scale,
+                guidance_scale=self.recipe.gen.decoding.cfg_scale,
             )
         return inputs, codes_NT, torch.ones_like(codes_NT, dtype=torch.bool)
 
@@ -190,14 +190,14 @@ class Plain:
         return logp_NTV.gather(-1, tokens_NT[..., None])[..., 0]
 
 
-def ours(checkpoint: str, backbone: Backbone, pairs: Sequence[Pair]) -> Any:
+def ours(checkpoint: str, recipe: Recipe, pairs: Sequence[Pair]) -> Any:
     """Our trainer on a model of its own."""
     loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
-    reference = deepcopy(loaded.policy).requires_grad_(False) if backbone.beta else None
-    rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
-    arm = Recipe(name="bench", summary="", pairs="random")
+    reference = deepcopy(loaded.policy).requires_grad_(False) if recipe.beta else None
+    rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
+    arm = Arm(name="bench", summary="", pairs="random")
     return small.small_trainer(
-        loaded.policy, backbone, pairs, recipe=arm, rewards=rewards, reference=reference
+        loaded.policy, recipe, pairs, arm=arm, rewards=rewards, reference=reference
     )
 
 
@@ -232,9 +232,9 @@ def main() -> None:
         "beta": given.beta,
         "probe.every": 0,
     }
-    backbone = find_backbone("tiny", changes)
+    recipe = find_recipe("tiny", changes)
     pairs = small.tiny_pairs(4 * given.pairs)
-    plain, trainer = Plain(given.checkpoint, backbone), ours(given.checkpoint, backbone, pairs)
+    plain, trainer = Plain(given.checkpoint, recipe), ours(given.checkpoint, recipe, pairs)
     theirs: list[dict[str, float]] = []
     mine: list[dict[str, float]] = []
     for step in range(given.rounds + 1):

@@ -24,7 +24,7 @@ from support import small_training as small
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.rewards import load_rewards
 from pairuni_train.grpo.rollouts import TASKS
@@ -35,16 +35,16 @@ class Copying(Engine):
 
     def clip_gradients(self, limit: float) -> float:
         """Copy, then clip."""
-        self.copies = [p.grad.clone() for p in self.trained if p.grad is not None]
+        self.copies = [p.grad.clone() for p in self.parameters if p.grad is not None]
         return super().clip_gradients(limit)
 
 
 def trainer(policy: Any, pairs: int, *, every: int, copies: bool) -> Any:
     """A trainer that looks, or copies, or neither; all share one policy."""
     changes = {"pairs_per_step": pairs, "lr": 0.0, "probe.every": every}
-    backbone = find_backbone("tiny", changes)
-    rewards = {task: load_rewards(backbone.task(task).rewards) for task in TASKS}
-    made = small.small_trainer(policy, backbone, small.tiny_pairs(2 * pairs), rewards=rewards)
+    recipe = find_recipe("tiny", changes)
+    rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
+    made = small.small_trainer(policy, recipe, small.tiny_pairs(2 * pairs), rewards=rewards)
     if copies:
         engine = Copying(made.parts.engine.accelerator, policy)
         made.parts = made.parts._replace(engine=engine)

@@ -1,4 +1,4 @@
-"""Configurations as a stranger, or a tired person, writes them: cards, judges, pairs, recipes.
+"""Configurations as a stranger, or a tired person, writes them: cards, judges, pairs, arms.
 
 Each shipped file of a kind is changed at one place, or as bytes; it is read, or refused in words.
 """
@@ -84,16 +84,16 @@ def _pairs(path: Path) -> object:
     return read_config(path)
 
 
+def _arm(path: Path) -> object:
+    from pairuni_train.config import find_arm
+
+    return find_arm(str(path))
+
+
 def _recipe(path: Path) -> object:
     from pairuni_train.config import find_recipe
 
     return find_recipe(str(path))
-
-
-def _backbone(path: Path) -> object:
-    from pairuni_train.config import find_backbone
-
-    return find_backbone(str(path))
 
 
 def _experiment(path: Path) -> object:
@@ -107,8 +107,8 @@ KINDS: dict[str, tuple[list[Path] | str, Callable[[Path], object]]] = {
     "suites": (sorted(REGISTRY.glob("suites/*.toml")), read_suite),
     "judges": (JUDGE, _judge),
     "pairs": (sorted(TRAINING.glob("pairs/presets/*.toml")), _pairs),
+    "arms": (sorted(TRAINING.glob("arms/*.toml")), _arm),
     "recipes": (sorted(TRAINING.glob("recipes/*.toml")), _recipe),
-    "backbones": (sorted(TRAINING.glob("recipes/backbones/*.toml")), _backbone),
     "experiments": (sorted(REGISTRY.glob("suites/experiments/*.toml")), _experiment),
 }
 

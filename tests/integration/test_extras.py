@@ -46,7 +46,7 @@ WORKS: dict[str, str] = {
     "check": "pairuni-train pairs check pairs/pairug.parquet --against tiny-pope",
     "neighbors": "pairuni-train pairs neighbors pairs/pairug.parquet --run 'a run' --encoder tiny",
 }
-TRAIN = "pairuni-train run --backbone tiny --pairs pairs --out trained"
+TRAIN = "pairuni-train run --recipe tiny --pairs pairs --out trained"
 NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "suite": ("pairuni-eval run --checkpoint tiny --suite paper", ("geneval", "judge")),
     "plan of one": ("pairuni-eval run --checkpoint tiny --benchmarks wise --plan", ("judge",)),
@@ -58,7 +58,7 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("vlmevalkit",),
     ),
     "train": (TRAIN, ("train",)),
-    "train's built pairs": ("pairuni-train run --backbone tiny --out trained", ("train",)),
+    "train's built pairs": ("pairuni-train run --recipe tiny --out trained", ("train",)),
     "adapters": (f"{TRAIN} --set lora.rank=2", ("train", "lora")),
     "reward": (f"{TRAIN} --set 'gen.rewards=[{{name=\"hps\"}}]'", ("train", "hps")),
     "probe": ("pairuni-train probe --checkpoint tiny --pairs pairs --out probed", ("train",)),
@@ -78,7 +78,7 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "reproduce": ("pairuni-train reproduce table2 --root root", ("train",)),
     "reproduce at scale": (
-        "pairuni-train reproduce table2 --backbone janus-pro-1b",
+        "pairuni-train reproduce table2 --recipe janus-pro-1b",
         ("train", "hps"),
     ),
 }

@@ -109,12 +109,12 @@ def test_a_page_of_a_trained_checkpoint_is_made_again(
     tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    works(typed, "pairuni-train run --recipe grpo --backbone tiny --steps 2 --out runs/trained")
+    works(typed, "pairuni-train run --arm grpo --recipe tiny --steps 2 --out runs/trained")
     run = "pairuni-eval run --benchmarks tiny-pope --limit 2"
     works(typed, f"{run} --checkpoint tiny --out runs/base")
     works(typed, f"{run} --checkpoint runs/trained/checkpoint-2 --baseline base=runs/base")
     (report,) = (tmp_path / "reports").glob("checkpoint-2*")
-    assert commands(report)[0].startswith("pairuni-train run --recipe grpo --backbone tiny ")
+    assert commands(report)[0].startswith("pairuni-train run --arm grpo --recipe tiny ")
     made_again(typed, report, tmp_path / "empty", monkeypatch)
 
 
@@ -153,8 +153,8 @@ def test_a_page_without_baselines_does_not_get_those_of_its_suite(tmp_path: Path
     assert reruns(run, {}, {})[-1].command == "pairuni-eval report runs/tiny --baseline none"
 
 
-SETTINGS_OF = """{"recipe": {"name": "grpo"}, "seed": 3, "pairs": "abc",
-"backbone": {"name": "janus-pro-1b", "steps": 7, "pairs": null}}"""
+SETTINGS_OF = """{"arm": {"name": "grpo"}, "seed": 3, "pairs": "abc",
+"recipe": {"name": "janus-pro-1b", "steps": 7, "pairs": null}}"""
 
 
 def test_what_only_the_reader_has_is_said_beside_the_command(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_what_only_the_reader_has_is_said_beside_the_command(tmp_path: Path) -> 
     (trained / "metrics.jsonl").write_text('{"step": 0}\n')
     found = reruns(run, {}, {"grpo": [trained], "probe": [probed]}, pairs=True)
     assert found[0].command == (
-        "pairuni-train run --recipe grpo --backbone janus-pro-1b --steps 7 --seed 3 "
+        "pairuni-train run --arm grpo --recipe janus-pro-1b --steps 7 --seed 3 "
         "--pairs PAIRS --out runs/grpo-janus-pro-1b-seed3"
     )
     assert found[0].note == "PAIRS is the pair set of SHA-256 abc."

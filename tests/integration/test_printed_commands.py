@@ -117,8 +117,8 @@ def test_every_next_line_of_pairs_runs_as_printed(typed: Typed) -> None:
 PARSED = {
     "fetch": f'pairuni-eval fetch --benchmarks tiny-pope --to "{FOLDER}/data"',
     "validate": f'pairuni-eval validate tiny-pope --limit 2 --data "{FOLDER}"',
-    "no pairs": f'pairuni-train run --backbone tiny --pairs "{FOLDER}"',
-    "no pairs of a backbone": "pairuni-train run --backbone janus-pro-1b",
+    "no pairs": f'pairuni-train run --recipe tiny --pairs "{FOLDER}"',
+    "no pairs of a recipe": "pairuni-train run --recipe janus-pro-1b",
     "no scenario": f'pairuni-train probe --checkpoint tiny --pairs "{FOLDER}" --scenario half',
     "no arms": f'pairuni-train baselines --out packed --root "{FOLDER}"',
     "no preset": f'pairuni-train pairs build --out "{FOLDER}"',
@@ -244,7 +244,7 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
 ) -> None:
     """The hint of HPS: training has no --data, the reward has an option `data`."""
     from pairuni_eval.errors import UserError
-    from pairuni_train.config import find_backbone, read_changes
+    from pairuni_train.config import find_recipe, read_changes
     from pairuni_train.grpo.image_rewards import Hps
 
     monkeypatch.chdir(tmp_path)
@@ -254,7 +254,7 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
     assert "--data" not in hint
     found = re.search(r"--set '([^']+)'", hint)
     assert found
-    (reward,) = find_backbone("tiny", read_changes([found[1]])).gen.rewards
+    (reward,) = find_recipe("tiny", read_changes([found[1]])).gen.rewards
     assert (reward.name, reward.options) == ("hps", {"data": "DIR"})
 
 

@@ -12,7 +12,7 @@ from support import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.store.training import read_fixed
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.reproduce import reproduce
@@ -28,7 +28,7 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     folder = tmp_path / "root" / "pairs" / "preset"
     write_pairs(folder / "pairug.parquet", small.tiny_pairs(8))
     write_pairs(folder / "random.parquet", small.tiny_pairs(8, seed=1))
-    return Setting(find_backbone("tiny", {"steps": 2}), 1, tmp_path / "root", workers=2)
+    return Setting(find_recipe("tiny", {"steps": 2}), 1, tmp_path / "root", workers=2)
 
 
 def two_scenarios() -> Experiment:

@@ -16,12 +16,12 @@ from rich.console import Console
 from support import small_training as small
 
 from pairuni_eval.errors import UserError
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.study.baselines import make_baselines
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.reproduce import reproduce
-from pairuni_train.study.spec import Arm, Column, Experiment, find_experiment
+from pairuni_train.study.spec import Column, Experiment, StudyArm, find_experiment
 
 QUIET = Console(quiet=True)
 
@@ -42,9 +42,9 @@ def edits_only() -> Experiment:
     return msgspec.structs.replace(
         find_experiment("table4"),
         arms=(
-            Arm(name="base", recipe="base"),
-            Arm(name="no pairs", recipe="pairuni", changes=other_weights),
-            Arm(name="PairUni", recipe="pairuni", settings={"lr": 1e-5}),
+            StudyArm(name="base", trained_as="base"),
+            StudyArm(name="no pairs", trained_as="pairuni", changes=other_weights),
+            StudyArm(name="PairUni", trained_as="pairuni", settings={"lr": 1e-5}),
         ),
         against=("base",),
         columns=(Column(title="ImgEdit", benchmark="imgedit"),),
@@ -53,7 +53,7 @@ def edits_only() -> Experiment:
 
 
 def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_path: Path) -> None:
-    setting = Setting(find_backbone("tiny", {"steps": 1}), 1, root, workers=2)
+    setting = Setting(find_recipe("tiny", {"steps": 1}), 1, root, workers=2)
     out = tmp_path / "out"
     done = reproduce(edits_only(), setting, out, QUIET, command="again")
     assert (done.page, done.failed) == (out / "table.html", 1)

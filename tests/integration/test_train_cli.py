@@ -78,13 +78,13 @@ def test_help_is_quick_and_loads_no_model_code() -> None:
     assert is_light("-m", "pairuni_train.cli", "--help"), "not once in twelve times"
 
 
-def test_list_names_arms_backbones_and_experiments(train: Train) -> None:
+def test_list_names_arms_recipes_and_experiments(train: Train) -> None:
     ran = train("list")
     assert ran.code == 0
     assert "pairuni_linear" in ran.out
     assert "janus-pro-7b" in ran.out
     assert "How pairs are made (table 5)" in ran.out
-    assert ran.next == "pairuni-train run --recipe pairuni --backbone tiny"
+    assert ran.next == "pairuni-train run --arm pairuni --recipe tiny"
 
 
 def test_a_format_that_no_figure_has_is_refused_before_anything_runs(train: Train) -> None:
@@ -107,8 +107,8 @@ def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
     assert declared["step"] == 2
     assert len(declared["parent"]) == 64
     kept = json.loads(Path("runs/pairuni-tiny-seed3/settings.json").read_text())
-    assert kept["recipe"]["weighting"] == "sqrt"
-    assert kept["backbone"]["steps"] == 2
+    assert kept["arm"]["weighting"] == "sqrt"
+    assert kept["recipe"]["steps"] == 2
     assert kept["seed"] == 3
 
 
@@ -130,13 +130,55 @@ def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
 
 
 @pytest.mark.parametrize(
+    ("former", "now", "notes"),
+    [
+        (["--recipe", "grpo"], ("grpo", "tiny"), ["--recipe grpo is now --arm grpo"]),
+        (["--recipe", "tiny"], ("pairuni", "tiny"), []),
+        (["--backbone", "mine"], ("pairuni", "mine"), ["--backbone mine is now --recipe mine"]),
+        (
+            ["--recipe", "a.toml", "--backbone", "tiny"],
+            ("a.toml", "tiny"),
+            ["--recipe a.toml is now --arm a.toml", "--backbone tiny is now --recipe tiny"],
+        ),
+        (["--arm", "grpo", "--recipe", "mine"], ("grpo", "mine"), []),
+    ],
+)
+def test_former_options_are_taken_with_a_note(
+    former: list[str],
+    now: tuple[str, str],
+    notes: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pairuni_train.former_options import read_names
+
+    given = dict(zip(former[::2], former[1::2], strict=True))
+    found = read_names(given.get("--arm"), given.get("--recipe"), given.get("--backbone"))
+    assert tuple(found) == now
+    assert capsys.readouterr().err.splitlines() == [f"Note: {note}." for note in notes]
+
+
+def test_a_former_command_line_does_what_it_did(train: Train, folder: Path) -> None:
+    ran = train("run", "--recipe", "random_pair", "--backbone", "tiny", "--pairs", folder)
+    assert ran.code == 2
+    assert "Note: --recipe random_pair is now --arm random_pair." in ran.err
+    assert "There is no pair set" in ran.err and "random.parquet" in ran.err
+    twice = train("run", "--recipe", "tiny", "--backbone", "janus-pro-1b")
+    assert twice.code == 2 and "both name the recipe" in twice.err
+    for command in (("reproduce", "table2"), ("baselines", "--out", "o"), ("probe",)):
+        more = ("--checkpoint", "tiny", "--pairs", folder) if command == ("probe",) else ()
+        ran = train(*command, *more, "--backbone", "janus-1b")
+        assert ran.code == 2 and "Note: --backbone janus-1b is now --recipe janus-1b." in ran.err
+        assert "Did you mean 'janus-pro-1b'" in ran.err
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--lr", "0.5"], "backbone.lr is 0.0001, now it is 0.5"),
+        (["--lr", "0.5"], "recipe.lr is 0.0001, now it is 0.5"),
         (["--seed", "4"], "seed is 0, now it is 4"),
-        (["--recipe", "pairuni_linear"], "recipe.name is 'pairuni', now it is 'pairuni_linear'"),
-        (["--set", "gen.rollouts=6"], "backbone.gen.rollouts is 4, now it is 6"),
-        (["--steps", "1"], "backbone.steps is 2, now it is 1"),
+        (["--arm", "pairuni_linear"], "arm.name is 'pairuni', now it is 'pairuni_linear'"),
+        (["--set", "gen.rollouts=6"], "recipe.gen.rollouts is 4, now it is 6"),
+        (["--steps", "1"], "recipe.steps is 2, now it is 1"),
     ],
 )
 def test_another_run_is_not_written_over(
@@ -213,12 +255,12 @@ def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list
         (["--set", "trainable=['janus.model.language.']"], "No parameter's name begins with 'ja"),
         (["--set", "gen.rewards=[{name='tiny-cheker'}]"], "Did you mean 'tiny-checker'"),
         (["--pairs-per-step", "9"], "The pair set has 8 rows, a step takes 9"),
-        (["--recipe", "weighty.toml"], "gives pair pair0 the weight -1.0"),
-        (["--recipe", "nothing.toml"], "The weighting 'nothing' cannot be imported"),
-        (["--recipe", "words.toml"], "Unknown weighting 'sqr'. Did you mean 'sqrt'"),
+        (["--arm", "weighty.toml"], "gives pair pair0 the weight -1.0"),
+        (["--arm", "nothing.toml"], "The weighting 'nothing' cannot be imported"),
+        (["--arm", "words.toml"], "Unknown weighting 'sqr'. Did you mean 'sqrt'"),
         (["--tracker", "tensorbord"], "Did you mean 'tensorboard'"),
         (["--tracker", "comet_ml"], "'comet_ml' is not installed"),
-        (["--recipe", "grpo", "--pairs", "."], "There is no pair set unpaired.parquet"),
+        (["--arm", "grpo", "--pairs", "."], "There is no pair set unpaired.parquet"),
     ],
 )
 @pytest.mark.usefixtures("strangers_weightings")
@@ -267,20 +309,20 @@ def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
     assert len(list(Path("out").glob("checkpoint-*"))) == 9
 
 
-def test_without_pairs_a_backbone_builds_its_own_once(
+def test_without_pairs_a_recipe_builds_its_own_once(
     train: Train, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairuni_train import pair_files
-    from pairuni_train.config import find_backbone
+    from pairuni_train.config import find_recipe
     from pairuni_train.pair_data import config
 
     few = config.find_preset("tiny")
     few = few._replace(config=config.PairConfig(**{**fields(few.config), **SMALLER}))
     monkeypatch.setattr(config, "find_preset", lambda name: few)
-    file = pair_files.find_pairs(None, "random", find_backbone("tiny"))
+    file = pair_files.find_pairs(None, "random", find_recipe("tiny"))
     assert file.is_file()
     before = file.stat().st_mtime_ns
-    assert pair_files.find_pairs(None, "random", find_backbone("tiny")) == file
+    assert pair_files.find_pairs(None, "random", find_recipe("tiny")) == file
     assert file.stat().st_mtime_ns == before
 
 
@@ -291,8 +333,8 @@ def fields(config: object) -> dict[str, object]:
 SMALLER: dict[str, object] = {"pairs": 4}
 
 
-def test_a_large_backbone_says_how_to_build_pairs(train: Train) -> None:
-    ran = train("run", "--backbone", "janus-pro-1b")
+def test_a_large_recipe_says_how_to_build_pairs(train: Train) -> None:
+    ran = train("run", "--recipe", "janus-pro-1b")
     assert ran.code == 2
     assert "give them with --pairs" in ran.error
     assert ran.next.startswith("pairuni-train pairs build --preset orsta-blip3o --arms pairug")

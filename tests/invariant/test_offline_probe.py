@@ -48,8 +48,8 @@ def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(untrained: Path, pairs: Path, out: Path, *scenarios: str, **changes: Any) -> ProbeJob:
-    backbone = small.small_backbone(checkpoint=str(untrained))
-    found = ProbeJob(backbone, pairs, scenarios, 1, 0, out)
+    recipe = small.small_recipe(checkpoint=str(untrained))
+    found = ProbeJob(recipe, pairs, scenarios, 1, 0, out)
     return found._replace(**changes)
 
 

@@ -90,7 +90,7 @@ def requests_of(kind: str, count: int, cfg_scale: float) -> tuple[Task, list[Req
 
 
 def view_of(policy: JanusPolicy, rollout: Rollout) -> View:
-    (view,) = policy.plan_views(rollout, torch.Generator())
+    (view,) = policy.plan_views(rollout, range(len(rollout)))
     return view
 
 

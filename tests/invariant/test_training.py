@@ -14,10 +14,10 @@ from torch import Tensor
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_train.grpo.advantages import sqrt_weight
+from pairuni_train.grpo.batch import micro_batches
 from pairuni_train.grpo.rewards import Judged, Reward
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainable_parameters import trained_parameters
-from pairuni_train.grpo.update import micro_batches
+from pairuni_train.grpo.trainable_parameters import trainable_parameters
 from pairuni_train.pair_data.record import Pair
 
 TASK = pytest.mark.parametrize("task", TASKS)
@@ -34,9 +34,9 @@ def close(found: Tensor, expected: Tensor, *, within: float = 1e-5) -> bool:
 def test_micro_batches_change_neither_loss_nor_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    track = small.sampled(policy, task, pairs[:3], small.small_backbone())
+    rollouts = small.sampled(policy, task, pairs[:3], small.small_recipe())
     found = [
-        small.loss_and_gradient(policy, track, small.small_backbone(micro_batch=size))
+        small.loss_and_gradient(policy, rollouts, small.small_recipe(micro_batch=size))
         for size in (16, 3, 1)
     ]
     for loss, gradient in found[1:]:
@@ -48,26 +48,26 @@ def test_micro_batches_change_neither_loss_nor_gradient(
 def test_the_order_of_pairs_changes_neither_loss_nor_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    backbone = small.small_backbone()
-    ordered = small.sampled(policy, task, pairs[:4], backbone, weighting=sqrt_weight)
-    other = small.sampled(policy, task, small.shuffled(pairs[:4]), backbone, weighting=sqrt_weight)
+    recipe = small.small_recipe()
+    ordered = small.sampled(policy, task, pairs[:4], recipe, weighting=sqrt_weight)
+    other = small.sampled(policy, task, small.shuffled(pairs[:4]), recipe, weighting=sqrt_weight)
     assert [p.pair for p in other.prompts] != [p.pair for p in ordered.prompts]
-    loss, gradient = small.loss_and_gradient(policy, ordered, backbone)
-    assert small.loss_and_gradient(policy, other, backbone)[0] == pytest.approx(loss, abs=1e-6)
-    assert close(small.loss_and_gradient(policy, other, backbone)[1], gradient)
+    loss, gradient = small.loss_and_gradient(policy, ordered, recipe)
+    assert small.loss_and_gradient(policy, other, recipe)[0] == pytest.approx(loss, abs=1e-6)
+    assert close(small.loss_and_gradient(policy, other, recipe)[1], gradient)
 
 
 @TASK
 def test_the_gradient_is_linear_in_the_weights_of_pairs(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    backbone = small.small_backbone()
+    recipe = small.small_recipe()
 
     def gradient(weights: dict[str, float]) -> Tensor:
-        track = small.sampled(
-            policy, task, pairs[:2], backbone, weighting=lambda pair: weights[pair.id]
+        rollouts = small.sampled(
+            policy, task, pairs[:2], recipe, weighting=lambda pair: weights[pair.id]
         )
-        return small.loss_and_gradient(policy, track, backbone)[1]
+        return small.loss_and_gradient(policy, rollouts, recipe)[1]
 
     first, second = gradient({"pair0": 1.0, "pair1": 0.0}), gradient({"pair0": 0.0, "pair1": 1.0})
     assert close(gradient({"pair0": 0.25, "pair1": 3.0}), 0.25 * first + 3 * second)
@@ -78,20 +78,20 @@ def test_the_gradient_is_linear_in_the_weights_of_pairs(
 def test_a_group_without_spread_has_exactly_no_gradient_and_is_counted(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    backbone = small.small_backbone()
+    recipe = small.small_recipe()
     same = {each: small.summed(small.Same()) for each in TASKS}
-    track = small.sampled(policy, task, pairs[:2], backbone, rewards=same)
-    loss, gradient = small.loss_and_gradient(policy, track, backbone)
+    rollouts = small.sampled(policy, task, pairs[:2], recipe, rewards=same)
+    loss, gradient = small.loss_and_gradient(policy, rollouts, recipe)
     assert loss == 0.0
     assert not gradient.any()
-    trainer = small.small_trainer(policy, backbone, pairs, rewards=same)
-    before = {name: p.detach().clone() for name, p in trained_parameters(policy).items()}
+    trainer = small.small_trainer(policy, recipe, pairs, rewards=same)
+    before = {name: p.detach().clone() for name, p in trainable_parameters(policy).items()}
     metrics = trainer.step(0).metrics
     assert metrics["grad_norm"] == 0.0
     assert metrics[f"live_groups/{task}"] == 0.0
     assert metrics[f"frac_reward_zero_std/{task}"] == 1.0
     assert metrics[f"entropy/{task}"] > 0.1, "its tokens are still counted"
-    assert all(torch.equal(before[n], p) for n, p in trained_parameters(policy).items())
+    assert all(torch.equal(before[n], p) for n, p in trainable_parameters(policy).items())
 
 
 class Picky(Reward):
@@ -109,10 +109,10 @@ def test_a_declined_rollout_has_no_advantage_and_no_part_in_the_mean(
     policy: JanusPolicy, pairs: Sequence[Pair]
 ) -> None:
     picky = {"und": small.summed(Picky(small.Letters(), 4)), "gen": small.summed(small.Redness())}
-    track = small.sampled(policy, "und", pairs[:2], small.small_backbone(), rewards=picky)
-    assert track.advantage_N[::4].tolist() == [0.0, 0.0]
-    assert track.advantage_N.view(2, 4).sum(1).abs().max() < 1e-6
-    metrics = small.small_trainer(policy, small.small_backbone(), pairs, rewards=picky).step(0)
+    rollouts = small.sampled(policy, "und", pairs[:2], small.small_recipe(), rewards=picky)
+    assert rollouts.advantage_N[::4].tolist() == [0.0, 0.0]
+    assert rollouts.advantage_N.view(2, 4).sum(1).abs().max() < 1e-6
+    metrics = small.small_trainer(policy, small.small_recipe(), pairs, rewards=picky).step(0)
     assert metrics.metrics["declined/und"] == 0.25
     assert metrics.metrics["declined/gen"] == 0.0
 
@@ -121,8 +121,8 @@ def test_on_the_first_inner_step_the_ratio_is_one_and_nothing_is_clipped(
     policy: JanusPolicy, pairs: Sequence[Pair]
 ) -> None:
     for inner_steps in (1, 2):
-        backbone = small.small_backbone(inner_steps=inner_steps, lr=0.1)
-        metrics = small.small_trainer(policy, backbone, pairs).step(0).metrics
+        recipe = small.small_recipe(inner_steps=inner_steps, lr=0.1)
+        metrics = small.small_trainer(policy, recipe, pairs).step(0).metrics
         for task in TASKS:
             assert metrics[f"first_ratio_off/{task}"] == 0.0
             clipped = metrics[f"clip_ratio/low/{task}"] + metrics[f"clip_ratio/high/{task}"]
@@ -130,20 +130,22 @@ def test_on_the_first_inner_step_the_ratio_is_one_and_nothing_is_clipped(
 
 
 def test_a_picture_is_never_taken_as_cut_off(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
-    backbone = small.small_backbone(gen__decoding__max_tokens=2)
-    track = small.sampled(policy, "gen", pairs[:2], backbone)
-    batches = micro_batches(policy, track, backbone)
+    recipe = small.small_recipe(gen__decoding__max_tokens=2)
+    rollouts = small.sampled(policy, "gen", pairs[:2], recipe)
+    batches = micro_batches(policy, rollouts, recipe)
     assert all(batch.rollout.fixed_length for batch in batches)
     assert sum(int(batch.view.target_NT.sum()) for batch in batches) == 2 * 4 * 16
-    assert all(reply.tokens == 16 for reply in track.replies)
+    assert all(reply.tokens == 16 for reply in rollouts.replies)
 
 
 def test_halves_of_a_pair_are_in_one_step(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
-    backbone = small.small_backbone()
+    recipe = small.small_recipe()
     for step in range(4):
-        rows = small.small_trainer(policy, backbone, pairs).parts.order.of_step(step)
-        tracks = {task: small.sampled(policy, task, rows, backbone) for task in TASKS}
-        assert [p.pair for p in tracks["und"].prompts] == [p.pair for p in tracks["gen"].prompts]
+        rows = small.small_trainer(policy, recipe, pairs).parts.sampler.of_step(step)
+        rollouts = {task: small.sampled(policy, task, rows, recipe) for task in TASKS}
+        assert [p.pair for p in rollouts["und"].prompts] == [
+            p.pair for p in rollouts["gen"].prompts
+        ]
 
 
 def test_a_penalty_holds_the_policy_near_its_reference(
@@ -153,8 +155,8 @@ def test_a_penalty_holds_the_policy_near_its_reference(
     found = {}
     for beta in (0.0, 20.0):
         policy.load_state_dict(reference.state_dict())
-        backbone = small.small_backbone(beta=beta, lr=3e-3)
-        trainer = small.small_trainer(policy, backbone, pairs, reference=reference)
+        recipe = small.small_recipe(beta=beta, lr=3e-3)
+        trainer = small.small_trainer(policy, recipe, pairs, reference=reference)
         metrics = [trainer.step(step).metrics for step in range(4)]
         assert metrics[0]["kl/gen"] == pytest.approx(0.0, abs=1e-9), "nothing has moved yet"
         found[beta] = metrics[-1]["kl/gen"]
@@ -169,8 +171,8 @@ def test_with_a_penalty_groups_without_spread_are_pulled_back(
         for parameter in policy.janus.model.language_model.parameters():
             parameter.mul_(1.05)
     same = {task: small.summed(small.Same()) for task in TASKS}
-    backbone = small.small_backbone(beta=0.1)
-    trainer = small.small_trainer(policy, backbone, pairs, rewards=same, reference=reference)
+    recipe = small.small_recipe(beta=0.1)
+    trainer = small.small_trainer(policy, recipe, pairs, rewards=same, reference=reference)
     assert trainer.step(0).metrics["grad_norm"] > 0.0
 
 
@@ -178,25 +180,27 @@ def test_with_a_penalty_groups_without_spread_are_pulled_back(
 def test_gradient_checkpointing_changes_no_gradient(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    backbone = small.small_backbone()
-    track = small.sampled(policy, task, pairs[:2], backbone)
-    plain = small.loss_and_gradient(policy, track, backbone)[1]
+    recipe = small.small_recipe()
+    rollouts = small.sampled(policy, task, pairs[:2], recipe)
+    plain = small.loss_and_gradient(policy, rollouts, recipe)[1]
     policy.janus.activation_checkpointing_enable()
     policy.train()
-    saved = small.loss_and_gradient(policy, track, backbone)[1]
-    again = small.sampled(policy, task, pairs[:2], backbone)
+    saved = small.loss_and_gradient(policy, rollouts, recipe)[1]
+    again = small.sampled(policy, task, pairs[:2], recipe)
     policy.janus.activation_checkpointing_disable()
     assert close(saved, plain)
-    assert torch.equal(again.chunks[0].tokens_NT, track.chunks[0].tokens_NT), "sampling ignores it"
+    assert torch.equal(again.chunks[0].tokens_NT, rollouts.chunks[0].tokens_NT), (
+        "sampling ignores it"
+    )
 
 
 @TASK
 def test_bfloat16_keeps_the_gradient_to_its_precision(
     policy: JanusPolicy, pairs: Sequence[Pair], task: Task
 ) -> None:
-    track = small.sampled(policy, task, pairs[:2], small.small_backbone())
-    exact = small.loss_and_gradient(policy, track, small.small_backbone())[1]
-    rough = small.loss_and_gradient(policy, track, small.small_backbone(precision="bf16"))[1]
+    rollouts = small.sampled(policy, task, pairs[:2], small.small_recipe())
+    exact = small.loss_and_gradient(policy, rollouts, small.small_recipe())[1]
+    rough = small.loss_and_gradient(policy, rollouts, small.small_recipe(precision="bf16"))[1]
     assert not close(rough, exact, within=1e-5), "the case needs bfloat16 to be in force"
     assert close(rough, exact, within=0.05)
 
@@ -205,8 +209,8 @@ def test_a_run_in_bfloat16_is_on_policy_and_keeps_its_weights_whole(
     policy: JanusPolicy, pairs: Sequence[Pair]
 ) -> None:
     few = {"pairs_per_step": 1, "und.rollouts": 2, "gen.rollouts": 2}
-    backbone = small.small_backbone(precision="bf16", inner_steps=2, **few)
-    metrics = small.small_trainer(policy, backbone, pairs).step(0).metrics
+    recipe = small.small_recipe(precision="bf16", inner_steps=2, **few)
+    metrics = small.small_trainer(policy, recipe, pairs).step(0).metrics
     assert metrics["first_ratio_off/und"] == metrics["first_ratio_off/gen"] == 0.0
     assert metrics["grad_norm"] > 0
-    assert all(p.dtype == torch.float32 for p in trained_parameters(policy).values())
+    assert all(p.dtype == torch.float32 for p in trainable_parameters(policy).values())

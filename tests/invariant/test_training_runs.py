@@ -142,10 +142,10 @@ def test_fixed_prompts_earn_the_same_before_any_update(
     starter: Starter, pair_folder: Path, tmp_path: Path
 ) -> None:
     firsts = []
-    for number, recipe in enumerate(("pairuni", "grpo")):
-        out = tmp_path / recipe
+    for number, arm in enumerate(("pairuni", "grpo")):
+        out = tmp_path / arm
         words = [*command(pair_folder, out, steps=1), *fixed(pair_folder)]
-        assert starter.run([*words, "--recipe", recipe, "--seed", number]) == 0
+        assert starter.run([*words, "--arm", arm, "--seed", number]) == 0
         firsts.append([row for row in read_fixed(out) if row.step == 0])
     assert firsts[0] == firsts[1]
 
@@ -248,7 +248,7 @@ def test_a_rank_may_have_no_row_of_a_task(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     # Two rows of one half in a step: each rank has one task only.
-    arm = ["--recipe", "grpo"]
+    arm = ["--arm", "grpo"]
     assert starter.run([*command(pair_folder, one, steps=3, pairs_per_step=1), *arm]) == 0
     ranks = starter.run_on_ranks([*command(pair_folder, two, steps=3, pairs_per_step=1), *arm], 2)
     assert ranks == [0, 0]

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pairuni_eval.store.training import FixedRow
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.grpo.gauge import write_rows
 from pairuni_train.study.jobs import Setting, Trial, run_folder, train_folder, trials
-from pairuni_train.study.spec import Arm, Column, Experiment, Printed
+from pairuni_train.study.spec import Column
+from pairuni_train.study.spec import Experiment
+from pairuni_train.study.spec import Printed
 from support import example_run as example
+from pairuni_train.study.spec import StudyArm
 
 CARDS = {card.name: card for card in example.cards(40)}
 SKILLS = {"base": 0.5, "GRPO": 0.5, "PairUni": 0.95}
@@ -21,9 +24,9 @@ TABLE = Experiment(
     question="Does it?",
     source="nowhere",
     arms=(
-        Arm(name="base", recipe="base"),
-        Arm(name="GRPO", recipe="grpo"),
-        Arm(name="PairUni", recipe="pairuni"),
+        StudyArm(name="base", trained_as="base"),
+        StudyArm(name="GRPO", trained_as="grpo"),
+        StudyArm(name="PairUni", trained_as="pairuni"),
     ),
     against=("GRPO",),
     method="PairUni",
@@ -59,7 +62,7 @@ def write_runs(
 
 def training(root: Path, seeds: int = 3, steps: int = STEPS) -> Setting:
     """How the trainings of `write_trainings` were made."""
-    return Setting(find_backbone("tiny", {"steps": steps}), seeds, root)
+    return Setting(find_recipe("tiny", {"steps": steps}), seeds, root)
 
 
 def write_trainings(

@@ -11,24 +11,21 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
-from pairuni_train.clock import Clock
-from pairuni_train.config import Backbone, Recipe, find_backbone
+from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.distributed.engine import Engine
+from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting, no_weight
+from pairuni_train.grpo.batch import TaskBatch, micro_batches, normalizers, with_old_log_probs
 from pairuni_train.grpo.rewards import Judged, Reward, WeightedSum
-from pairuni_train.grpo.rollouts import TASKS, Sampling, Track, sample_track
-from pairuni_train.grpo.sampler import PairOrder
-from pairuni_train.grpo.trainable_parameters import choose_trained, trained_parameters
-from pairuni_train.grpo.trainer import Parts, Trainer
-from pairuni_train.grpo.update import (
-    Compared,
-    accumulate,
-    micro_batches,
-    old_log_probs,
-    sequences_of,
-)
+from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
+from pairuni_train.grpo.sampler import PairSampler
+from pairuni_train.grpo.trainable_parameters import select_trainable, trainable_parameters
+from pairuni_train.grpo.trainer import Trainer, TrainerParts
+from pairuni_train.grpo.update import accumulate
 from pairuni_train.pair_data.record import Kind, Pair
 from pairuni_train.pair_data.tiny_rows import generation_rows, understanding_rows
+from pairuni_train.phase_timer import PhaseTimer
+from pairuni_train.setup import RewardScheme, samplings
 
 SMALL = {
     "pairs_per_step": 4,
@@ -75,10 +72,10 @@ def summed(*rewards: Reward) -> WeightedSum:
 REWARDS: dict[Task, WeightedSum] = {"und": summed(Letters()), "gen": summed(Redness())}
 
 
-def small_backbone(**changes: Any) -> Backbone:
-    """The tiny backbone with small batches; keys may hold "__" for a dot."""
+def small_recipe(**changes: Any) -> Recipe:
+    """The tiny recipe with small batches; keys may hold "__" for a dot."""
     named = {key.replace("__", "."): value for key, value in changes.items()}
-    return find_backbone("tiny", {**SMALL, **named})
+    return find_recipe("tiny", {**SMALL, **named})
 
 
 def tiny_pairs(count: int, *, seed: int = 0) -> list[Pair]:
@@ -105,68 +102,65 @@ def unpaired(pairs: Sequence[Pair]) -> list[Pair]:
 
 def small_trainer(
     policy: Any,
-    backbone: Backbone,
+    recipe: Recipe,
     pairs: Sequence[Pair],
     *,
-    recipe: Recipe | None = None,
+    arm: Arm | None = None,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
     weighting: Weighting = no_weight,
     reference: Any = None,
     seed: int = 0,
 ) -> Trainer:
-    """A trainer of a policy, as `assemble` makes it."""
-    trained = choose_trained(policy, backbone)
-    optimizer = torch.optim.AdamW(trained.values(), lr=backbone.lr, weight_decay=0.0)
-    parts = Parts(
-        engine=Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16"),
+    """A trainer of a policy, as `setup_trainer` makes it."""
+    parameters = select_trainable(policy, recipe)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.lr, weight_decay=0.0)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
+    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=seed)
+    asked = arm or Arm(name="arm", summary="", pairs="random")
+    rows = sampler.rows_per_step
+    parts = TrainerParts(
+        engine=engine,
         policy=policy,
         reference=reference,
         optimizer=optimizer,
-        order=PairOrder(pairs, pairs_per_step=backbone.pairs_per_step, seed=seed),
-        rewards=rewards,
-        weighting=weighting,
+        sampler=sampler,
+        sampling=samplings(recipe, RewardScheme(dict(rewards), weighting), seed),
+        hooks=gradient_hooks(asked, recipe, engine, parameters, optimizer, rows=rows),
     )
-    arm = recipe or Recipe(name="arm", summary="", pairs="random")
-    return Trainer(arm, backbone, parts, seed)
+    return Trainer(recipe, parts)
 
 
 def sampled(
     policy: Any,
     task: Task,
     pairs: Sequence[Pair],
-    backbone: Backbone,
+    recipe: Recipe,
     *,
     rewards: Mapping[Task, WeightedSum] = REWARDS,
     weighting: Weighting = no_weight,
-) -> Track:
+) -> TaskRollouts:
     """The rollouts of one task for some pairs."""
-    sampling = Sampling(
-        task, backbone.task(task), rewards[task], weighting, backbone.rollout_batch, 0
-    )
-    return sample_track(policy, pairs, sampling, 0, Clock())
+    sampling = samplings(recipe, RewardScheme(dict(rewards), weighting), 0)[task]
+    return sample_task(policy, pairs, sampling, 0, PhaseTimer())
 
 
-def loss_and_gradient(policy: Any, track: Track, backbone: Backbone) -> tuple[float, Tensor]:
-    """Loss of a track and its gradient, all trained parameters in one float64 vector."""
-    trained = choose_trained(policy, backbone)
-    for parameter in trained.values():
+def loss_and_gradient(policy: Any, rollouts: TaskRollouts, recipe: Recipe) -> tuple[float, Tensor]:
+    """Loss of some rollouts and its gradient, all trained parameters in one float64 vector."""
+    for parameter in select_trainable(policy, recipe).values():
         parameter.grad = None
-    engine = Engine(Accelerator(cpu=True), policy, bfloat16=backbone.precision == "bf16")
-    batches = micro_batches(policy, track, backbone)
-    old = old_log_probs(engine, None, batches, backbone)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
+    cut = micro_batches(policy, rollouts, recipe)
+    compared = with_old_log_probs(engine, policy, None, cut, recipe)
     # Two tasks of as many prompts make as many pairs.
-    both: dict[Task, Track] = dict.fromkeys(TASKS, track)
-    sequences = sequences_of(both, backbone, engine)[track.task]
-    totals = accumulate(
-        engine, Compared(batches, old), backbone, task=track.task, sequences=sequences
-    )
+    sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts), recipe)[rollouts.task]
+    totals = accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), recipe)
     engine.sum_gradients()
     return float(totals.terms.loss), flat_gradient(policy)
 
 
 def flat_gradient(policy: Any) -> Tensor:
     """Gradients of all trained parameters in one float64 vector."""
-    return torch.cat([p.grad.double().flatten() for p in trained_parameters(policy).values()])
+    return torch.cat([p.grad.double().flatten() for p in trainable_parameters(policy).values()])
 
 
 def shuffled(pairs: Sequence[Pair]) -> list[Pair]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.study.curves import make_curves
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.pages import write_curves, write_table
@@ -18,7 +18,7 @@ from support.made_up_experiments import STEPS, TABLE, training, write_runs, writ
 
 def study_pages(root: Path) -> dict[str, Path]:
     """The page of a wide table and that of figure 4, by kind."""
-    setting = Setting(find_backbone("tiny"), 1, root)
+    setting = Setting(find_recipe("tiny"), 1, root)
     wide = msgspec.structs.replace(
         TABLE,
         columns=TABLE.columns * 3,

@@ -296,4 +296,4 @@ def test_a_policy_with_nan_is_not_rewarded(model: JanusModel) -> None:
         model.policy.janus.model.language_model.norm.weight[0] = NAN
     for task in small.TASKS:
         with pytest.raises(UserError, match=rf"step 0: 8 of 8 rollouts of '{task}' failed: the"):
-            small.sampled(model.policy, task, pairs, small.small_backbone())
+            small.sampled(model.policy, task, pairs, small.small_recipe())

@@ -161,13 +161,13 @@ def test_records_name_the_line_that_is_none(tmp_path: Path) -> None:
 
 def test_tables_of_toml_are_read_by_the_same_reader(tmp_path: Path) -> None:
     from pairuni_eval.cards import read_suite
-    from pairuni_train.config import find_recipe
+    from pairuni_train.config import find_arm
     from pairuni_train.pair_data.config import read_config
     from pairuni_train.study.spec import read_experiment
 
     suite = b'name = "a"\ntitle = "\xe7\xad\x94"\nbenchmarks = []\n'
     assert read_suite(write(tmp_path, b"\xef\xbb\xbf" + suite, "a.toml")).title == "\u7b54"
     path = write(tmp_path, b'name = "a"\ntitle = "\xb4"\n', "b.toml")
-    for read in (read_suite, read_experiment, read_config, lambda at: find_recipe(str(at))):
+    for read in (read_suite, read_experiment, read_config, lambda at: find_arm(str(at))):
         with pytest.raises(UserError, match=r"b\.toml, line 2: not UTF-8"):
             read(path)

@@ -10,7 +10,7 @@ distribution that was sampled from) or "cfg_detached_uncond" (no gradient throug
 unconditional rows). The paper does not say which it uses; conditional is the default of its
 nearest relatives.
 
-Every gradient goes through `forward` of this module as wrapped by the trainer; calling the inner
+Every gradient goes through a call of this module as wrapped by the trainer; calling the inner
 modules of a distributed wrapper would leave gradients unsynchronised without an error.
 
 Legend: N rows, T completion positions, P prompt positions, V vocabulary or codebook, D hidden size.
@@ -19,9 +19,9 @@ Legend: N rows, T completion positions, P prompt positions, V vocabulary or code
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,11 @@ from pairuni_eval.models.janus.sampling import guide
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.words import Vocabulary, ban, write_words
 from pairuni_eval.records import Decoding
+
+if TYPE_CHECKING:
+    from pairuni_eval.models.base import Policy
+
+_OWN = "janus."  # what this module puts before the names of transformers' weights
 
 
 class JanusPolicy(nn.Module):
@@ -153,9 +158,9 @@ class JanusPolicy(nn.Module):
             finite_N=words.finite_B.clone(),
         )
 
-    def plan_views(self, rollout: Rollout, generator: torch.Generator) -> list[View]:  # noqa: ARG002
-        """One view that targets every position: an autoregressive policy draws no masks."""
-        return [View(rollout.mask_NT, rollout.mask_NT.float())]
+    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:  # noqa: ARG002
+        """One view that targets every token: an autoregressive policy draws no masks."""
+        return [View(rollout.mask_NT, torch.ones(len(rollout), device=rollout.mask_NT.device))]
 
     def forward(
         self,
@@ -221,13 +226,22 @@ class JanusPolicy(nn.Module):
         own: torch.dtype = self.janus.dtype
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else own
 
+    def layers(self) -> Iterable[nn.Module]:
+        """The decoder layers of the language model."""
+        layers: Iterable[nn.Module] = self.janus.model.language_model.layers
+        return layers
+
+    def checkpoint_activations(self) -> None:
+        """Run the decoder layers again in the backward pass, where the module is in train mode."""
+        self.janus.activation_checkpointing_enable()
+
     def shared_parameters(self) -> dict[str, str]:
         """The language model's parameters by block: the part both tasks train.
 
         Generation never reaches the vision tower, its aligner or the text head; understanding never
         reaches the generation embeddings, aligner or head.
         """
-        prefix = "janus.model.language_model."
+        prefix = f"{_OWN}model.language_model."
         names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
         return {name: _block(name.removeprefix(prefix)) for name in names}
 
@@ -240,9 +254,11 @@ class JanusPolicy(nn.Module):
     ) -> None:
         """Write a folder that transformers and `JanusModel.load` read, with its `pairuni.json`.
 
-        `weights` are written instead of the model's own, e.g. where these are sharded.
+        `weights`, by the names of `state_dict`, are written instead of the model's own, e.g. where
+        these are sharded.
         """
-        self.janus.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+        own = weights and {name.removeprefix(_OWN): one for name, one in weights.items()}
+        self.janus.save_pretrained(folder, state_dict=own)
         fast = getattr(self.processor.tokenizer, "backend_tokenizer", None)
         if fast is not None:  # it remembers how the last batch was padded, and would save that
             fast.no_padding()
@@ -273,6 +289,11 @@ class JanusPolicy(nn.Module):
         words_NTD = self.janus.get_input_embeddings()(rollout.tokens_NT)
         hidden_NTD = hidden_before(self.janus, prompt, words_NTD)
         return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)
+
+
+def _conforms(policy: JanusPolicy) -> Policy:
+    """Held by the type checker: the class keeps the whole protocol."""
+    return policy
 
 
 def _plain(tensor: Tensor | None) -> Tensor | None:

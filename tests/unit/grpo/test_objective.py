@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from pairuni_train.grpo.objective import Clip, k3, surrogate
+from pairuni_train.grpo.objective import ClipRange, k3, surrogate
 
-CLIP = Clip(low=0.2, high=0.3)
+CLIP = ClipRange(low=0.2, high=0.3)
 
 
 def logs(*ratios: float) -> torch.Tensor:

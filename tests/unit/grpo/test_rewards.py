@@ -189,7 +189,7 @@ def test_a_reward_of_the_wrong_length_is_named() -> None:
         WeightedSum((("short", 1.0, Fixed(1.0)),))([answer("B", "B")] * 2)
     with pytest.raises(UserError, match="'wild' gave an infinite value"):
         WeightedSum((("wild", 1.0, Fixed(math.inf)),))([answer("B", "B")])
-    with pytest.raises(UserError, match="'worded' gave 'high', which is no number"):
+    with pytest.raises(UserError, match="'worded' gave 'high', which is not a number"):
         WeightedSum((("worded", 1.0, Fixed("high")),))([answer("B", "B")])  # type: ignore[arg-type]
 
 
@@ -215,10 +215,10 @@ class Gives(Reward):
         ([], "gave 0 values for 2 rollouts"),
         ([1.0], "gave 1 values for 2 rollouts"),
         (np.ones(3), "gave 3 values for 2 rollouts"),
-        ([None, 1.0], "gave None, which is no number"),
-        ([[1.0], [2.0]], r"gave \[1.0\], which is no number"),
-        (np.ones((2, 2)), "which is no number"),
-        (["0.5", 1.0], "gave '0.5', which is no number"),
+        ([None, 1.0], "gave None, which is not a number"),
+        ([[1.0], [2.0]], r"gave \[1.0\], which is not a number"),
+        (np.ones((2, 2)), "which is not a number"),
+        (["0.5", 1.0], "gave '0.5', which is not a number"),
         ([1.0, -math.inf], "gave an infinite value"),
     ],
 )

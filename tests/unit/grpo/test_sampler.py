@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_train.grpo.sampler import PairOrder, slice_of
+from pairuni_train.grpo.sampler import PairSampler, slice_of
 from pairuni_train.pair_data.record import Kind, Pair
 
 
@@ -13,12 +13,12 @@ def rows(count: int, kind: Kind = Kind.RETRIEVED) -> list[Pair]:
     return [Pair(id=f"p{i}", kind=kind) for i in range(count)]
 
 
-def ids(order: PairOrder, step: int) -> list[str]:
+def ids(order: PairSampler, step: int) -> list[str]:
     return [pair.id for pair in order.of_step(step)]
 
 
 def test_an_epoch_is_a_permutation_and_the_next_is_another() -> None:
-    order = PairOrder(rows(10), pairs_per_step=5, seed=0)
+    order = PairSampler(rows(10), pairs_per_step=5, seed=0)
     first = ids(order, 0) + ids(order, 1)
     second = ids(order, 2) + ids(order, 3)
     assert sorted(first) == sorted(second) == sorted(pair.id for pair in rows(10))
@@ -26,25 +26,25 @@ def test_an_epoch_is_a_permutation_and_the_next_is_another() -> None:
 
 
 def test_a_step_may_cross_the_end_of_an_epoch() -> None:
-    order = PairOrder(rows(5), pairs_per_step=3, seed=0)
+    order = PairSampler(rows(5), pairs_per_step=3, seed=0)
     seen = [name for step in range(5) for name in ids(order, step)]
     assert {name: seen.count(name) for name in seen} == {f"p{i}": 3 for i in range(5)}
 
 
 def test_a_step_is_a_function_of_seed_and_step() -> None:
-    one, other = (PairOrder(rows(50), pairs_per_step=8, seed=seed) for seed in (0, 1))
-    assert ids(one, 7) == ids(PairOrder(rows(50), pairs_per_step=8, seed=0), 7)
+    one, other = (PairSampler(rows(50), pairs_per_step=8, seed=seed) for seed in (0, 1))
+    assert ids(one, 7) == ids(PairSampler(rows(50), pairs_per_step=8, seed=0), 7)
     assert ids(one, 7) != ids(other, 7)
 
 
 def test_rows_of_one_half_come_two_for_one() -> None:
-    order = PairOrder(rows(20, Kind.UNPAIRED), pairs_per_step=4, seed=0)
+    order = PairSampler(rows(20, Kind.UNPAIRED), pairs_per_step=4, seed=0)
     assert order.rows_per_step == len(order.of_step(0)) == 8
 
 
 def test_too_few_pairs_are_refused() -> None:
     with pytest.raises(UserError, match="The pair set has 3 rows, a step takes 4"):
-        PairOrder(rows(3), pairs_per_step=4, seed=0)
+        PairSampler(rows(3), pairs_per_step=4, seed=0)
 
 
 @pytest.mark.parametrize(("ranks", "sizes"), [(1, [7]), (2, [3, 4]), (3, [2, 2, 3]), (9, None)])

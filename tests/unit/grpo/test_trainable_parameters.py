@@ -16,11 +16,11 @@ from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
 from pairuni_train.grpo.trainable_parameters import (
     adapters_of,
-    choose_trained,
+    full_weights,
     optimizer_state,
     restore_optimizer,
-    trained_parameters,
-    whole_weights,
+    select_trainable,
+    trainable_parameters,
 )
 
 
@@ -32,26 +32,26 @@ def policy(untrained: Path) -> JanusPolicy:
 
 
 def test_the_language_model_trains_and_nothing_else(policy: JanusPolicy) -> None:
-    trained = choose_trained(policy, small.small_backbone())
+    trained = select_trainable(policy, small.small_recipe())
     assert set(trained) == set(policy.shared_parameters())
-    assert set(trained_parameters(policy)) == set(trained)
-    more = choose_trained(
-        policy, small.small_backbone(trainable=["janus.model.language_model.", "janus.lm_head."])
+    assert set(trainable_parameters(policy)) == set(trained)
+    more = select_trainable(
+        policy, small.small_recipe(trainable=["janus.model.language_model.", "janus.lm_head."])
     )
     assert set(more) - set(trained) == {"janus.lm_head.weight"}
 
 
 def test_a_prefix_without_parameters_offers_the_nearest(policy: JanusPolicy) -> None:
     with pytest.raises(UserError, match=r"Did you mean 'janus\.lm_head\.'"):
-        choose_trained(policy, small.small_backbone(trainable=["janus.lm_heat."]))
+        select_trainable(policy, small.small_recipe(trainable=["janus.lm_heat."]))
 
 
 def test_adapters_begin_without_influence_and_alone_train(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     pairs = small.tiny_pairs(2)
-    plain = small.sampled(policy, "gen", pairs, small.small_backbone())
-    trained = choose_trained(policy, small.small_backbone(lora__rank=2))
-    again = small.sampled(policy, "gen", pairs, small.small_backbone())
+    plain = small.sampled(policy, "gen", pairs, small.small_recipe())
+    trained = select_trainable(policy, small.small_recipe(lora__rank=2))
+    again = small.sampled(policy, "gen", pairs, small.small_recipe())
     assert torch.equal(again.chunks[0].tokens_NT, plain.chunks[0].tokens_NT)
     assert len(trained) == 2 * 4  # A and B of four projections in one layer
     assert all(".lora_" in name for name in trained)
@@ -60,17 +60,17 @@ def test_adapters_begin_without_influence_and_alone_train(policy: JanusPolicy) -
 
 def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_path: Path) -> None:
     pytest.importorskip("peft")
-    backbone = small.small_backbone(lora__rank=2, lr=0.05)
-    trainer = small.small_trainer(policy, backbone, small.tiny_pairs(8))
+    recipe = small.small_recipe(lora__rank=2, lr=0.05)
+    trainer = small.small_trainer(policy, recipe, small.tiny_pairs(8))
     for step in range(2):
         trainer.step(step)
-    weights = whole_weights(policy, backbone)
+    weights = full_weights(policy, recipe)
     assert weights is not None
     policy.save(tmp_path / "merged", {}, weights=weights)
     loaded = load_model(str(tmp_path / "merged"), None, LoadOptions(device="cpu"))
     assert len(policy.janus.state_dict()) == len(weights) + 2 * 4
     assert not any("lora" in name or "base_layer" in name for name in weights)
-    decoding = backbone.gen.decoding
+    decoding = recipe.gen.decoding
     asked = [
         Request((f"a photo of a {color} circle",), decoding, 1, "") for color in ("red", "blue")
     ]
@@ -78,27 +78,27 @@ def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_pat
     theirs = loaded.policy.sample("gen", asked, record_logp=True)  # type: ignore[attr-defined]
     assert torch.equal(ours.tokens_NT, theirs.tokens_NT)
     assert torch.allclose(ours.sampler_logp_NT, theirs.sampler_logp_NT, atol=1e-4)
-    kept = adapters_of(policy, backbone)
+    kept = adapters_of(policy, recipe)
     assert all(tensor.abs().max() > 0 for tensor in kept.values()), "they have moved"
 
 
 def test_a_target_that_is_no_layer_is_refused(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     with pytest.raises(UserError, match=r"lora\.targets: no linear layer .* is called w_proj"):
-        choose_trained(policy, small.small_backbone(lora__targets=["q_proj", "w_proj"]))
+        select_trainable(policy, small.small_recipe(lora__targets=["q_proj", "w_proj"]))
 
 
 def test_the_optimizer_is_kept_by_the_names_of_parameters(policy: JanusPolicy) -> None:
-    trainer = small.small_trainer(policy, small.small_backbone(), small.tiny_pairs(8))
+    trainer = small.small_trainer(policy, small.small_recipe(), small.tiny_pairs(8))
     trainer.step(0)
     state = optimizer_state(policy, trainer.parts.optimizer)
-    assert f"{next(iter(trained_parameters(policy)))}/exp_avg" in state
-    fresh = torch.optim.AdamW(trained_parameters(policy).values())
+    assert f"{next(iter(trainable_parameters(policy)))}/exp_avg" in state
+    fresh = torch.optim.AdamW(trainable_parameters(policy).values())
     restore_optimizer(policy, fresh, state)
-    for parameter in trained_parameters(policy).values():
+    for parameter in trainable_parameters(policy).values():
         for key, value in trainer.parts.optimizer.state[parameter].items():
             assert torch.equal(fresh.state[parameter][key], value)
-    with pytest.raises(UserError, match=r"'janus\.other', which is no parameter"):
+    with pytest.raises(UserError, match=r"'janus\.other', which is not a parameter"):
         restore_optimizer(policy, fresh, {"janus.other/exp_avg": torch.zeros(2)})
 
 
@@ -106,7 +106,7 @@ def test_saving_forgets_how_the_last_batch_was_padded(
     policy: JanusPolicy, tmp_path: Path, untrained: Path
 ) -> None:
     policy.save(tmp_path / "fresh", {})
-    small.sampled(policy, "und", small.tiny_pairs(2), small.small_backbone())
+    small.sampled(policy, "und", small.tiny_pairs(2), small.small_recipe())
     policy.save(tmp_path / "saved", {})
     for file in (tmp_path / "fresh").iterdir():
         assert (tmp_path / "saved" / file.name).read_bytes() == file.read_bytes(), file.name

@@ -12,7 +12,7 @@ import torch
 from support import small_training as small
 from torch import Tensor
 
-from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
+from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task
 from pairuni_eval.models.janus import JanusPolicy, teacher_forcing
 from pairuni_eval.models.janus.prompts import distinct
 from pairuni_eval.tiny import janus
@@ -30,8 +30,8 @@ def policy(tiny_weights: Path) -> JanusPolicy:
 
 def grouped(policy: JanusPolicy, task: Task, *, cfg_scale: float = 2.0) -> Rollout:
     """Three prompts of several lengths with four completions each."""
-    backbone = small.small_backbone(rollout_batch=12, gen__decoding__cfg_scale=cfg_scale)
-    (chunk,) = small.sampled(policy, task, small.tiny_pairs(3, seed=4), backbone).chunks
+    recipe = small.small_recipe(rollout_batch=12, gen__decoding__cfg_scale=cfg_scale)
+    (chunk,) = small.sampled(policy, task, small.tiny_pairs(3, seed=4), recipe).chunks
     prompt = chunk.conditions["prompt"]
     assert len(distinct(prompt).first_U) == 3
     assert len(set(prompt.mask_NP.sum(1).tolist())) > 1, "the case needs padding"
@@ -42,7 +42,7 @@ def replayed(
     policy: JanusPolicy, rollout: Rollout, logits: PolicyLogits = "conditional"
 ) -> tuple[Tensor, Tensor]:
     """Log-probs, and the gradient of a weighted sum of them in the language model."""
-    view = View(rollout.mask_NT, rollout.mask_NT.float())
+    (view,) = policy.plan_views(rollout, range(len(rollout)))
     policy.zero_grad(set_to_none=True)
     logp_NT = policy(rollout, view, policy_logits=logits).logp_NT
     weight_NT = torch.linspace(-1, 2, logp_NT.numel()).view_as(logp_NT)
@@ -97,7 +97,7 @@ def test_in_a_group_too_codes_shifted_by_one_are_clearly_less_likely(policy: Jan
 def test_replay_of_a_group_gives_the_samplers_log_probs(policy: JanusPolicy) -> None:
     (pair,) = small.tiny_pairs(1)
     assert pair.generation is not None
-    decoding = small.small_backbone(gen__decoding__cfg_scale=1.0).gen.decoding
+    decoding = small.small_recipe(gen__decoding__cfg_scale=1.0).gen.decoding
     asked = [Request((pair.generation.prompt,), decoding, seed, str(seed)) for seed in range(5)]
     rollout = policy.sample("gen", asked, record_logp=True)
     assert rollout.sampler_logp_NT is not None

@@ -36,8 +36,8 @@ def trained(folder: Path) -> Path:
     steps = [{"step": 0, "rollouts": 1.0, "update": 0.5}, {"step": 1, "rollouts": 2.0}]
     lines(folder / "seconds.jsonl", [*steps, {"step": 1, "update": 0.5}])
     settings = {
-        "recipe": {"name": "grpo", "weighting": "none"},
-        "backbone": {"name": "tiny", "steps": 2},
+        "arm": {"name": "grpo", "weighting": "none"},
+        "recipe": {"name": "tiny", "steps": 2},
         "seed": 7,
     }
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -152,10 +152,7 @@ def test_every_command_is_there_to_copy(run: Path, tmp_path: Path) -> None:
     baselines = {"random pair": StoredRun(run)}
     page = build_report(StoredRun(run), tmp_path / "out", baselines, arms)
     markdown = page.with_name("report.md").read_text()
-    assert (
-        "pairuni-train run --recipe grpo --backbone tiny --steps 2 --seed 7 --pairs PAIRS"
-        in markdown
-    )
+    assert "pairuni-train run --arm grpo --recipe tiny --steps 2 --seed 7 --pairs PAIRS" in markdown
     whole = (
         "pairuni-eval report runs/tiny --baseline 'random pair=runs/random-pair' "
         "--training GRPO=runs/grpo-tiny-seed7"

@@ -17,7 +17,7 @@ from pairuni_eval.report import arm_table
 from pairuni_eval.stats.arm_table import ArmTable
 from pairuni_eval.stats.compare import Word
 from pairuni_eval.stats.multiple import holm
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.study.jobs import Setting, Trial, run_folder, trials
 from pairuni_train.study.pages import write_table
 from pairuni_train.study.spec import Experiment
@@ -32,7 +32,7 @@ def experiment() -> Experiment:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     """Three seeds of every arm, measured; only to be read."""
-    found = Setting(find_backbone("tiny"), 3, tmp_path_factory.mktemp("measured"))
+    found = Setting(find_recipe("tiny"), 3, tmp_path_factory.mktemp("measured"))
     write_runs(TABLE, found)
     return found
 
@@ -166,7 +166,7 @@ def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Set
 
 
 def test_a_column_without_any_run_is_an_error(experiment: Experiment, tmp_path: Path) -> None:
-    empty = Setting(find_backbone("tiny"), 3, tmp_path)
+    empty = Setting(find_recipe("tiny"), 3, tmp_path)
     assert measured_columns(experiment, empty) == ()
     with pytest.raises(UserError, match="No arm has a finished run for the column 'MMMU'"):
         make_table(experiment, empty)

@@ -12,28 +12,28 @@ from support import ROOT
 
 from pairuni_eval.catalog import all_cards, find_card, import_plugin
 from pairuni_eval.errors import UserError
-from pairuni_train.config import RewardSpec, find_backbone, find_recipe, read_changes
+from pairuni_train.config import RewardSpec, find_arm, find_recipe, read_changes
 from pairuni_train.grpo.rewards import load_rewards
 from pairuni_train.pair_data.config import check_arms, find_preset
 from pairuni_train.study.jobs import Setting, pair_file, run_folder, trials
 from pairuni_train.study.overrides import as_options, changed, real_changes
 from pairuni_train.study.spec import (
     BASE,
-    Arm,
     Column,
     Experiment,
+    StudyArm,
     experiments,
     find_experiment,
     read_experiment,
 )
 
 NAMES = sorted(experiments())
-BACKBONES = {True: "tiny", False: "janus-pro-1b"}
+RECIPES = {True: "tiny", False: "janus-pro-1b"}
 PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
 def setting(*, tiny: bool, root: Path = Path("root")) -> Setting:
-    return Setting(find_backbone(BACKBONES[tiny]), 3, root)
+    return Setting(find_recipe(RECIPES[tiny]), 3, root)
 
 
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
@@ -43,17 +43,17 @@ def test_what_the_arms_name_is_there(name: str, tiny: bool) -> None:
     assert found.name == name
     assert len(found.arms) >= 2
     for arm in found.arms:
-        if arm.recipe == BASE:
-            assert arm == Arm(name=arm.name, recipe=BASE)
+        if arm.trained_as == BASE:
+            assert arm == StudyArm(name=arm.name, trained_as=BASE)
             continue
-        check_arms((arm.pairs or find_recipe(arm.recipe).pairs,))
+        check_arms((arm.pairs or find_arm(arm.trained_as).pairs,))
         config = changed(find_preset(PRESETS[tiny]).config, arm.changes)
         import_plugin("encoders", config.encoder.name)
-        backbone = find_backbone(BACKBONES[tiny], arm.settings)
-        for reward in (*backbone.und.rewards, *backbone.gen.rewards):
+        recipe = find_recipe(RECIPES[tiny], arm.settings)
+        for reward in (*recipe.und.rewards, *recipe.gen.rewards):
             import_plugin("rewards", reward.name)
         if tiny:  # these need no download
-            load_rewards(backbone.gen.rewards)
+            load_rewards(recipe.gen.rewards)
             import_plugin("encoders", config.encoder.name).load(config.encoder)
 
 
@@ -171,8 +171,8 @@ def test_settings_survive_the_command_line() -> None:
     }
     words = as_options(settings)
     assert words[::2] == ["--set"] * 5
-    found = find_backbone("tiny", read_changes(words[1::2]))
-    assert found == find_backbone("tiny", settings)
+    found = find_recipe("tiny", read_changes(words[1::2]))
+    assert found == find_recipe("tiny", settings)
     assert found.gen.rewards == (
         RewardSpec(name="tiny-checker", weight=2.0, options={"partial": 0.5}),
     )
@@ -181,7 +181,7 @@ def test_settings_survive_the_command_line() -> None:
 def test_arms_that_differ_in_settings_train_apart() -> None:
     known = setting(tiny=True)
     found = find_experiment("sweep_reward").on(tiny=True)
-    files = {pair_file(arm, known) for arm in found.arms if arm.recipe != BASE}
+    files = {pair_file(arm, known) for arm in found.arms if arm.trained_as != BASE}
     assert len(files) == 1
     folders = {run_folder(trial, "b", known) for trial in trials(found, known)}
     assert len(folders) == 1 + 3 * 3
@@ -195,7 +195,7 @@ name = "x"
 title = "X"
 question = "?"
 source = "here"
-arms = [{ name = "a", recipe = "base" }, { name = "b", recipe = "grpo" }]
+arms = [{ name = "a", arm = "base" }, { name = "b", arm = "grpo" }]
 columns = [{ title = "MMMU", benchmark = "mmmu" }]
 sisters = { mmmu = "tiny-mmmu" }
 printed = [{ row = "r", cells = [1.0] }]
@@ -224,6 +224,15 @@ def test_a_file_that_does_not_fit_is_named(old: str, new: str, said: str, tmp_pa
     with pytest.raises(UserError, match=re.escape(said)) as refused:
         read_experiment(path)
     assert str(path) in refused.value.message
+
+
+def test_a_file_may_name_its_arms_by_the_former_key(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(GOOD.replace("arm = ", "recipe = "))
+    assert [arm.trained_as for arm in read_experiment(path).arms] == ["base", "grpo"]
+    path.write_text(GOOD.replace('arm = "grpo"', 'arm = "grpo", recipe = "grpo"'))
+    with pytest.raises(UserError, match="unknown field `recipe`"):
+        read_experiment(path)
 
 
 def test_an_unknown_experiment_is_answered_with_the_nearest() -> None:

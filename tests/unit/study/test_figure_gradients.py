@@ -14,7 +14,7 @@ from support import small_training as small
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.config import find_backbone
+from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.study.gradient_findings import findings
 from pairuni_train.study.gradients import GradientFigure, make_gradients
@@ -22,7 +22,7 @@ from pairuni_train.study.jobs import Setting, Trial, run_folder
 from pairuni_train.study.pages import write_gradients
 from pairuni_train.study.probes import Probes, plan_probes, probe_folder, run_probes
 from pairuni_train.study.scenario_overlap import Batches, batches_in, overlap
-from pairuni_train.study.spec import Arm, Experiment, find_experiment
+from pairuni_train.study.spec import Experiment, StudyArm, find_experiment
 
 SEEDS, BATCHES, PAIRS = 2, 4, 4
 ARMS = ("PairUG", "low similarity", "random")
@@ -46,7 +46,7 @@ def setting(tmp_path: Path) -> Setting:
     write_pairs(folder / "pairug.parquet", small.tiny_pairs(16))
     write_pairs(folder / "random.parquet", small.tiny_pairs(16, seed=1))
     write_pairs(folder / "low_similarity.parquet", small.tiny_pairs(20, seed=2)[::-1])
-    return Setting(find_backbone("tiny"), SEEDS, tmp_path / "root")
+    return Setting(find_recipe("tiny"), SEEDS, tmp_path / "root")
 
 
 def row(scenario: str, step: int, block: str, cosine: float | None) -> GradientRow:
@@ -213,15 +213,17 @@ def test_more_batches_than_were_asked_for_are_not_read(
 def test_scenarios_that_cannot_be_probed_are_refused(
     experiment: Experiment, setting: Setting
 ) -> None:
-    def asked(*arms: Arm) -> Experiment:
+    def asked(*arms: StudyArm) -> Experiment:
         return msgspec.structs.replace(experiment, arms=arms)
 
-    pairuni = Arm(name="PairUG", recipe="pairuni")
+    pairuni = StudyArm(name="PairUG", trained_as="pairuni")
     with pytest.raises(UserError, match=r"the arm 'odd': 'pairugg'\. Did you mean 'pairug'"):
-        plan_probes(asked(pairuni, Arm(name="odd", recipe="pairuni", pairs="pairugg")), setting)
+        plan_probes(
+            asked(pairuni, StudyArm(name="odd", trained_as="pairuni", pairs="pairugg")), setting
+        )
     with pytest.raises(UserError, match="has the pairs 'pairug' of the arm 'PairUG'"):
-        plan_probes(asked(pairuni, Arm(name="linear", recipe="pairuni_linear")), setting)
-    other = Arm(name="loose", recipe="retrieved", changes={"retrieval.threshold": 0.5})
+        plan_probes(asked(pairuni, StudyArm(name="linear", trained_as="pairuni_linear")), setting)
+    other = StudyArm(name="loose", trained_as="retrieved", changes={"retrieval.threshold": 0.5})
     with pytest.raises(UserError, match="cut from the same rows"):
         plan_probes(asked(pairuni, other), setting)
     too_many = plan_probes(experiment, setting, batches=5)

@@ -5,43 +5,37 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.checkpoints import claim, last_checkpoint
-from pairuni_train.gradient_probe.capture import Look
-from pairuni_train.gradient_probe.gram import ALL, BlockGrams, Gram
-from pairuni_train.grpo.trainer import Stepped
-from pairuni_train.journal import Journal
+from pairuni_train.checkpoints import last_checkpoint, open_run_dir
+from pairuni_train.grpo.trainer import StepResult
+from pairuni_train.journal import TrainingJournal
 from pairuni_train.progress import seconds_of, words_of
 
 
-def grams(ab: float) -> dict[str, BlockGrams]:
-    whole = Gram(4.0, ab, 1.0)
-    return {ALL: BlockGrams(whole, {"und": Gram(1.0, 0.5, 1.0), "gen": Gram(1.0, 0.0, 0.0)})}
-
-
-def stepped(step: int, *, looked: bool = False) -> Stepped:
-    look = Look(step, grams(1.0), grams(2.0), {"und": 0.5, "gen": 0.25}, 8) if looked else None
-    return Stepped(step, {"loss": step / 2}, {"update": 0.1}, look)
-
-
-def test_a_look_is_a_row_for_each_block(tmp_path: Path) -> None:
-    Journal(tmp_path, "pairuni").write(stepped(3, looked=True))
-    lines = (tmp_path / "gradients.jsonl").read_bytes()
-    raw, scaled = msgspec.json.Decoder(GradientRow).decode_lines(lines)
-    assert (raw.scenario, raw.step, raw.block, raw.rows) == ("pairuni", 3, "all", 8)
-    assert (raw.tasks, scaled.tasks) == ((4.0, 1.0, 1.0), (4.0, 2.0, 1.0))
-    assert (raw.preconditioned, scaled.preconditioned) == (False, True)
-    assert raw.und_halves == (1.0, 0.5, 1.0)
-    assert raw.gen_halves is None, "its second half had no gradient"
-    assert (raw.und_live, raw.gen_live) == (0.5, 0.25)
+def stepped(step: int, *, looked: bool = False) -> StepResult:
+    rows = [
+        GradientRow(
+            scenario="pairuni",
+            step=step,
+            block="all",
+            preconditioned=preconditioned,
+            tasks=(4.0, 1.0, 1.0),
+            und_halves=None,
+            gen_halves=None,
+            und_live=0.5,
+            gen_live=0.25,
+            rows=8,
+        )
+        for preconditioned in (False, True)
+    ]
+    return StepResult(step, {"loss": step / 2}, {"update": 0.1}, rows if looked else [])
 
 
 def test_a_journal_is_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "pairuni")
+    journal = TrainingJournal(tmp_path)
     assert journal.cut_back(0) == []
     for step in range(5):
         journal.write(stepped(step, looked=step % 2 == 0))
@@ -64,30 +58,43 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
-    settings = {"backbone": {"lr": 1e-4, "steps": 3, "gen": {"weight": 1.0}}, "seed": 0}
-    claim(tmp_path, settings)
+    settings = {"recipe": {"lr": 1e-4, "steps": 3, "gen": {"weight": 1.0}}, "seed": 0}
+    open_run_dir(tmp_path, settings)
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
-    claim(tmp_path, settings)
-    more = {**settings, "backbone": {**settings["backbone"], "steps": 5}}  # type: ignore[dict-item]
-    claim(tmp_path, more)
-    with pytest.raises(UserError, match=r"its backbone\.steps is 5, now it is 3"):
-        claim(tmp_path, settings)
-    other = {**more, "backbone": {"lr": 1e-4, "steps": 5, "gen": {"weight": 2.0}}}
-    with pytest.raises(UserError, match=r"its backbone\.gen\.weight is 1\.0, now it is 2\.0"):
-        claim(tmp_path, other)
+    open_run_dir(tmp_path, settings)
+    more = {**settings, "recipe": {**settings["recipe"], "steps": 5}}  # type: ignore[dict-item]
+    open_run_dir(tmp_path, more)
+    with pytest.raises(UserError, match=r"its recipe\.steps is 5, now it is 3"):
+        open_run_dir(tmp_path, settings)
+    other = {**more, "recipe": {"lr": 1e-4, "steps": 5, "gen": {"weight": 2.0}}}
+    with pytest.raises(UserError, match=r"its recipe\.gen\.weight is 1\.0, now it is 2\.0"):
+        open_run_dir(tmp_path, other)
     with pytest.raises(UserError, match="its seed is 0, now it is None"):
-        claim(tmp_path, {"backbone": more["backbone"]})
+        open_run_dir(tmp_path, {"recipe": more["recipe"]})
+
+
+def test_a_run_goes_on_whose_settings_bear_the_former_names(tmp_path: Path) -> None:
+    former = {"recipe": {"name": "grpo"}, "backbone": {"steps": 3}, "seed": 0}
+    (tmp_path / "settings.json").write_text(json.dumps(former))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    now = {"arm": {"name": "grpo"}, "recipe": {"steps": 4}, "seed": 0}
+    open_run_dir(tmp_path, now)
+    assert json.loads((tmp_path / "settings.json").read_text()) == now
+    probe = {"backbone": {"steps": 3}, "batches": 1}
+    (tmp_path / "settings.json").write_text(json.dumps(probe))
+    with pytest.raises(UserError, match=r"its recipe\.steps is 3, now it is 2"):
+        open_run_dir(tmp_path, {"recipe": {"steps": 2}, "batches": 1})
 
 
 def test_a_folder_without_a_step_belongs_to_the_next_run(tmp_path: Path) -> None:
-    first, second = ({"backbone": {"lr": 1e-4, "steps": 3}, "seed": seed} for seed in (0, 1))
-    claim(tmp_path, first)
+    first, second = ({"recipe": {"lr": 1e-4, "steps": 3}, "seed": seed} for seed in (0, 1))
+    open_run_dir(tmp_path, first)
     (tmp_path / "metrics.jsonl").write_bytes(b"")
-    claim(tmp_path, second)
+    open_run_dir(tmp_path, second)
     assert json.loads((tmp_path / "settings.json").read_text()) == second
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(UserError, match="its seed is 1, now it is 0"):
-        claim(tmp_path, first)
+        open_run_dir(tmp_path, first)
 
 
 def test_progress_says_what_a_person_watches() -> None:

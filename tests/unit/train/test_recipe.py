@@ -1,4 +1,4 @@
-"""Recipes and backbones: what ships, what may be changed, what is refused."""
+"""Arms and recipes: what ships, what may be changed, what is refused."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_train.config import (
-    Backbone,
+    Arm,
     Recipe,
-    find_backbone,
+    find_arm,
     find_recipe,
     names_of,
     read_changes,
@@ -19,17 +19,17 @@ from pairuni_train.config import (
 from pairuni_train.pair_data.config import ARMS
 
 
-def test_every_recipe_names_an_arm_that_can_be_built() -> None:
-    recipes = [find_recipe(name) for name in names_of(Recipe)]
-    assert {recipe.pairs for recipe in recipes} <= set(ARMS)
-    assert [recipe.name for recipe in recipes] == names_of(Recipe)
+def test_every_arm_names_an_arm_that_can_be_built() -> None:
+    arms = [find_arm(name) for name in names_of(Arm)]
+    assert {arm.pairs for arm in arms} <= set(ARMS)
+    assert [arm.name for arm in arms] == names_of(Arm)
     paper = {"grpo", "random_pair", "u_only", "g_only", "aligned", "retrieved", "pairuni"}
-    assert paper | {"pairuni_noweight", "pairuni_linear", "pcgrad"} <= set(names_of(Recipe))
+    assert paper | {"pairuni_noweight", "pairuni_linear", "pcgrad"} <= set(names_of(Arm))
 
 
 @pytest.mark.parametrize(("name", "rollouts"), [("janus-pro-1b", 8), ("janus-pro-7b", 4)])
-def test_backbones_have_the_papers_settings(name: str, rollouts: int) -> None:
-    found = find_backbone(name)
+def test_recipes_have_the_papers_settings(name: str, rollouts: int) -> None:
+    found = find_recipe(name)
     assert (found.und.rollouts, found.gen.rollouts) == (rollouts, rollouts)
     assert (found.pairs_per_step, found.steps, found.lr, found.beta) == (16, 1200, 1e-6, 0.0)
     for task in (found.und, found.gen):
@@ -46,13 +46,13 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ["gen.decoding.cfg_scale=2.0", "lr=3e-4", "und.instruction=Say it.", "lora.rank=4"]
     )
     assert changes["gen.decoding.cfg_scale"] == 2.0
-    found = find_backbone("tiny", changes)
+    found = find_recipe("tiny", changes)
     assert found.gen.decoding.cfg_scale == 2.0
     assert found.lr == 3e-4
     assert found.und.instruction == "Say it."
     assert found.lora is not None
     assert found.lora.rank == 4
-    assert found.und == find_backbone("tiny", {"und.instruction": "Say it."}).und
+    assert found.und == find_recipe("tiny", {"und.instruction": "Say it."}).und
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"micro_batches": 3}, r"unknown key 'micro_batches'. Did you mean 'micro_batch'\?"),
         ({"gen.decoding.cfg": 3.0}, r"unknown key 'cfg'"),
         ({"steps": "many"}, "Expected `int`, got `str` at `steps`"),
-        ({"lr.start": 1.0}, "--set lr.start: 'lr' is no table"),
+        ({"lr.start": 1.0}, "--set lr.start: 'lr' is not a table"),
         ({"steps": 0}, "tiny: steps is 0; at least 1"),
         ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
         ({"gen.rewards": []}, "tiny: gen has no reward"),
@@ -74,7 +74,7 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        find_backbone("tiny", changes)
+        find_recipe("tiny", changes)
 
 
 def test_settings_need_a_key_and_a_value() -> None:
@@ -85,28 +85,28 @@ def test_settings_need_a_key_and_a_value() -> None:
 
 def test_unknown_names_offer_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'pairuni'"):
-        find_recipe("pairunni")
+        find_arm("pairunni")
     with pytest.raises(UserError, match="Did you mean 'janus-pro-1b'"):
-        find_backbone("janus-1b")
+        find_recipe("janus-1b")
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\nweighting = "linear"\n')
-    assert find_recipe(str(path)).weighting == "linear"
+    assert find_arm(str(path)).weighting == "linear"
     path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\nwieghting = "linear"\n')
     with pytest.raises(
         UserError, match=r"mine\.toml: unknown key 'wieghting'. Did you mean 'weigh"
     ):
-        find_recipe(str(path))
+        find_arm(str(path))
     path.write_text("name = ")
     with pytest.raises(UserError, match="not valid TOML"):
-        find_recipe(str(path))
+        find_arm(str(path))
     with pytest.raises(UserError, match="There is no file"):
-        find_backbone(str(tmp_path / "none.toml"))
+        find_recipe(str(tmp_path / "none.toml"))
 
 
-def test_every_shipped_backbone_reads() -> None:
-    assert names_of(Backbone) == ["janus-pro-1b", "janus-pro-7b", "tiny"]
-    for name in names_of(Backbone):
-        assert find_backbone(name).name == name
+def test_every_shipped_recipe_reads() -> None:
+    assert names_of(Recipe) == ["janus-pro-1b", "janus-pro-7b", "tiny"]
+    for name in names_of(Recipe):
+        assert find_recipe(name).name == name

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pairuni_train.alarms import Alarm, Watch
+from pairuni_train.health import Alarm, HealthMonitor
 
 QUIET = {
     "loss": 0.0,
@@ -20,11 +20,11 @@ QUIET = {
 
 def heard(*steps: dict[str, Any]) -> list[tuple[int, Alarm]]:
     """The alarms of some steps, each a change of a quiet one whose reward moves."""
-    watch = Watch()
+    monitor = HealthMonitor()
     return [
         (number, alarm)
         for number, changes in enumerate(steps)
-        for alarm in watch.look({**QUIET, "reward/und": 0.5 + number / 1000, **changes})
+        for alarm in monitor.check({**QUIET, "reward/und": 0.5 + number / 1000, **changes})
     ]
 
 
@@ -76,4 +76,4 @@ def test_an_entropy_collapse_warns() -> None:
 
 def test_a_task_that_was_not_asked_is_not_watched() -> None:
     metrics = {key: value for key, value in QUIET.items() if "/" not in key}
-    assert Watch().look(metrics) == []
+    assert HealthMonitor().check(metrics) == []

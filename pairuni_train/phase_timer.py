@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Clock:
+class PhaseTimer:
     """Adds up the time that each phase takes; phases do not nest."""
 
     def __init__(self) -> None:

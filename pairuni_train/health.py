@@ -21,7 +21,7 @@ class Alarm(NamedTuple):
     stops: bool
 
 
-class Watch:
+class HealthMonitor:
     """Remembers what it takes to tell a quiet step from a dead run."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Watch:
         self._rewards: dict[str, deque[float]] = {}
         self._first_entropy: dict[str, float] = {}
 
-    def look(self, metrics: Mapping[str, float]) -> list[Alarm]:
+    def check(self, metrics: Mapping[str, float]) -> list[Alarm]:
         """The alarms of one step, by the trainer's own metric names."""
         found = [*self._broken(metrics), *self._silent(metrics)]
         for task in ("und", "gen"):
