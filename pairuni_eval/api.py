@@ -31,13 +31,13 @@ from pairuni_eval.errors import (
 )
 from pairuni_eval.judges.judge import (
     Judge,
+    JudgeReply,
     JudgeSetup,
     Question,
-    Ruling,
-    Verdict,
     consult,
     consult_all,
 )
+from pairuni_eval.judges.usage import JudgeCall, usage_of
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
@@ -75,7 +75,9 @@ __all__ = [
     "ImagePart",
     "Item",
     "Judge",
+    "JudgeCall",
     "JudgeError",
+    "JudgeReply",
     "JudgeSetup",
     "JudgeSpec",
     "LoadOptions",
@@ -93,14 +95,12 @@ __all__ = [
     "Reply",
     "Request",
     "Row",
-    "Ruling",
     "Sample",
     "Score",
     "Status",
     "Suite",
     "TextPart",
     "UserError",
-    "Verdict",
     "WeightSpec",
     "boundary",
     "consult",
@@ -110,6 +110,7 @@ __all__ = [
     "scores_frame",
     "seed_for",
     "stable_hash",
+    "usage_of",
 ]
 
 _FRAMES = ("runs_frame", "samples_frame", "scores_frame")

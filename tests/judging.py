@@ -15,10 +15,10 @@ from pairuni_eval.benchmark import Answer, Benchmark, Mark
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import ImagePart, Item, Output, Picture
 
-Reply = str | Verdict
+Reply = str | JudgeReply
 
 
 class WrittenJudge(Judge):
@@ -30,10 +30,10 @@ class WrittenJudge(Judge):
         self.batches: list[list[Question]] = []
         self._reply = reply
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         self.batches.append(list(questions))
         replies = [self._reply(question) for question in questions]
-        return [reply if isinstance(reply, Verdict) else Verdict(reply) for reply in replies]
+        return [reply if isinstance(reply, JudgeReply) else JudgeReply(reply) for reply in replies]
 
     @property
     def calls(self) -> list[tuple[str, int]]:

@@ -26,8 +26,8 @@ _LONGEST_WORDS = 200  # characters of an endpoint's own words that are passed on
 _REFUSAL = "refusal"
 
 
-class Completion(NamedTuple):
-    """What a body says that matters.
+class ChatCompletion(NamedTuple):
+    """What a body says that matters, and what it took to get it.
 
     Attributes:
         text: What the model said, thoughts in parts of their own left out; None if the body holds
@@ -37,6 +37,8 @@ class Completion(NamedTuple):
         prompt_tokens: Tokens of the question, None if not told.
         completion_tokens: Tokens of the reply, None if not told.
         told: The endpoint's words about an error, where there is no reply.
+        seconds: Time of the call that brought it.
+        tries: Calls it took, failed ones included.
     """
 
     text: str | None
@@ -45,6 +47,8 @@ class Completion(NamedTuple):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     told: Told | None = None
+    seconds: float = 0.0
+    tries: int = 1
 
 
 class Told(NamedTuple):
@@ -70,7 +74,7 @@ def is_declined(finish: str) -> bool:
     return bool(_DECLINED.search(finish))
 
 
-def read_body(body: bytes) -> Completion:
+def read_body(body: bytes) -> ChatCompletion:
     """Read the body of a response with status 200."""
     document = _json(body)
     fields = _mapping(document)
@@ -84,9 +88,9 @@ def read_body(body: bytes) -> Completion:
     error = fields.get("error") or choice.get("error")
     if text is None or (error and not text):
         told = told_in({"error": error} if error else document)
-        return _counted(fields, Completion(None, told=told))
+        return _counted(fields, ChatCompletion(None, told=told))
     word = finish if isinstance(finish, str) and finish.strip() else "stop"
-    return _counted(fields, Completion(_whole(text), _short(word)))
+    return _counted(fields, ChatCompletion(_whole(text), _short(word)))
 
 
 def read_error(body: bytes) -> Told:
@@ -142,7 +146,7 @@ def _part(part: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _counted(fields: Mapping[str, Any], found: Completion) -> Completion:
+def _counted(fields: Mapping[str, Any], found: ChatCompletion) -> ChatCompletion:
     usage, served = _mapping(fields.get("usage")), fields.get("model")
     return found._replace(
         served=_short(served) if isinstance(served, str) and served else None,

@@ -23,7 +23,6 @@ from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
-from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
 from pairuni_eval.places import is_file
 from pairuni_eval.records import (
@@ -35,7 +34,13 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
-from pairuni_eval.runner.judging import Second, judge_plugins, load_judges, with_mended_judges
+from pairuni_eval.runner.judging import (
+    JudgePass,
+    card_fields,
+    judge_plugins,
+    load_judges,
+    with_mended_judges,
+)
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import read_bytes, read_document
@@ -84,11 +89,14 @@ class Contents(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The loaded code of a run: benchmarks in order and the judges of each that has one."""
+    """The loaded code of a run: benchmarks in order and the passes of their judges."""
 
     benchmarks: list[Benchmark]
-    judges: dict[str, Judge]
-    seconds: Mapping[str, Second] = {}
+    judged: Mapping[str, Sequence[JudgePass]]
+
+    def passes(self, benchmark: str) -> Sequence[JudgePass]:
+        """The passes through a benchmark, at least one; without a judge nobody is asked."""
+        return self.judged.get(benchmark) or [JudgePass()]
 
 
 def check_installed(settings: RunSettings) -> None:
@@ -111,8 +119,7 @@ def load_parts(settings: RunSettings) -> Parts:
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
-    judges = load_judges(settings.judge, cards, settings.out)
-    return Parts(benchmarks, judges.first, judges.second)
+    return Parts(benchmarks, load_judges(settings.judge, cards, settings.out))
 
 
 def _as_begun(settings: RunSettings, card: Card) -> Card:
@@ -327,17 +334,15 @@ def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
 def _benchmark_run(
     settings: RunSettings, parts: Parts, model: Model, card: Card, origin: Origin, planned: int
 ) -> BenchmarkRun:
-    judge, second = parts.judges.get(card.name), parts.seconds.get(card.name)
     return BenchmarkRun(
         protocols=tuple(card.protocols),
         decoding=card.decoding,
         batch_size=settings.batch_size or model.batch_size(card.capability),
         origin=origin.kind,
         revision=origin.revision,
-        judge=judge.snapshot if judge else None,
-        second_judge=second.words if second else None,
         expected=card.expected,
         planned=planned,
+        **card_fields(parts.passes(card.name)),
     )
 
 

@@ -144,15 +144,14 @@ class _Started(NamedTuple):
 
 
 class _Graded(NamedTuple):
-    """All scores, the figures made of them, and the scores by the second judge.
+    """All scores, pass by pass, and the figures made of those of the first.
 
     Attributes:
         unchecked: How many rows of them that an earlier start left have no check.
     """
 
-    scores: list[Score]
+    passes: list[list[Score]]
     figures: list[Figure]
-    opinions: list[Score]
     unchecked: int
 
 
@@ -225,16 +224,15 @@ def _grade(started: _Started, console: Console) -> _Graded:
     grader = Grader(started.settings, started.contents, started.parts, outputs, started.pictures)
     _tell(started.settings.out, grader.damage, console)
     with _progress(console) as progress:
-        chunks = [*grader.chunks(), *grader.second_chunks()]
-        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in chunks))
+        total = sum(len(chunk.outputs) for chunk in grader.chunks())
+        bar = progress.add_task("grading", total=total)
 
         def done(chunk: Chunk) -> None:
             text = f"grading  {chunk.address}"
             progress.update(bar, advance=len(chunk.outputs), description=text)
 
-        scores = grader.grade(done)
-        opinions = grader.second_opinions(done)
-    return _Graded(scores, grader.figures(scores), opinions, grader.unchecked)
+        passes = grader.grade(done)
+    return _Graded(passes, grader.figures(passes[0]), grader.unchecked)
 
 
 def _finish(started: _Started, graded: _Graded) -> None:
@@ -244,13 +242,13 @@ def _finish(started: _Started, graded: _Graded) -> None:
         write_record(run / layout.FIGURES, graded.figures)
     outputs = [executor.outputs[owed.id] for batch in started.batches for owed in batch.outputs]
     drawn = [output.image for output in outputs if output.image]
+    scores = zip(layout.PASSES, graded.passes, strict=True)
     compact(
         run,
         {
             "samples": contents.samples,
             "outputs": outputs,
-            "scores": graded.scores,
-            **({layout.OPINIONS: graded.opinions} if graded.opinions else {}),
+            **{name: rows for name, rows in scores if rows or name == layout.PASSES[0]},
         },
         pictures=started.pictures.digests([*contents.images, *drawn]),
         unchecked=contents.unchecked + executor.unchecked + graded.unchecked,

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from pairuni_eval.benchmark import Mark
-from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult_all
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question, consult_all
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.judge_calls import marks_without_score
 
@@ -173,7 +173,7 @@ class Pair(NamedTuple):
 class Opinion(NamedTuple):
     """The replies to a pair after the last try, and what they hold."""
 
-    rulings: tuple[Ruling, Ruling]
+    replies: tuple[JudgeReply, JudgeReply]
     parsed: tuple[Any, Any]
 
     @property
@@ -197,18 +197,18 @@ def ask_pairs(judge: Judge | None, pairs: Sequence[Pair], *, tries: int = TRIES)
         if not owed:
             break
         asked = [question._replace(attempt=attempt) for i in owed for question in pairs[i]]
-        rulings = iter(consult_all(judge, asked))
+        replies = iter(consult_all(judge, asked))
         for i in owed:
-            opinions[i] = _opinion((next(rulings), next(rulings)), first_try=attempt == 0)
+            opinions[i] = _opinion((next(replies), next(replies)), first_try=attempt == 0)
         owed = [i for i in owed if opinions[i].unread is Unread.FAILED and judge is not None]
     return [opinions[i] for i in range(len(pairs))]
 
 
-def _opinion(rulings: tuple[Ruling, Ruling], *, first_try: bool) -> Opinion:
+def _opinion(replies: tuple[JudgeReply, JudgeReply], *, first_try: bool) -> Opinion:
     """Read both replies; a call that failed is an empty one, as upstream's client makes it."""
-    texts = [r.verdict.said if r.verdict.status is Status.SCORED else "" for r in rulings]
+    texts = [one.said if one.status is Status.SCORED else "" for one in replies]
     semantics, quality = (_parse_or_fail(text, first_try=first_try) for text in texts)
-    return Opinion(rulings, (semantics, quality))
+    return Opinion(replies, (semantics, quality))
 
 
 def _parse_or_fail(text: str, *, first_try: bool) -> Any:
@@ -223,15 +223,14 @@ def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> l
 
     Args:
         opinion: What the judge said at last.
-        failure_counts: See `asking.marks_without_score`.
+        failure_counts: See `judge_calls.marks_without_score`.
     """
     found = None if opinion.unread else _finite_rating(*opinion.parsed)
-    said = " | ".join(dict.fromkeys(ruling.verdict.text for ruling in opinion.rulings))
-    judge = opinion.rulings[0].snapshot
+    said = " | ".join(dict.fromkeys(reply.text for reply in opinion.replies))
+    judge = opinion.replies[0].judge
     if found is None:
-        status = _worse(opinion.rulings)
-        ruling = Ruling(Verdict(said, status), judge)
-        return marks_without_score(METRICS, ruling, failure_counts=failure_counts)
+        reply = JudgeReply(said, _worse(opinion.replies), judge)
+        return marks_without_score(METRICS, reply, failure_counts=failure_counts)
     return [
         Mark(metric, float(value), verdict=said, judge=judge)
         for metric, value in zip(METRICS, found, strict=True)
@@ -247,9 +246,6 @@ def _finite_rating(semantics: Any, quality: Any) -> Rating | None:
         return None
 
 
-def _worse(rulings: tuple[Ruling, Ruling]) -> Status:
+def _worse(replies: tuple[JudgeReply, JudgeReply]) -> Status:
     """The status of the first reply that did not come; else that they could not be read."""
-    return next(
-        (r.verdict.status for r in rulings if r.verdict.status is not Status.SCORED),
-        Status.SCORED,
-    )
+    return next((r.status for r in replies if r.status is not Status.SCORED), Status.SCORED)

@@ -20,7 +20,7 @@ from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.judges.usage import Bill, standing
+from pairuni_eval.judges.usage import UsageRow, standing
 from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
 from pairuni_eval.store import layout
@@ -218,9 +218,9 @@ class StoredRun:
         return self._table(layout.OPINIONS)
 
     @cached_property
-    def bills(self) -> list[Bill]:
+    def judge_usage(self) -> list[UsageRow]:
         """What the judges were asked and what it cost."""
-        return read_bills(self.folder)
+        return read_usage(self.folder)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -308,16 +308,16 @@ class StoredRun:
         return read_frame(path, data, KINDS[name], rows=rows, hint=self.way_back)
 
 
-def read_bills(run: Path) -> list[Bill]:
-    """The standing bills of a run's judges, in the order of grading; empty if there are none.
+def read_usage(run: Path) -> list[UsageRow]:
+    """What a run's judges were asked, the standing rows in the order of grading; may be empty.
 
     Raises:
         UserError: for a line that is damaged.
     """
-    path = run / layout.JUDGE / layout.BILLS
+    path = run / layout.JUDGE / layout.USAGE
     if not path.is_file():
         return []
-    found = read_rows(path, Bill)
+    found = read_rows(path, UsageRow)
     if found.damaged:
         raise UserError(
             f"{path}, line {found.damaged[0]}: it is damaged.",

@@ -3,7 +3,7 @@
     {"id":"...", ..., "row":17,"check":"3f9a0c5d12ab77e0"}
 
 The check is the first 16 hex digits of the SHA-256 of the run's address and the line without it, so
-a line of another run fails it (the judge's bills have no address). A line that fails its
+a line of another run fails it (the judges' usage has no address). A line that fails its
 check, cannot be decoded, or lacks a check below a line that has one is dropped, as a torn last line
 is: its row is owed again. In a run that began with checks (`planned.json` lies beside its rows)
 no line lacks one. The numbers tell where lines were taken out: whatever stands beside a gap

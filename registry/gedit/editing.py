@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, UserError
 from pairuni_eval.scorers.judge_calls import (
-    Unasked,
+    NotAsked,
     marks_without_score,
     question_about,
-    unasked_ruling,
 )
 from pairuni_eval.scorers.viescore import METRICS, Pair, ask_pairs, opinion_marks
 
@@ -88,13 +87,13 @@ class GEditBenchmark(Benchmark):
             if isinstance(pair, Pair):
                 yield opinion_marks(next(opinions), failure_counts=failure_counts)
             else:
-                yield marks_without_score(METRICS, unasked_ruling(pair))
+                yield marks_without_score(METRICS, pair.reply)
 
 
-def _pair(answer: Answer) -> Pair | Unasked:
+def _pair(answer: Answer) -> Pair | NotAsked:
     """The question about source and edit, and the one about the edit alone."""
     first = question_about(answer, judge_prompts.semantics(answer.sample.text), _pictures)
-    if isinstance(first, Unasked):
+    if isinstance(first, NotAsked):
         return first
     return Pair(first, first._replace(prompt=judge_prompts.QUALITY, images=first.images[1:]))
 

@@ -47,8 +47,7 @@ class TinyImgEdit(Benchmark):
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
         """`score` (1 to 5, from the judge) and `success` (0 or 1, exact) of the edit."""
-        ruling = consult(judge, _question(answer))
-        return [*imgedit_marks(ruling.verdict, ruling.snapshot), _success(answer)]
+        return [*imgedit_marks(consult(judge, _question(answer))), _success(answer)]
 
 
 def _question(answer: Answer) -> Question:

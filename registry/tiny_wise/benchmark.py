@@ -45,8 +45,7 @@ class TinyWise(Benchmark):
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
         """The three criteria and `wiscore` of the picture."""
-        ruling = consult(judge, _question(answer))
-        return wise_marks(ruling.verdict, ruling.snapshot)
+        return wise_marks(consult(judge, _question(answer)))
 
 
 def _question(answer: Answer) -> Question:

@@ -21,12 +21,12 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
+    JudgeReply,
     Mark,
     Question,
-    Ruling,
     UserError,
 )
-from pairuni_eval.scorers.judge_calls import Unasked, question_about, rulings_on
+from pairuni_eval.scorers.judge_calls import NotAsked, question_about, replies_about
 from pairuni_eval.scorers.licensed_prompts import (
     check_complete,
     find_beside,
@@ -77,7 +77,7 @@ class KnowledgeBenchmark(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._prompt: JudgePrompt | Unasked = no_prompt("none was looked for")
+        self._prompt: JudgePrompt | NotAsked = no_prompt("none was looked for")
 
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample a prompt, in the order of the files; the key is the prompt id.
@@ -113,26 +113,26 @@ class KnowledgeBenchmark(Benchmark):
     ) -> Iterator[list[Mark]]:
         """All questions at once, and up to twice more those whose reply cannot be read."""
         questions = [self._question(answer) for answer in answers]
-        for verdict, snapshot in rulings_on(judge, questions, self.readable, tries=_TRIES):
-            yield self.grade(Ruling(verdict, self._named(snapshot)), protocol)
+        for reply in replies_about(judge, questions, self.readable, tries=_TRIES):
+            yield self.grade(reply._replace(judge=self._named(reply.judge)), protocol)
 
     @abstractmethod
     def readable(self, reply: str) -> bool:
         """Whether the official script would take a reply."""
 
     @abstractmethod
-    def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
+    def grade(self, reply: JudgeReply, protocol: str) -> list[Mark]:
         """Marks of one picture."""
 
-    def _question(self, answer: Answer) -> Question | Unasked:
-        if isinstance(self._prompt, Unasked):
+    def _question(self, answer: Answer) -> Question | NotAsked:
+        if isinstance(self._prompt, NotAsked):
             return self._prompt
         text = self._prompt.fill(answer.sample.text, answer.sample.reference["explanation"])
         asked = question_about(answer, text, lambda one: (one.image,))
         return asked._replace(system=self._prompt.system) if isinstance(asked, Question) else asked
 
     def _named(self, snapshot: str | None) -> str | None:
-        if isinstance(self._prompt, Unasked):
+        if isinstance(self._prompt, NotAsked):
             return snapshot
         return judge_with_prompt(snapshot, self._prompt.sha256, self.prompt_sha256)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pairuni_eval.judges.judge import Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, Question
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import choice, objects, rubric, vlmevalkit_rules, yes_no
@@ -315,8 +315,8 @@ def test_geneval_without_a_detector_scores_nothing() -> None:
 
 
 def test_wise_marks() -> None:
-    reply = Verdict("Consistency: 2\nRealism: 1\nAesthetic Quality: 0")
-    values = {mark.metric: mark.value for mark in rubric.wise_marks(reply, "j")}
+    reply = JudgeReply("Consistency: 2\nRealism: 1\nAesthetic Quality: 0")
+    values = {mark.metric: mark.value for mark in rubric.wise_marks(reply)}
     assert values == {
         "consistency": 2.0,
         "realism": 1.0,
@@ -324,19 +324,19 @@ def test_wise_marks() -> None:
         "wiscore": pytest.approx(0.8),
     }
     for verdict, status in (
-        (Verdict("**Consistency:** 2"), Status.JUDGE_FAILED),
-        (Verdict("I cannot", Status.REFUSED), Status.REFUSED),
+        (JudgeReply("**Consistency:** 2"), Status.JUDGE_FAILED),
+        (JudgeReply("I cannot", Status.REFUSED), Status.REFUSED),
     ):
-        marks = rubric.wise_marks(verdict, "j")
+        marks = rubric.wise_marks(verdict)
         assert {(mark.value, mark.status) for mark in marks} == {(None, status)}
     assert sum(rubric.WISE_WEIGHTS.values()) == pytest.approx(1.0)
     assert [rubric.wise_category(n) for n in (0, 1, 401, 1001)] == [None, "CULTURE", "TIME", None]
 
 
 def test_imgedit_marks() -> None:
-    assert rubric.imgedit_marks(Verdict("A: 5\nB: 4/5\nC: 4"), "j")[0].value == 4.5
+    assert rubric.imgedit_marks(JudgeReply("A: 5\nB: 4/5\nC: 4"))[0].value == 4.5
     for text in ("5, 4, 3", "A: ²"):
-        (mark,) = rubric.imgedit_marks(Verdict(text), "j")
+        (mark,) = rubric.imgedit_marks(JudgeReply(text))
         assert (mark.value, mark.status) == (None, Status.JUDGE_FAILED)
 
 

@@ -14,7 +14,7 @@ from pairuni_registry.gedit import judge_prompts
 from parity.rules.form import Given, Rule
 
 from pairuni_eval.catalog import find_card
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
 from pairuni_eval.stats.aggregate import Rows, make_aggregate
@@ -51,14 +51,14 @@ class Scripted(Judge):
         self.images: list[int] = []
         self._replies = replies
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         return [self._next(question) for question in questions]
 
-    def _next(self, question: Question) -> Verdict:
+    def _next(self, question: Question) -> JudgeReply:
         self.images.append(len(question.images))
         if len(self.images) > len(self._replies):
-            return Verdict("the script has ended", Status.JUDGE_FAILED)
-        return Verdict(self._replies[len(self.images) - 1])
+            return JudgeReply("the script has ended", Status.JUDGE_FAILED)
+        return JudgeReply(self._replies[len(self.images) - 1])
 
 
 def evaluated(given: Given, _: Path) -> Any:

@@ -12,7 +12,7 @@ from parity.rules.form import Given, Rule, json_of
 from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import ImagePart, Item, Output
 from pairuni_eval.scorers import rubric
 
@@ -43,7 +43,7 @@ def lmms_average(given: Given, folder: Path) -> float:
     scores = [
         mark.value
         for reply in json_of(folder / given["result_json"]).values()
-        for mark in rubric.imgedit_marks(Verdict(reply), "judge", "lmms-eval")
+        for mark in rubric.imgedit_marks(JudgeReply(reply), "lmms-eval")
     ]
     known = [score for score in scores if score is not None]
     assert len(known) == len(scores)
@@ -56,9 +56,9 @@ class _Eavesdropper(Judge):
     snapshot = "eavesdropper"
     heard: Question
 
-    def ask(self, questions: Any) -> list[Verdict]:
+    def ask(self, questions: Any) -> list[JudgeReply]:
         (self.heard,) = questions
-        return [Verdict("")]
+        return [JudgeReply("")]
 
 
 def _asked(given: Given, folder: Path) -> tuple[Item, Question]:
