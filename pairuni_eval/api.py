@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.cards import (
     Card,
     DataSpec,
@@ -81,8 +81,8 @@ __all__ = [
     "JudgeSetup",
     "JudgeSpec",
     "LoadOptions",
-    "Mark",
     "MetricSpec",
+    "MetricValue",
     "Model",
     "ModelError",
     "ModelIdentity",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pairuni_eval.judges.judge import Judge
 
 
-class Mark(NamedTuple):
+class MetricValue(NamedTuple):
     """One metric of one graded output; without a value, `status` says why."""
 
     metric: str
@@ -90,11 +90,11 @@ class Answer(msgspec.Struct, frozen=True):
         return tuple(self.load_image(part.image) for part in parts)
 
 
-def _unread(mark: Mark) -> Mark:
+def _unread(mark: MetricValue) -> MetricValue:
     """A mark of an answer that there is not; rows that cannot be graded stay what they are."""
     if mark.status not in (Status.SCORED, Status.UNPARSED):
         return mark
-    return Mark(mark.metric, None, Status.UNPARSED, "no final answer")
+    return MetricValue(mark.metric, None, Status.UNPARSED, "no final answer")
 
 
 class Benchmark(ABC):
@@ -140,7 +140,7 @@ class Benchmark(ABC):
             device: A torch device name, or "auto".
         """
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """Grade one output under one protocol; always the same metrics, in the same order.
 
         An answer that cannot be read is a mark with status `unparsed` and no value; how it counts
@@ -150,7 +150,7 @@ class Benchmark(ABC):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """Grade a batch, one list of marks per answer, in order.
 
         Calls `mark` on each; override it where a batch is cheaper than its parts (a detector).
@@ -160,7 +160,7 @@ class Benchmark(ABC):
 
     def score_under(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`score`, for a protocol that reads final answers as well: what the runner calls.
 
         An answer that never comes to a final one is `unparsed` under such a protocol. Of one that

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
@@ -67,7 +67,7 @@ def drawn(item: Item, image: Image.Image) -> Answer:
 
 def marked(
     benchmark: Benchmark, answers: Sequence[Answer], judge: Judge | None, protocol: str
-) -> list[dict[str, Mark]]:
+) -> list[dict[str, MetricValue]]:
     """The marks of every answer by metric."""
     scored = benchmark.score(answers, protocol=protocol, judge=judge)
     return [{mark.metric: mark for mark in marks} for marks in scored]

@@ -27,7 +27,7 @@ from pairuni_eval.api import (
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Picture,
     Score,
     Status,
@@ -87,21 +87,21 @@ class LmmsBenchmark(Benchmark):
         """Load the documents."""
         self._open(data)
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:  # noqa: ARG002
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:  # noqa: ARG002
         """The row's score and its numbers; JUDGE_FAILED if the task's code fails on it."""
         try:
             number = answer.sample.reference["document"]
             seed = seed_for(0, answer.output.id, answer.output.draw, "guess")
             results = self._task.results(number, answer.text, seed)
         except JudgeError as failure:
-            return [Mark(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
+            return [MetricValue(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
         numbers = {key: _number(value) for key, value in results.values.items()}
         known = {key: number for key, number in numbers.items() if number is not None}
         value = next(iter(known.values()), None)
         kept = json.dumps(results.values, ensure_ascii=False)
-        marks = [Mark(ROW_SCORE, value, verdict=kept)]
-        marks += [Mark(key, number) for key, number in known.items()]
-        return [*marks, Mark(_GUESSED, 1.0)] if results.guessed else marks
+        marks = [MetricValue(ROW_SCORE, value, verdict=kept)]
+        marks += [MetricValue(key, number) for key, number in known.items()]
+        return [*marks, MetricValue(_GUESSED, 1.0)] if results.guessed else marks
 
     def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:
         """The task's own figures over the graded rows; a metric without rows has none."""

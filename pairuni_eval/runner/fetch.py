@@ -71,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     folders: dict[str, Fetched] = {}
 
 
-class Wanted(NamedTuple):
+class RepositoryPart(NamedTuple):
     """One repository's part in a benchmark: where from, and which sub-folder it fills."""
 
     folder: str
@@ -173,7 +173,7 @@ def _fetch(benchmark: Benchmark, to: Path) -> Iterator[Result]:
             words = _by_hand(to / folder, spec, f"{spec.summary} ({spec.licence})")
             yield Result(folder, True, f"never fetched; to grade with them {words}")
         else:
-            yield _get(Wanted(folder, "model", spec.hub, spec.revision, spec.files), to)
+            yield _get(RepositoryPart(folder, "model", spec.hub, spec.revision, spec.files), to)
             benchmark.data(to).weights(name)
 
 
@@ -187,7 +187,9 @@ def _fetch_data(benchmark: Benchmark, to: Path) -> Iterator[Result]:
     if data.urls and not (by_hand and not _begun(card, to)):
         yield _get_urls(card, to)
     elif data.hub is not None:
-        yield _get(Wanted(card.name, "dataset", data.hub, data.revision, data.remote_files), to)
+        yield _get(
+            RepositoryPart(card.name, "dataset", data.hub, data.revision, data.remote_files), to
+        )
     elif by_hand:
         yield Result(card.name, True, "put there by hand already")
     else:
@@ -245,7 +247,7 @@ def _note(folder: str, made: Fetched, to: Path) -> None:
         write_record(to / MANIFEST, Manifest(folders=folders))
 
 
-def _get(wanted: Wanted, to: Path) -> Result:
+def _get(wanted: RepositoryPart, to: Path) -> Result:
     """Fetch one repository's part, unless the manifest and the disk say that it is there."""
     manifest = read_manifest(to)
     place = to / wanted.folder
@@ -263,7 +265,7 @@ def _get(wanted: Wanted, to: Path) -> Result:
     return Result(wanted.folder, True, words)
 
 
-def _twin(wanted: Wanted, manifest: Manifest, to: Path) -> str | None:
+def _twin(wanted: RepositoryPart, manifest: Manifest, to: Path) -> str | None:
     """A sub-folder that holds the same files already: two benchmarks may grade with one model."""
     same = (name for name, held in manifest.folders.items() if _same(wanted, held))
     return next((name for name in same if _whole(to / name, manifest.folders[name])), None)
@@ -280,7 +282,7 @@ def _copied(held: Fetched, twin: str, folder: str, to: Path) -> Fetched:
     return held
 
 
-def _downloaded(wanted: Wanted, to: Path) -> Fetched:
+def _downloaded(wanted: RepositoryPart, to: Path) -> Fetched:
     place = to / wanted.folder
     _refuse_links(to, place)
     commit, names = _listed(wanted, place)
@@ -314,7 +316,7 @@ def _refuse_links(to: Path, place: Path) -> None:
                 )
 
 
-def _same(wanted: Wanted, former: Fetched) -> bool:
+def _same(wanted: RepositoryPart, former: Fetched) -> bool:
     asked = (wanted.hub, wanted.revision, wanted.patterns)
     return asked == (former.hub, former.revision, former.patterns)
 
@@ -337,7 +339,7 @@ def _size(fetched: Fetched) -> str:
     return f"{len(fetched.files)} files, {total / 1e6:.1f} MB"
 
 
-def _listed(wanted: Wanted, place: Path) -> tuple[str, list[str]]:
+def _listed(wanted: RepositoryPart, place: Path) -> tuple[str, list[str]]:
     """The commit behind the revision, and the repository's files that the patterns mean.
 
     The hub's client matches `*` across slashes and `**/` with at least one; our patterns are those
@@ -384,7 +386,7 @@ class _Listed(NamedTuple):
 
 
 def _snapshot(
-    wanted: Wanted,
+    wanted: RepositoryPart,
     place: Path,
     *,
     revision: str | None,

@@ -16,12 +16,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.judges.usage import JudgeCall, UsageRow
 from pairuni_eval.records import Capability, Figure, Output, Score, Status
 from pairuni_eval.runner.judging import JudgePass, MeteredJudge, seen_samples
-from pairuni_eval.runner.plan import Contents, Parts
+from pairuni_eval.runner.plan import RunComponents, RunPlan
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
@@ -78,8 +78,8 @@ class Grader:
 
     Args:
         settings: What was asked: the run folder, the data and the device.
-        contents: The run's plan.
-        parts: Benchmarks and judges.
+        plan: The run's plan.
+        components: Benchmarks and judges.
         outputs: Every output by id.
         pictures: The pictures of the run folder.
 
@@ -91,21 +91,21 @@ class Grader:
     def __init__(
         self,
         settings: RunSettings,
-        contents: Contents,
-        parts: Parts,
+        plan: RunPlan,
+        components: RunComponents,
         outputs: Mapping[str, Output],
         pictures: Pictures,
     ) -> None:
         self._settings = settings
         self._run = settings.out
         self._equipped: set[str] = set()
-        self._contents = contents
-        self._parts = parts
+        self._plan = plan
+        self._components = components
         self._outputs = outputs
-        self._samples = {sample.uid: sample for sample in contents.samples}
+        self._samples = {sample.uid: sample for sample in plan.samples}
         self._pictures = pictures
         rows = self._run / layout.ROWS
-        address = contents.card.rows_address
+        address = plan.card.rows_address
         self._stored = [_Stored(rows / name, address) for name in _SCORE_FILES]
         self._usage = RowLog(self._run / layout.JUDGE / layout.USAGE, UsageRow)
         known = self._usage.recover().rows
@@ -118,8 +118,8 @@ class Grader:
         return [
             Chunk(benchmark, one, protocol, outputs)
             for number in range(len(layout.PASSES))
-            for benchmark in self._parts.benchmarks
-            for one in self._parts.passes(benchmark.card.name)
+            for benchmark in self._components.benchmarks
+            for one in self._components.passes(benchmark.card.name)
             if one.number == number
             for protocol, outputs in self._pieces(benchmark, self._seen(benchmark, one))
         ]
@@ -127,10 +127,10 @@ class Grader:
     def _owned(self, benchmark: Benchmark) -> list[Output]:
         """The outputs of a benchmark in the run's order."""
         return [
-            self._outputs[owed.id]
-            for batch in self._contents.batches
+            self._outputs[pending.id]
+            for batch in self._plan.batches
             if batch.benchmark == benchmark.card.name
-            for owed in batch.outputs
+            for pending in batch.outputs
         ]
 
     def _seen(self, benchmark: Benchmark, one: JudgePass) -> list[Output]:
@@ -138,15 +138,15 @@ class Grader:
         owned, card = self._owned(benchmark), benchmark.card
         if one.share == 1:
             return owned
-        mine = [s for s in self._contents.samples if s.benchmark == card.name]
-        seen = seen_samples(card, mine, one.share, self._contents.card.seed)
+        mine = [s for s in self._plan.samples if s.benchmark == card.name]
+        seen = seen_samples(card, mine, one.share, self._plan.card.seed)
         return [output for output in owned if output.sample in seen]
 
     def _pieces(
         self, benchmark: Benchmark, outputs: Sequence[Output]
     ) -> Iterator[tuple[str, Sequence[Output]]]:
         """The outputs in fixed pieces, once for each protocol."""
-        for protocol in self._contents.card.benchmarks[benchmark.card.name].protocols:
+        for protocol in self._plan.card.benchmarks[benchmark.card.name].protocols:
             for start in range(0, len(outputs), _CHUNK):
                 yield protocol, outputs[start : start + _CHUNK]
 
@@ -185,7 +185,7 @@ class Grader:
     def figures(self, scores: Sequence[Score]) -> list[Figure]:
         """What other toolkits make of all scores of the run, benchmark by benchmark."""
         found: list[Figure] = []
-        for benchmark in self._parts.benchmarks:
+        for benchmark in self._components.benchmarks:
             if type(benchmark).figures is Benchmark.figures:
                 continue
             self._equip(benchmark)
@@ -246,7 +246,7 @@ class Grader:
     def _answer(self, output: Output) -> Answer:
         return Answer(self._samples[output.sample], output, self._pictures.load)
 
-    def _trouble(self, chunk: Chunk, output: Output) -> list[Mark] | None:
+    def _trouble(self, chunk: Chunk, output: Output) -> list[MetricValue] | None:
         """Marks of an output that no scorer can grade, or None if one can."""
         card = chunk.benchmark.card
         wants_picture = card.capability is not Capability.UNDERSTAND
@@ -257,7 +257,7 @@ class Grader:
         if reason is None:
             return None
         metrics = {spec.of for spec in card.protocols[chunk.protocol].metrics}
-        return [Mark(metric, None, status, reason) for metric in sorted(metrics)]
+        return [MetricValue(metric, None, status, reason) for metric in sorted(metrics)]
 
     def _lost(self, output: Output) -> str | None:
         """Why a picture that is graded, or that it was made from, cannot be looked at."""
@@ -289,7 +289,7 @@ def _rests_on_a_lost_picture(score: Score) -> bool:
     return score.status is Status.MISSING_OUTPUT and score.verdict in TROUBLES
 
 
-def _as_score(chunk: Chunk, output: Output, mark: Mark) -> Score:
+def _as_score(chunk: Chunk, output: Output, mark: MetricValue) -> Score:
     card = chunk.benchmark.card
     return Score(
         output=output.id,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.cards import MetricSpec, ProtocolSpec
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.judges.judge import Judge
@@ -33,11 +33,11 @@ Sources = Mapping[str, bytes]
 """The pictures of samples, encoded, by their ids."""
 
 
-class Trial(NamedTuple):
-    """Samples with the marks of one answer each under one protocol."""
+class GradedAnswers(NamedTuple):
+    """Samples with what one answer each is worth under one protocol."""
 
     samples: Sequence[Sample]
-    marks: Sequence[Mapping[str, Mark]]
+    marks: Sequence[Mapping[str, MetricValue]]
     rule: ProtocolSpec
 
     @property
@@ -60,14 +60,14 @@ class Trial(NamedTuple):
         return ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no marks"
 
     def number(self, spec: MetricSpec) -> float | None:
-        """What a metric of the card makes of the trial, unscaled; None if it makes no number."""
+        """What a metric of the card makes of the answers, unscaled; None if it makes no number."""
         rows = self._rows(spec)
         aggregate = make_aggregate(spec, rows)
         number = float(aggregate.finish(aggregate.features(rows).sum(axis=0)))
         return number if np.isfinite(number) else None
 
     def _rows(self, spec: MetricSpec) -> Rows:
-        """The trial as columns, restricted to the rows that the metric is about."""
+        """The answers as columns, restricted to the rows that the metric is about."""
         value = np.array(self.values(spec.of), dtype=np.float64)
         names = {tag for sample in self.samples for tag in sample.tags}
         tags = {n: np.array([s.tags.get(n, "") for s in self.samples], dtype=object) for n in names}
@@ -81,14 +81,16 @@ class Trial(NamedTuple):
         return rows.take(np.array(about, dtype=bool))
 
 
-def try_texts(benchmark: Benchmark, protocol: str, answers: Sequence[tuple[Sample, str]]) -> Trial:
+def grade_texts(
+    benchmark: Benchmark, protocol: str, answers: Sequence[tuple[Sample, str]]
+) -> GradedAnswers:
     """Grade an answer in text for each of the samples."""
     return _graded(
         benchmark, protocol, [_answer(sample, TextPart(text)) for sample, text in answers]
     )
 
 
-def try_pictures(
+def grade_pictures(
     benchmark: Benchmark,
     protocol: str,
     samples: Sequence[Sample],
@@ -96,7 +98,7 @@ def try_pictures(
     *,
     sources: Sources,
     judge: Judge | None = None,
-) -> Trial:
+) -> GradedAnswers:
     """Grade a picture that shows nothing for each of the samples.
 
     Args:
@@ -141,11 +143,11 @@ NOTHINGS: Mapping[str, Callable[[np.random.Generator], Image.Image]] = {
 
 def _graded(
     benchmark: Benchmark, protocol: str, answers: Sequence[Answer], judge: Judge | None = None
-) -> Trial:
+) -> GradedAnswers:
     marks = benchmark.score_under(answers, protocol=protocol, judge=judge) if answers else ()
     rows = [{mark.metric: mark for mark in row} for row in marks]
     samples = [answer.sample for answer in answers]
-    return Trial(samples, rows, benchmark.card.protocols[protocol])
+    return GradedAnswers(samples, rows, benchmark.card.protocols[protocol])
 
 
 def _answer(

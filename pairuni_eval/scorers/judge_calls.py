@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pairuni_eval.benchmark import Answer, Mark
+from pairuni_eval.benchmark import Answer, MetricValue
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.judges.judge import Judge, JudgeReply, Question, consult_all
 from pairuni_eval.records import UNREADABLE_REPLY, Status
@@ -100,7 +100,7 @@ def replies_about(
 
 def marks_without_score(
     metrics: Iterable[str], reply: JudgeReply, *, failure_counts: float | None = None
-) -> list[Mark]:
+) -> list[MetricValue]:
     """Values for a reply that gives no scores; an unreadable reply is the judge's failure.
 
     Args:
@@ -114,5 +114,8 @@ def marks_without_score(
     words = f"{UNREADABLE_REPLY}: {reply.text}" if unread else reply.text
     if failure_counts is not None and status in (Status.JUDGE_FAILED, Status.REFUSED):
         said = f"no verdict, counts {failure_counts:g}: {words}"
-        return [Mark(metric, failure_counts, verdict=said, judge=reply.judge) for metric in metrics]
-    return [Mark(metric, None, status, words, reply.judge) for metric in metrics]
+        return [
+            MetricValue(metric, failure_counts, verdict=said, judge=reply.judge)
+            for metric in metrics
+        ]
+    return [MetricValue(metric, None, status, words, reply.judge) for metric in metrics]

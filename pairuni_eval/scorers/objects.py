@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.records import Status
 
 COLORS: tuple[str, ...] = (
@@ -293,12 +293,12 @@ def judge(metadata: Mapping[str, Any], sight: Sight, *, limits: Limits = OFFICIA
     return evaluate(metadata, objects, sight.color_of, limits=limits)
 
 
-def geneval_marks(metadata: Mapping[str, Any], sight: Sight | None) -> list[Mark]:
+def geneval_marks(metadata: Mapping[str, Any], sight: Sight | None) -> list[MetricValue]:
     """Grade one picture: `correct`; skipped where there is no detector to look at it."""
     if sight is None:
-        return [Mark("correct", None, Status.SKIPPED, "no detector")]
+        return [MetricValue("correct", None, Status.SKIPPED, "no detector")]
     verdict = judge(metadata, sight)
-    return [Mark("correct", float(verdict.correct), verdict=verdict.reason or None)]
+    return [MetricValue("correct", float(verdict.correct), verdict=verdict.reason or None)]
 
 
 # Files and summaries

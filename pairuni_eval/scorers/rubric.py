@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.judges.thoughts import without_thoughts as without_thoughts  # noqa: PLC0414 - read here too
 from pairuni_eval.records import Status
@@ -102,7 +102,7 @@ def wise_category(prompt_id: int, edition: Edition = LEGACY) -> str | None:
     return next((name for name, last in edition.last_id.items() if prompt_id <= last), None)
 
 
-def wise_marks(reply: JudgeReply, *, failure_counts: float | None = None) -> list[Mark]:
+def wise_marks(reply: JudgeReply, *, failure_counts: float | None = None) -> list[MetricValue]:
     """Grade one picture by legacy WISE: the three criteria and `wiscore`.
 
     Args:
@@ -115,7 +115,7 @@ def wise_marks(reply: JudgeReply, *, failure_counts: float | None = None) -> lis
         return marks_without_score(metrics, reply, failure_counts=failure_counts)
     values = [scores[name] for name in WISE_CRITERIA]
     return [
-        Mark(metric, value, verdict=reply.text, judge=reply.judge)
+        MetricValue(metric, value, verdict=reply.text, judge=reply.judge)
         for metric, value in zip(metrics, [*values, wiscore(*values)], strict=True)
     ]
 
@@ -134,14 +134,14 @@ def verified_score(reply: str) -> float | None:
     return float(bare[0]) if len(bare) == 1 else None
 
 
-def verified_marks(reply: JudgeReply) -> list[Mark]:
+def verified_marks(reply: JudgeReply) -> list[MetricValue]:
     """Grade one picture by WISE-Verified: `correct`, 0 or 1; arguments as in `wise_marks`."""
     score = None
     if reply.status is Status.SCORED:
         score = verified_score(reply.said)
     if score is None:
         return marks_without_score(("correct",), reply)
-    return [Mark("correct", score, verdict=reply.text, judge=reply.judge)]
+    return [MetricValue("correct", score, verdict=reply.text, judge=reply.judge)]
 
 
 # ImgEdit
@@ -197,7 +197,7 @@ def imgedit_type_means(scores: Mapping[str, float], types: Mapping[str, str]) ->
     return {name: round(sum(group) / len(group), 2) for name, group in groups.items()}
 
 
-def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[Mark]:
+def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[MetricValue]:
     """Grade one edit from a judge's reply: `score`, 1 to 5.
 
     Args:
@@ -215,7 +215,7 @@ def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[Mark]:
         score = _number(lmms_imgedit_score if lmms else imgedit_score, reply.said)
     if score is None:
         return marks_without_score(("score",), reply, failure_counts=0.0 if lmms else None)
-    return [Mark("score", score, verdict=reply.text, judge=reply.judge)]
+    return [MetricValue("score", score, verdict=reply.text, judge=reply.judge)]
 
 
 def _number(read: Callable[[str], float | None], reply: str) -> float | None:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.judges.judge import Judge, JudgeReply, Question, consult_all
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.judge_calls import marks_without_score
@@ -218,7 +218,7 @@ def _parse_or_fail(text: str, *, first_try: bool) -> Any:
         return Unread.FAILED
 
 
-def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> list[Mark]:
+def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> list[MetricValue]:
     """Grade one edit: `semantics`, `quality` and `overall`, 0 to 10.
 
     Args:
@@ -232,7 +232,7 @@ def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> l
         reply = JudgeReply(said, _worse(opinion.replies), judge)
         return marks_without_score(METRICS, reply, failure_counts=failure_counts)
     return [
-        Mark(metric, float(value), verdict=said, judge=judge)
+        MetricValue(metric, float(value), verdict=said, judge=judge)
         for metric, value in zip(METRICS, found, strict=True)
     ]
 

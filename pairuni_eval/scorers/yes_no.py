@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.records import Status
 
 MME_PERCEPTION: tuple[str, ...] = (
@@ -86,7 +86,7 @@ def vlmevalkit_label(text: str) -> str | None:
     return "yes" if yes else "no"
 
 
-def pope_marks(text: str, answer: str, protocol: str) -> list[Mark]:
+def pope_marks(text: str, answer: str, protocol: str) -> list[MetricValue]:
     """Grade one POPE answer: `correct`, and `said_yes` for F1 and its kin.
 
     Under `lmms-eval` an answer that is not exactly yes or no is wrong for accuracy, yet it is in
@@ -101,13 +101,13 @@ def pope_marks(text: str, answer: str, protocol: str) -> list[Mark]:
     if label is not None:
         right = label == answer.strip().lower()
         return [
-            Mark("correct", float(right), verdict=label),
-            Mark("said_yes", float(label == "yes"), verdict=label),
+            MetricValue("correct", float(right), verdict=label),
+            MetricValue("said_yes", float(label == "yes"), verdict=label),
         ]
-    unread = Mark("said_yes", None, Status.UNPARSED, "neither yes nor no")
+    unread = MetricValue("said_yes", None, Status.UNPARSED, "neither yes nor no")
     if protocol == "lmms-eval":
-        return [Mark("correct", 0.0, verdict="not exactly yes or no"), unread]
-    return [Mark("correct", None, Status.UNPARSED, "neither yes nor no"), unread]
+        return [MetricValue("correct", 0.0, verdict="not exactly yes or no"), unread]
+    return [MetricValue("correct", None, Status.UNPARSED, "neither yes nor no"), unread]
 
 
 _POPE_READERS = {
@@ -182,7 +182,7 @@ def lmms_mme_label(text: str) -> str | None:
     return {"y": "yes", "n": "no"}.get(said) or mme_label(said)
 
 
-def mme_marks(text: str, answer: str, protocol: str) -> list[Mark]:
+def mme_marks(text: str, answer: str, protocol: str) -> list[MetricValue]:
     """Grade one MME answer: `correct`, unparsed where the rule reads neither yes nor no.
 
     Raises:
@@ -192,8 +192,8 @@ def mme_marks(text: str, answer: str, protocol: str) -> list[Mark]:
         raise ValueError(f"unknown MME protocol {protocol!r}")
     label = _MME_READERS[protocol](text)
     if label is None:
-        return [Mark("correct", None, Status.UNPARSED, "neither yes nor no")]
-    return [Mark("correct", float(label == answer.strip().lower()), verdict=label)]
+        return [MetricValue("correct", None, Status.UNPARSED, "neither yes nor no")]
+    return [MetricValue("correct", float(label == answer.strip().lower()), verdict=label)]
 
 
 _MME_READERS = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, UserError
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, UserError
 from pairuni_eval.scorers.judge_calls import (
     NotAsked,
     marks_without_score,
@@ -78,7 +78,7 @@ class GEditBenchmark(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """Both questions about all edits at once, and again both where one cannot be read."""
         failure_counts = 0.0 if protocol == "lmms-eval" else None
         pairs = [_pair(answer) for answer in answers]

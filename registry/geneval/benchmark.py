@@ -24,7 +24,7 @@ from pairuni_eval.api import (
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Status,
     UserError,
     boundary,
@@ -92,11 +92,11 @@ class GenEval(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`correct` of each picture; all are looked at together."""
         observer = self._observer(protocol)
         if isinstance(observer, str):
-            yield from ([Mark("correct", None, Status.SKIPPED, observer)] for _ in answers)
+            yield from ([MetricValue("correct", None, Status.SKIPPED, observer)] for _ in answers)
             return
         with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
             pictures = list(readers.map(_decoded, answers))
@@ -108,7 +108,7 @@ class GenEval(Benchmark):
         verdicts = iter(_verdicts(observer, whole))
         for picture in pictures:
             if isinstance(picture, DatasetError):
-                yield [Mark("correct", None, Status.MISSING_OUTPUT, str(picture))]
+                yield [MetricValue("correct", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
 
@@ -158,7 +158,9 @@ def _decoded(answer: Answer) -> Image.Image | DatasetError:
         return failure
 
 
-def _verdicts(observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]) -> list[list[Mark]]:
+def _verdicts(
+    observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]
+) -> list[list[MetricValue]]:
     """The marks of each picture; what fails together is tried again alone."""
     prompts = [answer.sample.reference for _, answer in pairs]
     try:
@@ -166,6 +168,6 @@ def _verdicts(observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]) -
             sights = observer.observe([picture for picture, _ in pairs], prompts)
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [[Mark("correct", None, Status.JUDGE_FAILED, str(failure))]]
+            return [[MetricValue("correct", None, Status.JUDGE_FAILED, str(failure))]]
         return [marks for pair in pairs for marks in _verdicts(observer, [pair])]
     return [geneval_marks(*known) for known in zip(prompts, sights, strict=True)]

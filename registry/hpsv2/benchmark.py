@@ -25,7 +25,7 @@ from pairuni_eval.api import (
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Status,
     UserError,
     boundary,
@@ -88,12 +88,12 @@ class HpsV2(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`score` of every picture, all pictures together."""
         scorer = self._scorer(protocol)
         if isinstance(scorer, UserError):
             reason = " ".join(filter(None, ("no scorer:", scorer.message, scorer.hint)))
-            yield from ([Mark("score", None, Status.SKIPPED, reason)] for _ in answers)
+            yield from ([MetricValue("score", None, Status.SKIPPED, reason)] for _ in answers)
             return
         pictures = [_picture(answer) for answer in answers]
         pairs = [
@@ -104,7 +104,7 @@ class HpsV2(Benchmark):
         scored = iter(_scores(scorer, pairs))
         for picture in pictures:
             if isinstance(picture, DatasetError):
-                yield [Mark("score", None, Status.MISSING_OUTPUT, str(picture))]
+                yield [MetricValue("score", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [next(scored)]
 
@@ -145,7 +145,7 @@ def _picture(answer: Answer) -> Image.Image | DatasetError:
         return broken
 
 
-def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list[Mark]:
+def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list[MetricValue]:
     """One mark a pair; what fails together is tried again alone, and then has no score."""
     if not pairs:
         return []
@@ -155,11 +155,11 @@ def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list
             return [_mark(cosine) for cosine in scorer.score(images, texts)]
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [Mark("score", None, Status.JUDGE_FAILED, str(failure))]
+            return [MetricValue("score", None, Status.JUDGE_FAILED, str(failure))]
         return [mark for pair in pairs for mark in _scores(scorer, [pair])]
 
 
-def _mark(cosine: float) -> Mark:
+def _mark(cosine: float) -> MetricValue:
     if not math.isfinite(cosine):
-        return Mark("score", None, Status.JUDGE_FAILED, "the scorer gave no finite number")
-    return Mark("score", SCALE * cosine)
+        return MetricValue("score", None, Status.JUDGE_FAILED, "the scorer gave no finite number")
+    return MetricValue("score", SCALE * cosine)

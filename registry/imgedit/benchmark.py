@@ -23,7 +23,7 @@ from pairuni_eval.api import (
     DatasetError,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Picture,
     Question,
     UserError,
@@ -96,7 +96,7 @@ class ImgEdit(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """All questions at once, each asked once, as in the official script."""
         questions = [self._question(answer) for answer in answers]
         for reply in replies_about(judge, questions, bool, tries=1):

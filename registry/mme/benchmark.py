@@ -20,7 +20,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Row,
     Sample,
     Status,
@@ -64,11 +64,11 @@ class MME(Benchmark):
             },
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         reference = answer.sample.reference
         if "broken" in reference:
-            return [Mark("correct", None, Status.MISSING_OUTPUT, reference["broken"])]
+            return [MetricValue("correct", None, Status.MISSING_OUTPUT, reference["broken"])]
         return mme_marks(answer.text, reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str | None:

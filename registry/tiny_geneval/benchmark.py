@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, seed_for
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
 from pairuni_eval.scorers.objects import Found, Sight, geneval_marks
 from pairuni_eval.tiny.prompts import geneval_benchmark
 from pairuni_eval.tiny.world import Detection, detect
@@ -34,7 +34,7 @@ class TinyGenEval(Benchmark):
                 tags={"task": row["tag"]},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the picture."""
         return geneval_marks(answer.sample.reference, _look(answer.image))
 

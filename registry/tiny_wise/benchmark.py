@@ -15,7 +15,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Question,
     consult,
 )
@@ -43,7 +43,7 @@ class TinyWise(Benchmark):
             },
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """The three criteria and `wiscore` of the picture."""
         return wise_marks(consult(judge, _question(answer)))
 

@@ -22,7 +22,7 @@ from pairuni_eval.api import (
     Item,
     Judge,
     JudgeReply,
-    Mark,
+    MetricValue,
     Question,
     UserError,
 )
@@ -110,7 +110,7 @@ class KnowledgeBenchmark(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """All questions at once, and up to twice more those whose reply cannot be read."""
         questions = [self._question(answer) for answer in answers]
         for reply in replies_about(judge, questions, self.readable, tries=_TRIES):
@@ -121,7 +121,7 @@ class KnowledgeBenchmark(Benchmark):
         """Whether the official script would take a reply."""
 
     @abstractmethod
-    def grade(self, reply: JudgeReply, protocol: str) -> list[Mark]:
+    def grade(self, reply: JudgeReply, protocol: str) -> list[MetricValue]:
         """Marks of one picture."""
 
     def _question(self, answer: Answer) -> Question | NotAsked:

@@ -24,7 +24,7 @@ from small_detector import (
 )
 from torch.nn import functional
 
-from pairuni_eval.benchmark import Answer, Mark
+from pairuni_eval.benchmark import Answer, MetricValue
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
@@ -208,7 +208,9 @@ def answer(item: Item, image: Image.Image | DatasetError, number: int = 0) -> An
     return Answer(item.sample, output, load)
 
 
-def marks(data: Path | None, images: Sequence[Image.Image | DatasetError]) -> dict[str, list[Mark]]:
+def marks(
+    data: Path | None, images: Sequence[Image.Image | DatasetError]
+) -> dict[str, list[MetricValue]]:
     """The marks of pictures of one prompt by protocol, with the weights of a folder for --data."""
     benchmark = load_benchmark("geneval")
     row = geneval_rows.rows(1)[0]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
@@ -72,7 +72,7 @@ def parts_of(item: Item) -> list[str]:
     return [part.text if isinstance(part, TextPart) else part.image for part in item.sample.parts]
 
 
-def marks(benchmark: Benchmark, sample: Sample, text: str, protocol: str) -> dict[str, Mark]:
+def marks(benchmark: Benchmark, sample: Sample, text: str, protocol: str) -> dict[str, MetricValue]:
     output = Output(
         id="o", sample=sample.uid, draw=0, seed=0, decoding="d", parts=(TextPart(text),)
     )

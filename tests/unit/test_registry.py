@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
@@ -64,7 +64,7 @@ def answer(item: Item, *, text: str | None = None, image: Image.Image | None = N
 
 def marks_of(
     benchmark: Benchmark, answers: list[Answer], protocol: str = "official"
-) -> list[dict[str, Mark]]:
+) -> list[dict[str, MetricValue]]:
     judge = TinyJudge() if benchmark.card.judge else None
     scored = benchmark.score_under(answers, protocol=protocol, judge=judge)
     return [{mark.metric: mark for mark in marks} for marks in scored]
