@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
+from pairuni_eval.benchmark import Answer, Benchmark, Equipment, MetricValue
 from pairuni_eval.cards import (
     Card,
     DataSpec,
@@ -42,7 +42,7 @@ from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
     Decoding,
-    Figure,
+    ExternalMetric,
     ImagePart,
     Item,
     ModelIdentity,
@@ -71,7 +71,8 @@ __all__ = [
     "DataSpec",
     "DatasetError",
     "Decoding",
-    "Figure",
+    "Equipment",
+    "ExternalMetric",
     "ImagePart",
     "Item",
     "Judge",

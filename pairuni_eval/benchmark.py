@@ -19,7 +19,7 @@ from pairuni_eval.cards import Card
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.records import (
-    Figure,
+    ExternalMetric,
     ImagePart,
     Item,
     Output,
@@ -88,6 +88,13 @@ class Answer(msgspec.Struct, frozen=True):
             if part.flaw is not None:
                 raise DatasetError(part.flaw)
         return tuple(self.load_image(part.image) for part in parts)
+
+
+class Equipment(NamedTuple):
+    """What a benchmark grades with beside the answers: where weights are found, and the device."""
+
+    data: Data
+    device: str
 
 
 def _unread(mark: MetricValue) -> MetricValue:
@@ -185,8 +192,8 @@ class Benchmark(ABC):
         """The letters by which a sample's options are answered, capitals; none for most."""
         return ()
 
-    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:  # noqa: ARG002
-        """Figures of the whole run that another toolkit computes from its rows; most have none.
+    def external_metrics(self, scores: Sequence[Score], *, protocol: str) -> list[ExternalMetric]:  # noqa: ARG002
+        """Numbers of the whole run that another toolkit computes from its rows; most have none.
 
         Called once per protocol when everything is graded, after `equip`.
 

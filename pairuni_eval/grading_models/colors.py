@@ -39,7 +39,7 @@ Box = Sequence[float] | npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 
-class Thing(NamedTuple):
+class CutOutObject(NamedTuple):
     """An object whose color is wanted.
 
     Attributes:
@@ -129,7 +129,7 @@ class ColorNamer:
         """A cut-out as CLIP takes it: pixels_3PP, scaled and cropped by CLIP's own rule."""
         return cropped_square(cut, self._clip.image_size)
 
-    def name(self, things: Sequence[Thing]) -> list[str]:
+    def name(self, things: Sequence[CutOutObject]) -> list[str]:
         """The color of each object, one of `COLORS`, in order.
 
         Raises:

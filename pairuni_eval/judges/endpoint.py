@@ -22,9 +22,9 @@ from typing import Any
 
 from pairuni_eval.errors import JudgeError
 from pairuni_eval.judges.completion import ChatCompletion, Told, read_body, read_error
-from pairuni_eval.judges.connection import MOST_BYTES, Connection, NoResponse, Response
+from pairuni_eval.judges.connection import MOST_BYTES, Connection, HttpResponse, NoResponse
 from pairuni_eval.judges.judge import Question
-from pairuni_eval.judges.refusals import Fault, Refusal, meaning
+from pairuni_eval.judges.refusals import EndpointRefusal, Fault, meaning
 from pairuni_eval.judges.settings import EndpointOptions
 from pairuni_eval.seeds import seed_for
 
@@ -45,7 +45,7 @@ class CallFailed(JudgeError):
     def __init__(
         self,
         reason: str,
-        refusal: Refusal,
+        refusal: EndpointRefusal,
         wait: float = 0.0,
         served: ChatCompletion | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class Endpoint:
         try:
             response = self._connection.complete(messages, self._fields)
         except NoResponse as failure:
-            raise CallFailed(str(failure), Refusal(Fault.PASSING)) from failure
+            raise CallFailed(str(failure), EndpointRefusal(Fault.PASSING)) from failure
         seconds = round(time.perf_counter() - started, 3)
         if response.status // 100 != 2:
             raise self._refused(response)
@@ -145,7 +145,7 @@ class Endpoint:
             raise self._no_completion(response, came)
         return came
 
-    def _refused(self, response: Response) -> CallFailed:
+    def _refused(self, response: HttpResponse) -> CallFailed:
         """What a response with another status than 200 means."""
         told = read_error(response.body)
         refusal = meaning(response.status, told, self.sent)
@@ -160,7 +160,7 @@ class Endpoint:
         detail = self._without_secret(told.message)
         return CallFailed(f"{reason}: {detail}" if detail else reason, refusal)
 
-    def _no_completion(self, response: Response, came: ChatCompletion) -> CallFailed:
+    def _no_completion(self, response: HttpResponse, came: ChatCompletion) -> CallFailed:
         """What a body without a reply means; it was served, so it counts."""
         told = came.told or Told()
         words = self._without_secret(told.message)

@@ -50,7 +50,7 @@ class Fault(Enum):
     DECLINED = "the endpoint declines this question"
 
 
-class Refusal(NamedTuple):
+class EndpointRefusal(NamedTuple):
     """What a refusal means.
 
     Attributes:
@@ -65,7 +65,7 @@ class Refusal(NamedTuple):
     quota: bool = False
 
 
-def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> Refusal:
+def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> EndpointRefusal:
     """What a refusal means.
 
     Args:
@@ -75,15 +75,15 @@ def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> Refusal:
     """
     about = _about(told, sent)
     if told.code == _QUOTA:
-        return Refusal(Fault.SET_UP, quota=True)
+        return EndpointRefusal(Fault.SET_UP, quota=True)
     if told.code in _DECLINED:
-        return Refusal(Fault.DECLINED)
+        return EndpointRefusal(Fault.DECLINED)
     if status in _ASK_AGAIN or status >= 500 or _BUSY.search(told.code):
-        return Refusal(Fault.PASSING)
+        return EndpointRefusal(Fault.PASSING)
     if status in _SET_UP_WRONG or status < 400 or told.code in _KEY_CODES:
-        return Refusal(Fault.SET_UP, about)
+        return EndpointRefusal(Fault.SET_UP, about)
     named = about not in ("", "context") or told.code in _REQUEST_CODES
-    return Refusal(Fault.PARAMETER if named else Fault.QUESTION, about or told.parameter)
+    return EndpointRefusal(Fault.PARAMETER if named else Fault.QUESTION, about or told.parameter)
 
 
 def _about(told: Told, sent: Mapping[str, Any]) -> str:

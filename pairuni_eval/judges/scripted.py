@@ -26,7 +26,7 @@ from pairuni_eval.seeds import stable_hash
 from pairuni_eval.user_text import records_of
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScriptedReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recorded reply; see the module docstring.
 
     Attributes:
@@ -47,7 +47,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ScriptedJudge(Judge):
     """Replies from a table; `cache` remembers which question took which of the lines in order."""
 
-    def __init__(self, lines: Sequence[Line], snapshot: str, cache: ReplyCache) -> None:
+    def __init__(self, lines: Sequence[ScriptedReply], snapshot: str, cache: ReplyCache) -> None:
         self.snapshot = snapshot
         self._lines = lines
         self._in_order = all(line.prompt is None and line.image is None for line in lines)
@@ -67,7 +67,7 @@ class ScriptedJudge(Judge):
                 f"{setup.source or '--judge'}: there is no file of replies {path}.",
                 hint='name = "scripted"\nreplies = "FILE.jsonl"',
             )
-        lines = records_of(path, Line)
+        lines = records_of(path, ScriptedReply)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         snapshot = options.snapshot or f"scripted/{digest[:12]}"
         return cls(lines, snapshot, ReplyCache(setup.reply_file()))
@@ -83,7 +83,7 @@ class ScriptedJudge(Judge):
             return JudgeReply(reason, Status.JUDGE_FAILED)
         return line.reply
 
-    def _match(self, question: Question) -> Line | None:
+    def _match(self, question: Question) -> ScriptedReply | None:
         image = Picture.from_image(question.images[-1]).id if question.images else None
         fitting = [
             line
@@ -94,7 +94,7 @@ class ScriptedJudge(Judge):
         equal = [line for line in fitting if _particular(line) == best]
         return equal[min(question.attempt, len(equal) - 1)] if equal else None
 
-    def _next(self, question: Question) -> Line | None:
+    def _next(self, question: Question) -> ScriptedReply | None:
         images = [Picture.from_image(image).id for image in question.images]
         key = stable_hash("scripted/1", question.prompt, images, question.attempt)
         self._cache.refresh()  # another benchmark of the run reads from the same script
@@ -108,5 +108,5 @@ class ScriptedJudge(Judge):
         return self._lines[place]
 
 
-def _particular(line: Line) -> int:
+def _particular(line: ScriptedReply) -> int:
     return (line.prompt is not None) + (line.image is not None)

@@ -23,7 +23,7 @@ from pairuni_eval.api import (
     Benchmark,
     Card,
     Data,
-    Figure,
+    ExternalMetric,
     Item,
     Judge,
     JudgeError,
@@ -36,7 +36,7 @@ from pairuni_eval.api import (
 from pairuni_eval.lmms.config import ROW_SCORE, TaskConfig, make_card, read_config
 from pairuni_eval.lmms.data import TaskData
 from pairuni_eval.lmms.names import find_task, toolkit
-from pairuni_eval.lmms.task import Asked, OpenTask
+from pairuni_eval.lmms.task import OpenTask, TaskQuestion
 
 _GUESSED = "guessed"  # score metric of the rows whose answer the task's own code guessed
 
@@ -103,7 +103,7 @@ class LmmsBenchmark(Benchmark):
         marks += [MetricValue(key, number) for key, number in known.items()]
         return [*marks, MetricValue(_GUESSED, 1.0)] if results.guessed else marks
 
-    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:
+    def external_metrics(self, scores: Sequence[Score], *, protocol: str) -> list[ExternalMetric]:
         """The task's own figures over the graded rows; a metric without rows has none."""
         guesses = sum(score.metric == _GUESSED for score in scores)
         told = f"{guesses} answers it could not read were guessed" if guesses else None
@@ -122,11 +122,11 @@ class LmmsBenchmark(Benchmark):
 
     def _figures(
         self, key: str, values: list[Any], *, address: str, told: str | None
-    ) -> Iterator[Figure]:
+    ) -> Iterator[ExternalMetric]:
         """The figures of one metric: one, or those of the table that its aggregation gives."""
 
-        def figure(name: str, value: float | None, note: str | None) -> Figure:
-            return Figure(
+        def figure(name: str, value: float | None, note: str | None) -> ExternalMetric:
+            return ExternalMetric(
                 protocol=address,
                 metric=name,
                 value=value,
@@ -160,7 +160,7 @@ class LmmsBenchmark(Benchmark):
         return self._opened
 
 
-def _pictures(asked: Asked) -> tuple[Picture, ...]:
+def _pictures(asked: TaskQuestion) -> tuple[Picture, ...]:
     if asked.images is None:
         return (Picture.broken(asked.flaw or "the image is missing from the dataset row"),)
     return tuple(Picture.from_image(image) for image in asked.images)

@@ -54,7 +54,7 @@ _BROKEN_IMAGE = (
 _FOREIGN = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 
 
-class Asked(NamedTuple):
+class TaskQuestion(NamedTuple):
     """A document as it is put to the model.
 
     Attributes:
@@ -108,7 +108,7 @@ class OpenTask:
         """How many documents there are."""
         return len(self._task.eval_docs_no_media)
 
-    def asked(self) -> Iterator[Asked]:
+    def asked(self) -> Iterator[TaskQuestion]:
         """Every document in order, as it is put to the model."""
         for number in range(len(self)):
             with contained(self._speakers), named_files(self._folder):
@@ -196,12 +196,12 @@ class OpenTask:
             "--data DIR.",
         )
 
-    def _ask(self, number: int) -> Asked:
+    def _ask(self, number: int) -> TaskQuestion:
         text = self._text(number)
         try:
-            return Asked(number, self._images(number), text)
+            return TaskQuestion(number, self._images(number), text)
         except DatasetError as failure:
-            return Asked(number, None, text, str(failure))
+            return TaskQuestion(number, None, text, str(failure))
 
     def _images(self, number: int) -> tuple[Image.Image, ...] | None:
         """The images of a document; None if a cell of them is empty.

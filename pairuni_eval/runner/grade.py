@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.judges.usage import JudgeCall, UsageRow
-from pairuni_eval.records import Capability, Figure, Output, Score, Status
+from pairuni_eval.records import Capability, ExternalMetric, Output, Score, Status
 from pairuni_eval.runner.judging import JudgePass, MeteredJudge, seen_samples
 from pairuni_eval.runner.plan import RunComponents, RunPlan
 from pairuni_eval.runner.settings import RunSettings
@@ -182,17 +182,17 @@ class Grader:
         key = (number, chunk.address, tuple(output.id for output in chunk.outputs[:1]))
         return asked and key not in self._with_usage
 
-    def figures(self, scores: Sequence[Score]) -> list[Figure]:
+    def external_metrics(self, scores: Sequence[Score]) -> list[ExternalMetric]:
         """What other toolkits make of all scores of the run, benchmark by benchmark."""
-        found: list[Figure] = []
+        found: list[ExternalMetric] = []
         for benchmark in self._components.benchmarks:
-            if type(benchmark).figures is Benchmark.figures:
+            if type(benchmark).external_metrics is Benchmark.external_metrics:
                 continue
             self._equip(benchmark)
             for protocol in benchmark.card.protocols:
                 address = f"{benchmark.card.name}@{protocol}"
                 mine = [score for score in scores if score.protocol == address]
-                found += benchmark.figures(mine, protocol=protocol)
+                found += benchmark.external_metrics(mine, protocol=protocol)
         return found
 
     def _grade_chunk(self, chunk: Chunk, stored: _Stored) -> list[Score]:

@@ -36,7 +36,7 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
 from pairuni_eval.store.rows import RowLog
 from pairuni_eval.store.tables import identity_of
-from pairuni_eval.store.write import Journal
+from pairuni_eval.store.write import RunJournal
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,7 +87,7 @@ class Inference:
         self._pictures = pictures
         path = run / layout.ROWS / "outputs-rank0.jsonl"
         self._log = RowLog(path, Output, identity_of(Output), address=card.rows_address)
-        self._journal = Journal(run)
+        self._journal = RunJournal(run)
         self._lost = 0
         found = self._log.recover(self._owed_again)
         self.outputs = {output.id: output for output in found.rows}

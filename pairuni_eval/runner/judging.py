@@ -227,7 +227,9 @@ def reopen(run: Path) -> bool:
         tables[f"{name}-rank0"] = [s for s in scores if (s.protocol, s.output) not in pending]
     for name, rows in tables.items():
         _restore(run, name, rows, None if stored.unchecked else stored.card.rows_address)
-    planned = {name: one for name, one in stored.seal.files.items() if name != layout.FIGURES}
+    planned = {
+        name: one for name, one in stored.seal.files.items() if name != layout.EXTERNAL_METRICS
+    }
     if not stored.unchecked:
         write_record(run / layout.ROWS / layout.PLANNED, planned)
     (run / layout.COMPLETE).unlink()

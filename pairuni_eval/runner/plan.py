@@ -289,7 +289,7 @@ def _fresh(
     log.sync()
     write_record(run / layout.PLAN_FILE, batches)
     planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
-    planned.pop(layout.FIGURES, None)  # is made from the scores, later
+    planned.pop(layout.EXTERNAL_METRICS, None)  # is made from the scores, later
     rows = run / layout.ROWS
     if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
         write_record(rows / layout.PLANNED, planned)  # else its rows began without checks

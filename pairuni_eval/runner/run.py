@@ -26,7 +26,7 @@ from rich.table import Table
 from pairuni_eval.adapters import check_checkpoint, load_model
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
-from pairuni_eval.records import Figure, Score
+from pairuni_eval.records import ExternalMetric, Score
 from pairuni_eval.runner.grade import Chunk, Grader, forget
 from pairuni_eval.runner.infer import Inference
 from pairuni_eval.runner.judging import left_open, reopen
@@ -44,7 +44,7 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.seal import compact, remove_rows
-from pairuni_eval.store.write import Journal, clear_temporaries, exclusive, write_record
+from pairuni_eval.store.write import RunJournal, clear_temporaries, exclusive, write_record
 
 
 class WorkEstimate(NamedTuple):
@@ -145,14 +145,14 @@ class _Started(NamedTuple):
 
 
 class _Graded(NamedTuple):
-    """All scores, pass by pass, and the figures made of those of the first.
+    """All scores, pass by pass, and what other toolkits make of those of the first.
 
     Attributes:
         unchecked: How many rows of them that an earlier start left have no check.
     """
 
     passes: list[list[Score]]
-    figures: list[Figure]
+    external_metrics: list[ExternalMetric]
     unchecked: int
 
 
@@ -180,7 +180,7 @@ def _start(
             progress.update(bar, advance=1, description=f"reading  {benchmark}")
 
         plan = plan_run(settings, components, model, pictures, read)
-    Journal(settings.out).note("start")
+    RunJournal(settings.out).note("start")
     by_uid = {sample.uid: sample for sample in plan.samples}
     inference = Inference(settings.out, plan.card, by_uid, model, pictures)
     started = _Started(settings, components, plan, inference, pictures)
@@ -202,7 +202,7 @@ def _compare(settings: RunSettings, components: RunComponents, model: Model) -> 
 def _tell(run: Path, damage: Sequence[str], console: Console) -> None:
     """Say what an earlier start left damaged, here and in the journal."""
     for sentence in damage:
-        Journal(run).note("damage", what=sentence)
+        RunJournal(run).note("damage", what=sentence)
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -235,14 +235,14 @@ def _grade(started: _Started, console: Console) -> _Graded:
             progress.update(bar, advance=len(chunk.outputs), description=text)
 
         passes = grader.grade(done)
-    return _Graded(passes, grader.figures(passes[0]), grader.unchecked)
+    return _Graded(passes, grader.external_metrics(passes[0]), grader.unchecked)
 
 
 def _finish(started: _Started, graded: _Graded) -> None:
     """Write the tables and mark the run complete."""
     run, plan, inference = started.settings.out, started.plan, started.inference
-    if graded.figures:
-        write_record(run / layout.FIGURES, graded.figures)
+    if graded.external_metrics:
+        write_record(run / layout.EXTERNAL_METRICS, graded.external_metrics)
     outputs = [
         inference.outputs[pending.id] for batch in started.batches for pending in batch.outputs
     ]
@@ -258,7 +258,7 @@ def _finish(started: _Started, graded: _Graded) -> None:
         pictures=started.pictures.digests([*plan.images, *drawn]),
         unchecked=plan.unchecked + inference.unchecked + graded.unchecked,
     )
-    Journal(run).note("complete")
+    RunJournal(run).note("complete")
 
 
 def _say_what_is_open(run: Path, console: Console) -> None:

@@ -39,22 +39,22 @@ def mmmu_subject(row: str) -> str:
     return "_".join(row.split("_")[1:-1])
 
 
-class Tally(NamedTuple):
+class SubjectAccuracy(NamedTuple):
     """Accuracy over `rows` rows; 0 where there is none."""
 
     accuracy: float
     rows: int
 
 
-def pooled(tallies: Iterable[Tally]) -> Tally:
+def pooled(tallies: Iterable[SubjectAccuracy]) -> SubjectAccuracy:
     """The accuracy over all rows of several tallies (official `calculate_ins_level_acc`)."""
     held = list(tallies)
     rows = sum(tally.rows for tally in held)
     total = sum(tally.accuracy * tally.rows for tally in held)
-    return Tally(total / rows if rows else 0, rows)
+    return SubjectAccuracy(total / rows if rows else 0, rows)
 
 
-def mmmu_table(right: Mapping[str, bool]) -> dict[str, Tally]:
+def mmmu_table(right: Mapping[str, bool]) -> dict[str, SubjectAccuracy]:
     """Accuracy by subject, by discipline ("Overall-NAME") and overall ("Overall").
 
     As `main_eval_only.py` prints it before rounding to three decimals: only the rows that were
@@ -66,8 +66,10 @@ def mmmu_table(right: Mapping[str, bool]) -> dict[str, Tally]:
     by_subject: dict[str, list[bool]] = {}
     for row, value in right.items():
         by_subject.setdefault(mmmu_subject(row), []).append(value)
-    tallies = {name: Tally(sum(got) / len(got), len(got)) for name, got in by_subject.items()}
-    table: dict[str, Tally] = {}
+    tallies = {
+        name: SubjectAccuracy(sum(got) / len(got), len(got)) for name, got in by_subject.items()
+    }
+    table: dict[str, SubjectAccuracy] = {}
     for discipline, subjects in MMMU_DISCIPLINES.items():
         inside = {name: tallies[name] for name in subjects if name in tallies}
         table |= {f"Overall-{discipline}": pooled(inside.values())} | inside

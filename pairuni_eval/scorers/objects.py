@@ -70,7 +70,7 @@ class Limits(NamedTuple):
 OFFICIAL = Limits()
 
 
-class Found(NamedTuple):
+class CountedObject(NamedTuple):
     """A detection that counts.
 
     Attributes:
@@ -84,8 +84,8 @@ class Found(NamedTuple):
     place: int
 
 
-Objects = Mapping[str, Sequence[Found]]
-ColorOf = Callable[[str, Sequence[Found]], Sequence[str]]
+Objects = Mapping[str, Sequence[CountedObject]]
+ColorOf = Callable[[str, Sequence[CountedObject]], Sequence[str]]
 """Names the color of each found object of a class, in order."""
 
 
@@ -156,7 +156,7 @@ def relative_position(
 
 def keep(
     detections: Mapping[str, Sequence[Sequence[float]]], *, tag: str, limits: Limits = OFFICIAL
-) -> dict[str, list[Found]]:
+) -> dict[str, list[CountedObject]]:
     """The detections that count, best first, classes without any left out.
 
     Args:
@@ -169,20 +169,22 @@ def keep(
     return {name: found for name, found in kept.items() if found}
 
 
-def _keep_class(rows: Sequence[Sequence[float]], least: float, limits: Limits) -> list[Found]:
+def _keep_class(
+    rows: Sequence[Sequence[float]], least: float, limits: Limits
+) -> list[CountedObject]:
     if not len(rows):
         return []
     rows_N5 = np.asarray([row[:5] for row in rows], dtype=np.float32)
     order = np.argsort(rows_N5[:, 4], kind="stable")[::-1]
     order = order[rows_N5[order, 4] > np.float32(least)][: limits.max_objects]
-    found: list[Found] = []
+    found: list[CountedObject] = []
     for index in order.tolist():
         box = rows_N5[index, :4]
         overlaps = limits.max_overlap != 1 and any(
             intersection_over_union(better.box, box) >= limits.max_overlap for better in found
         )
         if not overlaps:
-            found.append(Found(box, float(rows_N5[index, 4]), index))
+            found.append(CountedObject(box, float(rows_N5[index, 4]), index))
     return found
 
 
@@ -205,7 +207,7 @@ def evaluate(
         limits: Holds the dead zone of positions.
     """
     reasons: list[str] = []
-    groups: list[Sequence[Found] | None] = []
+    groups: list[Sequence[CountedObject] | None] = []
     for wanted in metadata.get("include", []):
         found = _surest(wanted, objects)
         complaint = _complaint(wanted, found, groups, color_of, limits)
@@ -220,7 +222,7 @@ def evaluate(
 
 def color_questions(
     metadata: Mapping[str, Any], objects: Objects
-) -> list[tuple[str, Sequence[Found]]]:
+) -> list[tuple[str, Sequence[CountedObject]]]:
     """What `evaluate` will ask `color_of`, known before: class and objects, in order.
 
     Lets a classifier answer for many pictures at once.
@@ -233,15 +235,15 @@ def color_questions(
     return [(name, found) for name, count, found in asked if len(found) >= count]
 
 
-def _surest(wanted: Mapping[str, Any], objects: Objects) -> Sequence[Found]:
+def _surest(wanted: Mapping[str, Any], objects: Objects) -> Sequence[CountedObject]:
     """The objects an `include` clause is about: the surest ones, as many as it wants."""
     return objects.get(wanted["class"], [])[: wanted["count"]]
 
 
 def _complaint(
     wanted: Mapping[str, Any],
-    found: Sequence[Found],
-    groups: Sequence[Sequence[Found] | None],
+    found: Sequence[CountedObject],
+    groups: Sequence[Sequence[CountedObject] | None],
     color_of: ColorOf,
     limits: Limits,
 ) -> list[str]:
@@ -271,8 +273,8 @@ def _color_complaint(wanted: Mapping[str, Any], colors: list[str]) -> list[str]:
 def _position_complaint(
     name: str,
     relation: str,
-    found: Sequence[Found],
-    anchors: Sequence[Found] | None,
+    found: Sequence[CountedObject],
+    anchors: Sequence[CountedObject] | None,
     limits: Limits,
 ) -> list[str]:
     """The first pair that does not stand as asked; every found object must to every anchor."""

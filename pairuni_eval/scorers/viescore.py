@@ -163,15 +163,15 @@ def rating(semantics: Any, quality: Any) -> Rating:
     return Rating(lowest, looks, overall(lowest, looks))
 
 
-class Pair(NamedTuple):
+class EditQuestions(NamedTuple):
     """The two questions about one edit."""
 
     semantics: Question
     quality: Question
 
 
-class Opinion(NamedTuple):
-    """The replies to a pair after the last try, and what they hold."""
+class EditReplies(NamedTuple):
+    """The two replies about one edit after the last try, and what they hold."""
 
     replies: tuple[JudgeReply, JudgeReply]
     parsed: tuple[Any, Any]
@@ -183,32 +183,34 @@ class Opinion(NamedTuple):
         return Unread.FAILED if Unread.FAILED in reasons else next(iter(reasons), None)
 
 
-def ask_pairs(judge: Judge | None, pairs: Sequence[Pair], *, tries: int = TRIES) -> list[Opinion]:
-    """Ask both questions of every pair at once, then again where one reply could not be read.
+def ask_edits(
+    judge: Judge | None, edits: Sequence[EditQuestions], *, tries: int = TRIES
+) -> list[EditReplies]:
+    """Ask both questions about every edit at once, then again where one reply cannot be read.
 
     Args:
         judge: None gives the status `skipped`, once.
-        pairs: Asked in the order SC, PQ, SC, PQ, ...
-        tries: How often a pair is asked at most.
+        edits: Asked in the order SC, PQ, SC, PQ, ...
+        tries: How often the two are asked at most.
     """
-    opinions: dict[int, Opinion] = {}
-    owed = list(range(len(pairs)))
+    found: dict[int, EditReplies] = {}
+    again = list(range(len(edits)))
     for attempt in range(tries):
-        if not owed:
+        if not again:
             break
-        asked = [question._replace(attempt=attempt) for i in owed for question in pairs[i]]
+        asked = [question._replace(attempt=attempt) for i in again for question in edits[i]]
         replies = iter(consult_all(judge, asked))
-        for i in owed:
-            opinions[i] = _opinion((next(replies), next(replies)), first_try=attempt == 0)
-        owed = [i for i in owed if opinions[i].unread is Unread.FAILED and judge is not None]
-    return [opinions[i] for i in range(len(pairs))]
+        for i in again:
+            found[i] = _edit_replies((next(replies), next(replies)), first_try=attempt == 0)
+        again = [i for i in again if found[i].unread is Unread.FAILED and judge is not None]
+    return [found[i] for i in range(len(edits))]
 
 
-def _opinion(replies: tuple[JudgeReply, JudgeReply], *, first_try: bool) -> Opinion:
+def _edit_replies(replies: tuple[JudgeReply, JudgeReply], *, first_try: bool) -> EditReplies:
     """Read both replies; a call that failed is an empty one, as upstream's client makes it."""
     texts = [one.said if one.status is Status.SCORED else "" for one in replies]
     semantics, quality = (_parse_or_fail(text, first_try=first_try) for text in texts)
-    return Opinion(replies, (semantics, quality))
+    return EditReplies(replies, (semantics, quality))
 
 
 def _parse_or_fail(text: str, *, first_try: bool) -> Any:
@@ -218,18 +220,18 @@ def _parse_or_fail(text: str, *, first_try: bool) -> Any:
         return Unread.FAILED
 
 
-def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> list[MetricValue]:
+def edit_marks(edit: EditReplies, *, failure_counts: float | None = None) -> list[MetricValue]:
     """Grade one edit: `semantics`, `quality` and `overall`, 0 to 10.
 
     Args:
-        opinion: What the judge said at last.
+        edit: What the judge said at last.
         failure_counts: See `judge_calls.marks_without_score`.
     """
-    found = None if opinion.unread else _finite_rating(*opinion.parsed)
-    said = " | ".join(dict.fromkeys(reply.text for reply in opinion.replies))
-    judge = opinion.replies[0].judge
+    found = None if edit.unread else _finite_rating(*edit.parsed)
+    said = " | ".join(dict.fromkeys(reply.text for reply in edit.replies))
+    judge = edit.replies[0].judge
     if found is None:
-        reply = JudgeReply(said, _worse(opinion.replies), judge)
+        reply = JudgeReply(said, _worse(edit.replies), judge)
         return marks_without_score(METRICS, reply, failure_counts=failure_counts)
     return [
         MetricValue(metric, float(value), verdict=said, judge=judge)

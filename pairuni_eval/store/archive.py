@@ -40,7 +40,10 @@ SMALL = 64 * 2**20
 MEMBERS = 200_000
 
 _ALWAYS = (layout.RUN_FILE, layout.COMPLETE)
-_TABLES = (*(f"{name}.parquet" for name in (*layout.TABLES, layout.OPINIONS)), layout.FIGURES)
+_TABLES = (
+    *(f"{name}.parquet" for name in (*layout.TABLES, layout.OPINIONS)),
+    layout.EXTERNAL_METRICS,
+)
 _TRAINING = tuple(f"{TRAINING}/{name}" for name in (METRICS, GRADIENTS, SETTINGS))
 _BLOCK = 2**20
 _ENCRYPTED = 0x1

@@ -28,7 +28,7 @@ NOT_GRADED = "not graded yet"
 _REAL_COLUMNS = ("value",)
 
 
-class UnfinishedRun(StoredRun):
+class PartialRun(StoredRun):
     """A run folder without its COMPLETE marker.
 
     Args:
@@ -104,4 +104,4 @@ def open_run(folder: Path) -> StoredRun:
     folder = unpacked(folder)
     if is_file(folder / layout.COMPLETE) or not is_file(folder / layout.RUN_FILE):
         return StoredRun(folder)
-    return UnfinishedRun(folder)
+    return PartialRun(folder)

@@ -22,7 +22,7 @@ from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.judges.usage import UsageRow, standing
 from pairuni_eval.places import is_file, is_folder
-from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
+from pairuni_eval.records import RECORD_FORMAT, ExternalMetric, RunCard
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import (
     Document,
@@ -202,12 +202,12 @@ class StoredRun:
         return self._table("scores")
 
     @cached_property
-    def figures(self) -> list[Figure]:
+    def external_metrics(self) -> list[ExternalMetric]:
         """What other toolkits computed over the whole run; empty for most runs."""
-        path = self.folder / layout.FIGURES
-        if not path.is_file() and layout.FIGURES not in self.seal.files:
+        path = self.folder / layout.EXTERNAL_METRICS
+        if not path.is_file() and layout.EXTERNAL_METRICS not in self.seal.files:
             return []
-        return self._document(layout.FIGURES, list[Figure])
+        return self._document(layout.EXTERNAL_METRICS, list[ExternalMetric])
 
     @cached_property
     def opinions(self) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def compact(
 
 def own_files(run: Path) -> dict[str, str]:
     """SHA-256 of the run's own JSON, by path in the run folder."""
-    names = (layout.RUN_FILE, layout.PLAN_FILE, layout.FIGURES)
+    names = (layout.RUN_FILE, layout.PLAN_FILE, layout.EXTERNAL_METRICS)
     paths = [run / name for name in names] + sorted((run / layout.CARDS).rglob("*.json"))
     return {
         path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -59,7 +59,7 @@ def clear_temporaries(run: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-class Journal:
+class RunJournal:
     """The only place where times are kept; nothing reads it to make a number."""
 
     def __init__(self, run: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pairuni_eval.api import (
     Answer,
@@ -21,6 +21,7 @@ from pairuni_eval.api import (
     Card,
     Data,
     DatasetError,
+    Equipment,
     Item,
     Judge,
     JudgeError,
@@ -46,13 +47,6 @@ _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protoco
 _READERS = 8  # threads that decode pictures while a detector waits for them
 
 
-class _Equipment(NamedTuple):
-    """Where weights are found, and the device they go to."""
-
-    data: Data
-    device: str
-
-
 class GenEval(Benchmark):
     """See the module docstring."""
 
@@ -60,7 +54,7 @@ class GenEval(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._equipment: _Equipment | None = None
+        self._equipment: Equipment | None = None
         self._observers: dict[str, Observer | str] = {}
         self._weights: dict[str, str] = {}  # which weights look, by protocol
         self._colors: ColorNamer | None = None
@@ -88,7 +82,7 @@ class GenEval(Benchmark):
 
     def equip(self, data: Data, *, device: str) -> None:
         """Remember where weights are; they are loaded when a protocol is first graded."""
-        self._equipment = _Equipment(data, device)
+        self._equipment = Equipment(data, device)
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None

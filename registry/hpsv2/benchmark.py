@@ -22,6 +22,7 @@ from pairuni_eval.api import (
     Card,
     Data,
     DatasetError,
+    Equipment,
     Item,
     Judge,
     JudgeError,
@@ -43,13 +44,6 @@ SCALE = 100  # the benchmark prints cosines times this
 _CONFIGURATION = "open_clip_config.json"  # read where weights are not of the published size
 
 
-class _Equipment(NamedTuple):
-    """Where weights are found, and the device they go to."""
-
-    data: Data
-    device: str
-
-
 class _Loaded(NamedTuple):
     """A version's scorer, or why there is none."""
 
@@ -64,7 +58,7 @@ class HpsV2(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._equipment: _Equipment | None = None
+        self._equipment: Equipment | None = None
         self._loaded: _Loaded | None = None
 
     def samples(self, data: Data) -> Iterator[Item]:
@@ -84,7 +78,7 @@ class HpsV2(Benchmark):
 
     def equip(self, data: Data, *, device: str) -> None:
         """Remember where weights are; a version is loaded when its protocol comes up."""
-        self._equipment, self._loaded = _Equipment(data, device), None
+        self._equipment, self._loaded = Equipment(data, device), None
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.scorers.objects import Found, Sight, geneval_marks
+from pairuni_eval.scorers.objects import CountedObject, Sight, geneval_marks
 from pairuni_eval.tiny.prompts import geneval_benchmark
 from pairuni_eval.tiny.world import Detection, detect
 
@@ -45,7 +45,7 @@ def _look(picture: Image.Image) -> Sight:
     for thing in detect(picture):
         by_shape.setdefault(thing.shape, []).append(thing)
 
-    def color_of(shape: str, found: Sequence[Found]) -> list[str]:
+    def color_of(shape: str, found: Sequence[CountedObject]) -> list[str]:
         return [by_shape[shape][one.place].color for one in found]
 
     rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}

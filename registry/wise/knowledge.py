@@ -52,7 +52,7 @@ _TRIES = 3
 _REPOSITORY = "https://github.com/PKU-YuanGroup/WISE"
 
 
-class Row(NamedTuple):
+class PromptRow(NamedTuple):
     """One prompt with the category that its id gives it."""
 
     prompt_id: int
@@ -137,7 +137,7 @@ class KnowledgeBenchmark(Benchmark):
         return judge_with_prompt(snapshot, self._prompt.sha256, self.prompt_sha256)
 
 
-def _rows(path: Path, edition: Edition) -> Iterator[Row]:
+def _rows(path: Path, edition: Edition) -> Iterator[PromptRow]:
     listed = json_value(path)
     if not isinstance(listed, list):
         raise UserError(f"{path}: expected a list of prompts, found {type(listed).__name__}.")
@@ -145,7 +145,7 @@ def _rows(path: Path, edition: Edition) -> Iterator[Row]:
         yield _row(path, f"row {number}", row, edition)
 
 
-def _row(path: Path, place: str, row: Any, edition: Edition) -> Row:
+def _row(path: Path, place: str, row: Any, edition: Edition) -> PromptRow:
     prompt, explanation, word, subcategory = text_fields(path, place, row, _TEXTS)
     prompt_id = row.get("prompt_id")
     category = wise_category(prompt_id, edition) if isinstance(prompt_id, int) else None
@@ -157,10 +157,10 @@ def _row(path: Path, place: str, row: Any, edition: Edition) -> Row:
             "this edition of WISE.",
             hint="wise reads the legacy files, wise-verified those named *_verified.json.",
         )
-    return Row(prompt_id, prompt, explanation, category, subcategory)
+    return PromptRow(prompt_id, prompt, explanation, category, subcategory)
 
 
-def _check_ids(rows: Sequence[Row], paths: Sequence[Path]) -> None:
+def _check_ids(rows: Sequence[PromptRow], paths: Sequence[Path]) -> None:
     seen: set[int] = set()
     for row in rows:
         if row.prompt_id in seen:

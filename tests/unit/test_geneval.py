@@ -32,7 +32,7 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.grading_models.clip import Clip
 from pairuni_eval.grading_models.clip_image import cropped_square
 from pairuni_eval.grading_models.clip_text import TRANSFORMERS, load_tokenizer, merges_file
-from pairuni_eval.grading_models.colors import ColorNamer, Thing, cut_out, templates
+from pairuni_eval.grading_models.colors import ColorNamer, CutOutObject, cut_out, templates
 from pairuni_eval.grading_models.detector import Observer
 from pairuni_eval.grading_models.mask2former import Mask2Former
 from pairuni_eval.records import ImagePart, Item, Output, Status
@@ -60,9 +60,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The rules know before what they will ask
 
 
-def found(name: str, *scores: float) -> dict[str, list[objects.Found]]:
+def found(name: str, *scores: float) -> dict[str, list[objects.CountedObject]]:
     box = np.array([0, 0, 9, 9], dtype=np.float32)
-    return {name: [objects.Found(box, score, place) for place, score in enumerate(scores)]}
+    return {name: [objects.CountedObject(box, score, place) for place, score in enumerate(scores)]}
 
 
 def test_colors_are_asked_of_the_surest_objects_of_a_color_clause() -> None:
@@ -77,13 +77,13 @@ def test_what_is_announced_is_what_is_asked() -> None:
     rng = np.random.default_rng(0)
     asked_of_any = 0
     for prompt in geneval_rows.rows(552):
-        seen: dict[str, list[objects.Found]] = {}
+        seen: dict[str, list[objects.CountedObject]] = {}
         for wanted in prompt["include"]:
             seen |= found(wanted["class"], *sorted(rng.random(rng.integers(0, 4)), reverse=True))
-        asked: list[tuple[str, Sequence[objects.Found]]] = []
+        asked: list[tuple[str, Sequence[objects.CountedObject]]] = []
 
         def color_of(
-            name: str, things: Sequence[objects.Found], asked: list[Any] = asked
+            name: str, things: Sequence[objects.CountedObject], asked: list[Any] = asked
         ) -> list[str]:
             asked.append((name, things))
             return ["red"] * len(things)
@@ -125,7 +125,7 @@ def test_colors_are_those_of_clip_composed_by_hand(weights: Path) -> None:
                 mean_D = functional.normalize(text, dim=-1).mean(dim=0)
                 cosines.append(float(image_D @ mean_D / mean_D.norm()))
             expected.append(objects.COLORS[int(np.argmax(cosines))])
-    things = [Thing(name, namer.pixels(cut)) for cut, name in zip(cuts, names, strict=True)]
+    things = [CutOutObject(name, namer.pixels(cut)) for cut, name in zip(cuts, names, strict=True)]
     assert namer.name(things) == expected
     assert len(set(expected)) > 1
     assert namer.name([]) == []
@@ -171,7 +171,7 @@ def test_pictures_are_judged_by_what_the_networks_find_in_them(weights: Path) ->
     name = objects.OBJECT_NAMES[int(instances[0].labels_N[surest])]
     mask = instances[0].masks_NHW[surest].numpy()
     cut = cut_out(pictures[0], instances[0].boxes_N4[surest].tolist(), mask)
-    (color,) = namer.name([Thing(name, namer.pixels(cut))])
+    (color,) = namer.name([CutOutObject(name, namer.pixels(cut))])
     other = next(c for c in objects.COLORS if c != color)
 
     def verdict(color: str) -> list[objects.Judgement]:

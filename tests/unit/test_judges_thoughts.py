@@ -93,6 +93,6 @@ def test_braces_in_a_thought_are_not_taken_for_the_json_of_viescore() -> None:
     reply = '<think>{"score": [0, 0]} or {no}</think>\n{"score": [7, 8], "reasoning": "fine"}'
     judge = WrittenJudge(lambda question: reply)
     question = Question("q", (), {})
-    (opinion,) = viescore.ask_pairs(judge, [viescore.Pair(question, question)])
-    assert [mark.value for mark in viescore.opinion_marks(opinion)] == [7, 7, 7]
+    (edit,) = viescore.ask_edits(judge, [viescore.EditQuestions(question, question)])
+    assert [mark.value for mark in viescore.edit_marks(edit)] == [7, 7, 7]
     assert len(judge.batches) == 1

@@ -25,7 +25,7 @@ from pairuni_eval.store.rows import RowLog
 from pairuni_eval.store.seal import compact
 from pairuni_eval.store.tables import read_records
 from pairuni_eval.store.write import (
-    Journal,
+    RunJournal,
     clear_temporaries,
     exclusive,
     write_record,
@@ -218,8 +218,8 @@ def test_rows_stay_until_the_marker_stands(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_only_the_journal_knows_the_time(tmp_path: Path) -> None:
-    Journal(tmp_path).note("batch", rows=3)
-    Journal(tmp_path).note("complete")
+    RunJournal(tmp_path).note("batch", rows=3)
+    RunJournal(tmp_path).note("complete")
     events = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     assert [(e["event"], e.get("rows")) for e in events] == [("batch", 3), ("complete", None)]
     assert all(e["time"] > 1.6e9 for e in events)

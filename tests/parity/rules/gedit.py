@@ -66,15 +66,13 @@ def evaluated(given: Given, _: Path) -> Any:
     judge = Scripted(given["replies"])
     pictures: Any = ("source", "edited")  # a scripted judge does not look
     first = Question(judge_prompts.semantics(given["instruction"]), pictures, {})
-    pair = viescore.Pair(first, Question(judge_prompts.QUALITY, pictures[1:], {}))
-    (opinion,) = viescore.ask_pairs(judge, [pair])
-    if opinion.unread:
-        assert [mark.status for mark in viescore.opinion_marks(opinion)] == (
-            [Status.JUDGE_FAILED] * 3
-        )
+    questions = viescore.EditQuestions(first, Question(judge_prompts.QUALITY, pictures[1:], {}))
+    (edit,) = viescore.ask_edits(judge, [questions])
+    if edit.unread:
+        assert [mark.status for mark in viescore.edit_marks(edit)] == ([Status.JUDGE_FAILED] * 3)
         return None
     return {
-        "SC_PQ_O": list(viescore.rating(*opinion.parsed)),
+        "SC_PQ_O": list(viescore.rating(*edit.parsed)),
         "judge_calls": len(judge.images),
         "images_in_call": judge.images,
         "random_used": 0,

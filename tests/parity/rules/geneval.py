@@ -15,7 +15,7 @@ def _as_objects(detections: Given) -> objects.Objects:
 
     return {
         name: [
-            objects.Found(np.asarray(row[:4], dtype=float), row[4], index)
+            objects.CountedObject(np.asarray(row[:4], dtype=float), row[4], index)
             for index, row in enumerate(rows)
         ]
         for name, rows in detections.items()

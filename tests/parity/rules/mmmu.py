@@ -41,7 +41,8 @@ def mmmu_evaluate(given: Given, _: Path) -> Any:
 
 def mmmu_pooled(given: Given, _: Path) -> Any:
     tallies = [
-        mmmu_subjects.Tally(one["acc"], one["num_example"]) for one in given["results"].values()
+        mmmu_subjects.SubjectAccuracy(one["acc"], one["num_example"])
+        for one in given["results"].values()
     ]
     return mmmu_subjects.pooled(tallies).accuracy
 
