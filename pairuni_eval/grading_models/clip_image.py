@@ -2,7 +2,7 @@
 
 `padded_square` (HPSv2): the *tensor* is scaled so that its longer side fits, bicubic, overshoot
 kept, and put in the middle of a black square. `cropped_square` (OpenAI, OpenCLIP, transformers):
-the *picture* is scaled in whole grey levels so that its shorter side fits, and the middle is cut
+the *picture* is scaled in whole gray levels so that its shorter side fits, and the middle is cut
 out.
 
 Departures: every picture is made RGB first. HPSv2 keeps the alpha channel of an RGBA picture, which

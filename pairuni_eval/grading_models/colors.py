@@ -1,6 +1,6 @@
-"""What color an object is, asked of CLIP as GenEval asks.
+"""Colors of objects, asked of CLIP as GenEval asks.
 
-The object is painted over a grey ground (#999) where its mask is not, cut out at its box, and
+The object is painted over a gray ground (#999) where its mask is not, cut out at its box, and
 compared with "a photo of a red car", "a photo of a red-colored car" and "a photo of a red object"
 for each of ten colors: per color the mean of the three text directions, and the color with the
 largest cosine wins.

@@ -1,4 +1,4 @@
-"""What stands in a picture, for GenEval: objects from Mask2Former, their colors from CLIP.
+"""GenEval's detector: objects in a picture from Mask2Former, their colors from CLIP.
 
 Detection goes in batches of pictures; the colors that the prompts of all of them ask for are named
 in one go afterwards. Only what the rules can use is kept: detections at or above the lowest

@@ -1,4 +1,4 @@
-"""How well a picture fits a text, as one number: the cosine of CLIP's two features, and a rule.
+"""Image-text scorers: one number from the cosine of CLIP's two features, and a rule.
 
 HPSv2, PickScore and CLIPScore are this one scorer with different weights, pictures, words and
 scales; each has a `Rule`. Pairs are scored alone: a score does not depend on the other pairs, and

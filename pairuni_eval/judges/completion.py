@@ -1,4 +1,4 @@
-"""What stands in the body of a response: a reply, or an endpoint's own words about an error.
+"""The body of a chat completion: a reply, or an endpoint's own words about an error.
 
 Endpoints that call themselves compatible differ in nearly everything that does not matter, so only
 what matters is looked at: text, why it ended, tokens, and the model's name. Text may come in parts,

@@ -1,4 +1,4 @@
-"""Calls to one address: a deadline by the clock, a cap on what comes back, and no other host.
+"""HTTP calls to one address: a deadline by the clock, a cap on what comes back, and no other host.
 
 All calls run on one event loop in a thread of its own, so that whoever waits for one can stop
 waiting and the call is taken down wherever it hangs: in a name that does not resolve, in a

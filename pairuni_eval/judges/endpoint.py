@@ -1,4 +1,4 @@
-"""One question to an OpenAI-compatible endpoint: the request, and what its failures mean.
+"""An OpenAI-compatible endpoint: one question, its request, and what its failures mean.
 
 Chat completions: one user message, the text first, then the images in order as PNG. A call that
 fails with 429, 408, 5xx, at its deadline or with a broken connection may pass and is made again, a

@@ -2,7 +2,7 @@
 
 Questions go out a few at a time and come back in order. Whatever comes is paid for, so all of it is
 remembered, usable or not, and nothing is asked twice. A reply counts unless the endpoint says that
-it was cut off or filtered: one that was cut at `max_tokens` is no verdict, even where a rubric
+it was cut off or filtered: one that was cut at `max_tokens` is not a verdict, even where a rubric
 could read a score from its beginning. A question without a reply is open: the same command asks it
 again. The judge stops asking, and leaves the rest open, when the budget is spent or when the
 endpoint has been silent for long.

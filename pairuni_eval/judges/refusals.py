@@ -1,4 +1,4 @@
-"""What an endpoint's refusal of a request means: this question, every question, or the set-up.
+"""Refusals of an endpoint and whom they mean: this question, every question, or the set-up.
 
 Nearly the same 400 says that a picture is broken, that this model takes no `temperature`, and that
 a prompt is too long. What names a parameter of ours, the model or pictures as such would refuse

@@ -215,7 +215,7 @@ class ReplyCache:
             return 0
         except ValueError as failure:
             raise UserError(
-                f"{self._number} holds no number of calls.",
+                f"{self._number} does not hold a number of calls.",
                 hint="Delete it: calls of processes that were killed are not counted any more.",
             ) from failure
 

@@ -166,7 +166,7 @@ def _plugin(path: Path, table: dict[str, Any]) -> str:
     """Take the name of the plugin out of a table."""
     name = table.pop("name", _DEFAULT_PLUGIN)
     if not isinstance(name, str):
-        raise UserError(f"{path}: name is no text.", hint="See them all: pairuni-eval list judges")
+        raise UserError(f"{path}: name is not text.", hint="See them all: pairuni-eval list judges")
     return name
 
 

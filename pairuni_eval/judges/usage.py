@@ -1,4 +1,4 @@
-"""What was asked of a judge, what it cost and what came of it.
+"""Usage of judges: what was asked, what it cost and what came of it.
 
 A `JudgeCall` belongs to one question, a row of usage to the outputs that were graded together. It
 says nothing about when or in which order, so a run that was interrupted has the same account as one

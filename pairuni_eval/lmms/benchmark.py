@@ -144,7 +144,7 @@ class LmmsBenchmark(Benchmark):
         parts = {f"{key}.{name}": part for name, part in found.items()} if table else {key: found}
         for name, part in parts.items():
             number = _number(part)
-            yield figure(name, number, told if number is not None else "it is no number")
+            yield figure(name, number, told if number is not None else "it is not a number")
 
     @property
     def _task(self) -> OpenTask:

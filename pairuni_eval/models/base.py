@@ -1,7 +1,7 @@
 """The model protocol: one loaded object that says what it can do.
 
 Evaluation sees a `Model`: requests in, replies out, batched, each request with its own seed, so
-that a reply does not depend on its neighbours in the batch. A capability that a model lacks is
+that a reply does not depend on its neighbors in the batch. A capability that a model lacks is
 not called; the runner writes `skipped` rows with the reason.
 
 Training sees a `Policy`, the same shape for autoregressive and masked-diffusion models: `sample`

@@ -1,4 +1,4 @@
-"""Answers in another toolkit's file, and how its rows are matched to our samples.
+"""External answer files: how the rows of another toolkit are matched to our samples.
 
 By one of the id-like columns the file has, or by position, row i of the dataset: whichever makes
 the most rows carry the gold answer and question of their sample, for a column called `index` may

@@ -1,4 +1,4 @@
-"""One door for every format of recorded answers: which one a file is, and its rows as ours."""
+"""Formats of recorded answers: which one a file is, and its rows as ours."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def match_responses(path: Path, layout: Format | None, index: SampleIndex) -> Ma
         index: The samples.
 
     Raises:
-        UserError: for a file that cannot be read, or rows that are no samples of the benchmark.
+        UserError: for a file that cannot be read, or rows that are not samples of the benchmark.
     """
     records = read_records(path)
     found = layout or detect(records)

@@ -39,7 +39,7 @@ def read(path: Path, records: Records) -> ExternalFile:
     """All rows of a sample file, in order; one that is there twice, word for word, counts once.
 
     Raises:
-        UserError: naming the line, for one that is no sample or whose `doc_id` occurs with two
+        UserError: naming the line, for one that is not a sample or whose `doc_id` occurs with two
             different answers.
     """
     first: dict[int, ExternalRow] = {}

@@ -1,4 +1,4 @@
-"""The samples of a benchmark by every id that recorded answers may use.
+"""An index of a benchmark's samples by every id that recorded answers may use.
 
 A sample is known by its key and by its aliases: POPE asks a question that three splits share once,
 and a row of any of them names it. The ids of the dataset's rows, in the files' order, serve answers
@@ -71,7 +71,7 @@ class SampleIndex:
         counts, and a note tells how many there were.
 
         Raises:
-            UserError: for ids that are no sample's, and a draw that the benchmark does not ask for.
+            UserError: for ids that no sample has, and a draw that the benchmark does not ask for.
         """
         mine = [row for row in responses if row.benchmark in (None, self.benchmark)]
         self._refuse_strangers(source, mine)
@@ -91,7 +91,7 @@ class SampleIndex:
             first = unknown[0].id
             guess = nearest(first, self._keys) or next(iter(self._keys), None)
             raise UserError(
-                f"{source}: {len(unknown)} of {len(rows)} ids are no sample of "
+                f"{source}: {len(unknown)} of {len(rows)} ids are not samples of "
                 f"'{self.benchmark}': {shown}. "
                 + (f"Several samples go by '{first}'. " if first in self._shared else "")
                 + f"The nearest id to the first is '{guess}'.",

@@ -1,4 +1,4 @@
-"""Everything a suite reads, put into one folder: for machines without network.
+"""Downloads of everything a suite reads into one folder, for machines without network.
 
 Each benchmark's files go to DIR/<benchmark>/ under the names they have in their repository on the
 hub, or under those of its card for files at pinned addresses; the weights of models that grade to
@@ -158,7 +158,7 @@ def read_manifest(folder: Path) -> Manifest:
     for name in names:
         if not is_plain_name(name):
             raise UserError(
-                f"{path}: '{name}' is no plain name below this folder.",
+                f"{path}: '{name}' is not a plain name below this folder.",
                 hint="Delete it: everything is checked anew.",
             )
     return found
@@ -362,8 +362,8 @@ def _listed(wanted: RepositoryPart, place: Path) -> tuple[str, list[str]]:
     for name in meant:
         if not is_plain_name(name):
             raise UserError(
-                f"{wanted.hub} at revision {wanted.revision} names a file '{name}', which is no "
-                "plain name below a folder.",
+                f"{wanted.hub} at revision {wanted.revision} names a file '{name}', which is "
+                "not a plain name below a folder.",
                 hint="Do not use this copy of the repository: nothing of it was written.",
             )
     return found[0].commit_hash, list(dict.fromkeys(meant))

@@ -1,4 +1,4 @@
-"""Outputs to scores: every protocol of every benchmark reads the same stored outputs.
+"""Grading, outputs to scores: every protocol of every benchmark reads the same stored outputs.
 
 Failed and skipped outputs are marked here and never reach a scorer. Grading goes in fixed chunks
 that are stored as they are finished; a judge that fails is a status on its row. A chunk is not

@@ -1,6 +1,6 @@
 """A benchmark graded on made-up answers, one for each sample, without a model.
 
-Texts are given by the caller. Pictures are of a kind that shows nothing: a grey blank, uniform
+Texts are given by the caller. Pictures are of a kind that shows nothing: a gray blank, uniform
 noise, smooth patches of random colors. Pictures that a sample asks about are its own.
 """
 
@@ -24,7 +24,7 @@ from pairuni_eval.records import ImagePart, Output, Part, Sample, Status, TextPa
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import Rows, make_aggregate, names_in
 
-_GREY = (128, 128, 128)
+_GRAY = (128, 128, 128)
 _SIZE = (256, 256)
 _PATCHES = 5  # colors along a side
 _MADE_UP = "made-up"
@@ -121,7 +121,7 @@ def grade_pictures(
 
 
 def _blank(rng: np.random.Generator) -> Image.Image:  # noqa: ARG001
-    return Image.new("RGB", _SIZE, _GREY)
+    return Image.new("RGB", _SIZE, _GRAY)
 
 
 def _noise(rng: np.random.Generator) -> Image.Image:
@@ -161,6 +161,6 @@ def _answer(
         decoding=_MADE_UP,
         parts=(part,),
     )
-    if load is None:  # a rule of texts that looks at the sample's pictures sees grey ones
-        return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GREY))
+    if load is None:  # a rule of texts that looks at the sample's pictures sees gray ones
+        return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GRAY))
     return Answer(sample, made, lambda image: load(image, sample))

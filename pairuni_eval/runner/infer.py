@@ -1,11 +1,11 @@
-"""Samples to outputs: the batches that are still owed go through the model.
+"""Inference, samples to outputs: the batches that are still owed go through the model.
 
 A failure at the model or in a dataset's image is a row with an error, and the run goes on; a batch
 that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
 batches in a row stop the run, because then it is not the requests; no row of theirs is stored, so
 the next start tries them again. Rows whose images the dataset lacks say nothing about the model: a
 batch of nothing else does not count. An incomplete batch is computed again as a whole: its rows
-have the same neighbours as in an uninterrupted run. An output whose picture is gone or changed is
+have the same neighbors as in an uninterrupted run. An output whose picture is gone or changed is
 owed again.
 """
 

@@ -1,4 +1,4 @@
-"""What a run owes, decided once and written down before the first output.
+"""The plan of a run: what it owes, decided once and written down before the first output.
 
 Planning reads every sample, stores its pictures, and cuts the outputs into fixed batches. A resumed
 run finds the plan and computes the same batches again, so its numbers cannot depend on where it was

@@ -45,7 +45,7 @@ def grade_recorded(
         console: Where progress is shown.
 
     Raises:
-        UserError: for an unknown name, a file that cannot be read, or rows that are no samples.
+        UserError: for an unknown name, a file that cannot be read, or rows that are not samples.
     """
     (card,) = settings.cards()
     check_installed(settings)

@@ -1,4 +1,4 @@
-"""The whole way of a run: plan, infer, grade, compact.
+"""A run from beginning to end: plan, infer, grade, compact.
 
 The same call continues what an earlier one left, at whatever moment that one ended, and the folder
 ends up byte for byte as if nothing had happened; only the journal, which holds the times, and the

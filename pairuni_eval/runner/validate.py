@@ -225,7 +225,7 @@ def _marked(protocol: str, graded: GradedAnswers) -> Check:
             return Check(f"marks of {protocol}", False, words)
         odd = [m.metric for m in marks.values() if m.value is not None and not np.isfinite(m.value)]
         if odd:
-            return Check(f"marks of {protocol}", False, f"'{sample.key}': {odd[0]} is no number")
+            return Check(f"marks of {protocol}", False, f"'{sample.key}': {odd[0]} is not a number")
     return Check(f"marks of {protocol}", True, ", ".join(sorted(wanted)))
 
 

@@ -1,4 +1,4 @@
-"""Asking a judge about many answers at once, and again about those whose reply cannot be read.
+"""Calls to a judge: about many answers at once, and again where a reply cannot be read.
 
 In go answers and what makes the question of one, out comes one reply per answer, in order. What
 cannot be asked at all (there is no judge prompt, a picture is broken) is a reply too, with its own

@@ -1,4 +1,4 @@
-"""Upstream's own JSON files and judge prompts, read from the user's copy: many have no licence.
+"""Upstream's own JSON files and judge prompts, read from the user's copy: many have no license.
 
 The user has the upstream repository, or single files of it, in the folder of `--data`; a judge
 prompt is looked for beside the data files and one folder above them. Hashes tell whether a copy is

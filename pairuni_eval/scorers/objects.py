@@ -1,8 +1,8 @@
 """GenEval's decision rules over detections: is what the prompt names in the picture?
 
-In go detections per class and a callback that names colours; out come a verdict and its reason, as
+In go detections per class and a callback that names colors; out come a verdict and its reason, as
 in `evaluation/evaluate_images.py` of djghosh13/geneval. Scores and boxes are float32, as the
-detector gives them, so a score of exactly 0.3 (0.9 for counting) fails. Odd but official: colour
+detector gives them, so a score of exactly 0.3 (0.9 for counting) fails. Odd but official: color
 and position look at the most confident objects only (a red car behind a surer blue one does not
 help), too many objects are fine unless the prompt counts, and near-duplicate boxes all count.
 Departure: equal scores are ordered the same way on every machine (the later detection first).
@@ -101,7 +101,7 @@ class Sight(NamedTuple):
     color_of: ColorOf
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """A verdict and, if it is negative, one line for each thing that was expected."""
 
     correct: bool
@@ -135,13 +135,13 @@ def relative_position(
 ) -> frozenset[str]:
     """The relations in which a box stands to an anchor: none, one, or two of them.
 
-    The offset of the centres loses `threshold` of both sizes on each axis and is divided by the
+    The offset of the centers loses `threshold` of both sizes on each axis and is divided by the
     length of the whole offset; a component above 0.5 counts.
     """
     corners = np.asarray([box[:4], anchor[:4]]).reshape(2, 2, 2)
-    centre, anchor_centre = corners.mean(axis=1)
+    center, anchor_center = corners.mean(axis=1)
     sizes = np.abs(np.diff(corners, axis=1))[:, 0, :]
-    offset = centre - anchor_centre
+    offset = center - anchor_center
     beyond = np.abs(offset) - threshold * (sizes[0] + sizes[1])
     revised = np.maximum(beyond, 0) * np.sign(offset)
     if np.all(np.abs(revised) < 1e-3):
@@ -197,7 +197,7 @@ def evaluate(
     color_of: ColorOf,
     *,
     limits: Limits = OFFICIAL,
-) -> Judgement:
+) -> Judgment:
     """GenEval's verdict on the objects of one picture.
 
     Args:
@@ -217,7 +217,7 @@ def evaluate(
         count = len(objects.get(barred["class"], []))
         if count >= barred["count"]:
             reasons.append(f"expected {barred['class']}<{barred['count']}, found {count}")
-    return Judgement(not reasons, "\n".join(reasons))
+    return Judgment(not reasons, "\n".join(reasons))
 
 
 def color_questions(
@@ -289,7 +289,7 @@ def _position_complaint(
     return []
 
 
-def judge(metadata: Mapping[str, Any], sight: Sight, *, limits: Limits = OFFICIAL) -> Judgement:
+def judge(metadata: Mapping[str, Any], sight: Sight, *, limits: Limits = OFFICIAL) -> Judgment:
     """GenEval's verdict on what a detector saw: `keep`, then `evaluate`."""
     objects = keep(sight.detections, tag=metadata["tag"], limits=limits)
     return evaluate(metadata, objects, sight.color_of, limits=limits)

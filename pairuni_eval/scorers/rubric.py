@@ -156,7 +156,7 @@ def imgedit_score(reply: str) -> float | None:
     Source: PKU-YuanGroup/ImgEdit, `Benchmark/Basic/step1_get_avgscore.py`.
 
     Raises:
-        ValueError: for a character that counts as a digit and is no number (a superscript), as
+        ValueError: for a character that counts as a digit and is not a number (a superscript), as
             upstream.
     """
     pieces = [line.strip().split(": ") for line in reply.splitlines()]
@@ -219,7 +219,7 @@ def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[MetricV
 
 
 def _number(read: Callable[[str], float | None], reply: str) -> float | None:
-    """What a rule reads, None where that is no number: a superscript, hundreds of digits."""
+    """What a rule reads, None where that is not a number: a superscript, hundreds of digits."""
     try:
         score = read(reply)
     except (ValueError, OverflowError):

@@ -154,7 +154,7 @@ def rating(semantics: Any, quality: Any) -> Rating:
 
     Raises:
         ValueError: an empty list of scores, a negative product, or a client at its rate limit.
-        TypeError: scores that are no numbers, or a reply that is no object.
+        TypeError: scores that are not numbers, or a reply that is not an object.
         KeyError: an object without `score`.
     """
     if RATE_LIMIT in (semantics, quality):

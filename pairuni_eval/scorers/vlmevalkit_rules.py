@@ -1,4 +1,4 @@
-"""Which option an answer means, by VLMEvalKit's rules without a judge ("exact matching").
+"""VLMEvalKit's rules for which option an answer means, without a judge ("exact matching").
 
 Exactly one letter as a word near the end, else exactly one option's text. What then is still open
 VLMEvalKit gives to a language model, if it has one; without one, as here, it is wrong.

@@ -1,4 +1,4 @@
-"""Yes or no: POPE and MME, each by several rules.
+"""Yes-or-no answers: POPE and MME, each by several rules.
 
 POPE (official `evaluate.py`, equal to LLaVA's): the first sentence is cut into words; "No", "no" or
 "not" among them means no, **everything else means yes**: an empty answer, "NO", "**No**" and "I

@@ -1,4 +1,4 @@
-"""Reading a finished run folder: what analysis and report stand on.
+"""A reader of finished run folders, on which analysis and report stand.
 
 Tables come back as data frames with the columns of the records. `parts`, `reference` and `tags`
 are decoded on demand, because most readers need none of them. Whatever is read is compared first
@@ -46,7 +46,7 @@ _COPY = "Copy the run folder again, or delete it and repeat the command that mad
 
 
 def _what_to_name(folder: Path) -> str:
-    """What somebody may have meant who names a folder that is no run."""
+    """What somebody may have meant who names a folder that is not a run."""
     there = is_folder(folder)
     found = folder.glob("checkpoint-*") if there else ()
     checkpoints = sorted(found, key=lambda path: (len(path.name), path.name))
@@ -69,7 +69,7 @@ def read_run_card(run: Path) -> RunCard:
     """The card of a run folder.
 
     Raises:
-        UserError: if it is no run folder, or was written in another record format.
+        UserError: if it is not a run folder, or was written in another record format.
     """
     return _run_card(run, _run_bytes(run)).value
 
@@ -130,7 +130,7 @@ class StoredRun:
         address: What names it wherever the package is installed, for a run that a suite ships.
 
     Raises:
-        UserError: if it is no run folder, the run is not complete, or a file of it is changed.
+        UserError: if it is not a run folder, the run is not complete, or a file of it is changed.
     """
 
     unfinished = False
@@ -165,7 +165,7 @@ class StoredRun:
 
     def _repeated(self, out: Path) -> str:
         if not is_command(self.card.command):
-            return f"its {layout.RUN_FILE} holds no command of pairuni-eval that could be repeated."
+            return f"its {layout.RUN_FILE} does not hold a command of pairuni-eval to be repeated."
         return f"{self.card.command} {as_typed('--out', out)}"
 
     @property

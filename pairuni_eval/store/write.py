@@ -1,4 +1,4 @@
-"""Writing a run folder so that a kill at any moment loses at most the batch in flight.
+"""Writers of a run folder: a kill at any moment loses at most the batch in flight.
 
 Rows are appended a batch at a time (`rows.py`) and handed to the operating system, which keeps them
 when the process dies; once a second they are also waited for until they are on the disk, so a power

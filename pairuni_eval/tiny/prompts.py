@@ -156,7 +156,7 @@ def random_row(rng: random.Random, tag: str | None = None) -> Row:
 def relative_position(target: Detection, anchor: Detection) -> frozenset[str]:
     """The relations in which `target` stands to `anchor`, by GenEval's geometry.
 
-    Offset of the centres, each axis shortened by 0.1 of the two sizes, divided by the length of
+    Offset of the centers, each axis shortened by 0.1 of the two sizes, divided by the length of
     the whole offset; a component above 0.5 counts.
     """
     x, y = _revised_offset(target.box, anchor.box)

@@ -65,7 +65,7 @@ class HpsV2(Benchmark):
         """One sample a prompt, style by style; the key is upstream's file name without ending.
 
         Raises:
-            UserError: for a file that is no list of texts.
+            UserError: for a file that is not a list of texts.
         """
         for path in data.files():
             for number, prompt in enumerate(_prompts(path)):

@@ -2,7 +2,7 @@
 
 The JSON maps a key to {id: path of the picture, prompt, edit_type}; the pictures are those of
 `Benchmark.tar`, looked for beside the JSON and in the folders into which that archive is usually
-unpacked; an id never leads out of them. The judge prompts, one per type, have no licence and come
+unpacked; an id never leads out of them. The judge prompts, one per type, have no license and come
 from the user's file. A picture that is not there is a row without output, a type without prompt a
 skipped one.
 """
@@ -145,6 +145,6 @@ def _read_prompts(path: Path) -> _Prompts | NotAsked:
     except UserError as failure:
         return no_prompt(failure.message)
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        return no_prompt(f"{path} is no object of texts by edit type")
+        return no_prompt(f"{path} is not an object of texts by edit type")
     listed = "\0".join(f"{name}\0{text}" for name, text in sorted(found.items()))
     return _Prompts(found, hashlib.sha256(listed.encode()).hexdigest())

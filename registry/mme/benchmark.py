@@ -108,7 +108,7 @@ def _count(data: Data) -> Counter[str]:
     """The questions of every image; reads no image.
 
     Raises:
-        UserError: for a category that is no task of MME.
+        UserError: for a category that is not a task of MME.
     """
     counts: Counter[str] = Counter()
     for row in data.parquet_rows(_TEXT_COLUMNS):

@@ -3,7 +3,7 @@
 Files: lists of {Prompt, Explanation, Category, Subcategory, prompt_id}. The category that counts is
 given by the id, as in the official scripts; the file's own word only guards against reading one
 edition as the other. `*_rewrite.json`, the same prompts spelled out, is another task and not read.
-The judge prompt has no licence and comes from the user's copy of the edition's script.
+The judge prompt has no license and comes from the user's copy of the edition's script.
 Departure: a picture is handed over as PNG whatever its file was.
 """
 

@@ -146,8 +146,8 @@ def test_an_object_is_cut_out_on_grey() -> None:
     mask = np.zeros((3, 4), dtype=bool)
     mask[1, 1] = mask[2, 2] = True
     cut = np.asarray(cut_out(picture, np.array([1, 1, 3, 3], dtype=np.float32), mask))
-    own, grey = [10, 20, 30], [153, 153, 153]
-    assert cut.tolist() == [[own, grey], [grey, own]]
+    own, gray = [10, 20, 30], [153, 153, 153]
+    assert cut.tolist() == [[own, gray], [gray, own]]
     with pytest.raises(AssertionError, match="not of this picture"):
         cut_out(picture, (0, 0, 2, 2), mask.T)
 
@@ -174,7 +174,7 @@ def test_pictures_are_judged_by_what_the_networks_find_in_them(weights: Path) ->
     (color,) = namer.name([CutOutObject(name, namer.pixels(cut))])
     other = next(c for c in objects.COLORS if c != color)
 
-    def verdict(color: str) -> list[objects.Judgement]:
+    def verdict(color: str) -> list[objects.Judgment]:
         prompt = {"tag": "colors", "include": [{"class": name, "count": 1, "color": color}]}
         sights = eyes.observe(pictures, [prompt] * len(pictures))
         return [objects.judge(prompt, sight) for sight in sights]

@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_says_why(folder: Path, edited: Image.Image) -> Non
     [
         (None, "no judge prompt: put prompts.json of https://github.com/PKU-YuanGroup/ImgEdit"),
         ("{", "prompts.json: not JSON"),
-        ('["x"]', "is no object of texts by edit type"),
+        ('["x"]', "is not an object of texts by edit type"),
     ],
 )
 def test_without_prompts_rows_are_skipped(

@@ -59,7 +59,7 @@ def test_a_file_names_a_plugin_its_options_and_a_second_judge(tmp_path: Path) ->
     ("text", "told"),
     [
         ("not toml", "not valid TOML"),
-        ("name = 3", "name is no text"),
+        ("name = 3", "name is not text"),
         ("second = 3", "second is not a table"),
         ("[second]\nretries = 3", "missing required field `share`"),
         ("[second]\nshare = 0.0", "`share`"),
@@ -103,7 +103,7 @@ def test_an_option_that_cannot_be_is_named(tmp_path: Path, line: str, told: str)
 
 @pytest.mark.parametrize("address", ["localhost:8000", "ftp://x/v1", "http://", "http://[x/v1"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UserError, match="base_url is no address"):
+    with pytest.raises(UserError, match="base_url is not an address"):
         load(tmp_path, f'base_url = "{address}"')
 
 

@@ -173,13 +173,13 @@ def test_the_class_of_a_pickled_object_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"visual.proj": 3}, "'visual.proj' holds no tensor but int"),
-        ({"visual.proj": [torch.zeros(1)]}, "'visual.proj' holds no tensor but list"),
+        ({"visual.proj": 3}, "'visual.proj' holds int, not a tensor"),
+        ({"visual.proj": [torch.zeros(1)]}, "'visual.proj' holds list, not a tensor"),
         ({"a": torch.tensor([1.0, float("nan")])}, "'a' holds numbers that are not finite"),
         ({"a": torch.tensor([float("inf")])}, "'a' holds numbers that are not finite"),
-        ({}, "holds no weights by name but dict"),
-        ({"state_dict": {}}, "holds no weights by name but dict"),
-        (torch.zeros(3), "holds no weights by name but Tensor"),
+        ({}, "holds dict, not weights by name"),
+        ({"state_dict": {}}, "holds dict, not weights by name"),
+        (torch.zeros(3), "holds Tensor, not weights by name"),
     ],
 )
 def test_what_is_no_weight_is_refused_by_key(tmp_path: Path, content: object, said: str) -> None:

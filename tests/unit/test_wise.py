@@ -181,9 +181,9 @@ def test_line_ends_do_not_change_the_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("def (", "is no Python"),
+        ("def (", "is not Python"),
         ("x = 1", "no system and user message"),
-        (SCRIPT.replace("'Explanation'", "'Hint'"), "is no text or field"),
+        (SCRIPT.replace("'Explanation'", "'Hint'"), "is neither text nor a field"),
         (SCRIPT.replace("MEANT: {prompt_data['Explanation']}", ""), "'Explanation'"),
     ],
 )
