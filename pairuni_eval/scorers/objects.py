@@ -10,9 +10,7 @@ Departure: equal scores are ordered the same way on every machine (the later det
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -301,67 +299,3 @@ def geneval_marks(metadata: Mapping[str, Any], sight: Sight | None) -> list[Metr
         return [MetricValue("correct", None, Status.SKIPPED, "no detector")]
     verdict = judge(metadata, sight)
     return [MetricValue("correct", float(verdict.correct), verdict=verdict.reason or None)]
-
-
-# Files and summaries
-
-
-def is_sample_file(path: str) -> bool:
-    """Whether the official script grades a file, given relative to the image folder.
-
-    The folder must be all digits; the name must begin with digits and ".png", whatever follows.
-    """
-    parts = PurePosixPath(path).parts
-    return (
-        len(parts) == 3
-        and parts[0].isdigit()
-        and parts[1] == "samples"
-        and re.match(r"\d+\.png", parts[2]) is not None
-    )
-
-
-class Graded(NamedTuple):
-    """One graded picture: its task, what identifies its prompt, and the verdict."""
-
-    tag: str
-    prompt: str
-    correct: bool
-
-
-class Summary(NamedTuple):
-    """The figures of GenEval's `summary_scores.py`; shares in [0, 1].
-
-    Attributes:
-        tasks: Right and all pictures per task, in order of appearance.
-        overall: Mean of the task means, over the tasks that occur.
-    """
-
-    images: int
-    prompts: int
-    image_share: float
-    prompt_share: float
-    tasks: dict[str, tuple[int, int]]
-    overall: float
-
-
-def summarize(graded: Iterable[Graded]) -> Summary:
-    """Add up verdicts as upstream does: a prompt counts when any of its pictures is right.
-
-    Raises:
-        ZeroDivisionError: for no picture.
-    """
-    rows = list(graded)
-    prompts: dict[str, bool] = {}
-    tasks: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        prompts[row.prompt] = prompts.get(row.prompt, False) or row.correct
-        right, total = tasks.get(row.tag, (0, 0))
-        tasks[row.tag] = (right + row.correct, total + 1)
-    return Summary(
-        images=len(rows),
-        prompts=len(prompts),
-        image_share=sum(row.correct for row in rows) / len(rows),
-        prompt_share=sum(prompts.values()) / len(prompts),
-        tasks=tasks,
-        overall=sum(right / total for right, total in tasks.values()) / len(tasks),
-    )

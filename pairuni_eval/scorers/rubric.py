@@ -183,20 +183,6 @@ def lmms_imgedit_score(reply: str) -> float | None:
     return sum(scores) / 3 if scores else None
 
 
-def imgedit_type_means(scores: Mapping[str, float], types: Mapping[str, str]) -> dict[str, float]:
-    """Mean score per edit type, rounded to two decimals; keys without a type are left out.
-
-    The leaderboard's overall is the mean of these.
-
-    Source: PKU-YuanGroup/ImgEdit, `Benchmark/Basic/step2_typescore.py`.
-    """
-    groups: dict[str, list[float]] = {}
-    for key, score in scores.items():
-        if key in types:
-            groups.setdefault(types[key], []).append(score)
-    return {name: round(sum(group) / len(group), 2) for name, group in groups.items()}
-
-
 def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[MetricValue]:
     """Grade one edit from a judge's reply: `score`, 1 to 5.
 

@@ -319,11 +319,6 @@ def read(image: Image.Image) -> Scene:
     return scene_of(states_shown(to_array(image)[None])[0])
 
 
-def read_batch(pixels_BHWC: ByteArray) -> list[Scene]:
-    """The scenes of a batch of (B, 32, 32, 3) bytes."""
-    return [scene_of(states_N) for states_N in states_shown(pixels_BHWC)]
-
-
 # Chance
 
 

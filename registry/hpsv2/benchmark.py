@@ -31,7 +31,6 @@ from pairuni_eval.api import (
     UserError,
     boundary,
 )
-from pairuni_eval.scorers.preference import STYLES
 from pairuni_eval.user_text import json_value
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 
 SCALE = 100  # the benchmark prints cosines times this
+STYLES = ("anime", "concept-art", "paintings", "photo")
 _CONFIGURATION = "open_clip_config.json"  # read where weights are not of the published size
 
 

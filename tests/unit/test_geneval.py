@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from official_tables import Graded, summarize
 from PIL import Image
 from small_detector import (
     CLIP_VOCABULARY,
@@ -355,11 +356,11 @@ def test_the_share_of_prompts_is_that_of_the_official_summary() -> None:
     unit = np.repeat(np.arange(50), 4)
     right = rng.random(200) < 0.3
     graded = [
-        objects.Graded("counting", str(prompt), bool(correct))
+        Graded("counting", str(prompt), bool(correct))
         for prompt, correct in zip(unit, right, strict=True)
     ]
     given = rows(right.astype(float).tolist(), unit.tolist())
-    assert share_of_prompts(given) == pytest.approx(objects.summarize(graded).prompt_share)
+    assert share_of_prompts(given) == pytest.approx(summarize(graded).prompt_share)
 
 
 @pytest.mark.parametrize(

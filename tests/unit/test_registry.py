@@ -14,6 +14,7 @@ import geneval_rows
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from official_tables import Confusion
 from PIL import Image
 
 from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
@@ -22,7 +23,6 @@ from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Status, TextPart
-from pairuni_eval.scorers.yes_no import Confusion
 from pairuni_eval.stats.aggregate import find_maker
 from pairuni_eval.tiny import edits, prompts
 from pairuni_eval.tiny.world import Scene, render

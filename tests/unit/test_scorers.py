@@ -196,55 +196,6 @@ def test_confusion_has_no_ratio_without_a_denominator() -> None:
         _ = yes_no.confusion(["yes"], ["no"]).precision
 
 
-def mme_rows(task: str, *said: str) -> list[yes_no.MmeRow]:
-    """Lines of one task, the images' first answer yes and their second no."""
-    return [
-        yes_no.MmeRow(task, f"{n // 2}.jpg", ("Yes", "No")[n % 2], text)
-        for n, text in enumerate(said)
-    ]
-
-
-def test_mme_table_scores_accuracy_and_pairs() -> None:
-    # Three of four right: 75, one of two images with both right: 50. Code: all right.
-    rows = [
-        *mme_rows("count", "Yes", "no.", "yes", "Yes"),
-        *mme_rows("code_reasoning", "yes", "no"),
-    ]
-    table = yes_no.mme_table(rows)
-    assert table == ({"count": 125.0}, {"code_reasoning": 200.0})
-    assert table.totals == (125.0, 200.0)
-
-
-@pytest.mark.parametrize(
-    ("said", "failure"),
-    [
-        (("maybe", "perhaps"), ValueError),
-        (("Yes", "no", "Yes"), AssertionError),  # the last image has one line
-        (("Yes\tsir", "no"), ValueError),
-        (("Yes\nNo", "no"), ValueError),
-    ],
-)
-def test_mme_table_stops_where_the_official_tool_stops(
-    said: tuple[str, ...], failure: type[Exception]
-) -> None:
-    with pytest.raises(failure):
-        yes_no.mme_table(mme_rows("count", *said))
-
-
-def test_mme_metric_counts() -> None:
-    golds, said = ["yes", "yes", "yes", "no", "no"], ["yes", "no", "other", "yes", "no"]
-    found = yes_no.mme_metric(golds, said)
-    assert (found.tp, found.fn, found.tn, found.fp, found.other) == (1, 1, 1, 1, 1)
-    assert (found.precision, found.recall, found.accuracy) == (0.5, 0.5, 0.4)
-    for golds, said, failure in (
-        (["yes"], [], AssertionError),
-        (["maybe"], ["yes"], KeyError),
-        (["yes"], ["other"], ValueError),
-    ):
-        with pytest.raises(failure):
-            yes_no.mme_metric(golds, said)
-
-
 @pytest.mark.parametrize(
     ("text", "official", "lmms", "vlm"),
     [

@@ -242,7 +242,11 @@ TABLES: dict[str, tuple[str, Change, str]] = {
     "NaN": ("scores", set_column("value", first(float("nan"))), "a number that is not finite"),
     "text": ("scores", set_column("value", lambda c: ["1"] * len(c)), "holds string, not number"),
     "status": ("scores", set_column("status", first("fine")), "holds 'fine', which is not one of"),
-    "capability": ("samples", set_column("capability", first("fly")), "holds 'fly', which is none"),
+    "capability": (
+        "samples",
+        set_column("capability", first("fly")),
+        "holds 'fly', which is not one of",
+    ),
     "draw": ("outputs", set_column("draw", lambda c: [0.5] * len(c)), "double, not whole number"),
     "twice": ("scores", lambda t: pa.concat_tables([t, t.slice(0, 1)]), "two rows of"),
     "output twice": ("outputs", lambda t: pa.concat_tables([t, t.slice(2, 1)]), "two rows of"),

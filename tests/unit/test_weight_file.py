@@ -194,7 +194,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1972484501\n")
     assert refusal(path).hint == "Run: git lfs pull"
     path.write_text("<html>Not found</html>")
-    assert "no archive as torch.save writes them" in refusal(path).message
+    assert "not an archive as torch.save writes them" in refusal(path).message
     path.unlink()
     assert "No such file or directory" in refusal(path).message
     assert "No such file or directory" in refusal(tmp_path / "hps.safetensors").message

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
+from official_tables import imgedit_type_means
 from parity.rules.form import Given, Rule, json_of
 
 from pairuni_eval.benchmark import Answer
@@ -27,12 +28,12 @@ def _edit_types(path: Path) -> dict[str, str]:
 
 
 def imgedit_types(given: Given, folder: Path) -> Any:
-    return rubric.imgedit_type_means(given["scores"], _edit_types(folder / given["meta"]))
+    return imgedit_type_means(given["scores"], _edit_types(folder / given["meta"]))
 
 
 def imgedit_both(given: Given, folder: Path) -> Any:
     scores = _averages(json_of(folder / given["result_json"]))
-    means = rubric.imgedit_type_means(scores, _edit_types(folder / given["basic_edit"]))
+    means = imgedit_type_means(scores, _edit_types(folder / given["basic_edit"]))
     overall = sum(means.values()) / len(means)
     name = "mean_of_type_scores (leaderboard Overall is the mean of the nine, not printed by the"
     return {"n_scored": len(scores), "typescore": means, f"{name} code)": overall}
