@@ -225,7 +225,7 @@ def _capping(http: Any, inner: Any) -> Any:
                 for name, value in response.headers.raw
                 if name.lower() not in (b"content-encoding", b"content-length")
             ]
-            return http.HttpResponse(
+            return http.Response(
                 response.status_code,
                 headers=headers,
                 stream=Body(response.stream, packed=packed),

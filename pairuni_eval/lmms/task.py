@@ -16,8 +16,6 @@ process and patches other libraries, is never called. Departures from the class 
 from __future__ import annotations
 
 import inspect
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +29,7 @@ from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
 from pairuni_eval.lmms.quiet import contained
 from pairuni_eval.lmms.seeding import seeded
+from pairuni_eval.pictures import BROKEN_IMAGE
 
 if TYPE_CHECKING:
     from lmms_eval.api.task import ConfigurableTask
@@ -39,18 +38,7 @@ MODEL_NAME = "pairuni"  # the name tasks may have prompts of their own for
 _PLAIN_FILTER = "none"  # the name lmms-eval gives to taking the answer as it is
 _FUNCTIONS = ("doc_to_visual", "doc_to_text", "process_results", "process_docs")
 
-# What decoders raise on broken files beyond the failures that `boundary` knows.
-_BROKEN_IMAGE = (
-    Image.DecompressionBombError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
-# What a task's functions raise on rows they were not made for, beyond those.
+# What a task's functions raise on rows they were not made for, beyond what `boundary` knows.
 _FOREIGN = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 
 
@@ -212,7 +200,7 @@ class OpenTask:
         try:
             with boundary(DatasetError):
                 document = self._task.eval_docs[number]  # decodes its images
-        except _BROKEN_IMAGE as broken:
+        except BROKEN_IMAGE as broken:
             raise DatasetError(f"{type(broken).__name__}: {broken}") from broken
         try:
             with boundary(DatasetError):
