@@ -17,7 +17,7 @@ from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
     OFFICIAL,
     CountedObject,
-    Sight,
+    Observation,
     color_questions,
     keep,
 )
@@ -53,7 +53,7 @@ class Observer:
 
     def observe(
         self, pictures: Iterable[Image.Image], prompts: Sequence[Mapping[str, Any]]
-    ) -> list[Sight]:
+    ) -> list[Observation]:
         """What each picture shows.
 
         Args:
@@ -76,7 +76,9 @@ class Observer:
                         name, self._colors.pixels(cut)
                     )
         colors = dict(zip(things, self._colors.name(list(things.values())), strict=True))
-        return [Sight(seen, partial(_look_up, colors, number)) for number, seen in enumerate(rows)]
+        return [
+            Observation(seen, partial(_look_up, colors, number)) for number, seen in enumerate(rows)
+        ]
 
 
 def _by_class(instances: Instances) -> dict[str, list[int]]:

@@ -46,12 +46,12 @@ class ChatCompletion(NamedTuple):
     served: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    told: Told | None = None
+    told: ErrorWords | None = None
     seconds: float = 0.0
     tries: int = 1
 
 
-class Told(NamedTuple):
+class ErrorWords(NamedTuple):
     """An endpoint's own words about an error; each is empty if it does not say."""
 
     message: str = ""
@@ -87,26 +87,26 @@ def read_body(body: bytes) -> ChatCompletion:
         text, finish = refusal, _REFUSAL
     error = fields.get("error") or choice.get("error")
     if text is None or (error and not text):
-        told = told_in({"error": error} if error else document)
+        told = error_words({"error": error} if error else document)
         return _counted(fields, ChatCompletion(None, told=told))
     word = finish if isinstance(finish, str) and finish.strip() else "stop"
     return _counted(fields, ChatCompletion(_whole(text), _short(word)))
 
 
-def read_error(body: bytes) -> Told:
+def read_error(body: bytes) -> ErrorWords:
     """Read the body of a response with another status."""
     document = _json(body)
     if document is None:
-        return Told(_short(body[:2000].decode("utf-8", "replace")))
-    return told_in(document)
+        return ErrorWords(_short(body[:2000].decode("utf-8", "replace")))
+    return error_words(document)
 
 
-def told_in(document: Any) -> Told:
+def error_words(document: Any) -> ErrorWords:
     """The words about an error in a decoded body, in any of the forms that are about."""
     fields = _mapping(document)
     error = fields.get("error", fields)
     if isinstance(error, str):
-        return Told(_short(error), _word(fields.get("code")), _word(fields.get("param")))
+        return ErrorWords(_short(error), _word(fields.get("code")), _word(fields.get("param")))
     inner = _mapping(error)
     detail = inner.get("detail", fields.get("detail"))
     message = next((m for m in (inner.get("message"), detail) if isinstance(m, str)), "")
@@ -118,7 +118,7 @@ def told_in(document: Any) -> Told:
         parameter = parameter or ".".join(place)
         message = message or f"{'.'.join(place)}: {first.get('msg', '')}"
     code = _word(inner.get("code")) or _word(inner.get("type"))
-    return Told(_short(message), code, parameter)
+    return ErrorWords(_short(message), code, parameter)
 
 
 def _said(message: Mapping[str, Any]) -> str | None:

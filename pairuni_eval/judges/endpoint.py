@@ -21,10 +21,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pairuni_eval.errors import JudgeError
-from pairuni_eval.judges.completion import ChatCompletion, Told, read_body, read_error
+from pairuni_eval.judges.completion import ChatCompletion, ErrorWords, read_body, read_error
 from pairuni_eval.judges.connection import MOST_BYTES, Connection, HttpResponse, NoResponse
 from pairuni_eval.judges.judge import Question
-from pairuni_eval.judges.refusals import EndpointRefusal, Fault, meaning
+from pairuni_eval.judges.refusals import EndpointRefusal, Fault, classify_refusal
 from pairuni_eval.judges.settings import EndpointOptions
 from pairuni_eval.seeds import seed_for
 
@@ -148,21 +148,21 @@ class Endpoint:
     def _refused(self, response: HttpResponse) -> CallFailed:
         """What a response with another status than 200 means."""
         told = read_error(response.body)
-        refusal = meaning(response.status, told, self.sent)
+        refusal = classify_refusal(response.status, told, self.sent)
         reason = f"HTTP {response.status}"
         if refusal.fault is Fault.PASSING:
             return CallFailed(reason, refusal, _asked_wait(response.retry_after))
         if response.status // 100 == 3:
             place = response.location or "another address"
-            told = Told(f"it redirects to {place}, and redirects are not followed")
+            told = ErrorWords(f"it redirects to {place}, and redirects are not followed")
         elif refusal.quota:
-            told = Told("the account's quota is used up")
+            told = ErrorWords("the account's quota is used up")
         detail = self._without_secret(told.message)
         return CallFailed(f"{reason}: {detail}" if detail else reason, refusal)
 
     def _no_completion(self, response: HttpResponse, came: ChatCompletion) -> CallFailed:
         """What a body without a reply means; it was served, so it counts."""
-        told = came.told or Told()
+        told = came.told or ErrorWords()
         words = self._without_secret(told.message)
         if response.is_too_large:
             reason = f"the response is larger than {MOST_BYTES >> 20} MiB"
@@ -171,7 +171,7 @@ class Endpoint:
         else:
             reason = "the response is not a chat completion"
         status = told.status
-        refusal = meaning(status or 400, told, self.sent)
+        refusal = classify_refusal(status or 400, told, self.sent)
         return CallFailed(reason, refusal, served=came._replace(text=reason, finish=NO_REPLY))
 
     def _hushed(self, text: str) -> str:

@@ -167,30 +167,30 @@ class OpenAIJudge(Judge):
         On an error no calls begin and those under way, which are paid for, come to their end; on an
         interruption they get a moment. The threads keep no interpreter alive.
         """
-        crew = _Crew()
+        threads = _WorkerThreads()
         workers = min(self._options.concurrency, len(owed))
-        crew.start(workers, lambda: self._work(owed, crew))
+        threads.start(workers, lambda: self._work(owed, threads))
         try:
-            crew.wait()
+            threads.wait()
         except BaseException:
-            crew.stop.set()
-            crew.wait(_GRACE)
+            threads.stop.set()
+            threads.wait(_GRACE)
             self._endpoint.cancel()
-            crew.wait(_GRACE)
+            threads.wait(_GRACE)
             raise
-        if crew.failures:
-            raise crew.failures[0]
-        return crew.outcomes
+        if threads.failures:
+            raise threads.failures[0]
+        return threads.outcomes
 
-    def _work(self, owed: deque[tuple[str, Question]], crew: _Crew) -> None:
+    def _work(self, owed: deque[tuple[str, Question]], threads: _WorkerThreads) -> None:
         """Take questions until there are none."""
-        while not crew.stop.is_set():
+        while not threads.stop.is_set():
             with self._lock:
                 if not owed:
                     return
                 key, question = owed.popleft()
                 outcome = self._without_call(key)
-            crew.outcomes[key] = outcome or self._ask(key, question, crew.stop)
+            threads.outcomes[key] = outcome or self._ask(key, question, threads.stop)
 
     def _without_call(self, key: str) -> Outcome | None:
         """The outcome of a question that need not or must not be asked; None if a call began."""
@@ -335,7 +335,7 @@ class OpenAIJudge(Judge):
         )
 
 
-class _Crew:
+class _WorkerThreads:
     """Threads that work on one batch, what they found, and how they are stopped.
 
     They are daemons: one that hangs keeps nobody from leaving.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pairuni_eval.judges.completion import Told
+from pairuni_eval.judges.completion import ErrorWords
 
 _ASK_AGAIN = (408, 429)
 _SET_UP_WRONG = (401, 402, 403, 404)
@@ -65,7 +65,7 @@ class EndpointRefusal(NamedTuple):
     quota: bool = False
 
 
-def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> EndpointRefusal:
+def classify_refusal(status: int, told: ErrorWords, sent: Mapping[str, Any]) -> EndpointRefusal:
     """What a refusal means.
 
     Args:
@@ -86,7 +86,7 @@ def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> EndpointRefusal
     return EndpointRefusal(Fault.PARAMETER if named else Fault.QUESTION, about or told.parameter)
 
 
-def _about(told: Told, sent: Mapping[str, Any]) -> str:
+def _about(told: ErrorWords, sent: Mapping[str, Any]) -> str:
     words = f"{told.code} {told.message}"
     if _CONTEXT.search(words):
         return "context"

@@ -36,7 +36,7 @@ from pairuni_eval.api import (
 from pairuni_eval.lmms.config import ROW_SCORE, TaskConfig, make_card, read_config
 from pairuni_eval.lmms.data import TaskData
 from pairuni_eval.lmms.names import find_task, toolkit
-from pairuni_eval.lmms.task import OpenTask, TaskQuestion
+from pairuni_eval.lmms.task import LoadedTask, TaskQuestion
 
 _GUESSED = "guessed"  # score metric of the rows whose answer the task's own code guessed
 
@@ -63,7 +63,7 @@ class LmmsBenchmark(Benchmark):
     def __init__(self, card: Card, config: TaskConfig) -> None:
         super().__init__(card, config.file.path.parent)
         self._config = config
-        self._opened: OpenTask | None = None
+        self._opened: LoadedTask | None = None
 
     def data(self, user_folder: Path | None) -> Data:
         """See `Benchmark.data`."""
@@ -147,16 +147,16 @@ class LmmsBenchmark(Benchmark):
             yield figure(name, number, told if number is not None else "it is not a number")
 
     @property
-    def _task(self) -> OpenTask:
+    def _task(self) -> LoadedTask:
         if self._opened is None:
             raise RuntimeError(f"{self.card.name} was asked to grade before it was equipped")
         return self._opened
 
-    def _open(self, data: Data) -> OpenTask:
+    def _open(self, data: Data) -> LoadedTask:
         if self._opened is None:
             files = data.files()
             folder = data.folder_of(files[0]) if files else None
-            self._opened = OpenTask(self._config, files, folder)
+            self._opened = LoadedTask(self._config, files, folder)
         return self._opened
 
 

@@ -17,7 +17,7 @@ from PIL import ImageFile
 
 
 @contextmanager
-def contained(modules: Iterable[str] = ()) -> Iterator[None]:
+def quiet(modules: Iterable[str] = ()) -> Iterator[None]:
     """Run foreign code.
 
     Args:

@@ -27,7 +27,7 @@ from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.lmms.config import TaskConfig
 from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
-from pairuni_eval.lmms.quiet import contained
+from pairuni_eval.lmms.quiet import quiet
 from pairuni_eval.lmms.seeding import seeded
 from pairuni_eval.pictures import BROKEN_IMAGE
 
@@ -56,7 +56,7 @@ class TaskQuestion(NamedTuple):
     flaw: str | None = None
 
 
-class Results(NamedTuple):
+class RowResults(NamedTuple):
     """What a task makes of one answer.
 
     Attributes:
@@ -69,7 +69,7 @@ class Results(NamedTuple):
     guessed: bool
 
 
-class OpenTask:
+class LoadedTask:
     """A task with its documents loaded.
 
     Args:
@@ -99,11 +99,11 @@ class OpenTask:
     def asked(self) -> Iterator[TaskQuestion]:
         """Every document in order, as it is put to the model."""
         for number in range(len(self)):
-            with contained(self._speakers), named_files(self._folder):
+            with quiet(self._speakers), named_files(self._folder):
                 asked = self._ask(number)
             yield asked
 
-    def results(self, number: int, answer: str, seed: int) -> Results:
+    def results(self, number: int, answer: str, seed: int) -> RowResults:
         """What the task makes of an answer.
 
         Args:
@@ -118,7 +118,7 @@ class OpenTask:
         try:
             with (
                 boundary(JudgeError),
-                contained(self._speakers),
+                quiet(self._speakers),
                 named_files(self._folder),
                 seeded(seed) as drew,
             ):
@@ -127,7 +127,7 @@ class OpenTask:
         except _FOREIGN as failure:
             raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
         name = self._config.file.name
-        return Results({key: _plain(value, name) for key, value in found.items()}, guessed)
+        return RowResults({key: _plain(value, name) for key, value in found.items()}, guessed)
 
     def aggregate(self, key: str, values: Sequence[Any]) -> Any:
         """The figure that the task makes of all rows' values of one key of `results`.
@@ -138,7 +138,7 @@ class OpenTask:
         function = self._task.aggregation()[key.partition(",")[0]]
         wants_options = "args" in inspect.signature(function).parameters
         try:
-            with boundary(JudgeError), contained(self._speakers), seeded(0):
+            with boundary(JudgeError), quiet(self._speakers), seeded(0):
                 # The options of the command: there are none.
                 return function(values, args=None) if wants_options else function(values)
         except _FOREIGN as failure:
@@ -147,7 +147,7 @@ class OpenTask:
     def _load(self) -> ConfigurableTask:
         settings = {**self._config.settings, **self._dataset()}
         try:
-            with boundary(DatasetError), contained(self._speakers), named_files(self._folder):
+            with boundary(DatasetError), quiet(self._speakers), named_files(self._folder):
                 task = _direct_task()(config=settings, model_name=MODEL_NAME)
         except (DatasetError, *_FOREIGN) as failure:
             raise self._unfit(failure) from failure

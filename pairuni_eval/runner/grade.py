@@ -6,8 +6,8 @@ stored while its judge owes a reply that asking again may bring (a time-out, a s
 stands in the results with the status, and the same command grades it again, with the replies that
 did come from the judge's memory. What a further pass of the judges says is stored apart.
 
-A score rests on its output and a row of usage on its chunk: `forget` drops the scores of outputs
-that are made again, and a chunk that lacks a score or its usage is graded once more.
+A score rests on its output and a row of usage on its chunk: `drop_scores` takes out the scores of
+outputs that are made again, and a chunk that lacks a score or its usage is graded once more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
         return f"{self.benchmark.card.name}@{self.protocol}"
 
 
-class _Stored:
+class _StoredScores:
     """Scores that an earlier start left, and the file that further ones go to."""
 
     def __init__(self, path: Path, address: str) -> None:
@@ -106,7 +106,7 @@ class Grader:
         self._pictures = pictures
         rows = self._run / layout.ROWS
         address = plan.card.rows_address
-        self._stored = [_Stored(rows / name, address) for name in _SCORE_FILES]
+        self._stored = [_StoredScores(rows / name, address) for name in _SCORE_FILES]
         self._usage = RowLog(self._run / layout.JUDGE / layout.USAGE, UsageRow)
         known = self._usage.recover().rows
         self._with_usage = {(row.pass_number, row.protocol, row.outputs[:1]) for row in known}
@@ -165,13 +165,13 @@ class Grader:
             done(chunk)
         return everything
 
-    def _of_chunk(self, chunk: Chunk, stored: _Stored) -> list[Score]:
+    def _of_chunk(self, chunk: Chunk, stored: _StoredScores) -> list[Score]:
         """The scores of a chunk, made now if one of them or the usage is not stored."""
         if not stored.holds(chunk) or self._lacks_usage(chunk, stored):
             return self._grade_chunk(chunk, stored)
         return [s for output in chunk.outputs for s in stored.of(chunk, output)]
 
-    def _lacks_usage(self, chunk: Chunk, stored: _Stored) -> bool:
+    def _lacks_usage(self, chunk: Chunk, stored: _StoredScores) -> bool:
         """Whether a judge that keeps usage was asked about a chunk and no row says so."""
         judge, number = chunk.judge_pass.judge, chunk.judge_pass.number
         if judge is None or not judge.keeps_usage:
@@ -195,7 +195,7 @@ class Grader:
                 found += benchmark.external_metrics(mine, protocol=protocol)
         return found
 
-    def _grade_chunk(self, chunk: Chunk, stored: _Stored) -> list[Score]:
+    def _grade_chunk(self, chunk: Chunk, stored: _StoredScores) -> list[Score]:
         """Grade a chunk; what is stored of it stands."""
         kept = {
             (score.output, score.metric): score
@@ -266,7 +266,7 @@ class Grader:
         return next((trouble for trouble in troubles if trouble), None)
 
 
-def forget(run: Path, outputs: Container[str], address: str) -> tuple[str, ...]:
+def drop_scores(run: Path, outputs: Container[str], address: str) -> tuple[str, ...]:
     """Drop the scores of outputs that are owed, of every pass: they may come out otherwise.
 
     Returns:

@@ -195,7 +195,7 @@ def _stored_scores(run: Path, card: RunCard, name: str) -> list[Score]:
     return read_rows(path, Score, address=card.rows_address).rows if path.is_file() else []
 
 
-def left_open(run: Path) -> Iterator[tuple[str, Usage]]:
+def open_questions(run: Path) -> Iterator[tuple[str, Usage]]:
     """The benchmarks whose judge left questions without a reply that asking again may bring."""
     rows = read_usage(run)
     for name in dict.fromkeys(row.benchmark for row in rows):

@@ -26,7 +26,7 @@ from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
 
 
-class Recorded(NamedTuple):
+class RecordedRun(NamedTuple):
     """A finished run of recorded outputs, and what is to be said about how they were read."""
 
     folder: Path
@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
 
 def grade_recorded(
     settings: RunSettings, path: Path, layout: Format | None, console: Console
-) -> Recorded:
+) -> RecordedRun:
     """Grade the outputs of a responses file, or what is left of it.
 
     Args:
@@ -53,7 +53,7 @@ def grade_recorded(
         index = index_samples(catalog.load_benchmark(card.name), settings.data)
         matched = match_responses(path, layout, index)
     folder = measure(settings, console, RecordedModel(path, matched.responses))
-    return Recorded(folder, matched.notes)
+    return RecordedRun(folder, matched.notes)
 
 
 def index_samples(benchmark: Benchmark, folder: Path | None) -> SampleIndex:

@@ -27,9 +27,9 @@ from pairuni_eval.adapters import check_checkpoint, load_model
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import ExternalMetric, Score
-from pairuni_eval.runner.grade import Chunk, Grader, forget
+from pairuni_eval.runner.grade import Chunk, Grader, drop_scores
 from pairuni_eval.runner.infer import Inference
-from pairuni_eval.runner.judging import left_open, reopen
+from pairuni_eval.runner.judging import open_questions, reopen
 from pairuni_eval.runner.plan import (
     OutputBatch,
     RunComponents,
@@ -184,7 +184,7 @@ def _start(
     by_uid = {sample.uid: sample for sample in plan.samples}
     inference = Inference(settings.out, plan.card, by_uid, model, pictures)
     started = _Started(settings, components, plan, inference, pictures)
-    forgotten = forget(settings.out, started.pending, plan.card.rows_address)
+    forgotten = drop_scores(settings.out, started.pending, plan.card.rows_address)
     _tell(settings.out, [*plan.damage, *inference.damage, *forgotten], console)
     return started
 
@@ -263,7 +263,7 @@ def _finish(started: _Started, graded: _Graded) -> None:
 
 def _say_what_is_open(run: Path, console: Console) -> None:
     """Tell which questions to a judge got no reply; nothing if there is none."""
-    for benchmark, usage in left_open(run):
+    for benchmark, usage in open_questions(run):
         reasons = ", ".join(f"{count} {reason}" for reason, count in usage.troubles)
         console.print(
             f"{benchmark}: {usage.open} of {usage.questions} questions to the judge got no reply "

@@ -87,7 +87,7 @@ ColorOf = Callable[[str, Sequence[CountedObject]], Sequence[str]]
 """Names the color of each found object of a class, in order."""
 
 
-class Sight(NamedTuple):
+class Observation(NamedTuple):
     """What a detector saw in one picture.
 
     Attributes:
@@ -287,15 +287,19 @@ def _position_complaint(
     return []
 
 
-def judge(metadata: Mapping[str, Any], sight: Sight, *, limits: Limits = OFFICIAL) -> Judgment:
+def judge(
+    metadata: Mapping[str, Any], observation: Observation, *, limits: Limits = OFFICIAL
+) -> Judgment:
     """GenEval's verdict on what a detector saw: `keep`, then `evaluate`."""
-    objects = keep(sight.detections, tag=metadata["tag"], limits=limits)
-    return evaluate(metadata, objects, sight.color_of, limits=limits)
+    objects = keep(observation.detections, tag=metadata["tag"], limits=limits)
+    return evaluate(metadata, objects, observation.color_of, limits=limits)
 
 
-def geneval_marks(metadata: Mapping[str, Any], sight: Sight | None) -> list[MetricValue]:
+def geneval_marks(
+    metadata: Mapping[str, Any], observation: Observation | None
+) -> list[MetricValue]:
     """Grade one picture: `correct`; skipped where there is no detector to look at it."""
-    if sight is None:
+    if observation is None:
         return [MetricValue("correct", None, Status.SKIPPED, "no detector")]
-    verdict = judge(metadata, sight)
+    verdict = judge(metadata, observation)
     return [MetricValue("correct", float(verdict.correct), verdict=verdict.reason or None)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.scorers.objects import CountedObject, Sight, geneval_marks
+from pairuni_eval.scorers.objects import CountedObject, Observation, geneval_marks
 from pairuni_eval.tiny.prompts import geneval_benchmark
 from pairuni_eval.tiny.world import Detection, detect
 
@@ -39,7 +39,7 @@ class TinyGenEval(Benchmark):
         return geneval_marks(answer.sample.reference, _look(answer.image))
 
 
-def _look(picture: Image.Image) -> Sight:
+def _look(picture: Image.Image) -> Observation:
     """What the checker sees, in a detector's form: boxes and scores per shape, colors at hand."""
     by_shape: dict[str, list[Detection]] = {}
     for thing in detect(picture):
@@ -49,4 +49,4 @@ def _look(picture: Image.Image) -> Sight:
         return [by_shape[shape][one.place].color for one in found]
 
     rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}
-    return Sight(rows, color_of)
+    return Observation(rows, color_of)

@@ -219,12 +219,12 @@ def test_mme_readings(text: str, official: str | None, lmms: str | None, vlm: st
 DOG = {"class": "dog", "count": 1}
 
 
-def sight(*rows: tuple[str, list[float], str]) -> objects.Sight:
+def sight(*rows: tuple[str, list[float], str]) -> objects.Observation:
     """Detections as (class, row, color)."""
     by_class: dict[str, list[tuple[list[float], str]]] = {}
     for name, row, color in rows:
         by_class.setdefault(name, []).append((row, color))
-    return objects.Sight(
+    return objects.Observation(
         {name: [row for row, _ in found] for name, found in by_class.items()},
         lambda name, found: [by_class[name][thing.place][1] for thing in found],
     )

@@ -64,8 +64,8 @@ def geneval_bulk(given: Given, folder: Path) -> Any:
     right = 0
     for line in lines:
         metadata = prompt_rows[line["prompt_index"]]
-        sight = objects.Sight(line["detections"], _colors(line["detections"]))
-        verdict = objects.judge(metadata, sight)
+        observation = objects.Observation(line["detections"], _colors(line["detections"]))
+        verdict = objects.judge(metadata, observation)
         assert verdict.correct == line["correct"], line
         assert _reason(verdict.reason) == _reason(line["reason"]), line
         right += verdict.correct
