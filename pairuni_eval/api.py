@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, Equipment, MetricValue
 from pairuni_eval.cards import (
     Card,
     DataSpec,
@@ -31,18 +31,18 @@ from pairuni_eval.errors import (
 )
 from pairuni_eval.judges.judge import (
     Judge,
+    JudgeReply,
     JudgeSetup,
     Question,
-    Ruling,
-    Verdict,
     consult,
     consult_all,
 )
+from pairuni_eval.judges.usage import JudgeCall, usage_of
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
     Decoding,
-    Figure,
+    ExternalMetric,
     ImagePart,
     Item,
     ModelIdentity,
@@ -71,16 +71,19 @@ __all__ = [
     "DataSpec",
     "DatasetError",
     "Decoding",
-    "Figure",
+    "Equipment",
+    "ExternalMetric",
     "ImagePart",
     "Item",
     "Judge",
+    "JudgeCall",
     "JudgeError",
+    "JudgeReply",
     "JudgeSetup",
     "JudgeSpec",
     "LoadOptions",
-    "Mark",
     "MetricSpec",
+    "MetricValue",
     "Model",
     "ModelError",
     "ModelIdentity",
@@ -93,14 +96,12 @@ __all__ = [
     "Reply",
     "Request",
     "Row",
-    "Ruling",
     "Sample",
     "Score",
     "Status",
     "Suite",
     "TextPart",
     "UserError",
-    "Verdict",
     "WeightSpec",
     "boundary",
     "consult",
@@ -110,6 +111,7 @@ __all__ = [
     "scores_frame",
     "seed_for",
     "stable_hash",
+    "usage_of",
 ]
 
 _FRAMES = ("runs_frame", "samples_frame", "scores_frame")

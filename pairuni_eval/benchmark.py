@@ -19,7 +19,7 @@ from pairuni_eval.cards import Card
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.records import (
-    Figure,
+    ExternalMetric,
     ImagePart,
     Item,
     Output,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pairuni_eval.judges.judge import Judge
 
 
-class Mark(NamedTuple):
+class MetricValue(NamedTuple):
     """One metric of one graded output; without a value, `status` says why."""
 
     metric: str
@@ -90,11 +90,18 @@ class Answer(msgspec.Struct, frozen=True):
         return tuple(self.load_image(part.image) for part in parts)
 
 
-def _unread(mark: Mark) -> Mark:
+class Equipment(NamedTuple):
+    """What a benchmark grades with beside the answers: where weights are found, and the device."""
+
+    data: Data
+    device: str
+
+
+def _unread(mark: MetricValue) -> MetricValue:
     """A mark of an answer that there is not; rows that cannot be graded stay what they are."""
     if mark.status not in (Status.SCORED, Status.UNPARSED):
         return mark
-    return Mark(mark.metric, None, Status.UNPARSED, "no final answer")
+    return MetricValue(mark.metric, None, Status.UNPARSED, "no final answer")
 
 
 class Benchmark(ABC):
@@ -140,7 +147,7 @@ class Benchmark(ABC):
             device: A torch device name, or "auto".
         """
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """Grade one output under one protocol; always the same metrics, in the same order.
 
         An answer that cannot be read is a mark with status `unparsed` and no value; how it counts
@@ -150,7 +157,7 @@ class Benchmark(ABC):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """Grade a batch, one list of marks per answer, in order.
 
         Calls `mark` on each; override it where a batch is cheaper than its parts (a detector).
@@ -160,7 +167,7 @@ class Benchmark(ABC):
 
     def score_under(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`score`, for a protocol that reads final answers as well: what the runner calls.
 
         An answer that never comes to a final one is `unparsed` under such a protocol. Of one that
@@ -185,8 +192,8 @@ class Benchmark(ABC):
         """The letters by which a sample's options are answered, capitals; none for most."""
         return ()
 
-    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:  # noqa: ARG002
-        """Figures of the whole run that another toolkit computes from its rows; most have none.
+    def external_metrics(self, scores: Sequence[Score], *, protocol: str) -> list[ExternalMetric]:  # noqa: ARG002
+        """Numbers of the whole run that another toolkit computes from its rows; most have none.
 
         Called once per protocol when everything is graded, after `equip`.
 

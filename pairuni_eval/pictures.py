@@ -43,7 +43,7 @@ _BEGINNINGS = (
 )
 
 # What Pillow's decoders raise on broken files beyond the failures that `boundary` knows.
-_BROKEN_IMAGE = (
+BROKEN_IMAGE = (
     Image.DecompressionBombError,
     SyntaxError,
     EOFError,
@@ -93,7 +93,7 @@ def is_image(data: bytes) -> bool:
     try:
         with boundary(DatasetError), Image.open(io.BytesIO(data), formats=_formats()):
             return True
-    except (DatasetError, *_BROKEN_IMAGE):
+    except (DatasetError, *BROKEN_IMAGE):
         return False
 
 
@@ -108,7 +108,7 @@ def read_rgb(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Ima
         with boundary(failure), Image.open(source, formats=_formats()) as opened:
             opened.load()
             return _upright(_in_rgb(opened, failure), _orientation(opened))
-    except _BROKEN_IMAGE as broken:
+    except BROKEN_IMAGE as broken:
         raise failure(f"{type(broken).__name__}: {broken}") from broken
 
 
@@ -122,7 +122,7 @@ def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Ima
         with boundary(failure), Image.open(source, formats=_formats()) as opened:
             opened.load()
             return opened
-    except _BROKEN_IMAGE as broken:
+    except BROKEN_IMAGE as broken:
         raise failure(f"{type(broken).__name__}: {broken}") from broken
 
 
@@ -182,7 +182,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         with boundary(DatasetError):
             return int(image.getexif().get(_ORIENTATION, 1))
-    except (DatasetError, *_BROKEN_IMAGE):
+    except (DatasetError, *BROKEN_IMAGE):
         return 1
 
 

@@ -305,8 +305,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | None = None
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure of a whole run as another toolkit computes it: no interval can be given.
+class ExternalMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of a whole run as another toolkit computes it: no interval can be given.
 
     Attributes:
         protocol: e.g. "lmms:pope@lmms-eval".

@@ -14,7 +14,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_folder
 
 if TYPE_CHECKING:
-    from pairuni_eval.runner.fetch import Result
+    from pairuni_eval.runner.fetch import FetchResult
     from pairuni_eval.runner.validate import Validation
 
 
@@ -109,5 +109,5 @@ def fetch(
         raise typer.Exit(1)
 
 
-def _tell(result: Result) -> None:
+def _tell(result: FetchResult) -> None:
     typer.echo(f"{result.folder}: {result.words}")

@@ -148,7 +148,7 @@ class _Layout(NamedTuple):
         config: The model they are for.
         model: What the model is called in messages.
         expected: The shape of every tensor under the name it has in the files.
-        ignored: Names that may be there and are no weights.
+        ignored: Names that may be there and are not weights.
         rename: From those names to transformers'.
         stranger: How names in the other layout begin, and the advice for who gives that.
     """

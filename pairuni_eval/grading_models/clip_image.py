@@ -2,7 +2,7 @@
 
 `padded_square` (HPSv2): the *tensor* is scaled so that its longer side fits, bicubic, overshoot
 kept, and put in the middle of a black square. `cropped_square` (OpenAI, OpenCLIP, transformers):
-the *picture* is scaled in whole grey levels so that its shorter side fits, and the middle is cut
+the *picture* is scaled in whole gray levels so that its shorter side fits, and the middle is cut
 out.
 
 Departures: every picture is made RGB first. HPSv2 keeps the alpha channel of an RGBA picture, which
@@ -31,14 +31,12 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def padded_square(image: Image.Image, size: int, *, antialias: bool = True) -> Tensor:
+def padded_square(image: Image.Image, size: int) -> Tensor:
     """A picture by HPSv2's rule: pixels_CSS, float32, normalized.
 
     Args:
         image: Any mode, any size.
         size: Side of the square in pixels.
-        antialias: True is what torchvision does since 0.17; before, it was False, with other pixels
-            for every picture that is made smaller.
 
     Raises:
         ValueError: for a picture so narrow that nothing of it is left.
@@ -53,7 +51,7 @@ def padded_square(image: Image.Image, size: int, *, antialias: bool = True) -> T
             size=(height, width),
             mode="bicubic",
             align_corners=False,
-            antialias=antialias,
+            antialias=True,
         )[0]
     left, top = (size - width) // 2, (size - height) // 2
     borders = (left, size - width - left, top, size - height - top)

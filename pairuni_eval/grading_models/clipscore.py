@@ -2,7 +2,7 @@
 
 That is the definition of Hessel et al. 2021 (arXiv 2104.08718), who use OpenAI's ViT-B/32. Another
 number by the same name, e.g. in torchmetrics, is 100 max(cos, 0) with the bare text, mostly with
-ViT-L/14: `CLIP_PERCENT`.
+ViT-L/14.
 
 Source: jmhessel/clipscore, `clipscore.py`.
 """
@@ -20,14 +20,9 @@ def _rescaled(cosine: float, logit_scale: float) -> float:  # noqa: ARG001
     return 2.5 * max(cosine, 0.0)
 
 
-def _percent(cosine: float, logit_scale: float) -> float:  # noqa: ARG001
-    return 100.0 * max(cosine, 0.0)
-
-
 CLIP_SCORE = Rule(
     "clipscore/1", cropped_square, clip_text.OPEN_CLIP, _rescaled, prefix="A photo depicts "
 )
-CLIP_PERCENT = Rule("clip-percent/1", cropped_square, clip_text.TRANSFORMERS, _percent)
 
 
 class ClipScorer(ImageTextScorer):

@@ -1,6 +1,6 @@
-"""What color an object is, asked of CLIP as GenEval asks.
+"""Colors of objects, asked of CLIP as GenEval asks.
 
-The object is painted over a grey ground (#999) where its mask is not, cut out at its box, and
+The object is painted over a gray ground (#999) where its mask is not, cut out at its box, and
 compared with "a photo of a red car", "a photo of a red-colored car" and "a photo of a red object"
 for each of ten colors: per color the mean of the three text directions, and the color with the
 largest cosine wins.
@@ -39,7 +39,7 @@ Box = Sequence[float] | npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 
 
-class Thing(NamedTuple):
+class CutOutObject(NamedTuple):
     """An object whose color is wanted.
 
     Attributes:
@@ -129,7 +129,7 @@ class ColorNamer:
         """A cut-out as CLIP takes it: pixels_3PP, scaled and cropped by CLIP's own rule."""
         return cropped_square(cut, self._clip.image_size)
 
-    def name(self, things: Sequence[Thing]) -> list[str]:
+    def name(self, things: Sequence[CutOutObject]) -> list[str]:
         """The color of each object, one of `COLORS`, in order.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What stands in a picture, for GenEval: objects from Mask2Former, their colors from CLIP.
+"""GenEval's detector: objects in a picture from Mask2Former, their colors from CLIP.
 
 Detection goes in batches of pictures; the colors that the prompts of all of them ask for are named
 in one go afterwards. Only what the rules can use is kept: detections at or above the lowest
@@ -11,9 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairuni_eval.grading_models.colors import ColorNamer, Thing, cut_out
+from pairuni_eval.grading_models.colors import ColorNamer, CutOutObject, cut_out
 from pairuni_eval.grading_models.mask2former import Instances, Mask2Former
-from pairuni_eval.scorers.objects import OBJECT_NAMES, OFFICIAL, Found, Sight, color_questions, keep
+from pairuni_eval.scorers.objects import (
+    OBJECT_NAMES,
+    OFFICIAL,
+    CountedObject,
+    Observation,
+    color_questions,
+    keep,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 _LEAST = min(OFFICIAL.threshold, OFFICIAL.counting_threshold)
 
 
-class _Place(NamedTuple):
+class _ObjectPlace(NamedTuple):
     """Where an object is found: the number of its picture, its class, its place in the class."""
 
     picture: int
@@ -46,7 +53,7 @@ class Observer:
 
     def observe(
         self, pictures: Iterable[Image.Image], prompts: Sequence[Mapping[str, Any]]
-    ) -> list[Sight]:
+    ) -> list[Observation]:
         """What each picture shows.
 
         Args:
@@ -54,7 +61,7 @@ class Observer:
             prompts: Rows of GenEval's metadata; they say which colors will be asked for.
         """
         rows: list[Rows] = []
-        things: dict[_Place, Thing] = {}
+        things: dict[_ObjectPlace, CutOutObject] = {}
         detected = self._detector.detect(pictures, least=_LEAST)
         for number, ((picture, instances), prompt) in enumerate(
             zip(detected, prompts, strict=True)
@@ -65,9 +72,13 @@ class Observer:
                 for one in found:
                     mask_HW = instances.masks_NHW[members[name][one.place]].numpy()
                     cut = cut_out(picture, one.box, mask_HW)
-                    things[_Place(number, name, one.place)] = Thing(name, self._colors.pixels(cut))
+                    things[_ObjectPlace(number, name, one.place)] = CutOutObject(
+                        name, self._colors.pixels(cut)
+                    )
         colors = dict(zip(things, self._colors.name(list(things.values())), strict=True))
-        return [Sight(seen, partial(_look_up, colors, number)) for number, seen in enumerate(rows)]
+        return [
+            Observation(seen, partial(_look_up, colors, number)) for number, seen in enumerate(rows)
+        ]
 
 
 def _by_class(instances: Instances) -> dict[str, list[int]]:
@@ -88,6 +99,6 @@ def _rows(instances: Instances, members: Mapping[str, Sequence[int]]) -> Rows:
 
 
 def _look_up(
-    colors: Mapping[_Place, str], picture: int, name: str, found: Sequence[Found]
+    colors: Mapping[_ObjectPlace, str], picture: int, name: str, found: Sequence[CountedObject]
 ) -> list[str]:
-    return [colors[_Place(picture, name, one.place)] for one in found]
+    return [colors[_ObjectPlace(picture, name, one.place)] for one in found]

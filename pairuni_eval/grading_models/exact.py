@@ -1,4 +1,4 @@
-"""How a grading model runs: in full float32, with the same numbers on every run."""
+"""Exact arithmetic for grading models: full float32, the same numbers on every run."""
 
 from __future__ import annotations
 

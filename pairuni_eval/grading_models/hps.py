@@ -6,15 +6,14 @@ times that. Version 2.0 or 2.1 is a matter of the weights: `HPS_v2_compressed.pt
 CLIP.
 
 Departures: upstream runs under autocast and multiplies in float16, so that its scores scatter by
-about 1e-3 around these. Its pictures depend on the version of torchvision: `HPS` is what it does
-since 0.17, `HPS_NO_ANTIALIAS` what it did before.
+about 1e-3 around these. Its pictures depend on the version of torchvision; these are those of 0.17
+and later.
 
 Source: tgxs002/HPSv2, `img_score.py`; Wu et al. 2023, arXiv 2306.09341.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from pairuni_eval.grading_models import clip_text
@@ -28,9 +27,6 @@ def _cosine(cosine: float, logit_scale: float) -> float:  # noqa: ARG001
 
 
 HPS = Rule("hps/1", padded_square, clip_text.OPEN_CLIP, _cosine, architecture=VIT_H_14)
-HPS_NO_ANTIALIAS = HPS._replace(
-    name="hps-no-antialias/1", pixels=partial(padded_square, antialias=False)
-)
 
 
 class HpsScorer(ImageTextScorer):

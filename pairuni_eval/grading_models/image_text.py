@@ -1,4 +1,4 @@
-"""How well a picture fits a text, as one number: the cosine of CLIP's two features, and a rule.
+"""Image-text scorers: one number from the cosine of CLIP's two features, and a rule.
 
 HPSv2, PickScore and CLIPScore are this one scorer with different weights, pictures, words and
 scales; each has a `Rule`. Pairs are scored alone: a score does not depend on the other pairs, and
@@ -50,16 +50,15 @@ class ImageTextScorer:
     """Scores pairs of a picture and a text by a rule.
 
     Attributes:
-        rule: The rule that a subclass stands for.
+        rule: The rule of a subclass.
     """
 
     rule: ClassVar[Rule]
 
-    def __init__(self, clip: Clip, *, rule: Rule | None = None, batch_size: int = 32) -> None:
+    def __init__(self, clip: Clip, *, batch_size: int = 32) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         self._clip = clip
-        self._rule = rule or self.rule
         self._batch_size = batch_size
 
     @classmethod
@@ -70,7 +69,6 @@ class ImageTextScorer:
         device: str = "auto",
         dtype: str = "float32",
         batch_size: int = 32,
-        rule: Rule | None = None,
     ) -> Self:
         """Load the weights once; scoring then touches no file.
 
@@ -79,26 +77,24 @@ class ImageTextScorer:
             device: A torch device name, or "auto".
             dtype: The precision of the towers.
             batch_size: Pictures, or texts, per forward.
-            rule: Another rule than that of the class.
 
         Raises:
             UserError: as `Clip.load`.
         """
-        chosen = rule or cls.rule
         clip = Clip.load(
             files,
             device=device,
             dtype=dtype,
-            text_rule=chosen.text,
-            architecture=chosen.architecture,
+            text_rule=cls.rule.text,
+            architecture=cls.rule.architecture,
         )
-        return cls(clip, rule=chosen, batch_size=batch_size)
+        return cls(clip, batch_size=batch_size)
 
     @property
     def version(self) -> str:
         """Rule, weight file and precision, e.g. "hps/1 HPS_v2.1_compressed.pt float32"."""
         precision = str(self._clip.dtype).removeprefix("torch.")
-        return f"{self._rule.name} {self._clip.name} {precision}"
+        return f"{self.rule.name} {self._clip.name} {precision}"
 
     def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
         """One score for each pair, in order; NaN where a feature is not finite.
@@ -114,7 +110,7 @@ class ImageTextScorer:
         texts_UD = self._text_features(list(rows))
         images_ND = self._image_features(images)
         cosines_N = (images_ND * texts_UD[[rows[text] for text in texts]]).sum(dim=-1)
-        return [self._rule.value(cosine, self._clip.logit_scale) for cosine in cosines_N.tolist()]
+        return [self.rule.value(cosine, self._clip.logit_scale) for cosine in cosines_N.tolist()]
 
     def _image_features(self, images: Sequence[Image.Image]) -> Tensor:
         """(N, D) on the CPU; the pixels of one batch at a time are held."""
@@ -127,11 +123,11 @@ class ImageTextScorer:
 
     def _text_features(self, texts: Sequence[str]) -> Tensor:
         """(U, D) on the CPU."""
-        worded = [self._rule.prefix + text for text in texts]
+        worded = [self.rule.prefix + text for text in texts]
         return torch.cat([self._clip.text_features(batch) for batch in self._batches(worded)]).cpu()
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        return self._rule.pixels(image, self._clip.image_size)
+        return self.rule.pixels(image, self._clip.image_size)
 
     def _batches(self, things: Sequence[_Thing]) -> Iterator[Sequence[_Thing]]:
         for start in range(0, len(things), self._batch_size):

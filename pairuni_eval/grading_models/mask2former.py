@@ -1,7 +1,7 @@
 """Mask2Former as an instance detector, used exactly as mmdet uses it.
 
 A picture is scaled to fit 1333 x 800 with its proportions kept, padded at the right and the bottom
-to multiples of 32 with grey 128, and normalized; the network gives class logits and mask logits per
+to multiples of 32 with gray 128, and normalized; the network gives class logits and mask logits per
 query; the mask logits are brought back to the picture's own pixels; the 100 surest pairs of query
 and class are its instances. A mask is where its logit is above 0, a score is the class probability
 times the mean mask probability inside the mask, a box is the tight box of the mask with its right
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 LONG_SIDE, SHORT_SIDE = 1333, 800
 DIVISOR = 32
-PADDING = 128  # grey level
+PADDING = 128  # gray level
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB in 0..255
 STD = (58.395, 57.12, 57.375)
 INSTANCES = 100
@@ -241,7 +241,7 @@ class Mask2Former:
         """Each picture and what is in it, in order; takes no more than a batch of them ahead.
 
         Args:
-            pictures: Of any mode and size; neighbours of one size share a batch.
+            pictures: Of any mode and size; neighbors of one size share a batch.
             least: See `find_instances`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The names in an OpenCLIP checkpoint, and what transformers' CLIPModel calls the same tensors.
+"""Tensor names of OpenCLIP checkpoints, and what transformers' CLIPModel calls the same tensors.
 
 Three things differ beyond names: OpenCLIP keeps query, key and value in one matrix (cut in three
 here), multiplies by its projections from the right (transposed here), and keeps the class and

@@ -75,7 +75,7 @@ class Part(Enum):
 _THIRDS = (Part.QUERY, Part.KEY, Part.VALUE)
 
 
-class Origin(NamedTuple):
+class TensorOrigin(NamedTuple):
     """Where a tensor of transformers comes from."""
 
     key: str
@@ -187,13 +187,13 @@ _DERIVED = re.compile(r".*\.relative_position_index")
 
 def _rules(
     names: Mapping[tuple[str, str], Mapping[str, str]], part: Part, letter: str = ""
-) -> Iterator[tuple[re.Pattern[str], Origin]]:
+) -> Iterator[tuple[re.Pattern[str], TensorOrigin]]:
     for (ours, theirs), pairs in names.items():
         for our_rest, their_rest in pairs.items():
             name = re.escape((ours + our_rest).replace("LETTER", letter))
             for slot, pattern in _SLOTS.items():
                 name = name.replace(re.escape(slot), pattern)
-            yield re.compile(name), Origin(theirs + their_rest, part)
+            yield re.compile(name), TensorOrigin(theirs + their_rest, part)
 
 
 _RULES = (
@@ -205,7 +205,7 @@ _RULES = (
 )
 
 
-def origin_of(name: str) -> Origin:
+def origin_of(name: str) -> TensorOrigin:
     """Where the tensor that transformers calls `name` comes from.
 
     Raises:

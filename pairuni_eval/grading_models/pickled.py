@@ -1,11 +1,11 @@
-"""What a pickled file would call, told from its bytes: nothing of it is run.
+"""A reader of pickle streams that runs nothing: which names a pickled file would call.
 
 torch refuses whatever is not a tensor or a plain container, but says so in words of several kinds,
 and a file that is refused for what it holds must not be taken for a damaged one. A pickle is a list
 of instructions; those that name a function or a class are looked for here.
 
 Read are the parts of a zip archive that `torch.save` pickles, and the pickles that an older file,
-which is no archive, begins with.
+which is not an archive, begins with.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RECALLS = ("GET", "BINGET", "LONG_BINGET")
 def unsafe_name(path: Path, failure: Exception | None = None) -> str | None:
     """The first thing that unpickling a file would import beyond torch's own, e.g. "posix.system".
 
-    None if there is none, or the file is no pickle.
+    None if there is none, or the file is not a pickle.
 
     Args:
         path: The file.
@@ -73,7 +73,7 @@ def refused(path: Path, name: str) -> UserError:
 
 
 def _first_of(names: Iterator[str]) -> str | None:
-    """The first name that is not expected; a stream that is no pickle ends the search."""
+    """The first name that is not expected; a stream that is not a pickle ends the search."""
     try:
         return next((name for name in names if name.partition(".")[0] not in _EXPECTED), None)
     except _NO_PICKLE:

@@ -1,10 +1,10 @@
 """OpenCV's bilinear scaling of 8-bit pictures, to the last bit, without OpenCV.
 
 mmdet scales pictures with `cv2.resize(..., INTER_LINEAR)`. For 8 bits that is integer arithmetic: a
-pixel sits at its centre, reads its two neighbours without any low-pass filter (so shrinking
+pixel sits at its center, reads its two neighbors without any low-pass filter (so shrinking
 aliases, unlike Pillow's and torchvision's antialiased scaling), and weights are rounded to 1/2048.
 `torch.nn.functional.interpolate(mode="bilinear", align_corners=False, antialias=False)` gives the
-same up to one grey level in one pixel of eight; this module gives the same. Compared with OpenCV
+same up to one gray level in one pixel of eight; this module gives the same. Compared with OpenCV
 5.0.0 on sizes from 1 to 2000 pixels, up and down.
 
 Shapes: C channels, H height and W width before, Y height and X width after.
@@ -55,8 +55,8 @@ def _taps(before: int, after: int, device: torch.device, *, edge_is_whole: bool)
     weight; across rows it keeps the two parts, whose bits are dropped one by one.
     """
     step = before / after
-    centres = torch.arange(after, dtype=torch.float64, device=device) + 0.5
-    places = (centres * step - 0.5).float()
+    centers = torch.arange(after, dtype=torch.float64, device=device) + 0.5
+    places = (centers * step - 0.5).float()
     low = places.floor()
     share = places - low
     if edge_is_whole:

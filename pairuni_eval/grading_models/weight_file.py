@@ -62,14 +62,14 @@ def read_weights(path: Path, *, ignored: Collection[str] = ()) -> dict[str, Tens
 
     Raises:
         UserError: naming the file, and the key where there is one, if the file is missing, cut off
-            or damaged, needs more than `weights_only` to be read, or holds something that is no
-            tensor or a number that is not finite.
+            or damaged, needs more than `weights_only` to be read, or holds something that is
+            neither a tensor nor a finite number.
     """
     content = _read_safetensors(path) if path.suffix == _SAFE else _read_pickled(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} holds no weights by name but {type(content).__name__}.")
+        raise UserError(f"{path} holds {type(content).__name__}, not weights by name.")
     prefix = wrapper_of([str(key) for key in content])
     return {
         name: _checked(path, str(key), value)
@@ -137,7 +137,7 @@ def _more(keys: Sequence[str]) -> str:
 def _checked(path: Path, key: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise UserError(
-            f"{path}: '{key}' holds no tensor but {type(value).__name__}.",
+            f"{path}: '{key}' holds {type(value).__name__}, not a tensor.",
             hint="Give a file with the model's weights alone.",
         )
     if not is_finite(value):
@@ -167,7 +167,7 @@ def _read_pickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as failure:
         raise refused(
-            path, unsafe_name(path, failure) or "objects that are no tensors"
+            path, unsafe_name(path, failure) or "objects that are not tensors"
         ) from failure
     except (RuntimeError, ValueError, OSError) as failure:
         raise _damaged(path, failure) from failure
@@ -185,7 +185,7 @@ def _check_archive(path: Path) -> None:
             unsafe = unsafe_name(path)
             if unsafe:
                 raise refused(path, unsafe)
-            raise UserError(f"{path} is no archive as torch.save writes them.", hint=_AGAIN)
+            raise UserError(f"{path} is not an archive as torch.save writes them.", hint=_AGAIN)
         try:
             with zipfile.ZipFile(stream) as archive:
                 members = archive.namelist()

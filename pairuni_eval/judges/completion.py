@@ -1,4 +1,4 @@
-"""What stands in the body of a response: a reply, or an endpoint's own words about an error.
+"""The body of a chat completion: a reply, or an endpoint's own words about an error.
 
 Endpoints that call themselves compatible differ in nearly everything that does not matter, so only
 what matters is looked at: text, why it ended, tokens, and the model's name. Text may come in parts,
@@ -26,8 +26,8 @@ _LONGEST_WORDS = 200  # characters of an endpoint's own words that are passed on
 _REFUSAL = "refusal"
 
 
-class Completion(NamedTuple):
-    """What a body says that matters.
+class ChatCompletion(NamedTuple):
+    """What a body says that matters, and what it took to get it.
 
     Attributes:
         text: What the model said, thoughts in parts of their own left out; None if the body holds
@@ -37,6 +37,8 @@ class Completion(NamedTuple):
         prompt_tokens: Tokens of the question, None if not told.
         completion_tokens: Tokens of the reply, None if not told.
         told: The endpoint's words about an error, where there is no reply.
+        seconds: Time of the call that brought it.
+        tries: Calls it took, failed ones included.
     """
 
     text: str | None
@@ -44,10 +46,12 @@ class Completion(NamedTuple):
     served: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    told: Told | None = None
+    told: ErrorWords | None = None
+    seconds: float = 0.0
+    tries: int = 1
 
 
-class Told(NamedTuple):
+class ErrorWords(NamedTuple):
     """An endpoint's own words about an error; each is empty if it does not say."""
 
     message: str = ""
@@ -70,7 +74,7 @@ def is_declined(finish: str) -> bool:
     return bool(_DECLINED.search(finish))
 
 
-def read_body(body: bytes) -> Completion:
+def read_body(body: bytes) -> ChatCompletion:
     """Read the body of a response with status 200."""
     document = _json(body)
     fields = _mapping(document)
@@ -83,26 +87,26 @@ def read_body(body: bytes) -> Completion:
         text, finish = refusal, _REFUSAL
     error = fields.get("error") or choice.get("error")
     if text is None or (error and not text):
-        told = told_in({"error": error} if error else document)
-        return _counted(fields, Completion(None, told=told))
+        told = error_words({"error": error} if error else document)
+        return _counted(fields, ChatCompletion(None, told=told))
     word = finish if isinstance(finish, str) and finish.strip() else "stop"
-    return _counted(fields, Completion(_whole(text), _short(word)))
+    return _counted(fields, ChatCompletion(_whole(text), _short(word)))
 
 
-def read_error(body: bytes) -> Told:
+def read_error(body: bytes) -> ErrorWords:
     """Read the body of a response with another status."""
     document = _json(body)
     if document is None:
-        return Told(_short(body[:2000].decode("utf-8", "replace")))
-    return told_in(document)
+        return ErrorWords(_short(body[:2000].decode("utf-8", "replace")))
+    return error_words(document)
 
 
-def told_in(document: Any) -> Told:
+def error_words(document: Any) -> ErrorWords:
     """The words about an error in a decoded body, in any of the forms that are about."""
     fields = _mapping(document)
     error = fields.get("error", fields)
     if isinstance(error, str):
-        return Told(_short(error), _word(fields.get("code")), _word(fields.get("param")))
+        return ErrorWords(_short(error), _word(fields.get("code")), _word(fields.get("param")))
     inner = _mapping(error)
     detail = inner.get("detail", fields.get("detail"))
     message = next((m for m in (inner.get("message"), detail) if isinstance(m, str)), "")
@@ -114,7 +118,7 @@ def told_in(document: Any) -> Told:
         parameter = parameter or ".".join(place)
         message = message or f"{'.'.join(place)}: {first.get('msg', '')}"
     code = _word(inner.get("code")) or _word(inner.get("type"))
-    return Told(_short(message), code, parameter)
+    return ErrorWords(_short(message), code, parameter)
 
 
 def _said(message: Mapping[str, Any]) -> str | None:
@@ -142,7 +146,7 @@ def _part(part: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _counted(fields: Mapping[str, Any], found: Completion) -> Completion:
+def _counted(fields: Mapping[str, Any], found: ChatCompletion) -> ChatCompletion:
     usage, served = _mapping(fields.get("usage")), fields.get("model")
     return found._replace(
         served=_short(served) if isinstance(served, str) and served else None,

@@ -1,4 +1,4 @@
-"""Calls to one address: a deadline by the clock, a cap on what comes back, and no other host.
+"""HTTP calls to one address: a deadline by the clock, a cap on what comes back, and no other host.
 
 All calls run on one event loop in a thread of its own, so that whoever waits for one can stop
 waiting and the call is taken down wherever it hangs: in a name that does not resolve, in a
@@ -31,7 +31,7 @@ _COMPRESSED = ("gzip", "x-gzip", "deflate")
 _GZIP_OR_ZLIB = 47  # zlib finds out which
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """What came back.
 
     Attributes:
@@ -81,9 +81,9 @@ class Connection:
         self._client = _client(base_url, secret, proxy=self._route.proxy, encrypted=encrypted)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._under_way: set[Future[Response]] = set()
+        self._under_way: set[Future[HttpResponse]] = set()
 
-    def complete(self, messages: list[Any], fields: Mapping[str, Any]) -> Response:
+    def complete(self, messages: list[Any], fields: Mapping[str, Any]) -> HttpResponse:
         """Ask for a chat completion; may be called from several threads at once.
 
         Raises:
@@ -110,7 +110,7 @@ class Connection:
         for call in calls:
             call.cancel()
 
-    async def _complete(self, messages: list[Any], fields: Mapping[str, Any]) -> Response:
+    async def _complete(self, messages: list[Any], fields: Mapping[str, Any]) -> HttpResponse:
         import openai
 
         try:
@@ -253,9 +253,9 @@ def _unpacker(*, packed: bool) -> Callable[[bytes, int], list[bytes]]:
     return unpack
 
 
-def _response(raw: Any) -> Response:
+def _response(raw: Any) -> HttpResponse:
     place = raw.headers.get("location") if 300 <= raw.status_code < 400 else None
-    return Response(
+    return HttpResponse(
         raw.status_code,
         raw.content,
         raw.headers.get("retry-after"),

@@ -1,4 +1,4 @@
-"""One question to an OpenAI-compatible endpoint: the request, and what its failures mean.
+"""An OpenAI-compatible endpoint: one question, its request, and what its failures mean.
 
 Chat completions: one user message, the text first, then the images in order as PNG. A call that
 fails with 429, 408, 5xx, at its deadline or with a broken connection may pass and is made again, a
@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from pairuni_eval.errors import JudgeError
-from pairuni_eval.judges.completion import Completion, Told, read_body, read_error
-from pairuni_eval.judges.connection import MOST_BYTES, Connection, NoResponse, Response
+from pairuni_eval.judges.completion import ChatCompletion, ErrorWords, read_body, read_error
+from pairuni_eval.judges.connection import MOST_BYTES, Connection, HttpResponse, NoResponse
 from pairuni_eval.judges.judge import Question
-from pairuni_eval.judges.refusals import Fault, Refusal, meaning
+from pairuni_eval.judges.refusals import EndpointRefusal, Fault, classify_refusal
 from pairuni_eval.judges.settings import EndpointOptions
 from pairuni_eval.seeds import seed_for
 
@@ -45,27 +45,15 @@ class CallFailed(JudgeError):
     def __init__(
         self,
         reason: str,
-        refusal: Refusal,
+        refusal: EndpointRefusal,
         wait: float = 0.0,
-        served: Answered | None = None,
+        served: ChatCompletion | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.refusal = refusal
         self.wait = wait
         self.served = served
-
-
-class Answered(NamedTuple):
-    """What an endpoint replied; see `replies.Reply` for the fields."""
-
-    text: str
-    finish: str
-    served: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    seconds: float
-    tries: int
 
 
 class Endpoint:
@@ -105,7 +93,7 @@ class Endpoint:
         """End all calls under way; they fail."""
         self._connection.cancel()
 
-    def ask(self, question: Question, key: str, stop: threading.Event) -> Answered:
+    def ask(self, question: Question, key: str, stop: threading.Event) -> ChatCompletion:
         """Ask, and ask again as long as it may help.
 
         Args:
@@ -136,59 +124,54 @@ class Endpoint:
         wait = max(self._options.backoff_s * 2.0**earlier * jitter, failure.wait)
         return min(wait, self._options.max_wait_s)
 
-    def _call(self, messages: list[Any], tries: int) -> Answered:
+    def _call(self, messages: list[Any], tries: int) -> ChatCompletion:
         started = time.perf_counter()
         try:
             response = self._connection.complete(messages, self._fields)
         except NoResponse as failure:
-            raise CallFailed(str(failure), Refusal(Fault.PASSING)) from failure
+            raise CallFailed(str(failure), EndpointRefusal(Fault.PASSING)) from failure
         seconds = round(time.perf_counter() - started, 3)
         if response.status // 100 != 2:
             raise self._refused(response)
         found = read_body(response.body)
-        answered = self._answered(found, seconds, tries)
-        if found.text is None:
-            raise self._no_completion(response, found, answered)
-        return answered
-
-    def _answered(self, found: Completion, seconds: float, tries: int) -> Answered:
-        return Answered(
+        came = found._replace(
             text=self._hushed(found.text or ""),
             finish=self._without_secret(found.finish),
             served=None if found.served is None else self._without_secret(found.served),
-            prompt_tokens=found.prompt_tokens,
-            completion_tokens=found.completion_tokens,
             seconds=seconds,
             tries=tries,
         )
+        if found.text is None:
+            raise self._no_completion(response, came)
+        return came
 
-    def _refused(self, response: Response) -> CallFailed:
+    def _refused(self, response: HttpResponse) -> CallFailed:
         """What a response with another status than 200 means."""
         told = read_error(response.body)
-        refusal = meaning(response.status, told, self.sent)
+        refusal = classify_refusal(response.status, told, self.sent)
         reason = f"HTTP {response.status}"
         if refusal.fault is Fault.PASSING:
             return CallFailed(reason, refusal, _asked_wait(response.retry_after))
         if response.status // 100 == 3:
             place = response.location or "another address"
-            told = Told(f"it redirects to {place}, and redirects are not followed")
+            told = ErrorWords(f"it redirects to {place}, and redirects are not followed")
         elif refusal.quota:
-            told = Told("the account's quota is used up")
+            told = ErrorWords("the account's quota is used up")
         detail = self._without_secret(told.message)
         return CallFailed(f"{reason}: {detail}" if detail else reason, refusal)
 
-    def _no_completion(self, response: Response, found: Completion, came: Answered) -> CallFailed:
+    def _no_completion(self, response: HttpResponse, came: ChatCompletion) -> CallFailed:
         """What a body without a reply means; it was served, so it counts."""
-        told = found.told or Told()
+        told = came.told or ErrorWords()
         words = self._without_secret(told.message)
         if response.is_too_large:
             reason = f"the response is larger than {MOST_BYTES >> 20} MiB"
         elif words:
             reason = f"the endpoint says: {words}"
         else:
-            reason = "the response is no chat completion"
+            reason = "the response is not a chat completion"
         status = told.status
-        refusal = meaning(status or 400, told, self.sent)
+        refusal = classify_refusal(status or 400, told, self.sent)
         return CallFailed(reason, refusal, served=came._replace(text=reason, finish=NO_REPLY))
 
     def _hushed(self, text: str) -> str:

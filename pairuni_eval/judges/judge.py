@@ -1,4 +1,4 @@
-"""The judge abstraction: a prompt and images go in, a verdict with a status comes out.
+"""The judge abstraction: a prompt and images go in, a reply with a status comes out.
 
 A judge answers in text; the benchmark's rubric reads that text. A judge that fails or declines says
 so in the status: it never scores the model. Programmatic judges (the tiny world's checker) may
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.thoughts import without_thoughts
-from pairuni_eval.judges.usage import Receipt
+from pairuni_eval.judges.usage import JudgeCall
 from pairuni_eval.records import Status
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-_REPLIES, _SECOND_REPLIES = "replies.jsonl", "second.jsonl"
+_REPLY_FILES = ("replies.jsonl", "second.jsonl")  # by the number of the pass
 
 
 class Question(NamedTuple):
@@ -44,11 +44,20 @@ class Question(NamedTuple):
     system: str = ""
 
 
-class Verdict(NamedTuple):
-    """A judge's reply: its raw text when `status` is scored, else the reason there is none."""
+class JudgeReply(NamedTuple):
+    """What a judge said of one question, from whoever was asked to the rule that reads it.
+
+    Attributes:
+        text: The raw reply when `status` is scored, else the reason there is none.
+        status: Why there is none; a judge that fails or declines never scores the model.
+        judge: Snapshot of the judge, which `consult` fills in; None if nobody was asked.
+        call: What asking took, None for a judge that keeps no usage.
+    """
 
     text: str
     status: Status = Status.SCORED
+    judge: str | None = None
+    call: JudgeCall | None = None
 
     @property
     def said(self) -> str:
@@ -65,14 +74,14 @@ class JudgeSetup(NamedTuple):
         options: The user's own settings for the judge, by key.
         source: The file that holds the options: errors name it, and paths in the options start
             from its folder.
-        second: True for the judge that is asked again about a share of the samples.
+        pass_number: 0, or 1 for the judge that is asked again about a share of the samples.
     """
 
     spec: JudgeSpec
     folder: Path | None = None
     options: Mapping[str, Any] = {}
     source: Path | None = None
-    second: bool = False
+    pass_number: int = 0
 
     def path(self, option: str) -> Path:
         """A path from the options, relative ones from the folder of their file."""
@@ -80,7 +89,7 @@ class JudgeSetup(NamedTuple):
 
     def reply_file(self, cache: str | None = None) -> Path | None:
         """Where replies are remembered: in the folder `cache` of the options, or in the run."""
-        name = _SECOND_REPLIES if self.second else _REPLIES
+        name = _REPLY_FILES[self.pass_number]
         if cache is not None:
             return self.path(cache) / name
         return self.folder / name if self.folder is not None else None
@@ -90,11 +99,14 @@ class Judge(ABC):
     """Base class of every judge.
 
     Attributes:
-        snapshot: Exact name and version, stored with every verdict.
+        snapshot: Exact name and version, stored with every score that rests on it.
         extra: The extra of pairuni that it needs.
+        keeps_usage: Whether its replies say what they took, as those of a judge do whose answers
+            cost something or may fail to come.
     """
 
     extra: ClassVar[str | None] = None
+    keeps_usage: ClassVar[bool] = False
     snapshot: str
 
     @classmethod
@@ -112,31 +124,17 @@ class Judge(ABC):
         return cls()
 
     @abstractmethod
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
-        """Judge a batch; one verdict per question, in order."""
-
-    def take_receipts(self) -> list[Receipt]:
-        """What became of every question since the last call of this, in order.
-
-        Empty for a judge whose answers cost nothing and never fail to come.
-        """
-        return []
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
+        """Judge a batch; one reply per question, in order."""
 
 
-class Ruling(NamedTuple):
-    """A verdict and the snapshot of the judge that gave it, None if nobody was asked."""
-
-    verdict: Verdict
-    snapshot: str | None
-
-
-def consult(judge: Judge | None, question: Question) -> Ruling:
-    """Ask a judge one question; without a judge the verdict is `skipped`."""
+def consult(judge: Judge | None, question: Question) -> JudgeReply:
+    """Ask a judge one question; without a judge the status is `skipped`."""
     return consult_all(judge, [question])[0]
 
 
-def consult_all(judge: Judge | None, questions: Sequence[Question]) -> list[Ruling]:
-    """Ask a judge many questions at once, one ruling each, in order."""
+def consult_all(judge: Judge | None, questions: Sequence[Question]) -> list[JudgeReply]:
+    """Ask a judge many questions at once, one reply each, in order."""
     if judge is None:
-        return [Ruling(Verdict("no judge", Status.SKIPPED), None) for _ in questions]
-    return [Ruling(verdict, judge.snapshot) for verdict in judge.ask(questions)]
+        return [JudgeReply("no judge", Status.SKIPPED) for _ in questions]
+    return [reply._replace(judge=judge.snapshot) for reply in judge.ask(questions)]

@@ -2,7 +2,7 @@
 
 Questions go out a few at a time and come back in order. Whatever comes is paid for, so all of it is
 remembered, usable or not, and nothing is asked twice. A reply counts unless the endpoint says that
-it was cut off or filtered: one that was cut at `max_tokens` is no verdict, even where a rubric
+it was cut off or filtered: one that was cut at `max_tokens` is not a verdict, even where a rubric
 could read a score from its beginning. A question without a reply is open: the same command asks it
 again. The judge stops asking, and leaves the rest open, when the budget is spent or when the
 endpoint has been silent for long.
@@ -28,14 +28,14 @@ from msgspec import structs
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges import request
-from pairuni_eval.judges.completion import is_cut, is_declined
+from pairuni_eval.judges.completion import ChatCompletion, is_cut, is_declined
 from pairuni_eval.judges.connection import Connection
-from pairuni_eval.judges.endpoint import NO_REPLY, Answered, CallFailed, Endpoint
-from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
+from pairuni_eval.judges.endpoint import NO_REPLY, CallFailed, Endpoint
+from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question
 from pairuni_eval.judges.refusals import Fault, remedy
-from pairuni_eval.judges.replies import Reply, ReplyBook, Spent
+from pairuni_eval.judges.replies import CachedReply, ReplyCache, Spent
 from pairuni_eval.judges.settings import EndpointOptions, read_options
-from pairuni_eval.judges.usage import Receipt, count_of, sum_of
+from pairuni_eval.judges.usage import JudgeCall, count_of, sum_of
 from pairuni_eval.records import Status
 from pairuni_eval.seeds import stable_hash
 
@@ -53,14 +53,14 @@ class Outcome(NamedTuple):
     """What became of one distinct question.
 
     Attributes:
-        verdict: What is graded, or why there is nothing.
-        reply: What came, if anything did.
+        reply: What is graded, or why there is nothing.
+        came: What came, if anything did.
         open: True if asking again may bring a reply.
         suspect: True if the set-up may be at fault: then it is open until a reply shows otherwise.
     """
 
-    verdict: Verdict
-    reply: Reply | None = None
+    reply: JudgeReply
+    came: CachedReply | None = None
     open: bool = False
     suspect: bool = False
 
@@ -73,11 +73,12 @@ class OpenAIJudge(Judge):
         snapshot: Its name, and what differs from the card.
         settings: What moves a reply: model, temperature, ...
         options: Budget, prices and concurrency.
-        book: What was replied before.
+        cache: What was replied before.
         setup: Where the options are from, and the run that pays.
     """
 
     extra = "judge"
+    keeps_usage = True
 
     def __init__(
         self,
@@ -86,18 +87,17 @@ class OpenAIJudge(Judge):
         snapshot: str,
         settings: dict[str, Any],
         options: EndpointOptions,
-        book: ReplyBook,
+        cache: ReplyCache,
         setup: JudgeSetup,
     ) -> None:
         self.snapshot = snapshot
         self._endpoint = endpoint
         self._settings = settings
         self._options = options
-        self._book = book
+        self._cache = cache
         self._place = str(setup.source or "the judge file")
         folder = setup.folder
         self._run = stable_hash("judge folder/1", str(folder.resolve())) if folder else ""
-        self._receipts: list[Receipt] = []
         self._without_reply: dict[str, Outcome] = {}  # not asked twice in one process
         self._lock = threading.Lock()  # held for whatever follows, never during a call
         self._replied = False
@@ -127,11 +127,11 @@ class OpenAIJudge(Judge):
             snapshot=request.name(settings, setup.spec),
             settings=settings,
             options=options,
-            book=ReplyBook(setup.reply_file(options.cache)),
+            cache=ReplyCache(setup.reply_file(options.cache)),
             setup=setup,
         )
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """Judge a batch; equal questions are asked once.
 
         Raises:
@@ -141,13 +141,7 @@ class OpenAIJudge(Judge):
         keys = [self._key(question) for question in questions]
         distinct = dict(zip(keys, questions, strict=True))
         outcomes = self._settle(distinct)
-        self._receipts += [self._receipt(key, outcomes[key]) for key in keys]
-        return [outcomes[key].verdict for key in keys]
-
-    def take_receipts(self) -> list[Receipt]:
-        """What became of every question since the last call of this."""
-        taken, self._receipts = self._receipts, []
-        return taken
+        return [outcomes[key].reply._replace(call=self._call(key, outcomes[key])) for key in keys]
 
     def _key(self, question: Question) -> str:
         images = [_pixels(image) for image in question.images]
@@ -156,7 +150,7 @@ class OpenAIJudge(Judge):
 
     def _settle(self, distinct: dict[str, Question]) -> dict[str, Outcome]:
         failed = self._without_reply
-        remembered = map(self._book.find, distinct)
+        remembered = map(self._cache.find, distinct)
         self._works = self._works or any(r is not None and r.finish != NO_REPLY for r in remembered)
         outcomes = {key: failed[key] for key in distinct if key in failed}
         owed = deque((key, q) for key, q in distinct.items() if key not in outcomes)
@@ -173,53 +167,53 @@ class OpenAIJudge(Judge):
         On an error no calls begin and those under way, which are paid for, come to their end; on an
         interruption they get a moment. The threads keep no interpreter alive.
         """
-        crew = _Crew()
+        threads = _WorkerThreads()
         workers = min(self._options.concurrency, len(owed))
-        crew.start(workers, lambda: self._work(owed, crew))
+        threads.start(workers, lambda: self._work(owed, threads))
         try:
-            crew.wait()
+            threads.wait()
         except BaseException:
-            crew.stop.set()
-            crew.wait(_GRACE)
+            threads.stop.set()
+            threads.wait(_GRACE)
             self._endpoint.cancel()
-            crew.wait(_GRACE)
+            threads.wait(_GRACE)
             raise
-        if crew.failures:
-            raise crew.failures[0]
-        return crew.outcomes
+        if threads.failures:
+            raise threads.failures[0]
+        return threads.outcomes
 
-    def _work(self, owed: deque[tuple[str, Question]], crew: _Crew) -> None:
+    def _work(self, owed: deque[tuple[str, Question]], threads: _WorkerThreads) -> None:
         """Take questions until there are none."""
-        while not crew.stop.is_set():
+        while not threads.stop.is_set():
             with self._lock:
                 if not owed:
                     return
                 key, question = owed.popleft()
                 outcome = self._without_call(key)
-            crew.outcomes[key] = outcome or self._ask(key, question, crew.stop)
+            threads.outcomes[key] = outcome or self._ask(key, question, threads.stop)
 
     def _without_call(self, key: str) -> Outcome | None:
         """The outcome of a question that need not or must not be asked; None if a call began."""
-        if self._book.find(key) is None:
-            self._book.refresh()
-        reply = self._book.find(key)
+        if self._cache.find(key) is None:
+            self._cache.refresh()
+        reply = self._cache.find(key)
         if reply is not None:
             return _read(reply)
-        barred = self._book.begin(self._barred)
+        barred = self._cache.begin(self._barred)
         return None if barred is None else Outcome(barred, open=True)
 
-    def _barred(self, spent: Spent) -> Verdict | None:
+    def _barred(self, spent: Spent) -> JudgeReply | None:
         """Why no further question may be asked, or None."""
         options = self._options
         if options.max_calls is not None and spent.calls + spent.under_way >= options.max_calls:
-            return Verdict("budget: max_calls is reached", Status.SKIPPED)
+            return JudgeReply("budget: max_calls is reached", Status.SKIPPED)
         expected = spent.cost + (spent.under_way + 1) * spent.dearest
         if options.max_cost is not None and (
             expected > options.max_cost or spent.cost >= options.max_cost
         ):
-            return Verdict("budget: max_cost is reached", Status.SKIPPED)
+            return JudgeReply("budget: max_cost is reached", Status.SKIPPED)
         if self._is_silent():
-            return Verdict("not asked: the endpoint had stopped answering", Status.JUDGE_FAILED)
+            return JudgeReply("not asked: the endpoint had stopped answering", Status.JUDGE_FAILED)
         return None
 
     def _is_silent(self) -> bool:
@@ -231,19 +225,19 @@ class OpenAIJudge(Judge):
 
     def _ask(self, key: str, question: Question, stop: threading.Event) -> Outcome:
         try:
-            answered = self._endpoint.ask(question, key, stop)
+            came = self._endpoint.ask(question, key, stop)
         except CallFailed as failure:
             with self._lock:
                 return self._without_reply.setdefault(key, self._failed(key, failure))
         except BaseException:
             with self._lock:
-                self._book.end()
+                self._cache.end()
             raise
         with self._lock:
             self._replied = self._works = True
             self._heard = time.monotonic()
             self._failed_in_a_row = self._wrong_in_a_row = 0
-            reply = self._book.add(self._reply(key, answered), ends_call=True)
+            reply = self._cache.add(self._to_keep(key, came), ends_call=True)
         if reply.cost is None and self._options.max_cost is not None:
             raise UserError(
                 f"The judge at {self._endpoint.address} does not say how many tokens a reply took, "
@@ -254,20 +248,20 @@ class OpenAIJudge(Judge):
 
     def _failed(self, key: str, failure: CallFailed) -> Outcome:
         """What a failed call leaves; where something came all the same, that is remembered."""
-        fault, reply = failure.refusal.fault, None
+        fault, came = failure.refusal.fault, None
         suspect = fault in (Fault.QUESTION, Fault.PARAMETER)
         if failure.served is None:
-            self._book.end()
+            self._cache.end()
         else:
-            line = self._reply(key, failure.served, open=not (suspect and self._works))
-            reply = self._book.add(self._priced(line), ends_call=True)
+            line = self._to_keep(key, failure.served, open=not (suspect and self._works))
+            came = self._cache.add(self._priced(line), ends_call=True)
         if fault is Fault.DECLINED:
-            return Outcome(Verdict(failure.reason, Status.REFUSED), reply)
+            return Outcome(JudgeReply(failure.reason, Status.REFUSED), came)
         if not suspect:
             self._failed_in_a_row += 1
         self._raise_if_set_up_is_wrong(failure)
-        verdict = Verdict(failure.reason, Status.JUDGE_FAILED)
-        return Outcome(verdict, reply, open=not suspect, suspect=suspect)
+        said = JudgeReply(failure.reason, Status.JUDGE_FAILED)
+        return Outcome(said, came, open=not suspect, suspect=suspect)
 
     def _raise_if_set_up_is_wrong(self, failure: CallFailed) -> None:
         fault = failure.refusal.fault
@@ -299,43 +293,49 @@ class OpenAIJudge(Judge):
         mend = remedy(refusal.about, self._endpoint.sent)
         return UserError(said, hint=f"In {self._place}: {mend}; {then}")
 
-    def _reply(self, key: str, answered: Answered, *, open: bool = False) -> Reply:
-        return Reply(
+    def _to_keep(self, key: str, came: ChatCompletion, *, open: bool = False) -> CachedReply:
+        return CachedReply(
             key=key,
             snapshot=self._settings["model"],
-            cost=_cost(self._options, answered.prompt_tokens, answered.completion_tokens),
+            text=came.text or "",
+            finish=came.finish,
+            served=came.served,
+            prompt_tokens=came.prompt_tokens,
+            completion_tokens=came.completion_tokens,
+            cost=_cost(self._options, came.prompt_tokens, came.completion_tokens),
+            seconds=came.seconds,
+            tries=came.tries,
             run=self._run,
             open=open,
-            **answered._asdict(),
         )
 
-    def _priced(self, reply: Reply) -> Reply:
+    def _priced(self, reply: CachedReply) -> CachedReply:
         """What came without a count of tokens, as dear as the dearest reply so far."""
         if reply.cost is not None or self._options.max_cost is None:
             return reply
-        return structs.replace(reply, cost=self._book.spent.dearest)
+        return structs.replace(reply, cost=self._cache.spent.dearest)
 
-    def _receipt(self, key: str, outcome: Outcome) -> Receipt:
-        reply, verdict = outcome.reply, outcome.verdict
-        trouble = "" if verdict.status is Status.SCORED else verdict.text
-        if reply is None:
-            return Receipt(key=key, trouble=trouble, open=outcome.open)
-        paid = self._book.paid_for(key, self._run)
-        return Receipt(
+    def _call(self, key: str, outcome: Outcome) -> JudgeCall:
+        came, status = outcome.came, outcome.reply.status
+        trouble = "" if status is Status.SCORED else outcome.reply.text
+        if came is None:
+            return JudgeCall(key=key, trouble=trouble, open=outcome.open)
+        paid = self._cache.paid_for(key, self._run)
+        return JudgeCall(
             key=key,
             replied=True,
             paid=bool(paid),
-            prompt_tokens=count_of([one.prompt_tokens for one in paid or [reply]]),
-            completion_tokens=count_of([one.completion_tokens for one in paid or [reply]]),
-            cost=sum_of([one.cost for one in paid or [reply]]),
-            served=reply.served,
-            trouble="declined" if verdict.status is Status.REFUSED else trouble,
+            prompt_tokens=count_of([one.prompt_tokens for one in paid or [came]]),
+            completion_tokens=count_of([one.completion_tokens for one in paid or [came]]),
+            cost=sum_of([one.cost for one in paid or [came]]),
+            served=came.served,
+            trouble="declined" if status is Status.REFUSED else trouble,
             open=outcome.open,
-            calls=max(len(paid), 1),
+            paid_for=max(len(paid), 1),
         )
 
 
-class _Crew:
+class _WorkerThreads:
     """Threads that work on one batch, what they found, and how they are stopped.
 
     They are daemons: one that hangs keeps nobody from leaving.
@@ -368,18 +368,18 @@ class _Crew:
                 thread.join(min(left, 1.0))
 
 
-def _read(reply: Reply) -> Outcome:
+def _read(came: CachedReply) -> Outcome:
     """What a reply is worth: its text if it is whole, else a status."""
-    text, status = reply.text, Status.SCORED
-    if reply.finish == NO_REPLY:
+    text, status = came.text, Status.SCORED
+    if came.finish == NO_REPLY:
         status = Status.JUDGE_FAILED
-    elif is_declined(reply.finish):
-        text, status = reply.text or "the endpoint filtered its reply", Status.REFUSED
-    elif is_cut(reply.finish):
+    elif is_declined(came.finish):
+        text, status = came.text or "the endpoint filtered its reply", Status.REFUSED
+    elif is_cut(came.finish):
         text, status = "the reply was cut off at its longest length", Status.JUDGE_FAILED
-    elif not reply.text.strip():
+    elif not came.text.strip():
         text, status = "the reply was empty", Status.JUDGE_FAILED
-    return Outcome(Verdict(text, status), reply)
+    return Outcome(JudgeReply(text, status), came)
 
 
 def _cost(options: EndpointOptions, prompt: int | None, completion: int | None) -> float | None:

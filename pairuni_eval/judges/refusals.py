@@ -1,4 +1,4 @@
-"""What an endpoint's refusal of a request means: this question, every question, or the set-up.
+"""Refusals of an endpoint and whom they mean: this question, every question, or the set-up.
 
 Nearly the same 400 says that a picture is broken, that this model takes no `temperature`, and that
 a prompt is too long. What names a parameter of ours, the model or pictures as such would refuse
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pairuni_eval.judges.completion import Told
+from pairuni_eval.judges.completion import ErrorWords
 
 _ASK_AGAIN = (408, 429)
 _SET_UP_WRONG = (401, 402, 403, 404)
@@ -50,7 +50,7 @@ class Fault(Enum):
     DECLINED = "the endpoint declines this question"
 
 
-class Refusal(NamedTuple):
+class EndpointRefusal(NamedTuple):
     """What a refusal means.
 
     Attributes:
@@ -65,7 +65,7 @@ class Refusal(NamedTuple):
     quota: bool = False
 
 
-def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> Refusal:
+def classify_refusal(status: int, told: ErrorWords, sent: Mapping[str, Any]) -> EndpointRefusal:
     """What a refusal means.
 
     Args:
@@ -75,18 +75,18 @@ def meaning(status: int, told: Told, sent: Mapping[str, Any]) -> Refusal:
     """
     about = _about(told, sent)
     if told.code == _QUOTA:
-        return Refusal(Fault.SET_UP, quota=True)
+        return EndpointRefusal(Fault.SET_UP, quota=True)
     if told.code in _DECLINED:
-        return Refusal(Fault.DECLINED)
+        return EndpointRefusal(Fault.DECLINED)
     if status in _ASK_AGAIN or status >= 500 or _BUSY.search(told.code):
-        return Refusal(Fault.PASSING)
+        return EndpointRefusal(Fault.PASSING)
     if status in _SET_UP_WRONG or status < 400 or told.code in _KEY_CODES:
-        return Refusal(Fault.SET_UP, about)
+        return EndpointRefusal(Fault.SET_UP, about)
     named = about not in ("", "context") or told.code in _REQUEST_CODES
-    return Refusal(Fault.PARAMETER if named else Fault.QUESTION, about or told.parameter)
+    return EndpointRefusal(Fault.PARAMETER if named else Fault.QUESTION, about or told.parameter)
 
 
-def _about(told: Told, sent: Mapping[str, Any]) -> str:
+def _about(told: ErrorWords, sent: Mapping[str, Any]) -> str:
     words = f"{told.code} {told.message}"
     if _CONTEXT.search(words):
         return "context"

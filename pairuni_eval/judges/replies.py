@@ -1,4 +1,4 @@
-"""Replies that were paid for, remembered so that nobody pays twice.
+"""The cache of replies that were paid for, remembered so that nobody pays twice.
 
 One JSON line per reply, appended under a file lock and flushed to the disk before anyone uses it,
 so a kill loses at most the calls that were under way, and runs and processes may share a file. A
@@ -35,7 +35,7 @@ _END = re.compile(rb',"check":"([0-9a-f]{16})"\}\Z')
 _LONGEST_END = 32  # bytes that a check takes at most
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
     """What an endpoint replied, in whatever form.
 
     Attributes:
@@ -89,7 +89,7 @@ class Spent(NamedTuple):
 Barred = TypeVar("Barred")
 
 
-class ReplyBook:
+class ReplyCache:
     """Remembered replies by key.
 
     Every method may be called from several threads as long as they take turns.
@@ -103,9 +103,9 @@ class ReplyBook:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._decoder = msgspec.json.Decoder(Reply)
-        self._replies: dict[str, Reply] = {}
-        self._lines_of: dict[str, list[Reply]] = {}
+        self._decoder = msgspec.json.Decoder(CachedReply)
+        self._replies: dict[str, CachedReply] = {}
+        self._lines_of: dict[str, list[CachedReply]] = {}
         self._under_way = 0
         self._costs: list[float] = []
         self._calls = 0
@@ -122,11 +122,11 @@ class ReplyBook:
         """How many replies are known, each key once."""
         return len(self._replies)
 
-    def find(self, key: str) -> Reply | None:
+    def find(self, key: str) -> CachedReply | None:
         """The reply to a question, if it is known here; `refresh` looks for those of others."""
         return self._replies.get(key)
 
-    def paid_for(self, key: str, run: str) -> list[Reply]:
+    def paid_for(self, key: str, run: str) -> list[CachedReply]:
         """Everything that one run paid for about a question, in order."""
         return [reply for reply in self._lines_of.get(key, []) if reply.run == run]
 
@@ -170,7 +170,7 @@ class ReplyBook:
             with writing(str(self._path)), self._lock:
                 self._catch_up(self._path)
 
-    def add(self, reply: Reply, *, ends_call: bool = False) -> Reply:
+    def add(self, reply: CachedReply, *, ends_call: bool = False) -> CachedReply:
         """Remember a reply; returns the one that holds for its key, the first one given.
 
         It is on the disk when this returns.
@@ -215,11 +215,11 @@ class ReplyBook:
             return 0
         except ValueError as failure:
             raise UserError(
-                f"{self._number} holds no number of calls.",
+                f"{self._number} does not hold a number of calls.",
                 hint="Delete it: calls of processes that were killed are not counted any more.",
             ) from failure
 
-    def _append(self, path: Path, reply: Reply) -> None:
+    def _append(self, path: Path, reply: CachedReply) -> None:
         head = msgspec.json.encode(reply)[:-1]
         line = b'%b,"check":"%b"}\n' % (head, check_of(head))
         with path.open("ab") as stream:
@@ -250,7 +250,7 @@ class ReplyBook:
                 self._learn(reply)
         self._read += whole
 
-    def _whole(self, path: Path, line: bytes) -> Reply | None:
+    def _whole(self, path: Path, line: bytes) -> CachedReply | None:
         """The reply of a line; None if it is changed since it was written."""
         end = _END.search(line, max(0, len(line) - _LONGEST_END))
         if end is not None and check_of(line[: end.start()]) == end.group(1):
@@ -265,7 +265,7 @@ class ReplyBook:
         )
         return None
 
-    def _decode(self, path: Path, line: bytes) -> Reply:
+    def _decode(self, path: Path, line: bytes) -> CachedReply:
         try:
             return self._decoder.decode(line)
         except msgspec.DecodeError as failure:
@@ -274,7 +274,7 @@ class ReplyBook:
                 hint="Delete that line: its question is asked again.",
             ) from failure
 
-    def _learn(self, reply: Reply) -> None:
+    def _learn(self, reply: CachedReply) -> None:
         self._lines_of.setdefault(reply.key, []).append(reply)
         if not reply.open:
             self._replies.setdefault(reply.key, reply)

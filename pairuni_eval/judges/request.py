@@ -1,4 +1,4 @@
-"""What a model judge is asked with: address, key, model, temperature, length, further fields.
+"""The request of a model judge: address, key, model, temperature, length, further fields.
 
 The card prescribes, the judge file may say otherwise, and what it says otherwise becomes part of
 the judge's name in every score.
@@ -32,7 +32,7 @@ def address(options: EndpointOptions, setup: JudgeSetup) -> str:
         where, found = _ADDRESS_ENV, os.environ.get(_ADDRESS_ENV, "").strip() or _ADDRESS
     if not _is_address(found):
         raise UserError(
-            f"{where} is no address.", hint='e.g. base_url = "http://localhost:8000/v1"'
+            f"{where} is not an address.", hint='e.g. base_url = "http://localhost:8000/v1"'
         )
     return found
 
@@ -59,7 +59,7 @@ def _is_address(text: str) -> bool:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         return known and text.isprintable() and " " not in text
-    except ValueError:  # brackets or a port that is no number
+    except ValueError:  # brackets or a port that is not a number
         return False
 
 
@@ -88,7 +88,9 @@ def secret(setup: JudgeSetup, options: EndpointOptions) -> str:
             "file, or leave the rows that need a judge ungraded with --judge none",
         )
     if not (found.isascii() and found.isprintable()):
-        raise UserError(f"The environment variable {name} holds no key: it has odd characters.")
+        raise UserError(
+            f"The environment variable {name} does not hold a key: it has odd characters."
+        )
     return found
 
 

@@ -17,8 +17,8 @@ from typing import Literal
 import msgspec
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import Judge, JudgeSetup, Question, Verdict
-from pairuni_eval.judges.replies import Reply, ReplyBook
+from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question
+from pairuni_eval.judges.replies import CachedReply, ReplyCache
 from pairuni_eval.judges.settings import ScriptOptions, read_options
 from pairuni_eval.places import is_file
 from pairuni_eval.records import Picture, Status
@@ -26,7 +26,7 @@ from pairuni_eval.seeds import stable_hash
 from pairuni_eval.user_text import records_of
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScriptedReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One recorded reply; see the module docstring.
 
     Attributes:
@@ -39,19 +39,19 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["scored", "refused", "judge_failed"] = "scored"
 
     @property
-    def verdict(self) -> Verdict:
+    def reply(self) -> JudgeReply:
         """What the judge said."""
-        return Verdict(self.text, Status(self.status))
+        return JudgeReply(self.text, Status(self.status))
 
 
 class ScriptedJudge(Judge):
-    """Replies from a table; `book` remembers which question took which of the lines in order."""
+    """Replies from a table; `cache` remembers which question took which of the lines in order."""
 
-    def __init__(self, lines: Sequence[Line], snapshot: str, book: ReplyBook) -> None:
+    def __init__(self, lines: Sequence[ScriptedReply], snapshot: str, cache: ReplyCache) -> None:
         self.snapshot = snapshot
         self._lines = lines
         self._in_order = all(line.prompt is None and line.image is None for line in lines)
-        self._book = book
+        self._cache = cache
 
     @classmethod
     def load(cls, setup: JudgeSetup) -> ScriptedJudge:
@@ -67,23 +67,23 @@ class ScriptedJudge(Judge):
                 f"{setup.source or '--judge'}: there is no file of replies {path}.",
                 hint='name = "scripted"\nreplies = "FILE.jsonl"',
             )
-        lines = records_of(path, Line)
+        lines = records_of(path, ScriptedReply)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         snapshot = options.snapshot or f"scripted/{digest[:12]}"
-        return cls(lines, snapshot, ReplyBook(setup.reply_file()))
+        return cls(lines, snapshot, ReplyCache(setup.reply_file()))
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """The scripted replies."""
         return [self._reply(question) for question in questions]
 
-    def _reply(self, question: Question) -> Verdict:
+    def _reply(self, question: Question) -> JudgeReply:
         line = self._next(question) if self._in_order else self._match(question)
         if line is None:
             reason = "the script has no line for this question"
-            return Verdict(reason, Status.JUDGE_FAILED)
-        return line.verdict
+            return JudgeReply(reason, Status.JUDGE_FAILED)
+        return line.reply
 
-    def _match(self, question: Question) -> Line | None:
+    def _match(self, question: Question) -> ScriptedReply | None:
         image = Picture.from_image(question.images[-1]).id if question.images else None
         fitting = [
             line
@@ -94,19 +94,19 @@ class ScriptedJudge(Judge):
         equal = [line for line in fitting if _particular(line) == best]
         return equal[min(question.attempt, len(equal) - 1)] if equal else None
 
-    def _next(self, question: Question) -> Line | None:
+    def _next(self, question: Question) -> ScriptedReply | None:
         images = [Picture.from_image(image).id for image in question.images]
         key = stable_hash("scripted/1", question.prompt, images, question.attempt)
-        self._book.refresh()  # the judge of another benchmark of the run reads from the same script
-        known = self._book.find(key)
-        place = int(known.text) if known else len(self._book)
+        self._cache.refresh()  # another benchmark of the run reads from the same script
+        known = self._cache.find(key)
+        place = int(known.text) if known else len(self._cache)
         if place >= len(self._lines):
             return None
         if known is None:
-            taken = Reply(key=key, snapshot=self.snapshot, text=str(place), finish="stop")
-            self._book.add(taken)
+            taken = CachedReply(key=key, snapshot=self.snapshot, text=str(place), finish="stop")
+            self._cache.add(taken)
         return self._lines[place]
 
 
-def _particular(line: Line) -> int:
+def _particular(line: ScriptedReply) -> int:
     return (line.prompt is not None) + (line.image is not None)

@@ -87,53 +87,46 @@ class ScriptOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     snapshot: str | None = None
 
 
-class Choice(NamedTuple):
-    """A judge as asked for.
+class JudgeChoice(NamedTuple):
+    """A judge as asked for, for one pass.
 
     Attributes:
         plugin: Name of the plugin; None takes the card's.
         options: The plugin's own options.
         source: The file they are from.
-        share: For a second judge, the share of the samples it is asked about, in (0, 1].
+        share: Of the samples that it is asked about, in (0, 1].
     """
 
     plugin: str | None = None
     options: Mapping[str, Any] = {}
     source: Path | None = None
-    share: float | None = None
+    share: float = 1.0
 
 
-class Choices(NamedTuple):
-    """What `--judge` asks for: the judge and, if any, the second one."""
-
-    first: Choice
-    second: Choice | None = None
-
-
-class _Second(msgspec.Struct, frozen=True):
+class _Share(msgspec.Struct, frozen=True):
     share: Share
 
 
-def read_choices(judge: str | None) -> Choices:
-    """Take apart what stands after `--judge`: nothing, the name of a plugin, or a TOML file.
+def read_choices(judge: str | None) -> tuple[JudgeChoice, ...]:
+    """The judges after `--judge`, a pass each: nothing, the name of a plugin, or a TOML file.
 
     Raises:
         UserError: for a file that is missing, no TOML, or whose own keys are of the wrong form;
             the options are checked by the plugin.
     """
     if judge is None or not judge.endswith(".toml"):
-        return Choices(Choice(judge))
+        return (JudgeChoice(judge),)
     path = Path(judge)
     table = _read_table(path)
     second = table.pop("second", None)
-    first = Choice(_plugin(path, table), table, path)
+    first = JudgeChoice(_plugin(path, table), table, path)
     if second is None:
-        return Choices(first)
+        return (first,)
     if not isinstance(second, dict):
-        raise UserError(f"{path}: second is no table.", hint="[second]\nshare = 0.1")
-    share = read_options(_Second, second, path).share
+        raise UserError(f"{path}: second is not a table.", hint="[second]\nshare = 0.1")
+    share = read_options(_Share, second, path).share
     options = {key: value for key, value in second.items() if key != "share"}
-    return Choices(first, Choice(_plugin(path, options), options, path, share))
+    return first, JudgeChoice(_plugin(path, options), options, path, share)
 
 
 Options = TypeVar("Options", bound=msgspec.Struct)
@@ -173,7 +166,7 @@ def _plugin(path: Path, table: dict[str, Any]) -> str:
     """Take the name of the plugin out of a table."""
     name = table.pop("name", _DEFAULT_PLUGIN)
     if not isinstance(name, str):
-        raise UserError(f"{path}: name is no text.", hint="See them all: pairuni-eval list judges")
+        raise UserError(f"{path}: name is not text.", hint="See them all: pairuni-eval list judges")
     return name
 
 

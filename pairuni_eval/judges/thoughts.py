@@ -1,10 +1,10 @@
-"""What a judge says after it has thought aloud.
+"""Thoughts cut off a judge's reply: what it says after it has thought aloud.
 
 Reasoning models write their thoughts between tags in front of the verdict, and a thought names
 scores too. It is cut off here, in one place, before any rubric reads: pairs of `<think>` tags go
 with what is between them, a closing tag without an opening one (chat templates often open the
 thought themselves) goes with everything before it, and a thought that is opened and never closed
-leaves nothing at all, because whatever is in it is no verdict yet. Every spelling of a thought that
+leaves nothing at all, because nothing in it is a verdict yet. Every spelling of a thought that
 `thought_tags` knows is read alike. Nor is anything longer than `LONGEST` characters a verdict: the
 rules of rubrics are regular expressions, whose time grows with the square of that.
 Source: PKU-YuanGroup/WISE, `vllm_eval.py`, for pairs. Departure: it removes a lone closing tag and

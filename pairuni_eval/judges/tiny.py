@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.tiny.edits import Edit, grade
 from pairuni_eval.tiny.knowledge import knowledge_score
@@ -39,19 +39,19 @@ class TinyJudge(Judge):
 
     snapshot = "tiny-judge/3"
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """Judge a batch; a question of another kind is the judge's failure."""
         return [self._judge(question) for question in questions]
 
-    def _judge(self, question: Question) -> Verdict:
+    def _judge(self, question: Question) -> JudgeReply:
         pictures = question.images
         if "wanted" in question.facts and len(pictures) == 1:
-            return Verdict(_knowledge_reply(question.facts["wanted"], pictures[0]))
+            return JudgeReply(_knowledge_reply(question.facts["wanted"], pictures[0]))
         if "edit" in question.facts and len(pictures) == 2:
             edit = msgspec.convert(question.facts["edit"], Edit)
-            return Verdict(_edit_reply(edit, pictures[0], pictures[1]))
+            return JudgeReply(_edit_reply(edit, pictures[0], pictures[1]))
         reason = "the tiny judge knows only questions about the tiny world"
-        return Verdict(reason, Status.JUDGE_FAILED)
+        return JudgeReply(reason, Status.JUDGE_FAILED)
 
 
 def _knowledge_reply(wanted: Row, picture: Image.Image) -> str:

@@ -1,9 +1,10 @@
-"""What was asked of a judge, what it cost and what came of it.
+"""Usage of judges: what was asked, what it cost and what came of it.
 
-A receipt belongs to one question, a bill to the outputs that were graded together. A bill says
-nothing about when or in which order, so a run that was interrupted has the same account as one that
-was not: the bill of outputs that were graded again stands in place of their earlier one, and a
-reply that several protocols read is paid once.
+A `JudgeCall` belongs to one question, a row of usage to the outputs that were graded together. It
+says nothing about when or in which order, so a run that was interrupted has the same account as one
+that was not: the row of outputs that were graded again stands in place of their earlier one, and a
+reply that several protocols read is paid once. `ask` of a judge gives each reply its call, the
+runner collects and stores them, and the report adds them up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class JudgeCall(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one question.
 
     Attributes:
@@ -29,7 +30,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         served: The name under which the endpoint answered, None if not told.
         trouble: Why there is no usable reply; empty if there is one.
         open: True if there is no reply yet and asking again may bring one.
-        calls: What this run paid for to get here, replies that answered nothing included.
+        paid_for: Responses this run paid for to get here, those that answered nothing included.
     """
 
     key: str
@@ -41,28 +42,38 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     served: str | None = None
     trouble: str = ""
     open: bool = False
-    calls: int = 1
+    paid_for: int = msgspec.field(default=1, name="calls")
 
 
-class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """The receipts of outputs that were graded together.
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judge was asked about outputs that were graded together.
 
     Attributes:
         protocol: e.g. "wise@official".
         outputs: The ids of the outputs.
-        receipts: One per question, in order.
-        second: True if the second judge was asked.
+        calls: One per question, in order.
+        second: True if the judge of the second pass was asked.
     """
 
     protocol: str
     outputs: tuple[str, ...]
-    receipts: tuple[Receipt, ...]
+    calls: tuple[JudgeCall, ...] = msgspec.field(name="receipts")
     second: bool = False
 
     @property
     def open(self) -> bool:
         """Whether a question of it should be asked again."""
-        return any(receipt.open for receipt in self.receipts)
+        return any(call.open for call in self.calls)
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark's name."""
+        return self.protocol.rpartition("@")[0]
+
+    @property
+    def pass_number(self) -> int:
+        """Which pass of the judges it belongs to."""
+        return int(self.second)
 
 
 class Usage(NamedTuple):
@@ -92,27 +103,32 @@ class Usage(NamedTuple):
     served: tuple[str, ...]
 
 
-def standing(bills: Iterable[Bill]) -> list[Bill]:
-    """The bills that count: of several for the same outputs the last."""
-    last = {(bill.second, bill.protocol, bill.outputs[:1]): bill for bill in bills}
+def standing(rows: Iterable[UsageRow]) -> list[UsageRow]:
+    """The rows that count: of several for the same outputs the last."""
+    last = {(row.second, row.protocol, row.outputs[:1]): row for row in rows}
     return list(last.values())
 
 
-def tally(bills: Iterable[Bill]) -> Usage:
-    """Add up standing bills."""
-    receipts = [receipt for bill in bills for receipt in bill.receipts]
-    paid = {receipt.key: receipt for receipt in receipts if receipt.paid}
-    troubles = Counter(receipt.trouble for receipt in receipts if receipt.trouble)
+def total_usage(rows: Iterable[UsageRow]) -> Usage:
+    """Add up standing rows."""
+    return usage_of(call for row in rows for call in row.calls)
+
+
+def usage_of(calls: Iterable[JudgeCall]) -> Usage:
+    """Add up calls; a reply that several of them read is paid once."""
+    calls = list(calls)
+    paid = {call.key: call for call in calls if call.paid}
+    troubles = Counter(call.trouble for call in calls if call.trouble)
     return Usage(
-        questions=len(receipts),
-        calls=sum(receipt.calls for receipt in paid.values()),
-        remembered=sum(receipt.replied for receipt in receipts) - len(paid),
-        prompt_tokens=count_of(r.prompt_tokens for r in paid.values()),
-        completion_tokens=count_of(r.completion_tokens for r in paid.values()),
-        cost=sum_of(r.cost for r in paid.values()),
+        questions=len(calls),
+        calls=sum(call.paid_for for call in paid.values()),
+        remembered=sum(call.replied for call in calls) - len(paid),
+        prompt_tokens=count_of(call.prompt_tokens for call in paid.values()),
+        completion_tokens=count_of(call.completion_tokens for call in paid.values()),
+        cost=sum_of(call.cost for call in paid.values()),
         troubles=tuple(sorted(troubles.items(), key=lambda pair: (-pair[1], pair[0]))),
-        open=sum(receipt.open for receipt in receipts),
-        served=tuple(sorted({r.served for r in receipts if r.served})),
+        open=sum(call.open for call in calls),
+        served=tuple(sorted({call.served for call in calls if call.served})),
     )
 
 

@@ -23,11 +23,11 @@ from pairuni_eval.api import (
     Benchmark,
     Card,
     Data,
-    Figure,
+    ExternalMetric,
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Picture,
     Score,
     Status,
@@ -36,7 +36,7 @@ from pairuni_eval.api import (
 from pairuni_eval.lmms.config import ROW_SCORE, TaskConfig, make_card, read_config
 from pairuni_eval.lmms.data import TaskData
 from pairuni_eval.lmms.names import find_task, toolkit
-from pairuni_eval.lmms.task import Asked, OpenTask
+from pairuni_eval.lmms.task import LoadedTask, TaskQuestion
 
 _GUESSED = "guessed"  # score metric of the rows whose answer the task's own code guessed
 
@@ -63,7 +63,7 @@ class LmmsBenchmark(Benchmark):
     def __init__(self, card: Card, config: TaskConfig) -> None:
         super().__init__(card, config.file.path.parent)
         self._config = config
-        self._opened: OpenTask | None = None
+        self._opened: LoadedTask | None = None
 
     def data(self, user_folder: Path | None) -> Data:
         """See `Benchmark.data`."""
@@ -87,23 +87,23 @@ class LmmsBenchmark(Benchmark):
         """Load the documents."""
         self._open(data)
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:  # noqa: ARG002
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:  # noqa: ARG002
         """The row's score and its numbers; JUDGE_FAILED if the task's code fails on it."""
         try:
             number = answer.sample.reference["document"]
             seed = seed_for(0, answer.output.id, answer.output.draw, "guess")
             results = self._task.results(number, answer.text, seed)
         except JudgeError as failure:
-            return [Mark(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
+            return [MetricValue(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
         numbers = {key: _number(value) for key, value in results.values.items()}
         known = {key: number for key, number in numbers.items() if number is not None}
         value = next(iter(known.values()), None)
         kept = json.dumps(results.values, ensure_ascii=False)
-        marks = [Mark(ROW_SCORE, value, verdict=kept)]
-        marks += [Mark(key, number) for key, number in known.items()]
-        return [*marks, Mark(_GUESSED, 1.0)] if results.guessed else marks
+        marks = [MetricValue(ROW_SCORE, value, verdict=kept)]
+        marks += [MetricValue(key, number) for key, number in known.items()]
+        return [*marks, MetricValue(_GUESSED, 1.0)] if results.guessed else marks
 
-    def figures(self, scores: Sequence[Score], *, protocol: str) -> list[Figure]:
+    def external_metrics(self, scores: Sequence[Score], *, protocol: str) -> list[ExternalMetric]:
         """The task's own figures over the graded rows; a metric without rows has none."""
         guesses = sum(score.metric == _GUESSED for score in scores)
         told = f"{guesses} answers it could not read were guessed" if guesses else None
@@ -122,11 +122,11 @@ class LmmsBenchmark(Benchmark):
 
     def _figures(
         self, key: str, values: list[Any], *, address: str, told: str | None
-    ) -> Iterator[Figure]:
+    ) -> Iterator[ExternalMetric]:
         """The figures of one metric: one, or those of the table that its aggregation gives."""
 
-        def figure(name: str, value: float | None, note: str | None) -> Figure:
-            return Figure(
+        def figure(name: str, value: float | None, note: str | None) -> ExternalMetric:
+            return ExternalMetric(
                 protocol=address,
                 metric=name,
                 value=value,
@@ -144,23 +144,23 @@ class LmmsBenchmark(Benchmark):
         parts = {f"{key}.{name}": part for name, part in found.items()} if table else {key: found}
         for name, part in parts.items():
             number = _number(part)
-            yield figure(name, number, told if number is not None else "it is no number")
+            yield figure(name, number, told if number is not None else "it is not a number")
 
     @property
-    def _task(self) -> OpenTask:
+    def _task(self) -> LoadedTask:
         if self._opened is None:
             raise RuntimeError(f"{self.card.name} was asked to grade before it was equipped")
         return self._opened
 
-    def _open(self, data: Data) -> OpenTask:
+    def _open(self, data: Data) -> LoadedTask:
         if self._opened is None:
             files = data.files()
             folder = data.folder_of(files[0]) if files else None
-            self._opened = OpenTask(self._config, files, folder)
+            self._opened = LoadedTask(self._config, files, folder)
         return self._opened
 
 
-def _pictures(asked: Asked) -> tuple[Picture, ...]:
+def _pictures(asked: TaskQuestion) -> tuple[Picture, ...]:
     if asked.images is None:
         return (Picture.broken(asked.flaw or "the image is missing from the dataset row"),)
     return tuple(Picture.from_image(image) for image in asked.images)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.api import Capability, Card, DataSpec, MetricSpec, ProtocolSpec, UserError
 from pairuni_eval.lmms.generation import decoding_of
 from pairuni_eval.lmms.names import TaskFile, toolkit
-from pairuni_eval.lmms.quiet import contained
+from pairuni_eval.lmms.quiet import quiet
 
 FAMILY = "lmms"
 PROTOCOL = "lmms-eval"
@@ -55,7 +55,7 @@ def read_config(file: TaskFile) -> TaskConfig:
     from yaml import YAMLError
 
     try:
-        with contained():
+        with quiet():
             from lmms_eval.utils import load_yaml_config
 
             settings = load_yaml_config(str(file.path), mode="full")

@@ -1,4 +1,4 @@
-"""Where the documents of a task lie: parquet files in the user's folder, or lmms-eval's own place.
+"""The documents of a task: parquet files in the user's folder, or lmms-eval's own place.
 
 Files are looked for in DIR/lmms/TASK, DIR/TASK and, without the folders below it, DIR. With several
 files those of the task's split are taken, known by a word of their path: a copy of the whole

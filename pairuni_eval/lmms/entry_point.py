@@ -1,4 +1,4 @@
-"""What lmms-eval finds at the entry point `lmms_eval.models`: the name of our model's class."""
+"""The entry point `lmms_eval.models`: the name of our model's class for lmms-eval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lmms-eval's generation settings mean for our models; used on both sides.
+"""Generation settings of lmms-eval and what they mean for our models; used on both sides.
 
 Departures from lmms-eval's settings as they are written:
     top_p, top_k    count only where tokens are drawn at random (pope_pop asks for top_p 0 and no

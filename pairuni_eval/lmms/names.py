@@ -1,4 +1,4 @@
-"""Which tasks the installed lmms-eval has, read from its files without importing it.
+"""The tasks of the installed lmms-eval by name, read from its files without importing it.
 
 lmms-eval's own index parses every file and takes ten seconds. Here a task is a YAML file with a
 line `task: NAME`; groups and tags, which hold several tasks, are not looked up.

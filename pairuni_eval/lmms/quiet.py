@@ -1,4 +1,4 @@
-"""What foreign code prints and sets stays inside a block.
+"""A block that keeps in what foreign code prints and sets.
 
 lmms-eval's tasks print tables while they score, its logger reports every category, datasets shows
 bars of its own; importing lmms-eval silences all warnings and lets Pillow take a truncated image
@@ -17,7 +17,7 @@ from PIL import ImageFile
 
 
 @contextmanager
-def contained(modules: Iterable[str] = ()) -> Iterator[None]:
+def quiet(modules: Iterable[str] = ()) -> Iterator[None]:
     """Run foreign code.
 
     Args:

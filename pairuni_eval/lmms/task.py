@@ -16,8 +16,6 @@ process and patches other libraries, is never called. Departures from the class 
 from __future__ import annotations
 
 import inspect
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,8 +27,9 @@ from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.lmms.config import TaskConfig
 from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
-from pairuni_eval.lmms.quiet import contained
+from pairuni_eval.lmms.quiet import quiet
 from pairuni_eval.lmms.seeding import seeded
+from pairuni_eval.pictures import BROKEN_IMAGE
 
 if TYPE_CHECKING:
     from lmms_eval.api.task import ConfigurableTask
@@ -39,22 +38,11 @@ MODEL_NAME = "pairuni"  # the name tasks may have prompts of their own for
 _PLAIN_FILTER = "none"  # the name lmms-eval gives to taking the answer as it is
 _FUNCTIONS = ("doc_to_visual", "doc_to_text", "process_results", "process_docs")
 
-# What decoders raise on broken files beyond the failures that `boundary` knows.
-_BROKEN_IMAGE = (
-    Image.DecompressionBombError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    zlib.error,
-)
-# What a task's functions raise on rows they were not made for, beyond those.
+# What a task's functions raise on rows they were not made for, beyond what `boundary` knows.
 _FOREIGN = (AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
 
 
-class Asked(NamedTuple):
+class TaskQuestion(NamedTuple):
     """A document as it is put to the model.
 
     Attributes:
@@ -68,7 +56,7 @@ class Asked(NamedTuple):
     flaw: str | None = None
 
 
-class Results(NamedTuple):
+class RowResults(NamedTuple):
     """What a task makes of one answer.
 
     Attributes:
@@ -81,7 +69,7 @@ class Results(NamedTuple):
     guessed: bool
 
 
-class OpenTask:
+class LoadedTask:
     """A task with its documents loaded.
 
     Args:
@@ -108,14 +96,14 @@ class OpenTask:
         """How many documents there are."""
         return len(self._task.eval_docs_no_media)
 
-    def asked(self) -> Iterator[Asked]:
+    def asked(self) -> Iterator[TaskQuestion]:
         """Every document in order, as it is put to the model."""
         for number in range(len(self)):
-            with contained(self._speakers), named_files(self._folder):
+            with quiet(self._speakers), named_files(self._folder):
                 asked = self._ask(number)
             yield asked
 
-    def results(self, number: int, answer: str, seed: int) -> Results:
+    def results(self, number: int, answer: str, seed: int) -> RowResults:
         """What the task makes of an answer.
 
         Args:
@@ -130,7 +118,7 @@ class OpenTask:
         try:
             with (
                 boundary(JudgeError),
-                contained(self._speakers),
+                quiet(self._speakers),
                 named_files(self._folder),
                 seeded(seed) as drew,
             ):
@@ -139,7 +127,7 @@ class OpenTask:
         except _FOREIGN as failure:
             raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
         name = self._config.file.name
-        return Results({key: _plain(value, name) for key, value in found.items()}, guessed)
+        return RowResults({key: _plain(value, name) for key, value in found.items()}, guessed)
 
     def aggregate(self, key: str, values: Sequence[Any]) -> Any:
         """The figure that the task makes of all rows' values of one key of `results`.
@@ -150,7 +138,7 @@ class OpenTask:
         function = self._task.aggregation()[key.partition(",")[0]]
         wants_options = "args" in inspect.signature(function).parameters
         try:
-            with boundary(JudgeError), contained(self._speakers), seeded(0):
+            with boundary(JudgeError), quiet(self._speakers), seeded(0):
                 # The options of the command: there are none.
                 return function(values, args=None) if wants_options else function(values)
         except _FOREIGN as failure:
@@ -159,7 +147,7 @@ class OpenTask:
     def _load(self) -> ConfigurableTask:
         settings = {**self._config.settings, **self._dataset()}
         try:
-            with boundary(DatasetError), contained(self._speakers), named_files(self._folder):
+            with boundary(DatasetError), quiet(self._speakers), named_files(self._folder):
                 task = _direct_task()(config=settings, model_name=MODEL_NAME)
         except (DatasetError, *_FOREIGN) as failure:
             raise self._unfit(failure) from failure
@@ -196,12 +184,12 @@ class OpenTask:
             "--data DIR.",
         )
 
-    def _ask(self, number: int) -> Asked:
+    def _ask(self, number: int) -> TaskQuestion:
         text = self._text(number)
         try:
-            return Asked(number, self._images(number), text)
+            return TaskQuestion(number, self._images(number), text)
         except DatasetError as failure:
-            return Asked(number, None, text, str(failure))
+            return TaskQuestion(number, None, text, str(failure))
 
     def _images(self, number: int) -> tuple[Image.Image, ...] | None:
         """The images of a document; None if a cell of them is empty.
@@ -212,7 +200,7 @@ class OpenTask:
         try:
             with boundary(DatasetError):
                 document = self._task.eval_docs[number]  # decodes its images
-        except _BROKEN_IMAGE as broken:
+        except BROKEN_IMAGE as broken:
             raise DatasetError(f"{type(broken).__name__}: {broken}") from broken
         try:
             with boundary(DatasetError):

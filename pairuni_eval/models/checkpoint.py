@@ -77,14 +77,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a checkpoint folder, as a dict.
 
     Raises:
-        UserError: if there is none or it is no JSON object.
+        UserError: if there is none or it is not a JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
         have = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
         steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
         raise UserError(
-            f"{folder} is no checkpoint: it has no config.json. It holds: {have}.",
+            f"{folder} is not a checkpoint: it has no config.json. It holds: {have}.",
             hint=f"--checkpoint {steps[-1]}"
             if steps
             else "Give the folder that save_pretrained wrote.",

@@ -1,4 +1,4 @@
-"""Outputs that were made elsewhere as a model: `--checkpoint recorded:FILE`.
+"""A model of recorded outputs, made elsewhere: `--checkpoint recorded:FILE`.
 
 FILE is as `pairuni_eval.responses.rows` says; a request is answered by its sample's own key and
 draw, whatever it asks. A request without a row is an error on its row, and the run goes on.

@@ -1,4 +1,4 @@
-"""The outputs of a former run as a model: `--checkpoint replay:RUN`.
+"""A model of the outputs of a former run: `--checkpoint replay:RUN`.
 
 Outputs are found by id, so the replayed run must ask the same samples with the same decoding. What
 the former run lacks is an error on its row.

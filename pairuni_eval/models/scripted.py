@@ -23,7 +23,7 @@ from pairuni_eval.user_text import records_of
 _ANY = "*"
 
 
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _ScriptLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     text: str | None = None
     image: str | None = None
@@ -34,7 +34,7 @@ class ScriptedModel(Model):
 
     capabilities = frozenset(Capability)
 
-    def __init__(self, lines: Sequence[_Line], folder: Path, identity: ModelIdentity) -> None:
+    def __init__(self, lines: Sequence[_ScriptLine], folder: Path, identity: ModelIdentity) -> None:
         self._lines = {line.prompt: line for line in lines}
         self._folder = folder
         self.identity = identity
@@ -49,7 +49,7 @@ class ScriptedModel(Model):
         path = Path(checkpoint)
         if not is_file(path):
             raise UserError(f"There is no script {path}.", hint="--checkpoint scripted:FILE")
-        lines = records_of(path, _Line)
+        lines = records_of(path, _ScriptLine)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         identity = ModelIdentity(adapter="scripted", name=path.stem, weights=digest)
         return cls(lines, path.parent, identity)

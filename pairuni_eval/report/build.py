@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pairuni_eval.errors import writing
-from pairuni_eval.records import Figure
+from pairuni_eval.records import ExternalMetric
 from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.baseline_comparison import Versus, difference_entry
 from pairuni_eval.report.contamination import contamination_entry
@@ -217,7 +217,7 @@ def _section_entry(section: Section) -> dict[str, Any]:
     }
 
 
-def _figure_entry(figure: Figure) -> dict[str, Any]:
+def _figure_entry(figure: ExternalMetric) -> dict[str, Any]:
     """A figure of another toolkit, in that toolkit's own scale."""
     return {
         "protocol": bare(figure.protocol),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.judges.usage import Usage, tally
+from pairuni_eval.judges.usage import Usage, total_usage
 from pairuni_eval.stats.agreement import Agreement, agreements
 from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.tables import Tables
@@ -59,10 +59,10 @@ def judging(tables: Tables, benchmark: str) -> Judging | None:
     card, run = tables.card(benchmark), tables.run.card.benchmarks[benchmark]
     if card.judge is None:
         return None
-    mine = [b for b in tables.run.bills if b.protocol.rpartition("@")[0] == benchmark]
-    bills = {
-        f"Judge {run.judge}": [bill for bill in mine if not bill.second],
-        f"Second judge {run.second_judge}": [bill for bill in mine if bill.second],
+    mine = [row for row in tables.run.judge_usage if row.benchmark == benchmark]
+    rows = {
+        f"Judge {run.judge}": [row for row in mine if not row.second],
+        f"Second judge {run.second_judge}": [row for row in mine if row.second],
     }
     differs = run.judge is None or card.judge.snapshot not in (None, run.judge)
     found = Judging(
@@ -70,7 +70,7 @@ def judging(tables: Tables, benchmark: str) -> Judging | None:
         prescribed=card.judge.snapshot or card.judge.name if differs else None,
         named=tuple(name for name in judges_named(tables, benchmark) if name != run.judge),
         second=run.second_judge,
-        accounts={who: tally(some) for who, some in bills.items() if some},
+        accounts={who: total_usage(some) for who, some in rows.items() if some},
         agreements=agreements(tables, benchmark) if run.second_judge else (),
     )
     return found if any((found.prescribed, found.accounts, found.named, found.second)) else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pairuni_eval.cards import Card, ProtocolSpec
-from pairuni_eval.records import BenchmarkRun, Figure, Status
+from pairuni_eval.records import BenchmarkRun, ExternalMetric, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import Versus
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
@@ -120,7 +120,7 @@ class Section(NamedTuple):
     exhibits: tuple[Exhibit, ...]
     graded: int
     expected: int
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[ExternalMetric, ...] = ()
     judging: Judging | None = None
     alike: str | None = None
 
@@ -205,14 +205,16 @@ def _parts(tables: Tables, name: str) -> tuple[ProtocolPart, ...]:
     )
 
 
-def _figures(tables: Tables, name: str) -> tuple[Figure, ...]:
+def _figures(tables: Tables, name: str) -> tuple[ExternalMetric, ...]:
     """What other toolkits computed for a benchmark."""
     return tuple(
-        figure for figure in tables.run.figures if figure.protocol.rpartition("@")[0] == name
+        figure
+        for figure in tables.run.external_metrics
+        if figure.protocol.rpartition("@")[0] == name
     )
 
 
-def _as_metric(figure: Figure, headline: MetricRow) -> MetricRow:
+def _as_metric(figure: ExternalMetric, headline: MetricRow) -> MetricRow:
     """A foreign figure in the place of a headline without a value: no interval, no groups."""
     spec = msgspec.structs.replace(headline.spec, name=figure.metric, title=figure.metric)
     return headline._replace(

@@ -20,7 +20,7 @@ _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _BREAK = re.compile(r"\r\n|\n|\r")
 
 
-class Line(NamedTuple):
+class DelimitedRow(NamedTuple):
     """A row of a table: the line of the file it begins on, from 1, and its cells."""
 
     number: int
@@ -84,7 +84,7 @@ def _check_separator(path: Path, names: Sequence[str], wanted: str) -> None:
             )
 
 
-def _lines(path: Path, text: str, separator: str) -> list[Line]:
+def _lines(path: Path, text: str, separator: str) -> list[DelimitedRow]:
     try:
         lines = list(_quoted(text, separator))
         _refuse_swallowed(lines, separator)
@@ -101,7 +101,7 @@ def _lines(path: Path, text: str, separator: str) -> list[Line]:
     return lines
 
 
-def _quoted(text: str, separator: str) -> Iterator[Line]:
+def _quoted(text: str, separator: str) -> Iterator[DelimitedRow]:
     """The rows of a text in which quotes hold cells together; blank lines are none."""
     mark = re.escape(separator)
     cell = re.compile(
@@ -119,19 +119,19 @@ def _quoted(text: str, separator: str) -> Iterator[Line]:
         position = found.end()
         if found["end"] != separator:
             if len(cells) > 1 or held is not None or cells[0].strip():
-                yield Line(start, cells)
+                yield DelimitedRow(start, cells)
             start, cells = number, []
 
 
-def _unquoted(text: str, separator: str) -> list[Line]:
+def _unquoted(text: str, separator: str) -> list[DelimitedRow]:
     return [
-        Line(number, line.split(separator))
+        DelimitedRow(number, line.split(separator))
         for number, line in enumerate(_BREAK.split(text), start=1)
         if line.strip()
     ]
 
 
-def _refuse_swallowed(lines: Sequence[Line], separator: str) -> None:
+def _refuse_swallowed(lines: Sequence[DelimitedRow], separator: str) -> None:
     """Raise for a cell whose lines continue the first column of the table, cell for cell."""
     columns = len(lines[0].cells) if lines else 0
     known = {line.cells[0] for line in lines}

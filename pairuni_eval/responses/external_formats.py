@@ -1,4 +1,4 @@
-"""Answers in another toolkit's file, and how its rows are matched to our samples.
+"""External answer files: how the rows of another toolkit are matched to our samples.
 
 By one of the id-like columns the file has, or by position, row i of the dataset: whichever makes
 the most rows carry the gold answer and question of their sample, for a column called `index` may
@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.rows import Response, Settled
-from pairuni_eval.responses.sample_index import Entry, Roster
+from pairuni_eval.responses.rows import MatchedResponses, Response
+from pairuni_eval.responses.sample_index import IndexedSample, SampleIndex
 
 _IMAGE_MARK = re.compile(r"<image \d+>")
 ENOUGH = 0.9  # of the rows must agree; two answers in any order agree by chance on half
 
 
-class ForeignRow(NamedTuple):
+class ExternalRow(NamedTuple):
     """One row of another toolkit's file.
 
     Attributes:
@@ -40,16 +40,16 @@ class ForeignRow(NamedTuple):
     question: str | None = None
 
 
-class Foreign(NamedTuple):
+class ExternalFile(NamedTuple):
     """The rows of another toolkit's file in order, and what is to be said about them."""
 
-    rows: Sequence[ForeignRow]
+    rows: Sequence[ExternalRow]
     notes: tuple[str, ...] = ()
 
 
 class _Matched(NamedTuple):
-    row: ForeignRow
-    entry: Entry
+    row: ExternalRow
+    entry: IndexedSample
 
 
 class _Matching(NamedTuple):
@@ -65,40 +65,40 @@ class _Matching(NamedTuple):
         return sum(agrees for _, agrees in self.checked)
 
 
-def match_rows(source: str, rows: Sequence[ForeignRow], roster: Roster) -> Settled:
+def match_rows(source: str, rows: Sequence[ExternalRow], index: SampleIndex) -> MatchedResponses:
     """Put another toolkit's rows under the keys of our samples.
 
     Raises:
         UserError: if no row can be matched, or what was matched is another order or dataset.
     """
-    best = _best(source, rows, roster)
+    best = _best(source, rows, index)
     _refuse_disagreement(source, best)
     notes = [f"{len(best.matched)} of {len(rows)} rows matched {best.how}"]
     if best.checked:
         notes.append(f"{best.agreeing} of {len(best.checked)} agree with the dataset's own rows")
     else:
         notes.append("the file carries no gold answers or questions to check this by")
-    if any(len(one.row.texts) > roster.draws for one in best.matched):
-        notes.append(f"rows hold several answers; the first {roster.draws} of each counts")
+    if any(len(one.row.texts) > index.draws for one in best.matched):
+        notes.append(f"rows hold several answers; the first {index.draws} of each counts")
     if empty := sum(not any(text is not None for text in one.row.texts) for one in best.matched):
         notes.append(f"Rows that hold no answer, whose samples are missing and not wrong: {empty}")
-    answers = [response for one in best.matched for response in _responses(one, roster.draws)]
-    settled = roster.settle(source, answers)
-    return Settled(settled.responses, (*notes, *settled.notes))
+    answers = [response for one in best.matched for response in _responses(one, index.draws)]
+    matched = index.match(source, answers)
+    return MatchedResponses(matched.responses, (*notes, *matched.notes))
 
 
-def _best(source: str, rows: Sequence[ForeignRow], roster: Roster) -> _Matching:
+def _best(source: str, rows: Sequence[ExternalRow], index: SampleIndex) -> _Matching:
     """The way that makes the most rows agree, or match if nothing shows; ids before position."""
     columns = dict.fromkeys(column for row in rows for column in row.ids)
-    ways = [_way(f"by '{column}'", _by_id(rows, roster, column)) for column in columns]
-    ways.append(_way("by position", _by_position(rows, roster)))
+    ways = [_way(f"by '{column}'", _by_id(rows, index, column)) for column in columns]
+    ways.append(_way("by position", _by_position(rows, index)))
     best = max(ways, key=lambda way: (way.agreeing, len(way.matched)))
     if not best.matched:
         last = max(rows, key=lambda row: row.position)
         raise UserError(
-            f"{source}: none of its {len(rows)} rows is a sample of '{roster.benchmark}' by id, "
+            f"{source}: none of its {len(rows)} rows is a sample of '{index.benchmark}' by id, "
             f"and row {last.line} has position {last.position} where the data has "
-            f"{len(roster.in_order(len(rows)))} rows.",
+            f"{len(index.in_order(len(rows)))} rows.",
             hint="Give the data that the answers were made on with --data.",
         )
     return best
@@ -109,17 +109,17 @@ def _way(how: str, matched: Sequence[_Matched]) -> _Matching:
     return _Matching(how, matched, checked)
 
 
-def _by_id(rows: Sequence[ForeignRow], roster: Roster, column: str) -> list[_Matched]:
-    found = [(row, roster.find(row.ids.get(column, ""))) for row in rows]
+def _by_id(rows: Sequence[ExternalRow], index: SampleIndex, column: str) -> list[_Matched]:
+    found = [(row, index.find(row.ids.get(column, ""))) for row in rows]
     return [_Matched(row, entry) for row, entry in found if entry is not None]
 
 
-def _by_position(rows: Sequence[ForeignRow], roster: Roster) -> list[_Matched]:
+def _by_position(rows: Sequence[ExternalRow], index: SampleIndex) -> list[_Matched]:
     """Every row by its position; none if one lies outside, for then it is another dataset."""
-    order = roster.in_order(len(rows))
+    order = index.in_order(len(rows))
     if any(not 0 <= row.position < len(order) for row in rows):
         return []
-    found = [(row, roster.find(order[row.position])) for row in rows]
+    found = [(row, index.find(order[row.position])) for row in rows]
     return [_Matched(row, entry) for row, entry in found if entry is not None]
 
 

@@ -1,4 +1,4 @@
-"""One door for every format of recorded answers: which one a file is, and its rows as ours."""
+"""Formats of recorded answers: which one a file is, and its rows as ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pairuni_eval.responses import lmms_eval, vlmevalkit
 from pairuni_eval.responses.external_formats import match_rows
 from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.records import Records, read_records
-from pairuni_eval.responses.rows import Settled, responses_of
-from pairuni_eval.responses.sample_index import Roster
+from pairuni_eval.responses.rows import MatchedResponses, responses_of
+from pairuni_eval.responses.sample_index import SampleIndex
 
 
 def detect(records: Records) -> Format:
@@ -23,25 +23,25 @@ def detect(records: Records) -> Format:
     return Format.PAIRUNI
 
 
-def read_settled(path: Path, layout: Format | None, roster: Roster) -> Settled:
+def match_responses(path: Path, layout: Format | None, index: SampleIndex) -> MatchedResponses:
     """The recorded outputs of a file under the keys of a benchmark's samples.
 
     Args:
         path: The file.
         layout: Its format; None finds out.
-        roster: The samples.
+        index: The samples.
 
     Raises:
-        UserError: for a file that cannot be read, or rows that are no samples of the benchmark.
+        UserError: for a file that cannot be read, or rows that are not samples of the benchmark.
     """
     records = read_records(path)
     found = layout or detect(records)
     if found is Format.PAIRUNI:
         own = responses_of(path, records)
-        settled = roster.settle(str(path), own.responses)
-        return Settled(settled.responses, (*own.notes, *settled.notes))
+        matched = index.match(str(path), own.responses)
+        return MatchedResponses(matched.responses, (*own.notes, *matched.notes))
     toolkit = lmms_eval if found is Format.LMMS_EVAL else vlmevalkit
     read = toolkit.read(path, records)
-    settled = match_rows(str(path), read.rows, roster)
+    matched = match_rows(str(path), read.rows, index)
     heading = f"{path.name}: {found} format"
-    return Settled(settled.responses, (heading, *read.notes, *settled.notes))
+    return MatchedResponses(matched.responses, (heading, *read.notes, *matched.notes))

@@ -1,4 +1,4 @@
-"""The layouts of recorded answers by name, apart from what reads them: `--help` lists them."""
+"""The names of the formats of recorded answers, apart from what reads them, for `--help`."""
 
 from __future__ import annotations
 

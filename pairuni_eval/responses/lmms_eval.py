@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.external_formats import Foreign, ForeignRow
+from pairuni_eval.responses.external_formats import ExternalFile, ExternalRow
 from pairuni_eval.responses.records import Record, Records
 from pairuni_eval.responses.rows import repeated
 
 _IDS = ("id", "question_id", "index", "prompt_id", "key", "pid")
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _LmmsSample(msgspec.Struct, frozen=True):
     doc_id: int
     target: Any = None
     filtered_resps: Any = None
@@ -35,14 +35,14 @@ def is_sample(row: Mapping[str, Any]) -> bool:
     return "doc_id" in row and ("resps" in row or "filtered_resps" in row)
 
 
-def read(path: Path, records: Records) -> Foreign:
+def read(path: Path, records: Records) -> ExternalFile:
     """All rows of a sample file, in order; one that is there twice, word for word, counts once.
 
     Raises:
-        UserError: naming the line, for one that is no sample or whose `doc_id` occurs with two
+        UserError: naming the line, for one that is not a sample or whose `doc_id` occurs with two
             different answers.
     """
-    first: dict[int, ForeignRow] = {}
+    first: dict[int, ExternalRow] = {}
     for record in records.rows:
         row = _row(path, record)
         former = first.setdefault(row.position, row)
@@ -52,16 +52,16 @@ def read(path: Path, records: Records) -> Foreign:
                 "with different answers.",
                 hint="lmms-eval appends to a file of the same name: keep one run's lines.",
             )
-    return Foreign(list(first.values()), repeated(len(records.rows) - len(first)))
+    return ExternalFile(list(first.values()), repeated(len(records.rows) - len(first)))
 
 
-def _row(path: Path, record: Record) -> ForeignRow:
+def _row(path: Path, record: Record) -> ExternalRow:
     try:
-        row = msgspec.convert(record.row, _Line)
+        row = msgspec.convert(record.row, _LmmsSample)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}, line {record.line}: no lmms-eval sample: {failure}.") from failure
     answers = row.resps if row.filtered_resps is None else row.filtered_resps
-    return ForeignRow(
+    return ExternalRow(
         line=record.line,
         ids=dict(_ids(record.row)),
         position=row.doc_id,

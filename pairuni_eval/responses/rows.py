@@ -55,14 +55,14 @@ class Response(NamedTuple):
     fault: str | None = None
 
 
-class Settled(NamedTuple):
+class MatchedResponses(NamedTuple):
     """Recorded outputs, and what is to be said about how they were read."""
 
     responses: tuple[Response, ...]
     notes: tuple[str, ...]
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _ResponseLine(msgspec.Struct, frozen=True):
     id: str | int
     text: str | UnsetType | None = UNSET
     image: str | UnsetType | None = UNSET
@@ -70,7 +70,7 @@ class _Line(msgspec.Struct, frozen=True):
     benchmark: str | None = None
 
 
-def read_responses(path: Path) -> Settled:
+def read_responses(path: Path) -> MatchedResponses:
     """All rows of a responses file, in order.
 
     Raises:
@@ -80,12 +80,12 @@ def read_responses(path: Path) -> Settled:
     return responses_of(path, read_records(path))
 
 
-def responses_of(path: Path, records: Records) -> Settled:
+def responses_of(path: Path, records: Records) -> MatchedResponses:
     """The rows of a file that has been read; as `read_responses`."""
     tidy = _from_cells if records.tabular else _as_it_is
     rows = [_response(path, record.line, tidy(record)) for record in records.rows]
     once = _once(path, rows)
-    return Settled(once, repeated(len(rows) - len(once)))
+    return MatchedResponses(once, repeated(len(rows) - len(once)))
 
 
 def repeated(rows: int) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ def _from_cells(record: Record) -> dict[str, Any]:
 
 def _response(path: Path, number: int, row: Mapping[str, Any]) -> Response:
     try:
-        line = msgspec.convert(row, _Line)
+        line = msgspec.convert(row, _ResponseLine)
     except msgspec.ValidationError as failure:
         offer = _offer(row, "id", _IDS) if "id" not in row else ""
         raise UserError(f"{path}, line {number}: {failure}.{offer}", hint=_FORM) from failure

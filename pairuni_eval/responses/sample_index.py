@@ -1,4 +1,4 @@
-"""The samples of a benchmark by every id that recorded answers may use.
+"""An index of a benchmark's samples by every id that recorded answers may use.
 
 A sample is known by its key and by its aliases: POPE asks a question that three splits share once,
 and a row of any of them names it. The ids of the dataset's rows, in the files' order, serve answers
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.responses.rows import Response, Settled
+from pairuni_eval.responses.rows import MatchedResponses, Response
 
 _SHOWN = 3
 
 
-class Entry(NamedTuple):
+class IndexedSample(NamedTuple):
     """One sample: its key, its other ids, what is asked, and the gold answer where there is one."""
 
     key: str
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     gold: str | None
 
 
-class Roster:
+class SampleIndex:
     """See the module docstring.
 
     Args:
@@ -38,7 +38,7 @@ class Roster:
     def __init__(
         self,
         benchmark: str,
-        entries: Iterable[Entry],
+        entries: Iterable[IndexedSample],
         *,
         rows: Iterable[str] | None = None,
         draws: int = 1,
@@ -51,7 +51,7 @@ class Roster:
         self._shared = owners.keys() - self._keys.keys()
         self._rows = tuple(self._entries if rows is None else rows)
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> IndexedSample | None:
         """The sample that goes by a name; None for an unknown name or one that several share."""
         key = self._keys.get(name)
         return None if key is None else self._entries[key]
@@ -64,25 +64,25 @@ class Roster:
         """
         return tuple(self._entries) if count == len(self._entries) else self._rows
 
-    def settle(self, source: str, responses: Sequence[Response]) -> Settled:
+    def match(self, source: str, responses: Sequence[Response]) -> MatchedResponses:
         """Put recorded outputs under the keys of their samples; those of others are left out.
 
         Two rows may name one sample by different ids; if they say different things the first
         counts, and a note tells how many there were.
 
         Raises:
-            UserError: for ids that are no sample's, and a draw that the benchmark does not ask for.
+            UserError: for ids that no sample has, and a draw that the benchmark does not ask for.
         """
         mine = [row for row in responses if row.benchmark in (None, self.benchmark)]
         self._refuse_strangers(source, mine)
-        settled: dict[tuple[str, int], Response] = {}
+        matched: dict[tuple[str, int], Response] = {}
         differing: list[str] = []
         for row in mine:
             entry = self._entries[self._keys[row.id]]
-            first = settled.setdefault((entry.key, row.draw), row._replace(id=entry.key))
+            first = matched.setdefault((entry.key, row.draw), row._replace(id=entry.key))
             if (first.text, first.image) != (row.text, row.image):
                 differing.append(row.id)
-        return Settled(tuple(settled.values()), tuple(_differing(differing)))
+        return MatchedResponses(tuple(matched.values()), tuple(_differing(differing)))
 
     def _refuse_strangers(self, source: str, rows: Sequence[Response]) -> None:
         unknown = [row for row in rows if row.id not in self._keys]
@@ -91,7 +91,7 @@ class Roster:
             first = unknown[0].id
             guess = nearest(first, self._keys) or next(iter(self._keys), None)
             raise UserError(
-                f"{source}: {len(unknown)} of {len(rows)} ids are no sample of "
+                f"{source}: {len(unknown)} of {len(rows)} ids are not samples of "
                 f"'{self.benchmark}': {shown}. "
                 + (f"Several samples go by '{first}'. " if first in self._shared else "")
                 + f"The nearest id to the first is '{guess}'.",
@@ -105,7 +105,7 @@ class Roster:
                 )
 
 
-def _owners(entries: Iterable[Entry]) -> dict[str, set[str]]:
+def _owners(entries: Iterable[IndexedSample]) -> dict[str, set[str]]:
     """The samples behind every name; a key is its own sample's, whoever has it for an alias."""
     held = list(entries)
     owners: dict[str, set[str]] = {}

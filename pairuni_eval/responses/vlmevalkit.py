@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairuni_eval.data import check_columns
-from pairuni_eval.responses.external_formats import Foreign, ForeignRow
+from pairuni_eval.responses.external_formats import ExternalFile, ExternalRow
 from pairuni_eval.responses.records import Records, cell_of
 
 _FAILED = "Failed to obtain answer via API."  # vlmeval/inference.py, FAIL_MSG
@@ -24,7 +24,7 @@ def is_prediction(row: Mapping[str, Any]) -> bool:
     return "index" in row and "prediction" in row
 
 
-def read(path: Path, records: Records) -> Foreign:
+def read(path: Path, records: Records) -> ExternalFile:
     """All rows of a prediction file, in order.
 
     Raises:
@@ -34,7 +34,7 @@ def read(path: Path, records: Records) -> Foreign:
     check_columns(path, ("index", "prediction"), columns)
     ids = [name for name in _IDS if name in columns]
     rows = [
-        ForeignRow(
+        ExternalRow(
             line=line,
             ids={name: text for name in ids if (text := cell_of(row.get(name))) is not None},
             position=position,
@@ -44,7 +44,7 @@ def read(path: Path, records: Records) -> Foreign:
         )
         for position, (line, row) in enumerate(records.rows)
     ]
-    return Foreign(rows)
+    return ExternalFile(rows)
 
 
 def _answer(value: Any) -> str | None:

@@ -1,1 +1,1 @@
-"""The run loop: plan what is owed, execute it, grade it."""
+"""The run loop: plan what is owed, infer it, grade it."""

@@ -1,4 +1,4 @@
-"""Everything a suite reads, put into one folder: for machines without network.
+"""Downloads of everything a suite reads into one folder, for machines without network.
 
 Each benchmark's files go to DIR/<benchmark>/ under the names they have in their repository on the
 hub, or under those of its card for files at pinned addresses; the weights of models that grade to
@@ -44,7 +44,7 @@ class FetchedFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+class FetchedFolder(msgspec.Struct, frozen=True, kw_only=True):
     """What one repository gave.
 
     Attributes:
@@ -68,10 +68,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything in a fetched folder, by its sub-folder."""
 
     format: str = _FORMAT
-    folders: dict[str, Fetched] = {}
+    folders: dict[str, FetchedFolder] = {}
 
 
-class Wanted(NamedTuple):
+class RepositoryPart(NamedTuple):
     """One repository's part in a benchmark: where from, and which sub-folder it fills."""
 
     folder: str
@@ -81,7 +81,7 @@ class Wanted(NamedTuple):
     patterns: tuple[str, ...]
 
 
-class Result(NamedTuple):
+class FetchResult(NamedTuple):
     """What became of one sub-folder; `complete` is False where the user must add files by hand."""
 
     folder: str
@@ -90,7 +90,7 @@ class Result(NamedTuple):
 
 
 def fetch(
-    names: Sequence[str], to: Path, tell: Callable[[Result], None], also: Sequence[str] = ()
+    names: Sequence[str], to: Path, tell: Callable[[FetchResult], None], also: Sequence[str] = ()
 ) -> bool:
     """Fill a folder with the files of benchmarks; True if nothing is left to do by hand.
 
@@ -116,7 +116,7 @@ def fetch(
 
 
 @contextmanager
-def _alone(to: Path, tell: Callable[[Result], None]) -> Iterator[None]:
+def _alone(to: Path, tell: Callable[[FetchResult], None]) -> Iterator[None]:
     """Hold the folder; one that we may not write to is only looked at."""
     if is_folder(to) and not os.access(to, os.W_OK):
         yield
@@ -127,7 +127,11 @@ def _alone(to: Path, tell: Callable[[Result], None]) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            tell(Result(str(to), True, "another process fetches into it; waiting until it is done"))
+            tell(
+                FetchResult(
+                    str(to), True, "another process fetches into it; waiting until it is done"
+                )
+            )
             lock.acquire()
     try:
         yield
@@ -158,41 +162,45 @@ def read_manifest(folder: Path) -> Manifest:
     for name in names:
         if not is_plain_name(name):
             raise UserError(
-                f"{path}: '{name}' is no plain name below this folder.",
+                f"{path}: '{name}' is not a plain name below this folder.",
                 hint="Delete it: everything is checked anew.",
             )
     return found
 
 
-def _fetch(benchmark: Benchmark, to: Path) -> Iterator[Result]:
+def _fetch(benchmark: Benchmark, to: Path) -> Iterator[FetchResult]:
     yield from _fetch_data(benchmark, to)
     card = benchmark.card
     for name, spec in card.weights.items():
         folder = f"{card.name}/weights/{name}"
         if spec.hub is None:
             words = _by_hand(to / folder, spec, f"{spec.summary} ({spec.licence})")
-            yield Result(folder, True, f"never fetched; to grade with them {words}")
+            yield FetchResult(folder, True, f"never fetched; to grade with them {words}")
         else:
-            yield _get(Wanted(folder, "model", spec.hub, spec.revision, spec.files), to)
+            yield _get(RepositoryPart(folder, "model", spec.hub, spec.revision, spec.files), to)
             benchmark.data(to).weights(name)
 
 
-def _fetch_data(benchmark: Benchmark, to: Path) -> Iterator[Result]:
+def _fetch_data(benchmark: Benchmark, to: Path) -> Iterator[FetchResult]:
     card, data = benchmark.card, benchmark.card.data
     origin = benchmark.data(None).at_hand()
     if origin is not None and origin.kind in ("made here", "shipped"):
-        yield Result(card.name, True, f"nothing to fetch: the data is {origin.kind}")
+        yield FetchResult(card.name, True, f"nothing to fetch: the data is {origin.kind}")
         return
     by_hand = benchmark.data(to).at_hand() is not None
     if data.urls and not (by_hand and not _begun(card, to)):
         yield _get_urls(card, to)
     elif data.hub is not None:
-        yield _get(Wanted(card.name, "dataset", data.hub, data.revision, data.remote_files), to)
+        yield _get(
+            RepositoryPart(card.name, "dataset", data.hub, data.revision, data.remote_files), to
+        )
     elif by_hand:
-        yield Result(card.name, True, "put there by hand already")
+        yield FetchResult(card.name, True, "put there by hand already")
     else:
         source = f"{card.homepage} at revision {data.revision}"
-        yield Result(card.name, False, f"not on the hub: {_by_hand(to / card.name, data, source)}")
+        yield FetchResult(
+            card.name, False, f"not on the hub: {_by_hand(to / card.name, data, source)}"
+        )
         return
     benchmark.data(to).files()  # checks that what was fetched is what will be found
     if data.by_hand is not None:
@@ -204,25 +212,25 @@ def _begun(card: Card, to: Path) -> bool:
     return any((to / card.name / url.file).exists() for url in card.data.urls)
 
 
-def _left_to_hands(benchmark: Benchmark, spec: ByHandSpec, to: Path) -> Result:
+def _left_to_hands(benchmark: Benchmark, spec: ByHandSpec, to: Path) -> FetchResult:
     """Whether a person has put there what cannot be fetched."""
     name = benchmark.card.name
     if benchmark.data(to).has(spec.files):
-        return Result(name, True, f"there by hand: {spec.source}")
+        return FetchResult(name, True, f"there by hand: {spec.source}")
     words = f"cannot be fetched: put {spec.source}, into {to / name} by hand"
-    return Result(name, False, words)
+    return FetchResult(name, False, words)
 
 
 def _by_hand(folder: Path, spec: DataSpec | WeightSpec, source: str) -> str:
     return f"put {', '.join(spec.files)} of {source} into {folder} by hand"
 
 
-def _get_urls(card: Card, to: Path) -> Result:
+def _get_urls(card: Card, to: Path) -> FetchResult:
     """Fetch a benchmark's files at pinned addresses, those that are not there whole."""
     place = to / card.name
     check_inside(to, place)
     came = fetch_urls(PinnedFiles(card.name, card.data.urls), place)
-    made = Fetched(
+    made = FetchedFolder(
         hub=None,
         revision=card.data.revision,
         commit=card.data.revision,
@@ -232,12 +240,12 @@ def _get_urls(card: Card, to: Path) -> Result:
     )
     _note(card.name, made, to)
     if not came:
-        return Result(card.name, True, f"complete, not fetched again: {_size(made)}")
+        return FetchResult(card.name, True, f"complete, not fetched again: {_size(made)}")
     site = (card.data.source or "").removeprefix("url:")
-    return Result(card.name, True, f"{_size(made)} of {site} at {made.commit[:12]}")
+    return FetchResult(card.name, True, f"{_size(made)} of {site} at {made.commit[:12]}")
 
 
-def _note(folder: str, made: Fetched, to: Path) -> None:
+def _note(folder: str, made: FetchedFolder, to: Path) -> None:
     """Write into the manifest what one part holds now."""
     manifest = read_manifest(to)
     if manifest.folders.get(folder) != made:
@@ -245,13 +253,13 @@ def _note(folder: str, made: Fetched, to: Path) -> None:
         write_record(to / MANIFEST, Manifest(folders=folders))
 
 
-def _get(wanted: Wanted, to: Path) -> Result:
+def _get(wanted: RepositoryPart, to: Path) -> FetchResult:
     """Fetch one repository's part, unless the manifest and the disk say that it is there."""
     manifest = read_manifest(to)
     place = to / wanted.folder
     former = manifest.folders.get(wanted.folder)
     if former is not None and _same(wanted, former) and _whole(place, former):
-        return Result(wanted.folder, True, f"complete, not fetched again: {_size(former)}")
+        return FetchResult(wanted.folder, True, f"complete, not fetched again: {_size(former)}")
     twin = _twin(wanted, manifest, to)
     if twin is not None:
         made = _copied(manifest.folders[twin], twin, wanted.folder, to)
@@ -260,16 +268,16 @@ def _get(wanted: Wanted, to: Path) -> Result:
         made = _downloaded(wanted, to)
         words = f"{_size(made)} of {wanted.hub} at {made.commit[:12]}"
     _note(wanted.folder, made, to)
-    return Result(wanted.folder, True, words)
+    return FetchResult(wanted.folder, True, words)
 
 
-def _twin(wanted: Wanted, manifest: Manifest, to: Path) -> str | None:
+def _twin(wanted: RepositoryPart, manifest: Manifest, to: Path) -> str | None:
     """A sub-folder that holds the same files already: two benchmarks may grade with one model."""
     same = (name for name, held in manifest.folders.items() if _same(wanted, held))
     return next((name for name in same if _whole(to / name, manifest.folders[name])), None)
 
 
-def _copied(held: Fetched, twin: str, folder: str, to: Path) -> Fetched:
+def _copied(held: FetchedFolder, twin: str, folder: str, to: Path) -> FetchedFolder:
     with writing(str(to / folder)):
         for name in held.files:
             target = to / folder / name
@@ -280,14 +288,14 @@ def _copied(held: Fetched, twin: str, folder: str, to: Path) -> Fetched:
     return held
 
 
-def _downloaded(wanted: Wanted, to: Path) -> Fetched:
+def _downloaded(wanted: RepositoryPart, to: Path) -> FetchedFolder:
     place = to / wanted.folder
     _refuse_links(to, place)
     commit, names = _listed(wanted, place)
     for name in names:
         check_inside(to, (place / name).parent)
     _snapshot(wanted, place, revision=commit, patterns=[glob.escape(name) for name in names])
-    return Fetched(
+    return FetchedFolder(
         hub=wanted.hub,
         revision=wanted.revision,
         commit=commit,
@@ -314,12 +322,12 @@ def _refuse_links(to: Path, place: Path) -> None:
                 )
 
 
-def _same(wanted: Wanted, former: Fetched) -> bool:
+def _same(wanted: RepositoryPart, former: FetchedFolder) -> bool:
     asked = (wanted.hub, wanted.revision, wanted.patterns)
     return asked == (former.hub, former.revision, former.patterns)
 
 
-def _whole(place: Path, former: Fetched) -> bool:
+def _whole(place: Path, former: FetchedFolder) -> bool:
     return all(
         (place / name).is_file() and _describe(place / name) == file
         for name, file in former.files.items()
@@ -332,12 +340,12 @@ def _describe(path: Path) -> FetchedFile:
     return FetchedFile(path.stat().st_size, digest)
 
 
-def _size(fetched: Fetched) -> str:
+def _size(fetched: FetchedFolder) -> str:
     total = sum(file.bytes for file in fetched.files.values())
     return f"{len(fetched.files)} files, {total / 1e6:.1f} MB"
 
 
-def _listed(wanted: Wanted, place: Path) -> tuple[str, list[str]]:
+def _listed(wanted: RepositoryPart, place: Path) -> tuple[str, list[str]]:
     """The commit behind the revision, and the repository's files that the patterns mean.
 
     The hub's client matches `*` across slashes and `**/` with at least one; our patterns are those
@@ -360,8 +368,8 @@ def _listed(wanted: Wanted, place: Path) -> tuple[str, list[str]]:
     for name in meant:
         if not is_plain_name(name):
             raise UserError(
-                f"{wanted.hub} at revision {wanted.revision} names a file '{name}', which is no "
-                "plain name below a folder.",
+                f"{wanted.hub} at revision {wanted.revision} names a file '{name}', which is "
+                "not a plain name below a folder.",
                 hint="Do not use this copy of the repository: nothing of it was written.",
             )
     return found[0].commit_hash, list(dict.fromkeys(meant))
@@ -384,7 +392,7 @@ class _Listed(NamedTuple):
 
 
 def _snapshot(
-    wanted: Wanted,
+    wanted: RepositoryPart,
     place: Path,
     *,
     revision: str | None,

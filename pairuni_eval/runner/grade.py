@@ -1,13 +1,13 @@
-"""Outputs to scores: every protocol of every benchmark reads the same stored outputs.
+"""Grading, outputs to scores: every protocol of every benchmark reads the same stored outputs.
 
 Failed and skipped outputs are marked here and never reach a scorer. Grading goes in fixed chunks
 that are stored as they are finished; a judge that fails is a status on its row. A chunk is not
 stored while its judge owes a reply that asking again may bring (a time-out, a spent budget): it
 stands in the results with the status, and the same command grades it again, with the replies that
-did come from the judge's memory. What a second judge says is stored apart and never mixed in.
+did come from the judge's memory. What a further pass of the judges says is stored apart.
 
-A score rests on its output and a bill on its chunk: `forget` drops the scores of outputs that are
-made again, and a chunk that lacks a score or its bill is graded once more.
+A score rests on its output and a row of usage on its chunk: `drop_scores` takes out the scores of
+outputs that are made again, and a chunk that lacks a score or its usage is graded once more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.judges.judge import Judge
-from pairuni_eval.judges.usage import Bill
-from pairuni_eval.records import Capability, Figure, Output, Score, Status
-from pairuni_eval.runner.judging import Second, sees_again
-from pairuni_eval.runner.plan import Contents, Parts
+from pairuni_eval.judges.usage import JudgeCall, UsageRow
+from pairuni_eval.records import Capability, ExternalMetric, Output, Score, Status
+from pairuni_eval.runner.judging import JudgePass, MeteredJudge, seen_samples
+from pairuni_eval.runner.plan import RunComponents, RunPlan
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
@@ -29,18 +29,16 @@ from pairuni_eval.store.rows import RowLog
 from pairuni_eval.store.tables import identity_of
 
 _CHUNK = 64
-_SCORES = "scores-rank0.jsonl"
-_OPINIONS = f"{layout.OPINIONS}-rank0.jsonl"
+_SCORE_FILES = tuple(f"{name}-rank0.jsonl" for name in layout.PASSES)
 
 
 class Chunk(NamedTuple):
-    """Outputs of one benchmark that are graded together under one protocol."""
+    """Outputs of one benchmark that are graded together under one protocol, in one pass."""
 
     benchmark: Benchmark
-    judge: Judge | None
+    judge_pass: JudgePass
     protocol: str
     outputs: Sequence[Output]
-    second: bool = False
 
     @property
     def address(self) -> str:
@@ -48,7 +46,7 @@ class Chunk(NamedTuple):
         return f"{self.benchmark.card.name}@{self.protocol}"
 
 
-class _Stored:
+class _StoredScores:
     """Scores that an earlier start left, and the file that further ones go to."""
 
     def __init__(self, path: Path, address: str) -> None:
@@ -80,8 +78,8 @@ class Grader:
 
     Args:
         settings: What was asked: the run folder, the data and the device.
-        contents: The run's plan.
-        parts: Benchmarks and judges.
+        plan: The run's plan.
+        components: Benchmarks and judges.
         outputs: Every output by id.
         pictures: The pictures of the run folder.
 
@@ -93,148 +91,143 @@ class Grader:
     def __init__(
         self,
         settings: RunSettings,
-        contents: Contents,
-        parts: Parts,
+        plan: RunPlan,
+        components: RunComponents,
         outputs: Mapping[str, Output],
         pictures: Pictures,
     ) -> None:
         self._settings = settings
         self._run = settings.out
         self._equipped: set[str] = set()
-        self._contents = contents
-        self._parts = parts
+        self._plan = plan
+        self._components = components
         self._outputs = outputs
-        self._samples = {sample.uid: sample for sample in contents.samples}
+        self._samples = {sample.uid: sample for sample in plan.samples}
         self._pictures = pictures
         rows = self._run / layout.ROWS
-        address = contents.card.rows_address
-        self._stored = {
-            False: _Stored(rows / _SCORES, address),
-            True: _Stored(rows / _OPINIONS, address),
-        }
-        self._bills = RowLog(self._run / layout.JUDGE / layout.BILLS, Bill)
-        billed = self._bills.recover().rows
-        self._billed = {(bill.second, bill.protocol, bill.outputs[:1]) for bill in billed}
-        stored = self._stored.values()
-        self.unchecked = sum(one.unchecked for one in stored)
-        self.damage = (*(told for one in stored for told in one.damage), *self._bills.damage)
+        address = plan.card.rows_address
+        self._stored = [_StoredScores(rows / name, address) for name in _SCORE_FILES]
+        self._usage = RowLog(self._run / layout.JUDGE / layout.USAGE, UsageRow)
+        known = self._usage.recover().rows
+        self._with_usage = {(row.pass_number, row.protocol, row.outputs[:1]) for row in known}
+        self.unchecked = sum(one.unchecked for one in self._stored)
+        self.damage = (*(told for one in self._stored for told in one.damage), *self._usage.damage)
 
     def chunks(self) -> list[Chunk]:
-        """All chunks of the run in order, graded or not."""
+        """All chunks of the run, graded or not: those of the first pass in order, then the next."""
         return [
-            Chunk(benchmark, self._parts.judges.get(benchmark.card.name), protocol, outputs)
-            for benchmark in self._parts.benchmarks
-            for protocol, outputs in self._pieces(benchmark, self._owned(benchmark))
-        ]
-
-    def second_chunks(self) -> list[Chunk]:
-        """What the second judge is asked about, in the same order."""
-        return [
-            Chunk(benchmark, second.judge, protocol, outputs, second=True)
-            for benchmark in self._parts.benchmarks
-            if (second := self._parts.seconds.get(benchmark.card.name))
-            for protocol, outputs in self._pieces(benchmark, self._share(benchmark, second))
+            Chunk(benchmark, one, protocol, outputs)
+            for number in range(len(layout.PASSES))
+            for benchmark in self._components.benchmarks
+            for one in self._components.passes(benchmark.card.name)
+            if one.number == number
+            for protocol, outputs in self._pieces(benchmark, self._seen(benchmark, one))
         ]
 
     def _owned(self, benchmark: Benchmark) -> list[Output]:
         """The outputs of a benchmark in the run's order."""
         return [
-            self._outputs[owed.id]
-            for batch in self._contents.batches
+            self._outputs[pending.id]
+            for batch in self._plan.batches
             if batch.benchmark == benchmark.card.name
-            for owed in batch.outputs
+            for pending in batch.outputs
         ]
 
-    def _share(self, benchmark: Benchmark, second: Second) -> list[Output]:
-        card, seed = benchmark.card, self._contents.card.seed
-        mine = [s for s in self._contents.samples if s.benchmark == card.name]
-        seen = sees_again(card, mine, second.share, seed)
-        return [output for output in self._owned(benchmark) if output.sample in seen]
+    def _seen(self, benchmark: Benchmark, one: JudgePass) -> list[Output]:
+        """The outputs that a pass goes through."""
+        owned, card = self._owned(benchmark), benchmark.card
+        if one.share == 1:
+            return owned
+        mine = [s for s in self._plan.samples if s.benchmark == card.name]
+        seen = seen_samples(card, mine, one.share, self._plan.card.seed)
+        return [output for output in owned if output.sample in seen]
 
     def _pieces(
         self, benchmark: Benchmark, outputs: Sequence[Output]
     ) -> Iterator[tuple[str, Sequence[Output]]]:
         """The outputs in fixed pieces, once for each protocol."""
-        for protocol in self._contents.card.benchmarks[benchmark.card.name].protocols:
+        for protocol in self._plan.card.benchmarks[benchmark.card.name].protocols:
             for start in range(0, len(outputs), _CHUNK):
                 yield protocol, outputs[start : start + _CHUNK]
 
-    def grade(self, done: Callable[[Chunk], None]) -> list[Score]:
-        """Grade what is owed; returns all scores of the run in order."""
-        return self._grade_all(self.chunks(), done)
+    def grade(self, done: Callable[[Chunk], None]) -> list[list[Score]]:
+        """Grade what is owed.
 
-    def second_opinions(self, done: Callable[[Chunk], None]) -> list[Score]:
-        """Ask the second judge what is owed; returns all its scores of the run in order."""
-        scores = self._grade_all(self.second_chunks(), done)
-        return [score for score in scores if score.judge is not None]
-
-    def _grade_all(self, chunks: Iterable[Chunk], done: Callable[[Chunk], None]) -> list[Score]:
-        everything: list[Score] = []
-        for chunk in chunks:
-            stored = self._stored[chunk.second]
-            if stored.holds(chunk) and not self._lacks_its_bill(chunk, stored):
-                everything += [s for output in chunk.outputs for s in stored.of(chunk, output)]
-            else:
-                everything += self._grade_chunk(chunk, stored)
+        Returns:
+            All scores of the run in order, a list for each pass; those of a further pass hold only
+            what its judge was asked about.
+        """
+        everything: list[list[Score]] = [[] for _ in layout.PASSES]
+        for chunk in self.chunks():
+            number = chunk.judge_pass.number
+            scores = self._of_chunk(chunk, self._stored[number])
+            everything[number] += [s for s in scores if number == 0 or s.judge is not None]
             done(chunk)
         return everything
 
-    def _lacks_its_bill(self, chunk: Chunk, stored: _Stored) -> bool:
-        """Whether a judge that keeps receipts was asked about a chunk and no bill says so."""
-        if chunk.judge is None or type(chunk.judge).take_receipts is Judge.take_receipts:
+    def _of_chunk(self, chunk: Chunk, stored: _StoredScores) -> list[Score]:
+        """The scores of a chunk, made now if one of them or the usage is not stored."""
+        if not stored.holds(chunk) or self._lacks_usage(chunk, stored):
+            return self._grade_chunk(chunk, stored)
+        return [s for output in chunk.outputs for s in stored.of(chunk, output)]
+
+    def _lacks_usage(self, chunk: Chunk, stored: _StoredScores) -> bool:
+        """Whether a judge that keeps usage was asked about a chunk and no row says so."""
+        judge, number = chunk.judge_pass.judge, chunk.judge_pass.number
+        if judge is None or not judge.keeps_usage:
             return False
         asked = any(
             s.judge is not None for output in chunk.outputs for s in stored.of(chunk, output)
         )
-        key = (chunk.second, chunk.address, tuple(output.id for output in chunk.outputs[:1]))
-        return asked and key not in self._billed
+        key = (number, chunk.address, tuple(output.id for output in chunk.outputs[:1]))
+        return asked and key not in self._with_usage
 
-    def figures(self, scores: Sequence[Score]) -> list[Figure]:
+    def external_metrics(self, scores: Sequence[Score]) -> list[ExternalMetric]:
         """What other toolkits make of all scores of the run, benchmark by benchmark."""
-        found: list[Figure] = []
-        for benchmark in self._parts.benchmarks:
-            if type(benchmark).figures is Benchmark.figures:
+        found: list[ExternalMetric] = []
+        for benchmark in self._components.benchmarks:
+            if type(benchmark).external_metrics is Benchmark.external_metrics:
                 continue
             self._equip(benchmark)
             for protocol in benchmark.card.protocols:
                 address = f"{benchmark.card.name}@{protocol}"
                 mine = [score for score in scores if score.protocol == address]
-                found += benchmark.figures(mine, protocol=protocol)
+                found += benchmark.external_metrics(mine, protocol=protocol)
         return found
 
-    def _grade_chunk(self, chunk: Chunk, stored: _Stored) -> list[Score]:
+    def _grade_chunk(self, chunk: Chunk, stored: _StoredScores) -> list[Score]:
         """Grade a chunk; what is stored of it stands."""
         kept = {
             (score.output, score.metric): score
             for output in chunk.outputs
             for score in stored.of(chunk, output)
         }
-        fresh = list(self._score(chunk))
-        if not self._owes_replies(chunk):
+        judge = MeteredJudge(chunk.judge_pass.judge) if chunk.judge_pass.judge else None
+        fresh = list(self._score(chunk, judge))
+        if not (judge and self._leaves_open(chunk, judge.calls)):
             stored.append(score for score in fresh if (score.output, score.metric) not in kept)
         return [kept.get((score.output, score.metric), score) for score in fresh]
 
-    def _owes_replies(self, chunk: Chunk) -> bool:
-        """Whether the judge left a question open; its bill is stored before the scores."""
-        receipts = chunk.judge.take_receipts() if chunk.judge else []
-        if not receipts:
+    def _leaves_open(self, chunk: Chunk, calls: Sequence[JudgeCall]) -> bool:
+        """Whether the judge left a question open; its usage is stored before the scores."""
+        if not calls:
             return False
-        bill = Bill(
+        row = UsageRow(
             protocol=chunk.address,
             outputs=tuple(output.id for output in chunk.outputs),
-            receipts=tuple(receipts),
-            second=chunk.second,
+            calls=tuple(calls),
+            second=chunk.judge_pass.number > 0,
         )
-        self._bills.append([bill])
-        return bill.open
+        self._usage.append([row])
+        return row.open
 
-    def _score(self, chunk: Chunk) -> Iterator[Score]:
+    def _score(self, chunk: Chunk, judge: Judge | None) -> Iterator[Score]:
         trouble = {output.id: self._trouble(chunk, output) for output in chunk.outputs}
         answers = [self._answer(o) for o in chunk.outputs if trouble[o.id] is None]
         if answers:
             self._equip(chunk.benchmark)
         marks = iter(
-            chunk.benchmark.score_under(answers, protocol=chunk.protocol, judge=chunk.judge)
+            chunk.benchmark.score_under(answers, protocol=chunk.protocol, judge=judge)
             if answers
             else ()
         )
@@ -253,7 +246,7 @@ class Grader:
     def _answer(self, output: Output) -> Answer:
         return Answer(self._samples[output.sample], output, self._pictures.load)
 
-    def _trouble(self, chunk: Chunk, output: Output) -> list[Mark] | None:
+    def _trouble(self, chunk: Chunk, output: Output) -> list[MetricValue] | None:
         """Marks of an output that no scorer can grade, or None if one can."""
         card = chunk.benchmark.card
         wants_picture = card.capability is not Capability.UNDERSTAND
@@ -264,7 +257,7 @@ class Grader:
         if reason is None:
             return None
         metrics = {spec.of for spec in card.protocols[chunk.protocol].metrics}
-        return [Mark(metric, None, status, reason) for metric in sorted(metrics)]
+        return [MetricValue(metric, None, status, reason) for metric in sorted(metrics)]
 
     def _lost(self, output: Output) -> str | None:
         """Why a picture that is graded, or that it was made from, cannot be looked at."""
@@ -273,14 +266,14 @@ class Grader:
         return next((trouble for trouble in troubles if trouble), None)
 
 
-def forget(run: Path, outputs: Container[str], address: str) -> tuple[str, ...]:
-    """Drop the scores and opinions of outputs that are owed: they may come out otherwise.
+def drop_scores(run: Path, outputs: Container[str], address: str) -> tuple[str, ...]:
+    """Drop the scores of outputs that are owed, of every pass: they may come out otherwise.
 
     Returns:
         What is to be told about damaged rows among them.
     """
     told: tuple[str, ...] = ()
-    for name in (_SCORES, _OPINIONS):
+    for name in _SCORE_FILES:
         log = _score_log(run / layout.ROWS / name, address)
         log.recover(lambda score: score.output in outputs)
         told += log.damage
@@ -296,7 +289,7 @@ def _rests_on_a_lost_picture(score: Score) -> bool:
     return score.status is Status.MISSING_OUTPUT and score.verdict in TROUBLES
 
 
-def _as_score(chunk: Chunk, output: Output, mark: Mark) -> Score:
+def _as_score(chunk: Chunk, output: Output, mark: MetricValue) -> Score:
     card = chunk.benchmark.card
     return Score(
         output=output.id,

@@ -1,6 +1,6 @@
 """A benchmark graded on made-up answers, one for each sample, without a model.
 
-Texts are given by the caller. Pictures are of a kind that shows nothing: a grey blank, uniform
+Texts are given by the caller. Pictures are of a kind that shows nothing: a gray blank, uniform
 noise, smooth patches of random colors. Pictures that a sample asks about are its own.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.cards import MetricSpec, ProtocolSpec
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.judges.judge import Judge
@@ -24,7 +24,7 @@ from pairuni_eval.records import ImagePart, Output, Part, Sample, Status, TextPa
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import Rows, make_aggregate, names_in
 
-_GREY = (128, 128, 128)
+_GRAY = (128, 128, 128)
 _SIZE = (256, 256)
 _PATCHES = 5  # colors along a side
 _MADE_UP = "made-up"
@@ -33,11 +33,11 @@ Sources = Mapping[str, bytes]
 """The pictures of samples, encoded, by their ids."""
 
 
-class Trial(NamedTuple):
-    """Samples with the marks of one answer each under one protocol."""
+class GradedAnswers(NamedTuple):
+    """Samples with what one answer each is worth under one protocol."""
 
     samples: Sequence[Sample]
-    marks: Sequence[Mapping[str, Mark]]
+    marks: Sequence[Mapping[str, MetricValue]]
     rule: ProtocolSpec
 
     @property
@@ -60,14 +60,14 @@ class Trial(NamedTuple):
         return ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no marks"
 
     def number(self, spec: MetricSpec) -> float | None:
-        """What a metric of the card makes of the trial, unscaled; None if it makes no number."""
+        """What a metric of the card makes of the answers, unscaled; None if it makes no number."""
         rows = self._rows(spec)
         aggregate = make_aggregate(spec, rows)
         number = float(aggregate.finish(aggregate.features(rows).sum(axis=0)))
         return number if np.isfinite(number) else None
 
     def _rows(self, spec: MetricSpec) -> Rows:
-        """The trial as columns, restricted to the rows that the metric is about."""
+        """The answers as columns, restricted to the rows that the metric is about."""
         value = np.array(self.values(spec.of), dtype=np.float64)
         names = {tag for sample in self.samples for tag in sample.tags}
         tags = {n: np.array([s.tags.get(n, "") for s in self.samples], dtype=object) for n in names}
@@ -81,14 +81,16 @@ class Trial(NamedTuple):
         return rows.take(np.array(about, dtype=bool))
 
 
-def try_texts(benchmark: Benchmark, protocol: str, answers: Sequence[tuple[Sample, str]]) -> Trial:
+def grade_texts(
+    benchmark: Benchmark, protocol: str, answers: Sequence[tuple[Sample, str]]
+) -> GradedAnswers:
     """Grade an answer in text for each of the samples."""
     return _graded(
         benchmark, protocol, [_answer(sample, TextPart(text)) for sample, text in answers]
     )
 
 
-def try_pictures(
+def grade_pictures(
     benchmark: Benchmark,
     protocol: str,
     samples: Sequence[Sample],
@@ -96,7 +98,7 @@ def try_pictures(
     *,
     sources: Sources,
     judge: Judge | None = None,
-) -> Trial:
+) -> GradedAnswers:
     """Grade a picture that shows nothing for each of the samples.
 
     Args:
@@ -119,7 +121,7 @@ def try_pictures(
 
 
 def _blank(rng: np.random.Generator) -> Image.Image:  # noqa: ARG001
-    return Image.new("RGB", _SIZE, _GREY)
+    return Image.new("RGB", _SIZE, _GRAY)
 
 
 def _noise(rng: np.random.Generator) -> Image.Image:
@@ -141,11 +143,11 @@ NOTHINGS: Mapping[str, Callable[[np.random.Generator], Image.Image]] = {
 
 def _graded(
     benchmark: Benchmark, protocol: str, answers: Sequence[Answer], judge: Judge | None = None
-) -> Trial:
+) -> GradedAnswers:
     marks = benchmark.score_under(answers, protocol=protocol, judge=judge) if answers else ()
     rows = [{mark.metric: mark for mark in row} for row in marks]
     samples = [answer.sample for answer in answers]
-    return Trial(samples, rows, benchmark.card.protocols[protocol])
+    return GradedAnswers(samples, rows, benchmark.card.protocols[protocol])
 
 
 def _answer(
@@ -159,6 +161,6 @@ def _answer(
         decoding=_MADE_UP,
         parts=(part,),
     )
-    if load is None:  # a rule of texts that looks at the sample's pictures sees grey ones
-        return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GREY))
+    if load is None:  # a rule of texts that looks at the sample's pictures sees gray ones
+        return Answer(sample, made, lambda _: Image.new("RGB", _SIZE, _GRAY))
     return Answer(sample, made, lambda image: load(image, sample))

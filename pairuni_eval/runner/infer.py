@@ -1,11 +1,11 @@
-"""Samples to outputs: the batches that are still owed go through the model.
+"""Inference, samples to outputs: the batches that are still owed go through the model.
 
 A failure at the model or in a dataset's image is a row with an error, and the run goes on; a batch
 that fails as a whole is tried again row by row, so that one bad request costs one row. Three failed
 batches in a row stop the run, because then it is not the requests; no row of theirs is stored, so
 the next start tries them again. Rows whose images the dataset lacks say nothing about the model: a
 batch of nothing else does not count. An incomplete batch is computed again as a whole: its rows
-have the same neighbours as in an uninterrupted run. An output whose picture is gone or changed is
+have the same neighbors as in an uninterrupted run. An output whose picture is gone or changed is
 owed again.
 """
 
@@ -30,13 +30,13 @@ from pairuni_eval.records import (
     Sample,
     TextPart,
 )
-from pairuni_eval.runner.plan import Batch, Owed
+from pairuni_eval.runner.plan import OutputBatch, PendingOutput
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
 from pairuni_eval.store.rows import RowLog
 from pairuni_eval.store.tables import identity_of
-from pairuni_eval.store.write import Journal
+from pairuni_eval.store.write import RunJournal
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _HOPELESS_AFTER = 3
 
 
-class _Made(NamedTuple):
+class _BatchOutputs(NamedTuple):
     """The outputs of a batch, and how many of its requests the model was asked."""
 
     outputs: list[Output]
@@ -56,7 +56,7 @@ class _Made(NamedTuple):
         return self.asked > 0 and all(output.error for output in self.outputs)
 
 
-class Executor:
+class Inference:
     """Runs batches of one run and appends their outputs.
 
     Args:
@@ -87,7 +87,7 @@ class Executor:
         self._pictures = pictures
         path = run / layout.ROWS / "outputs-rank0.jsonl"
         self._log = RowLog(path, Output, identity_of(Output), address=card.rows_address)
-        self._journal = Journal(run)
+        self._journal = RunJournal(run)
         self._lost = 0
         found = self._log.recover(self._owed_again)
         self.outputs = {output.id: output for output in found.rows}
@@ -98,7 +98,7 @@ class Executor:
                 f"outputs whose picture is missing or changed: {self._lost}; they are made again.",
             )
 
-    def owed(self, batches: Iterable[Batch]) -> list[Batch]:
+    def pending(self, batches: Iterable[OutputBatch]) -> list[OutputBatch]:
         """The batches of which some output is missing."""
         return [b for b in batches if any(o.id not in self.outputs for o in b.outputs)]
 
@@ -112,16 +112,20 @@ class Executor:
         self._lost += lost
         return lost or output.error in TROUBLES
 
-    def execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
+    def infer(
+        self, batches: Iterable[OutputBatch], done: Callable[[OutputBatch, float], None]
+    ) -> None:
         """Run the batches in order; `done` hears of each with its seconds.
 
         Raises:
             UserError: if several batches in a row fail entirely, or the disk is full.
         """
         with reused_memory():
-            self._execute(batches, done)
+            self._infer(batches, done)
 
-    def _execute(self, batches: Iterable[Batch], done: Callable[[Batch, float], None]) -> None:
+    def _infer(
+        self, batches: Iterable[OutputBatch], done: Callable[[OutputBatch, float], None]
+    ) -> None:
         held: list[list[Output]] = []  # back until it is clear that the run goes on
         failed = 0  # batches in a row
         for batch in batches:
@@ -153,44 +157,46 @@ class Executor:
             self.outputs.update((output.id, output) for output in missing)
         made.clear()
 
-    def _make(self, batch: Batch) -> _Made:
+    def _make(self, batch: OutputBatch) -> _BatchOutputs:
         """All outputs of a batch, with its pictures stored but no row yet."""
         decoding = self._card.benchmarks[batch.benchmark].decoding
         if batch.capability not in self._model.capabilities:
             reason = f"the model cannot {batch.capability.value}"
-            skipped = [self._output(owed, decoding, skipped=reason) for owed in batch.outputs]
-            return _Made(skipped, 0)
+            skipped = [self._output(pending, decoding, skipped=reason) for pending in batch.outputs]
+            return _BatchOutputs(skipped, 0)
         return self._ask(batch, decoding)
 
-    def _ask(self, batch: Batch, decoding: Decoding) -> _Made:
+    def _ask(self, batch: OutputBatch, decoding: Decoding) -> _BatchOutputs:
         requests: dict[str, Request] = {}
         errors: dict[str, str] = {}
-        for owed in batch.outputs:
+        for pending in batch.outputs:
             try:
-                requests[owed.id] = self._request(owed, decoding)
+                requests[pending.id] = self._request(pending, decoding)
             except DatasetError as failure:
-                errors[owed.id] = str(failure)
+                errors[pending.id] = str(failure)
         replies = dict(
             zip(requests, self._call(batch.capability, list(requests.values())), strict=True)
         )
         outputs = [
-            self._output(owed, decoding, error=errors[owed.id])
-            if owed.id in errors
-            else self._settle(owed, decoding, replies[owed.id])
-            for owed in batch.outputs
+            self._output(pending, decoding, error=errors[pending.id])
+            if pending.id in errors
+            else self._settle(pending, decoding, replies[pending.id])
+            for pending in batch.outputs
         ]
-        return _Made(outputs, len(requests))
+        return _BatchOutputs(outputs, len(requests))
 
-    def _request(self, owed: Owed, decoding: Decoding) -> Request:
-        sample = self._samples[owed.sample]
+    def _request(self, pending: PendingOutput, decoding: Decoding) -> Request:
+        sample = self._samples[pending.sample]
         seen = self._model.live or sample.capability is not Capability.UNDERSTAND
         parts = tuple(
             part.text if isinstance(part, TextPart) else self._shown(part)
             for part in sample.parts
             if seen or isinstance(part, TextPart)
         )
-        seed = seed_for(self._card.seed, owed.sample, owed.draw, "decode")
-        return Request(parts, decoding, seed, owed.id, sample.benchmark, sample.key, owed.draw)
+        seed = seed_for(self._card.seed, pending.sample, pending.draw, "decode")
+        return Request(
+            parts, decoding, seed, pending.id, sample.benchmark, sample.key, pending.draw
+        )
 
     def _shown(self, part: ImagePart) -> Image.Image:
         """The picture of a request; DatasetError if it has a flaw or cannot be loaded."""
@@ -222,7 +228,7 @@ class Executor:
             )
         return replies
 
-    def _settle(self, owed: Owed, decoding: Decoding, reply: Reply) -> Output:
+    def _settle(self, pending: PendingOutput, decoding: Decoding, reply: Reply) -> Output:
         """Store what a reply holds and describe it as a row."""
         parts: list[Part] = []
         if reply.text is not None:
@@ -232,11 +238,11 @@ class Executor:
             with self._pictures as pictures:
                 parts.append(ImagePart(pictures.add(picture)))
         error = reply.error or (None if parts else "the model returned nothing")
-        return self._output(owed, decoding, parts=tuple(parts), tokens=reply.tokens, error=error)
+        return self._output(pending, decoding, parts=tuple(parts), tokens=reply.tokens, error=error)
 
     def _output(
         self,
-        owed: Owed,
+        pending: PendingOutput,
         decoding: Decoding,
         *,
         parts: tuple[Part, ...] = (),
@@ -245,10 +251,10 @@ class Executor:
         skipped: str | None = None,
     ) -> Output:
         return Output(
-            id=owed.id,
-            sample=owed.sample,
-            draw=owed.draw,
-            seed=seed_for(self._card.seed, owed.sample, owed.draw, "decode"),
+            id=pending.id,
+            sample=pending.sample,
+            draw=pending.draw,
+            seed=seed_for(self._card.seed, pending.sample, pending.draw, "decode"),
             decoding=decoding.id,
             parts=parts,
             tokens=tokens,

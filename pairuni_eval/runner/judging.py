@@ -1,4 +1,4 @@
-"""Which judges a run asks, which samples the second judge sees, and what they still owe.
+"""The passes of a run's judges: who is asked, which samples each sees, what is still open.
 
 `--judge` stands in for the judge of every card: the name of a plugin, a judge file, or "none",
 which leaves the rows that need a judge ungraded. The second judge sees a share of the samples of
@@ -16,38 +16,64 @@ import msgspec
 from msgspec import structs
 
 from pairuni_eval import catalog
-from pairuni_eval.cards import Card
+from pairuni_eval.cards import Card, JudgeSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import Judge, JudgeSetup
-from pairuni_eval.judges.settings import Choice, read_choices
-from pairuni_eval.judges.usage import Usage, tally
+from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question
+from pairuni_eval.judges.settings import JudgeChoice, read_choices
+from pairuni_eval.judges.usage import JudgeCall, Usage, UsageRow, total_usage
 from pairuni_eval.records import Output, RunCard, Sample, Score
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
-from pairuni_eval.store.read import StoredRun, read_bills
+from pairuni_eval.store.read import StoredRun, read_usage
 from pairuni_eval.store.rows import checked_line, read_rows
 from pairuni_eval.store.write import write_record, write_whole
 
 NONE = "none"  # as --judge names it
 
 
-class Second(NamedTuple):
-    """A judge that is asked again about a share of the samples, in (0, 1]."""
+class JudgePass(NamedTuple):
+    """One way of a judge through the outputs of a benchmark.
 
-    judge: Judge
-    share: float
+    Attributes:
+        number: 0 for the scores that count; 1 for a judge that is asked again, whose scores are
+            stored apart and never mixed in.
+        judge: None if nobody is asked.
+        share: Of the samples that it sees, in (0, 1].
+    """
+
+    number: int = 0
+    judge: Judge | None = None
+    share: float = 1.0
 
     @property
-    def words(self) -> str:
-        """What the run card says of it."""
-        return f"{self.judge.snapshot} on {self.share:g} of the samples"
+    def words(self) -> str | None:
+        """What the run card says of it; None without a judge."""
+        if self.judge is None:
+            return None
+        share = f" on {self.share:g} of the samples" if self.number else ""
+        return f"{self.judge.snapshot}{share}"
 
 
-class Judges(NamedTuple):
-    """The judges of a run by benchmark; a benchmark that needs none has none."""
+_CARD_FIELDS = ("judge", "second_judge")  # what a run card says of each pass
 
-    first: dict[str, Judge]
-    second: dict[str, Second]
+
+class MeteredJudge(Judge):
+    """A judge as a benchmark sees it, which remembers what its replies took.
+
+    Attributes:
+        calls: One for each question that was asked of a judge that keeps usage, in order.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.snapshot = judge.snapshot
+        self.calls: list[JudgeCall] = []
+        self._judge = judge
+
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
+        """What the judge replies."""
+        replies = self._judge.ask(questions)
+        self.calls += [reply.call for reply in replies if reply.call is not None]
+        return replies
 
 
 def judge_plugins(judge: str | None, cards: Iterable[Card]) -> list[str]:
@@ -58,45 +84,50 @@ def judge_plugins(judge: str | None, cards: Iterable[Card]) -> list[str]:
     """
     if judge == NONE:
         return []
-    choices = [choice for choice in read_choices(judge) if choice is not None]
+    choices = read_choices(judge)
     specs = [card.judge for card in cards if card.judge is not None]
     return [choice.plugin or spec.name for spec in specs for choice in choices]
 
 
-def load_judges(judge: str | None, cards: Iterable[Card], folder: Path) -> Judges:
-    """Load the judges that the cards and `--judge` ask for.
+def load_judges(
+    judge: str | None, cards: Iterable[Card], folder: Path
+) -> dict[str, list[JudgePass]]:
+    """The passes of each benchmark whose card asks for a judge, as `--judge` has them.
 
     Raises:
         UserError: for an unknown judge, a bad judge file, a missing key.
     """
-    judges = Judges({}, {})
     if judge == NONE:
-        return judges
-    first, second = read_choices(judge)
-    for card in cards:
-        if card.judge is None:
-            continue
-        judges.first[card.name] = _load(card, first, folder, second=False)
-        if second is not None and second.share is not None:
-            again = _load(card, second, folder, second=True)
-            judges.second[card.name] = Second(again, second.share)
-    return judges
+        return {}
+    choices = read_choices(judge)
+    return {
+        card.name: [
+            JudgePass(number, _load(card.judge, choice, folder, number), choice.share)
+            for number, choice in enumerate(choices)
+        ]
+        for card in cards
+        if card.judge is not None
+    }
 
 
-def _load(card: Card, choice: Choice, folder: Path, *, second: bool) -> Judge:
-    assert card.judge is not None
-    name = choice.plugin or card.judge.name
-    setup = JudgeSetup(card.judge, folder / layout.JUDGE, choice.options, choice.source, second)
+def _load(spec: JudgeSpec, choice: JudgeChoice, folder: Path, number: int) -> Judge:
+    name = choice.plugin or spec.name
+    setup = JudgeSetup(spec, folder / layout.JUDGE, choice.options, choice.source, number)
     judge = catalog.load_plugin("judges", name).load(setup)
     if not isinstance(judge, Judge):
         raise UserError(
-            f"The judge plugin '{name}' returned a {type(judge).__name__}, which is no Judge."
+            f"The judge plugin '{name}' returned a {type(judge).__name__}, which is not a Judge."
         )
     return judge
 
 
-def sees_again(card: Card, samples: Sequence[Sample], share: float, seed: int) -> set[str]:
-    """The uids of the samples that the second judge sees.
+def card_fields(passes: Iterable[JudgePass]) -> dict[str, str | None]:
+    """What a run card says of the passes, by field."""
+    return {_CARD_FIELDS[one.number]: one.words for one in passes}
+
+
+def seen_samples(card: Card, samples: Sequence[Sample], share: float, seed: int) -> set[str]:
+    """The uids of the samples that a judge sees which is asked about a share.
 
     Of every group of n samples those ceil(share n) whose hashes are the lowest; the groups are
     those of the headline metric of the default protocol, the whole benchmark if it has none.
@@ -122,35 +153,38 @@ def with_mended_judges(run: Path, former: RunCard, now: RunCard) -> RunCard:
     benchmarks = dict(former.benchmarks)
     for name, part in former.benchmarks.items():
         asked = now.benchmarks.get(name)
-        if asked is None:
-            continue
-        for field, again in (("judge", False), ("second_judge", True)):
-            old, new = getattr(part, field), getattr(asked, field)
-            if (
-                None not in (old, new)
-                and old != new
-                and not _gave_verdicts(run, former, name, second=again)
-            ):
+        for number, field in enumerate(_CARD_FIELDS):
+            old, new = getattr(part, field), getattr(asked, field, None)
+            mended = None not in (old, new) and old != new
+            if mended and not _gave_verdicts(run, former, name, number):
                 benchmarks[name] = structs.replace(benchmarks[name], **{field: new})
     return structs.replace(former, benchmarks=benchmarks)
 
 
-def _gave_verdicts(run: Path, former: RunCard, benchmark: str, *, second: bool) -> bool:
-    """Whether a stored score rests on a judge, or a reply of it was used."""
+def _gave_verdicts(run: Path, former: RunCard, benchmark: str, number: int) -> bool:
+    """Whether a stored score rests on the judge of a pass, or a reply of it was used."""
     mine = [
-        bill
-        for bill in read_bills(run)
-        if bill.second is second and bill.protocol.rpartition("@")[0] == benchmark
+        row for row in read_usage(run) if row.pass_number == number and row.benchmark == benchmark
     ]
-    if any(receipt.replied and not receipt.open for bill in mine for receipt in bill.receipts):
+    if any(call.replied and not call.open for row in mine for call in row.calls):
         return True
-    owed = {(bill.protocol, output) for bill in mine if bill.open for output in bill.outputs}
+    pending = _open_outputs(mine, number)
     return any(
         score.judge is not None
         and score.protocol.rpartition("@")[0] == benchmark
-        and (score.protocol, score.output) not in owed
-        for score in _stored_scores(run, former, layout.OPINIONS if second else "scores")
+        and (score.protocol, score.output) not in pending
+        for score in _stored_scores(run, former, layout.PASSES[number])
     )
+
+
+def _open_outputs(rows: Iterable[UsageRow], number: int) -> set[tuple[str, str]]:
+    """The protocols and outputs of a pass about which a question is open."""
+    return {
+        (row.protocol, output)
+        for row in rows
+        if row.open and row.pass_number == number
+        for output in row.outputs
+    }
 
 
 def _stored_scores(run: Path, card: RunCard, name: str) -> list[Score]:
@@ -161,11 +195,11 @@ def _stored_scores(run: Path, card: RunCard, name: str) -> list[Score]:
     return read_rows(path, Score, address=card.rows_address).rows if path.is_file() else []
 
 
-def left_open(run: Path) -> Iterator[tuple[str, Usage]]:
+def open_questions(run: Path) -> Iterator[tuple[str, Usage]]:
     """The benchmarks whose judge left questions without a reply that asking again may bring."""
-    bills = read_bills(run)
-    for name in dict.fromkeys(bill.protocol.rpartition("@")[0] for bill in bills):
-        usage = tally(bill for bill in bills if bill.protocol.rpartition("@")[0] == name)
+    rows = read_usage(run)
+    for name in dict.fromkeys(row.benchmark for row in rows):
+        usage = total_usage(row for row in rows if row.benchmark == name)
         if usage.open:
             yield name, usage
 
@@ -173,42 +207,33 @@ def left_open(run: Path) -> Iterator[tuple[str, Usage]]:
 def reopen(run: Path) -> bool:
     """Turn a complete run back into one that goes on, if its judge left questions open.
 
-    The tables become rows again, without the scores of the outputs whose bill is open; the mark
-    COMPLETE goes last, so a kill in between leaves a complete run.
+    The tables become rows again, without the scores of the outputs about which a question is open;
+    the mark COMPLETE goes last, so a kill in between leaves a complete run.
 
     Returns:
         Whether the run goes on.
     """
-    bills = [bill for bill in read_bills(run) if bill.open]
-    if not bills:
+    usage = read_usage(run)
+    if not any(row.open for row in usage):
         return False
-    first, second = (
-        {
-            (bill.protocol, output)
-            for bill in bills
-            if bill.second is again
-            for output in bill.outputs
-        }
-        for again in (False, True)
-    )
     stored = StoredRun(run)
     tables: dict[str, Iterable[msgspec.Struct]] = {
         "samples": stored.records("samples", Sample),
         "outputs-rank0": stored.records("outputs", Output),
-        "scores-rank0": _without(stored.records("scores", Score), first),
-        f"{layout.OPINIONS}-rank0": _without(stored.records(layout.OPINIONS, Score), second),
     }
+    for number, name in enumerate(layout.PASSES):
+        pending = _open_outputs(usage, number)
+        scores = stored.records(name, Score)
+        tables[f"{name}-rank0"] = [s for s in scores if (s.protocol, s.output) not in pending]
     for name, rows in tables.items():
         _restore(run, name, rows, None if stored.unchecked else stored.card.rows_address)
-    planned = {name: one for name, one in stored.seal.files.items() if name != layout.FIGURES}
+    planned = {
+        name: one for name, one in stored.seal.files.items() if name != layout.EXTERNAL_METRICS
+    }
     if not stored.unchecked:
         write_record(run / layout.ROWS / layout.PLANNED, planned)
     (run / layout.COMPLETE).unlink()
     return True
-
-
-def _without(scores: Iterable[Score], left_out: set[tuple[str, str]]) -> list[Score]:
-    return [score for score in scores if (score.protocol, score.output) not in left_out]
 
 
 def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], address: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run owes, decided once and written down before the first output.
+"""The plan of a run: what it owes, decided once and written down before the first output.
 
 Planning reads every sample, stores its pictures, and cuts the outputs into fixed batches. A resumed
 run finds the plan and computes the same batches again, so its numbers cannot depend on where it was
@@ -23,7 +23,6 @@ from pairuni_eval.cards import Card
 from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
-from pairuni_eval.judges.judge import Judge
 from pairuni_eval.models.base import Model
 from pairuni_eval.places import is_file
 from pairuni_eval.records import (
@@ -35,7 +34,13 @@ from pairuni_eval.records import (
     Sample,
     output_id,
 )
-from pairuni_eval.runner.judging import Second, judge_plugins, load_judges, with_mended_judges
+from pairuni_eval.runner.judging import (
+    JudgePass,
+    card_fields,
+    judge_plugins,
+    load_judges,
+    with_mended_judges,
+)
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import read_bytes, read_document
@@ -47,7 +52,7 @@ from pairuni_eval.store.tables import identity_of
 from pairuni_eval.store.write import record_bytes, write_record
 
 
-class Owed(msgspec.Struct, frozen=True):
+class PendingOutput(msgspec.Struct, frozen=True):
     """One output to make: its id, the sample and which draw of it."""
 
     id: str
@@ -55,15 +60,15 @@ class Owed(msgspec.Struct, frozen=True):
     draw: int
 
 
-class Batch(msgspec.Struct, frozen=True):
+class OutputBatch(msgspec.Struct, frozen=True):
     """Outputs that go through the model together, always the same ones."""
 
     benchmark: str
     capability: Capability
-    outputs: tuple[Owed, ...]
+    outputs: tuple[PendingOutput, ...]
 
 
-class Contents(NamedTuple):
+class RunPlan(NamedTuple):
     """A run folder once planned: the card, every sample, and the batches in order.
 
     Attributes:
@@ -73,7 +78,7 @@ class Contents(NamedTuple):
 
     card: RunCard
     samples: list[Sample]
-    batches: list[Batch]
+    batches: list[OutputBatch]
     unchecked: int = 0
     damage: tuple[str, ...] = ()
 
@@ -83,12 +88,15 @@ class Contents(NamedTuple):
         return [image for sample in self.samples for image in sample.images]
 
 
-class Parts(NamedTuple):
-    """The loaded code of a run: benchmarks in order and the judges of each that has one."""
+class RunComponents(NamedTuple):
+    """The loaded code of a run: benchmarks in order and the passes of their judges."""
 
     benchmarks: list[Benchmark]
-    judges: dict[str, Judge]
-    seconds: Mapping[str, Second] = {}
+    judged: Mapping[str, Sequence[JudgePass]]
+
+    def passes(self, benchmark: str) -> Sequence[JudgePass]:
+        """The passes through a benchmark, at least one; without a judge nobody is asked."""
+        return self.judged.get(benchmark) or [JudgePass()]
 
 
 def check_installed(settings: RunSettings) -> None:
@@ -105,14 +113,13 @@ def check_installed(settings: RunSettings) -> None:
     needs("Grading " + ", ".join(dict.fromkeys([*own, *asking])), *extras)
 
 
-def load_parts(settings: RunSettings) -> Parts:
+def load_components(settings: RunSettings) -> RunComponents:
     """Import the benchmarks and judges that the settings name."""
     cards = [_as_begun(settings, card) for card in settings.cards()]
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
-    judges = load_judges(settings.judge, cards, settings.out)
-    return Parts(benchmarks, judges.first, judges.second)
+    return RunComponents(benchmarks, load_judges(settings.judge, cards, settings.out))
 
 
 def _as_begun(settings: RunSettings, card: Card) -> Card:
@@ -132,16 +139,16 @@ def _as_begun(settings: RunSettings, card: Card) -> Card:
 
 def plan_run(
     settings: RunSettings,
-    parts: Parts,
+    components: RunComponents,
     model: Model,
     pictures: Pictures,
     read: Callable[[str], None] = lambda _: None,
-) -> Contents:
+) -> RunPlan:
     """Plan a run, or find the plan that an earlier start of the same command wrote.
 
     Args:
         settings: What is asked.
-        parts: Benchmarks and judges.
+        components: Benchmarks and judges.
         model: The model.
         pictures: The pictures of the run folder.
         read: Hears of every sample that is read, by its benchmark.
@@ -151,23 +158,23 @@ def plan_run(
     """
     run = settings.out
     if not (run / layout.RUN_FILE).exists():
-        return _fresh(settings, parts, model, pictures, read)
+        return _fresh(settings, components, model, pictures, read)
     hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
     _compare_with_plan(run, hint=hint)
-    former = same_run(settings, parts, model)
+    former = same_run(settings, components, model)
     if former != read_run_card(run):
         _put_card(run, former, hint=hint)
-    batches = read_document(run / layout.PLAN_FILE, list[Batch], hint=hint).value
+    batches = read_document(run / layout.PLAN_FILE, list[OutputBatch], hint=hint).value
     log = _sample_log(run, former.rows_address)
     found = log.recover()
     by_uid = {sample.uid: sample for sample in found.rows}
-    order = list(dict.fromkeys(owed.sample for batch in batches for owed in batch.outputs))
+    order = list(dict.fromkeys(pending.sample for batch in batches for pending in batch.outputs))
     whole = by_uid.keys() == set(order)
     lost = {image for s in found.rows for image in s.images if pictures.trouble(image)}
     if whole and not lost:
         samples = [by_uid[uid] for uid in order]
-        return Contents(former, samples, batches, found.unchecked, log.damage)
-    again = _fresh(settings, parts, model, pictures, read, former)  # the outputs stand
+        return RunPlan(former, samples, batches, found.unchecked, log.damage)
+    again = _fresh(settings, components, model, pictures, read, former)  # the outputs stand
     told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
     return again._replace(damage=(*log.damage, *([told] if lost else [])))
 
@@ -184,7 +191,7 @@ def _compare_with_plan(run: Path, *, hint: str) -> None:
             read_bytes(run / name, digest, hint=hint)
 
 
-def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
+def same_run(settings: RunSettings, components: RunComponents, model: Model) -> RunCard:
     """The card of the run that the folder holds, with its judges as they were mended since.
 
     Raises:
@@ -198,7 +205,7 @@ def same_run(settings: RunSettings, parts: Parts, model: Model) -> RunCard:
             "versions are not mixed in one run.",
             hint="Choose another folder with --out, or finish it with the version that began it.",
         )
-    now = _run_card(settings, parts, model, former.benchmarks)
+    now = _run_card(settings, components, model, former.benchmarks)
     mended = with_mended_judges(run, former, now)
     asked = _asked(now)
     for key, value in _asked(mended).items():
@@ -244,21 +251,21 @@ def _sample_log(run: Path, address: str) -> RowLog[Sample]:
 
 def _fresh(
     settings: RunSettings,
-    parts: Parts,
+    components: RunComponents,
     model: Model,
     pictures: Pictures,
     read: Callable[[str], None],
     former: RunCard | None = None,
-) -> Contents:
+) -> RunPlan:
     """Plan a run; one that was planned before keeps what its card says of who asked."""
     run = settings.out
-    log = _sample_log(run, _run_card(settings, parts, model, {}).rows_address)
+    log = _sample_log(run, _run_card(settings, components, model, {}).rows_address)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
     samples: list[Sample] = []
     counts: dict[str, int] = {}
     origins: dict[str, Origin] = {}
     cards: dict[str, Card] = {}
-    for benchmark in parts.benchmarks:
+    for benchmark in components.benchmarks:
         name = benchmark.card.name
         data = benchmark.data(settings.data)
         origins[name] = data.origin()
@@ -272,22 +279,22 @@ def _fresh(
         cards[name] = msgspec.structs.replace(benchmark.card, expected=benchmark.count(data))
         write_record(run / layout.CARDS / f"{name}.json", cards[name])
     runs = {
-        name: _benchmark_run(settings, parts, model, card, origins[name], counts[name])
+        name: _benchmark_run(settings, components, model, card, origins[name], counts[name])
         for name, card in cards.items()
     }
-    card = _run_card(settings, parts, model, runs)
+    card = _run_card(settings, components, model, runs)
     if former is not None:
         card = msgspec.structs.replace(former, benchmarks=runs)
-    batches = list(_batches(card, parts, samples))
+    batches = list(_batches(card, components, samples))
     log.sync()
     write_record(run / layout.PLAN_FILE, batches)
     planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
-    planned.pop(layout.FIGURES, None)  # is made from the scores, later
+    planned.pop(layout.EXTERNAL_METRICS, None)  # is made from the scores, later
     rows = run / layout.ROWS
     if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
         write_record(rows / layout.PLANNED, planned)  # else its rows began without checks
     write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
-    return Contents(card, samples, batches)
+    return RunPlan(card, samples, batches)
 
 
 def _stored(
@@ -325,35 +332,38 @@ def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
 
 
 def _benchmark_run(
-    settings: RunSettings, parts: Parts, model: Model, card: Card, origin: Origin, planned: int
+    settings: RunSettings,
+    components: RunComponents,
+    model: Model,
+    card: Card,
+    origin: Origin,
+    planned: int,
 ) -> BenchmarkRun:
-    judge, second = parts.judges.get(card.name), parts.seconds.get(card.name)
     return BenchmarkRun(
         protocols=tuple(card.protocols),
         decoding=card.decoding,
         batch_size=settings.batch_size or model.batch_size(card.capability),
         origin=origin.kind,
         revision=origin.revision,
-        judge=judge.snapshot if judge else None,
-        second_judge=second.words if second else None,
         expected=card.expected,
         planned=planned,
+        **card_fields(components.passes(card.name)),
     )
 
 
 def _run_card(
-    settings: RunSettings, parts: Parts, model: Model, former: dict[str, BenchmarkRun]
+    settings: RunSettings, components: RunComponents, model: Model, former: dict[str, BenchmarkRun]
 ) -> RunCard:
     """The card of this command; `former` gives what only reading the data can tell."""
     runs = {}
-    for benchmark in parts.benchmarks:
+    for benchmark in components.benchmarks:
         card = benchmark.card
         known = former.get(card.name)
         origin = Origin(known.origin, known.revision) if known else Origin("", "")
         planned = known.planned if known else 0
         if known:
             card = msgspec.structs.replace(card, expected=known.expected)
-        runs[card.name] = _benchmark_run(settings, parts, model, card, origin, planned)
+        runs[card.name] = _benchmark_run(settings, components, model, card, origin, planned)
     return RunCard(
         format=RECORD_FORMAT,
         code=__version__,
@@ -394,16 +404,18 @@ def _environment(model: Model) -> dict[str, str]:
     return {**found, "hardware": model.hardware}
 
 
-def _batches(card: RunCard, parts: Parts, samples: Sequence[Sample]) -> Iterator[Batch]:
-    for benchmark in parts.benchmarks:
+def _batches(
+    card: RunCard, components: RunComponents, samples: Sequence[Sample]
+) -> Iterator[OutputBatch]:
+    for benchmark in components.benchmarks:
         name, own = benchmark.card.name, card.benchmarks[benchmark.card.name]
         decoding = own.decoding.id
-        owed = [
-            Owed(output_id(sample.uid, draw, decoding), sample.uid, draw)
+        pending = [
+            PendingOutput(output_id(sample.uid, draw, decoding), sample.uid, draw)
             for sample in samples
             if sample.benchmark == name
             for draw in range(benchmark.card.draws)
         ]
-        for start in range(0, len(owed), own.batch_size):
-            outputs = tuple(owed[start : start + own.batch_size])
-            yield Batch(name, benchmark.card.capability, outputs)
+        for start in range(0, len(pending), own.batch_size):
+            outputs = tuple(pending[start : start + own.batch_size])
+            yield OutputBatch(name, benchmark.card.capability, outputs)

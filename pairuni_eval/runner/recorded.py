@@ -18,15 +18,15 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.models.recorded import RecordedModel
 from pairuni_eval.progress import waiting
-from pairuni_eval.responses.formats import read_settled
+from pairuni_eval.responses.formats import match_responses
 from pairuni_eval.responses.layouts import Format
-from pairuni_eval.responses.sample_index import Entry, Roster
+from pairuni_eval.responses.sample_index import IndexedSample, SampleIndex
 from pairuni_eval.runner.plan import check_installed
 from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
 
 
-class Recorded(NamedTuple):
+class RecordedRun(NamedTuple):
     """A finished run of recorded outputs, and what is to be said about how they were read."""
 
     folder: Path
@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
 
 def grade_recorded(
     settings: RunSettings, path: Path, layout: Format | None, console: Console
-) -> Recorded:
+) -> RecordedRun:
     """Grade the outputs of a responses file, or what is left of it.
 
     Args:
@@ -45,18 +45,18 @@ def grade_recorded(
         console: Where progress is shown.
 
     Raises:
-        UserError: for an unknown name, a file that cannot be read, or rows that are no samples.
+        UserError: for an unknown name, a file that cannot be read, or rows that are not samples.
     """
     (card,) = settings.cards()
     check_installed(settings)
     with waiting(console, f"reading {path.name} and the samples of {card.name}"):
-        roster = read_roster(catalog.load_benchmark(card.name), settings.data)
-        settled = read_settled(path, layout, roster)
-    folder = measure(settings, console, RecordedModel(path, settled.responses))
-    return Recorded(folder, settled.notes)
+        index = index_samples(catalog.load_benchmark(card.name), settings.data)
+        matched = match_responses(path, layout, index)
+    folder = measure(settings, console, RecordedModel(path, matched.responses))
+    return RecordedRun(folder, matched.notes)
 
 
-def read_roster(benchmark: Benchmark, folder: Path | None) -> Roster:
+def index_samples(benchmark: Benchmark, folder: Path | None) -> SampleIndex:
     """Every sample of a benchmark by its ids.
 
     Args:
@@ -65,13 +65,13 @@ def read_roster(benchmark: Benchmark, folder: Path | None) -> Roster:
     """
     data = benchmark.data(folder)
     entries = list(_entries(benchmark, data))
-    return Roster(
+    return SampleIndex(
         benchmark.card.name, entries, rows=benchmark.rows(data), draws=benchmark.card.draws
     )
 
 
-def _entries(benchmark: Benchmark, data: Data) -> Iterator[Entry]:
+def _entries(benchmark: Benchmark, data: Data) -> Iterator[IndexedSample]:
     for item in benchmark.samples(data):
         sample = item.sample
         aliases = tuple(benchmark.aliases(sample))
-        yield Entry(sample.key, aliases, sample.text, benchmark.gold(sample))
+        yield IndexedSample(sample.key, aliases, sample.text, benchmark.gold(sample))

@@ -1,4 +1,4 @@
-"""The whole way of a run: plan, execute, grade, compact.
+"""A run from beginning to end: plan, infer, grade, compact.
 
 The same call continues what an earlier one left, at whatever moment that one ended, and the folder
 ends up byte for byte as if nothing had happened; only the journal, which holds the times, and the
@@ -26,16 +26,16 @@ from rich.table import Table
 from pairuni_eval.adapters import check_checkpoint, load_model
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
-from pairuni_eval.records import Figure, Score
-from pairuni_eval.runner.grade import Chunk, Grader, forget
-from pairuni_eval.runner.infer import Executor
-from pairuni_eval.runner.judging import left_open, reopen
+from pairuni_eval.records import ExternalMetric, Score
+from pairuni_eval.runner.grade import Chunk, Grader, drop_scores
+from pairuni_eval.runner.infer import Inference
+from pairuni_eval.runner.judging import open_questions, reopen
 from pairuni_eval.runner.plan import (
-    Batch,
-    Contents,
-    Parts,
+    OutputBatch,
+    RunComponents,
+    RunPlan,
     check_installed,
-    load_parts,
+    load_components,
     plan_run,
     same_run,
 )
@@ -44,10 +44,10 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.seal import compact, remove_rows
-from pairuni_eval.store.write import Journal, clear_temporaries, exclusive, write_record
+from pairuni_eval.store.write import RunJournal, clear_temporaries, exclusive, write_record
 
 
-class Estimate(NamedTuple):
+class WorkEstimate(NamedTuple):
     """What a run still owes on one benchmark.
 
     Attributes:
@@ -77,38 +77,39 @@ def measure(settings: RunSettings, console: Console, model: Model | None = None)
     settings.cards()  # unknown names come first
     if model is None:
         check_checkpoint(settings.checkpoint, settings.adapter)
-    parts = _parts(settings)
+    components = _components(settings)
     model = model or _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            _compare(settings, parts, model)
+            _compare(settings, components, model)
             if not reopen(settings.out):
                 remove_rows(settings.out)
                 return settings.out
-        started = _start(settings, parts, model, console)
-        _execute(started, console)
+        started = _start(settings, components, model, console)
+        _infer(started, console)
         _finish(started, _grade(started, console))
         _say_what_is_open(settings.out, console)
     return settings.out
 
 
-def estimate(settings: RunSettings, console: Console) -> list[Estimate]:
+def estimate(settings: RunSettings, console: Console) -> list[WorkEstimate]:
     """Say what is owed. The warm-up is the first owed batch of each benchmark, and it is kept."""
     settings.cards()
     check_checkpoint(settings.checkpoint, settings.adapter)
-    parts = _parts(settings)
+    components = _components(settings)
     model = _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
-            _compare(settings, parts, model)
-            return [Estimate(card.name, 0, 0, None) for card in settings.cards()]
-        started = _start(settings, parts, model, console)
+            _compare(settings, components, model)
+            return [WorkEstimate(card.name, 0, 0, None) for card in settings.cards()]
+        started = _start(settings, components, model, console)
         return [
-            _estimate(started, benchmark.card.name, model) for benchmark in started.parts.benchmarks
+            _estimate(started, benchmark.card.name, model)
+            for benchmark in started.components.benchmarks
         ]
 
 
-def estimate_table(estimates: Sequence[Estimate]) -> Table:
+def estimate_table(estimates: Sequence[WorkEstimate]) -> Table:
     """The estimates for the terminal."""
     table = Table("benchmark", "outputs owed", "judge calls", "time")
     for one in estimates:
@@ -127,39 +128,38 @@ def estimate_table(estimates: Sequence[Estimate]) -> Table:
 
 class _Started(NamedTuple):
     settings: RunSettings
-    parts: Parts
-    contents: Contents
-    executor: Executor
+    components: RunComponents
+    plan: RunPlan
+    inference: Inference
     pictures: Pictures
 
     @property
-    def batches(self) -> list[Batch]:
-        return self.contents.batches
+    def batches(self) -> list[OutputBatch]:
+        return self.plan.batches
 
     @property
-    def owed(self) -> set[str]:
+    def pending(self) -> set[str]:
         """The ids of the outputs that are to be made."""
-        planned = (owed.id for batch in self.batches for owed in batch.outputs)
-        return {one for one in planned if one not in self.executor.outputs}
+        planned = (pending.id for batch in self.batches for pending in batch.outputs)
+        return {one for one in planned if one not in self.inference.outputs}
 
 
 class _Graded(NamedTuple):
-    """All scores, the figures made of them, and the scores by the second judge.
+    """All scores, pass by pass, and what other toolkits make of those of the first.
 
     Attributes:
         unchecked: How many rows of them that an earlier start left have no check.
     """
 
-    scores: list[Score]
-    figures: list[Figure]
-    opinions: list[Score]
+    passes: list[list[Score]]
+    external_metrics: list[ExternalMetric]
     unchecked: int
 
 
-def _parts(settings: RunSettings) -> Parts:
+def _components(settings: RunSettings) -> RunComponents:
     """Benchmarks and judges; what they lack is found before a model is loaded."""
     check_installed(settings)
-    return load_parts(settings)
+    return load_components(settings)
 
 
 def _load(settings: RunSettings, console: Console) -> Model:
@@ -168,7 +168,9 @@ def _load(settings: RunSettings, console: Console) -> Model:
         return load_model(settings.checkpoint, settings.adapter, options)
 
 
-def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) -> _Started:
+def _start(
+    settings: RunSettings, components: RunComponents, model: Model, console: Console
+) -> _Started:
     clear_temporaries(settings.out)
     pictures = Pictures(settings.out)
     with _progress(console, transient=True) as progress:
@@ -177,90 +179,91 @@ def _start(settings: RunSettings, parts: Parts, model: Model, console: Console) 
         def read(benchmark: str) -> None:
             progress.update(bar, advance=1, description=f"reading  {benchmark}")
 
-        contents = plan_run(settings, parts, model, pictures, read)
-    Journal(settings.out).note("start")
-    by_uid = {sample.uid: sample for sample in contents.samples}
-    executor = Executor(settings.out, contents.card, by_uid, model, pictures)
-    started = _Started(settings, parts, contents, executor, pictures)
-    forgotten = forget(settings.out, started.owed, contents.card.rows_address)
-    _tell(settings.out, [*contents.damage, *executor.damage, *forgotten], console)
+        plan = plan_run(settings, components, model, pictures, read)
+    RunJournal(settings.out).note("start")
+    by_uid = {sample.uid: sample for sample in plan.samples}
+    inference = Inference(settings.out, plan.card, by_uid, model, pictures)
+    started = _Started(settings, components, plan, inference, pictures)
+    forgotten = drop_scores(settings.out, started.pending, plan.card.rows_address)
+    _tell(settings.out, [*plan.damage, *inference.damage, *forgotten], console)
     return started
 
 
-def _compare(settings: RunSettings, parts: Parts, model: Model) -> None:
+def _compare(settings: RunSettings, components: RunComponents, model: Model) -> None:
     """Compare a complete run with its mark and with what is asked.
 
     Raises:
         UserError: if a file of it is changed, or it is another run.
     """
     StoredRun(settings.out).verify()
-    same_run(settings, parts, model)
+    same_run(settings, components, model)
 
 
 def _tell(run: Path, damage: Sequence[str], console: Console) -> None:
     """Say what an earlier start left damaged, here and in the journal."""
     for sentence in damage:
-        Journal(run).note("damage", what=sentence)
+        RunJournal(run).note("damage", what=sentence)
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
-def _execute(started: _Started, console: Console) -> None:
-    owed = started.executor.owed(started.batches)
+def _infer(started: _Started, console: Console) -> None:
+    pending = started.inference.pending(started.batches)
     total = sum(len(batch.outputs) for batch in started.batches)
-    left = sum(len(batch.outputs) for batch in owed)
+    left = sum(len(batch.outputs) for batch in pending)
     with _progress(console) as progress:
         bar = progress.add_task("outputs", total=total, completed=total - left)
 
-        def done(batch: Batch, seconds: float) -> None:
+        def done(batch: OutputBatch, seconds: float) -> None:
             rate = len(batch.outputs) / seconds if seconds else 0.0
             text = f"outputs  {batch.benchmark} ({rate:.1f}/s)"
             progress.update(bar, advance=len(batch.outputs), description=text)
 
-        started.executor.execute(owed, done)
+        started.inference.infer(pending, done)
 
 
 def _grade(started: _Started, console: Console) -> _Graded:
     """Grade what is owed."""
-    outputs = started.executor.outputs
-    grader = Grader(started.settings, started.contents, started.parts, outputs, started.pictures)
+    outputs = started.inference.outputs
+    grader = Grader(started.settings, started.plan, started.components, outputs, started.pictures)
     _tell(started.settings.out, grader.damage, console)
     with _progress(console) as progress:
-        chunks = [*grader.chunks(), *grader.second_chunks()]
-        bar = progress.add_task("grading", total=sum(len(c.outputs) for c in chunks))
+        total = sum(len(chunk.outputs) for chunk in grader.chunks())
+        bar = progress.add_task("grading", total=total)
 
         def done(chunk: Chunk) -> None:
             text = f"grading  {chunk.address}"
             progress.update(bar, advance=len(chunk.outputs), description=text)
 
-        scores = grader.grade(done)
-        opinions = grader.second_opinions(done)
-    return _Graded(scores, grader.figures(scores), opinions, grader.unchecked)
+        passes = grader.grade(done)
+    return _Graded(passes, grader.external_metrics(passes[0]), grader.unchecked)
 
 
 def _finish(started: _Started, graded: _Graded) -> None:
     """Write the tables and mark the run complete."""
-    run, contents, executor = started.settings.out, started.contents, started.executor
-    if graded.figures:
-        write_record(run / layout.FIGURES, graded.figures)
-    outputs = [executor.outputs[owed.id] for batch in started.batches for owed in batch.outputs]
+    run, plan, inference = started.settings.out, started.plan, started.inference
+    if graded.external_metrics:
+        write_record(run / layout.EXTERNAL_METRICS, graded.external_metrics)
+    outputs = [
+        inference.outputs[pending.id] for batch in started.batches for pending in batch.outputs
+    ]
     drawn = [output.image for output in outputs if output.image]
+    scores = zip(layout.PASSES, graded.passes, strict=True)
     compact(
         run,
         {
-            "samples": contents.samples,
+            "samples": plan.samples,
             "outputs": outputs,
-            "scores": graded.scores,
-            **({layout.OPINIONS: graded.opinions} if graded.opinions else {}),
+            **{name: rows for name, rows in scores if rows or name == layout.PASSES[0]},
         },
-        pictures=started.pictures.digests([*contents.images, *drawn]),
-        unchecked=contents.unchecked + executor.unchecked + graded.unchecked,
+        pictures=started.pictures.digests([*plan.images, *drawn]),
+        unchecked=plan.unchecked + inference.unchecked + graded.unchecked,
     )
-    Journal(run).note("complete")
+    RunJournal(run).note("complete")
 
 
 def _say_what_is_open(run: Path, console: Console) -> None:
     """Tell which questions to a judge got no reply; nothing if there is none."""
-    for benchmark, usage in left_open(run):
+    for benchmark, usage in open_questions(run):
         reasons = ", ".join(f"{count} {reason}" for reason, count in usage.troubles)
         console.print(
             f"{benchmark}: {usage.open} of {usage.questions} questions to the judge got no reply "
@@ -271,19 +274,19 @@ def _say_what_is_open(run: Path, console: Console) -> None:
         )
 
 
-def _estimate(started: _Started, benchmark: str, model: Model) -> Estimate:
-    card = next(b.card for b in started.parts.benchmarks if b.card.name == benchmark)
-    owed = [b for b in started.executor.owed(started.batches) if b.benchmark == benchmark]
+def _estimate(started: _Started, benchmark: str, model: Model) -> WorkEstimate:
+    card = next(b.card for b in started.components.benchmarks if b.card.name == benchmark)
+    pending = [b for b in started.inference.pending(started.batches) if b.benchmark == benchmark]
     calls = card.judge.calls * len(card.protocols) if card.judge else 0
     planned = sum(len(b.outputs) for b in started.batches if b.benchmark == benchmark)
     seconds: float | None = None
-    if owed and card.capability in model.capabilities:
+    if pending and card.capability in model.capabilities:
         timed: list[float] = []
-        started.executor.execute(owed[:1], lambda _, took: timed.append(took))
-        owed = owed[1:]
-        seconds = timed[0] * len(owed)
-    outputs = sum(len(b.outputs) for b in owed)
-    return Estimate(benchmark, outputs, planned * calls, seconds)
+        started.inference.infer(pending[:1], lambda _, took: timed.append(took))
+        pending = pending[1:]
+        seconds = timed[0] * len(pending)
+    outputs = sum(len(b.outputs) for b in pending)
+    return WorkEstimate(benchmark, outputs, planned * calls, seconds)
 
 
 def _progress(console: Console, *, transient: bool = False) -> Progress:

@@ -1,4 +1,4 @@
-"""What a user asks of a run: one frozen value, equal to the options of `pairuni-eval run`."""
+"""The settings of a run: one frozen value, equal to the options of `pairuni-eval run`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RunSettings:
             )
         if self.data is not None and not is_folder(self.data):
             raise UserError(
-                f"--data {self.data} is no folder.",
+                f"--data {self.data} is not a folder.",
                 hint=as_typed("pairuni-eval", "fetch", "--suite", "paper", "--to", self.data),
             )
         names = in_order(self.benchmarks) or catalog.find_suite(self.suite or "").benchmarks
@@ -105,7 +105,7 @@ class RunSettings:
 
 
 def in_order(benchmarks: Sequence[str]) -> tuple[str, ...]:
-    """Benchmarks named one by one, in the order in which they are measured: it is no choice."""
+    """Benchmarks named one by one, in the order in which they are measured: nobody chooses it."""
     return tuple(sorted(set(benchmarks)))
 
 

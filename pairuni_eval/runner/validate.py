@@ -30,7 +30,7 @@ from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import Capability, ImagePart, Item, Picture, Sample, Status
-from pairuni_eval.runner.graded_answers import NOTHINGS, Trial, try_pictures, try_texts
+from pairuni_eval.runner.graded_answers import NOTHINGS, GradedAnswers, grade_pictures, grade_texts
 from pairuni_eval.runner.judging import load_judges
 
 _CONSTANTS = 5  # most frequent gold answers that are tried as floors
@@ -98,10 +98,10 @@ def validate(benchmark: Benchmark, folder: Path | None, limit: int | None) -> Va
         return Validation(benchmark.card.name, (*checks, _UNGRADED), ())
     benchmark.equip(data, device="auto")
     if benchmark.card.capability is Capability.UNDERSTAND:
-        graded, floors = _answers(benchmark, samples)
+        checked, floors = _answers(benchmark, samples)
     else:
-        graded, floors = _pictures(benchmark, items), []
-    return Validation(benchmark.card.name, (*checks, *graded), tuple(floors))
+        checked, floors = _pictures(benchmark, items), []
+    return Validation(benchmark.card.name, (*checks, *checked), tuple(floors))
 
 
 class _Items:
@@ -204,40 +204,40 @@ def _answers(benchmark: Benchmark, samples: Sequence[Sample]) -> tuple[list[Chec
     floors: list[Floor] = []
     common = Counter(gold for _, gold in known).most_common(_CONSTANTS)
     for protocol, rule in benchmark.card.protocols.items():
-        empty = try_texts(benchmark, protocol, [(sample, "") for sample in samples])
+        empty = grade_texts(benchmark, protocol, [(sample, "") for sample in samples])
         checks.append(_marked(protocol, empty))
-        gold = try_texts(benchmark, protocol, known)
+        gold = grade_texts(benchmark, protocol, known)
         checks.append(_full(protocol, gold, len(samples)))
         checks.append(_empty(protocol, empty, gold))
         for answer, _ in common:
-            trial = try_texts(benchmark, protocol, [(sample, answer) for sample in samples])
-            floors.append(_floor(protocol, rule, trial, answer))
+            graded = grade_texts(benchmark, protocol, [(sample, answer) for sample in samples])
+            floors.append(_floor(protocol, rule, graded, answer))
     return checks, floors
 
 
-def _marked(protocol: str, trial: Trial) -> Check:
+def _marked(protocol: str, graded: GradedAnswers) -> Check:
     """Whether every row has the score metrics that the card's metrics read, as numbers."""
-    wanted = {spec.of for spec in trial.rule.metrics}
-    for sample, marks in zip(trial.samples, trial.marks, strict=True):
+    wanted = {spec.of for spec in graded.rule.metrics}
+    for sample, marks in zip(graded.samples, graded.marks, strict=True):
         missing = sorted(wanted - marks.keys())
         if missing:
             words = f"'{sample.key}' has no mark {', '.join(missing)}"
             return Check(f"marks of {protocol}", False, words)
         odd = [m.metric for m in marks.values() if m.value is not None and not np.isfinite(m.value)]
         if odd:
-            return Check(f"marks of {protocol}", False, f"'{sample.key}': {odd[0]} is no number")
+            return Check(f"marks of {protocol}", False, f"'{sample.key}': {odd[0]} is not a number")
     return Check(f"marks of {protocol}", True, ", ".join(sorted(wanted)))
 
 
-def _full(protocol: str, trial: Trial, samples: int) -> Check:
+def _full(protocol: str, graded: GradedAnswers, samples: int) -> Check:
     name = f"gold under {protocol}"
-    if not trial.marks:
+    if not graded.marks:
         return Check(name, None, "the benchmark gives no gold answers")
-    metric = trial.verdict_metric
-    if all(marks[metric].status is Status.SKIPPED for marks in trial.marks):
-        return Check(name, None, f"not graded: {trial.marks[0][metric].verdict}")
-    values = trial.values(metric)
-    wrong = [s.key for s, value in zip(trial.samples, values, strict=True) if value != 1.0]
+    metric = graded.verdict_metric
+    if all(marks[metric].status is Status.SKIPPED for marks in graded.marks):
+        return Check(name, None, f"not graded: {graded.marks[0][metric].verdict}")
+    values = graded.values(metric)
+    wrong = [s.key for s, value in zip(graded.samples, values, strict=True) if value != 1.0]
     if wrong:
         words = f"{len(wrong)} of {len(values)} gold answers do not score full: {_some(wrong)}"
         return Check(name, False, words)
@@ -246,7 +246,7 @@ def _full(protocol: str, trial: Trial, samples: int) -> Check:
     return Check(name, True, f"{len(values)} of {len(values)} score full{more}")
 
 
-def _empty(protocol: str, empty: Trial, gold: Trial) -> Check:
+def _empty(protocol: str, empty: GradedAnswers, gold: GradedAnswers) -> Check:
     name = f"empty answer under {protocol}"
     if not empty.marks:
         return Check(name, None, "no samples")
@@ -259,9 +259,9 @@ def _empty(protocol: str, empty: Trial, gold: Trial) -> Check:
     return Check(name, True, f"{words}; {metric} is {right / len(values):.3f} on average")
 
 
-def _floor(protocol: str, rule: ProtocolSpec, trial: Trial, answer: str) -> Floor:
+def _floor(protocol: str, rule: ProtocolSpec, graded: GradedAnswers, answer: str) -> Floor:
     spec = rule.metric(rule.headline)
-    return Floor(protocol, spec, answer, trial.number(spec))
+    return Floor(protocol, spec, answer, graded.number(spec))
 
 
 def _pictures(benchmark: Benchmark, items: _Items) -> list[Check]:
@@ -271,34 +271,37 @@ def _pictures(benchmark: Benchmark, items: _Items) -> list[Check]:
     ]
     card = benchmark.card
     samples = items.tried(_TRIED_TINY if card.tiny else _TRIED)
-    judges = load_judges(None, [card], Path()).first if card.tiny else {}
+    passes = load_judges(None, [card], Path()).get(card.name) if card.tiny else None
+    judge = passes[0].judge if passes else None
     for protocol in card.protocols:
-        trials = {
-            kind: try_pictures(
+        graded_by_kind = {
+            kind: grade_pictures(
                 benchmark,
                 protocol,
                 samples,
                 kind,
                 sources=items.pictures,
-                judge=judges.get(card.name),
+                judge=judge,
             )
             for kind in NOTHINGS
         }
-        checks.append(_marked(protocol, next(iter(trials.values()))))
-        checks += [_nothing(kind, protocol, trial) for kind, trial in trials.items() if samples]
+        checks.append(_marked(protocol, next(iter(graded_by_kind.values()))))
+        checks += [
+            _nothing(kind, protocol, graded) for kind, graded in graded_by_kind.items() if samples
+        ]
     return checks
 
 
-def _nothing(kind: str, protocol: str, trial: Trial) -> Check:
+def _nothing(kind: str, protocol: str, graded: GradedAnswers) -> Check:
     """Whether a picture that shows nothing is worth no more than the card allows."""
-    name, said = f"{kind} under {protocol}", f"{len(trial.marks)} graded"
-    rule = trial.rule
+    name, said = f"{kind} under {protocol}", f"{len(graded.marks)} graded"
+    rule = graded.rule
     passed: bool | None = True
     for spec in rule.metrics:
         if spec.name != rule.headline and spec.noise is None:
             continue
-        values = [value for value in trial.values(spec.of) if value is not None]
-        said += f": {trial.statuses(spec.of)}" if spec.name == rule.headline else ""
+        values = [value for value in graded.values(spec.of) if value is not None]
+        said += f": {graded.statuses(spec.of)}" if spec.name == rule.headline else ""
         said += f"; {spec.of} from {min(values):g} to {max(values):g}" if values else ""
         if spec.noise is None or not values:
             passed = None if spec.noise is not None and passed else passed

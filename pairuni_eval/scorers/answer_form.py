@@ -1,4 +1,4 @@
-r"""What a model's text says in the end, whatever form it answers in.
+r"""The final answer in a model's text, whatever form it answers in.
 
 Models that were taught to reason answer `<think>...</think><answer>B</answer>`; others put the
 answer in bold, in `\boxed{}` or in full-width letters. Official rules were written before there
@@ -80,7 +80,7 @@ def option_letter(text: str, letters: Collection[str] = _LETTERS) -> str | None:
     """The option that a short answer states by its letter; None if it states none, or several.
 
     The letter stands alone, or in front with a sign behind it: "B", "(B)", "`B`", "$B$", "[B]",
-    "B. a cat", "The answer is B". Initials ("E.T.") and articles ("A cat") are no options.
+    "B. a cat", "The answer is B". Initials ("E.T.") and articles ("A cat") are not options.
 
     Args:
         text: The answer.

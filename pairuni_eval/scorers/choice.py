@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.prompts import lettered
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.vlmevalkit_rules import (
@@ -228,7 +228,9 @@ def choice_letters(reference: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lettered(reference["options"]))
 
 
-def mmmu_marks(text: str, reference: Mapping[str, Any], sample: str, protocol: str) -> list[Mark]:
+def mmmu_marks(
+    text: str, reference: Mapping[str, Any], sample: str, protocol: str
+) -> list[MetricValue]:
     """Grade one MMMU answer: `correct`, and `guessed` (1 where the rule draws).
 
     `guessed` is missing under `vlmevalkit`, which never draws.
@@ -252,33 +254,33 @@ def mmmu_marks(text: str, reference: Mapping[str, Any], sample: str, protocol: s
     gold = (spelled_list(answer) if rule.lists else None) or answer
     if reference["type"] != "multiple-choice":
         right = open_correct(gold, open_candidates(text))
-        return [Mark("correct", float(right)), Mark("guessed", 0.0)]
+        return [MetricValue("correct", float(right)), MetricValue("guessed", 0.0)]
     options = lettered(reference["options"])
     letters = tuple(options)
     letter = rule.letter(text, letters, options)
     if letter is not None:
         right = choice_correct(gold, letter)
-        return [Mark("correct", float(right), verdict=letter), Mark("guessed", 0.0)]
+        return [MetricValue("correct", float(right), verdict=letter), MetricValue("guessed", 0.0)]
     if not rule.draws:
-        return [_NAMES_NONE, Mark("guessed", 0.0)]
+        return [_NAMES_NONE, MetricValue("guessed", 0.0)]
     letter = mmmu_guess(letters, sample)
     said = f"names no option; {letter} drawn from the sample's seed"
     right = choice_correct(gold, letter)
-    return [Mark("correct", float(right), verdict=said), Mark("guessed", 1.0)]
+    return [MetricValue("correct", float(right), verdict=said), MetricValue("guessed", 1.0)]
 
 
-_NAMES_NONE = Mark("correct", None, Status.UNPARSED, "names no option")
+_NAMES_NONE = MetricValue("correct", None, Status.UNPARSED, "names no option")
 
 
-def _vlmevalkit_mmmu(text: str, reference: Mapping[str, Any]) -> Mark:
+def _vlmevalkit_mmmu(text: str, reference: Mapping[str, Any]) -> MetricValue:
     asked = vlmevalkit_question(reference["answer"], reference["options"])
     return _vlmevalkit_mark(vlmevalkit_choice(text, asked.options), asked.gold)
 
 
-def _vlmevalkit_mark(letter: str | None, gold: str) -> Mark:
+def _vlmevalkit_mark(letter: str | None, gold: str) -> MetricValue:
     if letter in (None, NO_OPTION):
         return _NAMES_NONE
-    return Mark("correct", float(letter == gold), verdict=letter)
+    return MetricValue("correct", float(letter == gold), verdict=letter)
 
 
 # MMStar
@@ -401,7 +403,7 @@ def inline_options(question: str) -> dict[str, str]:
 
 def mmstar_marks(
     text: str, answer: str, protocol: str, options: Mapping[str, str] | None = None
-) -> list[Mark]:
+) -> list[MetricValue]:
     """Grade one MMStar answer: `correct`, unparsed where the rule finds no letter.
 
     Args:
@@ -425,7 +427,7 @@ def mmstar_marks(
     letter = _MMSTAR_READERS[protocol](text)
     if letter is None:
         return [_NAMES_NONE]
-    return [Mark("correct", float(letter == gold), verdict=letter)]
+    return [MetricValue("correct", float(letter == gold), verdict=letter)]
 
 
 _MMSTAR_READERS: dict[str, Callable[[str], str | None]] = {

@@ -1,8 +1,8 @@
-"""Asking a judge about many answers at once, and again about those whose reply cannot be read.
+"""Calls to a judge: about many answers at once, and again where a reply cannot be read.
 
-In go answers and what makes the question of one, out comes one ruling per answer, in order. What
-cannot be asked at all (there is no judge prompt, a picture is broken) is a ruling too, with its own
-status and nobody's snapshot, so that a rubric has one kind of input. As in the official scripts a
+In go answers and what makes the question of one, out comes one reply per answer, in order. What
+cannot be asked at all (there is no judge prompt, a picture is broken) is a reply too, with its own
+status and of no judge, so that a rubric has one kind of input. As in the official scripts a
 failed call is one of the tries, and what is still unreadable after the last one stays so.
 """
 
@@ -11,25 +11,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pairuni_eval.benchmark import Answer, Mark
+from pairuni_eval.benchmark import Answer, MetricValue
 from pairuni_eval.errors import DatasetError
-from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult_all
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question, consult_all
 from pairuni_eval.records import UNREADABLE_REPLY, Status
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Unasked(NamedTuple):
+class NotAsked(NamedTuple):
     """Why there is no question about an answer."""
 
     status: Status
     reason: str
 
+    @property
+    def reply(self) -> JudgeReply:
+        """The reply that nobody gave."""
+        return JudgeReply(self.reason, self.status)
+
 
 def question_about(
     answer: Answer, prompt: str, pictures: Callable[[Answer], tuple[Image.Image, ...]]
-) -> Question | Unasked:
+) -> Question | NotAsked:
     """The question about an answer, or that a picture it needs is missing or broken.
 
     Args:
@@ -40,7 +45,7 @@ def question_about(
     try:
         seen = pictures(answer)
     except DatasetError as failure:
-        return Unasked(Status.MISSING_OUTPUT, str(failure))
+        return NotAsked(Status.MISSING_OUTPUT, str(failure))
     return Question(prompt, seen, {"key": answer.sample.key})
 
 
@@ -50,7 +55,7 @@ def ask_until_read(
     readable: Callable[[str], bool],
     *,
     tries: int,
-) -> list[Ruling]:
+) -> list[JudgeReply]:
     """Ask everything, then again what failed or cannot be read, until `tries` are used up.
 
     Args:
@@ -61,61 +66,56 @@ def ask_until_read(
     """
     if not questions:
         return []
-    rulings = consult_all(judge, questions)
+    replies = consult_all(judge, questions)
     for attempt in range(1, tries):
-        again = [i for i, ruling in enumerate(rulings) if _is_owed(ruling.verdict, readable)]
+        again = [i for i, reply in enumerate(replies) if _may_be_mended(reply, readable)]
         if not again:
             break
         fresh = consult_all(judge, [questions[i]._replace(attempt=attempt) for i in again])
-        for i, ruling in zip(again, fresh, strict=True):
-            rulings[i] = ruling
-    return rulings
+        for i, reply in zip(again, fresh, strict=True):
+            replies[i] = reply
+    return replies
 
 
-def _is_owed(verdict: Verdict, readable: Callable[[str], bool]) -> bool:
-    if verdict.status is Status.SKIPPED:
+def _may_be_mended(reply: JudgeReply, readable: Callable[[str], bool]) -> bool:
+    """Whether asking again may bring a reply that can be read."""
+    if reply.status is Status.SKIPPED:
         return False
-    return verdict.status is not Status.SCORED or not readable(verdict.said)
+    return reply.status is not Status.SCORED or not readable(reply.said)
 
 
-def rulings_on(
+def replies_about(
     judge: Judge | None,
-    questions: Iterable[Question | Unasked],
+    questions: Iterable[Question | NotAsked],
     readable: Callable[[str], bool],
     *,
     tries: int,
-) -> list[Ruling]:
+) -> list[JudgeReply]:
     """`ask_until_read` for the questions that there are; the others keep their reason."""
     listed = list(questions)
     asked = [question for question in listed if isinstance(question, Question)]
-    answers = iter(ask_until_read(judge, asked, readable, tries=tries))
-    return [
-        next(answers) if isinstance(question, Question) else unasked_ruling(question)
-        for question in listed
-    ]
-
-
-def unasked_ruling(why: Unasked) -> Ruling:
-    """A ruling that nobody gave."""
-    return Ruling(Verdict(why.reason, why.status), None)
+    replies = iter(ask_until_read(judge, asked, readable, tries=tries))
+    return [one.reply if isinstance(one, NotAsked) else next(replies) for one in listed]
 
 
 def marks_without_score(
-    metrics: Iterable[str], ruling: Ruling, *, failure_counts: float | None = None
-) -> list[Mark]:
-    """Marks for a ruling that gives no scores; an unreadable reply is the judge's failure.
+    metrics: Iterable[str], reply: JudgeReply, *, failure_counts: float | None = None
+) -> list[MetricValue]:
+    """Values for a reply that gives no scores; an unreadable reply is the judge's failure.
 
     Args:
         metrics: The metrics there would be.
-        ruling: The reply, or why there is none.
+        reply: What was said, or why there is nothing.
         failure_counts: What a judge's failure is worth under the protocol, None if it has no value.
             It is never given to what was not asked.
     """
-    verdict, judge = ruling
-    unread = verdict.status is Status.SCORED
-    status = Status.JUDGE_FAILED if unread else verdict.status
-    words = f"{UNREADABLE_REPLY}: {verdict.text}" if unread else verdict.text
+    unread = reply.status is Status.SCORED
+    status = Status.JUDGE_FAILED if unread else reply.status
+    words = f"{UNREADABLE_REPLY}: {reply.text}" if unread else reply.text
     if failure_counts is not None and status in (Status.JUDGE_FAILED, Status.REFUSED):
         said = f"no verdict, counts {failure_counts:g}: {words}"
-        return [Mark(metric, failure_counts, verdict=said, judge=judge) for metric in metrics]
-    return [Mark(metric, None, status, words, judge) for metric in metrics]
+        return [
+            MetricValue(metric, failure_counts, verdict=said, judge=reply.judge)
+            for metric in metrics
+        ]
+    return [MetricValue(metric, None, status, words, reply.judge) for metric in metrics]

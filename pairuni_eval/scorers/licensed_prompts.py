@@ -1,4 +1,4 @@
-"""Upstream's own JSON files and judge prompts, read from the user's copy: many have no licence.
+"""Upstream's own JSON files and judge prompts, read from the user's copy: many have no license.
 
 The user has the upstream repository, or single files of it, in the folder of `--data`; a judge
 prompt is looked for beside the data files and one folder above them. Hashes tell whether a copy is
@@ -17,7 +17,7 @@ from typing import Any
 from pairuni_eval.data import Data, check_columns
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Status
-from pairuni_eval.scorers.judge_calls import Unasked
+from pairuni_eval.scorers.judge_calls import NotAsked
 
 
 def text_fields(path: Path, place: str, row: Any, names: Sequence[str]) -> list[str]:
@@ -42,7 +42,7 @@ def text_fields(path: Path, place: str, row: Any, names: Sequence[str]) -> list[
     return [row[name] for name in names]
 
 
-def find_beside(data: Data, names: Sequence[str], *, source: str) -> Path | Unasked:
+def find_beside(data: Data, names: Sequence[str], *, source: str) -> Path | NotAsked:
     """The first file of one of these names beside the data or one folder above.
 
     Args:
@@ -63,9 +63,9 @@ def find_beside(data: Data, names: Sequence[str], *, source: str) -> Path | Unas
     return no_prompt(f"put {names[0]} of {source} into {where}")
 
 
-def no_prompt(reason: str) -> Unasked:
+def no_prompt(reason: str) -> NotAsked:
     """That rows are skipped for lack of a judge prompt, with what to do."""
-    return Unasked(Status.SKIPPED, f"no judge prompt: {reason}")
+    return NotAsked(Status.SKIPPED, f"no judge prompt: {reason}")
 
 
 def judge_with_prompt(snapshot: str | None, digest: str, official: str) -> str | None:

@@ -1,8 +1,8 @@
 """GenEval's decision rules over detections: is what the prompt names in the picture?
 
-In go detections per class and a callback that names colours; out come a verdict and its reason, as
+In go detections per class and a callback that names colors; out come a verdict and its reason, as
 in `evaluation/evaluate_images.py` of djghosh13/geneval. Scores and boxes are float32, as the
-detector gives them, so a score of exactly 0.3 (0.9 for counting) fails. Odd but official: colour
+detector gives them, so a score of exactly 0.3 (0.9 for counting) fails. Odd but official: color
 and position look at the most confident objects only (a red car behind a surer blue one does not
 help), too many objects are fine unless the prompt counts, and near-duplicate boxes all count.
 Departure: equal scores are ordered the same way on every machine (the later detection first).
@@ -10,15 +10,13 @@ Departure: equal scores are ordered the same way on every machine (the later det
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.records import Status
 
 COLORS: tuple[str, ...] = (
@@ -70,7 +68,7 @@ class Limits(NamedTuple):
 OFFICIAL = Limits()
 
 
-class Found(NamedTuple):
+class CountedObject(NamedTuple):
     """A detection that counts.
 
     Attributes:
@@ -84,12 +82,12 @@ class Found(NamedTuple):
     place: int
 
 
-Objects = Mapping[str, Sequence[Found]]
-ColorOf = Callable[[str, Sequence[Found]], Sequence[str]]
+Objects = Mapping[str, Sequence[CountedObject]]
+ColorOf = Callable[[str, Sequence[CountedObject]], Sequence[str]]
 """Names the color of each found object of a class, in order."""
 
 
-class Sight(NamedTuple):
+class Observation(NamedTuple):
     """What a detector saw in one picture.
 
     Attributes:
@@ -101,7 +99,7 @@ class Sight(NamedTuple):
     color_of: ColorOf
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """A verdict and, if it is negative, one line for each thing that was expected."""
 
     correct: bool
@@ -135,13 +133,13 @@ def relative_position(
 ) -> frozenset[str]:
     """The relations in which a box stands to an anchor: none, one, or two of them.
 
-    The offset of the centres loses `threshold` of both sizes on each axis and is divided by the
+    The offset of the centers loses `threshold` of both sizes on each axis and is divided by the
     length of the whole offset; a component above 0.5 counts.
     """
     corners = np.asarray([box[:4], anchor[:4]]).reshape(2, 2, 2)
-    centre, anchor_centre = corners.mean(axis=1)
+    center, anchor_center = corners.mean(axis=1)
     sizes = np.abs(np.diff(corners, axis=1))[:, 0, :]
-    offset = centre - anchor_centre
+    offset = center - anchor_center
     beyond = np.abs(offset) - threshold * (sizes[0] + sizes[1])
     revised = np.maximum(beyond, 0) * np.sign(offset)
     if np.all(np.abs(revised) < 1e-3):
@@ -156,7 +154,7 @@ def relative_position(
 
 def keep(
     detections: Mapping[str, Sequence[Sequence[float]]], *, tag: str, limits: Limits = OFFICIAL
-) -> dict[str, list[Found]]:
+) -> dict[str, list[CountedObject]]:
     """The detections that count, best first, classes without any left out.
 
     Args:
@@ -169,20 +167,22 @@ def keep(
     return {name: found for name, found in kept.items() if found}
 
 
-def _keep_class(rows: Sequence[Sequence[float]], least: float, limits: Limits) -> list[Found]:
+def _keep_class(
+    rows: Sequence[Sequence[float]], least: float, limits: Limits
+) -> list[CountedObject]:
     if not len(rows):
         return []
     rows_N5 = np.asarray([row[:5] for row in rows], dtype=np.float32)
     order = np.argsort(rows_N5[:, 4], kind="stable")[::-1]
     order = order[rows_N5[order, 4] > np.float32(least)][: limits.max_objects]
-    found: list[Found] = []
+    found: list[CountedObject] = []
     for index in order.tolist():
         box = rows_N5[index, :4]
         overlaps = limits.max_overlap != 1 and any(
             intersection_over_union(better.box, box) >= limits.max_overlap for better in found
         )
         if not overlaps:
-            found.append(Found(box, float(rows_N5[index, 4]), index))
+            found.append(CountedObject(box, float(rows_N5[index, 4]), index))
     return found
 
 
@@ -195,7 +195,7 @@ def evaluate(
     color_of: ColorOf,
     *,
     limits: Limits = OFFICIAL,
-) -> Judgement:
+) -> Judgment:
     """GenEval's verdict on the objects of one picture.
 
     Args:
@@ -205,7 +205,7 @@ def evaluate(
         limits: Holds the dead zone of positions.
     """
     reasons: list[str] = []
-    groups: list[Sequence[Found] | None] = []
+    groups: list[Sequence[CountedObject] | None] = []
     for wanted in metadata.get("include", []):
         found = _surest(wanted, objects)
         complaint = _complaint(wanted, found, groups, color_of, limits)
@@ -215,12 +215,12 @@ def evaluate(
         count = len(objects.get(barred["class"], []))
         if count >= barred["count"]:
             reasons.append(f"expected {barred['class']}<{barred['count']}, found {count}")
-    return Judgement(not reasons, "\n".join(reasons))
+    return Judgment(not reasons, "\n".join(reasons))
 
 
 def color_questions(
     metadata: Mapping[str, Any], objects: Objects
-) -> list[tuple[str, Sequence[Found]]]:
+) -> list[tuple[str, Sequence[CountedObject]]]:
     """What `evaluate` will ask `color_of`, known before: class and objects, in order.
 
     Lets a classifier answer for many pictures at once.
@@ -233,15 +233,15 @@ def color_questions(
     return [(name, found) for name, count, found in asked if len(found) >= count]
 
 
-def _surest(wanted: Mapping[str, Any], objects: Objects) -> Sequence[Found]:
+def _surest(wanted: Mapping[str, Any], objects: Objects) -> Sequence[CountedObject]:
     """The objects an `include` clause is about: the surest ones, as many as it wants."""
     return objects.get(wanted["class"], [])[: wanted["count"]]
 
 
 def _complaint(
     wanted: Mapping[str, Any],
-    found: Sequence[Found],
-    groups: Sequence[Sequence[Found] | None],
+    found: Sequence[CountedObject],
+    groups: Sequence[Sequence[CountedObject] | None],
     color_of: ColorOf,
     limits: Limits,
 ) -> list[str]:
@@ -271,8 +271,8 @@ def _color_complaint(wanted: Mapping[str, Any], colors: list[str]) -> list[str]:
 def _position_complaint(
     name: str,
     relation: str,
-    found: Sequence[Found],
-    anchors: Sequence[Found] | None,
+    found: Sequence[CountedObject],
+    anchors: Sequence[CountedObject] | None,
     limits: Limits,
 ) -> list[str]:
     """The first pair that does not stand as asked; every found object must to every anchor."""
@@ -287,79 +287,19 @@ def _position_complaint(
     return []
 
 
-def judge(metadata: Mapping[str, Any], sight: Sight, *, limits: Limits = OFFICIAL) -> Judgement:
+def judge(
+    metadata: Mapping[str, Any], observation: Observation, *, limits: Limits = OFFICIAL
+) -> Judgment:
     """GenEval's verdict on what a detector saw: `keep`, then `evaluate`."""
-    objects = keep(sight.detections, tag=metadata["tag"], limits=limits)
-    return evaluate(metadata, objects, sight.color_of, limits=limits)
+    objects = keep(observation.detections, tag=metadata["tag"], limits=limits)
+    return evaluate(metadata, objects, observation.color_of, limits=limits)
 
 
-def geneval_marks(metadata: Mapping[str, Any], sight: Sight | None) -> list[Mark]:
+def geneval_marks(
+    metadata: Mapping[str, Any], observation: Observation | None
+) -> list[MetricValue]:
     """Grade one picture: `correct`; skipped where there is no detector to look at it."""
-    if sight is None:
-        return [Mark("correct", None, Status.SKIPPED, "no detector")]
-    verdict = judge(metadata, sight)
-    return [Mark("correct", float(verdict.correct), verdict=verdict.reason or None)]
-
-
-# Files and summaries
-
-
-def is_sample_file(path: str) -> bool:
-    """Whether the official script grades a file, given relative to the image folder.
-
-    The folder must be all digits; the name must begin with digits and ".png", whatever follows.
-    """
-    parts = PurePosixPath(path).parts
-    return (
-        len(parts) == 3
-        and parts[0].isdigit()
-        and parts[1] == "samples"
-        and re.match(r"\d+\.png", parts[2]) is not None
-    )
-
-
-class Graded(NamedTuple):
-    """One graded picture: its task, what identifies its prompt, and the verdict."""
-
-    tag: str
-    prompt: str
-    correct: bool
-
-
-class Summary(NamedTuple):
-    """The figures of GenEval's `summary_scores.py`; shares in [0, 1].
-
-    Attributes:
-        tasks: Right and all pictures per task, in order of appearance.
-        overall: Mean of the task means, over the tasks that occur.
-    """
-
-    images: int
-    prompts: int
-    image_share: float
-    prompt_share: float
-    tasks: dict[str, tuple[int, int]]
-    overall: float
-
-
-def summarize(graded: Iterable[Graded]) -> Summary:
-    """Add up verdicts as upstream does: a prompt counts when any of its pictures is right.
-
-    Raises:
-        ZeroDivisionError: for no picture.
-    """
-    rows = list(graded)
-    prompts: dict[str, bool] = {}
-    tasks: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        prompts[row.prompt] = prompts.get(row.prompt, False) or row.correct
-        right, total = tasks.get(row.tag, (0, 0))
-        tasks[row.tag] = (right + row.correct, total + 1)
-    return Summary(
-        images=len(rows),
-        prompts=len(prompts),
-        image_share=sum(row.correct for row in rows) / len(rows),
-        prompt_share=sum(prompts.values()) / len(prompts),
-        tasks=tasks,
-        overall=sum(right / total for right, total in tasks.values()) / len(tasks),
-    )
+    if observation is None:
+        return [MetricValue("correct", None, Status.SKIPPED, "no detector")]
+    verdict = judge(metadata, observation)
+    return [MetricValue("correct", float(verdict.correct), verdict=verdict.reason or None)]

@@ -22,8 +22,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pairuni_eval.benchmark import Mark
-from pairuni_eval.judges.judge import Ruling, Verdict
+from pairuni_eval.benchmark import MetricValue
+from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.judges.thoughts import without_thoughts as without_thoughts  # noqa: PLC0414 - read here too
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.judge_calls import marks_without_score
@@ -102,24 +102,20 @@ def wise_category(prompt_id: int, edition: Edition = LEGACY) -> str | None:
     return next((name for name, last in edition.last_id.items() if prompt_id <= last), None)
 
 
-def wise_marks(
-    verdict: Verdict, judge: str | None, *, failure_counts: float | None = None
-) -> list[Mark]:
+def wise_marks(reply: JudgeReply, *, failure_counts: float | None = None) -> list[MetricValue]:
     """Grade one picture by legacy WISE: the three criteria and `wiscore`.
 
     Args:
-        verdict: The judge's reply, or its failure.
-        judge: The judge's snapshot; None if none was asked.
+        reply: What the judge said, or its failure.
         failure_counts: See `marks_without_score`.
     """
     metrics = (*WISE_CRITERIA, "wiscore")
-    scores = wise_scores(verdict.said) if verdict.status is Status.SCORED else {}
+    scores = wise_scores(reply.said) if reply.status is Status.SCORED else {}
     if len(scores) < len(WISE_CRITERIA):
-        ruling = Ruling(verdict, judge)
-        return marks_without_score(metrics, ruling, failure_counts=failure_counts)
+        return marks_without_score(metrics, reply, failure_counts=failure_counts)
     values = [scores[name] for name in WISE_CRITERIA]
     return [
-        Mark(metric, value, verdict=verdict.text, judge=judge)
+        MetricValue(metric, value, verdict=reply.text, judge=reply.judge)
         for metric, value in zip(metrics, [*values, wiscore(*values)], strict=True)
     ]
 
@@ -138,14 +134,14 @@ def verified_score(reply: str) -> float | None:
     return float(bare[0]) if len(bare) == 1 else None
 
 
-def verified_marks(verdict: Verdict, judge: str | None) -> list[Mark]:
+def verified_marks(reply: JudgeReply) -> list[MetricValue]:
     """Grade one picture by WISE-Verified: `correct`, 0 or 1; arguments as in `wise_marks`."""
     score = None
-    if verdict.status is Status.SCORED:
-        score = verified_score(verdict.said)
+    if reply.status is Status.SCORED:
+        score = verified_score(reply.said)
     if score is None:
-        return marks_without_score(("correct",), Ruling(verdict, judge))
-    return [Mark("correct", score, verdict=verdict.text, judge=judge)]
+        return marks_without_score(("correct",), reply)
+    return [MetricValue("correct", score, verdict=reply.text, judge=reply.judge)]
 
 
 # ImgEdit
@@ -160,7 +156,7 @@ def imgedit_score(reply: str) -> float | None:
     Source: PKU-YuanGroup/ImgEdit, `Benchmark/Basic/step1_get_avgscore.py`.
 
     Raises:
-        ValueError: for a character that counts as a digit and is no number (a superscript), as
+        ValueError: for a character that counts as a digit and is not a number (a superscript), as
             upstream.
     """
     pieces = [line.strip().split(": ") for line in reply.splitlines()]
@@ -187,26 +183,11 @@ def lmms_imgedit_score(reply: str) -> float | None:
     return sum(scores) / 3 if scores else None
 
 
-def imgedit_type_means(scores: Mapping[str, float], types: Mapping[str, str]) -> dict[str, float]:
-    """Mean score per edit type, rounded to two decimals; keys without a type are left out.
-
-    The leaderboard's overall is the mean of these.
-
-    Source: PKU-YuanGroup/ImgEdit, `Benchmark/Basic/step2_typescore.py`.
-    """
-    groups: dict[str, list[float]] = {}
-    for key, score in scores.items():
-        if key in types:
-            groups.setdefault(types[key], []).append(score)
-    return {name: round(sum(group) / len(group), 2) for name, group in groups.items()}
-
-
-def imgedit_marks(verdict: Verdict, judge: str | None, protocol: str = "official") -> list[Mark]:
-    """Grade one edit from a judge's verdict: `score`, 1 to 5.
+def imgedit_marks(reply: JudgeReply, protocol: str = "official") -> list[MetricValue]:
+    """Grade one edit from a judge's reply: `score`, 1 to 5.
 
     Args:
-        verdict: The judge's reply, or its failure.
-        judge: The judge's snapshot; None if none was asked.
+        reply: What the judge said, or its failure.
         protocol: "official" or "lmms-eval", under which a failed judge counts 0.
 
     Raises:
@@ -216,16 +197,15 @@ def imgedit_marks(verdict: Verdict, judge: str | None, protocol: str = "official
         raise ValueError(f"no protocol '{protocol}' for ImgEdit")
     lmms = protocol == "lmms-eval"
     score = None
-    if verdict.status is Status.SCORED:
-        score = _number(lmms_imgedit_score if lmms else imgedit_score, verdict.said)
+    if reply.status is Status.SCORED:
+        score = _number(lmms_imgedit_score if lmms else imgedit_score, reply.said)
     if score is None:
-        ruling = Ruling(verdict, judge)
-        return marks_without_score(("score",), ruling, failure_counts=0.0 if lmms else None)
-    return [Mark("score", score, verdict=verdict.text, judge=judge)]
+        return marks_without_score(("score",), reply, failure_counts=0.0 if lmms else None)
+    return [MetricValue("score", score, verdict=reply.text, judge=reply.judge)]
 
 
 def _number(read: Callable[[str], float | None], reply: str) -> float | None:
-    """What a rule reads, None where that is no number: a superscript, hundreds of digits."""
+    """What a rule reads, None where that is not a number: a superscript, hundreds of digits."""
     try:
         score = read(reply)
     except (ValueError, OverflowError):

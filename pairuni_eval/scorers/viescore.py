@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pairuni_eval.benchmark import Mark
-from pairuni_eval.judges.judge import Judge, Question, Ruling, Verdict, consult_all
+from pairuni_eval.benchmark import MetricValue
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question, consult_all
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.judge_calls import marks_without_score
 
@@ -154,7 +154,7 @@ def rating(semantics: Any, quality: Any) -> Rating:
 
     Raises:
         ValueError: an empty list of scores, a negative product, or a client at its rate limit.
-        TypeError: scores that are no numbers, or a reply that is no object.
+        TypeError: scores that are not numbers, or a reply that is not an object.
         KeyError: an object without `score`.
     """
     if RATE_LIMIT in (semantics, quality):
@@ -163,17 +163,17 @@ def rating(semantics: Any, quality: Any) -> Rating:
     return Rating(lowest, looks, overall(lowest, looks))
 
 
-class Pair(NamedTuple):
+class EditQuestions(NamedTuple):
     """The two questions about one edit."""
 
     semantics: Question
     quality: Question
 
 
-class Opinion(NamedTuple):
-    """The replies to a pair after the last try, and what they hold."""
+class EditReplies(NamedTuple):
+    """The two replies about one edit after the last try, and what they hold."""
 
-    rulings: tuple[Ruling, Ruling]
+    replies: tuple[JudgeReply, JudgeReply]
     parsed: tuple[Any, Any]
 
     @property
@@ -183,32 +183,34 @@ class Opinion(NamedTuple):
         return Unread.FAILED if Unread.FAILED in reasons else next(iter(reasons), None)
 
 
-def ask_pairs(judge: Judge | None, pairs: Sequence[Pair], *, tries: int = TRIES) -> list[Opinion]:
-    """Ask both questions of every pair at once, then again where one reply could not be read.
+def ask_edits(
+    judge: Judge | None, edits: Sequence[EditQuestions], *, tries: int = TRIES
+) -> list[EditReplies]:
+    """Ask both questions about every edit at once, then again where one reply cannot be read.
 
     Args:
         judge: None gives the status `skipped`, once.
-        pairs: Asked in the order SC, PQ, SC, PQ, ...
-        tries: How often a pair is asked at most.
+        edits: Asked in the order SC, PQ, SC, PQ, ...
+        tries: How often the two are asked at most.
     """
-    opinions: dict[int, Opinion] = {}
-    owed = list(range(len(pairs)))
+    found: dict[int, EditReplies] = {}
+    again = list(range(len(edits)))
     for attempt in range(tries):
-        if not owed:
+        if not again:
             break
-        asked = [question._replace(attempt=attempt) for i in owed for question in pairs[i]]
-        rulings = iter(consult_all(judge, asked))
-        for i in owed:
-            opinions[i] = _opinion((next(rulings), next(rulings)), first_try=attempt == 0)
-        owed = [i for i in owed if opinions[i].unread is Unread.FAILED and judge is not None]
-    return [opinions[i] for i in range(len(pairs))]
+        asked = [question._replace(attempt=attempt) for i in again for question in edits[i]]
+        replies = iter(consult_all(judge, asked))
+        for i in again:
+            found[i] = _edit_replies((next(replies), next(replies)), first_try=attempt == 0)
+        again = [i for i in again if found[i].unread is Unread.FAILED and judge is not None]
+    return [found[i] for i in range(len(edits))]
 
 
-def _opinion(rulings: tuple[Ruling, Ruling], *, first_try: bool) -> Opinion:
+def _edit_replies(replies: tuple[JudgeReply, JudgeReply], *, first_try: bool) -> EditReplies:
     """Read both replies; a call that failed is an empty one, as upstream's client makes it."""
-    texts = [r.verdict.said if r.verdict.status is Status.SCORED else "" for r in rulings]
+    texts = [one.said if one.status is Status.SCORED else "" for one in replies]
     semantics, quality = (_parse_or_fail(text, first_try=first_try) for text in texts)
-    return Opinion(rulings, (semantics, quality))
+    return EditReplies(replies, (semantics, quality))
 
 
 def _parse_or_fail(text: str, *, first_try: bool) -> Any:
@@ -218,22 +220,21 @@ def _parse_or_fail(text: str, *, first_try: bool) -> Any:
         return Unread.FAILED
 
 
-def opinion_marks(opinion: Opinion, *, failure_counts: float | None = None) -> list[Mark]:
+def edit_marks(edit: EditReplies, *, failure_counts: float | None = None) -> list[MetricValue]:
     """Grade one edit: `semantics`, `quality` and `overall`, 0 to 10.
 
     Args:
-        opinion: What the judge said at last.
-        failure_counts: See `asking.marks_without_score`.
+        edit: What the judge said at last.
+        failure_counts: See `judge_calls.marks_without_score`.
     """
-    found = None if opinion.unread else _finite_rating(*opinion.parsed)
-    said = " | ".join(dict.fromkeys(ruling.verdict.text for ruling in opinion.rulings))
-    judge = opinion.rulings[0].snapshot
+    found = None if edit.unread else _finite_rating(*edit.parsed)
+    said = " | ".join(dict.fromkeys(reply.text for reply in edit.replies))
+    judge = edit.replies[0].judge
     if found is None:
-        status = _worse(opinion.rulings)
-        ruling = Ruling(Verdict(said, status), judge)
-        return marks_without_score(METRICS, ruling, failure_counts=failure_counts)
+        reply = JudgeReply(said, _worse(edit.replies), judge)
+        return marks_without_score(METRICS, reply, failure_counts=failure_counts)
     return [
-        Mark(metric, float(value), verdict=said, judge=judge)
+        MetricValue(metric, float(value), verdict=said, judge=judge)
         for metric, value in zip(METRICS, found, strict=True)
     ]
 
@@ -247,9 +248,6 @@ def _finite_rating(semantics: Any, quality: Any) -> Rating | None:
         return None
 
 
-def _worse(rulings: tuple[Ruling, Ruling]) -> Status:
+def _worse(replies: tuple[JudgeReply, JudgeReply]) -> Status:
     """The status of the first reply that did not come; else that they could not be read."""
-    return next(
-        (r.verdict.status for r in rulings if r.verdict.status is not Status.SCORED),
-        Status.SCORED,
-    )
+    return next((r.status for r in replies if r.status is not Status.SCORED), Status.SCORED)

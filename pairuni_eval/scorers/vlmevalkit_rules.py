@@ -1,4 +1,4 @@
-"""Which option an answer means, by VLMEvalKit's rules without a judge ("exact matching").
+"""VLMEvalKit's rules for which option an answer means, without a judge ("exact matching").
 
 Exactly one letter as a word near the end, else exactly one option's text. What then is still open
 VLMEvalKit gives to a language model, if it has one; without one, as here, it is wrong.
@@ -72,14 +72,14 @@ def vlmevalkit_choice(response: str, options: Mapping[str, str]) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
-class Asked(NamedTuple):
+class VlmevalkitQuestion(NamedTuple):
     """A question as VLMEvalKit grades it: the options' texts by letter, and the gold letter."""
 
     options: dict[str, str]
     gold: str
 
 
-def vlmevalkit_question(answer: str, options: Sequence[str]) -> Asked:
+def vlmevalkit_question(answer: str, options: Sequence[str]) -> VlmevalkitQuestion:
     """An MMMU question as VLMEvalKit grades it.
 
     An open question becomes a choice between its answer (A) and "Other Answers" (B). Odd but so:
@@ -89,4 +89,4 @@ def vlmevalkit_question(answer: str, options: Sequence[str]) -> Asked:
     Source: open-compass/VLMEvalKit, `vlmeval/dataset/utils/multiple_choice.py`.
     """
     asked = lettered(options) if options else {"A": answer, "B": _OTHER_ANSWERS}
-    return Asked(asked, answer if answer in tuple(LETTERS) else "A")
+    return VlmevalkitQuestion(asked, answer if answer in tuple(LETTERS) else "A")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairuni_eval.scorers.preference import BLOCK
 from pairuni_eval.stats.aggregate import (
     Aggregate,
     Array,
@@ -24,6 +23,8 @@ from pairuni_eval.stats.aggregate import (
     ratio,
     value_range,
 )
+
+BLOCK = 80  # images of a style that HPSv2 takes together
 
 
 class BlockMean(Aggregate):

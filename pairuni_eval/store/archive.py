@@ -1,4 +1,4 @@
-"""A finished run in one file, for runs that are shipped with a package: a zip.
+"""An archive of a finished run in one file, a zip, for runs shipped with a package.
 
 It holds what comparing and reporting need: the run's card, its tables, the cards of its benchmarks,
 what its training left, and pictures that it gave. The pictures it was shown are those of every
@@ -40,7 +40,10 @@ SMALL = 64 * 2**20
 MEMBERS = 200_000
 
 _ALWAYS = (layout.RUN_FILE, layout.COMPLETE)
-_TABLES = (*(f"{name}.parquet" for name in (*layout.TABLES, layout.OPINIONS)), layout.FIGURES)
+_TABLES = (
+    *(f"{name}.parquet" for name in (*layout.TABLES, layout.OPINIONS)),
+    layout.EXTERNAL_METRICS,
+)
 _TRAINING = tuple(f"{TRAINING}/{name}" for name in (METRICS, GRADIENTS, SETTINGS))
 _BLOCK = 2**20
 _ENCRYPTED = 0x1
@@ -68,7 +71,7 @@ def pack(folder: Path, target: Path, *, pictures: Collection[str] | None = None)
         pictures: Ids of the pictures to keep of those that the run gave; None keeps all.
 
     Raises:
-        UserError: if it is no finished run, or a file of it is changed.
+        UserError: if it is not a finished run, or a file of it is changed.
     """
     run = StoredRun(folder)
     run.verify()
@@ -111,7 +114,7 @@ def given_pictures(outputs: pd.DataFrame) -> set[str]:
 
 
 def unpacked(path: Path) -> Path:
-    """The run folder of a packed run, unpacked on first use; what is no file stays as it is.
+    """The run folder of a packed run, unpacked on first use; what is not a file stays as it is.
 
     Raises:
         UserError: if the file is broken or no packed run, or the cache cannot be written.
@@ -144,7 +147,7 @@ def _unpack(path: Path, folder: Path) -> None:
     """Write the members of an archive into an empty folder.
 
     Raises:
-        UserError: if it is no packed run, is broken, or would not stay in the folder or in size.
+        UserError: if it is not a packed run, is broken, or would not stay in the folder or in size.
     """
     room = min(LARGEST, max(SMALL, RATIO * path.stat().st_size))
     try:
@@ -162,7 +165,7 @@ def _unpack(path: Path, folder: Path) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as failure:
         _refuse(path, "two of its members have one name", failure)
     except OSError as failure:
-        if failure.errno is not None:  # the disk's; bzip2 has none for data that is no stream
+        if failure.errno is not None:  # the disk's; bzip2 has none for data that is not a stream
             raise
         _refuse(path, str(failure), failure)
 
@@ -204,6 +207,6 @@ def _copy(path: Path, source: IO[bytes], target: IO[bytes], room: int) -> int:
 
 def _refuse(path: Path, why: str, failure: BaseException | None = None) -> NoReturn:
     raise UserError(
-        f"{path} is no packed run: {why.rstrip('.')}.",
+        f"{path} is not a packed run: {why.rstrip('.')}.",
         hint="Name a run folder or a packed run. If it came with pairuni, reinstall it.",
     ) from failure

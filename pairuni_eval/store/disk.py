@@ -1,4 +1,4 @@
-"""Waiting for the disk: for one file, or for many at the price of one.
+"""Waits for the disk: for one file, or for many at the price of one.
 
 A file that was written lies in the operating system's memory: it survives the death of the process
 but not a power cut. Waiting until it is on the disk takes milliseconds; for a thousand files that

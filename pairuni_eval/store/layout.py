@@ -33,16 +33,17 @@ PLAN_FILE = "plan.json"
 CARDS = "cards"
 ROWS = "rows"
 IMAGES = "images"
-FIGURES = "figures.json"
+EXTERNAL_METRICS = "figures.json"
 COMPLETE = "COMPLETE"
 JOURNAL = "journal.jsonl"
 LOCK = ".lock"
 JUDGE = "judge"
-BILLS = "bills.jsonl"
+USAGE = "bills.jsonl"
 OPINIONS = "opinions"
+PASSES = ("scores", OPINIONS)  # where the scores of each pass of the judges stand
 PLANNED = "planned.json"
 TABLES = ("samples", "outputs", "scores")
-_OWN_JSON = (RUN_FILE, PLAN_FILE, FIGURES)
+_OWN_JSON = (RUN_FILE, PLAN_FILE, EXTERNAL_METRICS)
 
 
 def image_path(run: Path, image: str) -> Path:

@@ -1,4 +1,4 @@
-"""A run that has not ended, opened for reading all the same: what is there so far.
+"""A partial run, which has not ended, opened for reading: what is there so far.
 
 Its tables come from the append-only rows instead of parquet. Nothing is changed: a torn last line
 and a damaged one are left out here, and taken out by the command that continues the run. An output
@@ -28,14 +28,14 @@ NOT_GRADED = "not graded yet"
 _REAL_COLUMNS = ("value",)
 
 
-class UnfinishedRun(StoredRun):
+class PartialRun(StoredRun):
     """A run folder without its COMPLETE marker.
 
     Args:
         folder: The run folder.
 
     Raises:
-        UserError: if it is no run folder, or no output is graded yet.
+        UserError: if it is not a run folder, or no output is graded yet.
     """
 
     unfinished = True
@@ -99,9 +99,9 @@ def open_run(folder: Path) -> StoredRun:
     """A run for reading: a run folder, complete or not, or a run packed into a file.
 
     Raises:
-        UserError: if it is no run, or holds nothing to read yet.
+        UserError: if it is not a run, or holds nothing to read yet.
     """
     folder = unpacked(folder)
     if is_file(folder / layout.COMPLETE) or not is_file(folder / layout.RUN_FILE):
         return StoredRun(folder)
-    return UnfinishedRun(folder)
+    return PartialRun(folder)

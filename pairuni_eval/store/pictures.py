@@ -140,12 +140,6 @@ class Pictures:
             self._troubles[image] = CHANGED
 
 
-def write_picture(run: Path, picture: Picture) -> str:
-    """Store a picture under its content id, once; returns the id."""
-    with Pictures(run) as pictures:
-        return pictures.add(picture)
-
-
 class _Written(NamedTuple):
     """A file that is written whole, and the name it is to have."""
 

@@ -1,4 +1,4 @@
-"""Reading a finished run folder: what analysis and report stand on.
+"""A reader of finished run folders, on which analysis and report stand.
 
 Tables come back as data frames with the columns of the records. `parts`, `reference` and `tags`
 are decoded on demand, because most readers need none of them. Whatever is read is compared first
@@ -20,9 +20,9 @@ from pairuni_eval.cache import is_unpacked
 from pairuni_eval.cards import Card, card_problem
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.judges.usage import Bill, standing
+from pairuni_eval.judges.usage import UsageRow, standing
 from pairuni_eval.places import is_file, is_folder
-from pairuni_eval.records import RECORD_FORMAT, Figure, RunCard
+from pairuni_eval.records import RECORD_FORMAT, ExternalMetric, RunCard
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import (
     Document,
@@ -46,7 +46,7 @@ _COPY = "Copy the run folder again, or delete it and repeat the command that mad
 
 
 def _what_to_name(folder: Path) -> str:
-    """What somebody may have meant who names a folder that is no run."""
+    """What somebody may have meant who names a folder that is not a run."""
     there = is_folder(folder)
     found = folder.glob("checkpoint-*") if there else ()
     checkpoints = sorted(found, key=lambda path: (len(path.name), path.name))
@@ -69,7 +69,7 @@ def read_run_card(run: Path) -> RunCard:
     """The card of a run folder.
 
     Raises:
-        UserError: if it is no run folder, or was written in another record format.
+        UserError: if it is not a run folder, or was written in another record format.
     """
     return _run_card(run, _run_bytes(run)).value
 
@@ -130,7 +130,7 @@ class StoredRun:
         address: What names it wherever the package is installed, for a run that a suite ships.
 
     Raises:
-        UserError: if it is no run folder, the run is not complete, or a file of it is changed.
+        UserError: if it is not a run folder, the run is not complete, or a file of it is changed.
     """
 
     unfinished = False
@@ -165,7 +165,7 @@ class StoredRun:
 
     def _repeated(self, out: Path) -> str:
         if not is_command(self.card.command):
-            return f"its {layout.RUN_FILE} holds no command of pairuni-eval that could be repeated."
+            return f"its {layout.RUN_FILE} does not hold a command of pairuni-eval to be repeated."
         return f"{self.card.command} {as_typed('--out', out)}"
 
     @property
@@ -202,12 +202,12 @@ class StoredRun:
         return self._table("scores")
 
     @cached_property
-    def figures(self) -> list[Figure]:
+    def external_metrics(self) -> list[ExternalMetric]:
         """What other toolkits computed over the whole run; empty for most runs."""
-        path = self.folder / layout.FIGURES
-        if not path.is_file() and layout.FIGURES not in self.seal.files:
+        path = self.folder / layout.EXTERNAL_METRICS
+        if not path.is_file() and layout.EXTERNAL_METRICS not in self.seal.files:
             return []
-        return self._document(layout.FIGURES, list[Figure])
+        return self._document(layout.EXTERNAL_METRICS, list[ExternalMetric])
 
     @cached_property
     def opinions(self) -> pd.DataFrame:
@@ -218,9 +218,9 @@ class StoredRun:
         return self._table(layout.OPINIONS)
 
     @cached_property
-    def bills(self) -> list[Bill]:
+    def judge_usage(self) -> list[UsageRow]:
         """What the judges were asked and what it cost."""
-        return read_bills(self.folder)
+        return read_usage(self.folder)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -308,16 +308,16 @@ class StoredRun:
         return read_frame(path, data, KINDS[name], rows=rows, hint=self.way_back)
 
 
-def read_bills(run: Path) -> list[Bill]:
-    """The standing bills of a run's judges, in the order of grading; empty if there are none.
+def read_usage(run: Path) -> list[UsageRow]:
+    """What a run's judges were asked, the standing rows in the order of grading; may be empty.
 
     Raises:
         UserError: for a line that is damaged.
     """
-    path = run / layout.JUDGE / layout.BILLS
+    path = run / layout.JUDGE / layout.USAGE
     if not path.is_file():
         return []
-    found = read_rows(path, Bill)
+    found = read_rows(path, UsageRow)
     if found.damaged:
         raise UserError(
             f"{path}, line {found.damaged[0]}: it is damaged.",

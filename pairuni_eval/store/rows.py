@@ -3,7 +3,7 @@
     {"id":"...", ..., "row":17,"check":"3f9a0c5d12ab77e0"}
 
 The check is the first 16 hex digits of the SHA-256 of the run's address and the line without it, so
-a line of another run fails it (the judge's bills have no address). A line that fails its
+a line of another run fails it (the judges' usage has no address). A line that fails its
 check, cannot be decoded, or lacks a check below a line that has one is dropped, as a torn last line
 is: its row is owed again. In a run that began with checks (`planned.json` lies beside its rows)
 no line lacks one. The numbers tell where lines were taken out: whatever stands beside a gap
@@ -133,7 +133,7 @@ class RowLog(Generic[Row]):
     def _count(self) -> int:
         return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
-    def _mend(self, data: bytes, lines: _Lines[Row], kept: Sequence[_Line[Row]]) -> None:
+    def _mend(self, data: bytes, lines: _FileLines[Row], kept: Sequence[_RowLine[Row]]) -> None:
         """Let the file hold the kept lines alone; a torn tail is cut off in place."""
         if len(kept) < lines.count:
             write_whole(self.path, b"".join(line.text + b"\n" for line in kept))
@@ -180,7 +180,7 @@ def _end(text: bytes) -> re.Match[bytes] | None:
 
 
 @dataclass(frozen=True)
-class _Line(Generic[Row]):
+class _RowLine(Generic[Row]):
     """A whole line; `place` counts the lines of the file from 1."""
 
     row: Row
@@ -191,10 +191,10 @@ class _Line(Generic[Row]):
 
 
 @dataclass(frozen=True)
-class _Lines(Generic[Row]):
+class _FileLines(Generic[Row]):
     """A file taken apart: its whole lines in order, `count` lines in all up to the byte `end`."""
 
-    whole: list[_Line[Row]]
+    whole: list[_RowLine[Row]]
     damaged: tuple[int, ...]
     count: int
     end: int
@@ -206,11 +206,11 @@ def _lines(
     kind: type[Row],
     identity: Callable[[Row], Hashable] | None,
     address: str,
-) -> _Lines[Row]:
+) -> _FileLines[Row]:
     end = data.rfind(b"\n") + 1
     texts = data[:end].split(b"\n")[:-1]
     decoder = msgspec.json.Decoder(kind)
-    whole: list[_Line[Row]] = []
+    whole: list[_RowLine[Row]] = []
     damaged: list[int] = []
     checks = path.with_name(layout.PLANNED).exists()
     for place, text in enumerate(texts, 1):
@@ -224,12 +224,12 @@ def _lines(
             whole.append(line)
     whole.sort(key=lambda line: line.number)
     once = _once(path, whole, identity)
-    return _Lines(once, tuple(damaged), len(texts), end)
+    return _FileLines(once, tuple(damaged), len(texts), end)
 
 
 def _checked(
     path: Path, place: int, text: bytes, decoder: msgspec.json.Decoder[Row], address: str
-) -> _Line[Row] | None:
+) -> _RowLine[Row] | None:
     """A line whose check is right; None for any other."""
     end = _end(text)
     if end is None or check_of(text[: end.end(1)], address) != end.group(4):
@@ -241,12 +241,12 @@ def _checked(
             f"{path}, line {place}: cannot be read, though its check is right: {failure}.",
             hint="Delete that line: the same command makes its row again.",
         ) from failure
-    return _Line(row, int(end.group(2)), place, checked=True, text=text)
+    return _RowLine(row, int(end.group(2)), place, checked=True, text=text)
 
 
 def _unchecked(
     place: int, text: bytes, kind: type[Row], decoder: msgspec.json.Decoder[Row]
-) -> _Line[Row] | None:
+) -> _RowLine[Row] | None:
     """A line without a check, if it holds a row and nothing else."""
     try:
         plain = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
@@ -256,19 +256,19 @@ def _unchecked(
     tag = kind.__struct_config__.tag_field
     if not plain.keys() <= {*kind.__struct_fields__, *([tag] if tag else [])}:
         return None
-    return _Line(row, place, place, checked=False, text=text)
+    return _RowLine(row, place, place, checked=False, text=text)
 
 
 def _once(
-    path: Path, lines: Sequence[_Line[Row]], identity: Callable[[Row], Hashable] | None
-) -> list[_Line[Row]]:
+    path: Path, lines: Sequence[_RowLine[Row]], identity: Callable[[Row], Hashable] | None
+) -> list[_RowLine[Row]]:
     """Every row once.
 
     Raises:
         UserError: for two different rows of one identity.
     """
-    kept: list[_Line[Row]] = []
-    seen: dict[Hashable, _Line[Row]] = {}
+    kept: list[_RowLine[Row]] = []
+    seen: dict[Hashable, _RowLine[Row]] = {}
     for line in lines:
         key: Hashable = line.text if identity is None else identity(line.row)
         first = seen.setdefault(key, line)
@@ -298,7 +298,7 @@ def _words(key: Hashable) -> str:
     return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def _recovered(lines: Sequence[_Line[Row]], damaged: tuple[int, ...]) -> Recovered[Row]:
+def _recovered(lines: Sequence[_RowLine[Row]], damaged: tuple[int, ...]) -> Recovered[Row]:
     loose: dict[int, Row] = {}
     before = 0
     for place, line in enumerate(lines):

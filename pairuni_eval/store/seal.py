@@ -71,7 +71,7 @@ def compact(
 
 def own_files(run: Path) -> dict[str, str]:
     """SHA-256 of the run's own JSON, by path in the run folder."""
-    names = (layout.RUN_FILE, layout.PLAN_FILE, layout.FIGURES)
+    names = (layout.RUN_FILE, layout.PLAN_FILE, layout.EXTERNAL_METRICS)
     paths = [run / name for name in names] + sorted((run / layout.CARDS).rglob("*.json"))
     return {
         path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -92,7 +92,7 @@ def read_planned(path: Path, *, hint: str) -> dict[str, str]:
     """The digests that planning wrote, by path in the run folder.
 
     Raises:
-        UserError: if they cannot be read, or name what is no JSON of a run.
+        UserError: if they cannot be read, or name what is not JSON of a run.
     """
     digests = read_document(path, dict[str, str], hint=hint).value
     check_places(path, digests, hint=hint)
@@ -113,7 +113,7 @@ def read_seal(run: Path, *, hint: str) -> Seal:
     """The mark of a finished run.
 
     Raises:
-        UserError: if it cannot be read, or names what is no table and no JSON of a run.
+        UserError: if it cannot be read, or names what is neither a table nor JSON of a run.
     """
     path = run / layout.COMPLETE
     seal = read_document(path, Seal, hint=hint).value
@@ -121,7 +121,7 @@ def read_seal(run: Path, *, hint: str) -> Seal:
     for key, named in (("rows", seal.rows), ("sha256", seal.sha256)):
         strange = next((name for name in named if name not in KINDS), None)
         if strange is not None:
-            message = f"{path}: {key}: '{strange}' is none of {', '.join(KINDS)}."
+            message = f"{path}: {key}: '{strange}' is not one of {', '.join(KINDS)}."
             raise UserError(message, hint=hint)
     return seal
 
@@ -134,7 +134,7 @@ def check_places(path: Path, places: Iterable[str], *, key: str = "", hint: str)
     """
     for place in places:
         if not layout.is_own_json(place):
-            message = f"{path}: {key}'{place}' is no JSON that a run writes into its folder."
+            message = f"{path}: {key}'{place}' is not JSON that a run writes into its folder."
             raise UserError(message, hint=hint)
 
 

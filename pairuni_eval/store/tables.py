@@ -219,7 +219,7 @@ def _problems(array: pa.ChunkedArray, column: _Column) -> Iterator[str]:
     elif column.words is not None:
         strange = sorted(set(pc.unique(array).to_pylist()) - column.words - {None})
         if strange:
-            yield f"holds '{strange[0]}', which is none of {', '.join(sorted(column.words))}"
+            yield f"holds '{strange[0]}', which is not one of {', '.join(sorted(column.words))}"
     elif column.decoder is not None:
         yield from _broken_json(array, column.decoder)
 

@@ -1,4 +1,4 @@
-"""What a training run leaves for reports: its metrics by step and the inner products of gradients.
+"""Files that training leaves for reports: metrics by step, inner products of gradients.
 
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
 where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
@@ -101,7 +101,7 @@ def training_folder(folder: Path) -> Path:
 def keep_training(run: Path, checkpoint: str) -> None:
     """Copy what a training left beside a checkpoint folder into the run that measures it.
 
-    Nothing happens where the checkpoint is no folder, or no training run wrote it.
+    Nothing happens where the checkpoint is not a folder, or no training run wrote it.
     """
     source = Path(checkpoint).resolve().parent
     if not is_folder(Path(checkpoint)) or not has_training(source):
@@ -118,7 +118,7 @@ def read_settings(folder: Path) -> Settings | None:
     """What was trained, and how long; None without the file, and for a probe, which trains nothing.
 
     Raises:
-        UserError: for a file that is no training's settings.
+        UserError: for a file that is not a training's settings.
     """
     path = folder / SETTINGS
     if not path.is_file() or not (folder / METRICS).is_file():
@@ -153,7 +153,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The metrics of every step; empty without the file.
 
     Raises:
-        UserError: naming the line that is no step of numbers.
+        UserError: naming the line that is not a step of numbers.
     """
     return _read_steps(folder / METRICS)
 
@@ -162,7 +162,7 @@ def read_fixed(folder: Path) -> list[FixedRow]:
     """The rewards on fixed prompts, in the order of the steps; empty without the file.
 
     Raises:
-        UserError: naming the line that is no such row.
+        UserError: naming the line that is not such a row.
     """
     path, found = folder / FIXED, []
     for number, line in enumerate(_whole_lines(path)):
@@ -177,7 +177,7 @@ def read_seconds(folder: Path) -> list[dict[str, float]]:
     """What the phases of every step took; empty without the file.
 
     Raises:
-        UserError: naming the line that is no step of numbers.
+        UserError: naming the line that is not a step of numbers.
     """
     return _read_steps(folder / SECONDS)
 

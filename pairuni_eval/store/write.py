@@ -1,4 +1,4 @@
-"""Writing a run folder so that a kill at any moment loses at most the batch in flight.
+"""Writers of a run folder: a kill at any moment loses at most the batch in flight.
 
 Rows are appended a batch at a time (`rows.py`) and handed to the operating system, which keeps them
 when the process dies; once a second they are also waited for until they are on the disk, so a power
@@ -59,7 +59,7 @@ def clear_temporaries(run: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-class Journal:
+class RunJournal:
     """The only place where times are kept; nothing reads it to make a number."""
 
     def __init__(self, run: Path) -> None:

@@ -237,19 +237,19 @@ def _vq_config(size: TinySize) -> JanusVQVAEConfig:
 
 
 def build(seed: int, size: TinySize | None = None) -> Tiny:
-    """An untrained model, initialised so that it learns, and its processor; set by `seed`."""
+    """An untrained model, initialized so that it learns, and its processor; set by `seed`."""
     processor = build_processor()
     config = build_config(processor.tokenizer, size or TinySize())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = JanusForConditionalGeneration(config)
-        _initialise(model)
+        _initialize(model)
     model.generation_config = _generation_config(processor.tokenizer)
     return Tiny(model.eval(), processor)
 
 
 @torch.no_grad()
-def _initialise(model: JanusForConditionalGeneration) -> None:
+def _initialize(model: JanusForConditionalGeneration) -> None:
     """Scale what enters the language model to one common size.
 
     transformers' 0.02 for everything leaves a model this narrow unable to learn.
@@ -264,10 +264,10 @@ def _initialise(model: JanusForConditionalGeneration) -> None:
             if isinstance(layer, nn.Linear):
                 layer.weight.normal_(std=layer.in_features**-0.5)
                 layer.bias.zero_()
-    _initialise_vq(inner.vqmodel)
+    _initialize_vq(inner.vqmodel)
 
 
-def _initialise_vq(vq: nn.Module) -> None:
+def _initialize_vq(vq: nn.Module) -> None:
     """Keep the size of what passes, with residual branches that start at zero."""
     for name, layer in vq.named_modules():
         if isinstance(layer, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Prompts that ask for pictures of the tiny world, and captions of its scenes.
+"""Prompts that ask for pictures of the tiny world, and words for its scenes.
 
 GenEval prompts follow the six kinds and the metadata schema of GenEval's
 `evaluation_metadata.jsonl`: `tag`, `include`, for counting also `exclude`, `prompt`; counts are
@@ -156,7 +156,7 @@ def random_row(rng: random.Random, tag: str | None = None) -> Row:
 def relative_position(target: Detection, anchor: Detection) -> frozenset[str]:
     """The relations in which `target` stands to `anchor`, by GenEval's geometry.
 
-    Offset of the centres, each axis shortened by 0.1 of the two sizes, divided by the length of
+    Offset of the centers, each axis shortened by 0.1 of the two sizes, divided by the length of
     the whole offset; a component above 0.5 counts.
     """
     x, y = _revised_offset(target.box, anchor.box)
@@ -261,27 +261,7 @@ def _scene_of_row(rng: random.Random, row: Row) -> Scene:
     )
 
 
-# Captions
-
-
-def short_caption(scene: Scene) -> str:
-    """The things in raster order: "a red circle, a blue cross and an orange square"."""
-    names = [with_article(thing.name) for thing in scene.things]
-    if not names:
-        return "an empty picture"
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def full_caption(scene: Scene) -> str:
-    """Row by row, every cell named: "row one: red circle, empty, ..."; the scene can be rebuilt."""
-    lines = []
-    for row in range(GRID):
-        things = [scene.at(row, col) for col in range(GRID)]
-        cells = ", ".join(thing.name if thing else "empty" for thing in things)
-        lines.append(f"row {NUMBERS[row + 1]}: {cells}")
-    return ". ".join(lines)
+# Words for scenes
 
 
 def grid_words(scene: Scene, attribute: str) -> str:

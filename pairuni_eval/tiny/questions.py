@@ -85,7 +85,7 @@ def _uniquely(scene: Scene, by: str) -> list[Thing]:
 
 
 def _choice(rng: random.Random, kind: str, text: str, answer: str, pool: Sequence[str]) -> Choice:
-    """A question whose options are four neighbours in a pool, in the pool's order."""
+    """A question whose options are four neighbors in a pool, in the pool's order."""
     windows = [pool[start : start + 4] for start in sorted({0, len(pool) - 4})]
     options = rng.choice([window for window in windows if answer in window])
     first, second, third = (word for word in options if word != answer)

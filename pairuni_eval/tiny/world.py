@@ -1,6 +1,6 @@
-"""The tiny world: scenes of coloured shapes on a 4x4 grid, drawn and read back exactly.
+"""The tiny world: scenes of colored shapes on a 4x4 grid, drawn and read back exactly.
 
-An image is 32x32 px, light grey, cut into 16 cells of 8 px. A cell is empty or holds one of
+An image is 32x32 px, light gray, cut into 16 cells of 8 px. A cell is empty or holds one of
 4 shapes in one of 6 colors, so it has 25 states: 0 is empty, `1 + 6 * shape + color` a thing.
 `render` draws a scene, `read` takes any picture back to what it shows: in every cell the nearest
 template, by mean absolute difference (the residual, 0 to 1). `read(render(scene)) == scene` for
@@ -317,11 +317,6 @@ def cell_residuals(image: Image.Image) -> FloatArray:
 def read(image: Image.Image) -> Scene:
     """The scene that a picture shows."""
     return scene_of(states_shown(to_array(image)[None])[0])
-
-
-def read_batch(pixels_BHWC: ByteArray) -> list[Scene]:
-    """The scenes of a batch of (B, 32, 32, 3) bytes."""
-    return [scene_of(states_N) for states_N in states_shown(pixels_BHWC)]
 
 
 # Chance

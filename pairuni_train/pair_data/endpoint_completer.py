@@ -9,7 +9,6 @@ order of ours: models like to put the right one first.
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Sequence
@@ -18,7 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from pairuni_eval.api import Judge, JudgeSetup, JudgeSpec, Question, Status, Verdict, seed_for
+from pairuni_eval.api import (
+    Judge,
+    JudgeCall,
+    JudgeReply,
+    JudgeSetup,
+    JudgeSpec,
+    Question,
+    Status,
+    seed_for,
+    usage_of,
+)
 from pairuni_eval.prompts import LETTERS, mmmu_prompt
 from pairuni_train.pair_data.complete import (
     Declined,
@@ -129,7 +138,7 @@ class EndpointCompleter:
         self.writer, self.verifier = writer.snapshot, verifier.snapshot
         self._seed = seed
         self._longest_side = longest_side
-        self._paid: list[Any] = []
+        self._calls: list[JudgeCall] = []
 
     def write(self, halves: Sequence[Half]) -> list[Draft | Declined | Open]:
         """Ask the writer for the missing halves."""
@@ -147,15 +156,13 @@ class EndpointCompleter:
     @property
     def bill(self) -> str:
         """What this build paid for, in words."""
-        if not self._paid:
+        usage = usage_of(self._calls)
+        if not usage.calls:
             return ""
-        asked = _sum([receipt.prompt_tokens for receipt in self._paid])
-        replied = _sum([receipt.completion_tokens for receipt in self._paid])
-        cost = _sum([receipt.cost for receipt in self._paid])
-        words = f"{sum(receipt.calls for receipt in self._paid)} replies paid for"
-        if asked is not None and replied is not None:
-            words += f", {asked:.0f} tokens asked and {replied:.0f} replied"
-        return words if cost is None else f"{words}, cost {cost:.2f}"
+        words = f"{usage.calls} replies paid for"
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+            words += f", {usage.prompt_tokens} tokens asked and {usage.completion_tokens} replied"
+        return words if usage.cost is None else f"{words}, cost {usage.cost:.2f}"
 
     def _ask(
         self, judge: Judge, prompts: Sequence[str], halves: Sequence[Half]
@@ -164,11 +171,9 @@ class EndpointCompleter:
             Question(prompt, (self._image(half),), {})
             for prompt, half in zip(prompts, halves, strict=True)
         ]
-        verdicts = judge.ask(questions)
-        receipts = judge.take_receipts()
-        self._paid += [receipt for receipt in receipts if receipt.paid]
-        open_ones = [receipt.open for receipt in receipts] or [False] * len(verdicts)
-        return [_reply(*pair) for pair in zip(verdicts, open_ones, strict=True)]
+        replies = judge.ask(questions)
+        self._calls += [reply.call for reply in replies if reply.call is not None]
+        return [_reply(reply) for reply in replies]
 
     def _image(self, half: Half) -> Image:
         image = decode(half.image or b"")
@@ -246,14 +251,14 @@ def _to_check(half: Half, draft: Draft) -> str:
     )
 
 
-def _reply(verdict: Verdict, is_open: bool) -> str | Declined | Open:
-    if verdict.status is Status.SCORED:
-        return verdict.said
-    if verdict.status is Status.REFUSED:
+def _reply(reply: JudgeReply) -> str | Declined | Open:
+    if reply.status is Status.SCORED:
+        return reply.said
+    if reply.status is Status.REFUSED:
         return Declined("the model declined")
-    if is_open or verdict.status is Status.SKIPPED:
-        return Open(verdict.text)
-    return Declined(verdict.text)
+    if reply.status is Status.SKIPPED or (reply.call is not None and reply.call.open):
+        return Open(reply.text)
+    return Declined(reply.text)
 
 
 def _finding(reply: str | Declined | Open) -> Finding | Open:
@@ -278,9 +283,3 @@ def _parse(reply: str, kind: type[_Reply]) -> _Reply | None:
         return msgspec.json.decode(fenced.group(1) if fenced else text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    """The sum; None if a value is not known."""
-    known = [value for value in values if value is not None]
-    return math.fsum(known) if len(known) == len(values) else None

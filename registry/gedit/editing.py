@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, UserError
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, UserError
 from pairuni_eval.scorers.judge_calls import (
-    Unasked,
+    NotAsked,
     marks_without_score,
     question_about,
-    unasked_ruling,
 )
-from pairuni_eval.scorers.viescore import METRICS, Pair, ask_pairs, opinion_marks
+from pairuni_eval.scorers.viescore import METRICS, EditQuestions, ask_edits, edit_marks
 
 from . import judge_prompts
 
@@ -79,24 +78,26 @@ class GEditBenchmark(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """Both questions about all edits at once, and again both where one cannot be read."""
         failure_counts = 0.0 if protocol == "lmms-eval" else None
-        pairs = [_pair(answer) for answer in answers]
-        opinions = iter(ask_pairs(judge, [pair for pair in pairs if isinstance(pair, Pair)]))
-        for pair in pairs:
-            if isinstance(pair, Pair):
-                yield opinion_marks(next(opinions), failure_counts=failure_counts)
+        asked = [_questions(answer) for answer in answers]
+        edits = iter(ask_edits(judge, [one for one in asked if isinstance(one, EditQuestions)]))
+        for one in asked:
+            if isinstance(one, EditQuestions):
+                yield edit_marks(next(edits), failure_counts=failure_counts)
             else:
-                yield marks_without_score(METRICS, unasked_ruling(pair))
+                yield marks_without_score(METRICS, one.reply)
 
 
-def _pair(answer: Answer) -> Pair | Unasked:
+def _questions(answer: Answer) -> EditQuestions | NotAsked:
     """The question about source and edit, and the one about the edit alone."""
     first = question_about(answer, judge_prompts.semantics(answer.sample.text), _pictures)
-    if isinstance(first, Unasked):
+    if isinstance(first, NotAsked):
         return first
-    return Pair(first, first._replace(prompt=judge_prompts.QUALITY, images=first.images[1:]))
+    return EditQuestions(
+        first, first._replace(prompt=judge_prompts.QUALITY, images=first.images[1:])
+    )
 
 
 def _pictures(answer: Answer) -> tuple[Image.Image, Image.Image]:

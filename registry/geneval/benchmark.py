@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pairuni_eval.api import (
     Answer,
@@ -21,10 +21,11 @@ from pairuni_eval.api import (
     Card,
     Data,
     DatasetError,
+    Equipment,
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Status,
     UserError,
     boundary,
@@ -46,13 +47,6 @@ _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protoco
 _READERS = 8  # threads that decode pictures while a detector waits for them
 
 
-class _Equipment(NamedTuple):
-    """Where weights are found, and the device they go to."""
-
-    data: Data
-    device: str
-
-
 class GenEval(Benchmark):
     """See the module docstring."""
 
@@ -60,7 +54,7 @@ class GenEval(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._equipment: _Equipment | None = None
+        self._equipment: Equipment | None = None
         self._observers: dict[str, Observer | str] = {}
         self._weights: dict[str, str] = {}  # which weights look, by protocol
         self._colors: ColorNamer | None = None
@@ -88,15 +82,15 @@ class GenEval(Benchmark):
 
     def equip(self, data: Data, *, device: str) -> None:
         """Remember where weights are; they are loaded when a protocol is first graded."""
-        self._equipment = _Equipment(data, device)
+        self._equipment = Equipment(data, device)
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`correct` of each picture; all are looked at together."""
         observer = self._observer(protocol)
         if isinstance(observer, str):
-            yield from ([Mark("correct", None, Status.SKIPPED, observer)] for _ in answers)
+            yield from ([MetricValue("correct", None, Status.SKIPPED, observer)] for _ in answers)
             return
         with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as readers:
             pictures = list(readers.map(_decoded, answers))
@@ -108,7 +102,7 @@ class GenEval(Benchmark):
         verdicts = iter(_verdicts(observer, whole))
         for picture in pictures:
             if isinstance(picture, DatasetError):
-                yield [Mark("correct", None, Status.MISSING_OUTPUT, str(picture))]
+                yield [MetricValue("correct", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
 
@@ -158,7 +152,9 @@ def _decoded(answer: Answer) -> Image.Image | DatasetError:
         return failure
 
 
-def _verdicts(observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]) -> list[list[Mark]]:
+def _verdicts(
+    observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]
+) -> list[list[MetricValue]]:
     """The marks of each picture; what fails together is tried again alone."""
     prompts = [answer.sample.reference for _, answer in pairs]
     try:
@@ -166,6 +162,6 @@ def _verdicts(observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]) -
             sights = observer.observe([picture for picture, _ in pairs], prompts)
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [[Mark("correct", None, Status.JUDGE_FAILED, str(failure))]]
+            return [[MetricValue("correct", None, Status.JUDGE_FAILED, str(failure))]]
         return [marks for pair in pairs for marks in _verdicts(observer, [pair])]
     return [geneval_marks(*known) for known in zip(prompts, sights, strict=True)]

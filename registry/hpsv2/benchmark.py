@@ -22,15 +22,15 @@ from pairuni_eval.api import (
     Card,
     Data,
     DatasetError,
+    Equipment,
     Item,
     Judge,
     JudgeError,
-    Mark,
+    MetricValue,
     Status,
     UserError,
     boundary,
 )
-from pairuni_eval.scorers.preference import STYLES
 from pairuni_eval.user_text import json_value
 
 if TYPE_CHECKING:
@@ -40,14 +40,8 @@ if TYPE_CHECKING:
 
 
 SCALE = 100  # the benchmark prints cosines times this
+STYLES = ("anime", "concept-art", "paintings", "photo")
 _CONFIGURATION = "open_clip_config.json"  # read where weights are not of the published size
-
-
-class _Equipment(NamedTuple):
-    """Where weights are found, and the device they go to."""
-
-    data: Data
-    device: str
 
 
 class _Loaded(NamedTuple):
@@ -64,14 +58,14 @@ class HpsV2(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._equipment: _Equipment | None = None
+        self._equipment: Equipment | None = None
         self._loaded: _Loaded | None = None
 
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample a prompt, style by style; the key is upstream's file name without ending.
 
         Raises:
-            UserError: for a file that is no list of texts.
+            UserError: for a file that is not a list of texts.
         """
         for path in data.files():
             for number, prompt in enumerate(_prompts(path)):
@@ -84,16 +78,16 @@ class HpsV2(Benchmark):
 
     def equip(self, data: Data, *, device: str) -> None:
         """Remember where weights are; a version is loaded when its protocol comes up."""
-        self._equipment, self._loaded = _Equipment(data, device), None
+        self._equipment, self._loaded = Equipment(data, device), None
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`score` of every picture, all pictures together."""
         scorer = self._scorer(protocol)
         if isinstance(scorer, UserError):
             reason = " ".join(filter(None, ("no scorer:", scorer.message, scorer.hint)))
-            yield from ([Mark("score", None, Status.SKIPPED, reason)] for _ in answers)
+            yield from ([MetricValue("score", None, Status.SKIPPED, reason)] for _ in answers)
             return
         pictures = [_picture(answer) for answer in answers]
         pairs = [
@@ -104,7 +98,7 @@ class HpsV2(Benchmark):
         scored = iter(_scores(scorer, pairs))
         for picture in pictures:
             if isinstance(picture, DatasetError):
-                yield [Mark("score", None, Status.MISSING_OUTPUT, str(picture))]
+                yield [MetricValue("score", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [next(scored)]
 
@@ -145,7 +139,7 @@ def _picture(answer: Answer) -> Image.Image | DatasetError:
         return broken
 
 
-def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list[Mark]:
+def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list[MetricValue]:
     """One mark a pair; what fails together is tried again alone, and then has no score."""
     if not pairs:
         return []
@@ -155,11 +149,11 @@ def _scores(scorer: HpsScorer, pairs: Sequence[tuple[Image.Image, str]]) -> list
             return [_mark(cosine) for cosine in scorer.score(images, texts)]
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [Mark("score", None, Status.JUDGE_FAILED, str(failure))]
+            return [MetricValue("score", None, Status.JUDGE_FAILED, str(failure))]
         return [mark for pair in pairs for mark in _scores(scorer, [pair])]
 
 
-def _mark(cosine: float) -> Mark:
+def _mark(cosine: float) -> MetricValue:
     if not math.isfinite(cosine):
-        return Mark("score", None, Status.JUDGE_FAILED, "the scorer gave no finite number")
-    return Mark("score", SCALE * cosine)
+        return MetricValue("score", None, Status.JUDGE_FAILED, "the scorer gave no finite number")
+    return MetricValue("score", SCALE * cosine)

@@ -2,7 +2,7 @@
 
 The JSON maps a key to {id: path of the picture, prompt, edit_type}; the pictures are those of
 `Benchmark.tar`, looked for beside the JSON and in the folders into which that archive is usually
-unpacked; an id never leads out of them. The judge prompts, one per type, have no licence and come
+unpacked; an id never leads out of them. The judge prompts, one per type, have no license and come
 from the user's file. A picture that is not there is a row without output, a type without prompt a
 skipped one.
 """
@@ -23,13 +23,13 @@ from pairuni_eval.api import (
     DatasetError,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Picture,
     Question,
     UserError,
 )
 from pairuni_eval.image_cell import image_file
-from pairuni_eval.scorers.judge_calls import Unasked, question_about, rulings_on
+from pairuni_eval.scorers.judge_calls import NotAsked, question_about, replies_about
 from pairuni_eval.scorers.licensed_prompts import (
     check_complete,
     find_beside,
@@ -63,7 +63,7 @@ class ImgEdit(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._prompts: _Prompts | Unasked = no_prompt("none was looked for")
+        self._prompts: _Prompts | NotAsked = no_prompt("none was looked for")
 
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample an edit, in the order of the file; the key is that of the file.
@@ -92,18 +92,18 @@ class ImgEdit(Benchmark):
     def equip(self, data: Data, *, device: str) -> None:
         """Read the judge prompts from the user's file."""
         found = find_beside(data, _PROMPT_FILES, source=f"{_REPOSITORY} (Benchmark/Basic)")
-        self._prompts = found if isinstance(found, Unasked) else _read_prompts(found)
+        self._prompts = found if isinstance(found, NotAsked) else _read_prompts(found)
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """All questions at once, each asked once, as in the official script."""
         questions = [self._question(answer) for answer in answers]
-        for verdict, snapshot in rulings_on(judge, questions, bool, tries=1):
-            yield imgedit_marks(verdict, self._named(snapshot), protocol)
+        for reply in replies_about(judge, questions, bool, tries=1):
+            yield imgedit_marks(reply._replace(judge=self._named(reply.judge)), protocol)
 
-    def _question(self, answer: Answer) -> Question | Unasked:
-        if isinstance(self._prompts, Unasked):
+    def _question(self, answer: Answer) -> Question | NotAsked:
+        if isinstance(self._prompts, NotAsked):
             return self._prompts
         edit_type = answer.sample.reference["edit_type"]
         template = self._prompts.by_type.get(edit_type)
@@ -113,7 +113,7 @@ class ImgEdit(Benchmark):
         return question_about(answer, text, lambda one: (*one.source_images, one.image))
 
     def _named(self, snapshot: str | None) -> str | None:
-        if isinstance(self._prompts, Unasked):
+        if isinstance(self._prompts, NotAsked):
             return snapshot
         return judge_with_prompt(snapshot, self._prompts.sha256, _PROMPTS_SHA256)
 
@@ -139,12 +139,12 @@ def _picture(folder: DataFolder, name: str, place: str) -> Picture:
         return Picture.broken(f"{place}: {failure}")
 
 
-def _read_prompts(path: Path) -> _Prompts | Unasked:
+def _read_prompts(path: Path) -> _Prompts | NotAsked:
     try:
         found: Any = json_value(path)
     except UserError as failure:
         return no_prompt(failure.message)
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        return no_prompt(f"{path} is no object of texts by edit type")
+        return no_prompt(f"{path} is not an object of texts by edit type")
     listed = "\0".join(f"{name}\0{text}" for name, text in sorted(found.items()))
     return _Prompts(found, hashlib.sha256(listed.encode()).hexdigest())

@@ -20,7 +20,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Row,
     Sample,
     Status,
@@ -64,11 +64,11 @@ class MME(Benchmark):
             },
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         reference = answer.sample.reference
         if "broken" in reference:
-            return [Mark("correct", None, Status.MISSING_OUTPUT, reference["broken"])]
+            return [MetricValue("correct", None, Status.MISSING_OUTPUT, reference["broken"])]
         return mme_marks(answer.text, reference["answer"], protocol)
 
     def gold(self, sample: Sample) -> str | None:
@@ -108,7 +108,7 @@ def _count(data: Data) -> Counter[str]:
     """The questions of every image; reads no image.
 
     Raises:
-        UserError: for a category that is no task of MME.
+        UserError: for a category that is not a task of MME.
     """
     counts: Counter[str] = Counter()
     for row in data.parquet_rows(_TEXT_COLUMNS):

@@ -21,7 +21,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Row,
     Sample,
     Status,
@@ -69,7 +69,7 @@ class MMMU(Benchmark):
             tags=_tags(row) | {"question_type": reference["type"]},
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and, but for `vlmevalkit`, `guessed` of the answer."""
         sample = answer.sample
         broken = sample.reference.get("broken")
@@ -77,7 +77,7 @@ class MMMU(Benchmark):
             return mmmu_marks(answer.text, sample.reference, sample.uid, protocol)
         draws = protocol in ("official", "lmms-eval")
         metrics = ("correct", "guessed") if draws else ("correct",)
-        return [Mark(name, None, Status.MISSING_OUTPUT, broken) for name in metrics]
+        return [MetricValue(name, None, Status.MISSING_OUTPUT, broken) for name in metrics]
 
     def option_letters(self, sample: Sample) -> Collection[str]:
         """Those of a multiple-choice question."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Sample
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, Sample
 from pairuni_eval.prompts import mmstar_prompt
 from pairuni_eval.scorers.choice import MMSTAR_LETTERS, inline_options, mmstar_marks
 
@@ -36,7 +36,7 @@ class MMStar(Benchmark):
                 },
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         reference = answer.sample.reference
         return mmstar_marks(answer.text, reference["answer"], protocol, reference["options"])

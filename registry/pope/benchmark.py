@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Row, Sample, UserError
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    MetricValue,
+    Row,
+    Sample,
+    UserError,
+)
 from pairuni_eval.prompts import pope_prompt
 from pairuni_eval.scorers.yes_no import pope_marks
 
@@ -45,7 +55,7 @@ class Pope(Benchmark):
             tags={"split": ",".join(splits), "label": asked.answer},
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and `said_yes` of the answer."""
         return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, seed_for
-from pairuni_eval.scorers.objects import Found, Sight, geneval_marks
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
+from pairuni_eval.scorers.objects import CountedObject, Observation, geneval_marks
 from pairuni_eval.tiny.prompts import geneval_benchmark
 from pairuni_eval.tiny.world import Detection, detect
 
@@ -34,19 +34,19 @@ class TinyGenEval(Benchmark):
                 tags={"task": row["tag"]},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the picture."""
         return geneval_marks(answer.sample.reference, _look(answer.image))
 
 
-def _look(picture: Image.Image) -> Sight:
+def _look(picture: Image.Image) -> Observation:
     """What the checker sees, in a detector's form: boxes and scores per shape, colors at hand."""
     by_shape: dict[str, list[Detection]] = {}
     for thing in detect(picture):
         by_shape.setdefault(thing.shape, []).append(thing)
 
-    def color_of(shape: str, found: Sequence[Found]) -> list[str]:
+    def color_of(shape: str, found: Sequence[CountedObject]) -> list[str]:
         return [by_shape[shape][one.place].color for one in found]
 
     rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}
-    return Sight(rows, color_of)
+    return Observation(rows, color_of)

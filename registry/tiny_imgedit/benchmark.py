@@ -18,7 +18,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Picture,
     Question,
     consult,
@@ -45,10 +45,9 @@ class TinyImgEdit(Benchmark):
                 tags={"edit_type": row["edit_type"]},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`score` (1 to 5, from the judge) and `success` (0 or 1, exact) of the edit."""
-        ruling = consult(judge, _question(answer))
-        return [*imgedit_marks(ruling.verdict, ruling.snapshot), _success(answer)]
+        return [*imgedit_marks(consult(judge, _question(answer))), _success(answer)]
 
 
 def _question(answer: Answer) -> Question:
@@ -57,7 +56,7 @@ def _question(answer: Answer) -> Question:
     return Question(prompt, (*answer.source_images, answer.image), facts)
 
 
-def _success(answer: Answer) -> Mark:
+def _success(answer: Answer) -> MetricValue:
     edit = msgspec.convert(answer.sample.reference["edit"], Edit)
     right = satisfied(read(answer.source_images[0]), read(answer.image), edit)
-    return Mark("success", float(right))
+    return MetricValue("success", float(right))

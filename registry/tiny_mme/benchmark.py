@@ -9,7 +9,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    MetricValue,
+    Picture,
+    Sample,
+    seed_for,
+)
 from pairuni_eval.prompts import mme_prompt
 from pairuni_eval.scorers.yes_no import MME_PERCEPTION, mme_marks
 from pairuni_eval.tiny.question_rows import mme_rows
@@ -34,7 +44,7 @@ class TinyMME(Benchmark):
                 tags={"category": category, "area": area, "label": answer},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         return mme_marks(answer.text, answer.sample.reference["answer"], protocol)
 

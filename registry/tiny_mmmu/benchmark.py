@@ -10,7 +10,17 @@ import ast
 import random
 from collections.abc import Collection, Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    MetricValue,
+    Picture,
+    Sample,
+    seed_for,
+)
 from pairuni_eval.prompts import mmmu_prompt
 from pairuni_eval.scorers.choice import choice_letters, mmmu_marks
 from pairuni_eval.tiny.question_rows import mmmu_rows
@@ -35,7 +45,7 @@ class TinyMMMU(Benchmark):
                 tags={"subject": row["subfield"], "type": kind},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and `guessed` of the answer."""
         sample = answer.sample
         return mmmu_marks(answer.text, sample.reference, sample.uid, protocol)

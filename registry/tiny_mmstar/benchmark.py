@@ -5,7 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    MetricValue,
+    Picture,
+    Sample,
+    seed_for,
+)
 from pairuni_eval.prompts import mmstar_prompt
 from pairuni_eval.scorers.choice import MMSTAR_LETTERS, mmstar_marks
 from pairuni_eval.tiny.question_rows import mmstar_rows
@@ -27,7 +37,7 @@ class TinyMMStar(Benchmark):
                 tags={"category": row["category"], "l2_category": row["l2_category"]},
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         return mmstar_marks(answer.text, answer.sample.reference["answer"], protocol)
 

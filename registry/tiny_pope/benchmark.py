@@ -10,7 +10,17 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, Mark, Picture, Sample, seed_for
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Item,
+    Judge,
+    MetricValue,
+    Picture,
+    Sample,
+    seed_for,
+)
 from pairuni_eval.prompts import pope_prompt
 from pairuni_eval.scorers.yes_no import pope_marks
 from pairuni_eval.tiny.question_rows import POPE_SPLITS, pope_rows, pope_scenes
@@ -47,7 +57,7 @@ class TinyPope(Benchmark):
                     asked.setdefault((row["image"], row["text"]), {})[split] = row
         return asked
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and `said_yes` of the answer."""
         return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
 

@@ -15,7 +15,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Question,
     consult,
 )
@@ -43,10 +43,9 @@ class TinyWise(Benchmark):
             },
         )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[Mark]:
+    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """The three criteria and `wiscore` of the picture."""
-        ruling = consult(judge, _question(answer))
-        return wise_marks(ruling.verdict, ruling.snapshot)
+        return wise_marks(consult(judge, _question(answer)))
 
 
 def _question(answer: Answer) -> Question:

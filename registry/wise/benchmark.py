@@ -6,7 +6,7 @@ the data and `scorers/rubric.py` for the rules.
 
 from __future__ import annotations
 
-from pairuni_eval.api import Mark, Ruling
+from pairuni_eval.api import JudgeReply, MetricValue
 from pairuni_eval.scorers.rubric import LEGACY, wise_is_complete, wise_marks
 
 from .knowledge import KnowledgeBenchmark
@@ -23,7 +23,7 @@ class Wise(KnowledgeBenchmark):
         """All three criteria are there."""
         return wise_is_complete(reply)
 
-    def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
+    def grade(self, reply: JudgeReply, protocol: str) -> list[MetricValue]:
         """The three criteria and `wiscore`; under lmms-eval a failed judge counts 0."""
         failure_counts = 0.0 if protocol == "lmms-eval" else None
-        return wise_marks(ruling.verdict, ruling.snapshot, failure_counts=failure_counts)
+        return wise_marks(reply, failure_counts=failure_counts)

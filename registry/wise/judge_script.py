@@ -45,12 +45,12 @@ def read_prompt(path: Path) -> JudgePrompt:
     """The judge prompt in a script.
 
     Raises:
-        NoPromptError: if it is no Python, or does not build its messages as described.
+        NoPromptError: if it is not Python, or does not build its messages as described.
     """
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as failure:
-        raise NoPromptError(f"{path} is no Python: {failure}") from failure
+        raise NoPromptError(f"{path} is not Python: {failure}") from failure
     texts = {}
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef) and function.name == _FUNCTION:
@@ -104,4 +104,6 @@ def _piece(piece: ast.expr) -> str:
         field = piece.value.slice
         if isinstance(field, ast.Constant) and field.value in _FIELDS:
             return "{" + str(field.value) + "}"
-    raise NoPromptError(f"line {piece.lineno}: '{ast.unparse(piece)[:60]}' is no text or field")
+    raise NoPromptError(
+        f"line {piece.lineno}: '{ast.unparse(piece)[:60]}' is neither text nor a field"
+    )

@@ -3,7 +3,7 @@
 Files: lists of {Prompt, Explanation, Category, Subcategory, prompt_id}. The category that counts is
 given by the id, as in the official scripts; the file's own word only guards against reading one
 edition as the other. `*_rewrite.json`, the same prompts spelled out, is another task and not read.
-The judge prompt has no licence and comes from the user's copy of the edition's script.
+The judge prompt has no license and comes from the user's copy of the edition's script.
 Departure: a picture is handed over as PNG whatever its file was.
 """
 
@@ -21,12 +21,12 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    JudgeReply,
+    MetricValue,
     Question,
-    Ruling,
     UserError,
 )
-from pairuni_eval.scorers.judge_calls import Unasked, question_about, rulings_on
+from pairuni_eval.scorers.judge_calls import NotAsked, question_about, replies_about
 from pairuni_eval.scorers.licensed_prompts import (
     check_complete,
     find_beside,
@@ -52,7 +52,7 @@ _TRIES = 3
 _REPOSITORY = "https://github.com/PKU-YuanGroup/WISE"
 
 
-class Row(NamedTuple):
+class PromptRow(NamedTuple):
     """One prompt with the category that its id gives it."""
 
     prompt_id: int
@@ -77,7 +77,7 @@ class KnowledgeBenchmark(Benchmark):
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)
-        self._prompt: JudgePrompt | Unasked = no_prompt("none was looked for")
+        self._prompt: JudgePrompt | NotAsked = no_prompt("none was looked for")
 
     def samples(self, data: Data) -> Iterator[Item]:
         """One sample a prompt, in the order of the files; the key is the prompt id.
@@ -110,34 +110,34 @@ class KnowledgeBenchmark(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """All questions at once, and up to twice more those whose reply cannot be read."""
         questions = [self._question(answer) for answer in answers]
-        for verdict, snapshot in rulings_on(judge, questions, self.readable, tries=_TRIES):
-            yield self.grade(Ruling(verdict, self._named(snapshot)), protocol)
+        for reply in replies_about(judge, questions, self.readable, tries=_TRIES):
+            yield self.grade(reply._replace(judge=self._named(reply.judge)), protocol)
 
     @abstractmethod
     def readable(self, reply: str) -> bool:
         """Whether the official script would take a reply."""
 
     @abstractmethod
-    def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
+    def grade(self, reply: JudgeReply, protocol: str) -> list[MetricValue]:
         """Marks of one picture."""
 
-    def _question(self, answer: Answer) -> Question | Unasked:
-        if isinstance(self._prompt, Unasked):
+    def _question(self, answer: Answer) -> Question | NotAsked:
+        if isinstance(self._prompt, NotAsked):
             return self._prompt
         text = self._prompt.fill(answer.sample.text, answer.sample.reference["explanation"])
         asked = question_about(answer, text, lambda one: (one.image,))
         return asked._replace(system=self._prompt.system) if isinstance(asked, Question) else asked
 
     def _named(self, snapshot: str | None) -> str | None:
-        if isinstance(self._prompt, Unasked):
+        if isinstance(self._prompt, NotAsked):
             return snapshot
         return judge_with_prompt(snapshot, self._prompt.sha256, self.prompt_sha256)
 
 
-def _rows(path: Path, edition: Edition) -> Iterator[Row]:
+def _rows(path: Path, edition: Edition) -> Iterator[PromptRow]:
     listed = json_value(path)
     if not isinstance(listed, list):
         raise UserError(f"{path}: expected a list of prompts, found {type(listed).__name__}.")
@@ -145,7 +145,7 @@ def _rows(path: Path, edition: Edition) -> Iterator[Row]:
         yield _row(path, f"row {number}", row, edition)
 
 
-def _row(path: Path, place: str, row: Any, edition: Edition) -> Row:
+def _row(path: Path, place: str, row: Any, edition: Edition) -> PromptRow:
     prompt, explanation, word, subcategory = text_fields(path, place, row, _TEXTS)
     prompt_id = row.get("prompt_id")
     category = wise_category(prompt_id, edition) if isinstance(prompt_id, int) else None
@@ -157,10 +157,10 @@ def _row(path: Path, place: str, row: Any, edition: Edition) -> Row:
             "this edition of WISE.",
             hint="wise reads the legacy files, wise-verified those named *_verified.json.",
         )
-    return Row(prompt_id, prompt, explanation, category, subcategory)
+    return PromptRow(prompt_id, prompt, explanation, category, subcategory)
 
 
-def _check_ids(rows: Sequence[Row], paths: Sequence[Path]) -> None:
+def _check_ids(rows: Sequence[PromptRow], paths: Sequence[Path]) -> None:
     seen: set[int] = set()
     for row in rows:
         if row.prompt_id in seen:

@@ -6,7 +6,7 @@ differ. See `registry/wise/knowledge.py` for the data and `scorers/rubric.py` fo
 
 from __future__ import annotations
 
-from pairuni_eval.api import Mark, Ruling
+from pairuni_eval.api import JudgeReply, MetricValue
 from pairuni_eval.scorers.rubric import VERIFIED, verified_marks, verified_score
 
 from ..wise.knowledge import KnowledgeBenchmark
@@ -23,6 +23,6 @@ class WiseVerified(KnowledgeBenchmark):
         """There is a score of 0 or 1."""
         return verified_score(reply) is not None
 
-    def grade(self, ruling: Ruling, protocol: str) -> list[Mark]:
+    def grade(self, reply: JudgeReply, protocol: str) -> list[MetricValue]:
         """`correct`, 0 or 1."""
-        return verified_marks(ruling.verdict, ruling.snapshot)
+        return verified_marks(reply)

@@ -73,7 +73,7 @@ def _value(one: Any) -> str | None:
 
 def _judge(path: Path) -> object:
     choices = read_choices(str(path))
-    for choice in filter(None, (choices.first, choices.second)):
+    for choice in choices:
         read_options(EndpointOptions, choice.options, choice.source)
     return choices
 

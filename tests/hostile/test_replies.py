@@ -79,9 +79,9 @@ def test_bodies(
             serves.next = loopback.Served(body=body, status=status, headers=headers)
             judge = _judge(running, folder)
             strange, sound = judge.ask([_question("strange"), _question("sound")])
-            marks = wise_marks(sound, judge.snapshot)
+            marks = wise_marks(sound)
             assert [mark.value for mark in marks] == SCORED
-            for mark in wise_marks(strange, judge.snapshot):
+            for mark in wise_marks(strange):
                 assert (mark.value is None) == (mark.status is not Status.SCORED)
 
         return ask
@@ -131,17 +131,17 @@ _PIECES = (
 
 def test_texts(ground: Ground) -> None:
     """Every rubric gives numbers within its bounds, or a status."""
-    from pairuni_eval.judges.judge import Verdict
+    from pairuni_eval.judges.judge import JudgeReply
 
     def make(rng: random.Random, _: Path) -> Callable[[], object]:
         text = rng.choice(("", " ", "\n")).join(rng.choices(_PIECES, k=rng.randint(0, 9)))
-        verdict = Verdict(text)
+        verdict = JudgeReply(text)
 
         def read() -> None:
             bounds = {"correct": (0, 1), "wiscore": (0, 4.5), "score": (0, float("inf"))}
-            marks = [*wise_marks(verdict, "j"), *verified_marks(verdict, "j")]
+            marks = [*wise_marks(verdict), *verified_marks(verdict)]
             for protocol in ("official", "lmms-eval"):
-                marks += imgedit_marks(verdict, "j", protocol)
+                marks += imgedit_marks(verdict, protocol)
             for mark in marks:
                 low, high = bounds.get(mark.metric, (0, 9))
                 assert mark.value is None or low <= mark.value <= high, mark

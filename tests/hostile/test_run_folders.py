@@ -64,9 +64,15 @@ def reported(run: Path, out: Path) -> None:
 
 def test_json_of_a_run(ground: Ground, run: Path) -> None:
     names = [
-        *(layout.RUN_FILE, layout.COMPLETE, layout.PLAN_FILE, layout.FIGURES, layout.JOURNAL),
+        *(
+            layout.RUN_FILE,
+            layout.COMPLETE,
+            layout.PLAN_FILE,
+            layout.EXTERNAL_METRICS,
+            layout.JOURNAL,
+        ),
         *(f"{layout.CARDS}/{path.name}" for path in (run / layout.CARDS).iterdir()),
-        f"{layout.JUDGE}/{layout.BILLS}",
+        f"{layout.JUDGE}/{layout.USAGE}",
     ]
 
     def make(rng: random.Random, folder: Path) -> Callable[[], object]:

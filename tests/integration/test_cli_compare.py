@@ -18,7 +18,7 @@ from pairuni_eval.catalog import suite_baselines
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
-from pairuni_eval.store.partial_run import UnfinishedRun, open_run
+from pairuni_eval.store.partial_run import PartialRun, open_run
 from pairuni_eval.store.read import StoredRun
 
 pytestmark = pytest.mark.light
@@ -143,7 +143,7 @@ def unfinished(run: Path, target: Path, *, graded: int) -> Path:
 def test_an_unfinished_run_reads_as_the_finished_one(runs: Path, tmp_path: Path) -> None:
     whole = open_run(runs / "good")
     part = open_run(unfinished(runs / "good", tmp_path / "part", graded=80))
-    assert isinstance(part, UnfinishedRun) and not isinstance(whole, UnfinishedRun)
+    assert isinstance(part, PartialRun) and not isinstance(whole, PartialRun)
     for name in ("samples", "outputs", "scores"):
         one, two = (
             getattr(run, name).astype(object).where(lambda frame: frame.notna(), None)

@@ -57,7 +57,7 @@ metrics = [{ name = "accuracy" }]
 """
 
 CODE = """
-from pairuni_eval.api import Benchmark, Mark
+from pairuni_eval.api import Benchmark, MetricValue
 
 class Pictures(Benchmark):
     def samples(self, data):
@@ -65,7 +65,7 @@ class Pictures(Benchmark):
             yield self.item(key=row["prompt"], parts=(row["prompt"],), reference={})
 
     def mark(self, answer, *, protocol, judge):
-        return [Mark("correct", 1.0)]
+        return [MetricValue("correct", 1.0)]
 """
 
 

@@ -300,7 +300,7 @@ def test_a_manifest_that_names_files_outside_is_refused(
     (tmp_path / "there" / "manifest.json").write_text(text)
     ran = cli(*ASKED)
     assert ran.code == 2
-    assert "manifest.json: '" in ran.error and "is no plain name" in ran.error
+    assert "manifest.json: '" in ran.error and "is not a plain name" in ran.error
     assert "Delete it" in ran.next
 
 

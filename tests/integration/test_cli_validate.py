@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pairuni_eval import catalog
-from pairuni_eval.benchmark import Mark
+from pairuni_eval.benchmark import MetricValue
 from pairuni_eval.records import Status
 from pairuni_eval.runner.validate import validate
 
@@ -203,8 +203,8 @@ def broken(name: str, monkeypatch: pytest.MonkeyPatch, mark: Any) -> None:
 
 
 def test_gold_that_does_not_score_full_fails(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[Mark]:
-        return [Mark("correct", float(answer.text == "A"))]
+    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[MetricValue]:
+        return [MetricValue("correct", float(answer.text == "A"))]
 
     broken("tiny-mmstar", monkeypatch, mark)
     ran = cli("validate", "tiny-mmstar", "--json")
@@ -215,8 +215,8 @@ def test_gold_that_does_not_score_full_fails(cli: Any, monkeypatch: pytest.Monke
 
 
 def test_an_empty_answer_as_good_as_gold_fails(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[Mark]:
-        return [Mark("correct", 1.0)]
+    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[MetricValue]:
+        return [MetricValue("correct", 1.0)]
 
     broken("tiny-mmstar", monkeypatch, mark)
     ran = cli("validate", "tiny-mmstar", "--json")
@@ -226,8 +226,8 @@ def test_an_empty_answer_as_good_as_gold_fails(cli: Any, monkeypatch: pytest.Mon
 
 
 def test_a_missing_score_metric_fails(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[Mark]:
-        return [Mark("right", 1.0)]
+    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[MetricValue]:
+        return [MetricValue("right", 1.0)]
 
     broken("tiny-geneval", monkeypatch, mark)
     ran = cli("validate", "tiny-geneval", "--json")
@@ -236,8 +236,8 @@ def test_a_missing_score_metric_fails(cli: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_gold_that_needs_a_judge_is_left_open(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[Mark]:
-        return [Mark("correct", None, Status.SKIPPED, "no judge")]
+    def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[MetricValue]:
+        return [MetricValue("correct", None, Status.SKIPPED, "no judge")]
 
     broken("tiny-mmstar", monkeypatch, mark)
     ran = cli("validate", "tiny-mmstar", "--json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import random
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,12 +19,6 @@ def test_reading_undoes_drawing(states_N: list[int]) -> None:
     scene = world.scene_of(states_N)
     assert world.read(world.render(scene)) == scene
     assert world.states_of(scene).tolist() == states_N
-
-
-@given(st.lists(states, min_size=1, max_size=4))
-def test_a_batch_is_read_like_its_pictures(batch: list[list[int]]) -> None:
-    pixels = world.render_states(np.array(batch))
-    assert world.read_batch(pixels) == [world.scene_of(states_N) for states_N in batch]
 
 
 @given(seeds, st.sampled_from(prompts.TAGS), st.integers(0, 3))

@@ -32,7 +32,7 @@ from pairuni_eval.records import (
     output_id,
 )
 from pairuni_eval.store import layout
-from pairuni_eval.store.pictures import write_picture
+from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.seal import Seal, compact, own_files
 from pairuni_eval.store.write import write_record
 
@@ -389,7 +389,8 @@ def store(
             scores += _scores(row, card, output)
             shown = [*row.item.pictures, *([row.reply] if isinstance(row.reply, Picture) else [])]
             for one in shown if with_images else []:
-                write_picture(folder, one)
+                with Pictures(folder) as pictures:
+                    pictures.add(one)
     samples = [row.item.sample for card in chosen for row in rows[card.name]]
     compact(folder, {"samples": samples, "outputs": outputs, "scores": scores})
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import ImagePart, Item, Output, Picture
 
-Reply = str | Verdict
+Reply = str | JudgeReply
 
 
 class WrittenJudge(Judge):
@@ -27,10 +27,10 @@ class WrittenJudge(Judge):
         self.batches: list[list[Question]] = []
         self._reply = reply
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         self.batches.append(list(questions))
         replies = [self._reply(question) for question in questions]
-        return [reply if isinstance(reply, Verdict) else Verdict(reply) for reply in replies]
+        return [reply if isinstance(reply, JudgeReply) else JudgeReply(reply) for reply in replies]
 
     @property
     def calls(self) -> list[tuple[str, int]]:
@@ -64,7 +64,7 @@ def drawn(item: Item, image: Image.Image) -> Answer:
 
 def marked(
     benchmark: Benchmark, answers: Sequence[Answer], judge: Judge | None, protocol: str
-) -> list[dict[str, Mark]]:
+) -> list[dict[str, MetricValue]]:
     """The marks of every answer by metric."""
     scored = benchmark.score(answers, protocol=protocol, judge=judge)
     return [{mark.metric: mark for mark in marks} for marks in scored]

@@ -140,7 +140,7 @@ metrics = [{ name = "accuracy" }]
 """
 
 CODE = """
-from pairuni_eval.api import Benchmark, Mark
+from pairuni_eval.api import Benchmark, MetricValue
 
 class Served(Benchmark):
     def samples(self, data):
@@ -152,7 +152,7 @@ class Served(Benchmark):
 
     def mark(self, answer, *, protocol, judge):
         right = answer.text == answer.sample.reference["word"]
-        return [Mark("correct", float(right))]
+        return [MetricValue("correct", float(right))]
 """
 
 QUESTIONS = b'{"ask": "one", "word": "1"}\n{"ask": "two", "word": "2"}\n'

@@ -158,7 +158,7 @@ def code_embeddings(janus: Any) -> Tensor:
     return table
 
 
-class Pixels(NamedTuple):
+class DecodedPictures(NamedTuple):
     """Decoded pictures (B, H, W, 3) in uint8, and which of them were finite (B,); on the CPU."""
 
     pixels_BHWC: Tensor
@@ -166,7 +166,7 @@ class Pixels(NamedTuple):
 
 
 @torch.no_grad()
-def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Pixels:
+def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> DecodedPictures:
     """Pictures of the codes. Equal codes are decoded once.
 
     The rounding is Janus' own: scale to 0..255, clamp, truncate.
@@ -185,4 +185,4 @@ def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> Pixels:
     which_B = which_B.cpu()
     finite_U = mark_of(pixels_UCHW.flatten(1)).isfinite().cpu()
     scaled_UCHW = ((pixels_UCHW.float() + 1) / 2 * 255).clamp(0, 255).byte()
-    return Pixels(scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B], finite_U[which_B])
+    return DecodedPictures(scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B], finite_U[which_B])

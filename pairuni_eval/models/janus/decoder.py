@@ -3,7 +3,7 @@
 What is left out is mask building, cache classes and output records, which cost more than the
 arithmetic on small models and small batches. From the first step on every shape is fixed and the
 position is a tensor, so a step can be compiled once and reused. Weights are read when the decoder
-is made, so freshly updated ones are honoured; large models are called module by module, small ones
+is made, so freshly updated ones are honored; large models are called module by module, small ones
 through fused copies.
 
 Legend: B rows, U sequences of the prefix with M tokens each, P prompt positions (left-padded),

@@ -1,4 +1,4 @@
-"""What runs before the first new token: every distinct beginning of a batch's prompts, once.
+"""The prefix of a batch: every distinct beginning of its prompts runs once, before any new token.
 
 Prompts to draw share their template and often their first words; the unconditional rows of guidance
 are one word repeated. Texts therefore run as one tree: a node is a distinct beginning, it looks at

@@ -1,4 +1,4 @@
-"""Hidden states of completions that are given: what replay reads its log-probs from.
+"""Teacher forcing: hidden states of given completions, from which replay reads log-probs.
 
 Completions of one prompt share it. A packed sequence is a distinct prompt with the completions of
 its rows behind it, each of which sees the prompt and itself; the gradient of the prompt's part is

@@ -79,7 +79,7 @@ def run(cli: Cli, folder: Path) -> Run:
 
 def figures(run: StoredRun, task: str) -> dict[str, float | None]:
     address = f"lmms:{task}@lmms-eval"
-    return {one.metric: one.value for one in run.figures if one.protocol == address}
+    return {one.metric: one.value for one in run.external_metrics if one.protocol == address}
 
 
 def row_scores(run: StoredRun, metric: str = "row_score") -> list[float]:
@@ -187,11 +187,11 @@ def test_guesses_hold_still_and_are_told(run: Run, tmp_path: Path) -> None:
     first = run(script, "mmmu_val", out="one")
     random.seed(6)
     second = run(script, "mmmu_val", out="two")
-    assert first.figures == second.figures
+    assert first.external_metrics == second.external_metrics
     one, two = (Path(name, "scores.parquet").read_bytes() for name in ("one", "two"))
     assert one == two
     assert len(row_scores(first, "guessed")) == 24  # the other six of thirty are open questions
-    assert first.figures[0].note == "24 answers it could not read were guessed"
+    assert first.external_metrics[0].note == "24 answers it could not read were guessed"
 
 
 def test_foreign_code_leaves_the_process_as_it_was(folder: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_broken_image_costs_its_row(run: Run, images: list[bytes], tmp_path: P
         Status.MISSING_OUTPUT,
         Status.SCORED,
     ]
-    assert [one.rows for one in stored.figures if one.metric == "average"] == [2]
+    assert [one.rows for one in stored.external_metrics if one.metric == "average"] == [2]
 
 
 def test_a_file_that_a_row_names_is_read_from_its_folder_only(
@@ -268,7 +268,7 @@ def test_an_unpaired_row_leaves_the_figure_out_and_says_why(
 ) -> None:
     upstream.write(tmp_path / "d" / "mme.parquet", "mme", list(upstream.mme(images, 3)))
     stored = run(written(tmp_path, [{"prompt": "*", "text": "Yes"}]), "mme", data=tmp_path / "d")
-    (figure,) = stored.figures
+    (figure,) = stored.external_metrics
     assert figure.value is None
     assert figure.note == "AssertionError: MME only supports pairwise evaluation"
     assert row_scores(stored) == [1.0, 0.0, 1.0]

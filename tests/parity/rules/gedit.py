@@ -14,7 +14,7 @@ from pairuni_registry.gedit import judge_prompts
 from parity.rules.form import Given, Rule
 
 from pairuni_eval.catalog import find_card
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
 from pairuni_eval.stats.aggregate import Rows, make_aggregate
@@ -51,14 +51,14 @@ class Scripted(Judge):
         self.images: list[int] = []
         self._replies = replies
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         return [self._next(question) for question in questions]
 
-    def _next(self, question: Question) -> Verdict:
+    def _next(self, question: Question) -> JudgeReply:
         self.images.append(len(question.images))
         if len(self.images) > len(self._replies):
-            return Verdict("the script has ended", Status.JUDGE_FAILED)
-        return Verdict(self._replies[len(self.images) - 1])
+            return JudgeReply("the script has ended", Status.JUDGE_FAILED)
+        return JudgeReply(self._replies[len(self.images) - 1])
 
 
 def evaluated(given: Given, _: Path) -> Any:
@@ -66,15 +66,13 @@ def evaluated(given: Given, _: Path) -> Any:
     judge = Scripted(given["replies"])
     pictures: Any = ("source", "edited")  # a scripted judge does not look
     first = Question(judge_prompts.semantics(given["instruction"]), pictures, {})
-    pair = viescore.Pair(first, Question(judge_prompts.QUALITY, pictures[1:], {}))
-    (opinion,) = viescore.ask_pairs(judge, [pair])
-    if opinion.unread:
-        assert [mark.status for mark in viescore.opinion_marks(opinion)] == (
-            [Status.JUDGE_FAILED] * 3
-        )
+    questions = viescore.EditQuestions(first, Question(judge_prompts.QUALITY, pictures[1:], {}))
+    (edit,) = viescore.ask_edits(judge, [questions])
+    if edit.unread:
+        assert [mark.status for mark in viescore.edit_marks(edit)] == ([Status.JUDGE_FAILED] * 3)
         return None
     return {
-        "SC_PQ_O": list(viescore.rating(*opinion.parsed)),
+        "SC_PQ_O": list(viescore.rating(*edit.parsed)),
         "judge_calls": len(judge.images),
         "images_in_call": judge.images,
         "random_used": 0,

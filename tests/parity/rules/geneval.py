@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.official_tables import Graded, is_sample_file, summarize
 from parity.rules.form import Form, Given, Rule, lines_of, same
 
 from pairuni_eval.scorers import objects
@@ -15,7 +16,7 @@ def _as_objects(detections: Given) -> objects.Objects:
 
     return {
         name: [
-            objects.Found(np.asarray(row[:4], dtype=float), row[4], index)
+            objects.CountedObject(np.asarray(row[:4], dtype=float), row[4], index)
             for index, row in enumerate(rows)
         ]
         for name, rows in detections.items()
@@ -63,8 +64,8 @@ def geneval_bulk(given: Given, folder: Path) -> Any:
     right = 0
     for line in lines:
         metadata = prompt_rows[line["prompt_index"]]
-        sight = objects.Sight(line["detections"], _colors(line["detections"]))
-        verdict = objects.judge(metadata, sight)
+        observation = objects.Observation(line["detections"], _colors(line["detections"]))
+        verdict = objects.judge(metadata, observation)
         assert verdict.correct == line["correct"], line
         assert _reason(verdict.reason) == _reason(line["reason"]), line
         right += verdict.correct
@@ -73,9 +74,7 @@ def geneval_bulk(given: Given, folder: Path) -> Any:
 
 def geneval_summary(given: Given, folder: Path) -> Any:
     rows = lines_of(folder / given["results_file"])
-    total = objects.summarize(
-        objects.Graded(row["tag"], row["metadata"], row["correct"]) for row in rows
-    )
+    total = summarize(Graded(row["tag"], row["metadata"], row["correct"]) for row in rows)
     tasks = [
         f"{tag:<16} = {right / count:.2%} ({right} / {count})\n"
         for tag, (right, count) in total.tasks.items()
@@ -171,7 +170,7 @@ RULES: dict[str, Rule] = {
     "object_names": lambda _given, _: list(objects.OBJECT_NAMES),
     "summary_scores.py": geneval_summary,
     "main_file_selection": lambda given, _: [
-        path for path in given["tree"] if objects.is_sample_file(path)
+        path for path in given["tree"] if is_sample_file(path)
     ],
     "ImageCrops": geneval_cut_out,
     "color_classification": geneval_colors,

@@ -6,16 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pairuni_registry.hpsv2.benchmark import SCALE
+from support import official_tables
+from pairuni_registry.hpsv2.benchmark import SCALE, STYLES
 from parity.rules.form import Form, Given, Rule, same
 
 from pairuni_eval.catalog import find_card
-from pairuni_eval.scorers import preference
 
 
 def inversion(given: Given, _: Path) -> float:
     try:
-        return preference.inversion_score(given["p1"], given["p2"])
+        return official_tables.inversion_score(given["p1"], given["p2"])
     except ValueError as failure:  # rankings of different lengths, which upstream asserts
         raise AssertionError(str(failure)) from failure
 
@@ -26,7 +26,7 @@ def benchmark(given: Given, _: Path) -> Any:
     lines, everything = [], []
     for style, cosines in given["style_scores_cosine"].items():
         kept = [100 * c for i, c in enumerate(cosines) if (style, i) not in gone]
-        found = preference.style_score(kept)
+        found = official_tables.style_score(kept)
         lines.append(f"MYMODEL {style} {found.mean:.2f} {found.deviation:.4f}")
         everything += kept
     average = sum(everything) / len(everything) if everything else math.nan
@@ -55,8 +55,8 @@ def _missing(given: Given) -> set[tuple[str, int]]:
 def ranking(given: Given, _: Path) -> Any:
     scores, human = given["scores"], given["human_ranks"]
     return {
-        "rankings": [preference.rank_of(mine) for mine in scores],
-        "ranking_acc": preference.ranking_accuracy(scores, human),
+        "rankings": [official_tables.rank_of(mine) for mine in scores],
+        "ranking_acc": official_tables.ranking_accuracy(scores, human),
     }
 
 
@@ -69,7 +69,7 @@ def constants(_given: Given, _: Path) -> Any:
     return {
         "evaluate_default_version": first,
         "score_default_version": second,
-        "benchmark_styles": list(preference.STYLES),
+        "benchmark_styles": list(STYLES),
         "benchmark_multiplied_by_100": SCALE == 100,
         "checkpoints": f"{hub}: {files[second]} ({second}), {files[first]} ({first})",
     }
@@ -83,7 +83,9 @@ def _of_the_card(expected: Given) -> Given:
 
 RULES: dict[str, Rule] = {
     "inversion_score": inversion,
-    "calc_ImageReward": lambda given, _: preference.pairwise_accuracy(given["pred"], given["gt"]),
+    "calc_ImageReward": lambda given, _: official_tables.pairwise_accuracy(
+        given["pred"], given["gt"]
+    ),
     "evaluate_benchmark": benchmark,
     "ranking_acc": ranking,
     "constants": constants,

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
+from support.official_tables import imgedit_type_means
 from parity.rules.form import Given, Rule, json_of
 
 from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import ImagePart, Item, Output
 from pairuni_eval.scorers import rubric
 
@@ -27,12 +28,12 @@ def _edit_types(path: Path) -> dict[str, str]:
 
 
 def imgedit_types(given: Given, folder: Path) -> Any:
-    return rubric.imgedit_type_means(given["scores"], _edit_types(folder / given["meta"]))
+    return imgedit_type_means(given["scores"], _edit_types(folder / given["meta"]))
 
 
 def imgedit_both(given: Given, folder: Path) -> Any:
     scores = _averages(json_of(folder / given["result_json"]))
-    means = rubric.imgedit_type_means(scores, _edit_types(folder / given["basic_edit"]))
+    means = imgedit_type_means(scores, _edit_types(folder / given["basic_edit"]))
     overall = sum(means.values()) / len(means)
     name = "mean_of_type_scores (leaderboard Overall is the mean of the nine, not printed by the"
     return {"n_scored": len(scores), "typescore": means, f"{name} code)": overall}
@@ -43,7 +44,7 @@ def lmms_average(given: Given, folder: Path) -> float:
     scores = [
         mark.value
         for reply in json_of(folder / given["result_json"]).values()
-        for mark in rubric.imgedit_marks(Verdict(reply), "judge", "lmms-eval")
+        for mark in rubric.imgedit_marks(JudgeReply(reply), "lmms-eval")
     ]
     known = [score for score in scores if score is not None]
     assert len(known) == len(scores)
@@ -56,9 +57,9 @@ class _Eavesdropper(Judge):
     snapshot = "eavesdropper"
     heard: Question
 
-    def ask(self, questions: Any) -> list[Verdict]:
+    def ask(self, questions: Any) -> list[JudgeReply]:
         (self.heard,) = questions
-        return [Verdict("")]
+        return [JudgeReply("")]
 
 
 def _asked(given: Given, folder: Path) -> tuple[Item, Question]:

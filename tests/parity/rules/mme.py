@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.official_tables import MmeRow, mme_table
+from support.official_tables import mme_metric as official_metric
 from parity.rules.form import Given, Rule, lines_of
 
 from pairuni_eval.scorers import yes_no
 
 
-def _rows(given: Given, folder: Path) -> list[yes_no.MmeRow]:
+def _rows(given: Given, folder: Path) -> list[MmeRow]:
     return [
-        yes_no.MmeRow(row["task"], row["image"], row["gt"], str(row["pred"]))
+        MmeRow(row["task"], row["image"], row["gt"], str(row["pred"]))
         for row in lines_of(folder / given["rows_file"])
     ]
 
 
 def mme_files(given: Given, folder: Path) -> Any:
-    table = yes_no.mme_table(_rows(given, folder))
+    table = mme_table(_rows(given, folder))
     tasks = {"Perception": table.perception, "Cognition": table.cognition}
     # Upstream reads one file per task.
     for task in (*yes_no.MME_PERCEPTION, *yes_no.MME_COGNITION):
@@ -29,7 +31,7 @@ def mme_files(given: Given, folder: Path) -> Any:
 
 
 def mme_metric(given: Given, _: Path) -> Any:
-    found = yes_no.mme_metric(given["gts"], given["preds"])
+    found = official_metric(given["gts"], given["preds"])
     return {
         "TP": found.tp,
         "FN": found.fn,

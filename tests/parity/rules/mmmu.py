@@ -6,10 +6,11 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from support.official_tables import SubjectAccuracy, mmmu_table, pooled
 from parity.rules.form import Given, Rule, json_of
 
 from pairuni_eval import prompts
-from pairuni_eval.scorers import choice, mmmu_subjects, vlmevalkit_rules
+from pairuni_eval.scorers import choice, vlmevalkit_rules
 
 
 def mmmu_choice(given: Given, _: Path) -> Any:
@@ -40,10 +41,8 @@ def mmmu_evaluate(given: Given, _: Path) -> Any:
 
 
 def mmmu_pooled(given: Given, _: Path) -> Any:
-    tallies = [
-        mmmu_subjects.Tally(one["acc"], one["num_example"]) for one in given["results"].values()
-    ]
-    return mmmu_subjects.pooled(tallies).accuracy
+    tallies = [SubjectAccuracy(one["acc"], one["num_example"]) for one in given["results"].values()]
+    return pooled(tallies).accuracy
 
 
 def mmmu_main(given: Given, folder: Path) -> Any:
@@ -58,7 +57,7 @@ def mmmu_main(given: Given, folder: Path) -> Any:
         right[row] = mmmu_verdict(answer | {"question_type": gold["question_type"]})
     return {
         name: {"num": tally.rows, "acc": round(tally.accuracy, 3)}
-        for name, tally in mmmu_subjects.mmmu_table(right).items()
+        for name, tally in mmmu_table(right).items()
     }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from support.official_tables import confusion
 from parity.rules.form import Given, Rule, lines_of
 
 from pairuni_eval.scorers import yes_no
 
 
 def pope_table(labels: list[str], said: list[str]) -> Given:
-    counts = yes_no.confusion(labels, said)
+    counts = confusion(labels, said)
     return {
         "TP": counts.tp,
         "FP": counts.fp,
@@ -64,7 +65,7 @@ def pope_by_lmms_and_split(given: Given, folder: Path) -> Any:
 def _lmms_table(answers: list[tuple[str, str]]) -> Any:
     rows = [(label, yes_no.lmms_pope_label(text)) for label, text in answers]
     read = [(label, said) for label, said in rows if said]
-    counts = yes_no.confusion([label for label, _ in read], [said for _, said in read])
+    counts = confusion([label for label, _ in read], [said for _, said in read])
     return {
         "pope_accuracy": sum(label == said for label, said in rows) / len(rows),
         "pope_precision": counts.precision,
@@ -78,7 +79,7 @@ def _lmms_table(answers: list[tuple[str, str]]) -> Any:
 def pope_by_vlmevalkit(given: Given, folder: Path) -> Any:
     """Over all rows, in per cent; what is neither yes nor no counts as not yes, and as wrong."""
     rows = [(label, yes_no.vlmevalkit_label(text)) for label, text in _pope_rows(given, folder)]
-    counts = yes_no.confusion(
+    counts = confusion(
         [label for label, _ in rows], ["yes" if said == "yes" else "no" for _, said in rows]
     )
     return {

@@ -21,7 +21,7 @@ from parity.rules.form import Form, Given, Rule, same
 
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
-from pairuni_eval.judges.judge import Judge, Question, Verdict
+from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import rubric
 from pairuni_eval.scorers.judge_calls import ask_until_read
@@ -182,12 +182,12 @@ class Scripted(Judge):
         self.calls = 0
         self._replies = replies
 
-    def ask(self, questions: Any) -> list[Verdict]:
+    def ask(self, questions: Any) -> list[JudgeReply]:
         verdicts = []
         for _ in questions:
             reply = self._replies[self.calls] if self.calls < len(self._replies) else None
-            failed = Verdict("no reply", Status.JUDGE_FAILED)
-            verdicts.append(failed if reply is None else Verdict(reply))
+            failed = JudgeReply("no reply", Status.JUDGE_FAILED)
+            verdicts.append(failed if reply is None else JudgeReply(reply))
             self.calls += 1
         return verdicts
 
@@ -207,8 +207,8 @@ _ASKED_WITH = _asked_with()
 
 def evaluate_image(given: Given, folder: Path) -> Given:
     judge = Scripted(given["judge_replies (null = API error)"])
-    (ruling,) = ask_until_read(judge, [Question("", (), {})], rubric.wise_is_complete, tries=3)
-    marks = {mark.metric: mark.value for mark in rubric.wise_marks(ruling.verdict, "scripted")}
+    (reply,) = ask_until_read(judge, [Question("", (), {})], rubric.wise_is_complete, tries=3)
+    marks = {mark.metric: mark.value for mark in rubric.wise_marks(reply)}
     read = marks["wiscore"] is not None
     row = {"prompt_id": given["prompt_id"], "Subcategory": _subcategory(given, folder)}
     return {

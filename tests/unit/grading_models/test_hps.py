@@ -15,8 +15,8 @@ from torch.nn import functional
 from pairuni_eval.errors import UserError
 from pairuni_eval.grading_models.clip_image import cropped_square, padded_square
 from pairuni_eval.grading_models.clip_text import OPEN_CLIP, TRANSFORMERS, ClipTokenizer, TextRule
-from pairuni_eval.grading_models.clipscore import CLIP_PERCENT, ClipScorer
-from pairuni_eval.grading_models.hps import HPS_NO_ANTIALIAS, HpsScorer
+from pairuni_eval.grading_models.clipscore import ClipScorer
+from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.grading_models.pickscore import PickScorer
 
 SIZE = Size()
@@ -104,18 +104,6 @@ def test_low_precision_towers_give_scores_that_are_not_rounded(
     assert coarse.version == "hps/1 HPS_v2.1.pt bfloat16"
 
 
-def test_without_antialias_scores_are_those_of_old_torchvision(
-    files: list[Path], scorer: HpsScorer, pictures: list[Image.Image]
-) -> None:
-    old = HpsScorer.load(files, device="cpu", rule=HPS_NO_ANTIALIAS)
-
-    difference = old.score(pictures, TEXTS[:3])[0] - scorer.score(pictures, TEXTS[:3])[0]
-
-    assert abs(difference) > 1e-3
-    assert old.version == "hps-no-antialias/1 HPS_v2.1.pt float32"
-    assert scorer.version == "hps/1 HPS_v2.1.pt float32"
-
-
 def test_no_pair_gives_no_score(scorer: HpsScorer) -> None:
     assert scorer.score([], []) == []
 
@@ -174,16 +162,6 @@ def test_clipscore_is_2_5_times_the_positive_cosine_of_a_caption(
     scores = ClipScorer.load(files, device="cpu").score(images, texts)
 
     assert scores == pytest.approx([2.5 * max(value, 0.0) for value in plain], abs=1e-5)
-
-
-def test_clip_percent_is_100_times_the_positive_cosine(
-    files: list[Path], pictures: list[Image.Image]
-) -> None:
-    plain = cosines(pictures, list(TEXTS[1:]), cropped_square, TRANSFORMERS)
-
-    scores = ClipScorer.load(files, device="cpu", rule=CLIP_PERCENT).score(pictures, TEXTS[1:])
-
-    assert scores == pytest.approx([100 * max(value, 0.0) for value in plain], abs=1e-3)
 
 
 def test_pickscore_is_the_logit(files: list[Path], pictures: list[Image.Image]) -> None:

@@ -173,13 +173,13 @@ def test_the_class_of_a_pickled_object_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"visual.proj": 3}, "'visual.proj' holds no tensor but int"),
-        ({"visual.proj": [torch.zeros(1)]}, "'visual.proj' holds no tensor but list"),
+        ({"visual.proj": 3}, "'visual.proj' holds int, not a tensor"),
+        ({"visual.proj": [torch.zeros(1)]}, "'visual.proj' holds list, not a tensor"),
         ({"a": torch.tensor([1.0, float("nan")])}, "'a' holds numbers that are not finite"),
         ({"a": torch.tensor([float("inf")])}, "'a' holds numbers that are not finite"),
-        ({}, "holds no weights by name but dict"),
-        ({"state_dict": {}}, "holds no weights by name but dict"),
-        (torch.zeros(3), "holds no weights by name but Tensor"),
+        ({}, "holds dict, not weights by name"),
+        ({"state_dict": {}}, "holds dict, not weights by name"),
+        (torch.zeros(3), "holds Tensor, not weights by name"),
     ],
 )
 def test_what_is_no_weight_is_refused_by_key(tmp_path: Path, content: object, said: str) -> None:
@@ -194,7 +194,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1972484501\n")
     assert refusal(path).hint == "Run: git lfs pull"
     path.write_text("<html>Not found</html>")
-    assert "no archive as torch.save writes them" in refusal(path).message
+    assert "not an archive as torch.save writes them" in refusal(path).message
     path.unlink()
     assert "No such file or directory" in refusal(path).message
     assert "No such file or directory" in refusal(tmp_path / "hps.safetensors").message

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairuni_eval.judges.completion import (
-    Completion,
-    Told,
+    ChatCompletion,
+    ErrorWords,
     is_cut,
     is_declined,
     read_body,
@@ -86,30 +86,30 @@ def test_no_word_is_the_end(finish: Any) -> None:
     assert read_body(body(finish=finish)).finish == "stop"
 
 
-ERRORS: list[tuple[Any, Told]] = [
-    ({"error": {"message": "No credits", "code": 402}}, Told("No credits", "402")),
-    ({"error": "No\n  credits"}, Told("No credits")),
-    ({"object": "error", "message": "bad", "code": 400}, Told("bad", "400")),
-    ({"detail": "Not Found"}, Told("Not Found")),
+ERRORS: list[tuple[Any, ErrorWords]] = [
+    ({"error": {"message": "No credits", "code": 402}}, ErrorWords("No credits", "402")),
+    ({"error": "No\n  credits"}, ErrorWords("No credits")),
+    ({"object": "error", "message": "bad", "code": 400}, ErrorWords("bad", "400")),
+    ({"detail": "Not Found"}, ErrorWords("Not Found")),
     (
         {"detail": [{"loc": ["body", "max_tokens"], "msg": "too large", "type": "value_error"}]},
-        Told("max_tokens: too large", "", "max_tokens"),
+        ErrorWords("max_tokens: too large", "", "max_tokens"),
     ),
-    ({"error": {"message": "x" * 500, "type": "a", "param": "p"}}, Told("x" * 200, "a", "p")),
-    ({"error": {"message": ["?"], "code": True}, "detail": 3}, Told()),
-    ([], Told()),
+    ({"error": {"message": "x" * 500, "type": "a", "param": "p"}}, ErrorWords("x" * 200, "a", "p")),
+    ({"error": {"message": ["?"], "code": True}, "detail": 3}, ErrorWords()),
+    ([], ErrorWords()),
 ]
 
 
 @pytest.mark.parametrize(("document", "told"), ERRORS, ids=range(len(ERRORS)))
-def test_an_error_in_its_own_words(document: Any, told: Told) -> None:
+def test_an_error_in_its_own_words(document: Any, told: ErrorWords) -> None:
     data = json.dumps(document).encode()
     assert read_error(data) == told
-    assert read_body(data) == Completion(None, told=told)
+    assert read_body(data) == ChatCompletion(None, told=told)
 
 
 def test_a_body_that_is_no_json_is_told_from_its_beginning() -> None:
-    assert read_error(b"<html>\n<b>Bad</b></html>\x00\xff") == Told(
+    assert read_error(b"<html>\n<b>Bad</b></html>\x00\xff") == ErrorWords(
         "<html> <b>Bad</b></html>\ufffd"
     )
     for data in (b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b'{"choices": [{"mess'):
@@ -118,7 +118,7 @@ def test_a_body_that_is_no_json_is_told_from_its_beginning() -> None:
 
 def test_an_error_beside_a_text_leaves_the_text() -> None:
     assert read_body(body(error={"message": "late"})).text == "fine"
-    assert read_body(body("", error={"message": "late"})).told == Told("late")
+    assert read_body(body("", error={"message": "late"})).told == ErrorWords("late")
 
 
 json_values = st.recursive(

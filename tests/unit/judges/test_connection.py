@@ -22,7 +22,7 @@ from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint, f
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import JudgeSetup, Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, JudgeSetup, Question
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
 from pairuni_eval.records import Status
 
@@ -39,8 +39,9 @@ def load(url: str, **options: Any) -> OpenAIJudge:
     return OpenAIJudge.load(JudgeSetup(spec, None, quick | options))
 
 
-def ask(judge: OpenAIJudge, *prompts: str) -> list[Verdict]:
-    return judge.ask([Question(prompt, (), {}) for prompt in prompts])
+def ask(judge: OpenAIJudge, *prompts: str) -> list[JudgeReply]:
+    replies = judge.ask([Question(prompt, (), {}) for prompt in prompts])
+    return [reply._replace(call=None) for reply in replies]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -103,13 +104,13 @@ def test_a_packed_reply_is_unpacked(loopback: Loopback) -> None:
     packed = gzip.compress(json.dumps(reply).encode())
     head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     loopback.plan = lambda prompt, seen: Served(write=floods(head, packed, 1))
-    assert ask(load(loopback.url), "q") == [Verdict("fine")]
+    assert ask(load(loopback.url), "q") == [JudgeReply("fine")]
     broken = HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
     loopback.plan = lambda prompt, seen: (
         Served("fine") if prompt == "p" else Served(write=floods(broken, b"oops", 1))
     )
-    failed = Verdict("the response is no chat completion", Status.JUDGE_FAILED)
-    assert ask(load(loopback.url), "p", "q") == [Verdict("fine"), failed]
+    failed = JudgeReply("the response is not a chat completion", Status.JUDGE_FAILED)
+    assert ask(load(loopback.url), "p", "q") == [JudgeReply("fine"), failed]
 
 
 def dead_end() -> tuple[socket.socket, str]:
@@ -139,7 +140,7 @@ def test_a_deadline_is_kept_wherever_the_call_hangs(loopback: Loopback, where: s
     best = []
     for judge in judges:  # a busy machine may be late, a call that is not ended always is
         started = time.monotonic()
-        assert ask(judge, "q") == [Verdict("no answer within 1 s", Status.JUDGE_FAILED)]
+        assert ask(judge, "q") == [JudgeReply("no answer within 1 s", Status.JUDGE_FAILED)]
         taken = time.monotonic() - started
         ask(usual, str(taken))  # what a call costs here and now
         best.append(taken - (time.monotonic() - started - taken))
@@ -147,7 +148,9 @@ def test_a_deadline_is_kept_wherever_the_call_hangs(loopback: Loopback, where: s
             break
     listening.close()
     assert min(best) < 1.2
-    assert judges[0].take_receipts()[0].open
+    (reply,) = judges[0].ask([Question("q", (), {})])  # the same failure, not asked again
+    assert reply.call is not None
+    assert reply.call.open
 
 
 MEMORY = """
@@ -247,7 +250,7 @@ def test_a_proxy_that_is_not_there_is_named(
     for name in ("http_proxy", "all_proxy", "no_proxy", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://user:pass@127.0.0.1:9")
-    assert ask(load(loopback.url), "q") == [Verdict("fine")]  # this machine needs none
+    assert ask(load(loopback.url), "q") == [JudgeReply("fine")]  # this machine needs none
     (verdict,) = ask(load("http://judge.invalid/v1"), "q")
     assert verdict.text == "no connection through the proxy http://127.0.0.1:9 of HTTP_PROXY"
     monkeypatch.setenv("HTTP_PROXY", "socks://127.0.0.1:9")

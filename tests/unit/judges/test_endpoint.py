@@ -16,8 +16,9 @@ from support.http_server import Loopback, Served, endpoint
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import JudgeSetup, Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, JudgeSetup, Question
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
+from pairuni_eval.judges.usage import JudgeCall
 from pairuni_eval.records import Status
 
 RED, BLUE = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
@@ -50,9 +51,16 @@ def question(prompt: str, *images: Image.Image, attempt: int = 0) -> Question:
     return Question(prompt, images, {}, attempt)
 
 
-def one(judge: OpenAIJudge, prompt: str = "q") -> Verdict:
-    (verdict,) = judge.ask([question(prompt)])
-    return verdict
+def one(judge: OpenAIJudge, prompt: str = "q") -> JudgeReply:
+    (reply,) = judge.ask([question(prompt)])
+    return reply._replace(call=None)
+
+
+def call_of(judge: OpenAIJudge, prompt: str = "q") -> JudgeCall:
+    """What is said of asking."""
+    (reply,) = judge.ask([question(prompt)])
+    assert reply.call is not None
+    return reply.call
 
 
 # Requests
@@ -103,7 +111,7 @@ def test_an_endpoint_of_ones_own_needs_no_key(
     loopback: Loopback, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert one(load()) == Verdict("reply to q")
+    assert one(load()) == JudgeReply("reply to q")
     assert loopback.calls[0].authorization == "Bearer none"
 
 
@@ -134,65 +142,64 @@ def test_equal_questions_are_asked_once_and_other_ones_again(
 
 def test_without_a_folder_replies_are_remembered_in_memory(loopback: Loopback, load: Load) -> None:
     judge = load(None)
-    assert [one(judge), one(judge)] == [Verdict("reply to q")] * 2
+    assert [one(judge), one(judge)] == [JudgeReply("reply to q")] * 2
     assert len(loopback.calls) == 1
 
 
 # What a reply is worth
 
 
-REPLIES: dict[str, tuple[Served, Verdict]] = {
-    "prose": (Served("Nice."), Verdict("Nice.")),
-    "no finish reason": (Served("fine", finish=None), Verdict("fine")),
+REPLIES: dict[str, tuple[Served, JudgeReply]] = {
+    "prose": (Served("Nice."), JudgeReply("Nice.")),
+    "no finish reason": (Served("fine", finish=None), JudgeReply("fine")),
     "cut": (
         Served("Consistency: 2", finish="length"),
-        Verdict("the reply was cut off at its longest length", Status.JUDGE_FAILED),
+        JudgeReply("the reply was cut off at its longest length", Status.JUDGE_FAILED),
     ),
-    "empty": (Served(" \n"), Verdict("the reply was empty", Status.JUDGE_FAILED)),
-    "null": (Served(None), Verdict("the reply was empty", Status.JUDGE_FAILED)),
+    "empty": (Served(" \n"), JudgeReply("the reply was empty", Status.JUDGE_FAILED)),
+    "null": (Served(None), JudgeReply("the reply was empty", Status.JUDGE_FAILED)),
     "tools": (
         Served("", finish="tool_calls"),
-        Verdict("the reply was empty", Status.JUDGE_FAILED),
+        JudgeReply("the reply was empty", Status.JUDGE_FAILED),
     ),
-    "another end": (Served("fine", finish="eos_token"), Verdict("fine")),
+    "another end": (Served("fine", finish="eos_token"), JudgeReply("fine")),
     "cut in another word": (
         Served("Consistency: 2", finish="MAX_TOKENS"),
-        Verdict("the reply was cut off at its longest length", Status.JUDGE_FAILED),
+        JudgeReply("the reply was cut off at its longest length", Status.JUDGE_FAILED),
     ),
     "filtered in another word": (
         Served("", finish="SAFETY"),
-        Verdict("the endpoint filtered its reply", Status.REFUSED),
+        JudgeReply("the endpoint filtered its reply", Status.REFUSED),
     ),
     "parts": (
         Served([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "fine"}]),
-        Verdict("fine"),
+        JudgeReply("fine"),
     ),
-    "half a character": (Served("fine \ud83d"), Verdict("fine \ufffd")),
-    "odd counts": (Served("fine", usage={"prompt_tokens": "many"}), Verdict("fine")),
+    "half a character": (Served("fine \ud83d"), JudgeReply("fine \ufffd")),
+    "odd counts": (Served("fine", usage={"prompt_tokens": "many"}), JudgeReply("fine")),
     "refusal": (
         Served(None, refusal="I cannot look at this."),
-        Verdict("I cannot look at this.", Status.REFUSED),
+        JudgeReply("I cannot look at this.", Status.REFUSED),
     ),
     "filtered": (
         Served("", finish="content_filter"),
-        Verdict("the endpoint filtered its reply", Status.REFUSED),
+        JudgeReply("the endpoint filtered its reply", Status.REFUSED),
     ),
 }
 
 
 @pytest.mark.parametrize(("served", "verdict"), REPLIES.values(), ids=REPLIES.keys())
 def test_every_reply_is_paid_once_whatever_it_is_worth(
-    loopback: Loopback, load: Load, served: Served, verdict: Verdict
+    loopback: Loopback, load: Load, served: Served, verdict: JudgeReply
 ) -> None:
     loopback.plan = lambda prompt, seen: served
     for _ in range(2):
         judge = load()
         assert one(judge) == verdict
-        (receipt,) = judge.take_receipts()
-        assert receipt.replied
-        assert receipt.paid
-        assert not receipt.open
-        assert judge.take_receipts() == []
+        call = call_of(judge)
+        assert call.replied
+        assert call.paid
+        assert not call.open
     assert len(loopback.calls) == 1
 
 
@@ -205,9 +212,9 @@ def test_a_failure_that_may_pass_is_tried_again_and_stays_open(
 ) -> None:
     loopback.plan = lambda prompt, seen: Served(status=status)
     judge = load(retries=2)
-    assert one(judge) == Verdict(f"HTTP {status}", Status.JUDGE_FAILED)
-    (receipt,) = judge.take_receipts()
-    assert (receipt.open, receipt.replied, receipt.trouble) == (True, False, f"HTTP {status}")
+    assert one(judge) == JudgeReply(f"HTTP {status}", Status.JUDGE_FAILED)
+    call = call_of(judge)
+    assert (call.open, call.replied, call.trouble) == (True, False, f"HTTP {status}")
     assert len(loopback.calls) == 3
 
 
@@ -220,15 +227,14 @@ def test_another_4xx_is_the_end_of_its_question_once_the_judge_has_replied(
     verdict = one(judge)
     assert verdict.status is Status.JUDGE_FAILED
     assert verdict.text.startswith(f"HTTP {status}: ")
-    assert judge.take_receipts()[0].open, "it may be the fault of the set-up"
-    one(judge, "p")
+    assert call_of(judge).open, "it may be the fault of the set-up"
+    assert not call_of(judge, "p").open
     assert one(judge) == verdict
-    assert [receipt.open for receipt in judge.take_receipts()] == [False, False]
+    assert not call_of(judge).open
     assert len(loopback.calls) == 2
     again = load()  # which remembers a reply under these settings
-    verdicts = again.ask([question("p"), question("q")])
-    assert verdicts == [Verdict("fine"), verdict]
-    assert not any(receipt.open for receipt in again.take_receipts())
+    assert [one(again, "p"), one(again)] == [JudgeReply("fine"), verdict]
+    assert not any(call_of(again, prompt).open for prompt in "pq")
 
 
 def test_three_refusals_before_any_reply_end_the_run_and_mark_nothing(
@@ -299,17 +305,18 @@ def test_whatever_comes_counts_and_is_not_asked_again(
     loopback.plan = lambda prompt, seen: Served("fine") if prompt == "p" else Served(body=body)
     said = "the endpoint says: overloaded" if b"overloaded" in body else None
     judge = load(max_calls=2)
-    assert one(judge, "p") == Verdict("fine")
-    expected = Verdict(said or "the response is no chat completion", Status.JUDGE_FAILED)
+    assert one(judge, "p") == JudgeReply("fine")
+    expected = JudgeReply(said or "the response is not a chat completion", Status.JUDGE_FAILED)
     assert one(judge) == expected
-    assert one(judge, "r") == Verdict("budget: max_calls is reached", Status.SKIPPED)
-    assert [(r.paid, r.open) for r in judge.take_receipts()] == [
+    assert one(judge, "r") == JudgeReply("budget: max_calls is reached", Status.SKIPPED)
+    calls = [call_of(judge, prompt) for prompt in "pqr"]
+    assert [(call.paid, call.open) for call in calls] == [
         (True, False),
         (True, False),
         (False, True),
     ]
     again = load()
-    assert [one(again, "p"), one(again)] == [Verdict("fine"), expected]
+    assert [one(again, "p"), one(again)] == [JudgeReply("fine"), expected]
     assert len(loopback.calls) == 2
 
 
@@ -318,15 +325,16 @@ def test_an_address_that_never_replies_is_a_fault_of_the_set_up(
 ) -> None:
     loopback.plan = lambda prompt, seen: Served(body=b"<html>Welcome</html>")
     asked = [question(str(n)) for n in range(9)]
-    with pytest.raises(UserError, match="the response is no chat completion"):
+    with pytest.raises(UserError, match="the response is not a chat completion"):
         load(concurrency=1).ask(asked)
     assert len(loopback.calls) == 3
     loopback.plan = lambda prompt, seen: Served("fine")
     judge = load(concurrency=1)
-    assert judge.ask(asked) == [Verdict("fine")] * 9, "nothing was remembered as an answer"
-    receipts = judge.take_receipts()
-    assert [receipt.calls for receipt in receipts] == [2, 2, 2, 1, 1, 1, 1, 1, 1]
-    assert sum(receipt.calls for receipt in receipts) == len(loopback.calls)
+    replies = judge.ask(asked)
+    assert [reply.text for reply in replies] == ["fine"] * 9, "nothing was remembered as an answer"
+    paid_for = [reply.call.paid_for for reply in replies if reply.call]
+    assert paid_for == [2, 2, 2, 1, 1, 1, 1, 1, 1]
+    assert sum(paid_for) == len(loopback.calls)
 
 
 def test_an_error_with_status_200_is_shown_in_its_own_words(loopback: Loopback, load: Load) -> None:
@@ -352,7 +360,7 @@ def test_a_key_that_the_endpoint_repeats_is_not_repeated_by_us(
         one(load("b"))
     assert "sk-secret" not in refused.value.message
     loopback.plan = lambda prompt, seen: Served("you sent sk-secret", finish="sk-secret")
-    assert one(load("c")) == Verdict("you sent ***")
+    assert one(load("c")) == JudgeReply("you sent ***")
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and b"sk-secret" in p.read_bytes()]
 
 
@@ -432,11 +440,9 @@ def test_an_error_in_one_thread_ends_the_waits_of_the_others(
 
 
 def test_cost_is_tokens_times_price(loopback: Loopback, load: Load) -> None:
-    judge = load(input_price=2.5, output_price=10.0)
-    one(judge)
-    (receipt,) = judge.take_receipts()
-    assert (receipt.prompt_tokens, receipt.completion_tokens) == (100, 10)
-    assert receipt.cost == pytest.approx(0.00035)
+    call = call_of(load(input_price=2.5, output_price=10.0))
+    assert (call.prompt_tokens, call.completion_tokens) == (100, 10)
+    assert call.cost == pytest.approx(0.00035)
 
 
 def test_money_cannot_be_capped_where_tokens_are_not_told(loopback: Loopback, load: Load) -> None:
@@ -444,7 +450,7 @@ def test_money_cannot_be_capped_where_tokens_are_not_told(loopback: Loopback, lo
     loopback.plan = lambda prompt, seen: Served(body=body)
     with pytest.raises(UserError, match="max_cost cannot be held"):
         one(load(max_cost=1.0, input_price=1.0, output_price=1.0))
-    assert one(load(max_calls=1)) == Verdict("fine")  # the reply was paid, so it is remembered
+    assert one(load(max_calls=1)) == JudgeReply("fine")  # the reply was paid, so it is remembered
     assert len(loopback.calls) == 1
 
 

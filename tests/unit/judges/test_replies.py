@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.replies import Reply, ReplyBook, Spent
-from pairuni_eval.judges.usage import Bill, Receipt, standing, tally
+from pairuni_eval.judges.replies import CachedReply, ReplyCache, Spent
+from pairuni_eval.judges.usage import JudgeCall, UsageRow, standing, total_usage
 
 
-def reply(key: str, text: str = "fine", cost: float | None = None) -> Reply:
-    return Reply(key=key, snapshot="m", text=text, finish="stop", cost=cost)
+def reply(key: str, text: str = "fine", cost: float | None = None) -> CachedReply:
+    return CachedReply(key=key, snapshot="m", text=text, finish="stop", cost=cost)
 
 
 @pytest.fixture
@@ -26,16 +26,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "replies.jsonl"
 
 
-def test_what_one_book_adds_the_next_one_knows(path: Path) -> None:
-    ReplyBook(path).add(reply("a", "line\nbreak \u2028 \U0001f600"))
-    book = ReplyBook(path)
-    assert book.find("a") == reply("a", "line\nbreak \u2028 \U0001f600")
-    assert book.find("b") is None
-    assert len(book) == 1
+def test_what_one_cache_adds_the_next_one_knows(path: Path) -> None:
+    ReplyCache(path).add(reply("a", "line\nbreak \u2028 \U0001f600"))
+    cache = ReplyCache(path)
+    assert cache.find("a") == reply("a", "line\nbreak \u2028 \U0001f600")
+    assert cache.find("b") is None
+    assert len(cache) == 1
 
 
-def test_two_open_books_see_each_other_after_a_refresh(path: Path) -> None:
-    one, two = ReplyBook(path), ReplyBook(path)
+def test_two_open_caches_see_each_other_after_a_refresh(path: Path) -> None:
+    one, two = ReplyCache(path), ReplyCache(path)
     one.add(reply("a"))
     assert two.find("a") is None
     two.refresh()
@@ -43,45 +43,45 @@ def test_two_open_books_see_each_other_after_a_refresh(path: Path) -> None:
 
 
 def test_the_first_reply_to_a_question_stands_and_both_are_spent(path: Path) -> None:
-    one, two = ReplyBook(path), ReplyBook(path)
+    one, two = ReplyCache(path), ReplyCache(path)
     one.add(reply("a", "first", cost=0.5))
     assert two.add(reply("a", "second", cost=0.25)).text == "first"
     assert two.spent == Spent(calls=2, cost=0.75, dearest=0.5)
-    assert ReplyBook(path).find("a") == reply("a", "first", cost=0.5)
+    assert ReplyCache(path).find("a") == reply("a", "first", cost=0.5)
 
 
 @pytest.mark.parametrize("cut", [1, 10, 60])
 def test_a_torn_line_is_cut_off_and_nothing_else(path: Path, cut: int) -> None:
-    book = ReplyBook(path)
-    book.add(reply("a"))
+    cache = ReplyCache(path)
+    cache.add(reply("a"))
     whole = path.read_bytes()
-    book.add(reply("b"))
+    cache.add(reply("b"))
     os.truncate(path, len(path.read_bytes()) - cut)
-    again = ReplyBook(path)
+    again = ReplyCache(path)
     assert again.find("a") == reply("a")
     assert again.find("b") is None
     assert path.read_bytes() == whole
     again.add(reply("c"))
-    assert [ReplyBook(path).find(key) is not None for key in "abc"] == [True, False, True]
+    assert [ReplyCache(path).find(key) is not None for key in "abc"] == [True, False, True]
 
 
 def test_a_line_of_an_older_version_that_is_no_reply_is_named(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(msgspec.json.encode(reply("a")) + b'\n{"key": 7}\n')
     with pytest.raises(UserError, match=r"replies\.jsonl, line 2: cannot be read"):
-        ReplyBook(path)
+        ReplyCache(path)
 
 
 def test_a_reply_that_is_changed_is_asked_again_and_stays_paid(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book = ReplyBook(path)
+    cache = ReplyCache(path)
     for key in "abc":
-        book.add(reply(key, "Score: 1", cost=0.5))
+        cache.add(reply(key, "Score: 1", cost=0.5))
     lines = path.read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b"Score: 1", b"Score: 0")
     path.write_bytes(b"".join(lines))
-    again = ReplyBook(path)
+    again = ReplyCache(path)
     assert [again.find(key) is None for key in "abc"] == [False, True, False]
     assert again.spent == Spent(calls=3, cost=1.0, dearest=0.5)
     assert f"{path}, line 2: changed since it was written" in caplog.text
@@ -89,26 +89,26 @@ def test_a_reply_that_is_changed_is_asked_again_and_stays_paid(
 
 @pytest.mark.parametrize("bit", range(0, 8 * 150, 37))
 def test_no_flipped_bit_makes_another_reply(path: Path, bit: int) -> None:
-    book = ReplyBook(path)
-    book.add(reply("a", "one"))
-    book.add(reply("b", "two"))
+    cache = ReplyCache(path)
+    cache.add(reply("a", "one"))
+    cache.add(reply("b", "two"))
     data = bytearray(path.read_bytes())
     at = 8 * data.index(b"\n") + 8 + bit  # in the second line
     if at // 8 >= len(data) - 1:
         pytest.skip("the line is shorter")
     data[at // 8] ^= 1 << at % 8
     path.write_bytes(data)
-    assert ReplyBook(path).find("b") in (None, reply("b", "two"))
+    assert ReplyCache(path).find("b") in (None, reply("b", "two"))
 
 
 def test_lines_of_an_older_version_are_believed_until_one_has_a_check(path: Path) -> None:
     path.parent.mkdir()
     old = msgspec.json.encode(reply("a")) + b"\n"
     path.write_bytes(old)
-    ReplyBook(path).add(reply("b"))
+    ReplyCache(path).add(reply("b"))
     with path.open("ab") as stream:
         stream.write(msgspec.json.encode(reply("c")) + b"\n")
-    again = ReplyBook(path)
+    again = ReplyCache(path)
     assert again.find("a") == reply("a")
     assert again.find("b") == reply("b")
     assert again.find("c") is None
@@ -117,19 +117,19 @@ def test_lines_of_an_older_version_are_believed_until_one_has_a_check(path: Path
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"):
-        ReplyBook(tmp_path / "file" / "replies.jsonl")
+        ReplyCache(tmp_path / "file" / "replies.jsonl")
 
 
 def _add_many(path: Path, name: str, count: int) -> None:
-    book = ReplyBook(path)
+    cache = ReplyCache(path)
     for number in range(count):
-        book.add(reply(f"{name}{number}", "x" * 500))
+        cache.add(reply(f"{name}{number}", "x" * 500))
 
 
 def _add_until_killed(path: Path, started: str) -> None:
-    book = ReplyBook(path)
+    cache = ReplyCache(path)
     for number in range(10_000):
-        book.add(reply(f"k{number}"))
+        cache.add(reply(f"k{number}"))
         if number == 5:
             Path(started).touch()
 
@@ -142,9 +142,9 @@ def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    book = ReplyBook(path)
-    assert all(book.find(f"{name}{n}") for name in "abc" for n in range(40))
-    assert book.spent.calls == 120
+    cache = ReplyCache(path)
+    assert all(cache.find(f"{name}{n}") for name in "abc" for n in range(40))
+    assert cache.spent.calls == 120
 
 
 def test_a_writer_that_is_killed_keeps_nobody_from_writing(path: Path, tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_a_writer_that_is_killed_keeps_nobody_from_writing(path: Path, tmp_path:
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
     writer.join(60)
-    book = ReplyBook(path)
-    assert len(book) >= 6
-    book.add(reply("after"))
-    assert ReplyBook(path).find("after") == reply("after")
+    cache = ReplyCache(path)
+    assert len(cache) >= 6
+    cache.add(reply("after"))
+    assert ReplyCache(path).find("after") == reply("after")
 
 
 # Calls under way
@@ -172,45 +172,45 @@ def at_most(calls: int) -> Callable[[Spent], str | None]:
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_call_counts_from_its_beginning(path: Path, in_memory: bool) -> None:
-    book = ReplyBook(None if in_memory else path)
-    assert [book.begin(at_most(2)) for _ in range(3)] == [None, None, "full"]
-    book.end()
-    assert book.begin(at_most(2)) is None
-    book.add(reply("a"), ends_call=True)
-    assert book.spent == Spent(calls=1, under_way=1)
-    assert book.begin(at_most(2)) == "full"
-    book.end()
-    assert book.spent == Spent(calls=1, under_way=0)
+    cache = ReplyCache(None if in_memory else path)
+    assert [cache.begin(at_most(2)) for _ in range(3)] == [None, None, "full"]
+    cache.end()
+    assert cache.begin(at_most(2)) is None
+    cache.add(reply("a"), ends_call=True)
+    assert cache.spent == Spent(calls=1, under_way=1)
+    assert cache.begin(at_most(2)) == "full"
+    cache.end()
+    assert cache.spent == Spent(calls=1, under_way=0)
 
 
 def test_what_came_without_an_answer_counts_and_answers_nothing(path: Path) -> None:
-    book = ReplyBook(path)
+    cache = ReplyCache(path)
     nothing = msgspec.structs.replace(reply("a", cost=0.5), open=True, run="r")
-    book.add(nothing)
-    assert (book.find("a"), book.spent.calls, len(book)) == (None, 1, 0)
+    cache.add(nothing)
+    assert (cache.find("a"), cache.spent.calls, len(cache)) == (None, 1, 0)
     answer = msgspec.structs.replace(reply("a"), run="r")
-    assert book.add(answer) == answer
-    again = ReplyBook(path)
+    assert cache.add(answer) == answer
+    again = ReplyCache(path)
     assert again.find("a") == answer
     assert again.paid_for("a", "r") == [nothing, answer]
     assert again.spent.calls == 2
 
 
-def test_two_books_count_each_others_calls(path: Path) -> None:
-    one, two = ReplyBook(path), ReplyBook(path)
+def test_two_caches_count_each_others_calls(path: Path) -> None:
+    one, two = ReplyCache(path), ReplyCache(path)
     assert one.begin(at_most(2)) is None
     assert two.begin(at_most(2)) is None
-    assert [book.begin(at_most(2)) for book in (one, two)] == ["full", "full"]
+    assert [cache.begin(at_most(2)) for cache in (one, two)] == ["full", "full"]
     one.end()
     assert two.begin(at_most(2)) is None
 
 
 def _take_calls(path: Path, name: str, most: int, taken: Any) -> None:
-    book = ReplyBook(path)
+    cache = ReplyCache(path)
     for number in range(40):
-        if book.begin(at_most(most)) is None:
+        if cache.begin(at_most(most)) is None:
             taken.put(1)
-            book.add(reply(f"{name}{number}"), ends_call=True)
+            cache.add(reply(f"{name}{number}"), ends_call=True)
 
 
 def test_processes_that_share_a_file_keep_a_cap_together(path: Path) -> None:
@@ -224,11 +224,11 @@ def test_processes_that_share_a_file_keep_a_cap_together(path: Path) -> None:
         assert worker.exitcode == 0
     assert sum(taken.get() for _ in range(50)) == 50
     assert taken.empty()
-    assert ReplyBook(path).spent == Spent(calls=50)
+    assert ReplyCache(path).spent == Spent(calls=50)
 
 
 def _begin_and_die(path: Path) -> None:
-    assert ReplyBook(path).begin(at_most(9)) is None
+    assert ReplyCache(path).begin(at_most(9)) is None
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -236,51 +236,51 @@ def test_a_call_of_a_process_that_was_killed_counts_as_spent(path: Path) -> None
     worker = multiprocessing.get_context("fork").Process(target=_begin_and_die, args=(path,))
     worker.start()
     worker.join(60)
-    book = ReplyBook(path)
-    assert [book.begin(at_most(3)) for _ in range(3)] == [None, None, "full"]
+    cache = ReplyCache(path)
+    assert [cache.begin(at_most(3)) for _ in range(3)] == [None, None, "full"]
     path.with_suffix(".under-way").unlink()
-    assert [book.begin(at_most(3)) for _ in range(4)] == [None, None, None, "full"]
+    assert [cache.begin(at_most(3)) for _ in range(4)] == [None, None, None, "full"]
 
 
 def test_a_number_that_is_none_is_named(path: Path) -> None:
-    ReplyBook(path)
+    ReplyCache(path)
     path.with_suffix(".under-way").write_text("many")
     with pytest.raises(UserError, match=r"replies\.under-way holds no number"):
-        ReplyBook(path).begin(at_most(3))
+        ReplyCache(path).begin(at_most(3))
 
 
-# Bills
+# Usage
 
 
-def receipt(key: str, **fields: object) -> Receipt:
-    return Receipt(key=key, **fields)  # type: ignore[arg-type]
+def call(key: str, **fields: object) -> JudgeCall:
+    return JudgeCall(key=key, **fields)  # type: ignore[arg-type]
 
 
-def paid(key: str, cost: float | None = 0.1) -> Receipt:
-    return Receipt(
+def paid(key: str, cost: float | None = 0.1) -> JudgeCall:
+    return JudgeCall(
         key=key, replied=True, paid=True, prompt_tokens=100, completion_tokens=10, cost=cost
     )
 
 
-def bill(protocol: str, outputs: str, *receipts: Receipt, second: bool = False) -> Bill:
-    return Bill(protocol=protocol, outputs=tuple(outputs), receipts=receipts, second=second)
+def row(protocol: str, outputs: str, *calls: JudgeCall, second: bool = False) -> UsageRow:
+    return UsageRow(protocol=protocol, outputs=tuple(outputs), calls=calls, second=second)
 
 
-def test_a_later_bill_stands_in_place_of_the_earlier_one() -> None:
-    open_one = bill("wise@a", "xy", receipt("1", open=True, trouble="HTTP 429"))
-    others = [bill("wise@b", "xy", paid("1")), bill("wise@a", "xy", paid("1"), second=True)]
-    closed = bill("wise@a", "xy", paid("1"))
+def test_a_later_row_stands_in_place_of_the_earlier_one() -> None:
+    open_one = row("wise@a", "xy", call("1", open=True, trouble="HTTP 429"))
+    others = [row("wise@b", "xy", paid("1")), row("wise@a", "xy", paid("1"), second=True)]
+    closed = row("wise@a", "xy", paid("1"))
     assert standing([open_one, *others, closed]) == [closed, *others]
     assert open_one.open
     assert not closed.open
 
 
 def test_an_account_counts_a_reply_once_that_two_protocols_read() -> None:
-    usage = tally(
+    usage = total_usage(
         [
-            bill("wise@a", "xy", paid("1"), paid("2"), receipt("3", trouble="HTTP 500", open=True)),
-            bill("wise@b", "xy", paid("1"), paid("2"), receipt("3", trouble="HTTP 500", open=True)),
-            bill("wise@b", "z", receipt("4", replied=True), receipt("5", trouble="HTTP 400: no")),
+            row("wise@a", "xy", paid("1"), paid("2"), call("3", trouble="HTTP 500", open=True)),
+            row("wise@b", "xy", paid("1"), paid("2"), call("3", trouble="HTTP 500", open=True)),
+            row("wise@b", "z", call("4", replied=True), call("5", trouble="HTTP 400: no")),
         ]
     )
     assert usage.questions == 8
@@ -293,11 +293,11 @@ def test_an_account_counts_a_reply_once_that_two_protocols_read() -> None:
 
 
 def test_a_cost_that_is_not_known_makes_the_sum_unknown_not_smaller() -> None:
-    usage = tally([bill("wise@a", "xy", paid("1"), paid("2", cost=None))])
+    usage = total_usage([row("wise@a", "xy", paid("1"), paid("2", cost=None))])
     assert usage.cost is None
     assert usage.prompt_tokens == 200
 
 
 def test_no_calls_cost_nothing() -> None:
-    usage = tally([])
+    usage = total_usage([])
     assert (usage.questions, usage.calls, usage.cost) == (0, 0, 0.0)

@@ -11,12 +11,12 @@ from PIL import Image
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import JudgeSetup, Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, JudgeSetup, Question
 from pairuni_eval.judges.scripted import ScriptedJudge
 from pairuni_eval.records import Picture, Status
 
 RED, BLUE = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
-NO_LINE = Verdict("the script has no line for this question", Status.JUDGE_FAILED)
+NO_LINE = JudgeReply("the script has no line for this question", Status.JUDGE_FAILED)
 
 
 def load(folder: Path, *lines: dict[str, Any], **options: Any) -> ScriptedJudge:
@@ -31,7 +31,7 @@ def load(folder: Path, *lines: dict[str, Any], **options: Any) -> ScriptedJudge:
     )
 
 
-def ask(judge: ScriptedJudge, prompt: str, *images: Image.Image, attempt: int = 0) -> Verdict:
+def ask(judge: ScriptedJudge, prompt: str, *images: Image.Image, attempt: int = 0) -> JudgeReply:
     (verdict,) = judge.ask([Question(prompt, images, {}, attempt)])
     return verdict
 
@@ -60,7 +60,7 @@ def test_equal_lines_answer_one_attempt_after_the_other(tmp_path: Path) -> None:
 
 def test_a_line_may_say_that_there_was_no_verdict(tmp_path: Path) -> None:
     judge = load(tmp_path, {"prompt": "p", "text": "I cannot.", "status": "refused"})
-    assert ask(judge, "p") == Verdict("I cannot.", Status.REFUSED)
+    assert ask(judge, "p") == JudgeReply("I cannot.", Status.REFUSED)
 
 
 def test_bare_lines_answer_in_order_also_after_a_restart(tmp_path: Path) -> None:

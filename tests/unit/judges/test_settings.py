@@ -13,9 +13,9 @@ from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import JudgeSetup
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
-from pairuni_eval.judges.settings import Choice, Choices, read_choices
+from pairuni_eval.judges.settings import JudgeChoice, read_choices
 from pairuni_eval.judges.tiny import TinyJudge
-from pairuni_eval.runner.judging import load_judges, sees_again
+from pairuni_eval.runner.judging import load_judges, seen_samples
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def judge_file(folder: Path, text: str) -> Path:
 
 def load(folder: Path, text: str, snapshot: str | None = "card-1") -> OpenAIJudge:
     """The judge that a file makes for a card which prescribes temperature 0."""
-    first = read_choices(str(judge_file(folder, text))).first
+    (first,) = read_choices(str(judge_file(folder, text)))
     spec = JudgeSpec(name="openai", snapshot=snapshot, temperature=0.0, max_tokens=200)
     return OpenAIJudge.load(JudgeSetup(spec, folder / "judge", first.options, first.source))
 
@@ -41,17 +41,17 @@ LOCAL = 'base_url = "http://127.0.0.1:9/v1"\n'
 
 
 def test_nothing_and_a_name_are_no_file() -> None:
-    assert read_choices(None) == Choices(Choice(None))
-    assert read_choices("acme") == Choices(Choice("acme"))
+    assert read_choices(None) == (JudgeChoice(None),)
+    assert read_choices("acme") == (JudgeChoice("acme"),)
 
 
 def test_a_file_names_a_plugin_its_options_and_a_second_judge(tmp_path: Path) -> None:
     path = judge_file(
         tmp_path, 'retries = 2\n[second]\nname = "scripted"\nreplies = "r.jsonl"\nshare = 0.1\n'
     )
-    assert read_choices(str(path)) == Choices(
-        Choice("openai", {"retries": 2}, path),
-        Choice("scripted", {"replies": "r.jsonl"}, path, 0.1),
+    assert read_choices(str(path)) == (
+        JudgeChoice("openai", {"retries": 2}, path),
+        JudgeChoice("scripted", {"replies": "r.jsonl"}, path, 0.1),
     )
 
 
@@ -59,8 +59,8 @@ def test_a_file_names_a_plugin_its_options_and_a_second_judge(tmp_path: Path) ->
     ("text", "told"),
     [
         ("not toml", "not valid TOML"),
-        ("name = 3", "name is no text"),
-        ("second = 3", "second is no table"),
+        ("name = 3", "name is not text"),
+        ("second = 3", "second is not a table"),
         ("[second]\nretries = 3", "missing required field `share`"),
         ("[second]\nshare = 0.0", "`share`"),
         ("[second]\nshare = 1.5", "`share`"),
@@ -103,7 +103,7 @@ def test_an_option_that_cannot_be_is_named(tmp_path: Path, line: str, told: str)
 
 @pytest.mark.parametrize("address", ["localhost:8000", "ftp://x/v1", "http://", "http://[x/v1"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UserError, match="base_url is no address"):
+    with pytest.raises(UserError, match="base_url is not an address"):
         load(tmp_path, f'base_url = "{address}"')
 
 
@@ -159,8 +159,8 @@ def test_a_judge_without_options_takes_none(tmp_path: Path) -> None:
 
 def test_none_leaves_every_benchmark_without_a_judge(tmp_path: Path) -> None:
     cards = [find_card("tiny-wise"), find_card("tiny-pope")]
-    assert load_judges("none", cards, tmp_path).first == {}
-    assert list(load_judges(None, cards, tmp_path).first) == ["tiny-wise"]
+    assert load_judges("none", cards, tmp_path) == {}
+    assert list(load_judges(None, cards, tmp_path)) == ["tiny-wise"]
 
 
 def samples(name: str) -> list[Any]:
@@ -172,7 +172,7 @@ def samples(name: str) -> list[Any]:
 @pytest.mark.parametrize(("share", "each"), [(0.1, 5), (0.11, 6), (0.3, 15), (1.0, 50)])
 def test_the_second_judge_sees_the_share_of_every_group(share: float, each: int) -> None:
     card, known = find_card("tiny-wise"), samples("tiny-wise")  # fifty prompts of six categories
-    seen = sees_again(card, known, share, seed=0)
+    seen = seen_samples(card, known, share, seed=0)
     by_group: dict[str, int] = {}
     for sample in known:
         by_group[sample.tags["category"]] = by_group.get(sample.tags["category"], 0) + (
@@ -184,7 +184,7 @@ def test_the_second_judge_sees_the_share_of_every_group(share: float, each: int)
 
 def test_who_is_seen_again_depends_on_the_seed_and_not_on_the_order() -> None:
     card, known = find_card("tiny-wise"), samples("tiny-wise")
-    first = sees_again(card, known, 0.2, seed=0)
-    assert sees_again(card, known[::-1], 0.2, seed=0) == first
-    assert sees_again(card, known, 0.2, seed=1) != first
-    assert sees_again(card, known, 0.1, seed=0) < first
+    first = seen_samples(card, known, 0.2, seed=0)
+    assert seen_samples(card, known[::-1], 0.2, seed=0) == first
+    assert seen_samples(card, known, 0.2, seed=1) != first
+    assert seen_samples(card, known, 0.1, seed=0) < first

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fake_judge import WrittenJudge
 
-from pairuni_eval.judges.judge import Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, Question
 from pairuni_eval.judges.thoughts import LONGEST, without_thoughts
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import rubric, viescore
@@ -42,7 +42,7 @@ CASES = {
 @pytest.mark.parametrize(("reply", "said"), CASES.items(), ids=range(len(CASES)))
 def test_a_thought_is_cut_off(reply: str, said: str) -> None:
     assert without_thoughts(reply) == said
-    assert Verdict(reply).said == said
+    assert JudgeReply(reply).said == said
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -69,20 +69,20 @@ WISE = "Consistency: {0}\nRealism: {0}\nAesthetic Quality: {0}"
 def test_every_rubric_reads_the_verdict_and_stores_the_raw_reply(form: str) -> None:
     edit = form.format(no=EDIT.format(1), yes=EDIT.format(4))
     for protocol in ("official", "lmms-eval"):
-        (mark,) = rubric.imgedit_marks(Verdict(edit), "j", protocol)
+        (mark,) = rubric.imgedit_marks(JudgeReply(edit), protocol)
         assert (mark.value, mark.verdict) == (4.0, edit)
     wise = form.format(no=WISE.format(0), yes=WISE.format(2))
-    assert [mark.value for mark in rubric.wise_marks(Verdict(wise), "j")][:3] == [2, 2, 2]
+    assert [mark.value for mark in rubric.wise_marks(JudgeReply(wise))][:3] == [2, 2, 2]
     binary = form.format(no="Score: 0", yes="Score: 1")
-    assert rubric.verified_marks(Verdict(binary), "j")[0].value == 1.0
+    assert rubric.verified_marks(JudgeReply(binary))[0].value == 1.0
     assert rubric.verified_score(rubric.without_thoughts(binary)) == 1.0
 
 
 def test_an_open_thought_is_the_judges_failure_under_every_rubric() -> None:
     for marks in (
-        rubric.imgedit_marks(Verdict("<think>" + EDIT.format(1)), "j"),
-        rubric.wise_marks(Verdict("<think>" + WISE.format(1)), "j"),
-        rubric.verified_marks(Verdict("<think>Score: 1"), "j"),
+        rubric.imgedit_marks(JudgeReply("<think>" + EDIT.format(1))),
+        rubric.wise_marks(JudgeReply("<think>" + WISE.format(1))),
+        rubric.verified_marks(JudgeReply("<think>Score: 1")),
     ):
         assert {mark.status for mark in marks} == {Status.JUDGE_FAILED}
         assert {mark.value for mark in marks} == {None}
@@ -93,6 +93,6 @@ def test_braces_in_a_thought_are_not_taken_for_the_json_of_viescore() -> None:
     reply = '<think>{"score": [0, 0]} or {no}</think>\n{"score": [7, 8], "reasoning": "fine"}'
     judge = WrittenJudge(lambda question: reply)
     question = Question("q", (), {})
-    (opinion,) = viescore.ask_pairs(judge, [viescore.Pair(question, question)])
-    assert [mark.value for mark in viescore.opinion_marks(opinion)] == [7, 7, 7]
+    (edit,) = viescore.ask_edits(judge, [viescore.EditQuestions(question, question)])
+    assert [mark.value for mark in viescore.edit_marks(edit)] == [7, 7, 7]
     assert len(judge.batches) == 1

@@ -16,7 +16,7 @@ from support.upstream import write_parquet
 
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.judges.judge import Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
 from pairuni_eval.stats.aggregate import Rows, make_aggregate
@@ -158,8 +158,8 @@ def test_both_questions_are_asked_again_where_one_reply_is_bad(
         ('{"score": [1e400]}', None, 1),
         ('{"score": [%s]}' % ("9" * 400), None, 1),
         ("rate_limit_exceeded", None, 1),
-        (Verdict("429 for ever", Status.JUDGE_FAILED), None, 2),
-        (Verdict("declined", Status.REFUSED), None, 2),
+        (JudgeReply("429 for ever", Status.JUDGE_FAILED), None, 2),
+        (JudgeReply("declined", Status.REFUSED), None, 2),
     ],
 )
 def test_replies_end_in_a_score_or_a_status(
@@ -169,7 +169,7 @@ def test_replies_end_in_a_score_or_a_status(
     judge = both(reply)
     answer = drawn(items[0], edited)
     (marks,) = marked(benchmark, [answer], judge, "official")
-    failed = reply.status if isinstance(reply, Verdict) else Status.JUDGE_FAILED
+    failed = reply.status if isinstance(reply, JudgeReply) else Status.JUDGE_FAILED
     assert marks["overall"].value == value
     assert marks["overall"].status is (failed if value is None else Status.SCORED)
     assert [attempt for _, attempt in judge.calls] == [n for n in range(tries) for _ in range(2)]

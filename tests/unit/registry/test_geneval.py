@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from support.official_tables import Graded, summarize
 from PIL import Image
 from support import geneval_rows
 from support.small_detector import (
@@ -24,7 +25,7 @@ from support.small_detector import (
 )
 from torch.nn import functional
 
-from pairuni_eval.benchmark import Answer, Mark
+from pairuni_eval.benchmark import Answer, MetricValue
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
@@ -32,7 +33,7 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.grading_models.clip import Clip
 from pairuni_eval.grading_models.clip_image import cropped_square
 from pairuni_eval.grading_models.clip_text import TRANSFORMERS, load_tokenizer, merges_file
-from pairuni_eval.grading_models.colors import ColorNamer, Thing, cut_out, templates
+from pairuni_eval.grading_models.colors import ColorNamer, CutOutObject, cut_out, templates
 from pairuni_eval.grading_models.detector import Observer
 from pairuni_eval.grading_models.mask2former import Mask2Former
 from pairuni_eval.records import ImagePart, Item, Output, Status
@@ -60,9 +61,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The rules know before what they will ask
 
 
-def found(name: str, *scores: float) -> dict[str, list[objects.Found]]:
+def found(name: str, *scores: float) -> dict[str, list[objects.CountedObject]]:
     box = np.array([0, 0, 9, 9], dtype=np.float32)
-    return {name: [objects.Found(box, score, place) for place, score in enumerate(scores)]}
+    return {name: [objects.CountedObject(box, score, place) for place, score in enumerate(scores)]}
 
 
 def test_colors_are_asked_of_the_surest_objects_of_a_color_clause() -> None:
@@ -77,13 +78,13 @@ def test_what_is_announced_is_what_is_asked() -> None:
     rng = np.random.default_rng(0)
     asked_of_any = 0
     for prompt in geneval_rows.rows(552):
-        seen: dict[str, list[objects.Found]] = {}
+        seen: dict[str, list[objects.CountedObject]] = {}
         for wanted in prompt["include"]:
             seen |= found(wanted["class"], *sorted(rng.random(rng.integers(0, 4)), reverse=True))
-        asked: list[tuple[str, Sequence[objects.Found]]] = []
+        asked: list[tuple[str, Sequence[objects.CountedObject]]] = []
 
         def color_of(
-            name: str, things: Sequence[objects.Found], asked: list[Any] = asked
+            name: str, things: Sequence[objects.CountedObject], asked: list[Any] = asked
         ) -> list[str]:
             asked.append((name, things))
             return ["red"] * len(things)
@@ -125,7 +126,7 @@ def test_colors_are_those_of_clip_composed_by_hand(weights: Path) -> None:
                 mean_D = functional.normalize(text, dim=-1).mean(dim=0)
                 cosines.append(float(image_D @ mean_D / mean_D.norm()))
             expected.append(objects.COLORS[int(np.argmax(cosines))])
-    things = [Thing(name, namer.pixels(cut)) for cut, name in zip(cuts, names, strict=True)]
+    things = [CutOutObject(name, namer.pixels(cut)) for cut, name in zip(cuts, names, strict=True)]
     assert namer.name(things) == expected
     assert len(set(expected)) > 1
     assert namer.name([]) == []
@@ -146,8 +147,8 @@ def test_an_object_is_cut_out_on_grey() -> None:
     mask = np.zeros((3, 4), dtype=bool)
     mask[1, 1] = mask[2, 2] = True
     cut = np.asarray(cut_out(picture, np.array([1, 1, 3, 3], dtype=np.float32), mask))
-    own, grey = [10, 20, 30], [153, 153, 153]
-    assert cut.tolist() == [[own, grey], [grey, own]]
+    own, gray = [10, 20, 30], [153, 153, 153]
+    assert cut.tolist() == [[own, gray], [gray, own]]
     with pytest.raises(AssertionError, match="not of this picture"):
         cut_out(picture, (0, 0, 2, 2), mask.T)
 
@@ -171,10 +172,10 @@ def test_pictures_are_judged_by_what_the_networks_find_in_them(weights: Path) ->
     name = objects.OBJECT_NAMES[int(instances[0].labels_N[surest])]
     mask = instances[0].masks_NHW[surest].numpy()
     cut = cut_out(pictures[0], instances[0].boxes_N4[surest].tolist(), mask)
-    (color,) = namer.name([Thing(name, namer.pixels(cut))])
+    (color,) = namer.name([CutOutObject(name, namer.pixels(cut))])
     other = next(c for c in objects.COLORS if c != color)
 
-    def verdict(color: str) -> list[objects.Judgement]:
+    def verdict(color: str) -> list[objects.Judgment]:
         prompt = {"tag": "colors", "include": [{"class": name, "count": 1, "color": color}]}
         sights = eyes.observe(pictures, [prompt] * len(pictures))
         return [objects.judge(prompt, sight) for sight in sights]
@@ -208,7 +209,9 @@ def answer(item: Item, image: Image.Image | DatasetError, number: int = 0) -> An
     return Answer(item.sample, output, load)
 
 
-def marks(data: Path | None, images: Sequence[Image.Image | DatasetError]) -> dict[str, list[Mark]]:
+def marks(
+    data: Path | None, images: Sequence[Image.Image | DatasetError]
+) -> dict[str, list[MetricValue]]:
     """The marks of pictures of one prompt by protocol, with the weights of a folder for --data."""
     benchmark = load_benchmark("geneval")
     row = geneval_rows.rows(1)[0]
@@ -353,11 +356,11 @@ def test_the_share_of_prompts_is_that_of_the_official_summary() -> None:
     unit = np.repeat(np.arange(50), 4)
     right = rng.random(200) < 0.3
     graded = [
-        objects.Graded("counting", str(prompt), bool(correct))
+        Graded("counting", str(prompt), bool(correct))
         for prompt, correct in zip(unit, right, strict=True)
     ]
     given = rows(right.astype(float).tolist(), unit.tolist())
-    assert share_of_prompts(given) == pytest.approx(objects.summarize(graded).prompt_share)
+    assert share_of_prompts(given) == pytest.approx(summarize(graded).prompt_share)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from support.official_tables import style_score
 from PIL import Image
 from support.fake_judge import drawn, marked, ready
 from support.open_clip_reference import Size, write_files
@@ -19,7 +20,6 @@ from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.records import Item, Status
-from pairuni_eval.scorers import preference
 from pairuni_eval.stats.aggregate import Rows, make_aggregate
 from pairuni_eval.stats.intervals import estimate
 
@@ -145,16 +145,6 @@ def test_a_score_that_is_no_number_is_a_status(folder: Path, photograph: Image.I
 # Arithmetic
 
 
-def test_a_style_is_the_mean_of_block_means() -> None:
-    # 80 of 0.3 and one of 0.1: blocks 0.3 and 0.1, over images 24.1 / 81.
-    values = [0.3] * 80 + [0.1]
-    found = preference.style_score(values)
-    assert found.mean == pytest.approx(0.2)
-    assert found.deviation == pytest.approx(0.1)
-    assert math.isnan(preference.style_score([]).mean)
-    assert preference.block_means([1.0, 2.0]) == [1.5]
-
-
 def rows_of(values: list[float]) -> Rows:
     count = len(values)
     return Rows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), {})
@@ -179,25 +169,7 @@ def test_the_block_mean_has_an_interval() -> None:
     rows = rows_of(values)
     spec = find_card("hpsv2").protocols["v2.1"].metric("concept_art")
     number = estimate(make_aggregate(spec, rows), rows)
-    assert number.value == pytest.approx(preference.style_score(values).mean)
+    assert number.value == pytest.approx(style_score(values).mean)
     assert number.interval is not None
     assert number.interval.low < number.value < number.interval.high
     assert number.interval.high - number.interval.low < 0.02
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "share"),
-    [([0, 1, 2], [0, 1, 2], 1.0), ([0, 1, 2], [2, 1, 0], 0.0), ([1, 0, 2], [0, 1, 2], 2 / 3)],
-)
-def test_inversions(first: list[int], second: list[int], share: float) -> None:
-    assert preference.inversion_score(first, second) == pytest.approx(share)
-
-
-def test_rank_accuracies() -> None:
-    # Ranks 1, 2, 2: two pairs differ; scores 3, 1, 3 order one of them, the other ties.
-    assert preference.pairwise_accuracy([3.0, 1.0, 3.0], [1, 2, 2]) == 0.5
-    assert preference.rank_of([0.1, 0.3, 0.2]) == [2, 0, 1]
-    with pytest.raises(ValueError, match="zip"):
-        preference.inversion_score([0, 1], [0])
-    with pytest.raises(ZeroDivisionError):
-        preference.pairwise_accuracy([1.0, 2.0], [1, 1])

@@ -15,7 +15,7 @@ from support.fake_judge import WrittenJudge, drawn, marked, ready
 
 from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import Verdict
+from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.records import ImagePart, Item, Status
 from pairuni_eval.scorers import rubric
 from pairuni_eval.stats.aggregate import Rows, make_aggregate
@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_says_why(folder: Path, edited: Image.Image) -> Non
     [
         (None, "no judge prompt: put prompts.json of https://github.com/PKU-YuanGroup/ImgEdit"),
         ("{", "prompts.json: not JSON"),
-        ('["x"]', "is no object of texts by edit type"),
+        ('["x"]', "is not an object of texts by edit type"),
     ],
 )
 def test_without_prompts_rows_are_skipped(
@@ -157,8 +157,8 @@ def test_without_prompts_rows_are_skipped(
         (f"A: {'9' * 5000}", None, 0.0),
         ("five\nreally 4\nand 3", None, 0.0),
         ("5\n4\n3", None, 4.0),
-        (Verdict("refused", Status.REFUSED), None, 0.0),
-        (Verdict("500", Status.JUDGE_FAILED), None, 0.0),
+        (JudgeReply("refused", Status.REFUSED), None, 0.0),
+        (JudgeReply("500", Status.JUDGE_FAILED), None, 0.0),
     ],
 )
 def test_replies_under_both_protocols(
@@ -170,14 +170,14 @@ def test_replies_under_both_protocols(
     (first,) = marked(benchmark, [answer], judge, "official")
     (second,) = marked(benchmark, [answer], judge, "lmms-eval")
     assert (first["score"].value, second["score"].value) == (official, lmms)
-    unscored = reply.status if isinstance(reply, Verdict) else Status.JUDGE_FAILED
+    unscored = reply.status if isinstance(reply, JudgeReply) else Status.JUDGE_FAILED
     assert first["score"].status is (unscored if official is None else Status.SCORED)
     assert len(judge.calls) == 2  # the official script asks once
 
 
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(ValueError, match="vlmevalkit"):
-        rubric.imgedit_marks(Verdict(GOOD), "j", "vlmevalkit")
+        rubric.imgedit_marks(JudgeReply(GOOD), "vlmevalkit")
 
 
 def overall(values: list[float], types: list[str], protocol: str, metric: str) -> float:

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import mmmu_parts, mmmu_prompt
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Sample, Status, TextPart
 from pairuni_eval.scorers.choice import spelled_list
-from pairuni_eval.scorers.mmmu_subjects import Tally, mmmu_table
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 WORDS = (
@@ -72,7 +71,7 @@ def parts_of(item: Item) -> list[str]:
     return [part.text if isinstance(part, TextPart) else part.image for part in item.sample.parts]
 
 
-def marks(benchmark: Benchmark, sample: Sample, text: str, protocol: str) -> dict[str, Mark]:
+def marks(benchmark: Benchmark, sample: Sample, text: str, protocol: str) -> dict[str, MetricValue]:
     output = Output(
         id="o", sample=sample.uid, draw=0, seed=0, decoding="d", parts=(TextPart(text),)
     )
@@ -210,16 +209,6 @@ def test_a_row_that_cannot_be_graded_says_why(
         for mark in found.values():
             assert (mark.value, mark.status) == (None, Status.MISSING_OUTPUT)
             assert told in (mark.verdict or "")
-
-
-def test_a_table_of_answers_leaves_out_who_did_not_answer() -> None:
-    right = {f"validation_Art_Theory_{n}": n == 1 for n in (1, 2, 3)}
-    right |= {"validation_Math_1": True, "validation_Nothing_1": True}
-    table = mmmu_table(right)
-    assert table["Art_Theory"] == table["Overall-Art and Design"] == Tally(1 / 3, 3)
-    assert table["Overall"] == (pytest.approx(2 / 4), 4)
-    assert table["Overall-Business"] == (0, 0)
-    assert "Accounting" not in table
 
 
 # Bad files

@@ -13,16 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.official_tables import Confusion
 from PIL import Image
 from support import geneval_rows
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Status, TextPart
-from pairuni_eval.scorers.yes_no import Confusion
 from pairuni_eval.stats.aggregate import find_maker
 from pairuni_eval.tiny import edits, prompts
 from pairuni_eval.tiny.world import Scene, render
@@ -64,7 +64,7 @@ def answer(item: Item, *, text: str | None = None, image: Image.Image | None = N
 
 def marks_of(
     benchmark: Benchmark, answers: list[Answer], protocol: str = "official"
-) -> list[dict[str, Mark]]:
+) -> list[dict[str, MetricValue]]:
     judge = TinyJudge() if benchmark.card.judge else None
     scored = benchmark.score_under(answers, protocol=protocol, judge=judge)
     return [{mark.metric: mark for mark in marks} for marks in scored]

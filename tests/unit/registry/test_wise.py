@@ -16,7 +16,7 @@ from support.fake_judge import WrittenJudge, drawn, marked, ready
 from pairuni_eval.catalog import find_card, load_benchmark, plugin_names
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.judges.judge import Verdict
+from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.records import Status, TextPart
 from pairuni_eval.scorers import rubric
 from pairuni_eval.stats.aggregate import Rows, find_maker, make_aggregate
@@ -181,9 +181,9 @@ def test_line_ends_do_not_change_the_prompt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("def (", "is no Python"),
+        ("def (", "is not Python"),
         ("x = 1", "no system and user message"),
-        (SCRIPT.replace("'Explanation'", "'Hint'"), "is no text or field"),
+        (SCRIPT.replace("'Explanation'", "'Hint'"), "is neither text nor a field"),
         (SCRIPT.replace("MEANT: {prompt_data['Explanation']}", ""), "'Explanation'"),
     ],
 )
@@ -247,7 +247,7 @@ BAD = {
     "567": '{"consistency": 2, "rea',
     "568": "Consistency: 2\nRealism: 2",
     "701": "Consistency: 12\nRealism: -1\nAesthetic Quality: 1",
-    "900": Verdict("429 for ever", Status.JUDGE_FAILED),
+    "900": JudgeReply("429 for ever", Status.JUDGE_FAILED),
     "1000": GOOD,
 }
 
@@ -270,7 +270,7 @@ def test_only_unreadable_replies_are_asked_for_again_and_twice(
 
 def test_a_later_reply_counts(tmp_path: Path, picture: Any) -> None:
     benchmark, items = ready("wise", write(tmp_path))
-    failed = Verdict("time-out", Status.JUDGE_FAILED)
+    failed = JudgeReply("time-out", Status.JUDGE_FAILED)
     replies = [failed, "2\n2\nnothing more", GOOD]
     judge = WrittenJudge(lambda question: replies[question.attempt])
     (marks,) = marked(benchmark, [drawn(items[0], picture)], judge, "official")

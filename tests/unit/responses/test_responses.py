@@ -13,39 +13,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.responses.formats import read_settled
+from pairuni_eval.responses.formats import match_responses
 from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.records import read_records
-from pairuni_eval.responses.rows import Settled, image_beside, read_responses
-from pairuni_eval.responses.sample_index import Entry, Roster
+from pairuni_eval.responses.rows import MatchedResponses, image_beside, read_responses
+from pairuni_eval.responses.sample_index import IndexedSample, SampleIndex
 
 CELLS = "aB \t\n,\"';|"
 KEYS = ("val_1", "val_2", "val_3")
 
 
 @pytest.fixture
-def roster() -> Roster:
+def index() -> SampleIndex:
     """Three samples with a question and a gold answer."""
-    return Roster("toy", [Entry(key, (), f"Question {key}?", "B") for key in KEYS])
+    return SampleIndex("toy", [IndexedSample(key, (), f"Question {key}?", "B") for key in KEYS])
 
 
-Read = Callable[..., Settled]
+Read = Callable[..., MatchedResponses]
 
 
 @pytest.fixture
-def read(tmp_path: Path, roster: Roster) -> Read:
+def read(tmp_path: Path, index: SampleIndex) -> Read:
     """Write a file and read it."""
 
-    def read(name: str, content: str | bytes, layout: Format | None = None) -> Settled:
+    def read(name: str, content: str | bytes, layout: Format | None = None) -> MatchedResponses:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_settled(path, layout, roster)
+        return match_responses(path, layout, index)
 
     return read
 
 
-def said(settled: Settled) -> dict[str, str | None]:
-    return {row.id: row.text for row in settled.responses}
+def said(matched: MatchedResponses) -> dict[str, str | None]:
+    return {row.id: row.text for row in matched.responses}
 
 
 ANSWERS = {"val_1": "B", "val_2": "C"}
@@ -86,20 +86,20 @@ def test_tables_are_read_whatever_the_case_of_their_suffix(
     assert said(read(name, "\ufeff" + "\n".join(own))) == ANSWERS
 
 
-def test_a_sheet_in_capitals_is_read(tmp_path: Path, roster: Roster) -> None:
+def test_a_sheet_in_capitals_is_read(tmp_path: Path, index: SampleIndex) -> None:
     import pandas as pd
 
     path = tmp_path / "P.XLSX"
     with path.open("wb") as stream:
         pd.DataFrame(PREDICTIONS).to_excel(stream, index=False, engine="openpyxl")
-    assert said(read_settled(path, None, roster)) == ANSWERS
+    assert said(match_responses(path, None, index)) == ANSWERS
 
 
 def test_empty_cells_are_missing_and_the_empty_text_of_json_is_an_answer(read: Read) -> None:
     table = "index\tid\tprediction\n0\tval_1\t\n1\tval_2\t  \n2\tval_3\tB\n"
-    settled = read("p.tsv", table)
-    assert said(settled) == {"val_1": None, "val_2": None, "val_3": "B"}
-    assert any(note.endswith("missing and not wrong: 2") for note in settled.notes)
+    matched = read("p.tsv", table)
+    assert said(matched) == {"val_1": None, "val_2": None, "val_3": "B"}
+    assert any(note.endswith("missing and not wrong: 2") for note in matched.notes)
     assert said(read("o.csv", "id,text\nval_1,\nval_2,B\n")) == {"val_1": None, "val_2": "B"}
     rows = [{**PREDICTIONS[0], "prediction": ""}, {**PREDICTIONS[1], "prediction": None}]
     assert said(read("p.json", json.dumps(rows))) == {"val_1": "", "val_2": None}
@@ -167,9 +167,9 @@ def test_lists_and_objects_one_after_the_other_are_all_read(
 
 
 def test_an_id_twice_with_one_answer_counts_once(read: Read) -> None:
-    settled = read("a.json", '{"val_1": "B \\ud83d", "val_2": "C", "val_1": "B \\ud83d"}')
-    assert said(settled) == {"val_1": "B \N{REPLACEMENT CHARACTER}", "val_2": "C"}
-    assert any(note.endswith("word for word and count once: 1") for note in settled.notes)
+    matched = read("a.json", '{"val_1": "B \\ud83d", "val_2": "C", "val_1": "B \\ud83d"}')
+    assert said(matched) == {"val_1": "B \N{REPLACEMENT CHARACTER}", "val_2": "C"}
+    assert any(note.endswith("word for word and count once: 1") for note in matched.notes)
 
 
 @pytest.mark.parametrize(
@@ -212,18 +212,20 @@ def test_a_table_within_an_answer_stays_in_its_cell(read: Read) -> None:
     }
 
 
-def test_a_sheet_with_two_columns_of_one_name_is_refused(tmp_path: Path, roster: Roster) -> None:
+def test_a_sheet_with_two_columns_of_one_name_is_refused(
+    tmp_path: Path, index: SampleIndex
+) -> None:
     import pandas as pd
 
     path = tmp_path / "p.xlsx"
     pd.DataFrame([["val_1", "B", "C"]], columns=["id", "text", "text"]).to_excel(path, index=False)
     with pytest.raises(UserError, match="two columns are called 'text'"):
-        read_settled(path, None, roster)
+        match_responses(path, None, index)
 
 
-def test_a_folder_is_told_what_is_read(tmp_path: Path, roster: Roster) -> None:
+def test_a_folder_is_told_what_is_read(tmp_path: Path, index: SampleIndex) -> None:
     with pytest.raises(UserError, match=r"is a folder\. Answers are read from one file: JSON line"):
-        read_settled(tmp_path, None, roster)
+        match_responses(tmp_path, None, index)
 
 
 def test_a_lone_half_character_costs_no_row(read: Read) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairuni_eval.benchmark import Answer, Benchmark, Mark
+from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, find_card, load_benchmark
 from pairuni_eval.records import Capability, Output, Sample, Status, TextPart
 from pairuni_eval.scorers.answer_form import (
@@ -240,7 +240,7 @@ def test_every_understanding_benchmark_reads_final_answers(name: str) -> None:
 
 def graded(
     benchmark: Benchmark, reference: dict[str, Any], text: str, protocol: str
-) -> dict[str, Mark]:
+) -> dict[str, MetricValue]:
     sample = Sample(
         uid="s",
         benchmark=benchmark.card.name,
@@ -299,7 +299,7 @@ def test_without_tags_it_is_the_official_rule(name: str) -> None:
         assert reading["correct"] == (NAMES_NONE if drawn else official["correct"])
 
 
-NAMES_NONE = Mark("correct", None, Status.UNPARSED, "names no option")
+NAMES_NONE = MetricValue("correct", None, Status.UNPARSED, "names no option")
 
 
 @pytest.mark.parametrize("name", ["mmmu", "tiny-mmmu", "mmstar", "tiny-mmstar"])

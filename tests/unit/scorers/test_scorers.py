@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pairuni_eval.judges.judge import Question, Verdict
+from pairuni_eval.judges.judge import JudgeReply, Question
 from pairuni_eval.judges.tiny import TinyJudge
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import choice, objects, rubric, vlmevalkit_rules, yes_no
@@ -189,62 +189,6 @@ def test_pope_marks_of_an_unreadable_answer() -> None:
     assert [(m.metric, m.value) for m in official] == [("correct", 0.0), ("said_yes", 1.0)]
 
 
-def test_confusion_has_no_ratio_without_a_denominator() -> None:
-    counts = yes_no.confusion(["yes", "no", "yes", "no"], ["yes", "yes", "no", "no"])
-    assert (counts.accuracy, counts.precision, counts.recall, counts.f1) == (0.5, 0.5, 0.5, 0.5)
-    with pytest.raises(ZeroDivisionError):
-        _ = yes_no.confusion(["yes"], ["no"]).precision
-
-
-def mme_rows(task: str, *said: str) -> list[yes_no.MmeRow]:
-    """Lines of one task, the images' first answer yes and their second no."""
-    return [
-        yes_no.MmeRow(task, f"{n // 2}.jpg", ("Yes", "No")[n % 2], text)
-        for n, text in enumerate(said)
-    ]
-
-
-def test_mme_table_scores_accuracy_and_pairs() -> None:
-    # Three of four right: 75, one of two images with both right: 50. Code: all right.
-    rows = [
-        *mme_rows("count", "Yes", "no.", "yes", "Yes"),
-        *mme_rows("code_reasoning", "yes", "no"),
-    ]
-    table = yes_no.mme_table(rows)
-    assert table == ({"count": 125.0}, {"code_reasoning": 200.0})
-    assert table.totals == (125.0, 200.0)
-
-
-@pytest.mark.parametrize(
-    ("said", "failure"),
-    [
-        (("maybe", "perhaps"), ValueError),
-        (("Yes", "no", "Yes"), AssertionError),  # the last image has one line
-        (("Yes\tsir", "no"), ValueError),
-        (("Yes\nNo", "no"), ValueError),
-    ],
-)
-def test_mme_table_stops_where_the_official_tool_stops(
-    said: tuple[str, ...], failure: type[Exception]
-) -> None:
-    with pytest.raises(failure):
-        yes_no.mme_table(mme_rows("count", *said))
-
-
-def test_mme_metric_counts() -> None:
-    golds, said = ["yes", "yes", "yes", "no", "no"], ["yes", "no", "other", "yes", "no"]
-    found = yes_no.mme_metric(golds, said)
-    assert (found.tp, found.fn, found.tn, found.fp, found.other) == (1, 1, 1, 1, 1)
-    assert (found.precision, found.recall, found.accuracy) == (0.5, 0.5, 0.4)
-    for golds, said, failure in (
-        (["yes"], [], AssertionError),
-        (["maybe"], ["yes"], KeyError),
-        (["yes"], ["other"], ValueError),
-    ):
-        with pytest.raises(failure):
-            yes_no.mme_metric(golds, said)
-
-
 @pytest.mark.parametrize(
     ("text", "official", "lmms", "vlm"),
     [
@@ -268,12 +212,12 @@ def test_mme_readings(text: str, official: str | None, lmms: str | None, vlm: st
 DOG = {"class": "dog", "count": 1}
 
 
-def sight(*rows: tuple[str, list[float], str]) -> objects.Sight:
+def sight(*rows: tuple[str, list[float], str]) -> objects.Observation:
     """Detections as (class, row, color)."""
     by_class: dict[str, list[tuple[list[float], str]]] = {}
     for name, row, color in rows:
         by_class.setdefault(name, []).append((row, color))
-    return objects.Sight(
+    return objects.Observation(
         {name: [row for row, _ in found] for name, found in by_class.items()},
         lambda name, found: [by_class[name][thing.place][1] for thing in found],
     )
@@ -315,8 +259,8 @@ def test_geneval_without_a_detector_scores_nothing() -> None:
 
 
 def test_wise_marks() -> None:
-    reply = Verdict("Consistency: 2\nRealism: 1\nAesthetic Quality: 0")
-    values = {mark.metric: mark.value for mark in rubric.wise_marks(reply, "j")}
+    reply = JudgeReply("Consistency: 2\nRealism: 1\nAesthetic Quality: 0")
+    values = {mark.metric: mark.value for mark in rubric.wise_marks(reply)}
     assert values == {
         "consistency": 2.0,
         "realism": 1.0,
@@ -324,19 +268,19 @@ def test_wise_marks() -> None:
         "wiscore": pytest.approx(0.8),
     }
     for verdict, status in (
-        (Verdict("**Consistency:** 2"), Status.JUDGE_FAILED),
-        (Verdict("I cannot", Status.REFUSED), Status.REFUSED),
+        (JudgeReply("**Consistency:** 2"), Status.JUDGE_FAILED),
+        (JudgeReply("I cannot", Status.REFUSED), Status.REFUSED),
     ):
-        marks = rubric.wise_marks(verdict, "j")
+        marks = rubric.wise_marks(verdict)
         assert {(mark.value, mark.status) for mark in marks} == {(None, status)}
     assert sum(rubric.WISE_WEIGHTS.values()) == pytest.approx(1.0)
     assert [rubric.wise_category(n) for n in (0, 1, 401, 1001)] == [None, "CULTURE", "TIME", None]
 
 
 def test_imgedit_marks() -> None:
-    assert rubric.imgedit_marks(Verdict("A: 5\nB: 4/5\nC: 4"), "j")[0].value == 4.5
+    assert rubric.imgedit_marks(JudgeReply("A: 5\nB: 4/5\nC: 4"))[0].value == 4.5
     for text in ("5, 4, 3", "A: ²"):
-        (mark,) = rubric.imgedit_marks(Verdict(text), "j")
+        (mark,) = rubric.imgedit_marks(JudgeReply(text))
         assert (mark.value, mark.status) == (None, Status.JUDGE_FAILED)
 
 

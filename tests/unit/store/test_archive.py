@@ -80,11 +80,11 @@ def test_pictures_can_be_left_out(run: StoredRun, tmp_path: Path, cache: Path) -
 
 def test_a_file_that_is_no_packed_run_is_named(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"no zip")
-    with pytest.raises(UserError, match=r"a\.zip is no packed run"):
+    with pytest.raises(UserError, match=r"a\.zip is not a packed run"):
         unpacked(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as other:
         other.writestr("weights.bin", b"0")
-    with pytest.raises(UserError, match=r"b\.zip is no packed run: it has no run\.json"):
+    with pytest.raises(UserError, match=r"b\.zip is not a packed run: it has no run\.json"):
         unpacked(tmp_path / "b.zip")
     assert list(cache.iterdir()) == [], "nothing half is left"
 
@@ -184,7 +184,7 @@ def refusal(path: Path, cache: Path) -> str:
     with pytest.raises(UserError) as refused:
         unpacked(path)
     assert list(cache.iterdir()) == [], "nothing half is left"
-    assert refused.value.message.startswith(f"{path} is no packed run: ")
+    assert refused.value.message.startswith(f"{path} is not a packed run: ")
     return refused.value.message
 
 

@@ -241,8 +241,12 @@ TABLES: dict[str, tuple[str, Change, str]] = {
     "infinite": ("scores", set_column("value", first(float("inf"))), "a number that is not finite"),
     "NaN": ("scores", set_column("value", first(float("nan"))), "a number that is not finite"),
     "text": ("scores", set_column("value", lambda c: ["1"] * len(c)), "holds string, not number"),
-    "status": ("scores", set_column("status", first("fine")), "holds 'fine', which is none of"),
-    "capability": ("samples", set_column("capability", first("fly")), "holds 'fly', which is none"),
+    "status": ("scores", set_column("status", first("fine")), "holds 'fine', which is not one of"),
+    "capability": (
+        "samples",
+        set_column("capability", first("fly")),
+        "holds 'fly', which is not one of",
+    ),
     "draw": ("outputs", set_column("draw", lambda c: [0.5] * len(c)), "double, not whole number"),
     "twice": ("scores", lambda t: pa.concat_tables([t, t.slice(0, 1)]), "two rows of"),
     "output twice": ("outputs", lambda t: pa.concat_tables([t, t.slice(2, 1)]), "two rows of"),
@@ -481,7 +485,7 @@ def test_what_is_no_command_of_this_program_is_not_offered(run: Path, command: s
     (run / "outputs.parquet").write_bytes(b"")
     hint = refusal(run).hint
     assert hint is not None and command not in hint
-    assert hint.endswith("its run.json holds no command of pairuni-eval that could be repeated.")
+    assert hint.endswith("its run.json does not hold a command of pairuni-eval to be repeated.")
 
 
 def test_a_run_of_an_earlier_version_is_measured_again_elsewhere(run: Path) -> None:

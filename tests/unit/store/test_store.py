@@ -19,13 +19,13 @@ from PIL import Image
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, Output, Picture, Sample, Score, TextPart, make_item
 from pairuni_eval.store import layout
-from pairuni_eval.store.pictures import write_picture
+from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun, read_run_card
 from pairuni_eval.store.rows import RowLog
 from pairuni_eval.store.seal import compact
 from pairuni_eval.store.tables import read_records
 from pairuni_eval.store.write import (
-    Journal,
+    RunJournal,
     clear_temporaries,
     exclusive,
     write_record,
@@ -109,11 +109,13 @@ def test_a_write_that_fails_leaves_no_partial_file(
 
 def test_a_picture_is_stored_once_under_its_id(tmp_path: Path) -> None:
     picture = Picture.from_image(Image.new("RGB", (2, 2), "red"))
-    assert write_picture(tmp_path, picture) == picture.id
+    with Pictures(tmp_path) as pictures:
+        assert pictures.add(picture) == picture.id
     path = layout.image_path(tmp_path, picture.id)
     assert path == tmp_path / "images" / picture.id[:2] / picture.id
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    write_picture(tmp_path, picture)
+    with Pictures(tmp_path) as again:
+        again.add(picture)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
     assert files_in(tmp_path) == [f"images/{picture.id[:2]}/{picture.id}"]
 
@@ -218,8 +220,8 @@ def test_rows_stay_until_the_marker_stands(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_only_the_journal_knows_the_time(tmp_path: Path) -> None:
-    Journal(tmp_path).note("batch", rows=3)
-    Journal(tmp_path).note("complete")
+    RunJournal(tmp_path).note("batch", rows=3)
+    RunJournal(tmp_path).note("complete")
     events = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     assert [(e["event"], e.get("rows")) for e in events] == [("batch", 3), ("complete", None)]
     assert all(e["time"] > 1.6e9 for e in events)

@@ -213,13 +213,7 @@ def _judged(wanted: prompts.Row, *things: Thing) -> tuple[int, ...]:
     return tuple(int(line.split(": ")[1]) for line in verdict.text.splitlines())
 
 
-# Captions
-
-
-def test_captions() -> None:
-    assert prompts.short_caption(SCENE) == "a red circle and a blue square"
-    assert prompts.short_caption(Scene(())) == "an empty picture"
-    assert prompts.full_caption(SCENE).startswith("row one: red circle, empty, blue square, empty.")
+def test_the_words_of_a_grid_stand_in_raster_order() -> None:
     assert prompts.grid_words(SCENE, "color").split()[:4] == ["red", "empty", "blue", "empty"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pairuni_eval.api import Judge, Question, Verdict
+from pairuni_eval.api import Judge, JudgeReply, Question
 
 
 class AcmeJudge(Judge):
@@ -12,6 +12,6 @@ class AcmeJudge(Judge):
 
     snapshot = "acme-judge/3"
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """Count the marks."""
-        return [Verdict(str(question.prompt.count("!"))) for question in questions]
+        return [JudgeReply(str(question.prompt.count("!"))) for question in questions]

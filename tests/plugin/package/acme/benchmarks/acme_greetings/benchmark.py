@@ -10,7 +10,7 @@ from pairuni_eval.api import (
     Data,
     Item,
     Judge,
-    Mark,
+    MetricValue,
     Question,
     Sample,
     Status,
@@ -31,7 +31,7 @@ class Greetings(Benchmark):
 
     def score(
         self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
-    ) -> Iterator[list[Mark]]:
+    ) -> Iterator[list[MetricValue]]:
         """`correct` by rule, `warmth` by the judge."""
         if judge is None:
             raise ValueError("a greeting needs a judge")
@@ -40,8 +40,8 @@ class Greetings(Benchmark):
             right = answer.text == answer.sample.reference["answer"]
             warm = float(verdict.text) if verdict.status is Status.SCORED else None
             yield [
-                Mark("correct", float(right)),
-                Mark("warmth", warm, verdict.status, verdict.text, judge.snapshot),
+                MetricValue("correct", float(right)),
+                MetricValue("warmth", warm, verdict.status, verdict.text, judge.snapshot),
             ]
 
     def gold(self, sample: Sample) -> str:
