@@ -49,7 +49,7 @@ class Neighbors(NamedTuple):
     nearest: Mapping[str, Neighbor]
 
 
-class _About(msgspec.Struct, frozen=True):
+class _NeighborsHeader(msgspec.Struct, frozen=True):
     """What a file says about itself."""
 
     encoder: str
@@ -86,7 +86,7 @@ def write_neighbors(path: Path, found: Neighbors) -> None:
             "cosine": pa.array([one.cosine for _, one in rows], pa.float32()),
         }
     )
-    about = msgspec.json.encode(_About(found.encoder, found.pairs))
+    about = msgspec.json.encode(_NeighborsHeader(found.encoder, found.pairs))
     partial = path.with_name(f".{path.name}.tmp")
     with writing(str(path)):
         with partial.open("wb") as stream:
@@ -107,7 +107,7 @@ def read_neighbors(path: Path) -> Neighbors | None:
         return None
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
-        about = msgspec.json.decode((table.schema.metadata or {})[_META], type=_About)
+        about = msgspec.json.decode((table.schema.metadata or {})[_META], type=_NeighborsHeader)
         columns = [table.column(name).to_pylist() for name in ("image", "pair", "cosine")]
     except (pa.ArrowException, OSError, KeyError, msgspec.DecodeError) as failure:
         raise UserError(

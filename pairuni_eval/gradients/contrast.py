@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.gradients.blocks import BlockCosine, block_means, clearest, counted, overall
-from pairuni_eval.gradients.interference import Summary, cosine_matrix, shown
+from pairuni_eval.gradients.interference import BatchStatistic, cosine_matrix, shown
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import Array
 from pairuni_eval.stats.multiple import steps_where_known
@@ -84,7 +84,7 @@ class Contrast(NamedTuple):
     ours: str
     theirs: str
     preconditioned: bool
-    difference: Summary
+    difference: BatchStatistic
     p: float | None
     corrected: float | None
     batches: int
@@ -205,7 +205,7 @@ def paired_contrast(
     tested = flip_test(change[used], seed=seed_for(seed, f"{ours}/{theirs}", 0, "permutation"))
     counts = np.isfinite(change).sum(axis=0).tolist()
     contrast = Contrast(
-        ours, theirs, preconditioned, Summary(None), tested.p, None, count, left_out=left
+        ours, theirs, preconditioned, BatchStatistic(None), tested.p, None, count, left_out=left
     )
     return Weighed(contrast, tuple(map(str, blocks)), tuple(counts), tested)
 
@@ -214,7 +214,7 @@ def not_compared(
     ours: str, theirs: str, preconditioned: bool, batches: int, left: LeftOut, reason: str
 ) -> Weighed:
     """A contrast without a test, and why."""
-    nothing = Summary(None, None, reason)
+    nothing = BatchStatistic(None, None, reason)
     return Weighed(
         Contrast(
             ours, theirs, preconditioned, nothing, None, None, batches, (), left, reason=reason

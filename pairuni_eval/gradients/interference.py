@@ -45,7 +45,7 @@ _NO_BATCH = "no batch has gradients of both tasks"
 _UNDEFINED = 0.5 * (1 - LEVEL)  # share of draws that may lack a number beside an interval
 
 
-class Summary(NamedTuple):
+class BatchStatistic(NamedTuple):
     """A number over batches.
 
     Attributes:
@@ -59,7 +59,7 @@ class Summary(NamedTuple):
     note: str | None = None
 
 
-class Drawn(NamedTuple):
+class BootstrappedNumber(NamedTuple):
     """A number of some batches.
 
     Attributes:
@@ -73,7 +73,7 @@ class Drawn(NamedTuple):
     batches: int
 
 
-class Interference(NamedTuple):
+class BlockInterference(NamedTuple):
     """One scenario in one block of parameters.
 
     Attributes:
@@ -96,14 +96,14 @@ class Interference(NamedTuple):
     preconditioned: bool
     batches: int
     silent: int
-    cosine: Summary
-    ratio: Summary
-    similarity: Summary
-    conflict: Summary
-    und_reliability: Summary
-    gen_reliability: Summary
-    ceiling: Summary
-    corrected: Summary
+    cosine: BatchStatistic
+    ratio: BatchStatistic
+    similarity: BatchStatistic
+    conflict: BatchStatistic
+    und_reliability: BatchStatistic
+    gen_reliability: BatchStatistic
+    ceiling: BatchStatistic
+    corrected: BatchStatistic
     und_live: float
     gen_live: float
 
@@ -123,7 +123,7 @@ class Interference(NamedTuple):
         """What noise does to the cosine, e.g. "noise ceiling 0.667, corrected 0.225"."""
         if self.corrected.value is None:
             return f"not corrected for noise, since {self.corrected.note}"
-        ceiling = shown(Summary(self.ceiling.value))
+        ceiling = shown(BatchStatistic(self.ceiling.value))
         return f"noise ceiling {ceiling}, corrected {shown(self.corrected)}"
 
     @property
@@ -134,7 +134,7 @@ class Interference(NamedTuple):
         return f"{self.finding}; {self.noise}."
 
 
-class Scenario(NamedTuple):
+class ScenarioInterference(NamedTuple):
     """One scenario over all parameters and block by block.
 
     Attributes:
@@ -146,13 +146,13 @@ class Scenario(NamedTuple):
 
     name: str
     preconditioned: bool
-    overall: Interference
-    blocks: tuple[Interference, ...]
-    block_conflict: Summary
+    overall: BlockInterference
+    blocks: tuple[BlockInterference, ...]
+    block_conflict: BatchStatistic
     conflicting: tuple[str, ...]
 
 
-class Curve(NamedTuple):
+class CosineCurve(NamedTuple):
     """The cosine over training steps: moving median and band, one entry a step."""
 
     scenario: str
@@ -164,7 +164,7 @@ class Curve(NamedTuple):
     window: int
 
 
-def shown(number: Summary, sign: str = "") -> str:
+def shown(number: BatchStatistic, sign: str = "") -> str:
     """Value and interval with three decimals, e.g. "0.021 [0.011, 0.034]"."""
     value = "none" if number.value is None else f"{number.value:{sign}.3f}"
     if number.interval is None:
@@ -172,7 +172,7 @@ def shown(number: Summary, sign: str = "") -> str:
     return f"{value} [{number.interval.low:{sign}.3f}, {number.interval.high:{sign}.3f}]"
 
 
-def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[Scenario, ...]:
+def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[ScenarioInterference, ...]:
     """Every scenario, raw gradients first; in the order of the rows.
 
     Args:
@@ -189,13 +189,15 @@ def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
-def _scenario(name: str, table: pd.DataFrame, preconditioned: bool, seed: int) -> Scenario:
+def _scenario(
+    name: str, table: pd.DataFrame, preconditioned: bool, seed: int
+) -> ScenarioInterference:
     parts = {
         str(block): _interference(rows, seed) for block, rows in table.groupby("block", sort=False)
     }
     blocks = tuple(part for block, part in parts.items() if block != ALL)
     conflicting = [one.block for one in blocks if (one.cosine.value or 0.0) < 0]
-    return Scenario(
+    return ScenarioInterference(
         name=name,
         preconditioned=preconditioned,
         overall=parts[ALL],
@@ -205,14 +207,14 @@ def _scenario(name: str, table: pd.DataFrame, preconditioned: bool, seed: int) -
     )
 
 
-def _interference(rows: pd.DataFrame, seed: int) -> Interference:
+def _interference(rows: pd.DataFrame, seed: int) -> BlockInterference:
     """All numbers of one scenario, block and conditioning."""
     first = rows.iloc[0]
     known = rows[rows["cosine"].notna()]
     draws = draws_of(len(known), seed)
     halved = known[known["und_halves"].notna() & known["gen_halves"].notna()]
     und, gen, ceiling, corrected = _noise(halved, seed)
-    return Interference(
+    return BlockInterference(
         scenario=str(first["scenario"]),
         block=str(first["block"]),
         preconditioned=bool(first["preconditioned"]),
@@ -240,12 +242,12 @@ def draws_of(batches: int, seed: int) -> Codes:
     return draws
 
 
-def median(column: pd.Series, draws: Codes) -> Drawn:
+def median(column: pd.Series, draws: Codes) -> BootstrappedNumber:
     """The median of a column without gaps, and of every draw of it."""
     values = column.to_numpy(dtype=np.float64)
     if len(values) == 0:
-        return Drawn(np.full((), np.nan), np.full(len(draws), np.nan), 0)
-    return Drawn(np.median(values), _medians(values[draws]), len(values))
+        return BootstrappedNumber(np.full((), np.nan), np.full(len(draws), np.nan), 0)
+    return BootstrappedNumber(np.median(values), _medians(values[draws]), len(values))
 
 
 def _medians(lines: Array) -> Array:
@@ -257,58 +259,60 @@ def _medians(lines: Array) -> Array:
     return found
 
 
-def combined(number: Callable[..., Array], *parts: Drawn) -> Drawn:
+def combined(number: Callable[..., Array], *parts: BootstrappedNumber) -> BootstrappedNumber:
     """A number made of others, in the batches themselves and in every draw."""
     value, draws = (number(*(part[n] for part in parts)) for n in (0, 1))
-    return Drawn(value, draws, min(part.batches for part in parts))
+    return BootstrappedNumber(value, draws, min(part.batches for part in parts))
 
 
-def summary(drawn: Drawn) -> Summary:
+def summary(drawn: BootstrappedNumber) -> BatchStatistic:
     """Value and percentile interval, or why there is none."""
     if drawn.batches == 0:
-        return Summary(None, None, _NO_BATCH)
+        return BatchStatistic(None, None, _NO_BATCH)
     value = float(drawn.value)
     if drawn.batches < ENOUGH_BATCHES:
-        return Summary(value, None, f"an interval needs {ENOUGH_BATCHES} batches")
+        return BatchStatistic(value, None, f"an interval needs {ENOUGH_BATCHES} batches")
     lacking = float(np.mean(~np.isfinite(drawn.draws)))
     if lacking > _UNDEFINED:
-        return Summary(value, None, f"{100 * lacking:.0f} % of the draws have no reliability")
-    return Summary(value, percentile_interval(drawn.draws))
+        return BatchStatistic(
+            value, None, f"{100 * lacking:.0f} % of the draws have no reliability"
+        )
+    return BatchStatistic(value, percentile_interval(drawn.draws))
 
 
-def _geometric_mean(logs: Array) -> Summary:
+def _geometric_mean(logs: Array) -> BatchStatistic:
     """Mean on the log scale with its t interval, as a ratio."""
     logs = logs[np.isfinite(logs)]
     if len(logs) == 0:
-        return Summary(None, None, _NO_BATCH)
+        return BatchStatistic(None, None, _NO_BATCH)
     centre = float(logs.mean())
     if len(logs) < 2:
-        return Summary(float(np.exp(centre)), None, "an interval needs two batches")
+        return BatchStatistic(float(np.exp(centre)), None, "an interval needs two batches")
     half = t_point(0.5 * (1 + LEVEL), len(logs) - 1) * float(logs.std(ddof=1)) / len(logs) ** 0.5
     low, high = np.exp([centre - half, centre + half]).tolist()
-    return Summary(float(np.exp(centre)), Interval(low, high))
+    return BatchStatistic(float(np.exp(centre)), Interval(low, high))
 
 
-def _share(hits: Mask) -> Summary:
+def _share(hits: Mask) -> BatchStatistic:
     """A share of batches with Wilson's interval."""
     if len(hits) == 0:
-        return Summary(None, None, _NO_BATCH)
+        return BatchStatistic(None, None, _NO_BATCH)
     share = float(hits.mean())
-    return Summary(share, wilson(share, float(len(hits))))
+    return BatchStatistic(share, wilson(share, float(len(hits))))
 
 
-def _block_conflict(table: pd.DataFrame) -> Summary:
+def _block_conflict(table: pd.DataFrame) -> BatchStatistic:
     """Share of blocks in conflict, batch by batch; its mean with a t interval."""
     known = table[(table["block"] != ALL) & table["cosine"].notna()]
     if known.empty:
-        return Summary(None, None, "no block has gradients of both tasks")
+        return BatchStatistic(None, None, "no block has gradients of both tasks")
     shares = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean().to_numpy()
     value = float(shares.mean())
     if len(shares) < 2:
-        return Summary(value, None, "an interval needs two batches")
+        return BatchStatistic(value, None, "an interval needs two batches")
     half = t_point(0.5 * (1 + LEVEL), len(shares) - 1) * float(shares.std(ddof=1))
     half /= len(shares) ** 0.5
-    return Summary(value, Interval(max(0.0, value - half), min(1.0, value + half)))
+    return BatchStatistic(value, Interval(max(0.0, value - half), min(1.0, value + half)))
 
 
 def whole_from_halves(halves: Array) -> Array:
@@ -318,7 +322,9 @@ def whole_from_halves(halves: Array) -> Array:
     return whole
 
 
-def _noise(halved: pd.DataFrame, seed: int) -> tuple[Summary, Summary, Summary, Summary]:
+def _noise(
+    halved: pd.DataFrame, seed: int
+) -> tuple[BatchStatistic, BatchStatistic, BatchStatistic, BatchStatistic]:
     """Both reliabilities, the noise ceiling and the disattenuated cosine.
 
     Args:
@@ -331,14 +337,14 @@ def _noise(halved: pd.DataFrame, seed: int) -> tuple[Summary, Summary, Summary, 
     told = [summary(one) for one in wholes]
     reason = _no_correction(halves)
     if reason is not None:
-        nothing = Summary(None, None, reason)
+        nothing = BatchStatistic(None, None, reason)
         return told[0], told[1], nothing, nothing
     ceiling = combined(_ceiling, *wholes)
     corrected = combined(np.divide, median(halved["cosine"], draws), ceiling)
     return told[0], told[1], summary(ceiling), summary(corrected)
 
 
-def _no_correction(halves: Sequence[Drawn]) -> str | None:
+def _no_correction(halves: Sequence[BootstrappedNumber]) -> str | None:
     """Why a cosine cannot be corrected for noise."""
     if halves[0].batches == 0:
         return "no batch was taken in halves"
@@ -365,7 +371,7 @@ def curve(
     preconditioned: bool = False,
     window: int = 9,
     seed: int = 0,
-) -> Curve:
+) -> CosineCurve:
     """Moving median of the cosine over steps, with a bootstrap band.
 
     Args:
@@ -388,7 +394,7 @@ def curve(
         lines.append((float(np.median(near)), *band))
     columns = zip(*lines, strict=True) if lines else ((), (), ())
     middle, low, high = (tuple(column) for column in columns)
-    return Curve(scenario, block, tuple(steps.tolist()), middle, low, high, window)
+    return CosineCurve(scenario, block, tuple(steps.tolist()), middle, low, high, window)
 
 
 def cosine_matrix(table: pd.DataFrame, scenario: str, *, preconditioned: bool) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.gradients.contrast import Contrast, LeftOut, Weighed, not_compared
-from pairuni_eval.gradients.interference import Summary, cosine_matrix
+from pairuni_eval.gradients.interference import BatchStatistic, cosine_matrix
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.permutation import allotment_test
 
@@ -42,6 +42,6 @@ def unpaired_contrast(
     tested = allotment_test(*sides, seed=address)
     counts = np.min([np.isfinite(side).sum(axis=0) for side in sides], axis=0).tolist()
     contrast = Contrast(
-        ours, theirs, preconditioned, Summary(None), tested.p, None, fewest, left_out=left
+        ours, theirs, preconditioned, BatchStatistic(None), tested.p, None, fewest, left_out=left
     )
     return Weighed(contrast, tuple(map(str, blocks)), tuple(counts), tested)

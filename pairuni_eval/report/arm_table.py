@@ -15,7 +15,7 @@ from pairuni_eval.report import text
 from pairuni_eval.report.baseline_comparison import difference_entry, told
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
-from pairuni_eval.report.questions import Answer, OpeningQuestion
+from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import remedies, seeds_lacking
 from pairuni_eval.stats.arm_table import ArmCell, ArmPair, ArmTable, TableRow
@@ -69,7 +69,7 @@ def questions(table: ArmTable, question: str, command: str) -> tuple[OpeningQues
     return tuple(one for one in found if one.answers)
 
 
-def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
+def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[OpeningAnswer]:
     """More outputs or more training seeds, for each arm that ours cannot be told from."""
     for one in pairs:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
@@ -81,7 +81,7 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()
             sentence = f"{one.ours} against {one.theirs}: {'; '.join(said)}."
-            yield Answer(sentence, commands=again, anchor="differences", link="Line by line")
+            yield OpeningAnswer(sentence, commands=again, anchor="differences", link="Line by line")
 
 
 def with_seeds(command: str, seeds: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
-from pairuni_eval.stats.compare import Comparison, Difference, Refusal, Word
+from pairuni_eval.stats.compare import Comparison, Difference, NotCompared, Word
 from pairuni_eval.stats.multiple import NO_TESTS, Multiplicity
 from pairuni_eval.stats.scope import NOBODY, Scope
 
@@ -59,7 +59,7 @@ class Versus(NamedTuple):
     card: RunCard
     differences: tuple[Difference, ...]
     groups: tuple[Difference, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[NotCompared, ...]
     worse: tuple[Change, ...]
     better: tuple[Change, ...]
     about: Scope = NOBODY
@@ -134,7 +134,7 @@ class Versus(NamedTuple):
 def told(
     name: str,
     headlines: Sequence[Difference],
-    refusals: Sequence[Refusal],
+    refusals: Sequence[NotCompared],
     words: Sequence[Word] = tuple(_PHRASES),
     about: Scope = NOBODY,
 ) -> str:
@@ -314,24 +314,24 @@ def _name(row: Difference) -> str:
     return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
 
 
-def _reasons(refusals: Sequence[Refusal]) -> str:
+def _reasons(refusals: Sequence[NotCompared]) -> str:
     said = "; ".join(gathered(refusals)[:3])
     return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
 
 
-def gathered(refusals: Sequence[Refusal]) -> list[str]:
+def gathered(refusals: Sequence[NotCompared]) -> list[str]:
     """What could not be compared, a sentence for each benchmark and reason.
 
     A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
     named and the others are counted.
     """
-    found: dict[tuple[str, str], list[Refusal]] = {}
+    found: dict[tuple[str, str], list[NotCompared]] = {}
     for one in refusals:
         found.setdefault((one.benchmark, one.reason), []).append(one)
     return [_together(rows) for rows in found.values()]
 
 
-def _together(rows: Sequence[Refusal]) -> str:
+def _together(rows: Sequence[NotCompared]) -> str:
     first = rows[0]
     if len(rows) == 1:
         return first.sentence

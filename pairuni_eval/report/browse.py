@@ -78,7 +78,7 @@ class _Pool:
         return list(self._numbers)
 
 
-class _Columns(msgspec.Struct):
+class _RowColumns(msgspec.Struct):
     """The columns of the rows; `texts` and `pictures` are what their numbers stand for.
 
     Attributes:
@@ -120,10 +120,10 @@ class _Writer:
         self._nothing = self._texts("")
         self._numbers: dict[tuple[Path, str], int] = {}
         self.without_picture = 0
-        lists: dict[str, Any] = {name: [] for name in _Columns.__struct_fields__}
+        lists: dict[str, Any] = {name: [] for name in _RowColumns.__struct_fields__}
         for name in ("given", "picture", "value", "status", "note"):
             lists[name] = [[] for _ in runs]
-        self.columns = _Columns(**(lists | {"runs": list(runs)}))
+        self.columns = _RowColumns(**(lists | {"runs": list(runs)}))
 
     def add(self, tables: Tables, benchmark: str, frames: Sequence[_Frame], *, tiny: bool) -> None:
         """Add the rows of a benchmark; the first frame is the run's own."""
@@ -142,7 +142,7 @@ class _Writer:
         for place, frame in enumerate(frames):
             self._answer(place, frame)
 
-    def finish(self) -> _Columns:
+    def finish(self) -> _RowColumns:
         """The columns with what their numbers stand for."""
         self.columns.texts = self._texts.values
         self.columns.pictures = self._pictures.values

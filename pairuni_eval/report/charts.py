@@ -66,7 +66,7 @@ class Level(NamedTuple):
     place: float
 
 
-class Drawn(NamedTuple):
+class DrawnLine(NamedTuple):
     """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
 
     name: str
@@ -91,7 +91,7 @@ class LineChart(NamedTuple):
     height: float
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    lines: tuple[Drawn, ...]
+    lines: tuple[DrawnLine, ...]
     smoothed: int
     series: tuple[Series, ...]
     zero: float | None = None
@@ -201,7 +201,7 @@ def line_chart(
     y_marks = ticks(*_reach(shown, [*within, *levels.values()]))
     longest = max(len(one.x) for one in shown)
     window = max(1, longest // _SMOOTH) if smoothing else 1
-    place = _Place(x_marks, y_marks)
+    place = _ChartScale(x_marks, y_marks)
     return LineChart(
         title=title,
         label=f"{title} over training steps: {', '.join(_in_words(one) for one in shown)}",
@@ -229,7 +229,7 @@ def _in_words(one: Series) -> str:
     return f"{one.name} from {known[0]:.3g} to {known[-1]:.3g}"
 
 
-class _Place:
+class _ChartScale:
     """Turns the data's units into those of the view box."""
 
     def __init__(self, x_marks: Sequence[float], y_marks: Sequence[float]) -> None:
@@ -243,10 +243,10 @@ class _Place:
         low, high = self._y
         return _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
 
-    def drawn(self, one: Series, window: int) -> Drawn:
+    def drawn(self, one: Series, window: int) -> DrawnLine:
         x, y = _binned(one.x), _binned(one.y)
         low, high = (None if part is None else _binned(part) for part in (one.low, one.high))
-        return Drawn(
+        return DrawnLine(
             name=one.name,
             arm=one.arm,
             line=self._path(x, _binned(smooth(one.y, window))),

@@ -38,7 +38,7 @@ class Moved(NamedTuple):
     last: float
 
 
-class ArmRow(NamedTuple):
+class TrainingRow(NamedTuple):
     """An arm of the training table; a number is None where no step has it.
 
     Attributes:
@@ -65,7 +65,7 @@ class Curves(NamedTuple):
     names: tuple[str, ...]
     rewards: tuple[LineChart, ...]
     health: tuple[LineChart, ...]
-    rows: tuple[ArmRow, ...]
+    rows: tuple[TrainingRow, ...]
 
 
 def training_arms(
@@ -160,8 +160,8 @@ def _over_seeds(
     )
 
 
-def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> ArmRow:
-    return ArmRow(
+def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> TrainingRow:
+    return TrainingRow(
         name=name,
         seeds=len(seeds),
         steps=max(int(one["step"].max()) + 1 for one in seeds),

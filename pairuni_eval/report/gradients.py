@@ -22,9 +22,9 @@ from pairuni_eval.gradients.blocks import BlockCosine
 from pairuni_eval.gradients.contrast import Contrast, contrasts
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.gradients.interference import (
-    Interference,
-    Scenario,
-    Summary,
+    BatchStatistic,
+    BlockInterference,
+    ScenarioInterference,
     curve,
     scenarios,
 )
@@ -59,8 +59,8 @@ class Gradients(NamedTuple):
     names: tuple[str, ...]
     answer: str
     noise: str
-    raw: tuple[Scenario, ...]
-    preconditioned: tuple[Scenario, ...]
+    raw: tuple[ScenarioInterference, ...]
+    preconditioned: tuple[ScenarioInterference, ...]
     contrasts: tuple[Contrast, ...]
     over_steps: LineChart | None
     by_block: tuple[IntervalChart, ...]
@@ -96,7 +96,7 @@ def gradients(
 
 def gradient_section(
     table: pd.DataFrame,
-    found: Sequence[Scenario],
+    found: Sequence[ScenarioInterference],
     aligned: Sequence[Alignment],
     against: Sequence[Contrast],
 ) -> Gradients:
@@ -137,7 +137,7 @@ def _answer(own: Alignment, against: Sequence[Contrast]) -> str:
     return f"{_VERDICTS[own.stance]} {own.sentence}{compared}"
 
 
-def _noise(own: Interference) -> str:
+def _noise(own: BlockInterference) -> str:
     if own.cosine.value is None:
         return ""
     return f"{own.scenario}: {own.noise}."
@@ -165,7 +165,7 @@ def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
     return line_chart(title, series, smoothing=False, within=(0.0,))
 
 
-def _by_block(arms: Sequence[Scenario]) -> tuple[IntervalChart, ...]:
+def _by_block(arms: Sequence[ScenarioInterference]) -> tuple[IntervalChart, ...]:
     """A chart for each block, with a row for each arm: its axis is scaled by its own numbers."""
     blocks = list(dict.fromkeys(one.block for arm in arms for one in arm.blocks))
     charts = []
@@ -180,7 +180,7 @@ def _by_block(arms: Sequence[Scenario]) -> tuple[IntervalChart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _span(name: str, arm: int, number: Summary) -> Span | None:
+def _span(name: str, arm: int, number: BatchStatistic) -> Span | None:
     if number.value is None:
         return None
     low, high = number.interval or (None, None)
@@ -188,7 +188,7 @@ def _span(name: str, arm: int, number: Summary) -> Span | None:
 
 
 def _correlations(
-    arms: Sequence[Scenario], scores: Mapping[str, Mapping[str, float]]
+    arms: Sequence[ScenarioInterference], scores: Mapping[str, Mapping[str, float]]
 ) -> tuple[tuple[str, Correlation], ...]:
     found = []
     for title, by_arm in scores.items():
@@ -245,7 +245,7 @@ def _means_entry(blocks: Sequence[BlockCosine]) -> dict[str, Any]:
     }
 
 
-def _arm_entry(arm: Scenario) -> dict[str, Any]:
+def _arm_entry(arm: ScenarioInterference) -> dict[str, Any]:
     return {
         "name": arm.name,
         "preconditioned": arm.preconditioned,
@@ -254,7 +254,7 @@ def _arm_entry(arm: Scenario) -> dict[str, Any]:
     }
 
 
-def _block_entry(one: Interference) -> dict[str, Any]:
+def _block_entry(one: BlockInterference) -> dict[str, Any]:
     numbers = {
         "cosine": one.cosine,
         "ratio": one.ratio,
@@ -266,6 +266,6 @@ def _block_entry(one: Interference) -> dict[str, Any]:
     return {"batches": one.batches} | {key: _number(number) for key, number in numbers.items()}
 
 
-def _number(number: Summary) -> dict[str, Any]:
+def _number(number: BatchStatistic) -> dict[str, Any]:
     interval = list(number.interval) if number.interval else None
     return {"value": number.value, "interval": interval, "note": number.note}

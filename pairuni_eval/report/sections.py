@@ -12,7 +12,7 @@ from pairuni_eval.records import BenchmarkRun, Figure, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import Versus
 from pairuni_eval.report.gallery import Album, Exhibit, exhibits
-from pairuni_eval.report.judging import Judging, judges_named, judging
+from pairuni_eval.report.judging import JudgingReport, judges_named, judging
 from pairuni_eval.report.published import PublishedRow, published_rows
 from pairuni_eval.report.text import shorten
 from pairuni_eval.report.tiny_label import is_tiny
@@ -121,7 +121,7 @@ class Section(NamedTuple):
     graded: int
     expected: int
     figures: tuple[Figure, ...] = ()
-    judging: Judging | None = None
+    judging: JudgingReport | None = None
     alike: str | None = None
 
     @property

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.arms import Arm, arm_row
-from pairuni_eval.stats.compare import TIE_MARGIN, Difference, Place, Refusal, find_differences
-from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.arms import ArmRuns, arm_row
+from pairuni_eval.stats.compare import TIE_MARGIN, Difference, NotCompared, Place, find_differences
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.multiple import Multiplicity
 from pairuni_eval.stats.scope import NOBODY, Scope
@@ -66,7 +66,7 @@ class Entrant(NamedTuple):
     """An arm that enters the table: its runs by benchmark, and of what is printed the rest."""
 
     name: str
-    sides: Mapping[str, Arm]
+    sides: Mapping[str, ArmRuns]
     wanted: int
     trained_on: str
 
@@ -86,7 +86,7 @@ class ArmPair(NamedTuple):
     theirs: str
     asked: bool
     rows: Mapping[int, Difference]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[NotCompared, ...]
     about: Scope
     family: Multiplicity
 
@@ -163,7 +163,7 @@ def _row(entry: Entrant, columns: Sequence[ArmColumn]) -> TableRow:
     )
 
 
-def _cell(sides: Mapping[str, Arm], place: Place | None) -> ArmCell | None:
+def _cell(sides: Mapping[str, ArmRuns], place: Place | None) -> ArmCell | None:
     if place is None or not sides[place.benchmark].runs:
         return None
     found = arm_row(sides[place.benchmark], place)
@@ -171,8 +171,8 @@ def _cell(sides: Mapping[str, Arm], place: Place | None) -> ArmCell | None:
 
 
 def _findings(
-    columns: Sequence[ArmColumn], ours: Mapping[str, Arm], theirs: Mapping[str, Arm]
-) -> Findings:
+    columns: Sequence[ArmColumn], ours: Mapping[str, ArmRuns], theirs: Mapping[str, ArmRuns]
+) -> UncorrectedComparison:
     """What two arms show in the columns, over all benchmarks that both have a run of."""
     places = [column.place for column in columns if column.place is not None]
     rows: list[Difference] = []
@@ -188,7 +188,9 @@ def _findings(
             ]
             about = found.about if found.about.scope or about is NOBODY else about
     whole = tuple(row._replace(headline=True) for row in rows if row.group is None)
-    return Findings(whole, tuple(row for row in rows if row.group is not None), (), about)
+    return UncorrectedComparison(
+        whole, tuple(row for row in rows if row.group is not None), (), about
+    )
 
 
 def _is_of(row: Difference, place: Place) -> bool:
@@ -199,7 +201,9 @@ def _is_of(row: Difference, place: Place) -> bool:
 
 
 def _corrected(
-    columns: Sequence[ArmColumn], found: Mapping[tuple[str, str], Findings], method: str | None
+    columns: Sequence[ArmColumn],
+    found: Mapping[tuple[str, str], UncorrectedComparison],
+    method: str | None,
 ) -> tuple[ArmPair, ...]:
     """Every two arms with their words; see the module docstring for what is corrected together."""
     pairs = {}

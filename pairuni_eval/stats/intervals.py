@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Rows
+from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows
 from pairuni_eval.stats.strata import Moves, moves_of, strata_of
 from pairuni_eval.stats.unseen import unseen_share, unseen_sum
 
@@ -91,7 +91,7 @@ class Spread(NamedTuple):
     freedom: float
 
 
-def cluster_sums(features: Array, rows: Rows) -> Array:
+def cluster_sums(features: Array, rows: GradedRows) -> Array:
     """(C, K): the features summed within each cluster that has a value."""
     has = np.isfinite(rows.value)
     codes, inverse = np.unique(rows.unit[has], return_inverse=True)
@@ -154,7 +154,7 @@ def wilson(share: float, size: float, z: float = _Z) -> Interval:
     return Interval(min(low, share), max(high, share))  # rounding at 0 and 1
 
 
-def estimate(aggregate: Aggregate, rows: Rows) -> Estimate:
+def estimate(aggregate: Aggregate, rows: GradedRows) -> Estimate:
     """The number, its 95 % interval and the clusters behind it."""
     sums = cluster_sums(aggregate.features(rows), rows)
     value = float(aggregate.finish(sums.sum(axis=0)))

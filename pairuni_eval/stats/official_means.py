@@ -18,8 +18,8 @@ from pairuni_eval.stats.aggregate import (
     Aggregate,
     Array,
     Bounds,
+    GradedRows,
     Mask,
-    Rows,
     membership,
     ratio,
     value_range,
@@ -29,7 +29,7 @@ from pairuni_eval.stats.aggregate import (
 class BlockMean(Aggregate):
     """Mean of block means; see the module docstring."""
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """(N, 2B): value and count, in the columns of the row's block."""
         has = np.flatnonzero(np.isfinite(rows.value))
         block = np.arange(len(has)) // BLOCK
@@ -46,7 +46,7 @@ class BlockMean(Aggregate):
 class RoundedMacroMean(Aggregate):
     """Mean of rounded group means; see the module docstring."""
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """(N, 2G): value and count, in the columns of the row's groups."""
         has = np.isfinite(rows.value)[:, None] & membership(rows, self.spec.by or "", self.groups)
         value = np.where(has, np.nan_to_num(rows.value)[:, None], 0.0)
@@ -56,7 +56,7 @@ class RoundedMacroMean(Aggregate):
         """See `Aggregate.finish`."""
         return _mean_of_ratios(sums, self.spec.decimals)
 
-    def bounds(self, rows: Rows) -> Bounds | None:
+    def bounds(self, rows: GradedRows) -> Bounds | None:
         """See `Aggregate.bounds`; rounding leaves the ends of the range where they are."""
         return value_range(rows, self.spec)
 
@@ -68,7 +68,7 @@ class RoundedMacroMean(Aggregate):
         """Every group counts alike."""
         return np.full(len(self.groups), 1 / max(1, len(self.groups)))
 
-    def part_members(self, rows: Rows) -> Mask:
+    def part_members(self, rows: GradedRows) -> Mask:
         """See `Aggregate.part_members`."""
         return membership(rows, self.spec.by or "", self.groups)
 

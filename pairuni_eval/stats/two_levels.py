@@ -31,7 +31,7 @@ from pairuni_eval.stats.intervals import (
     clip,
     t_point,
 )
-from pairuni_eval.stats.paired import Evidence, Pair, detectable, difference_p, weigh_tie
+from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, weigh_tie
 
 
 class TwoLevels(NamedTuple):
@@ -50,7 +50,7 @@ class TwoLevels(NamedTuple):
         return clip(Interval(value - half, value + half), bounds)
 
 
-def weigh_over_seeds(pair: Pair, *, margin: float, seed: int) -> Evidence:
+def weigh_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     """The evidence of two arms, units and seeds drawn; see the module docstring."""
     total = pair.stacked.sum(axis=0)
     value = float(pair.difference(total))

@@ -30,7 +30,7 @@ from pairuni_eval.gradients.contrast import (
     paired_contrast,
 )
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
-from pairuni_eval.gradients.interference import Scenario, scenarios
+from pairuni_eval.gradients.interference import ScenarioInterference, scenarios
 from pairuni_eval.gradients.unpaired import unpaired_contrast
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.probes import (
@@ -85,7 +85,7 @@ class GradientFigure(NamedTuple):
     probes: Probes
     controls: tuple[Control, ...]
     table: pd.DataFrame
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioInterference, ...]
     against: tuple[Against, ...]
     correlations: tuple[tuple[str, Correlation], ...]
     alignments: tuple[Alignment, ...] = ()
@@ -152,7 +152,7 @@ def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _correlations(
-    found: Sequence[Scenario], experiment: Experiment, setting: Setting
+    found: Sequence[ScenarioInterference], experiment: Experiment, setting: Setting
 ) -> tuple[tuple[str, Correlation], ...]:
     """Each column's score against the cosine, across the arms measured under this root."""
     columns = measured_columns(experiment, setting)

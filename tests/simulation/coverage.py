@@ -31,7 +31,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import make_aggregate
 from pairuni_eval.stats.arms import weigh_over_seeds
 from pairuni_eval.stats.intervals import Interval, estimate
-from pairuni_eval.stats.paired import Evidence, Pair, pair_rows, weigh
+from pairuni_eval.stats.paired import Evidence, PairedSums, pair_rows, weigh
 
 ALPHA = 0.05
 
@@ -118,7 +118,7 @@ def _holds(interval: Interval | None, truth: float) -> bool:
     return interval is not None and interval.low - 1e-9 <= truth <= interval.high + 1e-9
 
 
-def _pair(world: World, rng: np.random.Generator, lift: float) -> Pair:
+def _pair(world: World, rng: np.random.Generator, lift: float) -> PairedSums:
     """Two runs on the same units, of which the first has its chances lifted."""
     difficulty = world.difficulties(rng)
     ours, theirs = (world.rows(rng, world.chances(difficulty, by)) for by in (lift, 0.0))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows
-from pairuni_eval.stats.arms import Arm, arm_row, arm_rows, weigh_over_seeds
+from pairuni_eval.stats.aggregate import GradedRows
+from pairuni_eval.stats.arms import ArmRuns, arm_row, arm_rows, weigh_over_seeds
 from pairuni_eval.stats.compare import Place, Word, compare_sides
 from pairuni_eval.stats.paired import pair_rows
 from pairuni_eval.stats.tables import Tables, metric_row
@@ -17,9 +17,11 @@ from pairuni_eval.store.read import StoredRun
 MEAN = MetricSpec(name="accuracy")
 
 
-def of_runs(*values: list[float]) -> list[Rows]:
+def of_runs(*values: list[float]) -> list[GradedRows]:
     count = len(values[0])
-    return [Rows(np.array(one), np.arange(count), np.zeros(count, np.int64), {}) for one in values]
+    return [
+        GradedRows(np.array(one), np.arange(count), np.zeros(count, np.int64), {}) for one in values
+    ]
 
 
 def names(count: int) -> np.ndarray:
@@ -51,7 +53,7 @@ def test_units_and_seeds_add_up() -> None:
     assert found.error**2 == pytest.approx(units + seeds - chance, rel=0.1)  # 2,000 draws
 
 
-def residual(side: list[Rows]) -> float:
+def residual(side: list[GradedRows]) -> float:
     """Variance of the arm's mean by what belongs to one seed in one unit, by the two-way table."""
     table = np.array([one.value for one in side])
     rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
@@ -108,7 +110,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Tables]:
 
 
 def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, Arm("grpo", tuple(runs[3:])).named)
+    found = compare_sides(
+        ArmRuns("pairuni", tuple(runs[:3])).named, ArmRuns("grpo", tuple(runs[3:])).named
+    )
     assert found.note is None
     (headline,) = found.headlines
     assert headline.seeds == (3, 3) and headline.word is Word.BETTER
@@ -116,7 +120,9 @@ def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
 
 
 def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", tuple(runs[:2])).named, Arm("grpo", (runs[3],)).named)
+    found = compare_sides(
+        ArmRuns("pairuni", tuple(runs[:2])).named, ArmRuns("grpo", (runs[3],)).named
+    )
     assert found.note == (
         "pairuni has two training seeds: what is said about it holds for these checkpoints, not "
         "for training it again. grpo has one training seed: what is said about it holds for this "
@@ -126,18 +132,18 @@ def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
 
 
 def test_one_run_each_is_the_plain_comparison(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", (runs[0],)).named, Arm("grpo", (runs[3],)).named)
+    found = compare_sides(ArmRuns("pairuni", (runs[0],)).named, ArmRuns("grpo", (runs[3],)).named)
     assert found.headlines[0].test.startswith("permutation") and found.note is not None
 
 
 def test_the_base_model_needs_no_seeds(runs: list[Tables]) -> None:
-    base = Arm("base", (runs[3],), trained=False)
-    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, base.named)
+    base = ArmRuns("base", (runs[3],), trained=False)
+    found = compare_sides(ArmRuns("pairuni", tuple(runs[:3])).named, base.named)
     assert found.note is None and found.headlines[0].seeds == (3, 1)
 
 
 def test_a_row_of_an_arm(runs: list[Tables]) -> None:
-    arm = Arm("pairuni", tuple(runs[:3]))
+    arm = ArmRuns("pairuni", tuple(runs[:3]))
     (row,) = arm_rows(arm)
     assert row.estimate.value == pytest.approx(np.mean(row.by_seed)) and len(row.by_seed) == 3
     assert row.spread == pytest.approx(np.std(row.by_seed, ddof=1))
@@ -147,6 +153,8 @@ def test_a_row_of_an_arm(runs: list[Tables]) -> None:
 
 def test_a_row_of_one_run_is_its_own(runs: list[Tables]) -> None:
     spec = runs[0].spec("tiny-mmstar", "official").metrics[0]
-    row = arm_row(Arm("base", (runs[0],), trained=False), Place("tiny-mmstar", "official", spec))
+    row = arm_row(
+        ArmRuns("base", (runs[0],), trained=False), Place("tiny-mmstar", "official", spec)
+    )
     assert row.estimate == metric_row(runs[0], "tiny-mmstar", "official", spec).estimate
     assert row.spread is None

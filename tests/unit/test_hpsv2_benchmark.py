@@ -20,7 +20,7 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.records import Item, Status
 from pairuni_eval.scorers import preference
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import estimate
 
 STYLES = ("anime", "concept-art", "paintings", "photo")
@@ -155,12 +155,12 @@ def test_a_style_is_the_mean_of_block_means() -> None:
     assert preference.block_means([1.0, 2.0]) == [1.5]
 
 
-def rows_of(values: list[float]) -> Rows:
+def rows_of(values: list[float]) -> GradedRows:
     count = len(values)
-    return Rows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), {})
+    return GradedRows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), {})
 
 
-def style_figure(rows: Rows) -> float:
+def style_figure(rows: GradedRows) -> float:
     spec = find_card("hpsv2").protocols["v2.1"].metric("concept_art")
     aggregate = make_aggregate(spec, rows)
     return float(aggregate.finish(aggregate.features(rows).sum(axis=0)))

@@ -14,7 +14,12 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.gradients.alignment import alignments
 from pairuni_eval.gradients.contrast import contrasts
 from pairuni_eval.gradients.correlation import ArmPoint, correlate
-from pairuni_eval.gradients.interference import Scenario, curve, scenarios, whole_from_halves
+from pairuni_eval.gradients.interference import (
+    ScenarioInterference,
+    curve,
+    scenarios,
+    whole_from_halves,
+)
 from pairuni_eval.gradients.rows import ALL, gradient_table, read_gradients
 from pairuni_eval.records import GradientRow
 
@@ -47,7 +52,7 @@ def row(
     )
 
 
-def summarized(rows: list[GradientRow]) -> Scenario:
+def summarized(rows: list[GradientRow]) -> ScenarioInterference:
     (found,) = scenarios(gradient_table([rows]))
     return found
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.multiple import holm
 from pairuni_eval.stats.paired import (
     Counts,
-    Pair,
+    PairedSums,
     detectable,
     difference_p,
     discordant,
@@ -26,10 +26,10 @@ from pairuni_eval.stats.ties import equivalence_p
 MEAN = MetricSpec(name="accuracy")
 
 
-def rows(value: Sequence[float], unit: Sequence[int], **tags: Sequence[str]) -> Rows:
+def rows(value: Sequence[float], unit: Sequence[int], **tags: Sequence[str]) -> GradedRows:
     columns = {name: np.array(cells, dtype=object) for name, cells in tags.items()}
     draws = np.zeros(len(value), np.int64)
-    return Rows(np.array(value, dtype=np.float64), np.array(unit, np.int64), draws, columns)
+    return GradedRows(np.array(value, dtype=np.float64), np.array(unit, np.int64), draws, columns)
 
 
 def pair(
@@ -38,7 +38,7 @@ def pair(
     unit: Sequence[int] | None = None,
     spec: MetricSpec = MEAN,
     **tags: Sequence[str],
-) -> Pair:
+) -> PairedSums:
     units = list(range(len(ours))) if unit is None else unit
     names = np.array([f"u{n}" for n in range(max(units) + 1)], dtype=object)
     one, two = (rows(values, units, **tags) for values in (ours, theirs))
