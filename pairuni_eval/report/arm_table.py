@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
-from pairuni_eval.report.baseline_comparison import difference_entry, told
+from pairuni_eval.report.baseline_comparison import describe, difference_entry
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
 from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
@@ -59,7 +59,7 @@ def questions(table: ArmTable, question: str, command: str) -> tuple[OpeningQues
         question: What the experiment asks.
         command: What makes the table.
     """
-    made = [one for one in table.versus if one.rows]
+    made = [one for one in table.pairs if one.rows]
     shown = [_told(one) for one in made if one.asked]
     found = (
         asked(question, *(shown or ["Nothing yet: no two arms have finished."])),
@@ -92,7 +92,8 @@ def with_seeds(command: str, seeds: int) -> str:
 
 
 def _told(one: ArmPair) -> str:
-    return f"{one.ours}: {told(one.theirs, list(one.rows.values()), one.refusals, about=one.about)}"
+    said = describe(one.theirs, list(one.rows.values()), one.refusals, about=one.about)
+    return f"{one.ours}: {said}"
 
 
 def _told_of_others(pairs: Sequence[ArmPair]) -> Iterator[str]:
@@ -182,7 +183,7 @@ def _span(row: TableRow, cell: ArmCell, table: ArmTable) -> Span:
 
 def _differences(table: ArmTable) -> StudyPart:
     """Every comparison in numbers, and that of an arm in question in a sentence a column."""
-    made = [one for one in table.versus if one.rows]
+    made = [one for one in table.pairs if one.rows]
     families = [
         f"Of the {'arm in question' if asked else 'other arms'}: {family.sentence}"
         for asked in (True, False)
@@ -259,7 +260,7 @@ def _verdicts(table: ArmTable) -> str:
             **ends_of(row.joint, "joint_"),
             **ends_of(row.beside if row.word is Word.TIED else None, "equivalence_"),
         }
-        for pair in table.versus
+        for pair in table.pairs
         for number, row in pair.rows.items()
     )
     return sheet(_VERDICTS, rows)

@@ -40,7 +40,7 @@ class Change(NamedTuple):
     group: str
 
 
-class Versus(NamedTuple):
+class BaselineComparison(NamedTuple):
     """A baseline beside the run.
 
     Attributes:
@@ -123,15 +123,15 @@ class Versus(NamedTuple):
     def verdict(self) -> str:
         """What can be told, in plain words."""
         words = (Word.BETTER, Word.WORSE)
-        return told(self.name, self.headlines, self.refusals, words, self.about)
+        return describe(self.name, self.headlines, self.refusals, words, self.about)
 
     @property
     def sentence(self) -> str:
         """The verdict with what is tied, what cannot be told and what was not compared."""
-        return told(self.name, self.headlines, self.refusals, about=self.about)
+        return describe(self.name, self.headlines, self.refusals, about=self.about)
 
 
-def told(
+def describe(
     name: str,
     headlines: Sequence[Difference],
     refusals: Sequence[NotCompared],
@@ -212,13 +212,13 @@ def _taken(undecided: Sequence[Difference]) -> str | None:
     return (f"{low} to {high}" if low != high else low) + unit + of
 
 
-def versus(
+def baseline_comparison(
     name: str,
     number: int,
     theirs: Sequence[RunCard],
     found: Comparison,
     order: Sequence[str],
-) -> Versus:
+) -> BaselineComparison:
     """A baseline beside the run.
 
     Args:
@@ -228,7 +228,7 @@ def versus(
         found: What `compare_page` found.
         order: The benchmarks in the report's order.
     """
-    return Versus(
+    return BaselineComparison(
         name=name,
         number=number,
         card=theirs[0],
@@ -243,7 +243,7 @@ def versus(
     )
 
 
-def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
+def caveats(found: Sequence[BaselineComparison]) -> tuple[str, ...]:
     """What a reader must know beside the verdicts."""
     if not found:
         return ()
@@ -256,7 +256,7 @@ def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
     return (*_scopes(found), found[0].family.sentence, *unlike)
 
 
-def _scopes(found: Sequence[Versus]) -> Iterator[str]:
+def _scopes(found: Sequence[BaselineComparison]) -> Iterator[str]:
     """What the verdicts hold for, where a reader could take them for more."""
     same = [one.name for one in found if one.same_weights]
     if same:

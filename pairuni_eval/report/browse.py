@@ -23,7 +23,7 @@ from markupsafe import Markup
 from pairuni_eval.records import Capability
 from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import (
-    Album,
+    ImageCopier,
     gold_of,
     joined_text,
     verdicts,
@@ -114,9 +114,9 @@ class _RowColumns(msgspec.Struct):
 class _Writer:
     """Collects the columns benchmark by benchmark."""
 
-    def __init__(self, runs: Sequence[str], longest: int, album: Album) -> None:
+    def __init__(self, runs: Sequence[str], longest: int, copier: ImageCopier) -> None:
         self._texts, self._pictures = _Pool(), _Pool()
-        self._longest, self._album = longest, album
+        self._longest, self._copier = longest, copier
         self._nothing = self._texts("")
         self._numbers: dict[tuple[Path, str], int] = {}
         self.without_picture = 0
@@ -183,12 +183,12 @@ class _Writer:
         columns.note[place] += [numbers[note] for note in notes]
 
     def _picture(self, frame: _Frame, image: str) -> int:
-        """The number of a run's picture, asked of the album until it has it."""
+        """The number of a run's picture, asked of the copier until it has it."""
         place = (frame.tables.run.folder, image)
         if place not in self._numbers:
-            shown = self._album.show(frame.tables.run, image, "")
+            shown = self._copier.show(frame.tables.run, image, "")
             if shown.file is None:
-                self.without_picture += self._album.full
+                self.without_picture += self._copier.full
                 return self._pictures(("", 0, 0))
             self._numbers[place] = self._pictures((shown.file, shown.width, shown.height))
         return self._numbers[place]
@@ -202,20 +202,20 @@ class _Frame(NamedTuple):
 
 
 def browser(
-    tables: Tables, others: Mapping[str, Tables], album: Album, tiny: Mapping[str, bool]
+    tables: Tables, others: Mapping[str, Tables], copier: ImageCopier, tiny: Mapping[str, bool]
 ) -> Browser:
     """Every row of a run with what the baselines gave for it.
 
     Args:
         tables: The run.
         others: The baselines by name.
-        album: Takes the pictures.
+        copier: Takes the pictures.
         tiny: By benchmark, in the order of the report, whether its numbers are tiny.
     """
     total = sum(len(tables.outputs(name)) for name in tiny)
     runs = [tables.run.card.name, *others]
     longest = _longest(min(total, ROWS) * len(runs))
-    writer = _Writer(runs, longest, album)
+    writer = _Writer(runs, longest, copier)
     other_seeds: set[str] = set()
     for name, is_tiny in tiny.items():
         own = _kept(verdicts(tables, name), min(1.0, ROWS / max(1, total)))

@@ -10,7 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pairuni_eval.foreign_text import clean
-from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry, gathered, told
+from pairuni_eval.report.baseline_comparison import (
+    NOT_COMPARED,
+    describe,
+    difference_entry,
+    gathered,
+)
 from pairuni_eval.report.formats import COMPARISON
 from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.report.tiny_label import is_tiny
@@ -35,7 +40,7 @@ class ComparedRuns(NamedTuple):
     def sentence(self) -> str:
         """What the headlines say about the first run, in one sentence."""
         found = self.comparison
-        return told(self.names[1], found.headlines, found.refusals, about=found.about)
+        return describe(self.names[1], found.headlines, found.refusals, about=found.about)
 
 
 def compared(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:

@@ -9,7 +9,7 @@ from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed, trial
 from pairuni_eval.stats.verdict import Word
 
 if TYPE_CHECKING:
-    from pairuni_eval.report.baseline_comparison import Versus
+    from pairuni_eval.report.baseline_comparison import BaselineComparison
     from pairuni_eval.report.content import Page
 
 _SHOWN = 3  # lines of what got worse, for each baseline
@@ -67,7 +67,7 @@ def _again(page: Page) -> str:
     return next(own, page.run.command)
 
 
-def _better(baselines: Sequence[Versus]) -> Iterator[OpeningAnswer]:
+def _better(baselines: Sequence[BaselineComparison]) -> Iterator[OpeningAnswer]:
     for one in baselines:
         last = one is baselines[-1]
         yield OpeningAnswer(
@@ -92,18 +92,18 @@ def _worse(page: Page) -> Iterator[OpeningAnswer]:
         if more > 0:
             said = f"{more:,} more {'is' if more == 1 else 'are'} worse than {one.name}."
             yield OpeningAnswer(said, anchor="baselines", link="All of them")
-    unharmed = page.unharmed
-    if unharmed:
-        yield OpeningAnswer(_at_nothing(unharmed, everyone=len(unharmed) == len(page.baselines)))
+    not_worse = page.not_worse
+    if not_worse:
+        yield OpeningAnswer(_at_nothing(not_worse, everyone=len(not_worse) == len(page.baselines)))
     elif page.baselines and not any(one.worse for one in page.baselines):
         yield OpeningAnswer("Nothing could be compared.", quiet=True)
 
 
-def _at_nothing(unharmed: Sequence[Versus], *, everyone: bool) -> str:
+def _at_nothing(not_worse: Sequence[BaselineComparison], *, everyone: bool) -> str:
     headlines, groups = (
-        sum(counts) for counts in zip(*(one.looked for one in unharmed), strict=True)
+        sum(counts) for counts in zip(*(one.looked for one in not_worse), strict=True)
     )
-    names = " and ".join(one.name for one in unharmed)
+    names = " and ".join(one.name for one in not_worse)
     who = "At" if everyone else f"Against {names}, at"
     of_groups = f" and {groups:,} group{'s' * (groups != 1)}" if groups else ""
     plural = "" if headlines == 1 else "s"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.baseline_comparison import Versus, named
+from pairuni_eval.report.baseline_comparison import BaselineComparison, named
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
 from pairuni_eval.stats.scope import seeds_warning
@@ -30,7 +30,7 @@ class Remedy(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-def remedy(run: RunCard, baseline: Versus) -> Remedy | None:
+def remedy(run: RunCard, baseline: BaselineComparison) -> Remedy | None:
     """What would decide the undecided headlines against a baseline; None if there are none.
 
     Args:
@@ -105,7 +105,7 @@ def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
         yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
 
 
-def seeds_needed(baselines: Sequence[Versus]) -> str | None:
+def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     """What would let the words say more than what holds for these checkpoints, and how to ask."""
     abouts = [one.about for one in baselines]
     needed = dict.fromkeys(one.needed for one in abouts if one.needed)
@@ -119,7 +119,7 @@ def seeds_needed(baselines: Sequence[Versus]) -> str | None:
     )
 
 
-def trial(run: RunCard, baselines: Sequence[Versus]) -> Remedy | None:
+def trial(run: RunCard, baselines: Sequence[BaselineComparison]) -> Remedy | None:
     """What to do before anything else where a side was measured by a few samples; None if none was.
 
     Args:

@@ -96,14 +96,14 @@ class ArmTable(NamedTuple):
 
     Attributes:
         method: The arm in question, if one is.
-        versus: Every two arms that are compared, once.
+        pairs: Every two arms that are compared, once.
         missing: Runs that are not there, of how many.
     """
 
     columns: tuple[ArmColumn, ...]
     rows: tuple[TableRow, ...]
     method: str | None
-    versus: tuple[ArmPair, ...]
+    pairs: tuple[ArmPair, ...]
     missing: tuple[int, int]
 
     @property
@@ -118,7 +118,7 @@ class ArmTable(NamedTuple):
         """
         return [
             (one.theirs, one.rows[column])
-            for one in self.versus
+            for one in self.pairs
             if row.wanted and one.asked and one.ours == row.name and column in one.rows
         ]
 
@@ -148,7 +148,7 @@ def arm_table(
         columns=tuple(columns),
         rows=tuple(_row(entry, columns) for entry in entries),
         method=method,
-        versus=_corrected(columns, found, method),
+        pairs=_corrected(columns, found, method),
         missing=(wanted - sum(len(side.runs) for side in every), wanted),
     )
 

@@ -37,7 +37,7 @@ from pairuni_eval.stats.paired import PairedSums
 from pairuni_eval.stats.scope import ENOUGH_SEEDS, NamedSide
 from pairuni_eval.stats.strata import moves_of
 from pairuni_eval.stats.tables import Tables, metric_row
-from pairuni_eval.stats.two_levels import two_levels, weigh_over_seeds
+from pairuni_eval.stats.two_levels import compare_over_seeds, two_levels
 
 __all__ = [
     "ENOUGH_SEEDS",
@@ -45,7 +45,7 @@ __all__ = [
     "ArmRuns",
     "arm_row",
     "arm_rows",
-    "weigh_over_seeds",
+    "compare_over_seeds",
 ]
 
 

@@ -34,11 +34,11 @@ from pairuni_eval.stats.difference import Comparison, Difference, NotCompared, P
 from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.meeting import Meeting, Planned, pair_up, plan
 from pairuni_eval.stats.multiple import holm
-from pairuni_eval.stats.paired import Counts, Evidence, PairedSums, Units, narrowed, weigh
+from pairuni_eval.stats.paired import Counts, Evidence, PairedSums, Units, compare_pair, narrowed
 from pairuni_eval.stats.planned import planned_frame
 from pairuni_eval.stats.scope import NamedSide, Scope, about, checked_seeds
 from pairuni_eval.stats.tables import Tables, draw_seed
-from pairuni_eval.stats.two_levels import weigh_over_seeds
+from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.stats.verdict import ALPHA, Word
 from pairuni_eval.store.read import StoredRun
 
@@ -83,7 +83,7 @@ class UnitResult(NamedTuple):
     winner: str
 
 
-class Weigh(Protocol):
+class ComparePair(Protocol):
     """How a pair of at least two clusters becomes evidence."""
 
     def __call__(self, pair: PairedSums, *, seed: int) -> Evidence:
@@ -142,7 +142,7 @@ def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> Un
     """Every metric that two sides have and every group of its headlines, before any word."""
     scope = about(ours, theirs)
     over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
-    way = partial(weigh_over_seeds if over_seeds else weigh, margin=margin)
+    way = partial(compare_over_seeds if over_seeds else compare_pair, margin=margin)
     places, refusals = shared_places(ours.side, theirs.side)
     sides = _Sides(ours.side, theirs.side, scope, way, {})
     rows = tuple(_difference(sides, place) for place in places)
@@ -151,12 +151,12 @@ def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> Un
 
 
 class _Sides(NamedTuple):
-    """Both sides, and how they are weighed."""
+    """Both sides, and how they are compared."""
 
     ours: Side
     theirs: Side
     about: Scope
-    weigh: Weigh
+    compare_pair: ComparePair
     met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
 
     @property
@@ -235,7 +235,7 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     if obstacle is not None:
         return row._replace(reason=obstacle)
     seed = draw_seed(sides.ours[0])
-    evidence = sides.weigh(pair, seed=seed)._asdict()
+    evidence = sides.compare_pair(pair, seed=seed)._asdict()
     return row._replace(
         **evidence,
         **_at_ends(sides, met, seed),
@@ -250,7 +250,7 @@ def _at_ends(sides: _Sides, met: Meeting, seed: int) -> dict[str, Any]:
     if pairs is None:
         return {}
     low, high = (pair.difference(pair.stacked.sum(axis=0)) for pair in pairs)
-    evidence = tuple(sides.weigh(pair, seed=seed) for pair in pairs)
+    evidence = tuple(sides.compare_pair(pair, seed=seed) for pair in pairs)
     return {"ends": (float(low), float(high)), "at_ends": evidence}
 
 

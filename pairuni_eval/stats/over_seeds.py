@@ -41,7 +41,7 @@ def over_seeds(numbers_R: Array, bounds: Bounds | None = None) -> Estimate:
     return Estimate(mean, interval, len(known), bounds)
 
 
-def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:
+def compare_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:
     """Welch's t test (1947) of two arms over seeds; None below three seeds, or without any spread.
 
     Args:
@@ -88,7 +88,7 @@ def joint_interval(evidence: Evidence, step: Step) -> Interval | None:
     """The interval that leaves out 0 exactly where the corrected p is below .05.
 
     Args:
-        evidence: Of `weigh_seeds`.
+        evidence: Of `compare_seeds`.
         step: What Holm made of its p.
     """
     if evidence.interval is None or evidence.freedom is None:

@@ -289,7 +289,7 @@ def _number(value: Array) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def weigh(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
+def compare_pair(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     """Interval, p values and power of a pair of at least two clusters whose sides make numbers.
 
     Args:
@@ -304,7 +304,7 @@ def weigh(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     agreeing = no_spread(found, value)
     p, test = _p_value(pair, seed=seed)
     limit = margin * span if span else None
-    tied = weigh_tie(pair, value, 0.0 if agreeing else error, freedom, limit)
+    tied = tie_evidence(pair, value, 0.0 if agreeing else error, freedom, limit)
     return Evidence(
         interval=interval,
         error=error,
@@ -331,7 +331,7 @@ class Tie(NamedTuple):
     interval: Interval | None = None
 
 
-def weigh_tie(
+def tie_evidence(
     pair: PairedSums, value: float, error: float, freedom: float, margin: float | None
 ) -> Tie:
     """How surely the difference is inside the margin, by the t tests and their exact guard.

@@ -31,7 +31,7 @@ from pairuni_eval.stats.intervals import (
     clip,
     t_point,
 )
-from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, weigh_tie
+from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
 
 
 class TwoLevels(NamedTuple):
@@ -50,7 +50,7 @@ class TwoLevels(NamedTuple):
         return clip(Interval(value - half, value + half), bounds)
 
 
-def weigh_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
+def compare_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     """The evidence of two arms, units and seeds drawn; see the module docstring."""
     total = pair.stacked.sum(axis=0)
     value = float(pair.difference(total))
@@ -58,7 +58,7 @@ def weigh_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     level = two_levels(draws, pair.numbers(total), len(pair.ours), pair.clusters)
     span, test = pair.span, "t over seeds and units"
     limit = margin * span if span else None
-    tied = weigh_tie(pair, value, level.error, level.freedom, limit)
+    tied = tie_evidence(pair, value, level.error, level.freedom, limit)
     if level.error == 0:
         alike = agreeing_difference(value, pair.clusters, span, pair.swings())
         return Evidence(

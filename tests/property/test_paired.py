@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.multiple import holm
-from pairuni_eval.stats.paired import PairedSums, mcnemar_p, pair_rows, swap_p, weigh
+from pairuni_eval.stats.paired import PairedSums, compare_pair, mcnemar_p, pair_rows, swap_p
 
 NAMES = ("mean", "macro_mean", "weighted_mean", "f1", "mme_total")
 row = st.tuples(
@@ -58,7 +58,7 @@ def test_evidence_is_sound(drawn: list, name: str) -> None:
     one, _ = sides(drawn, name)
     if one.clusters < 2 or None in one.seen():
         return
-    found = weigh(one, margin=0.01, seed=0)
+    found = compare_pair(one, margin=0.01, seed=0)
     assert found.p is None or 0 < found.p <= 1
     assert found.tie_p is None or 0 <= found.tie_p <= 1
     if found.interval is not None:

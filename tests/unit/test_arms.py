@@ -8,7 +8,7 @@ import pytest
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import GradedRows
-from pairuni_eval.stats.arms import ArmRuns, arm_row, arm_rows, weigh_over_seeds
+from pairuni_eval.stats.arms import ArmRuns, arm_row, arm_rows, compare_over_seeds
 from pairuni_eval.stats.compare import Place, Word, compare_sides
 from pairuni_eval.stats.paired import pair_rows
 from pairuni_eval.stats.tables import Tables, metric_row
@@ -31,7 +31,7 @@ def names(count: int) -> np.ndarray:
 def test_seeds_alone_by_hand() -> None:
     # no unit differs from another: numbers 1, 1, 0 against 0, 0, 0; variance 1/3 over 3 seeds
     ours, theirs = of_runs([1] * 4, [1] * 4, [0] * 4), of_runs([0] * 4, [0] * 4, [0] * 4)
-    found = weigh_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
     assert found.error == pytest.approx(1 / 3)
     assert found.interval == pytest.approx((2 / 3 - 4.302653 / 3, 1.0), abs=1e-6)
     assert found.p == pytest.approx(0.183503, abs=1e-6)  # t = 2 with 2 degrees of freedom
@@ -44,7 +44,7 @@ def test_units_and_seeds_add_up() -> None:
     ours = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
     theirs = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
     both = pair_rows(ours, theirs, MEAN, names(200))
-    found = weigh_over_seeds(both, margin=0.01, seed=0)
+    found = compare_over_seeds(both, margin=0.01, seed=0)
     change = np.mean([one.value for one in ours], 0) - np.mean([one.value for one in theirs], 0)
     units = change.var(ddof=1) / 200
     seeds = sum(np.var([one.value.mean() for one in side], ddof=1) / 3 for side in (ours, theirs))
@@ -65,23 +65,23 @@ def test_seeds_that_hardly_differ_leave_the_units_error() -> None:
     draw = np.random.default_rng(5)
     ours = of_runs(*(np.arange(100) % 2 == draw.permutation(100) % 2 for _ in range(3)))
     level = [one._replace(value=np.roll(ours[0].value, n)) for n, one in enumerate(ours)]
-    found = weigh_over_seeds(pair_rows(level, level, MEAN, names(100)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(level, level, MEAN, names(100)), margin=0.01, seed=0)
     assert found.error == 0  # the same rows on both sides
     theirs = [one._replace(value=np.roll(ours[0].value, 50 + n)) for n, one in enumerate(ours)]
-    found = weigh_over_seeds(pair_rows(level, theirs, MEAN, names(100)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(level, theirs, MEAN, names(100)), margin=0.01, seed=0)
     assert found.freedom == 99 and found.between == 0  # all six numbers are equal
 
 
 def test_an_untrained_checkpoint_adds_no_seeds() -> None:
     ours, theirs = of_runs([1] * 4, [1] * 4, [0] * 4), of_runs([0] * 4)
-    found = weigh_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
     assert found.error == pytest.approx(1 / 3)
 
 
 def test_equal_arms_are_tied() -> None:
     for count, tied in ((17, False), (300, True)):
         ours = of_runs(*[[1, *[0] * (count - 1)]] * 3)
-        found = weigh_over_seeds(pair_rows(ours, ours, MEAN, names(count)), margin=0.01, seed=0)
+        found = compare_over_seeds(pair_rows(ours, ours, MEAN, names(count)), margin=0.01, seed=0)
         chance = 0.99**count
         assert found.tie_p == pytest.approx(chance if chance < 0.5 else 1.0, rel=1e-6)
         assert (found.tie_p < 0.05) is tied

@@ -13,7 +13,7 @@ import pytest
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.baseline_comparison import Versus
+from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.questions import _at_nothing
 from pairuni_eval.report.text import coded, times
@@ -139,8 +139,8 @@ def deciding(units: int, available: int, seeds: int | None = None) -> Deciding:
     return Deciding(0.1, units, available, seeds, "")
 
 
-def beside(run: RunCard, rows: list[Difference], about: Scope = NOBODY) -> Versus:
-    return Versus("GRPO", 1, run, tuple(rows), (), (), (), (), about)
+def beside(run: RunCard, rows: list[Difference], about: Scope = NOBODY) -> BaselineComparison:
+    return BaselineComparison("GRPO", 1, run, tuple(rows), (), (), (), (), about)
 
 
 def test_each_kind_of_lack_is_named(folder: Path) -> None:
