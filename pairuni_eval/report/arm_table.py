@@ -74,9 +74,9 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[OpeningAnswer]
     for one in pairs:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
         said, seeds = list(remedies(rows)), seeds_lacking(rows)
-        if one.about.needed and one.asked and not seeds:
-            warning = seeds_warning([one.about])
-            said.append(f"{warning}; a word about the recipe needs {one.about.needed}")
+        about = one.comparison.about
+        if about.needed and one.asked and not seeds:
+            said.append(f"{seeds_warning([about])}; a word about the recipe needs {about.needed}")
             seeds = ENOUGH_SEEDS
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()
@@ -92,7 +92,8 @@ def with_seeds(command: str, seeds: int) -> str:
 
 
 def _told(one: ArmPair) -> str:
-    said = describe(one.theirs, list(one.rows.values()), one.refusals, about=one.about)
+    found = one.comparison
+    said = describe(one.theirs, list(one.rows.values()), found.refusals, about=found.about)
     return f"{one.ours}: {said}"
 
 
@@ -187,7 +188,7 @@ def _differences(table: ArmTable) -> StudyPart:
     families = [
         f"Of the {'arm in question' if asked else 'other arms'}: {family.sentence}"
         for asked in (True, False)
-        for family in {one.family for one in made if one.asked is asked}
+        for family in {one.comparison.family for one in made if one.asked is asked}
     ]
     facts = (
         "On the outputs that both arms have: the difference with its own 95 % interval and p, then "

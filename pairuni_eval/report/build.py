@@ -233,12 +233,12 @@ def _summary(page: Page) -> dict[str, Any]:
                 "checkpoint": one.card.checkpoint.name,
                 "weights": one.card.checkpoint.weights,
                 "sentence": one.sentence,
-                "same_weights": one.same_weights,
-                "scope": one.scope,
-                "family": one.family._asdict(),
-                "differences": [difference_entry(row) for row in one.differences],
-                "groups": [difference_entry(row) for row in one.groups],
-                "refusals": [refusal.sentence for refusal in one.refusals],
+                "same_weights": one.comparison.same_weights,
+                "scope": one.comparison.scope,
+                "family": one.comparison.family._asdict(),
+                "differences": [difference_entry(row) for row in one.comparison.differences],
+                "groups": [difference_entry(row) for row in one.comparison.groups],
+                "refusals": [refusal.sentence for refusal in one.comparison.refusals],
             }
             for one in page.baselines
         },

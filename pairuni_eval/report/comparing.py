@@ -12,7 +12,7 @@ from rich.text import Text
 from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.baseline_comparison import (
     NOT_COMPARED,
-    describe,
+    describe_comparison,
     difference_entry,
     gathered,
 )
@@ -39,8 +39,7 @@ class ComparedRuns(NamedTuple):
     @property
     def sentence(self) -> str:
         """What the headlines say about the first run, in one sentence."""
-        found = self.comparison
-        return describe(self.names[1], found.headlines, found.refusals, about=found.about)
+        return describe_comparison(self.names[1], self.comparison)
 
 
 def compared(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:

@@ -66,7 +66,7 @@ class Page(NamedTuple):
     @property
     def over_seeds(self) -> bool:
         """Whether any side of a comparison is the mean of several training seeds."""
-        return any(max(one.about.seeds) > 1 for one in self.baselines)
+        return any(max(one.comparison.about.seeds) > 1 for one in self.baselines)
 
     @property
     def not_worse(self) -> tuple[BaselineComparison, ...]:

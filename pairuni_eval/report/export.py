@@ -186,7 +186,7 @@ def _differences(page: Page) -> str:
             **_in_columns(difference_entry(row)),
         }
         for one in page.baselines
-        for row in (*one.differences, *one.groups)
+        for row in (*one.comparison.differences, *one.comparison.groups)
     )
     return sheet(_DIFFERENCE_COLUMNS, rows)
 

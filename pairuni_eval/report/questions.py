@@ -86,7 +86,9 @@ def _better(baselines: Sequence[BaselineComparison]) -> Iterator[OpeningAnswer]:
 def _worse(page: Page) -> Iterator[OpeningAnswer]:
     for one in page.baselines:
         for change in one.worse[:_SHOWN]:
-            whom = f"Against {one.name}, " if one.about.parent else ""  # else the sentence says it
+            whom = (
+                f"Against {one.name}, " if one.comparison.about.parent else ""
+            )  # else the sentence says it
             yield OpeningAnswer(f"{whom}{change.row.sentence}.")
         more = len(one.worse) - _SHOWN
         if more > 0:

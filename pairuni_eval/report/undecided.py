@@ -37,7 +37,7 @@ def remedy(run: RunCard, baseline: BaselineComparison) -> Remedy | None:
         run: The reported run.
         baseline: What the comparison with a baseline found.
     """
-    rows = [row for row in baseline.headlines if _undecided(row)]
+    rows = [row for row in baseline.comparison.headlines if _undecided(row)]
     if not rows:
         return None
     partial = any(_in_reach(row) for row in rows)
@@ -107,7 +107,7 @@ def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
 
 def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     """What would let the words say more than what holds for these checkpoints, and how to ask."""
-    abouts = [one.about for one in baselines]
+    abouts = [one.comparison.about for one in baselines]
     needed = dict.fromkeys(one.needed for one in abouts if one.needed)
     if not needed:
         return None

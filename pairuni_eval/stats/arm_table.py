@@ -18,11 +18,10 @@ from typing import NamedTuple
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.arms import ArmRuns, arm_row
-from pairuni_eval.stats.compare import TIE_MARGIN, Difference, NotCompared, Place, find_differences
+from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
 from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import Estimate
-from pairuni_eval.stats.multiple import Multiplicity
-from pairuni_eval.stats.scope import NOBODY, Scope
+from pairuni_eval.stats.scope import NOBODY
 
 
 class ArmColumn(NamedTuple):
@@ -77,18 +76,14 @@ class ArmPair(NamedTuple):
     Attributes:
         asked: Whether ours is in question: the method, or any arm where none is.
         rows: The difference by the number of its column, where one was made.
-        refusals: What could not be compared.
-        about: Whom the verdicts are about.
-        family: What was tested together.
+        comparison: All that was compared.
     """
 
     ours: str
     theirs: str
     asked: bool
     rows: Mapping[int, Difference]
-    refusals: tuple[NotCompared, ...]
-    about: Scope
-    family: Multiplicity
+    comparison: Comparison
 
 
 class ArmTable(NamedTuple):
@@ -222,7 +217,5 @@ def _corrected(
                 for row in rows
                 if column.place is not None and _is_of(row, column.place)
             }
-            pairs[names[name]] = ArmPair(
-                *names[name], asked, by_column, one.refusals, one.about, one.family
-            )
+            pairs[names[name]] = ArmPair(*names[name], asked, by_column, one)
     return tuple(pairs[pair] for pair in found)
