@@ -119,8 +119,11 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
 
 
 def _chance(draws: Array) -> float:
-    """Of unit draws (B, R) of an arm's runs: what one run's variance has beyond two runs share."""
+    """Of unit draws (B, R) of an arm's runs: what one run's variance has beyond two runs share.
+
+    Rounding would make it less than nothing where all runs are alike.
+    """
     both = np.cov(draws, rowvar=False, ddof=0)
     runs = len(both)
     own = float(np.trace(both))
-    return own / runs - (float(both.sum()) - own) / (runs * (runs - 1))
+    return max(0.0, own / runs - (float(both.sum()) - own) / (runs * (runs - 1)))
