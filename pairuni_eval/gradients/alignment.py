@@ -13,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.gradients.blocks import BlockCosine, block_means, clearest, counted, overall
+from pairuni_eval.gradients.blocks import (
+    BlockCosine,
+    block_means,
+    clearest,
+    counted,
+    overall,
+    signs,
+)
 from pairuni_eval.gradients.interference import ENOUGH_BATCHES, cosine_matrix, shown
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.multiple import steps_where_known
@@ -50,12 +57,12 @@ class Alignment(NamedTuple):
     @property
     def stance(self) -> Stance:
         """What may be said."""
-        signs = {one.sign for one in self.blocks} - {0}
-        if not signs:
+        found = signs(self.blocks)
+        if not found:
             return Stance.CANNOT_TELL if self.batches >= ENOUGH_BATCHES else Stance.TOO_FEW
-        if len(signs) == 2:
+        if len(found) == 2:
             return Stance.MIXED
-        return Stance.AGREE if signs == {1} else Stance.FIGHT
+        return Stance.AGREE if found == {1} else Stance.FIGHT
 
     @property
     def sentence(self) -> str:

@@ -68,6 +68,11 @@ def _number(tested: Tested, place: int, step: Step | None) -> tuple[BatchStatist
     return BatchStatistic(value, interval, note), min(1.0, p * step.times)
 
 
+def signs(blocks: Sequence[BlockCosine]) -> set[int]:
+    """Which signs some block has for certain."""
+    return {one.sign for one in blocks} - {0}
+
+
 def overall(blocks: Sequence[BlockCosine]) -> BatchStatistic:
     """The number of all shared parameters together."""
     found = next((one.mean for one in blocks if one.block == ALL), None)

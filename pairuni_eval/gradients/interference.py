@@ -6,7 +6,7 @@ Goes in: the table of `gradient_rows`. Comes out, for each scenario and block of
 median cosine over batches, the magnitude ratio |u| / |g| as a geometric mean, the median magnitude
 similarity, the share of batches in conflict (cosine below 0), each with an interval; and the cosine
 over training steps. Whether gradients agree at all is tested in `alignment`, scenarios against each
-other in `contrast`: over all blocks and batches at once.
+other in `scenario_comparison`: over all blocks and batches at once.
 
 A cosine of two noisy gradients is nearer to 0 than that of the true ones. How much, is seen in each
 task's own halves: with r the median cosine of two halves of one batch, the whole batch has the

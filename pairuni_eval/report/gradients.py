@@ -3,7 +3,7 @@
 Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
 answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
 and the own arm against the others batch by batch. Answers are those of `gradients.alignment` and
-`gradients.contrast`, one test over all blocks and batches each, numbers those of
+`gradients.scenario_comparison`, one test over all blocks and batches each, numbers those of
 `gradients.interference`; a probe that holds several scenarios shows each as an arm. Blocks differ
 in size, and their cosines with them, so each is drawn on an axis of its own.
 """
@@ -19,7 +19,6 @@ import pandas as pd
 
 from pairuni_eval.gradients.alignment import Alignment, Stance, alignments
 from pairuni_eval.gradients.blocks import BlockCosine
-from pairuni_eval.gradients.contrast import Contrast, contrasts
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.gradients.interference import (
     BatchStatistic,
@@ -29,6 +28,7 @@ from pairuni_eval.gradients.interference import (
     scenarios,
 )
 from pairuni_eval.gradients.rows import read_gradients
+from pairuni_eval.gradients.scenario_comparison import ScenarioComparison, compare_scenarios
 from pairuni_eval.report.charts import (
     IntervalChart,
     LineChart,
@@ -49,7 +49,7 @@ class Gradients(NamedTuple):
         noise: How far noise hides the answer.
         raw: Every arm by its gradients as they are.
         preconditioned: The same after Adam's division, where it was probed.
-        contrasts: The own arm against the others.
+        comparisons: The own arm against the others.
         over_steps: The cosine over training steps.
         by_block: The cosine in each block of parameters, an axis for each.
         alignments: Whether each arm's gradients agree, over all blocks and batches.
@@ -61,7 +61,7 @@ class Gradients(NamedTuple):
     noise: str
     raw: tuple[ScenarioInterference, ...]
     preconditioned: tuple[ScenarioInterference, ...]
-    contrasts: tuple[Contrast, ...]
+    comparisons: tuple[ScenarioComparison, ...]
     over_steps: LineChart | None
     by_block: tuple[IntervalChart, ...]
     correlations: tuple[tuple[str, Correlation], ...]
@@ -89,7 +89,7 @@ def gradients(
         return None
     table = pd.concat(tables, ignore_index=True)
     found = scenarios(table)
-    against = contrasts(table, found[0].name)
+    against = compare_scenarios(table, found[0].name)
     section = gradient_section(table, found, alignments(table), against)
     return section._replace(correlations=_correlations(section.raw, scores))
 
@@ -98,7 +98,7 @@ def gradient_section(
     table: pd.DataFrame,
     found: Sequence[ScenarioInterference],
     aligned: Sequence[Alignment],
-    against: Sequence[Contrast],
+    against: Sequence[ScenarioComparison],
 ) -> Gradients:
     """What is said of scenarios whose numbers are made already.
 
@@ -116,7 +116,7 @@ def gradient_section(
         noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
-        contrasts=tuple(against),
+        comparisons=tuple(against),
         over_steps=_over_steps(table, names),
         by_block=_by_block(raw),
         correlations=(),
@@ -131,7 +131,7 @@ def _named(table: pd.DataFrame, arm: str) -> pd.DataFrame:
     return table.assign(scenario=arm)
 
 
-def _answer(own: Alignment, against: Sequence[Contrast]) -> str:
+def _answer(own: Alignment, against: Sequence[ScenarioComparison]) -> str:
     told = "; ".join(one.brief for one in against)
     compared = f" {told[0].upper()}{told[1:]}." if told else ""
     return f"{_VERDICTS[own.stance]} {own.sentence}{compared}"
@@ -221,7 +221,7 @@ def gradients_entry(found: Gradients) -> dict[str, Any]:
                 "blocks": _means_entry(one.blocks),
                 "sentence": one.sentence,
             }
-            for one in found.contrasts
+            for one in found.comparisons
         ],
         "alignments": [
             {

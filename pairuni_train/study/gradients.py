@@ -23,15 +23,15 @@ import msgspec
 import pandas as pd
 
 from pairuni_eval.gradients.alignment import Alignment, alignments
-from pairuni_eval.gradients.contrast import (
-    Contrast,
-    Leaning,
-    corrected_together,
-    paired_contrast,
-)
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.gradients.interference import ScenarioInterference, scenarios
-from pairuni_eval.gradients.unpaired import unpaired_contrast
+from pairuni_eval.gradients.scenario_comparison import (
+    ScenarioComparison,
+    ScenarioVerdict,
+    compare_paired,
+    compare_unpaired,
+    corrected_together,
+)
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.probes import (
     Control,
@@ -44,13 +44,13 @@ from pairuni_train.study.scenario_overlap import Overlap, overlap
 from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table, measured_columns
 
-CANNOT_TELL = Leaning.CANNOT_TELL
+CANNOT_TELL = ScenarioVerdict.CANNOT_TELL
 
 
 class Against(NamedTuple):
     """Two scenarios, what their batches share, and what that allows to say."""
 
-    contrast: Contrast
+    contrast: ScenarioComparison
     overlap: Overlap
 
     @property
@@ -65,7 +65,7 @@ class Against(NamedTuple):
         """E.g. "PairUG against random: cannot tell, p = .3 (one test of ...); ..."."""
         one = self.contrast
         shared = "" if one.reason else f" ({self.test}: {self.overlap.words})"
-        return f"{one.ours} against {one.theirs}: {one.told}{shared}."
+        return f"{one.ours} against {one.theirs}: {one.description}{shared}."
 
 
 class GradientFigure(NamedTuple):
@@ -130,14 +130,14 @@ def make_gradients(probes: Probes) -> GradientFigure:
 
 def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
     """Every scenario against each one in question, over all blocks at once."""
-    weighed, shares = [], []
+    uncorrected, shares = [], []
     for ours, theirs in _pairs_of(probes.experiment):
         one, two = (probes.scenarios[name] for name in (ours, theirs))
         shared = overlap(one, two, probes.batches)
-        weigh = paired_contrast if shared.paired else unpaired_contrast
-        weighed.append(weigh(table, ours, theirs))
+        compared = compare_paired if shared.paired else compare_unpaired
+        uncorrected.append(compared(table, ours, theirs))
         shares.append(shared)
-    made = corrected_together(weighed)
+    made = corrected_together(uncorrected)
     return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
 
 
