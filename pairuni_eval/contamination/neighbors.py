@@ -98,7 +98,7 @@ def read_neighbors(path: Path) -> Neighbors | None:
     """The neighbors in a file; None if it is not there.
 
     Raises:
-        UserError: if it is no file of neighbors.
+        UserError: if it is not a file of neighbors.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -122,7 +122,7 @@ def neighbors_of(pairs: Path, count: int, run: Path | None) -> Neighbors | None:
     """The neighbors that lie beside a pair set of `count` pairs; None if there are none.
 
     Raises:
-        UserError: if they are another set's, or the file is none of neighbors; names `run`.
+        UserError: if they are another set's, or the file is not one of neighbors; names `run`.
     """
     path = neighbors_path(pairs)
     found = read_neighbors(path)
