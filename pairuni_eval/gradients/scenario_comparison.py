@@ -3,14 +3,13 @@
 Shapes: N and M batches of the two sides, K blocks.
 
 Scenarios are probed at the same weights with the same rollout budget. Where their batches hold the
-same rows (`compare_paired`), a batch of one meets that of the other at the same run and step, and
-each pair of them is exchanged or not in all blocks at once. Where they share no row
-(`compare_unpaired`), the batches of both are allotted to either side anew (which of the N + M
-belong to whom), in all blocks at once, and the statistic is Welch's. The number is the difference
-of the mean cosines, block by block, all shared parameters first; a median hardly moves when few
-batches are exchanged. One p value says whether anything differs in any block, that of a block is
-corrected for all blocks (max-T, `permutation`), and several comparisons are corrected together by
-Holm. Intervals belong to these p values.
+same rows, a batch of one meets that of the other at the same run and step, and each pair of them is
+exchanged or not in all blocks at once. Where they share no row, the batches of both are allotted to
+either side anew (which of the N + M belong to whom), in all blocks at once, and the statistic is
+Welch's. The number is the difference of the mean cosines, block by block, all shared parameters
+first; a median hardly moves when few batches are exchanged. One p value says whether anything
+differs in any block, that of a block is corrected for all blocks (max-T, `permutation`), and
+several comparisons are corrected together by Holm. Intervals belong to these p values.
 
 No batch is left out unsaid: those without a counterpart, and those in which a task had no gradient,
 are counted.
@@ -36,7 +35,7 @@ from pairuni_eval.gradients.blocks import (
 )
 from pairuni_eval.gradients.interference import BatchStatistic, cosine_matrix, shown
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.stats.aggregate import Array, Codes
+from pairuni_eval.stats.aggregate import Codes
 from pairuni_eval.stats.multiple import steps_where_known
 from pairuni_eval.stats.permutation import Tested, allotment_test, flip_test
 from pairuni_eval.stats.verdict import p_words
@@ -174,7 +173,7 @@ def compare_scenarios(
     names = [str(name) for name in table["scenario"].drop_duplicates() if name != ours]
     return corrected_together(
         [
-            compare_paired(table, ours, other, preconditioned=preconditioned, seed=seed)
+            compare_two(table, ours, other, preconditioned=preconditioned, seed=seed)
             for other in (names if others is None else others)
         ]
     )
@@ -195,82 +194,79 @@ def corrected_together(uncorrected: Sequence[Uncorrected]) -> tuple[ScenarioComp
     return tuple(found)
 
 
-def compare_paired(
-    table: pd.DataFrame, ours: str, theirs: str, *, preconditioned: bool = False, seed: int = 0
+def compare_two(
+    table: pd.DataFrame,
+    ours: str,
+    theirs: str,
+    *,
+    paired: bool = True,
+    preconditioned: bool = False,
+    seed: int = 0,
 ) -> Uncorrected:
-    """Two scenarios whose batches hold the same rows, before correction.
+    """One scenario against another, before correction.
 
     Args:
         table: Of `gradient_rows`.
         ours: The scenario in question.
         theirs: The other one.
+        paired: Whether their batches hold the same rows.
         preconditioned: Which gradients.
         seed: Seed of the draws.
     """
-    one, two, blocks = _cosines(table, ours, theirs, preconditioned)
+    names = (ours, theirs)
+    one, two = (cosine_matrix(table, name, preconditioned=preconditioned) for name in names)
+    blocks = [name for name in one.columns if name in set(two.columns)]
+    batches = (
+        _shared(one[blocks], two[blocks]) if paired else _separate(one[blocks], two[blocks], names)
+    )
+    found = ScenarioComparison(
+        *(ours, theirs, preconditioned, BatchStatistic(None), None, None, batches.count),
+        left_out=batches.left_out,
+    )
+    if batches.count < 2:
+        count = f"{batches.count or 'no'} batch{'es' * (batches.count != 1)}"
+        reason = f"{batches.who} {count} with a cosine"
+        return Uncorrected(
+            found._replace(difference=BatchStatistic(None, None, reason), reason=reason)
+        )
+    tested = batches.test(seed=seed_for(seed, "/".join(names), 0, "permutation"))
+    counts = tuple(batches.by_block.tolist())
+    return Uncorrected(found._replace(p=tested.p), tuple(map(str, blocks)), counts, tested)
+
+
+class _Batches(NamedTuple):
+    """The batches that two scenarios are compared by.
+
+    Attributes:
+        test: Takes the seed of its draws.
+        by_block: (K,) batches of each block.
+        who: Of whom they are counted, to be followed by the count.
+    """
+
+    test: Callable[..., Tested]
+    by_block: Codes
+    count: int
+    left_out: LeftOut
+    who: str
+
+
+def _shared(one: pd.DataFrame, two: pd.DataFrame) -> _Batches:
+    """The batches of the same run and step, pair by pair."""
     shared = one.index.intersection(two.index)
-    change = _array(one.loc[shared, blocks] - two.loc[shared, blocks])
-    used = np.isfinite(change).any(axis=1)
-    count = int(used.sum())
-    comparison = ScenarioComparison(
-        *(ours, theirs, preconditioned, BatchStatistic(None), None, None, count),
-        left_out=LeftOut(len(one) - len(shared), len(two) - len(shared), int((~used).sum())),
-        reason=_too_few("they share", count),
-    )
-    counts = np.isfinite(change).sum(axis=0)
-    return _uncorrected(comparison, blocks, counts, partial(flip_test, change[used]), seed)
+    change = (one.loc[shared] - two.loc[shared]).to_numpy(dtype=np.float64)
+    known = np.isfinite(change)
+    used = known.any(axis=1)
+    left = LeftOut(len(one) - len(shared), len(two) - len(shared), int((~used).sum()))
+    test = partial(flip_test, change[used])
+    return _Batches(test, known.sum(axis=0), int(used.sum()), left, "they share")
 
 
-def compare_unpaired(
-    table: pd.DataFrame, ours: str, theirs: str, *, preconditioned: bool = False, seed: int = 0
-) -> Uncorrected:
-    """As `compare_paired`, where batches share no row; its `batches` are of the side with fewer."""
-    one, two, blocks = _cosines(table, ours, theirs, preconditioned)
-    sides = [_array(side[blocks]) for side in (one, two)]
+def _separate(one: pd.DataFrame, two: pd.DataFrame, names: Sequence[str]) -> _Batches:
+    """The batches of each side; counted are those of the side with fewer."""
+    sides = [side.to_numpy(dtype=np.float64) for side in (one, two)]
     sides = [side[np.isfinite(side).any(axis=1)] for side in sides]
-    fewest, short = min(zip(map(len, sides), (ours, theirs), strict=True), key=lambda side: side[0])
-    comparison = ScenarioComparison(
-        *(ours, theirs, preconditioned, BatchStatistic(None), None, None, fewest),
-        left_out=LeftOut(silent=len(one) + len(two) - sum(map(len, sides))),
-        reason=_too_few(f"{short} has", fewest),
-    )
-    counts = np.min([np.isfinite(side).sum(axis=0) for side in sides], axis=0)
-    return _uncorrected(comparison, blocks, counts, partial(allotment_test, *sides), seed)
-
-
-def _cosines(
-    table: pd.DataFrame, ours: str, theirs: str, preconditioned: bool
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The cosines of both scenarios, and the blocks that both have."""
-    one, two = (
-        cosine_matrix(table, name, preconditioned=preconditioned) for name in (ours, theirs)
-    )
-    return one, two, [name for name in one.columns if name in set(two.columns)]
-
-
-def _array(cosines: pd.DataFrame) -> Array:
-    return cosines.to_numpy(dtype=np.float64)
-
-
-def _too_few(who: str, batches: int) -> str | None:
-    """Why no test is made; None where there are two batches."""
-    if batches >= 2:
-        return None
-    return f"{who} {batches or 'no'} batch{'es' * (batches != 1)} with a cosine"
-
-
-def _uncorrected(
-    comparison: ScenarioComparison,
-    blocks: Sequence[str],
-    counts: Codes,
-    test: Callable[..., Tested],
-    seed: int,
-) -> Uncorrected:
-    """The comparison with its test, if one can be made."""
-    if comparison.reason is not None:
-        nothing = BatchStatistic(None, None, comparison.reason)
-        return Uncorrected(comparison._replace(difference=nothing))
-    address = f"{comparison.ours}/{comparison.theirs}"
-    tested = test(seed=seed_for(seed, address, 0, "permutation"))
-    names = tuple(map(str, blocks))
-    return Uncorrected(comparison._replace(p=tested.p), names, tuple(counts.tolist()), tested)
+    left = LeftOut(silent=len(one) + len(two) - sum(map(len, sides)))
+    by_block = np.min([np.isfinite(side).sum(axis=0) for side in sides], axis=0)
+    fewest = min((0, 1), key=lambda n: len(sides[n]))
+    test = partial(allotment_test, *sides)
+    return _Batches(test, by_block, len(sides[fewest]), left, f"{names[fewest]} has")

@@ -28,8 +28,7 @@ from pairuni_eval.gradients.interference import ScenarioInterference, scenarios
 from pairuni_eval.gradients.scenario_comparison import (
     ScenarioComparison,
     ScenarioVerdict,
-    compare_paired,
-    compare_unpaired,
+    compare_two,
     corrected_together,
 )
 from pairuni_train.study.jobs import Setting
@@ -134,8 +133,7 @@ def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
     for ours, theirs in _pairs_of(probes.experiment):
         one, two = (probes.scenarios[name] for name in (ours, theirs))
         shared = overlap(one, two, probes.batches)
-        compared = compare_paired if shared.paired else compare_unpaired
-        uncorrected.append(compared(table, ours, theirs))
+        uncorrected.append(compare_two(table, ours, theirs, paired=shared.paired))
         shares.append(shared)
     made = corrected_together(uncorrected)
     return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))

@@ -8,7 +8,7 @@ import pytest
 from pairuni_eval.gradients.rows import ALL, gradient_table
 from pairuni_eval.gradients.scenario_comparison import (
     ScenarioComparison,
-    compare_unpaired,
+    compare_two,
     corrected_together,
 )
 from pairuni_eval.records import GradientRow
@@ -32,7 +32,7 @@ def row(scenario: str, step: int, cosine: float | None) -> GradientRow:
 def compared(
     rows: list[GradientRow], ours: str = "ours", theirs: str = "theirs"
 ) -> ScenarioComparison:
-    (found,) = corrected_together([compare_unpaired(gradient_table([rows]), ours, theirs)])
+    (found,) = corrected_together([compare_two(gradient_table([rows]), ours, theirs, paired=False)])
     return found
 
 
