@@ -58,7 +58,7 @@ def fingerprint(data: bytes) -> int:
 def perceptual_hash(image: Image) -> int:
     """64 bits that describe what an image looks like, whatever its size and compression.
 
-    The image in grey at 32 x 32, its cosine transform, the 8 x 8 lowest frequencies: a bit is set
+    The image in gray at 32 x 32, its cosine transform, the 8 x 8 lowest frequencies: a bit is set
     where one lies above the median of all but the mean brightness. An image of at most 64 pixels a
     side has too little in it for that, and unlike ones would come out near: its 64 bits are from
     the SHA-256 of its pixels, so that only an equal image is near it.
@@ -68,8 +68,8 @@ def perceptual_hash(image: Image) -> int:
     from PIL.Image import Resampling
     from scipy.fft import dctn
 
-    grey = image.convert("L").resize((_SIDE, _SIDE), Resampling.LANCZOS)
-    low = dctn(np.asarray(grey, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
+    gray = image.convert("L").resize((_SIDE, _SIDE), Resampling.LANCZOS)
+    low = dctn(np.asarray(gray, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
     bits = low > np.median(low[1:])
     return int("".join("1" if bit else "0" for bit in bits), 2)
 

@@ -30,18 +30,20 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.gradients.rows import ALL
-from pairuni_eval.stats.aggregate import Array, Codes, Mask
+from pairuni_eval.stats.aggregate import Array, Bounds, Codes, Mask
 from pairuni_eval.stats.intervals import (
     LEVEL,
     Interval,
+    clip,
+    mean_interval,
     percentile_interval,
-    t_point,
     wilson,
 )
 
 ENOUGH_BATCHES = 6
 _DRAWS = 1_000
 _NO_BATCH = "no batch has gradients of both tasks"
+_NEEDS_TWO = "an interval needs two batches"
 _UNDEFINED = 0.5 * (1 - LEVEL)  # share of draws that may lack a number beside an interval
 
 
@@ -59,7 +61,7 @@ class BatchStatistic(NamedTuple):
     note: str | None = None
 
 
-class BootstrappedNumber(NamedTuple):
+class Bootstrapped(NamedTuple):
     """A number of some batches.
 
     Attributes:
@@ -242,12 +244,12 @@ def draws_of(batches: int, seed: int) -> Codes:
     return draws
 
 
-def median(column: pd.Series, draws: Codes) -> BootstrappedNumber:
+def median(column: pd.Series, draws: Codes) -> Bootstrapped:
     """The median of a column without gaps, and of every draw of it."""
     values = column.to_numpy(dtype=np.float64)
     if len(values) == 0:
-        return BootstrappedNumber(np.full((), np.nan), np.full(len(draws), np.nan), 0)
-    return BootstrappedNumber(np.median(values), _medians(values[draws]), len(values))
+        return Bootstrapped(np.full((), np.nan), np.full(len(draws), np.nan), 0)
+    return Bootstrapped(np.median(values), _medians(values[draws]), len(values))
 
 
 def _medians(lines: Array) -> Array:
@@ -259,13 +261,13 @@ def _medians(lines: Array) -> Array:
     return found
 
 
-def combined(number: Callable[..., Array], *parts: BootstrappedNumber) -> BootstrappedNumber:
+def combined(number: Callable[..., Array], *parts: Bootstrapped) -> Bootstrapped:
     """A number made of others, in the batches themselves and in every draw."""
     value, draws = (number(*(part[n] for part in parts)) for n in (0, 1))
-    return BootstrappedNumber(value, draws, min(part.batches for part in parts))
+    return Bootstrapped(value, draws, min(part.batches for part in parts))
 
 
-def summary(drawn: BootstrappedNumber) -> BatchStatistic:
+def summary(drawn: Bootstrapped) -> BatchStatistic:
     """Value and percentile interval, or why there is none."""
     if drawn.batches == 0:
         return BatchStatistic(None, None, _NO_BATCH)
@@ -285,12 +287,10 @@ def _geometric_mean(logs: Array) -> BatchStatistic:
     logs = logs[np.isfinite(logs)]
     if len(logs) == 0:
         return BatchStatistic(None, None, _NO_BATCH)
-    centre = float(logs.mean())
+    value = float(np.exp(float(logs.mean())))
     if len(logs) < 2:
-        return BatchStatistic(float(np.exp(centre)), None, "an interval needs two batches")
-    half = t_point(0.5 * (1 + LEVEL), len(logs) - 1) * float(logs.std(ddof=1)) / len(logs) ** 0.5
-    low, high = np.exp([centre - half, centre + half]).tolist()
-    return BatchStatistic(float(np.exp(centre)), Interval(low, high))
+        return BatchStatistic(value, None, _NEEDS_TWO)
+    return BatchStatistic(value, Interval(*np.exp(mean_interval(logs)).tolist()))
 
 
 def _share(hits: Mask) -> BatchStatistic:
@@ -309,10 +309,8 @@ def _block_conflict(table: pd.DataFrame) -> BatchStatistic:
     shares = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean().to_numpy()
     value = float(shares.mean())
     if len(shares) < 2:
-        return BatchStatistic(value, None, "an interval needs two batches")
-    half = t_point(0.5 * (1 + LEVEL), len(shares) - 1) * float(shares.std(ddof=1))
-    half /= len(shares) ** 0.5
-    return BatchStatistic(value, Interval(max(0.0, value - half), min(1.0, value + half)))
+        return BatchStatistic(value, None, _NEEDS_TWO)
+    return BatchStatistic(value, clip(mean_interval(shares), Bounds(0.0, 1.0)))
 
 
 def whole_from_halves(halves: Array) -> Array:
@@ -344,7 +342,7 @@ def _noise(
     return told[0], told[1], summary(ceiling), summary(corrected)
 
 
-def _no_correction(halves: Sequence[BootstrappedNumber]) -> str | None:
+def _no_correction(halves: Sequence[Bootstrapped]) -> str | None:
     """Why a cosine cannot be corrected for noise."""
     if halves[0].batches == 0:
         return "no batch was taken in halves"
@@ -386,8 +384,8 @@ def curve(
     steps = np.unique(mine["step"])
     place, cosine = np.searchsorted(steps, mine["step"]), mine["cosine"].to_numpy()
     lines = []
-    for centre in range(len(steps)):
-        near = cosine[np.abs(place - centre) <= window // 2]
+    for center in range(len(steps)):
+        near = cosine[np.abs(place - center) <= window // 2]
         draws = draws_of(len(near), seed)
         band = percentile_interval(np.median(near[draws], axis=1))
         assert band is not None  # every draw has a median

@@ -74,7 +74,7 @@ def training_arms(
     """The training folders of every arm, the run's own first.
 
     A run folder that holds its training is an arm without being named. The own arm goes by the
-    run's name; without one, the first that is no baseline is taken for it.
+    run's name; without one, the first that is not a baseline is taken for it.
 
     Args:
         run: The reported run.

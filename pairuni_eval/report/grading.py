@@ -29,7 +29,7 @@ _ANSWER_SHOWN = 60
 
 
 class Flipped(NamedTuple):
-    """An output that two protocols value differently; None is no value."""
+    """An output that two protocols value differently; None means no value."""
 
     protocols: tuple[str, str]
     id: str

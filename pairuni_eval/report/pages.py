@@ -81,7 +81,7 @@ def render_page(
 
 
 def render_fragment(template: str, *, package: str = OWN, **context: Any) -> str:
-    """Markup that is no page of its own, such as a picture: escaped like a page."""
+    """Markup that is not a page of its own, such as a picture: escaped like a page."""
     return _html(package).get_template(template).render(**context)
 
 

@@ -146,7 +146,7 @@ class _Statistic(NamedTuple):
     finish: Callable[[Array], Array]
     top: float | None  # the highest number it gives; None: as high as its values
     is_ratio: bool = False
-    labelled: bool = False  # a value is what was said, and right where it is the label
+    labeled: bool = False  # a value is what was said, and right where it is the label
 
     def bounds(self, rows: GradedRows, spec: MetricSpec) -> Bounds | None:
         """0 to `top`; a mean has the range of its values."""
@@ -154,7 +154,7 @@ class _Statistic(NamedTuple):
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array]:
         """All rows wrong and all right, where a value is what was said."""
-        gold = _labelled_yes(rows)
+        gold = _labeled_yes(rows)
         return (~gold).astype(np.float64), gold.astype(np.float64)
 
 
@@ -177,7 +177,7 @@ def _mean(sums: Array) -> Array:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-def _labelled_yes(rows: GradedRows) -> Mask:
+def _labeled_yes(rows: GradedRows) -> Mask:
     if "label" not in rows.tags:
         raise UserError(
             "f1, precision, recall and label_ratio need the tag 'label' (yes or no) on every row."
@@ -188,7 +188,7 @@ def _labelled_yes(rows: GradedRows) -> Mask:
 
 def _verdict_features(rows: GradedRows, keep: Mask) -> Array:
     """True positives, false positives, false negatives of "yes"."""
-    gold = _labelled_yes(rows)
+    gold = _labeled_yes(rows)
     has = keep & np.isfinite(rows.value)
     said = has & (rows.value >= 0.5)
     return np.column_stack([said & gold, said & ~gold, has & ~said & gold]).astype(np.float64)
@@ -207,9 +207,9 @@ def _recall(sums: Array) -> Array:
 
 
 def _label_features(rows: GradedRows, keep: Mask) -> Array:
-    """Rows labelled yes, rows; those without a value are in neither."""
+    """Rows labeled yes, rows; those without a value are in neither."""
     has = keep & np.isfinite(rows.value)
-    return np.column_stack([has & _labelled_yes(rows), has]).astype(np.float64)
+    return np.column_stack([has & _labeled_yes(rows), has]).astype(np.float64)
 
 
 def _pair_features(rows: GradedRows, keep: Mask) -> Array:
@@ -257,9 +257,9 @@ def _any_features(rows: GradedRows, keep: Mask) -> Array:
 
 
 _MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
-_F1 = _Statistic(_verdict_features, _f1, 1.0, labelled=True)
-_PRECISION = _Statistic(_verdict_features, _precision, 1.0, labelled=True)
-_RECALL = _Statistic(_verdict_features, _recall, 1.0, labelled=True)
+_F1 = _Statistic(_verdict_features, _f1, 1.0, labeled=True)
+_PRECISION = _Statistic(_verdict_features, _precision, 1.0, labeled=True)
+_RECALL = _Statistic(_verdict_features, _recall, 1.0, labeled=True)
 _LABELS = _Statistic(_label_features, _mean, 1.0, is_ratio=True)
 _ANY = _Statistic(_any_features, _mean, 1.0, is_ratio=True)
 _MME = _Statistic(_pair_features, _mme, 200.0)
@@ -292,14 +292,14 @@ class Pooled(Aggregate):
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """See `Aggregate.extremes`."""
-        labelled = self._statistic.labelled
-        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
+        labeled = self._statistic.labeled
+        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
 
 
 class Grouped(Aggregate):
     """A weighted mean over groups of one statistic; `total` multiplies it by their number.
 
-    Weights are normalised over the groups that are there, so a total keeps its scale in a draw that
+    Weights are normalized over the groups that are there, so a total keeps its scale in a draw that
     misses a group.
     """
 
@@ -340,8 +340,8 @@ class Grouped(Aggregate):
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """See `Aggregate.extremes`."""
-        labelled = self._statistic.labelled
-        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
+        labeled = self._statistic.labeled
+        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
 
     def parts(self, sums: Array) -> Array:
         """See `Aggregate.parts`."""

@@ -145,12 +145,19 @@ def t_tail(point: float, freedom: float) -> float:
     return float(stdtr(freedom, -point))
 
 
+def mean_interval(values: Array) -> Interval:
+    """The t interval of the mean of at least two independent numbers."""
+    mean, size = float(values.mean()), len(values)
+    half = t_point(0.5 * (1 + LEVEL), size - 1) * float(values.std(ddof=1)) / size**0.5
+    return Interval(mean - half, mean + half)
+
+
 def wilson(share: float, size: float, z: float = _Z) -> Interval:
     """Wilson's score interval of a share seen on `size` independent trials."""
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    center = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size)
     half *= float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, center - half), min(1.0, center + half)
     return Interval(min(low, share), max(high, share))  # rounding at 0 and 1
 
 

@@ -144,7 +144,7 @@ class PairedSums(NamedTuple):
         there = np.isfinite(numbers)
         if (there.any(axis=0) == there.all(axis=0)).all():
             strata, levels = self.strata.of(self.part_differences), numbers.mean(axis=0)
-        else:  # a group that only one side has: the difference is no mean of the groups'
+        else:  # a group that only one side has: the difference is not a mean of the groups'
             strata = whole(lambda sums: self.difference(sums)[..., None], self.clusters)
             levels = self.numbers(total).mean(axis=0, keepdims=True)
         moves = moves_of(stacked, strata)
@@ -169,7 +169,7 @@ class PairedSums(NamedTuple):
         return _number(ours), _number(theirs)
 
     def counts(self) -> Counts | None:
-        """Right outputs of two single runs; None where the number is no share of outputs."""
+        """Right outputs of two single runs; None where the number is not a share of outputs."""
         if not self.single or not self.closed or self.bounds != Bounds(0.0, 1.0):
             return None
         ours, theirs = self.ours[0].sum(axis=0), self.theirs[0].sum(axis=0)

@@ -112,7 +112,7 @@ def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
     """Refuse a side whose runs are not of different weights.
 
     Raises:
-        UserError: if two runs are of the same weights: they are no two training seeds.
+        UserError: if two runs are of the same weights: they are not two training seeds.
     """
     seen: dict[str, str] = {}
     for run in runs:

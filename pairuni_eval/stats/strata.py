@@ -48,7 +48,7 @@ class Moves(NamedTuple):
     Attributes:
         value: (G,) the numbers of the groups.
         weights: (G,) their weights, which add up to what those of all groups do.
-        moves: (C, G) the move of each cluster; 0 where it is no member.
+        moves: (C, G) the move of each cluster; 0 where it is not a member.
         clusters: (G,) how many members a group has.
         shared: (G, G) clusters of both groups over the geometric mean of their clusters.
     """
