@@ -7,7 +7,6 @@ that was made stands among the differences.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from pairuni_eval.commands import as_typed
@@ -16,6 +15,7 @@ from pairuni_eval.report.baseline_comparison import describe, difference_entry
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
 from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
+from pairuni_eval.report.rerun import with_option
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import remedies, seeds_lacking
 from pairuni_eval.stats.arm_table import ArmCell, ArmPair, ArmTable, TableRow
@@ -31,20 +31,8 @@ _ASKED, _OTHER = 0, 5  # colors of arms
 _VERDICTS = (
     *("arm", "against", "column", "benchmark", "protocol", "metric", "group"),
     *("ours", "theirs", "difference", "low", "high", "joint_low", "joint_high"),
-    *(
-        "equivalence_low",
-        "equivalence_high",
-        "p",
-        "p_holm",
-        "p_tied",
-        "detectable",
-        "word",
-        "shared",
-        "planned",
-        "clusters",
-        "test",
-        "reason",
-    ),
+    *("equivalence_low", "equivalence_high", "p", "p_holm", "p_tied", "detectable"),
+    *("word", "shared", "planned", "clusters", "test", "reason"),
 )
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
@@ -86,9 +74,7 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[OpeningAnswer]
 
 def with_seeds(command: str, seeds: int) -> str:
     """The command with another number of training seeds."""
-    words = shlex.split(command)
-    place = words.index("--seeds") if "--seeds" in words else len(words)
-    return as_typed(*words[:place], "--seeds", str(seeds), *words[place + 2 :])
+    return as_typed(*with_option(command, "--seeds", str(seeds)))
 
 
 def _told(one: ArmPair) -> str:

@@ -170,9 +170,15 @@ def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> TrainingRow:
     )
 
 
-def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> Moved | None:
+def _known(seeds: Sequence[Mapping[str, Array]], metric: str) -> list[Array]:
+    """The numbers of each seed that has any."""
     columns = [one[metric][np.isfinite(one[metric])] for one in seeds if metric in one]
-    parts = [(x[: _tenth(x)].mean(), x[-_tenth(x) :].mean()) for x in columns if len(x)]
+    return [column for column in columns if len(column)]
+
+
+def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> Moved | None:
+    columns = _known(seeds, metric)
+    parts = [(x[: _tenth(x)].mean(), x[-_tenth(x) :].mean()) for x in columns]
     if not parts:
         return None
     first, last = np.mean(parts, axis=0)
@@ -184,6 +190,5 @@ def _tenth(column: Array) -> int:
 
 
 def _mean(seeds: Sequence[Mapping[str, Array]], metric: str) -> float | None:
-    columns = [one[metric][np.isfinite(one[metric])] for one in seeds if metric in one]
-    numbers = np.concatenate(columns) if columns else np.array([])
-    return float(numbers.mean()) if len(numbers) else None
+    columns = _known(seeds, metric)
+    return float(np.concatenate(columns).mean()) if columns else None

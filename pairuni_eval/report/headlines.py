@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from pairuni_eval.records import Capability, RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison
-from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
 from pairuni_eval.report.figures import Other, around, reach, strip
 from pairuni_eval.report.published import PublishedRow, nearest_to
 from pairuni_eval.report.sections import Section
+from pairuni_eval.report.slope_chart import Ends, SlopeChart, slope_chart
 from pairuni_eval.report.text import number
 from pairuni_eval.stats.compare import Difference
 
@@ -73,7 +73,13 @@ def headlines(
         groups = tuple(
             HeadlineGroup(title, rows)
             for kind, title in KINDS.items()
-            if (rows := _headline_rows(run, sections, baselines, kind, half, tiny=tiny))
+            if (
+                rows := tuple(
+                    _headline_row(run, section, baselines, half)
+                    for section in sections
+                    if section.card.capability is kind and section.tiny is tiny
+                )
+            )
         )
         if groups:
             made.append(_headline_table(run, baselines, groups, half, tiny=tiny))
@@ -117,22 +123,6 @@ def _ends(row: HeadlineRow, place: int) -> Ends | None:
         after=(difference.ours - bounds.low) / span,
         before_text=number(difference.theirs, difference.spec),
         after_text=number(difference.ours, difference.spec),
-    )
-
-
-def _headline_rows(
-    run: RunCard,
-    sections: Sequence[Section],
-    baselines: Sequence[BaselineComparison],
-    kind: Capability,
-    half: float,
-    *,
-    tiny: bool,
-) -> tuple[HeadlineRow, ...]:
-    return tuple(
-        _headline_row(run, section, baselines, half)
-        for section in sections
-        if section.card.capability is kind and section.tiny is tiny
     )
 
 

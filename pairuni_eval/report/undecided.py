@@ -6,21 +6,19 @@ show, no command can; a word about the recipe takes further training seeds.
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison, named
+from pairuni_eval.report.rerun import folder_name, with_option
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
 from pairuni_eval.stats.scope import seeds_warning
 
 _LIMIT = "--limit"
 _EVERYTHING = "the images or prompts of the whole benchmark"
-_ODD = re.compile(r"[^\w.-]+")
 
 
 class Remedy(NamedTuple):
@@ -154,8 +152,5 @@ def whole(run: RunCard) -> str | None:
     """
     if run.limit is None or not is_command(run.command):
         return None
-    words = shlex.split(run.command)
-    place = words.index(_LIMIT) if _LIMIT in words else len(words)
-    kept = [*words[:place], *words[place + 2 :]]
-    name = _ODD.sub("-", run.name).strip("-.") or "run"
-    return as_typed(*kept, "--out", f"runs/{name}-whole")
+    out = ("--out", f"runs/{folder_name(run.name)}-whole")
+    return as_typed(*with_option(run.command, _LIMIT), *out)

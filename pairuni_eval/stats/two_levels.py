@@ -56,33 +56,22 @@ def compare_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidenc
     value = float(pair.difference(total))
     draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
     level = two_levels(draws, pair.numbers(total), len(pair.ours), pair.clusters)
-    span, test = pair.span, "t over seeds and units"
+    agree = level.error == 0
+    span = pair.span
     limit = margin * span if span else None
     tied = tie_evidence(pair, value, level.error, level.freedom, limit)
-    if level.error == 0:
-        alike = agreeing_difference(value, pair.clusters, span, pair.swings())
-        return Evidence(
-            interval=alike,
-            error=0.0,
-            p=None,
-            test=test,
-            margin=limit,
-            tie_p=tied.p,
-            detectable=None,
-            freedom=level.freedom,
-            span=span,
-            equivalence=tied.interval,
-        )
     return Evidence(
-        interval=level.interval(value, Bounds(-span, span) if span else None),
+        interval=agreeing_difference(value, pair.clusters, span, pair.swings())
+        if agree
+        else level.interval(value, Bounds(-span, span) if span else None),
         error=level.error,
         p=difference_p(value, level.error, level.freedom),
-        test=test,
+        test="t over seeds and units",
         margin=limit,
         tie_p=tied.p,
-        detectable=detectable(level.error, level.freedom),
+        detectable=None if agree else detectable(level.error, level.freedom),
         freedom=level.freedom,
-        between=level.between,
+        between=None if agree else level.between,
         span=span,
         equivalence=tied.interval,
     )
