@@ -1,4 +1,4 @@
-"""What texts, images and pair sets are recognized by.
+"""Fingerprints that texts, images and pair sets are recognized by.
 
 Texts are compared by runs of 13 words, the length that GPT-3's report used; images by a 64-bit
 perceptual hash, of which near copies (other sizes, other compression) differ in few bits.

@@ -1,4 +1,4 @@
-"""Which image of a pair set is most like each evaluation image, by the features of an encoder.
+"""The image of a pair set nearest to each evaluation image, by the features of an encoder.
 
 Shapes: N evaluation images, P images of a pair set, D features.
 

@@ -1,4 +1,4 @@
-"""Which test items a pair set has shown: the search over the samples of a run or a benchmark."""
+"""The search for test items that a pair set has shown, over the samples of a run or a benchmark."""
 
 from __future__ import annotations
 

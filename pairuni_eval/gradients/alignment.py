@@ -1,4 +1,4 @@
-"""Whether the two tasks' gradients agree in a scenario: one test over all blocks and batches.
+"""The alignment of the two tasks' gradients in a scenario: one test over all blocks and batches.
 
 If they neither agree nor fight, a batch's cosines are as likely to have the other sign, in all
 blocks at once. So every batch's sign is kept or flipped (`permutation.flip_test`), and the largest
@@ -96,7 +96,7 @@ def alignments(
     """Every scenario, in the order of the rows.
 
     Args:
-        table: Of `gradient_rows`; the batches of several runs of a scenario are taken together.
+        table: Of `gradient_table`; the batches of several runs of a scenario are taken together.
         preconditioned: Which gradients.
         seed: Seed of the draws.
     """

@@ -1,8 +1,8 @@
-"""Do the two tasks pull the shared weights apart? What the gradient probe's rows say.
+"""Interference of the two tasks at their shared weights: numbers of the gradient probe's rows.
 
 Shapes: N batches, B bootstrap draws.
 
-Goes in: the table of `gradient_rows`. Comes out, for each scenario and block of parameters: the
+Goes in: the table of `gradient_table`. Comes out, for each scenario and block of parameters: the
 median cosine over batches, the magnitude ratio |u| / |g| as a geometric mean, the median magnitude
 similarity, the share of batches in conflict (cosine below 0), each with an interval; and the cosine
 over training steps. Whether gradients agree at all is tested in `alignment`, scenarios against each
@@ -178,7 +178,7 @@ def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[ScenarioInterferen
     """Every scenario, raw gradients first; in the order of the rows.
 
     Args:
-        table: Of `gradient_rows`; the batches of several runs of a scenario are taken together.
+        table: Of `gradient_table`; the batches of several runs of a scenario are taken together.
         seed: Seed of the bootstrap.
     """
     found = []
@@ -373,7 +373,7 @@ def curve(
     """Moving median of the cosine over steps, with a bootstrap band.
 
     Args:
-        table: Of `gradient_rows`; several runs of the scenario are taken together.
+        table: Of `gradient_table`; several runs of the scenario are taken together.
         scenario: Which scenario.
         block: Which block.
         preconditioned: Which gradients.

@@ -163,7 +163,7 @@ def compare_scenarios(
     """One scenario against others, batch by batch; p values corrected together by Holm.
 
     Args:
-        table: Of `gradient_rows`. Batches meet by run and step: probe every scenario at the same
+        table: Of `gradient_table`. Batches meet by run and step: probe every scenario at the same
             weights and the same steps, or give the runs in the same order.
         ours: The scenario in question.
         others: The scenarios it is compared with; all others by default.
@@ -206,7 +206,7 @@ def compare_two(
     """One scenario against another, before correction.
 
     Args:
-        table: Of `gradient_rows`.
+        table: Of `gradient_table`.
         ours: The scenario in question.
         theirs: The other one.
         paired: Whether their batches hold the same rows.

@@ -1,4 +1,4 @@
-"""What a report says about a baseline: one sentence, what got worse and better, every metric.
+"""A baseline beside the run: one sentence, what got worse and better, every metric.
 
 Goes in: the comparison that `stats.compare` made. Comes out: the same, in the words and the
 order in which the page sets it. No number is made here.

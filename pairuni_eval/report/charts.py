@@ -1,4 +1,4 @@
-"""Where the marks of a chart stand: numbers to coordinates, nothing else.
+"""Coordinates of the marks of a chart: numbers to places, nothing else.
 
 Goes in: series of numbers. Comes out: records with ready coordinates, which the macros of
 `charts.html.j2` set as inline SVG. Colors are classes of the page's style, so that one chart serves

@@ -1,4 +1,4 @@
-"""What `pairuni-eval compare` prints: as JSON for programs, as a table and sentences for people."""
+"""The output of `pairuni-eval compare`: JSON for programs, a table and sentences for people."""
 
 from __future__ import annotations
 

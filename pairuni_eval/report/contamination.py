@@ -1,4 +1,4 @@
-"""What the report says about the set a checkpoint was trained on: has it seen the tests?
+"""The report's section on the set a checkpoint was trained on: has it seen the tests?
 
 What was seen is found by `pairuni_eval.contamination`; here each headline stands beside that
 without the flagged units, both with intervals. That they agree does not show that nothing leaked.

@@ -1,4 +1,4 @@
-"""What a report says, before it is set: the records that both templates and the summary read."""
+"""The content of a report before it is set: records that both templates and the summary read."""
 
 from __future__ import annotations
 

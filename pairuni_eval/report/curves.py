@@ -1,4 +1,4 @@
-"""Reward curves and what else happened in training, of the run's own training and the baselines'.
+"""Curves of reward and health in training, of the run's own training and the baselines'.
 
 Goes in: training folders by the name of their arm; an arm may have several, one a seed. Comes out:
 charts over steps and a table of the first and the last tenth. A line is the mean over the seeds

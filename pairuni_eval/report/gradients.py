@@ -1,4 +1,4 @@
-"""Whether the two tasks' gradients fight, in the run's own training and in the baselines'.
+"""The report's section on the two tasks' gradients: do they fight, in this training or in others'?
 
 Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
 answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
@@ -103,7 +103,7 @@ def gradient_section(
     """What is said of scenarios whose numbers are made already.
 
     Args:
-        table: Of `gradient_rows`.
+        table: Of `gradient_table`.
         found: Its scenarios, raw gradients first, the one in question before all others.
         aligned: Whether the gradients of each agree, in the same order.
         against: That one against others.

@@ -1,4 +1,4 @@
-"""What summary.json holds of the gradient probe: the records behind it; see `formats`."""
+"""The gradient probe's part of summary.json: the records behind it; see `formats`."""
 
 from __future__ import annotations
 

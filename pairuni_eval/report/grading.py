@@ -1,4 +1,4 @@
-"""What `pairuni-eval grade` prints about one benchmark: as JSON for programs, as lines for people.
+"""The output of `pairuni-eval grade` about one benchmark: JSON for programs, lines for people.
 
 Values are unscaled in JSON, as in summary.json; lines print them as the card does. Flips are the
 outputs that the first protocol and another one value differently.

@@ -1,4 +1,4 @@
-"""What a report says about judges: who was asked, whether the card says so, cost, agreement."""
+"""The report's section on judges: who was asked, whether the card says so, cost, agreement."""
 
 from __future__ import annotations
 

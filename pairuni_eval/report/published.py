@@ -1,4 +1,4 @@
-"""Figures that others printed, and how far the rule they rest on is one of a run's.
+"""Printed figures of others, and how far the rule they rest on is one of the run's.
 
 A card words the protocol of a figure "NAME (remark), JUDGE; reservation": all but the name may be
 absent, a remark only explains, and a reservation says what is not known or done otherwise. Any

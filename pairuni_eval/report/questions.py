@@ -1,4 +1,4 @@
-"""What a reader asks first, answered in words: how a page opens, in HTML and in Markdown alike."""
+"""The questions that a page opens with, answered in words, in HTML and in Markdown alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to make everything again that a report rests on: commands that run as printed, in order.
+"""The commands that make everything again that a report rests on, as printed and in order.
 
 Typed one after the other in an empty folder, with the package installed, they end with the page:
 every command writes where a later one reads. No path of the folder that the report was made in is

@@ -1,4 +1,4 @@
-"""What summary.json holds: the records behind it; see `formats`."""
+"""The format of summary.json: the records behind it; see `formats`."""
 
 from __future__ import annotations
 

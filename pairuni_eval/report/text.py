@@ -1,4 +1,4 @@
-"""How numbers and foreign text are put into a report.
+"""Numbers and foreign text as a report prints them.
 
 Numbers follow the metric's card (scale and decimals). Text that comes from a model, a dataset or a
 judge is cleaned of control and direction characters and escaped at the door: by jinja2's

@@ -1,4 +1,4 @@
-"""What would decide the headlines about which nothing can be told, and what to type for it.
+"""Remedies for headlines about which nothing can be told, and what to type for them.
 
 A partial run is made whole by its own command without `--limit`; what a whole benchmark cannot
 show, no command can; a word about the recipe takes further training seeds.

@@ -1,4 +1,4 @@
-"""How the scores of many outputs become one number.
+"""Aggregates: how the scores of many outputs become one number.
 
 Shapes: N rows (outputs), G groups of a tag, K sums, C clusters, B bootstrap draws.
 

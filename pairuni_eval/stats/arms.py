@@ -1,4 +1,4 @@
-"""Recipes instead of checkpoints: numbers over several training seeds.
+"""Arms in place of checkpoints: numbers over several training seeds of a recipe.
 
 Shapes: R runs (training seeds) of an arm, C clusters, B draws.
 

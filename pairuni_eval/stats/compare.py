@@ -1,4 +1,4 @@
-"""Two runs of the same samples: is the difference real, and what may be said about it?
+"""The comparison of two runs of the same samples: is a difference real, and what may be said of it?
 
 Goes in: the tables of two finished runs. Comes out: every metric that both have, each with both
 numbers on the shared outputs, interval, p value, margin, power, a word and a sentence; the same for

@@ -1,4 +1,4 @@
-"""From the evidence about a difference to what may be said: joint interval, word, reason, sentence.
+"""Conclusions from the evidence about a difference: joint interval, word, reason, sentence.
 
 A word is one of several on a page. The interval beside it belongs to the corrected p: the plain
 one, its halves scaled by the ratio of t points at level 1 - .05 / k, where Holm decides the row as

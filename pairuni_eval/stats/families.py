@@ -1,4 +1,4 @@
-"""Everything that one page tests, corrected together.
+"""The correction of everything that one page tests together.
 
 The headlines of all baselines of a page are one family, by Holm. What stands under a benchmark is
 tested under a gate, one for each baseline and benchmark:

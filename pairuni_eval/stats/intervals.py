@@ -1,4 +1,4 @@
-"""What a cluster is, and how sure a number is: the only module that knows either.
+"""Intervals of numbers over clusters; the only module that knows what a cluster is.
 
 Shapes: N rows, K sums, C clusters, G groups, B bootstrap draws.
 

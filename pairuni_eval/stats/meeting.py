@@ -1,4 +1,4 @@
-"""Where two sides meet: the outputs that all runs planned, and those that lack a value.
+"""The outputs that all runs of two sides planned, and those that lack a value.
 
 Shapes: R runs of both sides, N planned outputs.
 

@@ -1,4 +1,4 @@
-"""Two sides on the outputs that both have: how far apart, and could it be chance?
+"""The paired comparison of two sides, on the outputs that both have: how far apart, and by chance?
 
 Shapes: R runs of a side (training seeds), N shared outputs, C clusters, K sums of one run, B draws.
 

@@ -1,4 +1,4 @@
-"""Whom a verdict is about: these checkpoints, or the recipes that they were trained by.
+"""The scope of a verdict: these checkpoints, or the recipes that they were trained by.
 
 Training again with another seed moves a score by points, which one checkpoint cannot show. So a
 verdict is about a recipe from three training seeds on each side on; with fewer it is about the

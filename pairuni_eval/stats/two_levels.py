@@ -1,4 +1,4 @@
-"""Numbers over training seeds and units at once.
+"""The error of a number over training seeds and units at once.
 
 Shapes: R runs (training seeds) of a side, C clusters, B draws.
 

@@ -71,7 +71,7 @@ class GradientFigure(NamedTuple):
     """Everything that is printed and drawn.
 
     Attributes:
-        table: The rows behind it, as `gradient_rows` has them, scenarios by their arms' names.
+        table: The rows behind it, as `gradient_table` has them, scenarios by their arms' names.
         scenarios: The numbers of every scenario.
         alignments: Whether the gradients of every scenario agree, in the order of `scenarios`.
         against: The contrasts.
