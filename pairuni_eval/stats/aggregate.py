@@ -256,7 +256,7 @@ def _any_features(rows: GradedRows, keep: Mask) -> Array:
     return sums
 
 
-_MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
+MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
 _F1 = _Statistic(_verdict_features, _f1, 1.0, labeled=True)
 _PRECISION = _Statistic(_verdict_features, _precision, 1.0, labeled=True)
 _RECALL = _Statistic(_verdict_features, _recall, 1.0, labeled=True)
@@ -265,12 +265,24 @@ _ANY = _Statistic(_any_features, _mean, 1.0, is_ratio=True)
 _MME = _Statistic(_pair_features, _mme, 200.0)
 
 
-class Pooled(Aggregate):
-    """One statistic over all rows; with `by`, a row counts once for each of its groups."""
+class _OfStatistic(Aggregate):
+    """An aggregate that is made of one statistic."""
 
     def __init__(self, statistic: _Statistic, spec: MetricSpec, groups: tuple[str, ...]) -> None:
         super().__init__(spec, groups)
         self._statistic = statistic
+
+    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
+        """See `Aggregate.extremes`."""
+        labeled = self._statistic.labeled
+        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
+
+
+class Pooled(_OfStatistic):
+    """One statistic over all rows; with `by`, a row counts once for each of its groups."""
+
+    def __init__(self, statistic: _Statistic, spec: MetricSpec, groups: tuple[str, ...]) -> None:
+        super().__init__(statistic, spec, groups)
         self.is_ratio = statistic.is_ratio
 
     def features(self, rows: GradedRows) -> Array:
@@ -290,13 +302,8 @@ class Pooled(Aggregate):
         """See `Aggregate.bounds`."""
         return self._statistic.bounds(rows, self.spec)
 
-    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
-        """See `Aggregate.extremes`."""
-        labeled = self._statistic.labeled
-        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
 
-
-class Grouped(Aggregate):
+class Grouped(_OfStatistic):
     """A weighted mean over groups of one statistic; `total` multiplies it by their number.
 
     Weights are normalized over the groups that are there, so a total keeps its scale in a draw that
@@ -312,8 +319,7 @@ class Grouped(Aggregate):
         weighted: bool = False,
         total: bool = False,
     ) -> None:
-        super().__init__(spec, groups)
-        self._statistic = statistic
+        super().__init__(statistic, spec, groups)
         self._weight = _card_weights(spec, groups) if weighted else np.ones(len(groups))
         self._factor = len(groups) if total else 1
         self.is_ratio = statistic.is_ratio and len(groups) == 1 and not total
@@ -337,11 +343,6 @@ class Grouped(Aggregate):
         """See `Aggregate.bounds`."""
         one = self._statistic.bounds(rows, self.spec)
         return one and Bounds(one.low * self._factor, one.high * self._factor)
-
-    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
-        """See `Aggregate.extremes`."""
-        labeled = self._statistic.labeled
-        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
 
     def parts(self, sums: Array) -> Array:
         """See `Aggregate.parts`."""
@@ -371,18 +372,18 @@ def _card_weights(spec: MetricSpec, groups: tuple[str, ...]) -> Array:
 Maker = Callable[[MetricSpec, tuple[str, ...]], Aggregate]
 
 _BUILT_IN: Mapping[str, Maker] = {
-    "mean": partial(Pooled, _MEAN),
+    "mean": partial(Pooled, MEAN),
     "f1": partial(Pooled, _F1),
     "precision": partial(Pooled, _PRECISION),
     "recall": partial(Pooled, _RECALL),
-    "yes_ratio": partial(Pooled, _MEAN),
+    "yes_ratio": partial(Pooled, MEAN),
     "label_ratio": partial(Pooled, _LABELS),
     "any_of_unit": partial(Pooled, _ANY),
-    "macro_mean": partial(Grouped, _MEAN),
+    "macro_mean": partial(Grouped, MEAN),
     "macro_f1": partial(Grouped, _F1),
     "macro_precision": partial(Grouped, _PRECISION),
     "macro_recall": partial(Grouped, _RECALL),
-    "weighted_mean": partial(Grouped, _MEAN, weighted=True),
+    "weighted_mean": partial(Grouped, MEAN, weighted=True),
     "mme_total": partial(Grouped, _MME, total=True),
 }
 _OVER_GROUPS = frozenset(
