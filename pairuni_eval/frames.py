@@ -60,7 +60,7 @@ def runs_frame(*runs: Places) -> pd.DataFrame:
         runs: Paths, or a list of them, or a mapping from names to paths.
 
     Raises:
-        UserError: for what is no run.
+        UserError: for what is not a run.
     """
     lines = [line for one in _read(runs) for line in _run_lines(one)]
     return pd.DataFrame(lines, columns=RUN_COLUMNS)
@@ -77,7 +77,7 @@ def samples_frame(*runs: Places) -> pd.DataFrame:
         runs: As for `runs_frame`.
 
     Raises:
-        UserError: for what is no run.
+        UserError: for what is not a run.
     """
     return _stacked(SAMPLE_COLUMNS, [part for one in _read(runs) for part in _samples(one)])
 
@@ -94,7 +94,7 @@ def scores_frame(*runs: Places) -> pd.DataFrame:
         runs: As for `runs_frame`.
 
     Raises:
-        UserError: for what is no run.
+        UserError: for what is not a run.
     """
     return _stacked(SCORE_COLUMNS, [part for one in _read(runs) for part in _scores(one)])
 

@@ -13,7 +13,7 @@ def located(run: str | Path) -> Path:
     """The run folder behind a folder, a packed run or suite:SUITE/NAME.
 
     Raises:
-        UserError: for an unknown suite or baseline, and for a file that is no packed run.
+        UserError: for an unknown suite or baseline, and for a file that is not a packed run.
     """
     from pairuni_eval.catalog import shipped_baseline
     from pairuni_eval.store.archive import unpacked
@@ -25,7 +25,7 @@ def opened(run: str | Path) -> StoredRun:
     """A run for reading, complete or not, that knows its address if a suite ships it.
 
     Raises:
-        UserError: as `located`, and if it is no run or holds nothing to read yet.
+        UserError: as `located`, and if it is not a run or holds nothing to read yet.
     """
     from pairuni_eval.catalog import shipped_baseline
     from pairuni_eval.store.partial_run import open_run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pairuni_eval.cli.application import make_app, run_app
-from pairuni_eval.cli.data import fetch, validate
+from pairuni_eval.cli.data import fetch_command, validate_command
 from pairuni_eval.cli.grade import grade
 from pairuni_eval.cli.listing import list_command, version
 from pairuni_eval.cli.lmms_flags import RunCommand
@@ -18,8 +18,8 @@ app.command()(report)
 app.command()(compare)
 app.command()(show)
 app.command(name="list")(list_command)
-app.command()(validate)
-app.command()(fetch)
+app.command(name="validate")(validate_command)
+app.command(name="fetch")(fetch_command)
 app.command()(version)
 
 

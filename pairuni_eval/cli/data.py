@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pairuni_eval.runner.validate import Validation
 
 
-def validate(
+def validate_command(
     benchmark: Annotated[str, typer.Argument(help="The benchmark to check.")],
     data: Data = None,
     limit: Limit = None,
@@ -32,12 +32,12 @@ def validate(
 
     from pairuni_eval.catalog import load_benchmark
     from pairuni_eval.progress import waiting
-    from pairuni_eval.runner.validate import validate as check
+    from pairuni_eval.runner.validate import validate
 
     if data is not None and not is_folder(data):
-        raise UserError(f"--data {data} is no folder.")
+        raise UserError(f"--data {data} is not a folder.")
     with waiting(Console(stderr=True), f"checking {benchmark}"):
-        found = check(load_benchmark(benchmark), data, limit)
+        found = validate(load_benchmark(benchmark), data, limit)
     if as_json:
         typer.echo(json.dumps(_as_json(found), ensure_ascii=False))
     else:
@@ -78,7 +78,7 @@ def _as_lines(found: Validation) -> list[str]:
     return [*lines, f"{found.benchmark}: {end}"]
 
 
-def fetch(
+def fetch_command(
     to: Annotated[Path, typer.Option(help="Folder to fill.", show_default=False)],
     suite: Annotated[str | None, typer.Option(help="Suite of benchmarks.")] = None,
     benchmarks: Benchmarks = None,
@@ -89,8 +89,7 @@ def fetch(
     exit code is 1 if something must be put there by hand.
     """
     from pairuni_eval.catalog import find_suite
-    from pairuni_eval.runner.fetch import MANIFEST
-    from pairuni_eval.runner.fetch import fetch as fill
+    from pairuni_eval.runner.fetch import MANIFEST, fetch
 
     if (suite is None) == (benchmarks is None):
         raise UserError(
@@ -99,7 +98,7 @@ def fetch(
     chosen_suite = find_suite(suite) if suite else None
     names = chosen_suite.benchmarks if chosen_suite else split_names(benchmarks)
     also = chosen_suite.also_fetched if chosen_suite else ()
-    whole = fill(names, to, _tell, also)
+    whole = fetch(names, to, _tell, also)
     if (to / MANIFEST).is_file():
         typer.echo(f"Manifest: {to / MANIFEST}")
     chosen = ["--suite", suite] if suite else ["--benchmarks", ",".join(names)]

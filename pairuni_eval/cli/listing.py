@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairuni_eval import __version__
-from pairuni_eval.cli.options import Data
+from pairuni_eval.cli import options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ _NEXT = {
 
 def list_command(
     what: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.BENCHMARKS,
-    data: Data = None,
+    data: options.Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list on stdout.")] = False,
 ) -> None:
     """List benchmarks (and whether their data is at hand), suites, models, judges and so on."""
@@ -88,9 +88,9 @@ def _rows(what: Listing, data: Path | None) -> list[dict[str, Any]]:
 
 
 def _benchmark(card: Card, folders: dict[str, Found], data: Path | None) -> dict[str, Any]:
-    from pairuni_eval.data import Data as Files
+    from pairuni_eval.data import Data
 
-    origin = Files(card, folders[card.name].folder, data).at_hand()
+    origin = Data(card, folders[card.name].folder, data).at_hand()
     return {
         "name": card.name,
         "title": card.title,

@@ -118,7 +118,7 @@ def open_sides(
         suite: The suite of our own run.
 
     Raises:
-        UserError: for an option that is not NAME=RUN, for a folder that is no run, and for two
+        UserError: for an option that is not NAME=RUN, for a folder that is not a run, and for two
             seeds of one side that are the same weights.
     """
     from pairuni_eval.report.seeds import Seeds

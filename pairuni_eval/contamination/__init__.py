@@ -1,4 +1,4 @@
-"""Has a pair set shown the tests? One search for every command that says so.
+"""Contamination: has a pair set shown the tests? One search for every command that says so.
 
 A test item counts as seen if one of these holds, the first that does being how it was found:
 

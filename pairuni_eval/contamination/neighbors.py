@@ -1,4 +1,4 @@
-"""Which image of a pair set is most like each evaluation image, by the features of an encoder.
+"""The image of a pair set nearest to each evaluation image, by the features of an encoder.
 
 Shapes: N evaluation images, P images of a pair set, D features.
 
@@ -49,7 +49,7 @@ class Neighbors(NamedTuple):
     nearest: Mapping[str, Neighbor]
 
 
-class _About(msgspec.Struct, frozen=True):
+class _NeighborsHeader(msgspec.Struct, frozen=True):
     """What a file says about itself."""
 
     encoder: str
@@ -86,7 +86,7 @@ def write_neighbors(path: Path, found: Neighbors) -> None:
             "cosine": pa.array([one.cosine for _, one in rows], pa.float32()),
         }
     )
-    about = msgspec.json.encode(_About(found.encoder, found.pairs))
+    about = msgspec.json.encode(_NeighborsHeader(found.encoder, found.pairs))
     partial = path.with_name(f".{path.name}.tmp")
     with writing(str(path)):
         with partial.open("wb") as stream:
@@ -98,7 +98,7 @@ def read_neighbors(path: Path) -> Neighbors | None:
     """The neighbors in a file; None if it is not there.
 
     Raises:
-        UserError: if it is no file of neighbors.
+        UserError: if it is not a file of neighbors.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -107,7 +107,7 @@ def read_neighbors(path: Path) -> Neighbors | None:
         return None
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
-        about = msgspec.json.decode((table.schema.metadata or {})[_META], type=_About)
+        about = msgspec.json.decode((table.schema.metadata or {})[_META], type=_NeighborsHeader)
         columns = [table.column(name).to_pylist() for name in ("image", "pair", "cosine")]
     except (pa.ArrowException, OSError, KeyError, msgspec.DecodeError) as failure:
         raise UserError(
@@ -122,7 +122,7 @@ def neighbors_of(pairs: Path, count: int, run: Path | None) -> Neighbors | None:
     """The neighbors that lie beside a pair set of `count` pairs; None if there are none.
 
     Raises:
-        UserError: if they are another set's, or the file is none of neighbors; names `run`.
+        UserError: if they are another set's, or the file is not one of neighbors; names `run`.
     """
     path = neighbors_path(pairs)
     found = read_neighbors(path)

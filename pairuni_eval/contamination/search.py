@@ -1,4 +1,4 @@
-"""Which test items a pair set has shown: the search over the samples of a run or a benchmark."""
+"""The search for test items that a pair set has shown, over the samples of a run or a benchmark."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from pairuni_eval.contamination.likeness import fingerprint, near_copies, ngrams13
+from pairuni_eval.contamination.fingerprints import (
+    Fingerprints,
+    fingerprint,
+    near_copies,
+    ngrams13,
+)
 from pairuni_eval.contamination.neighbors import NEAR, Neighbor
-from pairuni_eval.contamination.pair_set import Prints
 from pairuni_eval.errors import DatasetError
 
 
-class AskedItem(NamedTuple):
+class EvaluationItem(NamedTuple):
     """A test item as the model is asked it.
 
     Attributes:
@@ -49,7 +53,7 @@ class Flag(NamedTuple):
     cosine: float | None = None
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class BenchmarkLeak(msgspec.Struct, frozen=True, kw_only=True):
     """What a pair set shares with one benchmark.
 
     Attributes:
@@ -92,19 +96,21 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return self.flagged - len({flag.unit for flag in self.flags if flag.how != "neighbor"})
 
 
-def search(benchmark: str, title: str, items: Iterable[AskedItem], prints: Prints) -> Seen:
+def search(
+    benchmark: str, title: str, items: Iterable[EvaluationItem], prints: Fingerprints
+) -> BenchmarkLeak:
     """Look for the items of a benchmark in a pair set; every image is hashed once.
 
     Args:
         benchmark: Its name.
         title: Its title.
         items: What it asks; may be read as it goes.
-        prints: The pair set's prints.
+        prints: The pair set's fingerprints.
     """
     known: dict[str, str | None] = {}
     flags: list[Flag] = []
     units: set[str] = set()
-    counts = Counter[str]()
+    counts = Counter(items=0, words=0, unseen=0, unsought=0)
     for item in items:
         for image, data in item.images.items():
             if image not in known:
@@ -117,25 +123,18 @@ def search(benchmark: str, title: str, items: Iterable[AskedItem], prints: Print
         how = _how(said, shown, near)
         if how is not None:
             flags.append(Flag(item.uid, item.key, item.unit, *how))
-    return Seen(
-        benchmark=benchmark,
-        title=title,
-        items=counts["items"],
-        units=len(units),
-        words=counts["words"],
-        unseen=counts["unseen"],
-        unsought=counts["unsought"],
-        flags=tuple(flags),
+    return BenchmarkLeak(
+        benchmark=benchmark, title=title, units=len(units), flags=tuple(flags), **counts
     )
 
 
-def _with_words(text: str, prints: Prints) -> str | None:
+def _with_words(text: str, prints: Fingerprints) -> str | None:
     """A pair that shares words with a text."""
     owners = (prints.grams.get(gram) for gram in sorted(ngrams13(text)))
     return next((owner for owner in owners if owner is not None), None)
 
 
-def _owner(data: Callable[[], bytes], prints: Prints) -> str | None:
+def _owner(data: Callable[[], bytes], prints: Fingerprints) -> str | None:
     """A pair that has an image or a near copy, "" if none has, None if it cannot be seen."""
     try:
         found = np.flatnonzero(near_copies(fingerprint(data()), prints.hashes))
@@ -158,7 +157,7 @@ def _how(
     return None
 
 
-def answer(found: Sequence[Seen], pairs: int) -> str:
+def describe_leaks(found: Sequence[BenchmarkLeak], pairs: int) -> str:
     """The finding in one sentence, copies first; `pairs` is the size of the set."""
     units = sum(one.units for one in found)
     copies = {one.title: one.flagged - one.alike for one in found}

@@ -1,1 +1,1 @@
-"""What stored Gram rows of two tasks' gradients say."""
+"""Statistics of the gradient probe's stored rows: two tasks' gradients, and what they say."""

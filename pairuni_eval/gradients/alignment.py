@@ -1,4 +1,4 @@
-"""Whether the two tasks' gradients agree in a scenario: one test over all blocks and batches.
+"""The alignment of the two tasks' gradients in a scenario: one test over all blocks and batches.
 
 If they neither agree nor fight, a batch's cosines are as likely to have the other sign, in all
 blocks at once. So every batch's sign is kept or flipped (`permutation.flip_test`), and the largest
@@ -13,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pairuni_eval.gradients.blocks import BlockCosine, block_means, clearest, counted, overall
+from pairuni_eval.gradients.blocks import (
+    BlockCosine,
+    block_means,
+    clearest,
+    counted,
+    overall,
+    signs,
+)
 from pairuni_eval.gradients.interference import ENOUGH_BATCHES, cosine_matrix, shown
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.multiple import steps_where_known
@@ -50,12 +57,12 @@ class Alignment(NamedTuple):
     @property
     def stance(self) -> Stance:
         """What may be said."""
-        signs = {one.sign for one in self.blocks} - {0}
-        if not signs:
+        found = signs(self.blocks)
+        if not found:
             return Stance.CANNOT_TELL if self.batches >= ENOUGH_BATCHES else Stance.TOO_FEW
-        if len(signs) == 2:
+        if len(found) == 2:
             return Stance.MIXED
-        return Stance.AGREE if signs == {1} else Stance.FIGHT
+        return Stance.AGREE if found == {1} else Stance.FIGHT
 
     @property
     def sentence(self) -> str:
@@ -89,7 +96,7 @@ def alignments(
     """Every scenario, in the order of the rows.
 
     Args:
-        table: Of `gradient_rows`; the batches of several runs of a scenario are taken together.
+        table: Of `gradient_table`; the batches of several runs of a scenario are taken together.
         preconditioned: Which gradients.
         seed: Seed of the draws.
     """

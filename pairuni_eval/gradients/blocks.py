@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.gradients.interference import Summary, shown
+from pairuni_eval.gradients.interference import BatchStatistic, shown
 from pairuni_eval.gradients.rows import ALL
 from pairuni_eval.stats.multiple import ALPHA, Step
 from pairuni_eval.stats.permutation import Tested
@@ -30,7 +30,7 @@ class BlockCosine(NamedTuple):
     """
 
     block: str
-    mean: Summary
+    mean: BatchStatistic
     p: float | None
     batches: int
 
@@ -59,19 +59,24 @@ def block_means(
     )
 
 
-def _number(tested: Tested, place: int, step: Step | None) -> tuple[Summary, float | None]:
+def _number(tested: Tested, place: int, step: Step | None) -> tuple[BatchStatistic, float | None]:
     value, p = float(tested.value_K[place]), float(tested.p_K[place])
     if not np.isfinite(value) or not np.isfinite(p) or step is None:
-        return Summary(None, None, "fewer than two batches have a cosine"), None
+        return BatchStatistic(None, None, "fewer than two batches have a cosine"), None
     interval = tested.interval(place, ALPHA / step.times)
     note = None if interval else "so few batches leave no interval"
-    return Summary(value, interval, note), min(1.0, p * step.times)
+    return BatchStatistic(value, interval, note), min(1.0, p * step.times)
 
 
-def overall(blocks: Sequence[BlockCosine]) -> Summary:
+def signs(blocks: Sequence[BlockCosine]) -> set[int]:
+    """Which signs some block has for certain."""
+    return {one.sign for one in blocks} - {0}
+
+
+def overall(blocks: Sequence[BlockCosine]) -> BatchStatistic:
     """The number of all shared parameters together."""
     found = next((one.mean for one in blocks if one.block == ALL), None)
-    return found or Summary(None, None, "no batch has gradients of both tasks")
+    return found or BatchStatistic(None, None, "no batch has gradients of both tasks")
 
 
 def counted(blocks: Sequence[BlockCosine], batches: int) -> str:

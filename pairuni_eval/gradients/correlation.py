@@ -1,4 +1,4 @@
-"""Do arms whose gradients agree more also score higher? One correlation with all its doubt.
+"""The correlation across arms of how far gradients agree with the score, with all its doubt.
 
 Across arms (recipes, pair sets) the median cosine of each is set against its score on a benchmark.
 Arms are few, so the interval by Fisher's z (1921) is wide, and fewer than four arms have none at

@@ -1,12 +1,12 @@
-"""Do the two tasks pull the shared weights apart? What the gradient probe's rows say.
+"""Interference of the two tasks at their shared weights: numbers of the gradient probe's rows.
 
 Shapes: N batches, B bootstrap draws.
 
-Goes in: the table of `gradient_rows`. Comes out, for each scenario and block of parameters: the
+Goes in: the table of `gradient_table`. Comes out, for each scenario and block of parameters: the
 median cosine over batches, the magnitude ratio |u| / |g| as a geometric mean, the median magnitude
 similarity, the share of batches in conflict (cosine below 0), each with an interval; and the cosine
 over training steps. Whether gradients agree at all is tested in `alignment`, scenarios against each
-other in `contrast`: over all blocks and batches at once.
+other in `scenario_comparison`: over all blocks and batches at once.
 
 A cosine of two noisy gradients is nearer to 0 than that of the true ones. How much, is seen in each
 task's own halves: with r the median cosine of two halves of one batch, the whole batch has the
@@ -30,22 +30,24 @@ import numpy as np
 import pandas as pd
 
 from pairuni_eval.gradients.rows import ALL
-from pairuni_eval.stats.aggregate import Array, Codes, Mask
+from pairuni_eval.stats.aggregate import Array, Bounds, Codes, Mask
 from pairuni_eval.stats.intervals import (
     LEVEL,
     Interval,
+    clip,
+    mean_interval,
     percentile_interval,
-    t_point,
     wilson,
 )
 
 ENOUGH_BATCHES = 6
 _DRAWS = 1_000
 _NO_BATCH = "no batch has gradients of both tasks"
+_NEEDS_TWO = "an interval needs two batches"
 _UNDEFINED = 0.5 * (1 - LEVEL)  # share of draws that may lack a number beside an interval
 
 
-class Summary(NamedTuple):
+class BatchStatistic(NamedTuple):
     """A number over batches.
 
     Attributes:
@@ -59,7 +61,7 @@ class Summary(NamedTuple):
     note: str | None = None
 
 
-class Drawn(NamedTuple):
+class Bootstrapped(NamedTuple):
     """A number of some batches.
 
     Attributes:
@@ -73,7 +75,7 @@ class Drawn(NamedTuple):
     batches: int
 
 
-class Interference(NamedTuple):
+class BlockInterference(NamedTuple):
     """One scenario in one block of parameters.
 
     Attributes:
@@ -96,14 +98,14 @@ class Interference(NamedTuple):
     preconditioned: bool
     batches: int
     silent: int
-    cosine: Summary
-    ratio: Summary
-    similarity: Summary
-    conflict: Summary
-    und_reliability: Summary
-    gen_reliability: Summary
-    ceiling: Summary
-    corrected: Summary
+    cosine: BatchStatistic
+    ratio: BatchStatistic
+    similarity: BatchStatistic
+    conflict: BatchStatistic
+    und_reliability: BatchStatistic
+    gen_reliability: BatchStatistic
+    ceiling: BatchStatistic
+    corrected: BatchStatistic
     und_live: float
     gen_live: float
 
@@ -123,7 +125,7 @@ class Interference(NamedTuple):
         """What noise does to the cosine, e.g. "noise ceiling 0.667, corrected 0.225"."""
         if self.corrected.value is None:
             return f"not corrected for noise, since {self.corrected.note}"
-        ceiling = shown(Summary(self.ceiling.value))
+        ceiling = shown(BatchStatistic(self.ceiling.value))
         return f"noise ceiling {ceiling}, corrected {shown(self.corrected)}"
 
     @property
@@ -134,7 +136,7 @@ class Interference(NamedTuple):
         return f"{self.finding}; {self.noise}."
 
 
-class Scenario(NamedTuple):
+class ScenarioInterference(NamedTuple):
     """One scenario over all parameters and block by block.
 
     Attributes:
@@ -146,13 +148,13 @@ class Scenario(NamedTuple):
 
     name: str
     preconditioned: bool
-    overall: Interference
-    blocks: tuple[Interference, ...]
-    block_conflict: Summary
+    overall: BlockInterference
+    blocks: tuple[BlockInterference, ...]
+    block_conflict: BatchStatistic
     conflicting: tuple[str, ...]
 
 
-class Curve(NamedTuple):
+class CosineCurve(NamedTuple):
     """The cosine over training steps: moving median and band, one entry a step."""
 
     scenario: str
@@ -164,7 +166,7 @@ class Curve(NamedTuple):
     window: int
 
 
-def shown(number: Summary, sign: str = "") -> str:
+def shown(number: BatchStatistic, sign: str = "") -> str:
     """Value and interval with three decimals, e.g. "0.021 [0.011, 0.034]"."""
     value = "none" if number.value is None else f"{number.value:{sign}.3f}"
     if number.interval is None:
@@ -172,11 +174,11 @@ def shown(number: Summary, sign: str = "") -> str:
     return f"{value} [{number.interval.low:{sign}.3f}, {number.interval.high:{sign}.3f}]"
 
 
-def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[Scenario, ...]:
+def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[ScenarioInterference, ...]:
     """Every scenario, raw gradients first; in the order of the rows.
 
     Args:
-        table: Of `gradient_rows`; the batches of several runs of a scenario are taken together.
+        table: Of `gradient_table`; the batches of several runs of a scenario are taken together.
         seed: Seed of the bootstrap.
     """
     found = []
@@ -189,13 +191,15 @@ def scenarios(table: pd.DataFrame, *, seed: int = 0) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
-def _scenario(name: str, table: pd.DataFrame, preconditioned: bool, seed: int) -> Scenario:
+def _scenario(
+    name: str, table: pd.DataFrame, preconditioned: bool, seed: int
+) -> ScenarioInterference:
     parts = {
         str(block): _interference(rows, seed) for block, rows in table.groupby("block", sort=False)
     }
     blocks = tuple(part for block, part in parts.items() if block != ALL)
     conflicting = [one.block for one in blocks if (one.cosine.value or 0.0) < 0]
-    return Scenario(
+    return ScenarioInterference(
         name=name,
         preconditioned=preconditioned,
         overall=parts[ALL],
@@ -205,14 +209,14 @@ def _scenario(name: str, table: pd.DataFrame, preconditioned: bool, seed: int) -
     )
 
 
-def _interference(rows: pd.DataFrame, seed: int) -> Interference:
+def _interference(rows: pd.DataFrame, seed: int) -> BlockInterference:
     """All numbers of one scenario, block and conditioning."""
     first = rows.iloc[0]
     known = rows[rows["cosine"].notna()]
     draws = draws_of(len(known), seed)
     halved = known[known["und_halves"].notna() & known["gen_halves"].notna()]
     und, gen, ceiling, corrected = _noise(halved, seed)
-    return Interference(
+    return BlockInterference(
         scenario=str(first["scenario"]),
         block=str(first["block"]),
         preconditioned=bool(first["preconditioned"]),
@@ -240,12 +244,12 @@ def draws_of(batches: int, seed: int) -> Codes:
     return draws
 
 
-def median(column: pd.Series, draws: Codes) -> Drawn:
+def median(column: pd.Series, draws: Codes) -> Bootstrapped:
     """The median of a column without gaps, and of every draw of it."""
     values = column.to_numpy(dtype=np.float64)
     if len(values) == 0:
-        return Drawn(np.full((), np.nan), np.full(len(draws), np.nan), 0)
-    return Drawn(np.median(values), _medians(values[draws]), len(values))
+        return Bootstrapped(np.full((), np.nan), np.full(len(draws), np.nan), 0)
+    return Bootstrapped(np.median(values), _medians(values[draws]), len(values))
 
 
 def _medians(lines: Array) -> Array:
@@ -257,58 +261,56 @@ def _medians(lines: Array) -> Array:
     return found
 
 
-def combined(number: Callable[..., Array], *parts: Drawn) -> Drawn:
+def combined(number: Callable[..., Array], *parts: Bootstrapped) -> Bootstrapped:
     """A number made of others, in the batches themselves and in every draw."""
     value, draws = (number(*(part[n] for part in parts)) for n in (0, 1))
-    return Drawn(value, draws, min(part.batches for part in parts))
+    return Bootstrapped(value, draws, min(part.batches for part in parts))
 
 
-def summary(drawn: Drawn) -> Summary:
+def summary(drawn: Bootstrapped) -> BatchStatistic:
     """Value and percentile interval, or why there is none."""
     if drawn.batches == 0:
-        return Summary(None, None, _NO_BATCH)
+        return BatchStatistic(None, None, _NO_BATCH)
     value = float(drawn.value)
     if drawn.batches < ENOUGH_BATCHES:
-        return Summary(value, None, f"an interval needs {ENOUGH_BATCHES} batches")
+        return BatchStatistic(value, None, f"an interval needs {ENOUGH_BATCHES} batches")
     lacking = float(np.mean(~np.isfinite(drawn.draws)))
     if lacking > _UNDEFINED:
-        return Summary(value, None, f"{100 * lacking:.0f} % of the draws have no reliability")
-    return Summary(value, percentile_interval(drawn.draws))
+        return BatchStatistic(
+            value, None, f"{100 * lacking:.0f} % of the draws have no reliability"
+        )
+    return BatchStatistic(value, percentile_interval(drawn.draws))
 
 
-def _geometric_mean(logs: Array) -> Summary:
+def _geometric_mean(logs: Array) -> BatchStatistic:
     """Mean on the log scale with its t interval, as a ratio."""
     logs = logs[np.isfinite(logs)]
     if len(logs) == 0:
-        return Summary(None, None, _NO_BATCH)
-    centre = float(logs.mean())
+        return BatchStatistic(None, None, _NO_BATCH)
+    value = float(np.exp(float(logs.mean())))
     if len(logs) < 2:
-        return Summary(float(np.exp(centre)), None, "an interval needs two batches")
-    half = t_point(0.5 * (1 + LEVEL), len(logs) - 1) * float(logs.std(ddof=1)) / len(logs) ** 0.5
-    low, high = np.exp([centre - half, centre + half]).tolist()
-    return Summary(float(np.exp(centre)), Interval(low, high))
+        return BatchStatistic(value, None, _NEEDS_TWO)
+    return BatchStatistic(value, Interval(*np.exp(mean_interval(logs)).tolist()))
 
 
-def _share(hits: Mask) -> Summary:
+def _share(hits: Mask) -> BatchStatistic:
     """A share of batches with Wilson's interval."""
     if len(hits) == 0:
-        return Summary(None, None, _NO_BATCH)
+        return BatchStatistic(None, None, _NO_BATCH)
     share = float(hits.mean())
-    return Summary(share, wilson(share, float(len(hits))))
+    return BatchStatistic(share, wilson(share, float(len(hits))))
 
 
-def _block_conflict(table: pd.DataFrame) -> Summary:
+def _block_conflict(table: pd.DataFrame) -> BatchStatistic:
     """Share of blocks in conflict, batch by batch; its mean with a t interval."""
     known = table[(table["block"] != ALL) & table["cosine"].notna()]
     if known.empty:
-        return Summary(None, None, "no block has gradients of both tasks")
+        return BatchStatistic(None, None, "no block has gradients of both tasks")
     shares = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean().to_numpy()
     value = float(shares.mean())
     if len(shares) < 2:
-        return Summary(value, None, "an interval needs two batches")
-    half = t_point(0.5 * (1 + LEVEL), len(shares) - 1) * float(shares.std(ddof=1))
-    half /= len(shares) ** 0.5
-    return Summary(value, Interval(max(0.0, value - half), min(1.0, value + half)))
+        return BatchStatistic(value, None, _NEEDS_TWO)
+    return BatchStatistic(value, clip(mean_interval(shares), Bounds(0.0, 1.0)))
 
 
 def whole_from_halves(halves: Array) -> Array:
@@ -318,7 +320,9 @@ def whole_from_halves(halves: Array) -> Array:
     return whole
 
 
-def _noise(halved: pd.DataFrame, seed: int) -> tuple[Summary, Summary, Summary, Summary]:
+def _noise(
+    halved: pd.DataFrame, seed: int
+) -> tuple[BatchStatistic, BatchStatistic, BatchStatistic, BatchStatistic]:
     """Both reliabilities, the noise ceiling and the disattenuated cosine.
 
     Args:
@@ -331,14 +335,14 @@ def _noise(halved: pd.DataFrame, seed: int) -> tuple[Summary, Summary, Summary, 
     told = [summary(one) for one in wholes]
     reason = _no_correction(halves)
     if reason is not None:
-        nothing = Summary(None, None, reason)
+        nothing = BatchStatistic(None, None, reason)
         return told[0], told[1], nothing, nothing
     ceiling = combined(_ceiling, *wholes)
     corrected = combined(np.divide, median(halved["cosine"], draws), ceiling)
     return told[0], told[1], summary(ceiling), summary(corrected)
 
 
-def _no_correction(halves: Sequence[Drawn]) -> str | None:
+def _no_correction(halves: Sequence[Bootstrapped]) -> str | None:
     """Why a cosine cannot be corrected for noise."""
     if halves[0].batches == 0:
         return "no batch was taken in halves"
@@ -365,11 +369,11 @@ def curve(
     preconditioned: bool = False,
     window: int = 9,
     seed: int = 0,
-) -> Curve:
+) -> CosineCurve:
     """Moving median of the cosine over steps, with a bootstrap band.
 
     Args:
-        table: Of `gradient_rows`; several runs of the scenario are taken together.
+        table: Of `gradient_table`; several runs of the scenario are taken together.
         scenario: Which scenario.
         block: Which block.
         preconditioned: Which gradients.
@@ -380,15 +384,15 @@ def curve(
     steps = np.unique(mine["step"])
     place, cosine = np.searchsorted(steps, mine["step"]), mine["cosine"].to_numpy()
     lines = []
-    for centre in range(len(steps)):
-        near = cosine[np.abs(place - centre) <= window // 2]
+    for center in range(len(steps)):
+        near = cosine[np.abs(place - center) <= window // 2]
         draws = draws_of(len(near), seed)
         band = percentile_interval(np.median(near[draws], axis=1))
         assert band is not None  # every draw has a median
         lines.append((float(np.median(near)), *band))
     columns = zip(*lines, strict=True) if lines else ((), (), ())
     middle, low, high = (tuple(column) for column in columns)
-    return Curve(scenario, block, tuple(steps.tolist()), middle, low, high, window)
+    return CosineCurve(scenario, block, tuple(steps.tolist()), middle, low, high, window)
 
 
 def cosine_matrix(table: pd.DataFrame, scenario: str, *, preconditioned: bool) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def read_gradients(places: Sequence[Path]) -> pd.DataFrame:
         places: Files, or folders that hold `gradients.jsonl`; the order numbers the runs.
 
     Raises:
-        UserError: if a file is not there, or a whole line of it is no gradient row.
+        UserError: if a file is not there, or a whole line of it is not a gradient row.
     """
     return gradient_table([_read(place) for place in places])
 
@@ -70,7 +70,7 @@ def _read(place: Path) -> list[GradientRow]:
             f"There are no gradients in {place}: {GRADIENTS_FILE} is missing.",
             hint="Probe a checkpoint: pairuni-train probe --help",
         )
-    whole, _, _ = path.read_bytes().rpartition(b"\n")  # a torn last line is no row
+    whole, _, _ = path.read_bytes().rpartition(b"\n")  # a torn last line is not a row
     try:
         return msgspec.json.Decoder(GradientRow).decode_lines(whole)
     except msgspec.DecodeError as failure:

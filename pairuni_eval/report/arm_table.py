@@ -7,15 +7,15 @@ that was made stands among the differences.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from pairuni_eval.commands import as_typed
 from pairuni_eval.report import text
-from pairuni_eval.report.baseline_comparison import difference_entry, told
+from pairuni_eval.report.baseline_comparison import describe, difference_entry
 from pairuni_eval.report.charts import IntervalChart, Span, interval_chart
 from pairuni_eval.report.export import ends_of, latex, sheet
-from pairuni_eval.report.questions import Answer, OpeningQuestion
+from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
+from pairuni_eval.report.rerun import with_option
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart, asked
 from pairuni_eval.report.undecided import remedies, seeds_lacking
 from pairuni_eval.stats.arm_table import ArmCell, ArmPair, ArmTable, TableRow
@@ -31,20 +31,8 @@ _ASKED, _OTHER = 0, 5  # colors of arms
 _VERDICTS = (
     *("arm", "against", "column", "benchmark", "protocol", "metric", "group"),
     *("ours", "theirs", "difference", "low", "high", "joint_low", "joint_high"),
-    *(
-        "equivalence_low",
-        "equivalence_high",
-        "p",
-        "p_holm",
-        "p_tied",
-        "detectable",
-        "word",
-        "shared",
-        "planned",
-        "clusters",
-        "test",
-        "reason",
-    ),
+    *("equivalence_low", "equivalence_high", "p", "p_holm", "p_tied", "detectable"),
+    *("word", "shared", "planned", "clusters", "test", "reason"),
 )
 _NUMBERS = ("arm", "seeds", "column", "address", "value", "low", "high", "by_seed")
 
@@ -59,7 +47,7 @@ def questions(table: ArmTable, question: str, command: str) -> tuple[OpeningQues
         question: What the experiment asks.
         command: What makes the table.
     """
-    made = [one for one in table.versus if one.rows]
+    made = [one for one in table.pairs if one.rows]
     shown = [_told(one) for one in made if one.asked]
     found = (
         asked(question, *(shown or ["Nothing yet: no two arms have finished."])),
@@ -69,30 +57,30 @@ def questions(table: ArmTable, question: str, command: str) -> tuple[OpeningQues
     return tuple(one for one in found if one.answers)
 
 
-def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[Answer]:
+def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[OpeningAnswer]:
     """More outputs or more training seeds, for each arm that ours cannot be told from."""
     for one in pairs:
         rows = [row for row in one.rows.values() if row.deciding] if one.asked else []
         said, seeds = list(remedies(rows)), seeds_lacking(rows)
-        if one.about.needed and one.asked and not seeds:
-            warning = seeds_warning([one.about])
-            said.append(f"{warning}; a word about the recipe needs {one.about.needed}")
+        about = one.comparison.about
+        if about.needed and one.asked and not seeds:
+            said.append(f"{seeds_warning([about])}; a word about the recipe needs {about.needed}")
             seeds = ENOUGH_SEEDS
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()
             sentence = f"{one.ours} against {one.theirs}: {'; '.join(said)}."
-            yield Answer(sentence, commands=again, anchor="differences", link="Line by line")
+            yield OpeningAnswer(sentence, commands=again, anchor="differences", link="Line by line")
 
 
 def with_seeds(command: str, seeds: int) -> str:
     """The command with another number of training seeds."""
-    words = shlex.split(command)
-    place = words.index("--seeds") if "--seeds" in words else len(words)
-    return as_typed(*words[:place], "--seeds", str(seeds), *words[place + 2 :])
+    return as_typed(*with_option(command, "--seeds", str(seeds)))
 
 
 def _told(one: ArmPair) -> str:
-    return f"{one.ours}: {told(one.theirs, list(one.rows.values()), one.refusals, about=one.about)}"
+    found = one.comparison
+    said = describe(one.theirs, list(one.rows.values()), found.refusals, about=found.about)
+    return f"{one.ours}: {said}"
 
 
 def _told_of_others(pairs: Sequence[ArmPair]) -> Iterator[str]:
@@ -182,11 +170,11 @@ def _span(row: TableRow, cell: ArmCell, table: ArmTable) -> Span:
 
 def _differences(table: ArmTable) -> StudyPart:
     """Every comparison in numbers, and that of an arm in question in a sentence a column."""
-    made = [one for one in table.versus if one.rows]
+    made = [one for one in table.pairs if one.rows]
     families = [
         f"Of the {'arm in question' if asked else 'other arms'}: {family.sentence}"
         for asked in (True, False)
-        for family in {one.family for one in made if one.asked is asked}
+        for family in {one.comparison.family for one in made if one.asked is asked}
     ]
     facts = (
         "On the outputs that both arms have: the difference with its own 95 % interval and p, then "
@@ -259,7 +247,7 @@ def _verdicts(table: ArmTable) -> str:
             **ends_of(row.joint, "joint_"),
             **ends_of(row.beside if row.word is Word.TIED else None, "equivalence_"),
         }
-        for pair in table.versus
+        for pair in table.pairs
         for number, row in pair.rows.items()
     )
     return sheet(_VERDICTS, rows)

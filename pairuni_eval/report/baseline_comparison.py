@@ -1,4 +1,4 @@
-"""What a report says about a baseline: one sentence, what got worse and better, every metric.
+"""A baseline beside the run: one sentence, what got worse and better, every metric.
 
 Goes in: the comparison that `stats.compare` made. Comes out: the same, in the words and the
 order in which the page sets it. No number is made here.
@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
-from pairuni_eval.stats.compare import Comparison, Difference, Refusal, Word
-from pairuni_eval.stats.multiple import NO_TESTS, Multiplicity
+from pairuni_eval.stats.compare import Comparison, Difference, NotCompared, Word
 from pairuni_eval.stats.scope import NOBODY, Scope
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
@@ -40,61 +39,39 @@ class Change(NamedTuple):
     group: str
 
 
-class Versus(NamedTuple):
+class BaselineComparison(NamedTuple):
     """A baseline beside the run.
 
     Attributes:
         number: Its number in the browser; the run itself is 0.
-        differences: Every metric that both have, in the report's order.
-        groups: The groups of every headline, in the same order.
-        refusals: What could not be compared, and why.
+        comparison: What was found, rows in the report's order.
         worse, better: Headlines and groups, the surest first.
-        about: Whom the verdicts are about.
-        family: The tests that were corrected together, those of all baselines of the page.
         seeds: Further runs of the baseline, one a training seed.
     """
 
     name: str
     number: int
     card: RunCard
-    differences: tuple[Difference, ...]
-    groups: tuple[Difference, ...]
-    refusals: tuple[Refusal, ...]
-    worse: tuple[Change, ...]
-    better: tuple[Change, ...]
-    about: Scope = NOBODY
-    family: Multiplicity = NO_TESTS
+    comparison: Comparison
+    worse: tuple[Change, ...] = ()
+    better: tuple[Change, ...] = ()
     seeds: tuple[RunCard, ...] = ()
-
-    @property
-    def same_weights(self) -> bool:
-        """Whether both sides are the same weights."""
-        return self.about.same_weights
-
-    @property
-    def scope(self) -> str | None:
-        """What the verdicts hold for, where it is less than the recipe."""
-        return self.about.scope
 
     @property
     def heads(self) -> tuple[str, str]:
         """What the columns with this run's numbers and with the baseline's are called."""
-        ours, theirs = self.about.seeds
+        ours, theirs = self.comparison.about.seeds
         return f"This run{_mean_of(ours)}", f"{self.name}{_mean_of(theirs)}"
-
-    @property
-    def headlines(self) -> tuple[Difference, ...]:
-        """The headline of every shared benchmark."""
-        return tuple(row for row in self.differences if row.headline)
 
     def headline(self, benchmark: str) -> Difference | None:
         """The headline of one benchmark; None where the baseline lacks it."""
-        return next((row for row in self.headlines if row.benchmark == benchmark), None)
+        rows = (row for row in self.comparison.headlines if row.benchmark == benchmark)
+        return next(rows, None)
 
     def group(self, benchmark: str, name: str) -> Difference | None:
         """A group of a benchmark's headline; None where it was not compared."""
-        rows = (row for row in self.groups if (row.benchmark, row.group) == (benchmark, name))
-        return next(rows, None)
+        rows = self.comparison.groups
+        return next((r for r in rows if (r.benchmark, r.group) == (benchmark, name)), None)
 
     @property
     def tally(self) -> dict[str, int]:
@@ -102,7 +79,9 @@ class Versus(NamedTuple):
 
         Those that were not compared come last, where there are any.
         """
-        counts = Counter(NOT_COMPARED if row.reason else str(row.word) for row in self.headlines)
+        counts = Counter(
+            NOT_COMPARED if row.reason else str(row.word) for row in self.comparison.headlines
+        )
         last = (NOT_COMPARED,) if counts[NOT_COMPARED] else ()
         return {word: counts[word] for word in (*map(str, _PHRASES), *last)}
 
@@ -110,31 +89,38 @@ class Versus(NamedTuple):
     def looked(self) -> tuple[int, int]:
         """How many headlines and groups were compared."""
         headlines, groups = (
-            sum(row.reason is None for row in rows) for rows in (self.headlines, self.groups)
+            sum(row.reason is None for row in rows)
+            for rows in (self.comparison.headlines, self.comparison.groups)
         )
         return headlines, groups
 
     @property
     def refused(self) -> list[str]:
         """What could not be compared, a sentence for each benchmark and reason."""
-        return gathered(self.refusals)
+        return gathered(self.comparison.refusals)
 
     @property
     def verdict(self) -> str:
         """What can be told, in plain words."""
-        words = (Word.BETTER, Word.WORSE)
-        return told(self.name, self.headlines, self.refusals, words, self.about)
+        return describe_comparison(self.name, self.comparison, (Word.BETTER, Word.WORSE))
 
     @property
     def sentence(self) -> str:
         """The verdict with what is tied, what cannot be told and what was not compared."""
-        return told(self.name, self.headlines, self.refusals, about=self.about)
+        return describe_comparison(self.name, self.comparison)
 
 
-def told(
+def describe_comparison(
+    name: str, found: Comparison, words: Sequence[Word] = tuple(_PHRASES)
+) -> str:
+    """`describe` for the headlines of a comparison."""
+    return describe(name, found.headlines, found.refusals, words, found.about)
+
+
+def describe(
     name: str,
     headlines: Sequence[Difference],
-    refusals: Sequence[Refusal],
+    refusals: Sequence[NotCompared],
     words: Sequence[Word] = tuple(_PHRASES),
     about: Scope = NOBODY,
 ) -> str:
@@ -212,13 +198,13 @@ def _taken(undecided: Sequence[Difference]) -> str | None:
     return (f"{low} to {high}" if low != high else low) + unit + of
 
 
-def versus(
+def baseline_comparison(
     name: str,
     number: int,
     theirs: Sequence[RunCard],
     found: Comparison,
     order: Sequence[str],
-) -> Versus:
+) -> BaselineComparison:
     """A baseline beside the run.
 
     Args:
@@ -228,45 +214,45 @@ def versus(
         found: What `compare_page` found.
         order: The benchmarks in the report's order.
     """
-    return Versus(
+    return BaselineComparison(
         name=name,
         number=number,
         card=theirs[0],
-        differences=_ordered(found.differences, order),
-        groups=_ordered(found.groups, order),
-        refusals=found.refusals,
+        comparison=found._replace(
+            differences=_ordered(found.differences, order), groups=_ordered(found.groups, order)
+        ),
         worse=_changes(found, Word.WORSE, order),
         better=_changes(found, Word.BETTER, order),
-        about=found.about,
-        family=found.family,
         seeds=tuple(theirs[1:]),
     )
 
 
-def caveats(found: Sequence[Versus]) -> tuple[str, ...]:
+def caveats(found: Sequence[BaselineComparison]) -> tuple[str, ...]:
     """What a reader must know beside the verdicts."""
     if not found:
         return ()
     unlike = [
         f"{one.name} was run with other settings on {row.benchmark}: {', '.join(row.settings)}."
         for one in found
-        for row in one.headlines
+        for row in one.comparison.headlines
         if row.settings
     ]
-    return (*_scopes(found), found[0].family.sentence, *unlike)
+    return (*_scopes(found), found[0].comparison.family.sentence, *unlike)
 
 
-def _scopes(found: Sequence[Versus]) -> Iterator[str]:
+def _scopes(found: Sequence[BaselineComparison]) -> Iterator[str]:
     """What the verdicts hold for, where a reader could take them for more."""
-    same = [one.name for one in found if one.same_weights]
+    same = [one.name for one in found if one.comparison.same_weights]
     if same:
         yield f"Against {listed(same)}: both are the same weights."
-    means = [one for one in found if max(one.about.seeds) > 1]
+    seeds = {one.name: one.comparison.about.seeds for one in found}
+    means = {name: both for name, both in seeds.items() if max(both) > 1}
     if means:
-        said = ", ".join(f"{one.name} {_seeds(one.about.seeds[1])}" for one in means)
+        said = ", ".join(f"{name} {_seeds(theirs)}" for name, (_, theirs) in means.items())
+        ours, _ = next(iter(means.values()))
         yield (
             f"Both numbers of a difference are means over training seeds: "
-            f"{_seeds(means[0].about.seeds[0])} of this run's recipe; {said}."
+            f"{_seeds(ours)} of this run's recipe; {said}."
         )
 
 
@@ -314,24 +300,24 @@ def _name(row: Difference) -> str:
     return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
 
 
-def _reasons(refusals: Sequence[Refusal]) -> str:
+def _reasons(refusals: Sequence[NotCompared]) -> str:
     said = "; ".join(gathered(refusals)[:3])
     return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
 
 
-def gathered(refusals: Sequence[Refusal]) -> list[str]:
+def gathered(refusals: Sequence[NotCompared]) -> list[str]:
     """What could not be compared, a sentence for each benchmark and reason.
 
     A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
     named and the others are counted.
     """
-    found: dict[tuple[str, str], list[Refusal]] = {}
+    found: dict[tuple[str, str], list[NotCompared]] = {}
     for one in refusals:
         found.setdefault((one.benchmark, one.reason), []).append(one)
     return [_together(rows) for rows in found.values()]
 
 
-def _together(rows: Sequence[Refusal]) -> str:
+def _together(rows: Sequence[NotCompared]) -> str:
     first = rows[0]
     if len(rows) == 1:
         return first.sentence

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from pairuni_eval.records import Capability
 from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import (
-    Album,
+    ImageCopier,
     gold_of,
     joined_text,
     verdicts,
@@ -38,7 +38,7 @@ ROWS = 60_000  # at most in a page
 _CHARACTERS = 24_000_000  # of questions and answers in a page, at most
 _LONGEST, _SHORTEST, _NOTE = 700, 60, 200  # characters of one text
 _PACKING = 4  # gzip: a third level more would take three times as long for a tenth less
-_GROUPS = 60  # a tag with more values is no filter
+_GROUPS = 60  # a tag with more values is not a filter
 _TAG = "tag."
 _decode = msgspec.json.decode  # three times as fast as `decode_cell`, and there are 200,000 cells
 NO_ROW = -1  # in `given`, `picture`, `status`: the baseline lacks the row
@@ -78,7 +78,7 @@ class _Pool:
         return list(self._numbers)
 
 
-class _Columns(msgspec.Struct):
+class _RowColumns(msgspec.Struct):
     """The columns of the rows; `texts` and `pictures` are what their numbers stand for.
 
     Attributes:
@@ -114,16 +114,16 @@ class _Columns(msgspec.Struct):
 class _Writer:
     """Collects the columns benchmark by benchmark."""
 
-    def __init__(self, runs: Sequence[str], longest: int, album: Album) -> None:
+    def __init__(self, runs: Sequence[str], longest: int, copier: ImageCopier) -> None:
         self._texts, self._pictures = _Pool(), _Pool()
-        self._longest, self._album = longest, album
+        self._longest, self._copier = longest, copier
         self._nothing = self._texts("")
         self._numbers: dict[tuple[Path, str], int] = {}
         self.without_picture = 0
-        lists: dict[str, Any] = {name: [] for name in _Columns.__struct_fields__}
+        lists: dict[str, Any] = {name: [] for name in _RowColumns.__struct_fields__}
         for name in ("given", "picture", "value", "status", "note"):
             lists[name] = [[] for _ in runs]
-        self.columns = _Columns(**(lists | {"runs": list(runs)}))
+        self.columns = _RowColumns(**(lists | {"runs": list(runs)}))
 
     def add(self, tables: Tables, benchmark: str, frames: Sequence[_Frame], *, tiny: bool) -> None:
         """Add the rows of a benchmark; the first frame is the run's own."""
@@ -142,7 +142,7 @@ class _Writer:
         for place, frame in enumerate(frames):
             self._answer(place, frame)
 
-    def finish(self) -> _Columns:
+    def finish(self) -> _RowColumns:
         """The columns with what their numbers stand for."""
         self.columns.texts = self._texts.values
         self.columns.pictures = self._pictures.values
@@ -183,12 +183,12 @@ class _Writer:
         columns.note[place] += [numbers[note] for note in notes]
 
     def _picture(self, frame: _Frame, image: str) -> int:
-        """The number of a run's picture, asked of the album until it has it."""
+        """The number of a run's picture, asked of the copier until it has it."""
         place = (frame.tables.run.folder, image)
         if place not in self._numbers:
-            shown = self._album.show(frame.tables.run, image, "")
+            shown = self._copier.show(frame.tables.run, image, "")
             if shown.file is None:
-                self.without_picture += self._album.full
+                self.without_picture += self._copier.full
                 return self._pictures(("", 0, 0))
             self._numbers[place] = self._pictures((shown.file, shown.width, shown.height))
         return self._numbers[place]
@@ -202,20 +202,20 @@ class _Frame(NamedTuple):
 
 
 def browser(
-    tables: Tables, others: Mapping[str, Tables], album: Album, tiny: Mapping[str, bool]
+    tables: Tables, others: Mapping[str, Tables], copier: ImageCopier, tiny: Mapping[str, bool]
 ) -> Browser:
     """Every row of a run with what the baselines gave for it.
 
     Args:
         tables: The run.
         others: The baselines by name.
-        album: Takes the pictures.
+        copier: Takes the pictures.
         tiny: By benchmark, in the order of the report, whether its numbers are tiny.
     """
     total = sum(len(tables.outputs(name)) for name in tiny)
     runs = [tables.run.card.name, *others]
     longest = _longest(min(total, ROWS) * len(runs))
-    writer = _Writer(runs, longest, album)
+    writer = _Writer(runs, longest, copier)
     other_seeds: set[str] = set()
     for name, is_tiny in tiny.items():
         own = _kept(verdicts(tables, name), min(1.0, ROWS / max(1, total)))

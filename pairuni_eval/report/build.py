@@ -17,13 +17,13 @@ from markupsafe import Markup
 from pairuni_eval.errors import writing
 from pairuni_eval.records import ExternalMetric
 from pairuni_eval.report import addresses, figures
-from pairuni_eval.report.baseline_comparison import Versus, difference_entry
+from pairuni_eval.report.baseline_comparison import BaselineComparison, difference_entry
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost
 from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.formats import SUMMARY
-from pairuni_eval.report.gallery import PICTURES, Album
+from pairuni_eval.report.gallery import PICTURES, ImageCopier
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry
@@ -70,13 +70,13 @@ def build_report(
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
-    album = Album(out, at_most=PICTURES if pictures is None else pictures)
-    page = gather(run, baselines, album, training or {}, pairs, seeds)
+    copier = ImageCopier(out, at_most=PICTURES if pictures is None else pictures)
+    page = gather(run, baselines, copier, training or {}, pairs, seeds)
     left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
         sheets = _write_sheets(page, out / "images")
-        _drop_stale(out / "images", album.files | set(sheets.values()))
+        _drop_stale(out / "images", copier.files | set(sheets.values()))
         write_page(out / "report.html", _html(page, left_out))
         write_page(out / "report.md", _markdown(page, sheets))
         entry = _summary(page) | {"left_out_of_eval_results": left_out}
@@ -130,11 +130,11 @@ def _hub_file(left_out: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{FILES[name]}, without {said}"} if said else {}
 
 
-def group_figure(line: GroupLine, baselines: Sequence[Versus]) -> Markup:
+def group_figure(line: GroupLine, baselines: Sequence[BaselineComparison]) -> Markup:
     """The strip of one group with the baselines' numbers on it."""
     others = [
         figures.Other(one.name, found.theirs if found else None)
-        for one, found in zip(baselines, line.versus, strict=False)  # none where not compared
+        for one, found in zip(baselines, line.differences, strict=False)  # none where not compared
     ]
     label = f"{line.name}: dot with 95 % interval on the metric's range"
     return figures.strip(line.cells[0].estimate, label, others)
@@ -253,12 +253,12 @@ def _summary(page: Page) -> dict[str, Any]:
                 "checkpoint": one.card.checkpoint.name,
                 "weights": one.card.checkpoint.weights,
                 "sentence": one.sentence,
-                "same_weights": one.same_weights,
-                "scope": one.scope,
-                "family": one.family._asdict(),
-                "differences": [difference_entry(row) for row in one.differences],
-                "groups": [difference_entry(row) for row in one.groups],
-                "refusals": [refusal.sentence for refusal in one.refusals],
+                "same_weights": one.comparison.same_weights,
+                "scope": one.comparison.scope,
+                "family": one.comparison.family._asdict(),
+                "differences": [difference_entry(row) for row in one.comparison.differences],
+                "groups": [difference_entry(row) for row in one.comparison.groups],
+                "refusals": [refusal.sentence for refusal in one.comparison.refusals],
             }
             for one in page.baselines
         },

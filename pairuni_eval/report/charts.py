@@ -1,4 +1,4 @@
-"""Where the marks of a chart stand: numbers to coordinates, nothing else.
+"""Coordinates of the marks of a chart: numbers to places, nothing else.
 
 Goes in: series of numbers. Comes out: records with ready coordinates, which the macros of
 `charts.html.j2` set as inline SVG. Colors are classes of the page's style, so that one chart serves
@@ -20,17 +20,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-WIDTH = 340.0
 _LEFT, _RIGHT, _TOP = 46.0, 332.0, 10.0
 _BOTTOM, _HEIGHT = 166.0, 200.0
 _TICKS = 4  # about so many on an axis
 _POINTS = 240  # of a line; more are averaged in bins
 _SMOOTH = 12  # a window is a twelfth of the line
 _CHARACTER = 6.3  # wide, of a label
-_LINE_GAP = 14.0  # between labels that would touch
 _SPAN_LEFT, _SPAN_TOP, _SPAN_STEP, _SPAN_GAP = 118.0, 6.0, 9.0, 8.0
-_SLOPE_LEFT, _SLOPE_RIGHT = 58.0, 214.0
-_SLOPE_HEAD, _SLOPE_ROW, _SLOPE_LEAST = 30.0, 24.0, 130.0
 
 
 class Tick(NamedTuple):
@@ -66,7 +62,7 @@ class Level(NamedTuple):
     place: float
 
 
-class Drawn(NamedTuple):
+class DrawnLine(NamedTuple):
     """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
 
     name: str
@@ -91,48 +87,11 @@ class LineChart(NamedTuple):
     height: float
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    lines: tuple[Drawn, ...]
+    lines: tuple[DrawnLine, ...]
     smoothed: int
     series: tuple[Series, ...]
     zero: float | None = None
     levels: tuple[Level, ...] = ()
-
-
-class Ends(NamedTuple):
-    """One line of a slope chart: where it stands before and after, from 0 to 1 of its range.
-
-    Attributes:
-        tone: The verdict word with dashes for blanks, for color and dashes.
-    """
-
-    name: str
-    tone: str
-    before: float
-    after: float
-    before_text: str
-    after_text: str
-
-
-class Slope(NamedTuple):
-    """A line of a slope chart with its coordinates; labels keep their distance."""
-
-    ends: Ends
-    y_before: float
-    y_after: float
-    label_before: float
-    label_after: float
-
-
-class SlopeChart(NamedTuple):
-    """Before and after, one line for each benchmark."""
-
-    before: str
-    after: str
-    label: str
-    height: float
-    left: float
-    right: float
-    slopes: tuple[Slope, ...]
 
 
 def ticks(low: float, high: float) -> tuple[float, ...]:
@@ -201,7 +160,7 @@ def line_chart(
     y_marks = ticks(*_reach(shown, [*within, *levels.values()]))
     longest = max(len(one.x) for one in shown)
     window = max(1, longest // _SMOOTH) if smoothing else 1
-    place = _Place(x_marks, y_marks)
+    place = _ChartScale(x_marks, y_marks)
     return LineChart(
         title=title,
         label=f"{title} over training steps: {', '.join(_in_words(one) for one in shown)}",
@@ -229,7 +188,7 @@ def _in_words(one: Series) -> str:
     return f"{one.name} from {known[0]:.3g} to {known[-1]:.3g}"
 
 
-class _Place:
+class _ChartScale:
     """Turns the data's units into those of the view box."""
 
     def __init__(self, x_marks: Sequence[float], y_marks: Sequence[float]) -> None:
@@ -243,10 +202,10 @@ class _Place:
         low, high = self._y
         return _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
 
-    def drawn(self, one: Series, window: int) -> Drawn:
+    def drawn(self, one: Series, window: int) -> DrawnLine:
         x, y = _binned(one.x), _binned(one.y)
         low, high = (None if part is None else _binned(part) for part in (one.low, one.high))
-        return Drawn(
+        return DrawnLine(
             name=one.name,
             arm=one.arm,
             line=self._path(x, _binned(smooth(one.y, window))),
@@ -279,35 +238,6 @@ def _binned(values: Array) -> Array:
     parts = np.array_split(values, _POINTS)
     return np.array(
         [part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in parts]
-    )
-
-
-def slope_chart(before: str, after: str, lines: Sequence[Ends]) -> SlopeChart | None:
-    """A slope for each benchmark on one scale, the share of each metric's range; None below two."""
-    if len(lines) < 2:
-        return None
-    inner = max(_SLOPE_LEAST, _SLOPE_ROW * len(lines))
-    values = [value for one in lines for value in (one.before, one.after)]
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-
-    def place(value: float) -> float:
-        return _SLOPE_HEAD + inner * (1 - (value - low) / span)
-
-    befores, afters = [place(o.before) for o in lines], [place(o.after) for o in lines]
-    label_befores, label_afters = apart(befores, _SLOPE_HEAD), apart(afters, _SLOPE_HEAD)
-    columns = (lines, befores, afters, label_befores, label_afters)
-    slopes = [Slope(*parts) for parts in zip(*columns, strict=True)]
-    said = ", ".join(f"{o.name} {o.before_text} to {o.after_text}" for o in lines)
-    lowest = max(*label_befores, *label_afters, _SLOPE_HEAD + inner)
-    return SlopeChart(
-        before=before,
-        after=after,
-        label=f"From {before} to {after}: {said}",
-        height=lowest + 12,
-        left=_SLOPE_LEFT,
-        right=_SLOPE_RIGHT,
-        slopes=tuple(slopes),
     )
 
 
@@ -417,39 +347,3 @@ def _span_row(
 
 def _said(held: Sequence[Span]) -> str:
     return ", ".join(f"{one.name} {one.value:.3g}" for one in held)
-
-
-class _Block(NamedTuple):
-    """Labels that stand together: the middle of their marks, and which they are."""
-
-    middle: float
-    members: list[int]
-
-    def first(self, least: float) -> float:
-        """Where the first of them stands, not above `least`."""
-        return max(least, self.middle - _LINE_GAP * (len(self.members) - 1) / 2)
-
-
-def apart(places: Sequence[float], least: float = 0.0) -> list[float]:
-    """Places of labels near their marks, in the same order, none closer than a line's height.
-
-    Labels that would touch are spread evenly around their common middle, none above `least`.
-    """
-    blocks: list[_Block] = []
-    for i in sorted(range(len(places)), key=lambda i: places[i]):
-        blocks.append(_Block(places[i], [i]))
-        while len(blocks) > 1 and _touch(blocks[-2], blocks[-1], least):
-            one, two = blocks[-2:]
-            members = one.members + two.members
-            middle = sum(places[member] for member in members) / len(members)
-            blocks[-2:] = [_Block(middle, members)]
-    found = [0.0] * len(places)
-    for block in blocks:
-        for n, i in enumerate(block.members):
-            found[i] = block.first(least) + _LINE_GAP * n
-    return found
-
-
-def _touch(upper: _Block, lower: _Block, least: float) -> bool:
-    end = upper.first(least) + _LINE_GAP * (len(upper.members) - 1)
-    return lower.first(least) - end < _LINE_GAP

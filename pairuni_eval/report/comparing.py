@@ -1,4 +1,4 @@
-"""What `pairuni-eval compare` prints: as JSON for programs, as a table and sentences for people."""
+"""The output of `pairuni-eval compare`: JSON for programs, a table and sentences for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pairuni_eval.foreign_text import clean
-from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry, gathered, told
+from pairuni_eval.report.baseline_comparison import (
+    NOT_COMPARED,
+    describe_comparison,
+    difference_entry,
+    gathered,
+)
 from pairuni_eval.report.formats import COMPARISON
 from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.report.tiny_label import is_tiny
@@ -24,7 +29,7 @@ _WIDEST = 22  # characters that a benchmark's name gets at least, where it has a
 _STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.TIED: "magenta", Word.CANNOT_TELL: "dim"}
 
 
-class Compared(NamedTuple):
+class ComparedRuns(NamedTuple):
     """Two runs with names that differ, and what they say about each other; the first is ours."""
 
     names: tuple[str, str]
@@ -34,11 +39,10 @@ class Compared(NamedTuple):
     @property
     def sentence(self) -> str:
         """What the headlines say about the first run, in one sentence."""
-        found = self.comparison
-        return told(self.names[1], found.headlines, found.refusals, about=found.about)
+        return describe_comparison(self.names[1], self.comparison)
 
 
-def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
+def compared(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:
     """Compare two runs.
 
     Raises:
@@ -48,10 +52,10 @@ def compared(ours: StoredRun, theirs: StoredRun) -> Compared:
     if names[0] == names[1]:
         names = (f"{names[0]} (A)", f"{names[1]} (B)")
     found = compare_page((Tables(ours),), {names[1]: (Tables(theirs),)})[names[1]].checked()
-    return Compared(names, (ours, theirs), found)
+    return ComparedRuns(names, (ours, theirs), found)
 
 
-def as_json(found: Compared) -> dict[str, Any]:
+def as_json(found: ComparedRuns) -> dict[str, Any]:
     """The comparison for programs; see `formats.ComparisonFile`."""
     return {
         "format": COMPARISON,
@@ -75,7 +79,7 @@ def _run_entry(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def as_table(found: Compared) -> Table:
+def as_table(found: ComparedRuns) -> Table:
     """The headlines for the terminal, three lines each."""
     ours, theirs = map(clean, found.names)
     partial = (" PARTIAL" if _run_entry(run)["partial"] else "" for run in found.runs)
@@ -95,7 +99,7 @@ def as_table(found: Compared) -> Table:
     return table
 
 
-def _cells(found: Compared, row: Difference) -> Iterator[Text]:
+def _cells(found: ComparedRuns, row: Difference) -> Iterator[Text]:
     metric = row.spec.title or row.spec.name
     yield Text(f"{_place(found, row)}\n{metric}\n{_shared(row)}")
     if row.reason is not None:
@@ -118,11 +122,11 @@ def _bounds(row: Difference) -> str:
     return "none differs" if row.by_identity else interval(row.beside, row.spec)
 
 
-def _place(found: Compared, row: Difference) -> str:
+def _place(found: ComparedRuns, row: Difference) -> str:
     return f"{clean(row.benchmark)}@{row.protocol}{_stamps(found, row.benchmark)}"
 
 
-def _stamps(found: Compared, benchmark: str) -> str:
+def _stamps(found: ComparedRuns, benchmark: str) -> str:
     """That a number is tiny, or not of the whole benchmark."""
     tiny = any(is_tiny(run.cards[benchmark], run.card) for run in found.runs)
     parts = [run.card.benchmarks[benchmark] for run in found.runs]
@@ -132,7 +136,7 @@ def _stamps(found: Compared, benchmark: str) -> str:
     return f"{' (tiny)' if named else ''}{' PARTIAL' if partial else ''}"
 
 
-def as_lines(found: Compared) -> Iterator[str]:
+def as_lines(found: ComparedRuns) -> Iterator[str]:
     """The verdict, which groups got worse and better, and what could not be compared."""
     comparison = found.comparison
     yield clean(found.sentence)

@@ -1,4 +1,4 @@
-"""What the report says about the set a checkpoint was trained on: has it seen the tests?
+"""The report's section on the set a checkpoint was trained on: has it seen the tests?
 
 What was seen is found by `pairuni_eval.contamination`; here each headline stands beside that
 without the flagged units, both with intervals. That they agree does not show that nothing leaked.
@@ -15,9 +15,9 @@ import msgspec
 import pandas as pd
 
 from pairuni_eval.cards import MetricSpec
+from pairuni_eval.contamination.fingerprints import Fingerprints, read_fingerprints
 from pairuni_eval.contamination.neighbors import NEAR
-from pairuni_eval.contamination.pair_set import Prints, read_prints
-from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
+from pairuni_eval.contamination.search import BenchmarkLeak, EvaluationItem, describe_leaks, search
 from pairuni_eval.stats.aggregate import make_aggregate
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.stats.tables import Tables, rows_of
@@ -27,7 +27,7 @@ from pairuni_eval.store.read import decode_cell
 _SHOWN = 12
 
 
-class Leak(Seen, frozen=True, kw_only=True):
+class HeadlineLeak(BenchmarkLeak, frozen=True, kw_only=True):
     """What a pair set shares with a benchmark of a run, and what that does to its headline.
 
     Attributes:
@@ -72,14 +72,14 @@ class Contamination(NamedTuple):
     pairs: int
     broken: int
     encoder: str | None
-    leaks: tuple[Leak, ...]
+    leaks: tuple[HeadlineLeak, ...]
     near: float = NEAR  # cosine above which two images count as one
     most: int = _SHOWN  # flagged items that a benchmark lists at most
 
     @property
     def answer(self) -> str:
         """The finding in one sentence."""
-        return answer(self.leaks, self.pairs)
+        return describe_leaks(self.leaks, self.pairs)
 
 
 def contamination(tables: Tables, pairs: Path, order: list[str]) -> Contamination:
@@ -91,21 +91,21 @@ def contamination(tables: Tables, pairs: Path, order: list[str]) -> Contaminatio
         order: The benchmarks in the report's order.
 
     Raises:
-        UserError: as `read_prints`.
+        UserError: as `read_fingerprints`.
     """
-    prints = read_prints(pairs, tables.run.folder)
+    prints = read_fingerprints(pairs, tables.run.folder)
     found = tuple(_leak(tables, name, prints) for name in order)
     return Contamination(prints.pairs, prints.broken, prints.encoder, found)
 
 
-def _leak(tables: Tables, benchmark: str, prints: Prints) -> Leak:
+def _leak(tables: Tables, benchmark: str, prints: Fingerprints) -> HeadlineLeak:
     seen = search(benchmark, tables.card(benchmark).title, _asked(tables, benchmark), prints)
     protocol = tables.protocols(benchmark)[0]
     rule = tables.spec(benchmark, protocol)
     spec = rule.metric(rule.headline)
     frame = tables.joined(benchmark, protocol, spec.of)
     rest = frame[~frame["unit"].isin(seen.flagged_units)]
-    return Leak(
+    return HeadlineLeak(
         **msgspec.structs.asdict(seen),
         spec=spec,
         everything=_headline(frame, spec),
@@ -113,7 +113,7 @@ def _leak(tables: Tables, benchmark: str, prints: Prints) -> Leak:
     )
 
 
-def _asked(tables: Tables, benchmark: str) -> Iterator[AskedItem]:
+def _asked(tables: Tables, benchmark: str) -> Iterator[EvaluationItem]:
     """The samples of a run as they were asked; their images are looked up in its folder."""
     samples = tables.run.samples
     for row in samples[samples["benchmark"] == benchmark].itertuples():
@@ -121,7 +121,7 @@ def _asked(tables: Tables, benchmark: str) -> Iterator[AskedItem]:
         text = " ".join(part["text"] for part in parts if "text" in part)
         images = [part["image"] for part in parts if "image" in part]
         stored = {image: partial(tables.run.pictures.data, image) for image in images}
-        yield AskedItem(str(row.uid), str(row.key), str(row.unit), text, stored)
+        yield EvaluationItem(str(row.uid), str(row.key), str(row.unit), text, stored)
 
 
 def _headline(frame: pd.DataFrame, spec: MetricSpec) -> Estimate:

@@ -1,4 +1,4 @@
-"""What a report says, before it is set: the records that both templates and the summary read."""
+"""The content of a report before it is set: records that both templates and the summary read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.baseline_comparison import Versus, caveats, versus
+from pairuni_eval.report.baseline_comparison import BaselineComparison, baseline_comparison, caveats
 from pairuni_eval.report.browse import Browser, browser
 from pairuni_eval.report.contamination import Contamination, contamination
 from pairuni_eval.report.cost import Cost, cost
 from pairuni_eval.report.curves import Curves, curves, training_arms
-from pairuni_eval.report.gallery import Album
+from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import tag_notices
@@ -36,7 +36,7 @@ class Page(NamedTuple):
     caveats: tuple[str, ...]
     headlines: tuple[HeadlineTable, ...]
     sections: tuple[Section, ...]
-    baselines: tuple[Versus, ...]
+    baselines: tuple[BaselineComparison, ...]
     browser: Browser
     training: Curves | None
     gradients: Gradients | None
@@ -66,10 +66,10 @@ class Page(NamedTuple):
     @property
     def over_seeds(self) -> bool:
         """Whether any side of a comparison is the mean of several training seeds."""
-        return any(max(one.about.seeds) > 1 for one in self.baselines)
+        return any(max(one.comparison.about.seeds) > 1 for one in self.baselines)
 
     @property
-    def unharmed(self) -> tuple[Versus, ...]:
+    def not_worse(self) -> tuple[BaselineComparison, ...]:
         """Baselines that the run is worse than at nothing that can be told."""
         return tuple(one for one in self.baselines if one.looked[0] and not one.worse)
 
@@ -87,7 +87,7 @@ class Page(NamedTuple):
 def gather(
     run: StoredRun,
     baselines: Mapping[str, StoredRun],
-    album: Album,
+    copier: ImageCopier,
     training: Mapping[str, Sequence[Path]],
     pairs: Path | None,
     seeds: Seeds = NO_SEEDS,
@@ -97,7 +97,7 @@ def gather(
     Args:
         run: The reported run.
         baselines: Runs to compare with, by name.
-        album: Takes the pictures.
+        copier: Takes the pictures.
         training: Training folders by the name of their arm.
         pairs: The pair set that the checkpoint was trained on, to look for evaluation items in.
         seeds: Further training seeds of the run and of its baselines.
@@ -108,11 +108,11 @@ def gather(
     names = sorted(run.card.benchmarks, key=lambda name: order.index(run.cards[name].capability))
     found = _against(tables, others, seeds, names)
     sections = tuple(
-        benchmark_section(tables, name, n, album, others, found) for n, name in enumerate(names)
+        benchmark_section(tables, name, n, copier, others, found) for n, name in enumerate(names)
     )
     tiny = {section.card.name: section.tiny for section in sections}
     arms = training_arms(run, baselines, training)
-    shown = browser(tables, others, album, tiny)
+    shown = browser(tables, others, copier, tiny)
     return Page(
         run=run.card,
         unfinished=run.unfinished,
@@ -137,20 +137,20 @@ def gather(
 
 def _against(
     tables: Tables, others: Mapping[str, Tables], seeds: Seeds, names: Sequence[str]
-) -> tuple[Versus, ...]:
+) -> tuple[BaselineComparison, ...]:
     """What every baseline says, all of them corrected together."""
     sides = {
         name: (other, *map(Tables, seeds.theirs.get(name, ()))) for name, other in others.items()
     }
     compared = compare_page((tables, *map(Tables, seeds.ours)), sides)
     return tuple(
-        versus(name, n + 1, [one.run.card for one in side], compared[name], names)
+        baseline_comparison(name, n + 1, [one.run.card for one in side], compared[name], names)
         for n, (name, side) in enumerate(sides.items())
     )
 
 
 def _scores(
-    name: str, sections: Sequence[Section], baselines: Sequence[Versus]
+    name: str, sections: Sequence[Section], baselines: Sequence[BaselineComparison]
 ) -> dict[str, dict[str, float]]:
     """By benchmark, the headline of this run and of every baseline, on the shared outputs."""
     found: dict[str, dict[str, float]] = {}

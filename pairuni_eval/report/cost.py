@@ -1,4 +1,4 @@
-"""What a run and its training cost in time, from the journal and from what the trainer timed.
+"""The time that a run and its training took, from the journal and from what the trainer timed.
 
 Times differ between two runs of one command, so they stand in files of their own beside the report:
 `cost.md`, and the picture `cost.svg` that the page shows, whose size depends on the benchmarks

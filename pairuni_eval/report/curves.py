@@ -1,4 +1,4 @@
-"""Reward curves and what else happened in training, of the run's own training and the baselines'.
+"""Curves of reward and health in training, of the run's own training and the baselines'.
 
 Goes in: training folders by the name of their arm; an arm may have several, one a seed. Comes out:
 charts over steps and a table of the first and the last tenth. A line is the mean over the seeds
@@ -38,7 +38,7 @@ class Moved(NamedTuple):
     last: float
 
 
-class ArmRow(NamedTuple):
+class TrainingRow(NamedTuple):
     """An arm of the training table; a number is None where no step has it.
 
     Attributes:
@@ -65,7 +65,7 @@ class Curves(NamedTuple):
     names: tuple[str, ...]
     rewards: tuple[LineChart, ...]
     health: tuple[LineChart, ...]
-    rows: tuple[ArmRow, ...]
+    rows: tuple[TrainingRow, ...]
 
 
 def training_arms(
@@ -74,7 +74,7 @@ def training_arms(
     """The training folders of every arm, the run's own first.
 
     A run folder that holds its training is an arm without being named. The own arm goes by the
-    run's name; without one, the first that is no baseline is taken for it.
+    run's name; without one, the first that is not a baseline is taken for it.
 
     Args:
         run: The reported run.
@@ -160,8 +160,8 @@ def _over_seeds(
     )
 
 
-def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> ArmRow:
-    return ArmRow(
+def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> TrainingRow:
+    return TrainingRow(
         name=name,
         seeds=len(seeds),
         steps=max(int(one["step"].max()) + 1 for one in seeds),
@@ -170,9 +170,15 @@ def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> ArmRow:
     )
 
 
-def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> Moved | None:
+def _known(seeds: Sequence[Mapping[str, Array]], metric: str) -> list[Array]:
+    """The numbers of each seed that has any."""
     columns = [one[metric][np.isfinite(one[metric])] for one in seeds if metric in one]
-    parts = [(x[: _tenth(x)].mean(), x[-_tenth(x) :].mean()) for x in columns if len(x)]
+    return [column for column in columns if len(column)]
+
+
+def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> Moved | None:
+    columns = _known(seeds, metric)
+    parts = [(x[: _tenth(x)].mean(), x[-_tenth(x) :].mean()) for x in columns]
     if not parts:
         return None
     first, last = np.mean(parts, axis=0)
@@ -184,6 +190,5 @@ def _tenth(column: Array) -> int:
 
 
 def _mean(seeds: Sequence[Mapping[str, Array]], metric: str) -> float | None:
-    columns = [one[metric][np.isfinite(one[metric])] for one in seeds if metric in one]
-    numbers = np.concatenate(columns) if columns else np.array([])
-    return float(numbers.mean()) if len(numbers) else None
+    columns = _known(seeds, metric)
+    return float(np.concatenate(columns).mean()) if columns else None

@@ -26,8 +26,8 @@ from pairuni_eval import foreign_text
 from pairuni_eval.report import text
 from pairuni_eval.report.baseline_comparison import difference_entry
 from pairuni_eval.report.formats import DifferenceRow
+from pairuni_eval.report.pages import NUMBERS
 from pairuni_eval.stats.intervals import Interval
-from pairuni_eval.stats.verdict import p_words
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page
@@ -106,14 +106,7 @@ def latex(template: str, **context: Any) -> str:
         comment_start_string="<#",
         comment_end_string="#>",
     )
-    environment.filters.update(
-        number=text.number,
-        printed=text.printed,
-        signed=text.signed,
-        interval=text.interval,
-        p_value=text.p_value,
-        p_words=p_words,
-    )
+    environment.filters |= NUMBERS
     return environment.get_template(template).render(raw=LatexText, **context)
 
 
@@ -186,7 +179,7 @@ def _differences(page: Page) -> str:
             **_in_columns(difference_entry(row)),
         }
         for one in page.baselines
-        for row in (*one.differences, *one.groups)
+        for row in (*one.comparison.differences, *one.comparison.groups)
     )
     return sheet(_DIFFERENCE_COLUMNS, rows)
 

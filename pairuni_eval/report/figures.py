@@ -49,13 +49,9 @@ def _grid() -> Markup:
     return Markup("").join(Markup(line) for line in lines)
 
 
-def _whisker(number: Estimate) -> Markup:
-    if number.interval is None:
-        return Markup("")
-    low, high = (_place(end, number) for end in number.interval)
-    return Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>').format(
-        low, high
-    )
+def _whisker(low: float, high: float) -> Markup:
+    line = Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>')
+    return line.format(low, high)
 
 
 def _other(other: Other, number: Estimate) -> Markup:
@@ -80,8 +76,9 @@ def strip(number: Estimate, label: str, others: Sequence[Other] = ()) -> Markup:
         _place(number.value, number)
     )
     marks = Markup("").join(_other(other, number) for other in others)
+    ends = [_place(end, number) for end in number.interval or ()]
     return Markup('<svg class="strip" role="img" aria-label="{}">{}{}{}{}</svg>').format(
-        label, _grid(), _whisker(number), marks, dot
+        label, _grid(), _whisker(*ends) if ends else "", marks, dot
     )
 
 
@@ -140,8 +137,7 @@ def around(row: Difference, half: float, name: str) -> Markup:
         band = Markup('<rect class="band" x="{:.2f}%" width="{:.2f}%" y="0" height="100%"/>')
         band = band.format(50 - wide, 2 * wide)
     if row.beside is not None:
-        whisker = Markup('<line class="whisker" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>')
-        whisker = whisker.format(*places[1:])
+        whisker = _whisker(*places[1:])
     label = f"{name}: {signed(row.value, row.spec)} {interval(row.beside, row.spec)}, {row.word}"
     return Markup(
         '<svg class="strip around {}" role="img" aria-label="{}">{}'

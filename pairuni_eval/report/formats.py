@@ -1,4 +1,4 @@
-"""What files for other programs hold: records of `compare --json` and differences.csv.
+"""Formats of files for other programs: the records of `compare --json` and differences.csv.
 
 A format's number rises when a field is added, goes, or changes its meaning; docs/formats.md says
 what changed. A field that may be absent stands only where it has something to say. Values are

@@ -30,7 +30,7 @@ from pairuni_eval.stats.aggregate import names_in
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun, decode_cell
 
-AT_MOST = 12  # exhibits per benchmark
+AT_MOST = 12  # items per benchmark
 PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _PACKED = 4_096  # bytes: a small picture of at most as many stands inside the page,
@@ -50,7 +50,7 @@ _MAGIC = (
 )
 
 
-class Shown(NamedTuple):
+class CopiedImage(NamedTuple):
     """A picture of the report.
 
     Attributes:
@@ -74,7 +74,7 @@ class Shown(NamedTuple):
         return self.file is not None and self.file.startswith("data:")
 
 
-class Given(NamedTuple):
+class GivenOutput(NamedTuple):
     """What a run gave for a sample and draw.
 
     Attributes:
@@ -87,11 +87,11 @@ class Given(NamedTuple):
     name: str
     verdict: str
     tone: str
-    picture: Shown | None
+    picture: CopiedImage | None
     answer: str | None
 
 
-class Exhibit(NamedTuple):
+class GalleryItem(NamedTuple):
     """A request with what each run gave for it, from equal seeds where the runs' are equal.
 
     Attributes:
@@ -106,12 +106,12 @@ class Exhibit(NamedTuple):
     address: str
     group: str
     question: str
-    before: tuple[Shown, ...]
+    before: tuple[CopiedImage, ...]
     gold: str | None
-    given: tuple[Given, ...]
+    given: tuple[GivenOutput, ...]
 
 
-class Album:
+class ImageCopier:
     """Brings pictures of runs into the report, each once: into the page or beside it.
 
     A picture that lies there already whole is not written again, so that a report that is built
@@ -124,7 +124,7 @@ class Album:
 
     def __init__(self, out: Path, *, at_most: int = PICTURES) -> None:
         self._folder = out / "images"
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, CopiedImage] = {}
         self._lost: set[tuple[Path, str]] = set()
         self.at_most = self._room = at_most
         self._in_page = _IN_PAGE
@@ -140,20 +140,20 @@ class Album:
         shown = self._shown.values()
         return {Path(one.file).name for one in shown if one.file and not one.packed}
 
-    def show(self, run: StoredRun, image: str, alt: str) -> Shown:
+    def show(self, run: StoredRun, image: str, alt: str) -> CopiedImage:
         """The picture of a run with this id, copied on first use."""
         if image not in self._shown:
             if self.full or (run.folder, image) in self._lost:
-                return Shown(None, alt=alt)
+                return CopiedImage(None, alt=alt)
             self._room -= 1
             copied = self._copy(run, image)
             if copied is None:  # another run may have it whole
                 self._lost.add((run.folder, image))
-                return Shown(None, alt=alt)
+                return CopiedImage(None, alt=alt)
             self._shown[image] = copied
         return self._shown[image]._replace(alt=alt)
 
-    def _copy(self, run: StoredRun, image: str) -> Shown | None:
+    def _copy(self, run: StoredRun, image: str) -> CopiedImage | None:
         try:
             data = run.pictures.data(image)
         except DatasetError:
@@ -172,7 +172,7 @@ class Album:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not target.is_file() or target.read_bytes() != data:
                 target.write_bytes(data)
-        return Shown(f"images/{target.name}", *size)
+        return CopiedImage(f"images/{target.name}", *size)
 
 
 def _extension(data: bytes) -> str | None:
@@ -200,15 +200,15 @@ def _size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def exhibits(
-    tables: Tables, benchmark: str, album: Album, others: Mapping[str, Tables]
-) -> tuple[Exhibit, ...]:
+def gallery_items(
+    tables: Tables, benchmark: str, copier: ImageCopier, others: Mapping[str, Tables]
+) -> tuple[GalleryItem, ...]:
     """The outputs of a benchmark that are shown under its default protocol.
 
     Args:
         tables: The run.
         benchmark: One of its benchmarks.
-        album: Takes the pictures.
+        copier: Takes the pictures.
         others: The baselines, whose outputs stand beside.
     """
     frame = verdicts(tables, benchmark)
@@ -223,16 +223,16 @@ def exhibits(
     made = []
     for row in _records(chosen):
         place = (row["sample"], row["draw"])
-        given = [_given(tables.run.card.name, row, tables.run, album, drawn=drawn)]
+        given = [_given(tables.run.card.name, row, tables.run, copier, drawn=drawn)]
         for name, other in others.items():
             theirs = found.get(name, {}).get(place)
             given.append(
-                Given(name, _ABSENT, "none", None, None)
+                GivenOutput(name, _ABSENT, "none", None, None)
                 if theirs is None
-                else _given(name, theirs, other.run, album, drawn=drawn)
+                else _given(name, theirs, other.run, copier, drawn=drawn)
             )
         address = of_sample(benchmark, row["key"], row["draw"] if several else None)
-        made.append(_exhibit(row, address, tables.run, album, tuple(given), drawn=drawn))
+        made.append(_gallery_item(row, address, tables.run, copier, tuple(given), drawn=drawn))
     return tuple(made)
 
 
@@ -324,49 +324,51 @@ def _verdict(row: dict[str, Any]) -> str:
     return shorten(f"{row['status']}: {reason}" if reason else str(row["status"]), 200)
 
 
-def _exhibit(
+def _gallery_item(
     row: dict[str, Any],
     address: str,
     run: StoredRun,
-    album: Album,
-    given: tuple[Given, ...],
+    copier: ImageCopier,
+    given: tuple[GivenOutput, ...],
     *,
     drawn: bool,
-) -> Exhibit:
+) -> GalleryItem:
     asked = decode_cell(row["request"])
     question = shorten(joined_text(asked), _LONGEST)
     group = ", ".join(names_in(_text(row["group"]))).replace("_", " ")
-    return Exhibit(
+    return GalleryItem(
         key=shown_key(row["key"]),
         address=address,
         group=shorten(group, 80),
         question=question,
-        before=_before(asked, run, album, question),
+        before=_before(asked, run, copier, question),
         gold=None if drawn else gold_of(decode_cell(row["reference"])),
         given=given,
     )
 
 
-def _given(name: str, row: dict[str, Any], run: StoredRun, album: Album, *, drawn: bool) -> Given:
+def _given(
+    name: str, row: dict[str, Any], run: StoredRun, copier: ImageCopier, *, drawn: bool
+) -> GivenOutput:
     question = shorten(joined_text(decode_cell(row["request"])), _LONGEST)
     parts = decode_cell(row["parts"])
     pictures = [part["image"] for part in parts if part["kind"] == "image"]
     text = joined_text(parts)
     alt = f"Given for: {question} (by {name})"
-    return Given(
+    return GivenOutput(
         name=name,
         verdict=_verdict(row),
         tone=str(row["tone"]),
-        picture=album.show(run, pictures[0], alt) if pictures else None,
+        picture=copier.show(run, pictures[0], alt) if pictures else None,
         answer=shorten(text, _LONGEST) if text or not drawn else None,
     )
 
 
 def _before(
-    asked: Sequence[dict[str, Any]], run: StoredRun, album: Album, question: str
-) -> tuple[Shown, ...]:
+    asked: Sequence[dict[str, Any]], run: StoredRun, copier: ImageCopier, question: str
+) -> tuple[CopiedImage, ...]:
     images = [part["image"] for part in asked if part["kind"] == "image"]
-    return tuple(album.show(run, image, f"Image of: {question}") for image in images)
+    return tuple(copier.show(run, image, f"Image of: {question}") for image in images)
 
 
 def joined_text(parts: Sequence[dict[str, Any]]) -> str:

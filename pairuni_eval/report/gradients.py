@@ -1,9 +1,9 @@
-"""Whether the two tasks' gradients fight, in the run's own training and in the baselines'.
+"""The report's section on the two tasks' gradients: do they fight, in this training or in others'?
 
 Goes in: training folders by arm, whose probes wrote inner products of gradients. Comes out: one
 answer in words, the numbers of every arm over all parameters and by block, the cosine over steps,
 and the own arm against the others batch by batch. Answers are those of `gradients.alignment` and
-`gradients.contrast`, one test over all blocks and batches each, numbers those of
+`gradients.scenario_comparison`, one test over all blocks and batches each, numbers those of
 `gradients.interference`; a probe that holds several scenarios shows each as an arm. Blocks differ
 in size, and their cosines with them, so each is drawn on an axis of its own.
 """
@@ -19,16 +19,16 @@ import pandas as pd
 
 from pairuni_eval.gradients.alignment import Alignment, Stance, alignments
 from pairuni_eval.gradients.blocks import BlockCosine
-from pairuni_eval.gradients.contrast import Contrast, contrasts
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.gradients.interference import (
-    Interference,
-    Scenario,
-    Summary,
+    BatchStatistic,
+    BlockInterference,
+    ScenarioInterference,
     curve,
     scenarios,
 )
 from pairuni_eval.gradients.rows import read_gradients
+from pairuni_eval.gradients.scenario_comparison import ScenarioComparison, compare_scenarios
 from pairuni_eval.report.charts import (
     IntervalChart,
     LineChart,
@@ -49,7 +49,7 @@ class Gradients(NamedTuple):
         noise: How far noise hides the answer.
         raw: Every arm by its gradients as they are.
         preconditioned: The same after Adam's division, where it was probed.
-        contrasts: The own arm against the others.
+        comparisons: The own arm against the others.
         over_steps: The cosine over training steps.
         by_block: The cosine in each block of parameters, an axis for each.
         alignments: Whether each arm's gradients agree, over all blocks and batches.
@@ -59,9 +59,9 @@ class Gradients(NamedTuple):
     names: tuple[str, ...]
     answer: str
     noise: str
-    raw: tuple[Scenario, ...]
-    preconditioned: tuple[Scenario, ...]
-    contrasts: tuple[Contrast, ...]
+    raw: tuple[ScenarioInterference, ...]
+    preconditioned: tuple[ScenarioInterference, ...]
+    comparisons: tuple[ScenarioComparison, ...]
     over_steps: LineChart | None
     by_block: tuple[IntervalChart, ...]
     correlations: tuple[tuple[str, Correlation], ...]
@@ -89,21 +89,21 @@ def gradients(
         return None
     table = pd.concat(tables, ignore_index=True)
     found = scenarios(table)
-    against = contrasts(table, found[0].name)
+    against = compare_scenarios(table, found[0].name)
     section = gradient_section(table, found, alignments(table), against)
     return section._replace(correlations=_correlations(section.raw, scores))
 
 
 def gradient_section(
     table: pd.DataFrame,
-    found: Sequence[Scenario],
+    found: Sequence[ScenarioInterference],
     aligned: Sequence[Alignment],
-    against: Sequence[Contrast],
+    against: Sequence[ScenarioComparison],
 ) -> Gradients:
     """What is said of scenarios whose numbers are made already.
 
     Args:
-        table: Of `gradient_rows`.
+        table: Of `gradient_table`.
         found: Its scenarios, raw gradients first, the one in question before all others.
         aligned: Whether the gradients of each agree, in the same order.
         against: That one against others.
@@ -116,7 +116,7 @@ def gradient_section(
         noise=_noise(raw[0].overall),
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
-        contrasts=tuple(against),
+        comparisons=tuple(against),
         over_steps=_over_steps(table, names),
         by_block=_by_block(raw),
         correlations=(),
@@ -131,13 +131,13 @@ def _named(table: pd.DataFrame, arm: str) -> pd.DataFrame:
     return table.assign(scenario=arm)
 
 
-def _answer(own: Alignment, against: Sequence[Contrast]) -> str:
+def _answer(own: Alignment, against: Sequence[ScenarioComparison]) -> str:
     told = "; ".join(one.brief for one in against)
     compared = f" {told[0].upper()}{told[1:]}." if told else ""
     return f"{_VERDICTS[own.stance]} {own.sentence}{compared}"
 
 
-def _noise(own: Interference) -> str:
+def _noise(own: BlockInterference) -> str:
     if own.cosine.value is None:
         return ""
     return f"{own.scenario}: {own.noise}."
@@ -165,7 +165,7 @@ def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
     return line_chart(title, series, smoothing=False, within=(0.0,))
 
 
-def _by_block(arms: Sequence[Scenario]) -> tuple[IntervalChart, ...]:
+def _by_block(arms: Sequence[ScenarioInterference]) -> tuple[IntervalChart, ...]:
     """A chart for each block, with a row for each arm: its axis is scaled by its own numbers."""
     blocks = list(dict.fromkeys(one.block for arm in arms for one in arm.blocks))
     charts = []
@@ -180,7 +180,7 @@ def _by_block(arms: Sequence[Scenario]) -> tuple[IntervalChart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _span(name: str, arm: int, number: Summary) -> Span | None:
+def _span(name: str, arm: int, number: BatchStatistic) -> Span | None:
     if number.value is None:
         return None
     low, high = number.interval or (None, None)
@@ -188,7 +188,7 @@ def _span(name: str, arm: int, number: Summary) -> Span | None:
 
 
 def _correlations(
-    arms: Sequence[Scenario], scores: Mapping[str, Mapping[str, float]]
+    arms: Sequence[ScenarioInterference], scores: Mapping[str, Mapping[str, float]]
 ) -> tuple[tuple[str, Correlation], ...]:
     found = []
     for title, by_arm in scores.items():
@@ -221,7 +221,7 @@ def gradients_entry(found: Gradients) -> dict[str, Any]:
                 "blocks": _means_entry(one.blocks),
                 "sentence": one.sentence,
             }
-            for one in found.contrasts
+            for one in found.comparisons
         ],
         "alignments": [
             {
@@ -245,7 +245,7 @@ def _means_entry(blocks: Sequence[BlockCosine]) -> dict[str, Any]:
     }
 
 
-def _arm_entry(arm: Scenario) -> dict[str, Any]:
+def _arm_entry(arm: ScenarioInterference) -> dict[str, Any]:
     return {
         "name": arm.name,
         "preconditioned": arm.preconditioned,
@@ -254,7 +254,7 @@ def _arm_entry(arm: Scenario) -> dict[str, Any]:
     }
 
 
-def _block_entry(one: Interference) -> dict[str, Any]:
+def _block_entry(one: BlockInterference) -> dict[str, Any]:
     numbers = {
         "cosine": one.cosine,
         "ratio": one.ratio,
@@ -266,6 +266,6 @@ def _block_entry(one: Interference) -> dict[str, Any]:
     return {"batches": one.batches} | {key: _number(number) for key, number in numbers.items()}
 
 
-def _number(number: Summary) -> dict[str, Any]:
+def _number(number: BatchStatistic) -> dict[str, Any]:
     interval = list(number.interval) if number.interval else None
     return {"value": number.value, "interval": interval, "note": number.note}

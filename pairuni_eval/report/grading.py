@@ -1,4 +1,4 @@
-"""What `pairuni-eval grade` prints about one benchmark: as JSON for programs, as lines for people.
+"""The output of `pairuni-eval grade` about one benchmark: JSON for programs, lines for people.
 
 Values are unscaled in JSON, as in summary.json; lines print them as the card does. Flips are the
 outputs that the first protocol and another one value differently.
@@ -29,7 +29,7 @@ _ANSWER_SHOWN = 60
 
 
 class Flipped(NamedTuple):
-    """An output that two protocols value differently; None is no value."""
+    """An output that two protocols value differently; None means no value."""
 
     protocols: tuple[str, str]
     id: str
@@ -38,7 +38,7 @@ class Flipped(NamedTuple):
     answer: str
 
 
-class Graded(NamedTuple):
+class GradedBenchmark(NamedTuple):
     """One benchmark of a run under the protocols that graded it, the first one first."""
 
     benchmark: str
@@ -50,7 +50,7 @@ class Graded(NamedTuple):
     notice: str | None
 
 
-def graded(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> Graded:
+def graded(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> GradedBenchmark:
     """Read a benchmark's numbers out of a finished run.
 
     Args:
@@ -62,7 +62,7 @@ def graded(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> Graded:
     tables = Tables(run)
     protocols = tuple(dict.fromkeys(asked)) or tables.protocols(benchmark)
     rows = [row for name in protocols for row in protocol_metrics(tables, benchmark, name)]
-    return Graded(
+    return GradedBenchmark(
         benchmark=benchmark,
         protocols=protocols,
         metrics={name: tuple(r for r in rows if r.protocol == name) for name in protocols},
@@ -95,7 +95,7 @@ def _flipped(protocols: tuple[str, str], flip: Flip, output: Any) -> Flipped:
     )
 
 
-def as_json(found: Graded) -> dict[str, Any]:
+def as_json(found: GradedBenchmark) -> dict[str, Any]:
     """The numbers for programs.
 
     `protocol`, `headline`, `metrics`, `coverage` and `statuses` are those of the first protocol;
@@ -118,7 +118,7 @@ def as_json(found: Graded) -> dict[str, Any]:
     }
 
 
-def _protocol_entry(found: Graded, protocol: str) -> dict[str, Any]:
+def _protocol_entry(found: GradedBenchmark, protocol: str) -> dict[str, Any]:
     rows = found.metrics[protocol]
     return {
         "headline": rows[0].spec.name,
@@ -143,7 +143,7 @@ def _metric_entry(row: MetricRow) -> dict[str, Any]:
     }
 
 
-def as_lines(found: Graded) -> list[str]:
+def as_lines(found: GradedBenchmark) -> list[str]:
     """The numbers for people, a paragraph a protocol, then the flips."""
     lines = [found.notice] if found.notice else []
     for protocol in found.protocols:
@@ -170,7 +170,7 @@ def _metric_line(row: MetricRow) -> str:
     return f"{row.spec.name:16} {value:>9}  {bounds}  ({row.covered.replace('/', ' of ')}){total}"
 
 
-def _flip_lines(flipped: Sequence[Flipped], found: Graded, other: str) -> list[str]:
+def _flip_lines(flipped: Sequence[Flipped], found: GradedBenchmark, other: str) -> list[str]:
     pair = f"{found.protocols[0]} and {other}"
     if not flipped:
         return [f"no output flips between {pair}"]

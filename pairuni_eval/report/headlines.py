@@ -8,11 +8,11 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from pairuni_eval.records import Capability, RunCard
-from pairuni_eval.report.baseline_comparison import Versus
-from pairuni_eval.report.charts import Ends, SlopeChart, slope_chart
+from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.figures import Other, around, reach, strip
 from pairuni_eval.report.published import PublishedRow, nearest_to
 from pairuni_eval.report.sections import Section
+from pairuni_eval.report.slope_chart import Ends, SlopeChart, slope_chart
 from pairuni_eval.report.text import number
 from pairuni_eval.stats.compare import Difference
 
@@ -28,14 +28,14 @@ class HeadlineRow(NamedTuple):
     """A line of the headline table.
 
     Attributes:
-        versus: One entry per baseline, None where it lacks the benchmark.
+        differences: One entry per baseline, None where it lacks the benchmark.
         strips: The same around 0, empty where there is nothing to draw.
         published: A few printed figures of the headline metric; none beside tiny numbers.
     """
 
     section: Section
     figure: Markup
-    versus: tuple[Difference | None, ...]
+    differences: tuple[Difference | None, ...]
     strips: tuple[Markup, ...]
     published: tuple[PublishedRow, ...]
 
@@ -64,7 +64,7 @@ class HeadlineTable(NamedTuple):
 
 
 def headlines(
-    run: RunCard, sections: Sequence[Section], baselines: Sequence[Versus]
+    run: RunCard, sections: Sequence[Section], baselines: Sequence[BaselineComparison]
 ) -> tuple[HeadlineTable, ...]:
     """The headline tables: real numbers first, tiny ones in a table of their own."""
     made = []
@@ -73,7 +73,13 @@ def headlines(
         groups = tuple(
             HeadlineGroup(title, rows)
             for kind, title in KINDS.items()
-            if (rows := _headline_rows(run, sections, baselines, kind, half, tiny=tiny))
+            if (
+                rows := tuple(
+                    _headline_row(run, section, baselines, half)
+                    for section in sections
+                    if section.card.capability is kind and section.tiny is tiny
+                )
+            )
         )
         if groups:
             made.append(_headline_table(run, baselines, groups, half, tiny=tiny))
@@ -82,7 +88,7 @@ def headlines(
 
 def _headline_table(
     run: RunCard,
-    baselines: Sequence[Versus],
+    baselines: Sequence[BaselineComparison],
     groups: tuple[HeadlineGroup, ...],
     half: float,
     *,
@@ -104,7 +110,7 @@ def _headline_table(
 
 def _ends(row: HeadlineRow, place: int) -> Ends | None:
     """Where the headline stands in a baseline and in this run, on its range; None if unknown."""
-    difference, bounds = row.versus[place], row.section.headline.estimate.bounds
+    difference, bounds = row.differences[place], row.section.headline.estimate.bounds
     if difference is None or bounds is None:
         return None
     if difference.ours is None or difference.theirs is None:
@@ -120,24 +126,8 @@ def _ends(row: HeadlineRow, place: int) -> Ends | None:
     )
 
 
-def _headline_rows(
-    run: RunCard,
-    sections: Sequence[Section],
-    baselines: Sequence[Versus],
-    kind: Capability,
-    half: float,
-    *,
-    tiny: bool,
-) -> tuple[HeadlineRow, ...]:
-    return tuple(
-        _headline_row(run, section, baselines, half)
-        for section in sections
-        if section.card.capability is kind and section.tiny is tiny
-    )
-
-
 def _headline_row(
-    run: RunCard, section: Section, baselines: Sequence[Versus], half: float
+    run: RunCard, section: Section, baselines: Sequence[BaselineComparison], half: float
 ) -> HeadlineRow:
     found = tuple(one.headline(section.card.name) for one in baselines)
     others = [

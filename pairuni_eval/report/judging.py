@@ -1,4 +1,4 @@
-"""What a report says about judges: who was asked, whether the card says so, cost, agreement."""
+"""The report's section on judges: who was asked, whether the card says so, cost, agreement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARE = MetricSpec(name="exact")  # how a share of equal values is printed
 ALPHA = MetricSpec(name="alpha", scale=1.0, decimals=3)
 
 
-class Judging(NamedTuple):
+class JudgingReport(NamedTuple):
     """The judges of one benchmark.
 
     Attributes:
@@ -54,7 +54,7 @@ class Judging(NamedTuple):
         return SHARE, ALPHA
 
 
-def judging(tables: Tables, benchmark: str) -> Judging | None:
+def judging(tables: Tables, benchmark: str) -> JudgingReport | None:
     """What there is to say about the judges of a benchmark; None if there is nothing."""
     card, run = tables.card(benchmark), tables.run.card.benchmarks[benchmark]
     if card.judge is None:
@@ -65,7 +65,7 @@ def judging(tables: Tables, benchmark: str) -> Judging | None:
         f"Second judge {run.second_judge}": [row for row in mine if row.second],
     }
     differs = run.judge is None or card.judge.snapshot not in (None, run.judge)
-    found = Judging(
+    found = JudgingReport(
         judge=run.judge,
         prescribed=card.judge.snapshot or card.judge.name if differs else None,
         named=tuple(name for name in judges_named(tables, benchmark) if name != run.judge),
@@ -100,7 +100,7 @@ def _words(who: str, usage: Usage) -> str:
     return words + (f"; {usage.open} open, the same command asks them" if usage.open else "")
 
 
-def judging_entry(found: Judging) -> dict[str, Any]:
+def judging_entry(found: JudgingReport) -> dict[str, Any]:
     """The same for programs."""
     return {
         "judge": found.judge,

@@ -1,4 +1,4 @@
-"""What must be said before a run's numbers are read, on the page and on the console.
+"""Notices that stand before a run's numbers, on the page and on the console.
 
 That answers carry tags which the first rule does not know, and why outputs have no value.
 """

@@ -36,7 +36,7 @@ from pairuni_eval.stats.verdict import p_words
 
 OWN = "pairuni_eval.report"
 Filter = Callable[..., Any]
-_NUMBERS: dict[str, Callable[..., str]] = {
+NUMBERS: dict[str, Callable[..., str]] = {
     "number": text.number,
     "printed": text.printed,
     "signed": text.signed,
@@ -81,7 +81,7 @@ def render_page(
 
 
 def render_fragment(template: str, *, package: str = OWN, **context: Any) -> str:
-    """Markup that is no page of its own, such as a picture: escaped like a page."""
+    """Markup that is not a page of its own, such as a picture: escaped like a page."""
     return _html(package).get_template(template).render(**context)
 
 
@@ -105,14 +105,14 @@ def write_page(path: Path, content: str) -> None:
 @cache  # compiling the templates takes four times as long as filling them in
 def _html(package: str) -> Environment:
     environment = _environment(package, autoescape=True)
-    environment.filters |= _NUMBERS | {"clean": foreign_text.clean, "typeset": text.typeset}
+    environment.filters |= NUMBERS | {"clean": foreign_text.clean, "typeset": text.typeset}
     return environment
 
 
 @cache
 def _markdown(package: str) -> Environment:
     environment = _environment(package, autoescape=False, finalize=text.escape_markdown)
-    ours = {name: _trusted(function) for name, function in _NUMBERS.items()}
+    ours = {name: _trusted(function) for name, function in NUMBERS.items()}
     environment.filters |= ours | {
         "coded": text.coded,
         "fenced": text.fenced,

@@ -1,4 +1,4 @@
-"""Figures that others printed, and how far the rule they rest on is one of a run's.
+"""Printed figures of others, and how far the rule they rest on is one of the run's.
 
 A card words the protocol of a figure "NAME (remark), JUDGE; reservation": all but the name may be
 absent, a remark only explains, and a reservation says what is not known or done otherwise. Any
@@ -19,7 +19,7 @@ _NOT_STATED = "not stated"
 _WORDING = re.compile(r"([\w.@:-]+)(?: \([^)]*\))?(?:, (?P<judge>[^;]+))?(?P<reservation>; .+)?")
 
 
-class Match(StrEnum):
+class ProtocolMatch(StrEnum):
     """How far the protocol of a printed figure is one of the run's."""
 
     WHOLE = "protocol matches"
@@ -34,7 +34,7 @@ class PublishedRow(NamedTuple):
 
     figure: Published
     title: str
-    match: Match
+    match: ProtocolMatch
 
 
 def published_rows(
@@ -62,7 +62,7 @@ def _specs(card: Card) -> Iterator[MetricSpec]:
     return (spec for rule in card.protocols.values() for spec in rule.metrics)
 
 
-def match(stated: str, protocols: Collection[str], judges: Collection[str]) -> Match:
+def match(stated: str, protocols: Collection[str], judges: Collection[str]) -> ProtocolMatch:
     """The badge of a figure.
 
     Args:
@@ -71,13 +71,13 @@ def match(stated: str, protocols: Collection[str], judges: Collection[str]) -> M
         judges: The judges that the run's scores name; a judge matches if it was the only one.
     """
     if stated == _NOT_STATED:
-        return Match.UNKNOWN
+        return ProtocolMatch.UNKNOWN
     wording = _WORDING.fullmatch(stated)
     if wording is None or bare(wording[1]) not in protocols:
-        return Match.NONE
+        return ProtocolMatch.NONE
     if wording["judge"] and set(judges) != {wording["judge"]}:
-        return Match.OTHER_JUDGE
-    return Match.IN_PART if wording["reservation"] else Match.WHOLE
+        return ProtocolMatch.OTHER_JUDGE
+    return ProtocolMatch.IN_PART if wording["reservation"] else ProtocolMatch.WHOLE
 
 
 def nearest_to(
@@ -89,7 +89,7 @@ def nearest_to(
     nearest to the run's.
     """
     mine = [row for row in rows if row.figure.metric == metric]
-    badges = list(Match)
+    badges = list(ProtocolMatch)
     return tuple(
         sorted(mine, key=lambda row: (*_related(row, checkpoint), badges.index(row.match)))[
             :at_most

@@ -1,4 +1,4 @@
-"""What a reader asks first, answered in words: how a page opens, in HTML and in Markdown alike."""
+"""The questions that a page opens with, answered in words, in HTML and in Markdown alike."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pairuni_eval.report.undecided import Remedy, remedy, seeds_needed, trial
 from pairuni_eval.stats.verdict import Word
 
 if TYPE_CHECKING:
-    from pairuni_eval.report.baseline_comparison import Versus
+    from pairuni_eval.report.baseline_comparison import BaselineComparison
     from pairuni_eval.report.content import Page
 
 _SHOWN = 3  # lines of what got worse, for each baseline
 
 
-class Answer(NamedTuple):
+class OpeningAnswer(NamedTuple):
     """One answer.
 
     Attributes:
@@ -39,7 +39,7 @@ class OpeningQuestion(NamedTuple):
     """A question with its answers, one for each baseline where they differ."""
 
     asked: str
-    answers: tuple[Answer, ...]
+    answers: tuple[OpeningAnswer, ...]
 
 
 def questions(page: Page) -> tuple[OpeningQuestion, ...]:
@@ -54,7 +54,7 @@ def questions(page: Page) -> tuple[OpeningQuestion, ...]:
         OpeningQuestion("Do the gradients fight?", tuple(_gradients(page))),
         OpeningQuestion(
             "How do I run it again?",
-            (Answer("", commands=(_again(page),), anchor="reproduce", link="All commands"),),
+            (OpeningAnswer("", commands=(_again(page),), anchor="reproduce", link="All commands"),),
         ),
     )
     return tuple(one for one in found if one.answers)
@@ -67,54 +67,56 @@ def _again(page: Page) -> str:
     return next(own, page.run.command)
 
 
-def _better(baselines: Sequence[Versus]) -> Iterator[Answer]:
+def _better(baselines: Sequence[BaselineComparison]) -> Iterator[OpeningAnswer]:
     for one in baselines:
         last = one is baselines[-1]
-        yield Answer(
+        yield OpeningAnswer(
             one.verdict,
             tally=one.tally if one.tally[Word.BETTER] else None,  # else the words count
             anchor="baselines" if last else "",
             link="The evidence",
         )
     if not baselines:
-        yield Answer(
+        yield OpeningAnswer(
             "No baseline was given. --baseline NAME=RUN compares with one.",
             quiet=True,
         )
 
 
-def _worse(page: Page) -> Iterator[Answer]:
+def _worse(page: Page) -> Iterator[OpeningAnswer]:
     for one in page.baselines:
         for change in one.worse[:_SHOWN]:
-            whom = f"Against {one.name}, " if one.about.parent else ""  # else the sentence says it
-            yield Answer(f"{whom}{change.row.sentence}.")
+            whom = (
+                f"Against {one.name}, " if one.comparison.about.parent else ""
+            )  # else the sentence says it
+            yield OpeningAnswer(f"{whom}{change.row.sentence}.")
         more = len(one.worse) - _SHOWN
         if more > 0:
             said = f"{more:,} more {'is' if more == 1 else 'are'} worse than {one.name}."
-            yield Answer(said, anchor="baselines", link="All of them")
-    unharmed = page.unharmed
-    if unharmed:
-        yield Answer(_at_nothing(unharmed, everyone=len(unharmed) == len(page.baselines)))
+            yield OpeningAnswer(said, anchor="baselines", link="All of them")
+    not_worse = page.not_worse
+    if not_worse:
+        yield OpeningAnswer(_at_nothing(not_worse, everyone=len(not_worse) == len(page.baselines)))
     elif page.baselines and not any(one.worse for one in page.baselines):
-        yield Answer("Nothing could be compared.", quiet=True)
+        yield OpeningAnswer("Nothing could be compared.", quiet=True)
 
 
-def _at_nothing(unharmed: Sequence[Versus], *, everyone: bool) -> str:
+def _at_nothing(not_worse: Sequence[BaselineComparison], *, everyone: bool) -> str:
     headlines, groups = (
-        sum(counts) for counts in zip(*(one.looked for one in unharmed), strict=True)
+        sum(counts) for counts in zip(*(one.looked for one in not_worse), strict=True)
     )
-    names = " and ".join(one.name for one in unharmed)
+    names = " and ".join(one.name for one in not_worse)
     who = "At" if everyone else f"Against {names}, at"
     of_groups = f" and {groups:,} group{'s' * (groups != 1)}" if groups else ""
     plural = "" if headlines == 1 else "s"
     return f"{who} nothing that can be told, in {headlines:,} headline{plural}{of_groups}."
 
 
-def _deciding(page: Page) -> Iterator[Answer]:
+def _deciding(page: Page) -> Iterator[OpeningAnswer]:
     """One answer for all baselines that would take the same."""
     first = trial(page.run, page.baselines)
     if first is not None:
-        yield Answer(first.sentence, commands=first.commands)
+        yield OpeningAnswer(first.sentence, commands=first.commands)
     told: dict[Remedy, list[str]] = {}
     for one in page.baselines:
         found = remedy(page.run, one)
@@ -122,7 +124,7 @@ def _deciding(page: Page) -> Iterator[Answer]:
             told.setdefault(found, []).append(one.name)
     for found, names in told.items():
         who = "" if len(names) == len(page.baselines) else f"Against {' and '.join(names)}: "
-        yield Answer(
+        yield OpeningAnswer(
             f"{who}{found.sentence}",
             commands=() if first else found.commands,
             anchor="baselines",
@@ -130,13 +132,13 @@ def _deciding(page: Page) -> Iterator[Answer]:
         )
     seeds = seeds_needed(page.baselines)
     if seeds is not None:
-        yield Answer(seeds)
+        yield OpeningAnswer(seeds)
 
 
-def _gradients(page: Page) -> Iterator[Answer]:
+def _gradients(page: Page) -> Iterator[OpeningAnswer]:
     found = page.gradients
     if found is None:
-        yield Answer(
+        yield OpeningAnswer(
             "Not measured. --training NAME=FOLDER reads the gradient probe of a training run.",
             quiet=True,
         )
@@ -145,25 +147,27 @@ def _gradients(page: Page) -> Iterator[Answer]:
         one.name for one in page.baselines
     ]
     unprobed = "This run's own training was not probed. " if other else ""
-    yield Answer(f"{unprobed}{found.answer}", anchor="gradients", link="By block and step")
+    yield OpeningAnswer(f"{unprobed}{found.answer}", anchor="gradients", link="By block and step")
 
 
-def _protocols(page: Page) -> Answer:
+def _protocols(page: Page) -> OpeningAnswer:
     every = [section.card.title for section in page.sections]
     said = []
     for name, titles in page.protocols.items():
         alone = titles == every and len(titles) > 1
         said.append(f"{name} on {f'all {len(titles)} benchmarks' if alone else ', '.join(titles)}")
-    return Answer(f"{'; '.join(said)}.", anchor="run-card", link="Data, decoding and hash")
+    return OpeningAnswer(f"{'; '.join(said)}.", anchor="run-card", link="Data, decoding and hash")
 
 
-def _rows(page: Page) -> Answer:
+def _rows(page: Page) -> OpeningAnswer:
     partial = "; the run is PARTIAL" if page.partial else ""
-    return Answer(f"{page.graded:,} of {page.expected:,} expected outputs have a value{partial}.")
+    return OpeningAnswer(
+        f"{page.graded:,} of {page.expected:,} expected outputs have a value{partial}."
+    )
 
 
-def _seen(page: Page) -> Iterator[Answer]:
+def _seen(page: Page) -> Iterator[OpeningAnswer]:
     if page.contamination is not None:
-        yield Answer(
+        yield OpeningAnswer(
             page.contamination.answer, anchor="contamination", link="With and without them"
         )

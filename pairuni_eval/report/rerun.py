@@ -1,4 +1,4 @@
-"""How to make everything again that a report rests on: commands that run as printed, in order.
+"""The commands that make everything again that a report rests on, as printed and in order.
 
 Typed one after the other in an empty folder, with the package installed, they end with the page:
 every command writes where a later one reads. No path of the folder that the report was made in is
@@ -97,7 +97,7 @@ def _placed(run: StoredRun, baselines: Mapping[str, StoredRun], seeds: Seeds) ->
     taken: set[str] = set()
 
     def made(title: str, one: StoredRun, option: tuple[str, ...], name: str) -> _Run:
-        place = one.address or _free(f"runs/{_plain(name)}", taken)
+        place = one.address or _free(f"runs/{folder_name(name)}", taken)
         return _Run(title, one, place, option)
 
     yield made("This run", run, (), run.card.name)
@@ -118,9 +118,16 @@ def _free(place: str, taken: set[str]) -> str:
     return found
 
 
-def _plain(name: str) -> str:
+def folder_name(name: str) -> str:
     """A name as the name of a folder."""
     return _ODD.sub("-", name).strip("-.") or "run"
+
+
+def with_option(command: str, option: str, *value: str) -> list[str]:
+    """The words of a command with another value of an option, or without the option."""
+    words = shlex.split(command)
+    place = words.index(option) if option in words else len(words)
+    return [*words[:place], *((option, *value) if value else ()), *words[place + 2 :]]
 
 
 def _measuring(one: _Run) -> Rerun:
@@ -159,7 +166,7 @@ def _trained_in(command: str) -> str | None:
 
 def _default_place(settings: Settings) -> str:
     words = (settings.arm.name, settings.recipe.name, f"seed{settings.seed}")
-    return f"runs/{_plain('-'.join(words))}"
+    return f"runs/{folder_name('-'.join(words))}"
 
 
 def _training(one: _Training) -> Rerun:

@@ -10,9 +10,9 @@ import msgspec
 from pairuni_eval.cards import Card, ProtocolSpec
 from pairuni_eval.records import BenchmarkRun, ExternalMetric, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
-from pairuni_eval.report.baseline_comparison import Versus
-from pairuni_eval.report.gallery import Album, Exhibit, exhibits
-from pairuni_eval.report.judging import Judging, judges_named, judging
+from pairuni_eval.report.baseline_comparison import BaselineComparison
+from pairuni_eval.report.gallery import GalleryItem, ImageCopier, gallery_items
+from pairuni_eval.report.judging import JudgingReport, judges_named, judging
 from pairuni_eval.report.published import PublishedRow, published_rows
 from pairuni_eval.report.text import shorten
 from pairuni_eval.report.tiny_label import is_tiny
@@ -53,12 +53,12 @@ class GroupLine(NamedTuple):
     """A group under every metric of its table, and against every baseline.
 
     Attributes:
-        versus: One entry per baseline, None where the group was not compared; empty unless the
+        differences: One entry per baseline, None where the group was not compared; empty unless the
             table's first metric is the headline, of which alone groups are compared.
     """
 
     cells: tuple[GroupRow, ...]
-    versus: tuple[Difference | None, ...]
+    differences: tuple[Difference | None, ...]
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class GroupTable(NamedTuple):
     @property
     def compared(self) -> bool:
         """Whether any group stands against a baseline."""
-        return any(one is not None for line in self.lines for one in line.versus)
+        return any(one is not None for line in self.lines for one in line.differences)
 
 
 class FlipRow(NamedTuple):
@@ -117,11 +117,11 @@ class Section(NamedTuple):
     groups: tuple[GroupTable, ...]
     flips: tuple[FlipTable, ...]
     published: tuple[PublishedRow, ...]
-    exhibits: tuple[Exhibit, ...]
+    gallery_items: tuple[GalleryItem, ...]
     graded: int
     expected: int
     figures: tuple[ExternalMetric, ...] = ()
-    judging: Judging | None = None
+    judging: JudgingReport | None = None
     alike: str | None = None
 
     @property
@@ -142,9 +142,9 @@ def benchmark_section(
     tables: Tables,
     name: str,
     position: int,
-    album: Album,
+    copier: ImageCopier,
     others: Mapping[str, Tables],
-    baselines: Sequence[Versus],
+    baselines: Sequence[BaselineComparison],
 ) -> Section:
     """One benchmark of a run.
 
@@ -152,7 +152,7 @@ def benchmark_section(
         tables: The run.
         name: The benchmark.
         position: Its place in the report's order.
-        album: Takes the pictures.
+        copier: Takes the pictures.
         others: The baselines' tables, by name.
         baselines: What the comparison with each of them found.
     """
@@ -171,7 +171,7 @@ def benchmark_section(
         published=()
         if tiny
         else published_rows(card, tables.protocols(name), judges_named(tables, name)),
-        exhibits=exhibits(tables, name, album, others),
+        gallery_items=gallery_items(tables, name, copier, others),
         graded=_graded(tables, name),
         figures=_figures(tables, name),
         judging=judging(tables, name),
@@ -229,7 +229,7 @@ def _graded(tables: Tables, name: str) -> int:
 
 
 def _group_tables(
-    benchmark: str, part: ProtocolPart, baselines: Sequence[Versus]
+    benchmark: str, part: ProtocolPart, baselines: Sequence[BaselineComparison]
 ) -> tuple[GroupTable, ...]:
     """One table per tag for a protocol; metrics with other groups get their own."""
     shapes: dict[tuple[str, tuple[str, ...]], list[MetricRow]] = {}
@@ -246,7 +246,10 @@ def _group_tables(
 
 
 def _group_lines(
-    benchmark: str, part: ProtocolPart, rows: Sequence[MetricRow], baselines: Sequence[Versus]
+    benchmark: str,
+    part: ProtocolPart,
+    rows: Sequence[MetricRow],
+    baselines: Sequence[BaselineComparison],
 ) -> tuple[GroupLine, ...]:
     compared = rows[0].spec.name == part.rule.headline
     return tuple(

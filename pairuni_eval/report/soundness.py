@@ -1,4 +1,4 @@
-"""What a report says of the files that it rests on: lost pictures, dropped rows, rows unchecked."""
+"""The state of the files that a report rests on: lost pictures, dropped rows, rows unchecked."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.gradients.interference import Summary
+from pairuni_eval.gradients.interference import BatchStatistic
 from pairuni_eval.report import figures, text
 from pairuni_eval.report.charts import IntervalChart, LineChart
 from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
-from pairuni_eval.report.questions import Answer, OpeningQuestion
+from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
 from pairuni_eval.report.rerun import Rerun
 from pairuni_eval.stats.compare import Difference
 from pairuni_eval.stats.intervals import Estimate
@@ -146,10 +146,10 @@ def _differences(study: Study) -> list[Difference]:
 
 def asked(question: str, *sentences: str) -> OpeningQuestion:
     """A question with the sentences that answer it, the first one in short."""
-    return OpeningQuestion(question, tuple(map(Answer, sentences)))
+    return OpeningQuestion(question, tuple(map(OpeningAnswer, sentences)))
 
 
-def as_cell(number: Estimate | Summary, sign: str = "") -> GridCell:
+def as_cell(number: Estimate | BatchStatistic, sign: str = "") -> GridCell:
     """A number without a card, and its interval: three decimals each."""
     value, held = number.value, number.interval
     if value is None:

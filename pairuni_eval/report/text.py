@@ -1,4 +1,4 @@
-"""How numbers and foreign text are put into a report.
+"""Numbers and foreign text as a report prints them.
 
 Numbers follow the metric's card (scale and decimals). Text that comes from a model, a dataset or a
 judge is cleaned of control and direction characters and escaped at the door: by jinja2's
@@ -15,6 +15,7 @@ from typing import Any
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.foreign_text import clean
 from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.verdict import plain, signed_plain
 
 NOTHING = "–"
 _TAG = re.compile(r"<(?! )")  # before a blank it opens nothing: "p < .001"
@@ -31,9 +32,11 @@ def shorten(text: str, limit: int) -> str:
 
 def number(value: float | None, spec: MetricSpec) -> str:
     """A value as its card prints it, without a unit."""
-    if value is None:
-        return NOTHING
-    return f"{value * spec.scale + 0.0:.{spec.decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return NOTHING if value is None else _minus(plain(value, spec))
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def unit(spec: MetricSpec) -> str:
@@ -48,8 +51,7 @@ def printed(value: float | None, spec: MetricSpec) -> str:
 
 def signed(value: float | None, spec: MetricSpec) -> str:
     """A difference as its card prints the metric, always with a sign."""
-    text = number(value, spec)
-    return text if value is None or text.startswith("\N{MINUS SIGN}") else f"+{text}"
+    return NOTHING if value is None else _minus(signed_plain(value, spec))
 
 
 def interval(bounds: Interval | None, spec: MetricSpec) -> str:
@@ -86,7 +88,7 @@ def rounded(value: float) -> str:
         if abs(value) < 10
         else f"{value:,.{1 if abs(value) < 100 else 0}f}"
     )
-    return shown.replace("-", "\N{MINUS SIGN}")
+    return _minus(shown)
 
 
 def listed(words: Sequence[str]) -> str:

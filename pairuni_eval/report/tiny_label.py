@@ -1,4 +1,4 @@
-"""Which numbers are tiny: those of the tiny world, and those of the tiny weights anywhere.
+"""The label "tiny": for numbers of the tiny world, and of the tiny weights anywhere.
 
 A tiny number never stands without the word tiny beside it, and never in one column with anybody
 else's.

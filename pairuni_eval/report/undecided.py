@@ -1,4 +1,4 @@
-"""What would decide the headlines about which nothing can be told, and what to type for it.
+"""Remedies for headlines about which nothing can be told, and what to type for them.
 
 A partial run is made whole by its own command without `--limit`; what a whole benchmark cannot
 show, no command can; a word about the recipe takes further training seeds.
@@ -6,21 +6,19 @@ show, no command can; a word about the recipe takes further training seeds.
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.baseline_comparison import Versus, named
+from pairuni_eval.report.baseline_comparison import BaselineComparison, named
+from pairuni_eval.report.rerun import folder_name, with_option
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
 from pairuni_eval.stats.scope import seeds_warning
 
 _LIMIT = "--limit"
 _EVERYTHING = "the images or prompts of the whole benchmark"
-_ODD = re.compile(r"[^\w.-]+")
 
 
 class Remedy(NamedTuple):
@@ -30,14 +28,14 @@ class Remedy(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-def remedy(run: RunCard, baseline: Versus) -> Remedy | None:
+def remedy(run: RunCard, baseline: BaselineComparison) -> Remedy | None:
     """What would decide the undecided headlines against a baseline; None if there are none.
 
     Args:
         run: The reported run.
         baseline: What the comparison with a baseline found.
     """
-    rows = [row for row in baseline.headlines if _undecided(row)]
+    rows = [row for row in baseline.comparison.headlines if _undecided(row)]
     if not rows:
         return None
     partial = any(_in_reach(row) for row in rows)
@@ -105,9 +103,9 @@ def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
         yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
 
 
-def seeds_needed(baselines: Sequence[Versus]) -> str | None:
+def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     """What would let the words say more than what holds for these checkpoints, and how to ask."""
-    abouts = [one.about for one in baselines]
+    abouts = [one.comparison.about for one in baselines]
     needed = dict.fromkeys(one.needed for one in abouts if one.needed)
     if not needed:
         return None
@@ -119,7 +117,7 @@ def seeds_needed(baselines: Sequence[Versus]) -> str | None:
     )
 
 
-def trial(run: RunCard, baselines: Sequence[Versus]) -> Remedy | None:
+def trial(run: RunCard, baselines: Sequence[BaselineComparison]) -> Remedy | None:
     """What to do before anything else where a side was measured by a few samples; None if none was.
 
     Args:
@@ -154,8 +152,5 @@ def whole(run: RunCard) -> str | None:
     """
     if run.limit is None or not is_command(run.command):
         return None
-    words = shlex.split(run.command)
-    place = words.index(_LIMIT) if _LIMIT in words else len(words)
-    kept = [*words[:place], *words[place + 2 :]]
-    name = _ODD.sub("-", run.name).strip("-.") or "run"
-    return as_typed(*kept, "--out", f"runs/{name}-whole")
+    out = ("--out", f"runs/{folder_name(run.name)}-whole")
+    return as_typed(*with_option(run.command, _LIMIT), *out)

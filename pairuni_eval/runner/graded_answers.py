@@ -22,7 +22,7 @@ from pairuni_eval.judges.judge import Judge
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import ImagePart, Output, Part, Sample, Status, TextPart, output_id
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.stats.aggregate import Rows, make_aggregate, names_in
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, names_in
 
 _GRAY = (128, 128, 128)
 _SIZE = (256, 256)
@@ -66,14 +66,14 @@ class GradedAnswers(NamedTuple):
         number = float(aggregate.finish(aggregate.features(rows).sum(axis=0)))
         return number if np.isfinite(number) else None
 
-    def _rows(self, spec: MetricSpec) -> Rows:
+    def _rows(self, spec: MetricSpec) -> GradedRows:
         """The answers as columns, restricted to the rows that the metric is about."""
         value = np.array(self.values(spec.of), dtype=np.float64)
         names = {tag for sample in self.samples for tag in sample.tags}
         tags = {n: np.array([s.tags.get(n, "") for s in self.samples], dtype=object) for n in names}
         unit = pd.factorize(np.array([sample.unit for sample in self.samples], dtype=object))[0]
         draw = np.zeros(len(self.samples), dtype=np.int64)
-        rows = Rows(value, unit.astype(np.int64), draw, tags)
+        rows = GradedRows(value, unit.astype(np.int64), draw, tags)
         about = [
             all(wanted in names_in(sample.tags.get(tag, "")) for tag, wanted in spec.where.items())
             for sample in self.samples

@@ -1,4 +1,4 @@
-"""How the scores of many outputs become one number.
+"""Aggregates: how the scores of many outputs become one number.
 
 Shapes: N rows (outputs), G groups of a tag, K sums, C clusters, B bootstrap draws.
 
@@ -31,7 +31,7 @@ Codes = npt.NDArray[np.int64]
 NO_GROUP = "(none)"  # the group of a row that lacks the tag
 
 
-class Rows(NamedTuple):
+class GradedRows(NamedTuple):
     """The graded outputs behind one number, as parallel columns.
 
     Attributes:
@@ -46,10 +46,10 @@ class Rows(NamedTuple):
     draw: Codes
     tags: Mapping[str, npt.NDArray[np.object_]]
 
-    def take(self, keep: Mask) -> Rows:
+    def take(self, keep: Mask) -> GradedRows:
         """The rows where `keep` is true."""
         tags = {name: column[keep] for name, column in self.tags.items()}
-        return Rows(self.value[keep], self.unit[keep], self.draw[keep], tags)
+        return GradedRows(self.value[keep], self.unit[keep], self.draw[keep], tags)
 
 
 class Bounds(NamedTuple):
@@ -65,17 +65,17 @@ def names_in(cell: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name)) or (NO_GROUP,)
 
 
-def _column(rows: Rows, tag: str) -> npt.NDArray[np.object_]:
+def _column(rows: GradedRows, tag: str) -> npt.NDArray[np.object_]:
     return rows.tags.get(tag, np.full(len(rows.value), "", dtype=object))
 
 
-def groups_of(rows: Rows, tag: str) -> tuple[str, ...]:
+def groups_of(rows: GradedRows, tag: str) -> tuple[str, ...]:
     """Every group of a tag that has at least one value, in order of appearance."""
     cells = pd.unique(_column(rows, tag)[np.isfinite(rows.value)])
     return tuple(dict.fromkeys(name for cell in cells for name in names_in(cell)))
 
 
-def membership(rows: Rows, tag: str, groups: tuple[str, ...]) -> Mask:
+def membership(rows: GradedRows, tag: str, groups: tuple[str, ...]) -> Mask:
     """(N, G): whether a row belongs to a group."""
     codes, cells = pd.factorize(_column(rows, tag), use_na_sentinel=False)
     held = [names_in(cell) for cell in cells]
@@ -98,14 +98,14 @@ class Aggregate(ABC):
         self.groups = groups
 
     @abstractmethod
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """What is summed over rows, (N, K); zero where a row has no value."""
 
     @abstractmethod
     def finish(self, sums: Array) -> Array:
         """The number that sums (..., K) make, (...); NaN where they make none."""
 
-    def bounds(self, rows: Rows) -> Bounds | None:  # noqa: ARG002 - for subclasses
+    def bounds(self, rows: GradedRows) -> Bounds | None:  # noqa: ARG002 - for subclasses
         """The range of the number, or None if it is not known."""
         return None
 
@@ -117,11 +117,11 @@ class Aggregate(ABC):
         """(G,) how much the number rises when a part rises by one; their sum scales the bounds."""
         return np.ones(1)
 
-    def part_members(self, rows: Rows) -> Mask:
+    def part_members(self, rows: GradedRows) -> Mask:
         """(N, G): whether a row belongs to a part."""
         return np.ones((len(rows.value), 1), dtype=bool)
 
-    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
+    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """The values (N,) that make the number lowest, and those that make it highest.
 
         Of a number that falls with no value, the ends of the values' range; None if that is not
@@ -142,23 +142,23 @@ def ratio(over: Array, under: Array) -> Array:
 class _Statistic(NamedTuple):
     """A number over one pool of rows: what to sum where `keep` holds, and what the sums make."""
 
-    features: Callable[[Rows, Mask], Array]
+    features: Callable[[GradedRows, Mask], Array]
     finish: Callable[[Array], Array]
     top: float | None  # the highest number it gives; None: as high as its values
     is_ratio: bool = False
-    labelled: bool = False  # a value is what was said, and right where it is the label
+    labeled: bool = False  # a value is what was said, and right where it is the label
 
-    def bounds(self, rows: Rows, spec: MetricSpec) -> Bounds | None:
+    def bounds(self, rows: GradedRows, spec: MetricSpec) -> Bounds | None:
         """0 to `top`; a mean has the range of its values."""
         return value_range(rows, spec) if self.top is None else Bounds(0.0, self.top)
 
-    def extremes(self, rows: Rows) -> tuple[Array, Array]:
+    def extremes(self, rows: GradedRows) -> tuple[Array, Array]:
         """All rows wrong and all right, where a value is what was said."""
-        gold = _labelled_yes(rows)
+        gold = _labeled_yes(rows)
         return (~gold).astype(np.float64), gold.astype(np.float64)
 
 
-def value_range(rows: Rows, spec: MetricSpec) -> Bounds | None:
+def value_range(rows: GradedRows, spec: MetricSpec) -> Bounds | None:
     """The range of a row's value: the card's, else 0 to 1.
 
     None, not known, if a value lies outside: some official rules let a judge's 9 of 5 pass.
@@ -168,7 +168,7 @@ def value_range(rows: Rows, spec: MetricSpec) -> Bounds | None:
     return Bounds(low, high) if bool(((value >= low) & (value <= high)).all()) else None
 
 
-def _mean_features(rows: Rows, keep: Mask) -> Array:
+def _mean_features(rows: GradedRows, keep: Mask) -> Array:
     has = keep & np.isfinite(rows.value)
     return np.column_stack([np.where(has, rows.value, 0.0), has.astype(np.float64)])
 
@@ -177,7 +177,7 @@ def _mean(sums: Array) -> Array:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-def _labelled_yes(rows: Rows) -> Mask:
+def _labeled_yes(rows: GradedRows) -> Mask:
     if "label" not in rows.tags:
         raise UserError(
             "f1, precision, recall and label_ratio need the tag 'label' (yes or no) on every row."
@@ -186,9 +186,9 @@ def _labelled_yes(rows: Rows) -> Mask:
     return np.array([str(label).strip().lower() == "yes" for label in labels], bool)[codes]
 
 
-def _verdict_features(rows: Rows, keep: Mask) -> Array:
+def _verdict_features(rows: GradedRows, keep: Mask) -> Array:
     """True positives, false positives, false negatives of "yes"."""
-    gold = _labelled_yes(rows)
+    gold = _labeled_yes(rows)
     has = keep & np.isfinite(rows.value)
     said = has & (rows.value >= 0.5)
     return np.column_stack([said & gold, said & ~gold, has & ~said & gold]).astype(np.float64)
@@ -206,13 +206,13 @@ def _recall(sums: Array) -> Array:
     return ratio(sums[..., 0], sums[..., 0] + sums[..., 2])
 
 
-def _label_features(rows: Rows, keep: Mask) -> Array:
-    """Rows labelled yes, rows; those without a value are in neither."""
+def _label_features(rows: GradedRows, keep: Mask) -> Array:
+    """Rows labeled yes, rows; those without a value are in neither."""
     has = keep & np.isfinite(rows.value)
-    return np.column_stack([has & _labelled_yes(rows), has]).astype(np.float64)
+    return np.column_stack([has & _labeled_yes(rows), has]).astype(np.float64)
 
 
-def _pair_features(rows: Rows, keep: Mask) -> Array:
+def _pair_features(rows: GradedRows, keep: Mask) -> Array:
     """Sum of correct, rows, units with all rows correct, units; a unit stands at its first row.
 
     A unit with a row that has no value is in neither of the last two: whether all of it is right
@@ -238,7 +238,7 @@ def _mme(sums: Array) -> Array:
     return 100 * ratio(sums[..., 0], sums[..., 1]) + 100 * ratio(sums[..., 2], sums[..., 3])
 
 
-def _any_features(rows: Rows, keep: Mask) -> Array:
+def _any_features(rows: GradedRows, keep: Mask) -> Array:
     """Units with any row right, units; a unit stands at its first row.
 
     A unit with a row that has no value is in neither: whether any of it is right is not known.
@@ -256,24 +256,36 @@ def _any_features(rows: Rows, keep: Mask) -> Array:
     return sums
 
 
-_MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
-_F1 = _Statistic(_verdict_features, _f1, 1.0, labelled=True)
-_PRECISION = _Statistic(_verdict_features, _precision, 1.0, labelled=True)
-_RECALL = _Statistic(_verdict_features, _recall, 1.0, labelled=True)
+MEAN = _Statistic(_mean_features, _mean, None, is_ratio=True)
+_F1 = _Statistic(_verdict_features, _f1, 1.0, labeled=True)
+_PRECISION = _Statistic(_verdict_features, _precision, 1.0, labeled=True)
+_RECALL = _Statistic(_verdict_features, _recall, 1.0, labeled=True)
 _LABELS = _Statistic(_label_features, _mean, 1.0, is_ratio=True)
 _ANY = _Statistic(_any_features, _mean, 1.0, is_ratio=True)
 _MME = _Statistic(_pair_features, _mme, 200.0)
 
 
-class Pooled(Aggregate):
-    """One statistic over all rows; with `by`, a row counts once for each of its groups."""
+class _OfStatistic(Aggregate):
+    """An aggregate that is made of one statistic."""
 
     def __init__(self, statistic: _Statistic, spec: MetricSpec, groups: tuple[str, ...]) -> None:
         super().__init__(spec, groups)
         self._statistic = statistic
+
+    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
+        """See `Aggregate.extremes`."""
+        labeled = self._statistic.labeled
+        return self._statistic.extremes(rows) if labeled else super().extremes(rows)
+
+
+class Pooled(_OfStatistic):
+    """One statistic over all rows; with `by`, a row counts once for each of its groups."""
+
+    def __init__(self, statistic: _Statistic, spec: MetricSpec, groups: tuple[str, ...]) -> None:
+        super().__init__(statistic, spec, groups)
         self.is_ratio = statistic.is_ratio
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """See `Aggregate.features`."""
         sums = self._statistic.features(rows, np.ones(len(rows.value), dtype=bool))
         if self.spec.by is None:
@@ -286,20 +298,15 @@ class Pooled(Aggregate):
         """See `Aggregate.finish`."""
         return self._statistic.finish(sums)
 
-    def bounds(self, rows: Rows) -> Bounds | None:
+    def bounds(self, rows: GradedRows) -> Bounds | None:
         """See `Aggregate.bounds`."""
         return self._statistic.bounds(rows, self.spec)
 
-    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
-        """See `Aggregate.extremes`."""
-        labelled = self._statistic.labelled
-        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
 
-
-class Grouped(Aggregate):
+class Grouped(_OfStatistic):
     """A weighted mean over groups of one statistic; `total` multiplies it by their number.
 
-    Weights are normalised over the groups that are there, so a total keeps its scale in a draw that
+    Weights are normalized over the groups that are there, so a total keeps its scale in a draw that
     misses a group.
     """
 
@@ -312,13 +319,12 @@ class Grouped(Aggregate):
         weighted: bool = False,
         total: bool = False,
     ) -> None:
-        super().__init__(spec, groups)
-        self._statistic = statistic
+        super().__init__(statistic, spec, groups)
         self._weight = _card_weights(spec, groups) if weighted else np.ones(len(groups))
         self._factor = len(groups) if total else 1
         self.is_ratio = statistic.is_ratio and len(groups) == 1 and not total
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """See `Aggregate.features`."""
         member = membership(rows, self.spec.by or "", self.groups)
         parts = [self._statistic.features(rows, member[:, g]) for g in range(len(self.groups))]
@@ -333,15 +339,10 @@ class Grouped(Aggregate):
         weighed = np.where(there, value, 0.0) * self._weight
         return self._factor * ratio(weighed.sum(-1), (there * self._weight).sum(-1))
 
-    def bounds(self, rows: Rows) -> Bounds | None:
+    def bounds(self, rows: GradedRows) -> Bounds | None:
         """See `Aggregate.bounds`."""
         one = self._statistic.bounds(rows, self.spec)
         return one and Bounds(one.low * self._factor, one.high * self._factor)
-
-    def extremes(self, rows: Rows) -> tuple[Array, Array] | None:
-        """See `Aggregate.extremes`."""
-        labelled = self._statistic.labelled
-        return self._statistic.extremes(rows) if labelled else super().extremes(rows)
 
     def parts(self, sums: Array) -> Array:
         """See `Aggregate.parts`."""
@@ -352,7 +353,7 @@ class Grouped(Aggregate):
         weights: Array = self._factor * self._weight / self._weight.sum()
         return weights
 
-    def part_members(self, rows: Rows) -> Mask:
+    def part_members(self, rows: GradedRows) -> Mask:
         """See `Aggregate.part_members`."""
         return membership(rows, self.spec.by or "", self.groups)
 
@@ -371,18 +372,18 @@ def _card_weights(spec: MetricSpec, groups: tuple[str, ...]) -> Array:
 Maker = Callable[[MetricSpec, tuple[str, ...]], Aggregate]
 
 _BUILT_IN: Mapping[str, Maker] = {
-    "mean": partial(Pooled, _MEAN),
+    "mean": partial(Pooled, MEAN),
     "f1": partial(Pooled, _F1),
     "precision": partial(Pooled, _PRECISION),
     "recall": partial(Pooled, _RECALL),
-    "yes_ratio": partial(Pooled, _MEAN),
+    "yes_ratio": partial(Pooled, MEAN),
     "label_ratio": partial(Pooled, _LABELS),
     "any_of_unit": partial(Pooled, _ANY),
-    "macro_mean": partial(Grouped, _MEAN),
+    "macro_mean": partial(Grouped, MEAN),
     "macro_f1": partial(Grouped, _F1),
     "macro_precision": partial(Grouped, _PRECISION),
     "macro_recall": partial(Grouped, _RECALL),
-    "weighted_mean": partial(Grouped, _MEAN, weighted=True),
+    "weighted_mean": partial(Grouped, MEAN, weighted=True),
     "mme_total": partial(Grouped, _MME, total=True),
 }
 _OVER_GROUPS = frozenset(
@@ -416,7 +417,7 @@ def find_maker(name: str) -> Maker:
     raise unknown_name("aggregate", name, _BUILT_IN, list_command="pairuni-eval list benchmarks")
 
 
-def make_aggregate(spec: MetricSpec, rows: Rows) -> Aggregate:
+def make_aggregate(spec: MetricSpec, rows: GradedRows) -> Aggregate:
     """The aggregate of a metric for these rows.
 
     Raises:

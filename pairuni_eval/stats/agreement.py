@@ -1,4 +1,4 @@
-"""How far two judges agree: exact agreement and Krippendorff's alpha.
+"""Agreement of two judges: the share of equal values and Krippendorff's alpha.
 
 Shapes: U things that were judged, R judges, V distinct values, B bootstrap draws.
 

@@ -1,4 +1,4 @@
-"""Are all outputs of a benchmark one and the same? Then its numbers say little about the model.
+"""A check whether all outputs of a benchmark are one and the same, which says little of a model.
 
 A model that is broken often fails so: the same picture for every prompt, an empty answer to every
 question. Said is only what is certain: that the outputs are the same, not why. Outputs that are

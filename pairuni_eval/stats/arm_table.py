@@ -17,12 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.arms import Arm, arm_row
-from pairuni_eval.stats.compare import TIE_MARGIN, Difference, Place, Refusal, find_differences
-from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.arms import ArmRuns, arm_row
+from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import Estimate
-from pairuni_eval.stats.multiple import Multiplicity
-from pairuni_eval.stats.scope import NOBODY, Scope
+from pairuni_eval.stats.scope import NOBODY
 
 
 class ArmColumn(NamedTuple):
@@ -66,7 +65,7 @@ class Entrant(NamedTuple):
     """An arm that enters the table: its runs by benchmark, and of what is printed the rest."""
 
     name: str
-    sides: Mapping[str, Arm]
+    sides: Mapping[str, ArmRuns]
     wanted: int
     trained_on: str
 
@@ -77,18 +76,14 @@ class ArmPair(NamedTuple):
     Attributes:
         asked: Whether ours is in question: the method, or any arm where none is.
         rows: The difference by the number of its column, where one was made.
-        refusals: What could not be compared.
-        about: Whom the verdicts are about.
-        family: What was tested together.
+        comparison: All that was compared.
     """
 
     ours: str
     theirs: str
     asked: bool
     rows: Mapping[int, Difference]
-    refusals: tuple[Refusal, ...]
-    about: Scope
-    family: Multiplicity
+    comparison: Comparison
 
 
 class ArmTable(NamedTuple):
@@ -96,14 +91,14 @@ class ArmTable(NamedTuple):
 
     Attributes:
         method: The arm in question, if one is.
-        versus: Every two arms that are compared, once.
+        pairs: Every two arms that are compared, once.
         missing: Runs that are not there, of how many.
     """
 
     columns: tuple[ArmColumn, ...]
     rows: tuple[TableRow, ...]
     method: str | None
-    versus: tuple[ArmPair, ...]
+    pairs: tuple[ArmPair, ...]
     missing: tuple[int, int]
 
     @property
@@ -118,7 +113,7 @@ class ArmTable(NamedTuple):
         """
         return [
             (one.theirs, one.rows[column])
-            for one in self.versus
+            for one in self.pairs
             if row.wanted and one.asked and one.ours == row.name and column in one.rows
         ]
 
@@ -148,7 +143,7 @@ def arm_table(
         columns=tuple(columns),
         rows=tuple(_row(entry, columns) for entry in entries),
         method=method,
-        versus=_corrected(columns, found, method),
+        pairs=_corrected(columns, found, method),
         missing=(wanted - sum(len(side.runs) for side in every), wanted),
     )
 
@@ -163,7 +158,7 @@ def _row(entry: Entrant, columns: Sequence[ArmColumn]) -> TableRow:
     )
 
 
-def _cell(sides: Mapping[str, Arm], place: Place | None) -> ArmCell | None:
+def _cell(sides: Mapping[str, ArmRuns], place: Place | None) -> ArmCell | None:
     if place is None or not sides[place.benchmark].runs:
         return None
     found = arm_row(sides[place.benchmark], place)
@@ -171,8 +166,8 @@ def _cell(sides: Mapping[str, Arm], place: Place | None) -> ArmCell | None:
 
 
 def _findings(
-    columns: Sequence[ArmColumn], ours: Mapping[str, Arm], theirs: Mapping[str, Arm]
-) -> Findings:
+    columns: Sequence[ArmColumn], ours: Mapping[str, ArmRuns], theirs: Mapping[str, ArmRuns]
+) -> UncorrectedComparison:
     """What two arms show in the columns, over all benchmarks that both have a run of."""
     places = [column.place for column in columns if column.place is not None]
     rows: list[Difference] = []
@@ -188,7 +183,9 @@ def _findings(
             ]
             about = found.about if found.about.scope or about is NOBODY else about
     whole = tuple(row._replace(headline=True) for row in rows if row.group is None)
-    return Findings(whole, tuple(row for row in rows if row.group is not None), (), about)
+    return UncorrectedComparison(
+        whole, tuple(row for row in rows if row.group is not None), (), about
+    )
 
 
 def _is_of(row: Difference, place: Place) -> bool:
@@ -199,7 +196,9 @@ def _is_of(row: Difference, place: Place) -> bool:
 
 
 def _corrected(
-    columns: Sequence[ArmColumn], found: Mapping[tuple[str, str], Findings], method: str | None
+    columns: Sequence[ArmColumn],
+    found: Mapping[tuple[str, str], UncorrectedComparison],
+    method: str | None,
 ) -> tuple[ArmPair, ...]:
     """Every two arms with their words; see the module docstring for what is corrected together."""
     pairs = {}
@@ -218,7 +217,5 @@ def _corrected(
                 for row in rows
                 if column.place is not None and _is_of(row, column.place)
             }
-            pairs[names[name]] = ArmPair(
-                *names[name], asked, by_column, one.refusals, one.about, one.family
-            )
+            pairs[names[name]] = ArmPair(*names[name], asked, by_column, one)
     return tuple(pairs[pair] for pair in found)

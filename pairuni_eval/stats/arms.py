@@ -1,4 +1,4 @@
-"""Recipes instead of checkpoints: numbers over several training seeds.
+"""Arms in place of checkpoints: numbers over several training seeds of a recipe.
 
 Shapes: R runs (training seeds) of an arm, C clusters, B draws.
 
@@ -33,23 +33,23 @@ from pairuni_eval.stats.intervals import (
     spread,
 )
 from pairuni_eval.stats.meeting import pair_up
-from pairuni_eval.stats.paired import Pair
+from pairuni_eval.stats.paired import PairedSums
 from pairuni_eval.stats.scope import ENOUGH_SEEDS, NamedSide
 from pairuni_eval.stats.strata import moves_of
 from pairuni_eval.stats.tables import Tables, metric_row
-from pairuni_eval.stats.two_levels import two_levels, weigh_over_seeds
+from pairuni_eval.stats.two_levels import compare_over_seeds, two_levels
 
 __all__ = [
     "ENOUGH_SEEDS",
-    "Arm",
-    "ArmRow",
+    "ArmMetric",
+    "ArmRuns",
     "arm_row",
     "arm_rows",
-    "weigh_over_seeds",
+    "compare_over_seeds",
 ]
 
 
-class Arm(NamedTuple):
+class ArmRuns(NamedTuple):
     """The runs of one recipe, one a training seed.
 
     Attributes:
@@ -71,7 +71,7 @@ class Arm(NamedTuple):
         return self.named.few
 
 
-class ArmRow(NamedTuple):
+class ArmMetric(NamedTuple):
     """One metric of an arm.
 
     Attributes:
@@ -87,27 +87,27 @@ class ArmRow(NamedTuple):
     spread: float | None
 
 
-def arm_rows(arm: Arm) -> tuple[ArmRow, ...]:
+def arm_rows(arm: ArmRuns) -> tuple[ArmMetric, ...]:
     """Every metric that all runs of an arm have, in the order of its first."""
     places, _ = shared_places(arm.runs, ())
     return tuple(arm_row(arm, place) for place in places)
 
 
-def arm_row(arm: Arm, place: Place) -> ArmRow:
+def arm_row(arm: ArmRuns, place: Place) -> ArmMetric:
     """One metric of an arm; of one run it is that run's own row."""
     if len(arm.runs) == 1:
         estimate = metric_row(arm.runs[0], *place[:3]).estimate
-        return ArmRow(place, estimate, () if estimate.value is None else (estimate.value,), None)
+        return ArmMetric(place, estimate, () if estimate.value is None else (estimate.value,), None)
     frames = [run.joined(place.benchmark, place.protocol, place.spec.of) for run in arm.runs]
     pair = pair_up(frames, (), place.spec)
     by_seed = pair.numbers(pair.stacked.sum(axis=0))
     if not np.isfinite(by_seed).all():
-        return ArmRow(place, Estimate(None, None, pair.clusters, pair.bounds), (), None)
+        return ArmMetric(place, Estimate(None, None, pair.clusters, pair.bounds), (), None)
     interval = None
     if pair.clusters > 1:
         seed = seed_for(arm.runs[0].run.card.seed, place.name, 0, "arm")
         interval = _arm_interval(arm, pair, by_seed, seed)
-    return ArmRow(
+    return ArmMetric(
         place=place,
         estimate=Estimate(float(by_seed.mean()), interval, pair.clusters, pair.bounds),
         by_seed=tuple(by_seed.tolist()),
@@ -115,7 +115,7 @@ def arm_row(arm: Arm, place: Place) -> ArmRow:
     )
 
 
-def _arm_interval(arm: Arm, pair: Pair, by_seed: Array, seed: int) -> Interval | None:
+def _arm_interval(arm: ArmRuns, pair: PairedSums, by_seed: Array, seed: int) -> Interval | None:
     """Interval of the mean over an arm's runs; `pair` has no other side."""
     value = float(by_seed.mean())
     if not arm.few:

@@ -1,8 +1,8 @@
-"""May two runs be compared at all? The reasons why not, in words.
+"""The reasons why two runs cannot be compared, in words.
 
 Numbers are of one kind if the version of the benchmark, the rule that makes the number, the scorer
-and the judge are the same. Other decoding or another data revision is no obstacle, since outputs
-meet by the content of their samples, but must be said.
+and the judge are the same. Other decoding or another data revision does not forbid it, since
+outputs meet by the content of their samples, but must be said.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two runs of the same samples: is the difference real, and what may be said about it?
+"""The comparison of two runs of the same samples: is a difference real, and what may be said of it?
 
 Goes in: the tables of two finished runs. Comes out: every metric that both have, each with both
 numbers on the shared outputs, interval, p value, margin, power, a word and a sentence; the same for
@@ -30,15 +30,15 @@ from pairuni_eval.stats.comparable import (
     other_settings,
 )
 from pairuni_eval.stats.deciding import Deciding
-from pairuni_eval.stats.difference import Comparison, Difference, Place, Refusal
-from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.difference import Comparison, Difference, NotCompared, Place
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.meeting import Meeting, Planned, pair_up, plan
 from pairuni_eval.stats.multiple import holm
-from pairuni_eval.stats.paired import Counts, Evidence, Pair, Units, narrowed, weigh
+from pairuni_eval.stats.paired import Counts, Evidence, PairedSums, Units, compare_pair, narrowed
 from pairuni_eval.stats.planned import planned_frame
 from pairuni_eval.stats.scope import NamedSide, Scope, about, checked_seeds
 from pairuni_eval.stats.tables import Tables, draw_seed
-from pairuni_eval.stats.two_levels import weigh_over_seeds
+from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.stats.verdict import ALPHA, Word
 from pairuni_eval.store.read import StoredRun
 
@@ -49,8 +49,8 @@ __all__ = [
     "Counts",
     "Deciding",
     "Difference",
+    "NotCompared",
     "Place",
-    "Refusal",
     "Scope",
     "Side",
     "UnitResult",
@@ -83,10 +83,10 @@ class UnitResult(NamedTuple):
     winner: str
 
 
-class Weigh(Protocol):
+class ComparePair(Protocol):
     """How a pair of at least two clusters becomes evidence."""
 
-    def __call__(self, pair: Pair, *, seed: int) -> Evidence:
+    def __call__(self, pair: PairedSums, *, seed: int) -> Evidence:
         """The evidence; all random draws come from the seed."""
         ...
 
@@ -138,25 +138,25 @@ def compare_sides(ours: NamedSide, theirs: NamedSide, *, margin: float = TIE_MAR
     return together({theirs.name: find_differences(ours, theirs, margin=margin)})[theirs.name]
 
 
-def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> Findings:
+def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> UncorrectedComparison:
     """Every metric that two sides have and every group of its headlines, before any word."""
     scope = about(ours, theirs)
     over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
-    way = partial(weigh_over_seeds if over_seeds else weigh, margin=margin)
+    way = partial(compare_over_seeds if over_seeds else compare_pair, margin=margin)
     places, refusals = shared_places(ours.side, theirs.side)
     sides = _Sides(ours.side, theirs.side, scope, way, {})
     rows = tuple(_difference(sides, place) for place in places)
     groups = tuple(row for place in places if place.headline for row in _groups(sides, place))
-    return Findings(rows, groups, tuple(refusals), scope)
+    return UncorrectedComparison(rows, groups, tuple(refusals), scope)
 
 
 class _Sides(NamedTuple):
-    """Both sides, and how they are weighed."""
+    """Both sides, and how they are compared."""
 
     ours: Side
     theirs: Side
     about: Scope
-    weigh: Weigh
+    compare_pair: ComparePair
     met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
 
     @property
@@ -170,21 +170,21 @@ class _Sides(NamedTuple):
         return self.met[key]
 
 
-def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[Refusal]]:
+def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[NotCompared]]:
     """Every metric that all runs have, in the order of our first; and what only some have."""
     everyone = (*ours, *theirs)
     places: list[Place] = []
-    refusals: list[Refusal] = []
+    refusals: list[NotCompared] = []
     for benchmark in dict.fromkeys(name for run in everyone for name in run.run.card.benchmarks):
         lacking = lacking_benchmark(ours, theirs, benchmark)
         if lacking := lacking or lacking_samples(ours, theirs, benchmark):
-            refusals.append(Refusal(benchmark, None, None, lacking))
+            refusals.append(NotCompared(benchmark, None, None, lacking))
             continue
         for protocol in dict.fromkeys(
             name for run in everyone for name in run.protocols(benchmark)
         ):
             if lacking := lacking_protocol(ours, theirs, benchmark, protocol):
-                refusals.append(Refusal(benchmark, protocol, None, lacking))
+                refusals.append(NotCompared(benchmark, protocol, None, lacking))
             else:
                 places += _places(ours[0], benchmark, protocol)
     return places, refusals
@@ -235,7 +235,7 @@ def _difference(sides: _Sides, place: Place) -> Difference:
     if obstacle is not None:
         return row._replace(reason=obstacle)
     seed = draw_seed(sides.ours[0])
-    evidence = sides.weigh(pair, seed=seed)._asdict()
+    evidence = sides.compare_pair(pair, seed=seed)._asdict()
     return row._replace(
         **evidence,
         **_at_ends(sides, met, seed),
@@ -250,7 +250,7 @@ def _at_ends(sides: _Sides, met: Meeting, seed: int) -> dict[str, Any]:
     if pairs is None:
         return {}
     low, high = (pair.difference(pair.stacked.sum(axis=0)) for pair in pairs)
-    evidence = tuple(sides.weigh(pair, seed=seed) for pair in pairs)
+    evidence = tuple(sides.compare_pair(pair, seed=seed) for pair in pairs)
     return {"ends": (float(low), float(high)), "at_ends": evidence}
 
 
@@ -323,7 +323,7 @@ def _frames(side: Side, place: Place) -> list[pd.DataFrame]:
     return [planned_frame(run, place.benchmark, place.protocol, place.spec.of) for run in side]
 
 
-def _too_little(pair: Pair, ours: float | None, theirs: float | None) -> str | None:
+def _too_little(pair: PairedSums, ours: float | None, theirs: float | None) -> str | None:
     if pair.shared == 0:
         return "no output has a value on both sides"
     if ours is None or theirs is None:
@@ -342,7 +342,7 @@ def _winners(gains: Sequence[float], direction: str, span: float | None) -> list
     ]
 
 
-def _count_units(pair: Pair, direction: str) -> Units | None:
+def _count_units(pair: PairedSums, direction: str) -> Units | None:
     if direction == "none":
         return None
     found = _winners(pair.gains().tolist(), direction, pair.span)
@@ -350,7 +350,7 @@ def _count_units(pair: Pair, direction: str) -> Units | None:
 
 
 def unit_results(ours: Tables, theirs: Tables, place: Place) -> tuple[UnitResult, ...]:
-    """Who won which unit, the unit that adds most to the difference first; see `Pair.gains`."""
+    """Who won which unit, the one that adds most first; see `PairedSums.gains`."""
     pair = pair_up(
         _frames((ours,), place), _frames((theirs,), place), place.spec, group=place.group
     )

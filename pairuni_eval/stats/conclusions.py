@@ -1,4 +1,4 @@
-"""From the evidence about a difference to what may be said: joint interval, word, reason, sentence.
+"""Conclusions from the evidence about a difference: joint interval, word, reason, sentence.
 
 A word is one of several on a page. The interval beside it belongs to the corrected p: the plain
 one, its halves scaled by the ratio of t points at level 1 - .05 / k, where Holm decides the row as
@@ -11,7 +11,7 @@ would decide, are at the level that the correction leaves to the row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.stats.deciding import Deciding, Undecided, decide
@@ -87,11 +87,7 @@ def _seen(row: Difference) -> Iterator[_Seen]:
 
 def _joint(row: Difference, times: int) -> Interval | None:
     """The hull of the scaled intervals on what is there and at both ends of what is missing."""
-    found = [_scaled(one, times, row.span) for one in _seen(row)]
-    known = [one for one in found if one is not None]
-    if len(known) < len(found):
-        return None
-    return Interval(min(one.low for one in known), max(one.high for one in known))
+    return _hull([_scaled(one, times, row.span) for one in _seen(row)])
 
 
 def _scaled(one: _Seen, times: int, span: float | None) -> Interval | None:
@@ -115,9 +111,13 @@ def _tie_p(row: Difference) -> float | None:
 
 def _equivalence(row: Difference) -> Interval | None:
     """The hull of the intervals of the tests for a tie."""
-    found = [one.equivalence for one in _seen(row)]
-    known = [one for one in found if one is not None]
-    if len(known) < len(found):
+    return _hull([one.equivalence for one in _seen(row)])
+
+
+def _hull(intervals: Sequence[Interval | None]) -> Interval | None:
+    """The interval that holds all; None where one is not known."""
+    known = [one for one in intervals if one is not None]
+    if len(known) < len(intervals):
         return None
     return Interval(min(one.low for one in known), max(one.high for one in known))
 

@@ -1,4 +1,4 @@
-"""What would decide a difference about which nothing can be told.
+"""The units or training seeds that would decide a difference about which nothing can be told.
 
 The error of a number falls with the square root of its units, so a difference that is k times
 smaller than the detectable one takes k^2 times as many. Where most of the error lies between

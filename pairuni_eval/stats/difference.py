@@ -165,7 +165,7 @@ class Difference(NamedTuple):
         return None if None in found else max(p for p in found if p is not None)
 
 
-class Refusal(NamedTuple):
+class NotCompared(NamedTuple):
     """Something that could not be compared, and why.
 
     Attributes:
@@ -200,7 +200,7 @@ class Comparison(NamedTuple):
 
     differences: tuple[Difference, ...]
     groups: tuple[Difference, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[NotCompared, ...]
     family: Multiplicity = NO_TESTS
     about: Scope = NOBODY
 

@@ -1,4 +1,4 @@
-"""Everything that one page tests, corrected together.
+"""The correction of everything that one page tests together.
 
 The headlines of all baselines of a page are one family, by Holm. What stands under a benchmark is
 tested under a gate, one for each baseline and benchmark:
@@ -21,7 +21,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pairuni_eval.stats.conclusions import concluded, least_sure_p
-from pairuni_eval.stats.difference import Comparison, Difference, Refusal
+from pairuni_eval.stats.difference import Comparison, Difference, NotCompared
 from pairuni_eval.stats.multiple import (
     ALPHA,
     NO_TESTS,
@@ -36,7 +36,7 @@ Under = tuple[str, str]
 """A baseline and a benchmark."""
 
 
-class Findings(NamedTuple):
+class UncorrectedComparison(NamedTuple):
     """What two sides show, row by row, before anything is said.
 
     Attributes:
@@ -47,7 +47,7 @@ class Findings(NamedTuple):
 
     rows: tuple[Difference, ...]
     groups: tuple[Difference, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[NotCompared, ...]
     about: Scope
 
 
@@ -71,7 +71,7 @@ class _Test(NamedTuple):
         return self.kind, None if self.kind is _Kind.HEADLINE else self.under
 
 
-def together(found: Mapping[str, Findings]) -> dict[str, Comparison]:
+def together(found: Mapping[str, UncorrectedComparison]) -> dict[str, Comparison]:
     """The comparisons of one page, by baseline, with everything corrected."""
     tests = [test for name, one in found.items() for test in _tests(name, one)]
     steps = _within_families(tests)
@@ -86,7 +86,7 @@ def together(found: Mapping[str, Findings]) -> dict[str, Comparison]:
     return {name: _comparison(one, done[name], family) for name, one in found.items()}
 
 
-def _tests(baseline: str, found: Findings) -> Iterator[_Test]:
+def _tests(baseline: str, found: UncorrectedComparison) -> Iterator[_Test]:
     for row in found.rows:
         yield _Test(baseline, _Kind.HEADLINE if row.headline else _Kind.METRIC, row)
     for row in found.groups:
@@ -151,9 +151,11 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _comparison(found: Findings, done: Sequence[Difference], family: Multiplicity) -> Comparison:
+def _comparison(
+    found: UncorrectedComparison, done: Sequence[Difference], family: Multiplicity
+) -> Comparison:
     refused = [
-        Refusal(row.benchmark, row.protocol, row.name, row.reason)
+        NotCompared(row.benchmark, row.protocol, row.name, row.reason)
         for row in done
         if row.reason is not None
     ]

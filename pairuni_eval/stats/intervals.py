@@ -1,4 +1,4 @@
-"""What a cluster is, and how sure a number is: the only module that knows either.
+"""Intervals of numbers over clusters; the only module that knows what a cluster is.
 
 Shapes: N rows, K sums, C clusters, G groups, B bootstrap draws.
 
@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Rows
+from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows
 from pairuni_eval.stats.strata import Moves, moves_of, strata_of
 from pairuni_eval.stats.unseen import unseen_share, unseen_sum
 
@@ -91,7 +91,7 @@ class Spread(NamedTuple):
     freedom: float
 
 
-def cluster_sums(features: Array, rows: Rows) -> Array:
+def cluster_sums(features: Array, rows: GradedRows) -> Array:
     """(C, K): the features summed within each cluster that has a value."""
     has = np.isfinite(rows.value)
     codes, inverse = np.unique(rows.unit[has], return_inverse=True)
@@ -145,16 +145,23 @@ def t_tail(point: float, freedom: float) -> float:
     return float(stdtr(freedom, -point))
 
 
+def mean_interval(values: Array) -> Interval:
+    """The t interval of the mean of at least two independent numbers."""
+    mean, size = float(values.mean()), len(values)
+    half = t_point(0.5 * (1 + LEVEL), size - 1) * float(values.std(ddof=1)) / size**0.5
+    return Interval(mean - half, mean + half)
+
+
 def wilson(share: float, size: float, z: float = _Z) -> Interval:
     """Wilson's score interval of a share seen on `size` independent trials."""
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    center = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size)
     half *= float(np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, center - half), min(1.0, center + half)
     return Interval(min(low, share), max(high, share))  # rounding at 0 and 1
 
 
-def estimate(aggregate: Aggregate, rows: Rows) -> Estimate:
+def estimate(aggregate: Aggregate, rows: GradedRows) -> Estimate:
     """The number, its 95 % interval and the clusters behind it."""
     sums = cluster_sums(aggregate.features(rows), rows)
     value = float(aggregate.finish(sums.sum(axis=0)))

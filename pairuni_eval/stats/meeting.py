@@ -1,4 +1,4 @@
-"""Where two sides meet: the outputs that all runs planned, and those that lack a value.
+"""The outputs that all runs of two sides planned, and those that lack a value.
 
 Shapes: R runs of both sides, N planned outputs.
 
@@ -23,13 +23,13 @@ from pairuni_eval.records import Status
 from pairuni_eval.stats.aggregate import (
     Array,
     Codes,
+    GradedRows,
     Mask,
-    Rows,
     groups_of,
     make_aggregate,
     membership,
 )
-from pairuni_eval.stats.paired import Names, Pair, narrowed, pair_rows
+from pairuni_eval.stats.paired import Names, PairedSums, narrowed, pair_rows
 from pairuni_eval.stats.tables import as_measured, rows_of
 from pairuni_eval.store.partial_run import NOT_GRADED
 
@@ -55,7 +55,7 @@ class Meeting(NamedTuple):
         alike: (N,) whether all runs gave the same output, word for word and pixel for pixel.
     """
 
-    rows: tuple[Rows, ...]
+    rows: tuple[GradedRows, ...]
     runs: int
     spec: MetricSpec
     units: Names
@@ -88,12 +88,12 @@ class Meeting(NamedTuple):
         rows = self.rows[0]._replace(value=np.where(lacking, np.nan, self.rows[0].value))
         return as_measured(self.spec, make_aggregate(self.spec, rows), rows, counted)
 
-    def pair(self) -> Pair:
+    def pair(self) -> PairedSums:
         """Both sides on the outputs that have a value in every run."""
         lacking = self._lacking(self.rows)
         return self._paired([np.where(lacking, np.nan, rows.value) for rows in self.rows])
 
-    def ends(self) -> tuple[Pair, Pair] | None:
+    def ends(self) -> tuple[PairedSums, PairedSums] | None:
         """Both sides on every planned output: as low, and as high, as ours - theirs may be.
 
         None where no value is missing, or where the range of the values is not known.
@@ -106,7 +106,7 @@ class Meeting(NamedTuple):
             return None
         return self._filled(known, 0), self._filled(known, 1)
 
-    def _filled(self, extremes: Sequence[tuple[Array, Array]], end: int) -> Pair:
+    def _filled(self, extremes: Sequence[tuple[Array, Array]], end: int) -> PairedSums:
         """With our missing values at one end, 0 or 1, and theirs at the other."""
         ends = [end if number < self.runs else 1 - end for number in range(len(self.rows))]
         return self._paired(
@@ -116,11 +116,11 @@ class Meeting(NamedTuple):
             ]
         )
 
-    def _paired(self, values: Sequence[Array]) -> Pair:
+    def _paired(self, values: Sequence[Array]) -> PairedSums:
         layers = [rows._replace(value=value) for rows, value in zip(self.rows, values, strict=True)]
         return pair_rows(layers[: self.runs], layers[self.runs :], self.spec, self.units)
 
-    def _lacking(self, side: Sequence[Rows]) -> Mask:
+    def _lacking(self, side: Sequence[GradedRows]) -> Mask:
         found = np.zeros(self.planned, dtype=bool)
         for rows in side:
             found |= np.isnan(rows.value)
@@ -137,7 +137,7 @@ class Planned(NamedTuple):
         alike: (N,) whether all runs gave the same output.
     """
 
-    rows: tuple[Rows, ...]
+    rows: tuple[GradedRows, ...]
     runs: int
     units: Names
     alike: Mask
@@ -166,7 +166,7 @@ class Planned(NamedTuple):
         return Meeting(rows, self.runs, spec, self.units, self.alike[keep])
 
 
-def _belongs(rows: Rows, where: Mapping[str, str]) -> Mask:
+def _belongs(rows: GradedRows, where: Mapping[str, str]) -> Mask:
     """As `tables.belongs`, for rows: which have all of these groups."""
     keep = np.ones(len(rows.value), dtype=bool)
     for tag, wanted in where.items():
@@ -246,6 +246,6 @@ def pair_up(
     spec: MetricSpec,
     *,
     group: str | None = None,
-) -> Pair:
+) -> PairedSums:
     """Both sides of a metric over the outputs that have a value in every run."""
     return plan(ours, theirs).meeting(spec, group).pair()

@@ -1,4 +1,4 @@
-"""Several tests at once: how small a p value must be before it counts."""
+"""Holm's correction for several tests at once."""
 
 from __future__ import annotations
 

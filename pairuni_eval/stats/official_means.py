@@ -13,16 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pairuni_eval.stats.aggregate import (
-    Aggregate,
-    Array,
-    Bounds,
-    Mask,
-    Rows,
-    membership,
-    ratio,
-    value_range,
-)
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.stats.aggregate import MEAN, Aggregate, Array, GradedRows, Grouped, ratio
 
 BLOCK = 80  # images of a style that HPSv2 takes together
 
@@ -30,7 +22,7 @@ BLOCK = 80  # images of a style that HPSv2 takes together
 class BlockMean(Aggregate):
     """Mean of block means; see the module docstring."""
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         """(N, 2B): value and count, in the columns of the row's block."""
         has = np.flatnonzero(np.isfinite(rows.value))
         block = np.arange(len(has)) // BLOCK
@@ -41,48 +33,29 @@ class BlockMean(Aggregate):
 
     def finish(self, sums: Array) -> Array:
         """See `Aggregate.finish`."""
-        return _mean_of_ratios(sums, None)
+        if sums.shape[-1] == 0:
+            return np.full(sums.shape[:-1], np.nan)
+        return _mean_of_known(ratio(sums[..., 0::2], sums[..., 1::2]))
 
 
-class RoundedMacroMean(Aggregate):
+class RoundedMacroMean(Grouped):
     """Mean of rounded group means; see the module docstring."""
 
-    def features(self, rows: Rows) -> Array:
-        """(N, 2G): value and count, in the columns of the row's groups."""
-        has = np.isfinite(rows.value)[:, None] & membership(rows, self.spec.by or "", self.groups)
-        value = np.where(has, np.nan_to_num(rows.value)[:, None], 0.0)
-        return np.stack([value, has.astype(np.float64)], axis=2).reshape(len(rows.value), -1)
+    def __init__(self, spec: MetricSpec, groups: tuple[str, ...]) -> None:
+        super().__init__(MEAN, spec, groups)
+        self.is_ratio = False
 
     def finish(self, sums: Array) -> Array:
         """See `Aggregate.finish`."""
-        return _mean_of_ratios(sums, self.spec.decimals)
-
-    def bounds(self, rows: Rows) -> Bounds | None:
-        """See `Aggregate.bounds`; rounding leaves the ends of the range where they are."""
-        return value_range(rows, self.spec)
-
-    def parts(self, sums: Array) -> Array:
-        """(..., G): the group means before they are rounded."""
-        return ratio(sums[..., 0::2], sums[..., 1::2])
-
-    def part_weights(self) -> Array:
-        """Every group counts alike."""
-        return np.full(len(self.groups), 1 / max(1, len(self.groups)))
-
-    def part_members(self, rows: Rows) -> Mask:
-        """See `Aggregate.part_members`."""
-        return membership(rows, self.spec.by or "", self.groups)
+        if not self.groups:
+            return np.full(sums.shape[:-1], np.nan)
+        return _mean_of_known(_rounded(self.parts(sums), self.spec.decimals))
 
 
-def _mean_of_ratios(sums: Array, decimals: int | None) -> Array:
-    """Mean over the parts that are there of pairs (sum, count) (..., 2K), each rounded first."""
-    if sums.shape[-1] == 0:
-        return np.full(sums.shape[:-1], np.nan)
-    mean = ratio(sums[..., 0::2], sums[..., 1::2])
-    if decimals is not None:
-        mean = _rounded(mean, decimals)
-    there = np.isfinite(mean)
-    return ratio(np.where(there, mean, 0.0).sum(-1), there.sum(-1).astype(np.float64))
+def _mean_of_known(numbers: Array) -> Array:
+    """(...): the mean of those numbers (..., K) that are there."""
+    there = np.isfinite(numbers)
+    return ratio(np.where(there, numbers, 0.0).sum(-1), there.sum(-1).astype(np.float64))
 
 
 def _rounded(values: Array, decimals: int) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.stats.arms import ENOUGH_SEEDS
-from pairuni_eval.stats.intervals import LEVEL, Estimate, Interval, clip, t_point
+from pairuni_eval.stats.intervals import LEVEL, Estimate, Interval, clip, mean_interval, t_point
 from pairuni_eval.stats.multiple import ALPHA, Step
 from pairuni_eval.stats.paired import Evidence, detectable, difference_p
 from pairuni_eval.stats.ties import equivalence_p
@@ -36,12 +36,10 @@ def over_seeds(numbers_R: Array, bounds: Bounds | None = None) -> Estimate:
     mean = float(known.mean())
     if len(known) < ENOUGH_SEEDS:
         return Estimate(mean, None, len(known), bounds)
-    half = t_point(0.5 * (1 + LEVEL), len(known) - 1) * float(known.std(ddof=1)) / len(known) ** 0.5
-    interval = clip(Interval(mean - half, mean + half), bounds)
-    return Estimate(mean, interval, len(known), bounds)
+    return Estimate(mean, clip(mean_interval(known), bounds), len(known), bounds)
 
 
-def weigh_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:
+def compare_seeds(ours_R: Array, theirs_R: Array, margin: float | None) -> Evidence | None:
     """Welch's t test (1947) of two arms over seeds; None below three seeds, or without any spread.
 
     Args:
@@ -88,7 +86,7 @@ def joint_interval(evidence: Evidence, step: Step) -> Interval | None:
     """The interval that leaves out 0 exactly where the corrected p is below .05.
 
     Args:
-        evidence: Of `weigh_seeds`.
+        evidence: Of `compare_seeds`.
         step: What Holm made of its p.
     """
     if evidence.interval is None or evidence.freedom is None:

@@ -1,4 +1,4 @@
-"""Two sides on the outputs that both have: how far apart, and could it be chance?
+"""The paired comparison of two sides, on the outputs that both have: how far apart, and by chance?
 
 Shapes: R runs of a side (training seeds), N shared outputs, C clusters, K sums of one run, B draws.
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from scipy.special import bdtr
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
+from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import (
     LEVEL,
     Finish,
@@ -68,7 +68,7 @@ class Units(NamedTuple):
     level: int
 
 
-class Pair(NamedTuple):
+class PairedSums(NamedTuple):
     """Both sides on their shared outputs, as cluster sums of one aggregate.
 
     Attributes:
@@ -144,7 +144,7 @@ class Pair(NamedTuple):
         there = np.isfinite(numbers)
         if (there.any(axis=0) == there.all(axis=0)).all():
             strata, levels = self.strata.of(self.part_differences), numbers.mean(axis=0)
-        else:  # a group that only one side has: the difference is no mean of the groups'
+        else:  # a group that only one side has: the difference is not a mean of the groups'
             strata = whole(lambda sums: self.difference(sums)[..., None], self.clusters)
             levels = self.numbers(total).mean(axis=0, keepdims=True)
         moves = moves_of(stacked, strata)
@@ -169,7 +169,7 @@ class Pair(NamedTuple):
         return _number(ours), _number(theirs)
 
     def counts(self) -> Counts | None:
-        """Right outputs of two single runs; None where the number is no share of outputs."""
+        """Right outputs of two single runs; None where the number is not a share of outputs."""
         if not self.single or not self.closed or self.bounds != Bounds(0.0, 1.0):
             return None
         ours, theirs = self.ours[0].sum(axis=0), self.theirs[0].sum(axis=0)
@@ -236,7 +236,9 @@ class Evidence(NamedTuple):
     equivalence: Interval | None = None
 
 
-def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, names: Names) -> Pair:
+def pair_rows(
+    ours: Sequence[GradedRows], theirs: Sequence[GradedRows], spec: MetricSpec, names: Names
+) -> PairedSums:
     """Both sides over rows that stand in the same order and have a value in all runs or in none.
 
     Args:
@@ -250,7 +252,7 @@ def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, na
     aggregate = make_aggregate(spec, first)
     has = np.isfinite(first.value)
     sums = np.stack([cluster_sums(aggregate.features(rows), rows) for rows in layers])
-    return Pair(
+    return PairedSums(
         ours=sums[: len(ours)],
         theirs=sums[len(ours) :],
         finish=aggregate.finish,
@@ -264,7 +266,7 @@ def pair_rows(ours: Sequence[Rows], theirs: Sequence[Rows], spec: MetricSpec, na
     )
 
 
-def _end_sums(aggregate: Aggregate, layers: Sequence[Rows]) -> tuple[Array, Array] | None:
+def _end_sums(aggregate: Aggregate, layers: Sequence[GradedRows]) -> tuple[Array, Array] | None:
     found = [aggregate.extremes(rows) for rows in layers]
     if not found or found[0] is None or any(one is None for one in found):
         return None
@@ -287,7 +289,7 @@ def _number(value: Array) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
+def compare_pair(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     """Interval, p values and power of a pair of at least two clusters whose sides make numbers.
 
     Args:
@@ -302,7 +304,7 @@ def weigh(pair: Pair, *, margin: float, seed: int) -> Evidence:
     agreeing = no_spread(found, value)
     p, test = _p_value(pair, seed=seed)
     limit = margin * span if span else None
-    tied = weigh_tie(pair, value, 0.0 if agreeing else error, freedom, limit)
+    tied = tie_evidence(pair, value, 0.0 if agreeing else error, freedom, limit)
     return Evidence(
         interval=interval,
         error=error,
@@ -329,7 +331,9 @@ class Tie(NamedTuple):
     interval: Interval | None = None
 
 
-def weigh_tie(pair: Pair, value: float, error: float, freedom: float, margin: float | None) -> Tie:
+def tie_evidence(
+    pair: PairedSums, value: float, error: float, freedom: float, margin: float | None
+) -> Tie:
     """How surely the difference is inside the margin, by the t tests and their exact guard.
 
     Args:
@@ -373,7 +377,7 @@ def detectable(error: float, freedom: float, times: int = 1) -> float:
     return error * (t_point(1 - ALPHA / (2 * times), freedom) + t_point(POWER, freedom))
 
 
-def _p_value(pair: Pair, *, seed: int) -> tuple[float | None, str]:
+def _p_value(pair: PairedSums, *, seed: int) -> tuple[float | None, str]:
     if not pair.single:
         return None, ""
     table = discordant(pair)
@@ -382,7 +386,7 @@ def _p_value(pair: Pair, *, seed: int) -> tuple[float | None, str]:
     return swap_p(pair, seed=seed)
 
 
-def discordant(pair: Pair) -> tuple[int, int] | None:
+def discordant(pair: PairedSums) -> tuple[int, int] | None:
     """Units that only we have right and only the other run has right.
 
     None where a unit holds several outputs, or one that is neither right nor wrong.
@@ -402,7 +406,7 @@ def mcnemar_p(only_ours: int, only_theirs: int) -> float:
     return min(1.0, 2 * float(bdtr(min(only_ours, only_theirs), tosses, 0.5))) if tosses else 1.0
 
 
-def swap_p(pair: Pair, *, seed: int) -> tuple[float | None, str]:
+def swap_p(pair: PairedSums, *, seed: int) -> tuple[float | None, str]:
     """Two-sided p: the share of swaps with a difference at least as large as the one seen."""
     change = pair.theirs[0] - pair.ours[0]
     change = change[(change != 0).any(axis=1)]

@@ -1,4 +1,4 @@
-"""How sure a difference of two runs is, on the clusters that both have.
+"""The interval of a difference of two runs, on the clusters that both have.
 
 Shapes: C clusters, G groups.
 

@@ -59,7 +59,7 @@ class Tested(NamedTuple):
     interval: Callable[[int, float], Interval | None]
 
 
-class _Columns(NamedTuple):
+class _ColumnStatistics(NamedTuple):
     """Statistics of some rearrangements, as functions of a shift of what was seen.
 
     Attributes:
@@ -86,7 +86,7 @@ def flip_test(change_NK: Array, *, seed: int) -> Tested:
     count_K = known.sum(axis=0).astype(np.float64)
     squares_K = (wide**2).sum(axis=0)
 
-    def columns(parts: tuple[Array, ...]) -> _Columns:
+    def columns(parts: tuple[Array, ...]) -> _ColumnStatistics:
         moved, signs = parts  # (B, K): sums of the flipped differences, and of the signs
 
         def t(k: int, shift: float) -> Array:
@@ -96,7 +96,7 @@ def flip_test(change_NK: Array, *, seed: int) -> Tested:
             total = np.array([wide[:, k].sum() - shift * count_K[k]])
             return float(_t(total, _square(k, shift), count_K[k])[0])
 
-        return _Columns(t, seen, _errors(wide.sum(axis=0), squares_K, count_K))
+        return _ColumnStatistics(t, seen, _errors(wide.sum(axis=0), squares_K, count_K))
 
     def _square(k: int, shift: float) -> float:
         return float(squares_K[k] - 2 * shift * wide[:, k].sum() + shift**2 * count_K[k])
@@ -128,7 +128,7 @@ def allotment_test(ours_NK: Array, theirs_MK: Array, *, seed: int) -> Tested:
     seen_first = own.astype(np.float64)[None] @ layers
     size = pooled.shape[1]
 
-    def columns(parts: tuple[Array, ...]) -> _Columns:
+    def columns(parts: tuple[Array, ...]) -> _ColumnStatistics:
         (first,) = parts  # (B, 5 K): sums over those that are ours in a rearrangement
 
         def t(k: int, shift: float) -> Array:
@@ -138,7 +138,7 @@ def allotment_test(ours_NK: Array, theirs_MK: Array, *, seed: int) -> Tested:
             return float(_welch(seen_first[:, k::size], whole[k::size], shift)[0])
 
         errors = [_welch_error(seen_first[:, k::size], whole[k::size]) for k in range(size)]
-        return _Columns(t, seen, np.array(errors))
+        return _ColumnStatistics(t, seen, np.array(errors))
 
     def parts() -> Iterator[tuple[Array, ...]]:
         for ours in _allotments(len(ours_NK), len(pooled), seed):
@@ -154,7 +154,7 @@ def _tested(
     value_K: Array,
     usable_K: Mask,
     parts: Callable[[], Iterator[tuple[Array, ...]]],
-    columns: Callable[[tuple[Array, ...]], _Columns],
+    columns: Callable[[tuple[Array, ...]], _ColumnStatistics],
     *,
     exact: bool,
 ) -> Tested:
@@ -184,10 +184,10 @@ def _tested(
         return _interval(k, level, made(), value_K, p_K)
 
     @cache
-    def made() -> _Made:
+    def made() -> _IntervalParts:
         few = blocks if exact else blocks[: _FOR_ENDS // _FIRST]
         some = columns(tuple(np.concatenate(part) for part in zip(*few, strict=True)))
-        return _Made(some, used, np.array([np.abs(some.t(k, 0.0)) for k in used]), exact)
+        return _IntervalParts(some, used, np.array([np.abs(some.t(k, 0.0)) for k in used]), exact)
 
     return Tested(value_K, float(np.nanmin(p_K)), p_K, exact, len(highest_B), interval)
 
@@ -196,16 +196,18 @@ def _no_interval(k: int, level: float) -> Interval | None:  # noqa: ARG001 - as 
     return None
 
 
-class _Made(NamedTuple):
+class _IntervalParts(NamedTuple):
     """What intervals are made from: some rearrangements, and |t| (K, B) of the used columns."""
 
-    columns: _Columns
+    columns: _ColumnStatistics
     used: list[int]
     size_KB: Array
     exact: bool
 
 
-def _interval(k: int, level: float, made: _Made, value_K: Array, p_K: Array) -> Interval | None:
+def _interval(
+    k: int, level: float, made: _IntervalParts, value_K: Array, p_K: Array
+) -> Interval | None:
     """The shifts of a column that its test does not reject; None if there is no end to them."""
     if k not in made.used:
         return None

@@ -1,4 +1,4 @@
-"""Why outputs have no value: the most frequent reasons under a protocol.
+"""The most frequent reasons why outputs have no value under a protocol.
 
 A reason is what our own code, an endpoint or the operating system said; what a model said is none,
 so that a reply of a judge that nobody could read counts as just that. Reasons that differ in an id,

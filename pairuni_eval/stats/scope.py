@@ -1,4 +1,4 @@
-"""Whom a verdict is about: these checkpoints, or the recipes that they were trained by.
+"""The scope of a verdict: these checkpoints, or the recipes that they were trained by.
 
 Training again with another seed moves a score by points, which one checkpoint cannot show. So a
 verdict is about a recipe from three training seeds on each side on; with fewer it is about the
@@ -112,7 +112,7 @@ def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
     """Refuse a side whose runs are not of different weights.
 
     Raises:
-        UserError: if two runs are of the same weights: they are no two training seeds.
+        UserError: if two runs are of the same weights: they are not two training seeds.
     """
     seen: dict[str, str] = {}
     for run in runs:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.stats.aggregate import Aggregate, Array, Mask, Rows
+from pairuni_eval.stats.aggregate import Aggregate, Array, GradedRows, Mask
 
 Parts = Callable[[Array], Array]
 """Turns sums (..., K) into the numbers of the groups (..., G); NaN where they make none."""
@@ -48,7 +48,7 @@ class Moves(NamedTuple):
     Attributes:
         value: (G,) the numbers of the groups.
         weights: (G,) their weights, which add up to what those of all groups do.
-        moves: (C, G) the move of each cluster; 0 where it is no member.
+        moves: (C, G) the move of each cluster; 0 where it is not a member.
         clusters: (G,) how many members a group has.
         shared: (G, G) clusters of both groups over the geometric mean of their clusters.
     """
@@ -94,7 +94,7 @@ def whole(parts: Parts, clusters: int) -> Strata:
     return Strata(parts, np.ones(1), np.ones((clusters, 1), dtype=bool))
 
 
-def strata_of(aggregate: Aggregate, rows: Rows) -> Strata:
+def strata_of(aggregate: Aggregate, rows: GradedRows) -> Strata:
     """The groups behind an aggregate's number, for the clusters that `cluster_sums` makes."""
     has = np.isfinite(rows.value)
     codes, inverse = np.unique(rows.unit[has], return_inverse=True)

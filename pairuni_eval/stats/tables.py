@@ -23,9 +23,9 @@ from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import (
     Aggregate,
     Codes,
+    GradedRows,
     Mask,
     Pooled,
-    Rows,
     groups_of,
     make_aggregate,
     membership,
@@ -220,7 +220,7 @@ class Tables:
             self._graders[key] = Graders(*(frozenset(column.unique()) for column in columns))
         return self._graders[key]
 
-    def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> Rows:
+    def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> GradedRows:
         """The rows that a metric is made of."""
         return rows_of(self.joined(benchmark, protocol, spec.of), spec)
 
@@ -270,7 +270,7 @@ def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
     return keep
 
 
-def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
+def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> GradedRows:
     """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
     named = [name for name in frame.columns if name.startswith(_TAG)]
     mine = frame[["value", "unit", "draw", *named]]
@@ -278,10 +278,10 @@ def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> Rows:
     units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
     tags = {name.removeprefix(_TAG): mine[name].to_numpy(dtype=object) for name in named}
     draws = mine["draw"].to_numpy(dtype=np.int64)
-    return Rows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
+    return GradedRows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
 
 
-def _count(rows: Rows) -> int:
+def _count(rows: GradedRows) -> int:
     return int(np.isfinite(rows.value).sum())
 
 
@@ -292,7 +292,7 @@ class _Expected(NamedTuple):
     known: bool
 
 
-def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _Expected:
+def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: GradedRows) -> _Expected:
     run, card = tables.run.card.benchmarks[benchmark], tables.card(benchmark)
     if not spec.where:
         return _Expected(run.expected * card.draws, known=True)
@@ -306,7 +306,7 @@ def _expected(tables: Tables, benchmark: str, spec: MetricSpec, rows: Rows) -> _
 def as_measured(
     spec: MetricSpec,
     aggregate: Aggregate,
-    rows: Rows,
+    rows: GradedRows,
     counted: Mapping[str, Mapping[str, int]] | None = None,
 ) -> MetricSpec:
     """A metric with the title of what was measured, where that is a part of its groups.
@@ -337,7 +337,7 @@ def as_measured(
 def _of_groups(
     spec: MetricSpec,
     aggregate: Aggregate,
-    rows: Rows,
+    rows: GradedRows,
     counted: Mapping[str, Mapping[str, int]],
 ) -> MetricSpec:
     """A mean over groups with how many of them it is over, where that is not all."""
@@ -375,7 +375,7 @@ def draw_seed(tables: Tables) -> int:
     return seed_for(tables.run.card.seed, "every number", 0, "bootstrap")
 
 
-def _group_rows(spec: MetricSpec, rows: Rows) -> tuple[GroupRow, ...]:
+def _group_rows(spec: MetricSpec, rows: GradedRows) -> tuple[GroupRow, ...]:
     if spec.by is None:
         return ()
     everything = rows._replace(value=np.zeros(len(rows.value)))  # groups without a value as well

@@ -1,4 +1,4 @@
-"""May two sides be called tied? Two tests that must both say so.
+"""The test for a tie: two tests that must both say so.
 
 Shapes: C units.
 

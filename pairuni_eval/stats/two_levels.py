@@ -1,4 +1,4 @@
-"""Numbers over training seeds and units at once.
+"""The error of a number over training seeds and units at once.
 
 Shapes: R runs (training seeds) of a side, C clusters, B draws.
 
@@ -31,7 +31,7 @@ from pairuni_eval.stats.intervals import (
     clip,
     t_point,
 )
-from pairuni_eval.stats.paired import Evidence, Pair, detectable, difference_p, weigh_tie
+from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
 
 
 class TwoLevels(NamedTuple):
@@ -50,39 +50,28 @@ class TwoLevels(NamedTuple):
         return clip(Interval(value - half, value + half), bounds)
 
 
-def weigh_over_seeds(pair: Pair, *, margin: float, seed: int) -> Evidence:
+def compare_over_seeds(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     """The evidence of two arms, units and seeds drawn; see the module docstring."""
     total = pair.stacked.sum(axis=0)
     value = float(pair.difference(total))
     draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
     level = two_levels(draws, pair.numbers(total), len(pair.ours), pair.clusters)
-    span, test = pair.span, "t over seeds and units"
+    agree = level.error == 0
+    span = pair.span
     limit = margin * span if span else None
-    tied = weigh_tie(pair, value, level.error, level.freedom, limit)
-    if level.error == 0:
-        alike = agreeing_difference(value, pair.clusters, span, pair.swings())
-        return Evidence(
-            interval=alike,
-            error=0.0,
-            p=None,
-            test=test,
-            margin=limit,
-            tie_p=tied.p,
-            detectable=None,
-            freedom=level.freedom,
-            span=span,
-            equivalence=tied.interval,
-        )
+    tied = tie_evidence(pair, value, level.error, level.freedom, limit)
     return Evidence(
-        interval=level.interval(value, Bounds(-span, span) if span else None),
+        interval=agreeing_difference(value, pair.clusters, span, pair.swings())
+        if agree
+        else level.interval(value, Bounds(-span, span) if span else None),
         error=level.error,
         p=difference_p(value, level.error, level.freedom),
-        test=test,
+        test="t over seeds and units",
         margin=limit,
         tie_p=tied.p,
-        detectable=detectable(level.error, level.freedom),
+        detectable=None if agree else detectable(level.error, level.freedom),
         freedom=level.freedom,
-        between=level.between,
+        between=None if agree else level.between,
         span=span,
         equivalence=tied.interval,
     )
@@ -119,8 +108,11 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
 
 
 def _chance(draws: Array) -> float:
-    """Of unit draws (B, R) of an arm's runs: what one run's variance has beyond two runs share."""
+    """Of unit draws (B, R) of an arm's runs: what one run's variance has beyond two runs share.
+
+    Rounding would make it less than nothing where all runs are alike.
+    """
     both = np.cov(draws, rowvar=False, ddof=0)
     runs = len(both)
     own = float(np.trace(both))
-    return own / runs - (float(both.sum()) - own) / (runs * (runs - 1))
+    return max(0.0, own / runs - (float(both.sum()) - own) / (runs * (runs - 1)))

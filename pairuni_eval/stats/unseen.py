@@ -1,4 +1,4 @@
-"""How much may differ that was not seen to differ.
+"""Exact bounds of how much may differ that was not seen to differ.
 
 Shapes: C units.
 

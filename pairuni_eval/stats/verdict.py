@@ -1,4 +1,4 @@
-"""What may be said about a difference, in one word and in one sentence.
+"""Verdicts about a difference, in one word and in one sentence.
 
     better, worse   p < 0.05, corrected for all that is looked at together, and the joint interval
                     that belongs to it leaves out 0

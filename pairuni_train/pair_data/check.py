@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.cards import Card
-from pairuni_eval.contamination.pair_set import Prints, read_prints
-from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
+from pairuni_eval.contamination.fingerprints import Fingerprints, read_fingerprints
+from pairuni_eval.contamination.search import BenchmarkLeak, EvaluationItem, describe_leaks, search
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_train.pair_data.dataset import examine_pairs
 from pairuni_train.pair_data.embed import decode
@@ -46,7 +46,7 @@ class Findings(NamedTuple):
     repeated_ids: int
     repeated_questions: int
     repeated_prompts: int
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[BenchmarkLeak, ...] = ()
     missing: Mapping[str, str] = {}
     encoder: str | None = None
 
@@ -120,11 +120,11 @@ def check_pairs(path: Path, *, against: str | None, data: Path | None) -> Findin
         repeated_questions=_repeated(contents.questions.values()),
         repeated_prompts=_repeated(contents.prompts.values()),
     )
-    return _against(findings, cards, read_prints(path), data) if cards else findings
+    return _against(findings, cards, read_fingerprints(path), data) if cards else findings
 
 
 def _against(
-    findings: Findings, cards: Sequence[Card], prints: Prints, data: Path | None
+    findings: Findings, cards: Sequence[Card], prints: Fingerprints, data: Path | None
 ) -> Findings:
     seen, missing = [], {}
     for card in cards:
@@ -143,7 +143,7 @@ def _cards(against: str) -> list[Card]:
     return [catalog.find_card(name.strip()) for name in against.split(",") if name.strip()]
 
 
-def _asked(name: str, data: Path | None) -> Iterator[AskedItem]:
+def _asked(name: str, data: Path | None) -> Iterator[EvaluationItem]:
     """The items of a benchmark as they are asked, with the pictures that they bring."""
     from pairuni_eval.catalog import load_benchmark
     from pairuni_eval.data import Data
@@ -152,7 +152,7 @@ def _asked(name: str, data: Path | None) -> Iterator[AskedItem]:
     for item in benchmark.samples(Data(benchmark.card, benchmark.folder, data)):
         sample = item.sample
         images = {one.id: partial(bytes, one.data) for one in item.pictures}
-        yield AskedItem(sample.uid, sample.key, sample.unit, sample.text, images)
+        yield EvaluationItem(sample.uid, sample.key, sample.unit, sample.text, images)
 
 
 def report(found: Findings, path: Path) -> str:
@@ -164,14 +164,14 @@ def report(found: Findings, path: Path) -> str:
     lines.append(f"{found.repeated_questions:>7}  repeated questions about the same image")
     lines.append(f"{found.repeated_prompts:>7}  repeated prompts")
     if found.seen:
-        lines.append(f"\n{answer(found.seen, found.rows)}")
+        lines.append(f"\n{describe_leaks(found.seen, found.rows)}")
         lines.append(f"{'benchmark':<18}{'units':>7}{'seen':>6}   items by image, features, text")
     lines += [line for one in found.seen for line in _seen_lines(one, found.encoder is not None)]
     lines += [f"{name:<18} not looked at: {why}" for name, why in found.missing.items()]
     return "\n".join(lines)
 
 
-def _seen_lines(one: Seen, by_features: bool) -> list[str]:
+def _seen_lines(one: BenchmarkLeak, by_features: bool) -> list[str]:
     near = str(one.by["neighbor"]) if by_features else "-"
     counts = f"{one.by['image']:>7}{near:>7}{one.by['text']:>7}"
     lines = [f"{one.benchmark:<18}{one.units:>7}{one.flagged:>6}{counts}"]

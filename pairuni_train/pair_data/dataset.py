@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from pairuni_eval.commands import as_typed
-from pairuni_eval.contamination.pair_set import opened, pair_rows
+from pairuni_eval.contamination.pair_set import open_pair_set, pair_rows
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
@@ -88,14 +88,14 @@ def examine_pairs(path: Path) -> Iterator[Pair | UserError]:
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     """Some columns of a pair set, without the images; UserError if it is no pair set."""
-    with opened(path, _schema().names) as file:
+    with open_pair_set(path, _schema().names) as file:
         found: dict[str, list[Any]] = file.read(columns=list(columns)).to_pydict()
     return found
 
 
 def read_about(path: Path) -> dict[str, Any]:
     """What a pair set says about itself; UserError if it is no pair set."""
-    with opened(path, _schema().names) as file:
+    with open_pair_set(path, _schema().names) as file:
         metadata = file.schema_arrow.metadata or {}
     about: dict[str, Any] = msgspec.json.decode(metadata.get(_META, b"{}"))
     return about

@@ -21,7 +21,7 @@ from pairuni_eval.stats.aggregate import Array
 from pairuni_eval.stats.arms import ENOUGH_SEEDS
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.multiple import Step, steps_where_known
-from pairuni_eval.stats.over_seeds import joint_interval, over_seeds, weigh_seeds
+from pairuni_eval.stats.over_seeds import compare_seeds, joint_interval, over_seeds
 from pairuni_eval.stats.paired import Evidence, detectable
 from pairuni_eval.stats.verdict import Word, choose, p_words
 from pairuni_train.study.curve_arms import ArmCurve, Panel
@@ -161,7 +161,7 @@ def _verdict(
 ) -> Verdict:
     reason = _reason(ours, theirs, panel, measure, sides)
     margin = None if measure == "steps" else panel.margin
-    evidence = None if reason else weigh_seeds(*sides, margin)
+    evidence = None if reason else compare_seeds(*sides, margin)
     if reason is None and evidence is None:
         reason = "the seeds of each arm all have the same, which leaves no spread to test with"
     values = (_mean(sides[0]), _mean(sides[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pairuni_eval.gradients.alignment import Alignment, Stance
-from pairuni_eval.gradients.interference import Interference
+from pairuni_eval.gradients.interference import BlockInterference
 from pairuni_train.study.gradients import CANNOT_TELL, GradientFigure
 
 
@@ -39,7 +39,7 @@ def _stances(found: Sequence[Alignment]) -> list[str]:
     return [f"{_SAID[stance]}: {', '.join(names)}." for stance, names in kinds.items()]
 
 
-def _noise(overall: Sequence[Interference]) -> list[str]:
+def _noise(overall: Sequence[BlockInterference]) -> list[str]:
     """How high a cosine could be at this batch size."""
     limits = [one.ceiling.value for one in overall if one.ceiling.value is not None]
     lacking = [one.scenario for one in overall if one.ceiling.value is None]

@@ -23,15 +23,14 @@ import msgspec
 import pandas as pd
 
 from pairuni_eval.gradients.alignment import Alignment, alignments
-from pairuni_eval.gradients.contrast import (
-    Contrast,
-    Leaning,
-    corrected_together,
-    paired_contrast,
-)
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
-from pairuni_eval.gradients.interference import Scenario, scenarios
-from pairuni_eval.gradients.unpaired import unpaired_contrast
+from pairuni_eval.gradients.interference import ScenarioInterference, scenarios
+from pairuni_eval.gradients.scenario_comparison import (
+    ScenarioComparison,
+    ScenarioVerdict,
+    compare_two,
+    corrected_together,
+)
 from pairuni_train.study.jobs import Setting
 from pairuni_train.study.probes import (
     Control,
@@ -44,13 +43,13 @@ from pairuni_train.study.scenario_overlap import Overlap, overlap
 from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table, measured_columns
 
-CANNOT_TELL = Leaning.CANNOT_TELL
+CANNOT_TELL = ScenarioVerdict.CANNOT_TELL
 
 
 class Against(NamedTuple):
     """Two scenarios, what their batches share, and what that allows to say."""
 
-    contrast: Contrast
+    contrast: ScenarioComparison
     overlap: Overlap
 
     @property
@@ -65,14 +64,14 @@ class Against(NamedTuple):
         """E.g. "PairUG against random: cannot tell, p = .3 (one test of ...); ..."."""
         one = self.contrast
         shared = "" if one.reason else f" ({self.test}: {self.overlap.words})"
-        return f"{one.ours} against {one.theirs}: {one.told}{shared}."
+        return f"{one.ours} against {one.theirs}: {one.description}{shared}."
 
 
 class GradientFigure(NamedTuple):
     """Everything that is printed and drawn.
 
     Attributes:
-        table: The rows behind it, as `gradient_rows` has them, scenarios by their arms' names.
+        table: The rows behind it, as `gradient_table` has them, scenarios by their arms' names.
         scenarios: The numbers of every scenario.
         alignments: Whether the gradients of every scenario agree, in the order of `scenarios`.
         against: The contrasts.
@@ -85,7 +84,7 @@ class GradientFigure(NamedTuple):
     probes: Probes
     controls: tuple[Control, ...]
     table: pd.DataFrame
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[ScenarioInterference, ...]
     against: tuple[Against, ...]
     correlations: tuple[tuple[str, Correlation], ...]
     alignments: tuple[Alignment, ...] = ()
@@ -130,14 +129,13 @@ def make_gradients(probes: Probes) -> GradientFigure:
 
 def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
     """Every scenario against each one in question, over all blocks at once."""
-    weighed, shares = [], []
+    uncorrected, shares = [], []
     for ours, theirs in _pairs_of(probes.experiment):
         one, two = (probes.scenarios[name] for name in (ours, theirs))
         shared = overlap(one, two, probes.batches)
-        weigh = paired_contrast if shared.paired else unpaired_contrast
-        weighed.append(weigh(table, ours, theirs))
+        uncorrected.append(compare_two(table, ours, theirs, paired=shared.paired))
         shares.append(shared)
-    made = corrected_together(weighed)
+    made = corrected_together(uncorrected)
     return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
 
 
@@ -152,7 +150,7 @@ def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _correlations(
-    found: Sequence[Scenario], experiment: Experiment, setting: Setting
+    found: Sequence[ScenarioInterference], experiment: Experiment, setting: Setting
 ) -> tuple[tuple[str, Correlation], ...]:
     """Each column's score against the cosine, across the arms measured under this root."""
     columns = measured_columns(experiment, setting)

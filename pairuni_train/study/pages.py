@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pairuni_eval.errors import writing
-from pairuni_eval.gradients.interference import Interference, cosines
+from pairuni_eval.gradients.interference import BlockInterference, cosines
 from pairuni_eval.gradients.rows import ALL
 from pairuni_eval.report import arm_table
 from pairuni_eval.report.charts import (
@@ -389,7 +389,7 @@ def _numbers(figure: GradientFigure) -> Iterator[dict[str, Any]]:
             }
 
 
-def _bounds(one: Interference) -> dict[str, float | None]:
+def _bounds(one: BlockInterference) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for name in _INTERFERENCE:
         number = getattr(one, name)

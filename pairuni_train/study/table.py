@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
-from pairuni_eval.stats.arms import Arm as Side
+from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import Place
 from pairuni_eval.stats.paired import narrowed
 from pairuni_eval.stats.tables import Tables
@@ -61,13 +61,13 @@ def _entry(arm: StudyArm, benchmarks: tuple[str, ...], setting: Setting) -> Entr
     return Entrant(arm.name, sides, wanted, _trained_on(arm, setting))
 
 
-def _side(arm: StudyArm, benchmark: str, setting: Setting) -> Side:
+def _side(arm: StudyArm, benchmark: str, setting: Setting) -> ArmRuns:
     seeds = 1 if arm.trained_as == BASE else setting.seeds
     folders = [run_folder(Trial(arm, seed), benchmark, setting) for seed in range(seeds)]
     runs = tuple(
         Tables(StoredRun(folder)) for folder in folders if (folder / layout.COMPLETE).exists()
     )
-    return Side(arm.name, runs, trained=arm.trained_as != BASE)
+    return ArmRuns(arm.name, runs, trained=arm.trained_as != BASE)
 
 
 def _benchmark(column: Column, experiment: Experiment, setting: Setting) -> str | None:

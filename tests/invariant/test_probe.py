@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from support import small_training as small
 from accelerate import Accelerator
+from support import small_training as small
 from torch import Tensor
 
 from pairuni_eval.models.janus import JanusPolicy

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import bootstrap_weights, cluster_sums, estimate
 
 NAMES = ("mean", "macro_mean", "weighted_mean", "f1", "macro_f1", "recall", "mme_total")
@@ -21,10 +21,12 @@ row = st.tuples(
 many = st.lists(row, min_size=1, max_size=30)
 
 
-def as_rows(drawn: list[tuple[float, int, str, str]]) -> Rows:
+def as_rows(drawn: list[tuple[float, int, str, str]]) -> GradedRows:
     value, unit, group, label = zip(*drawn, strict=True)
     tags = {"group": np.array(group, dtype=object), "label": np.array(label, dtype=object)}
-    return Rows(np.array(value), np.array(unit, np.int64), np.zeros(len(unit), np.int64), tags)
+    return GradedRows(
+        np.array(value), np.array(unit, np.int64), np.zeros(len(unit), np.int64), tags
+    )
 
 
 def spec(name: str) -> MetricSpec:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.compare import Difference, Word
 from pairuni_eval.stats.conclusions import concluded, least_sure_p
-from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.meeting import Missing
 from pairuni_eval.stats.multiple import Step
@@ -86,7 +86,7 @@ def test_to_conclude_twice_changes_nothing(row: Difference, times: int) -> None:
 def test_of_a_page(drawn: list[Difference], under: list[Difference]) -> None:
     first = [row._replace(headline=n == 0) for n, row in enumerate(drawn)]
     groups = [row._replace(group=f"t{n}") for n, row in enumerate(under)]
-    findings = Findings(tuple(first), tuple(groups), (), Scope())
+    findings = UncorrectedComparison(tuple(first), tuple(groups), (), Scope())
     page = together({"a": findings, "b": findings})
     assert set(page) == {"a", "b"}
     for one in page.values():

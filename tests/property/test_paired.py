@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.multiple import holm
-from pairuni_eval.stats.paired import Pair, mcnemar_p, pair_rows, swap_p, weigh
+from pairuni_eval.stats.paired import PairedSums, compare_pair, mcnemar_p, pair_rows, swap_p
 
 NAMES = ("mean", "macro_mean", "weighted_mean", "f1", "mme_total")
 row = st.tuples(
@@ -24,13 +24,13 @@ many = st.lists(row, min_size=2, max_size=30)
 shares = st.lists(st.floats(0, 1), max_size=12)
 
 
-def sides(drawn: list, name: str) -> tuple[Pair, Pair]:
+def sides(drawn: list, name: str) -> tuple[PairedSums, PairedSums]:
     """The two runs one way round and the other."""
     ours, theirs, unit, group, label = zip(*drawn, strict=True)
     tags = {"group": np.array(group, dtype=object), "label": np.array(label, dtype=object)}
     units = np.array(unit, np.int64)
     made = [
-        Rows(np.array(values), units, np.zeros(len(unit), np.int64), tags)
+        GradedRows(np.array(values), units, np.zeros(len(unit), np.int64), tags)
         for values in (ours, theirs)
     ]
     by = "group" if name in ("macro_mean", "weighted_mean", "mme_total") else None
@@ -58,7 +58,7 @@ def test_evidence_is_sound(drawn: list, name: str) -> None:
     one, _ = sides(drawn, name)
     if one.clusters < 2 or None in one.seen():
         return
-    found = weigh(one, margin=0.01, seed=0)
+    found = compare_pair(one, margin=0.01, seed=0)
     assert found.p is None or 0 < found.p <= 1
     assert found.tie_p is None or 0 <= found.tie_p <= 1
     if found.interval is not None:

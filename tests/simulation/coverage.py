@@ -29,9 +29,9 @@ from simulation.worlds import WORLDS, World, binary, columns
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import make_aggregate
-from pairuni_eval.stats.arms import weigh_over_seeds
+from pairuni_eval.stats.arms import compare_over_seeds
 from pairuni_eval.stats.intervals import Interval, estimate
-from pairuni_eval.stats.paired import Evidence, Pair, pair_rows, weigh
+from pairuni_eval.stats.paired import Evidence, PairedSums, compare_pair, pair_rows
 
 ALPHA = 0.05
 
@@ -97,7 +97,7 @@ def study(world: World, sets: int, seed: int = 1) -> Found:
     lift = _lift(world, float(np.mean([one.detectable or 0.0 for one in alike])))
     pairs = [_pair(world, rng, lift) for _ in range(sets)]
     change = world.lifted(lift) - truth
-    tested = [weigh(one, margin=0.0, seed=n) for n, one in enumerate(pairs[::POWER_EVERY])]
+    tested = [compare_pair(one, margin=0.0, seed=n) for n, one in enumerate(pairs[::POWER_EVERY])]
     return Found(
         world,
         counted(covered),
@@ -118,7 +118,7 @@ def _holds(interval: Interval | None, truth: float) -> bool:
     return interval is not None and interval.low - 1e-9 <= truth <= interval.high + 1e-9
 
 
-def _pair(world: World, rng: np.random.Generator, lift: float) -> Pair:
+def _pair(world: World, rng: np.random.Generator, lift: float) -> PairedSums:
     """Two runs on the same units, of which the first has its chances lifted."""
     difficulty = world.difficulties(rng)
     ours, theirs = (world.rows(rng, world.chances(difficulty, by)) for by in (lift, 0.0))
@@ -126,7 +126,7 @@ def _pair(world: World, rng: np.random.Generator, lift: float) -> Pair:
 
 
 def _weighed(world: World, rng: np.random.Generator, lift: float, seed: int) -> Evidence:
-    return weigh(_pair(world, rng, lift), margin=0.0, seed=seed)
+    return compare_pair(_pair(world, rng, lift), margin=0.0, seed=seed)
 
 
 def _lift(world: World, difference: float) -> float:
@@ -184,7 +184,7 @@ def arms_study(seeds: int, spread: float, sets: int, seed: int = 1, units: int =
             for _ in range(2 * seeds)
         ]
         pair = pair_rows(runs[:seeds], runs[seeds:], world.spec, names)
-        found.append(weigh_over_seeds(pair, margin=0.01, seed=number))
+        found.append(compare_over_seeds(pair, margin=0.01, seed=number))
     return sides(f"{seeds} seeds each, {100 * spread:g} points between seeds", found, 0.0)
 
 
@@ -199,7 +199,7 @@ def tie_study(difference: float, sets: int, seed: int = 1, units: int = 2000) ->
         theirs = (at < 0.5) | (at > 1 - (0.02 - difference) / 2)
         rows = [columns(side, np.arange(units)) for side in (ours, theirs)]
         pair = pair_rows(rows[:1], rows[1:], spec, names)
-        found.append(weigh(pair, margin=0.01, seed=number))
+        found.append(compare_pair(pair, margin=0.01, seed=number))
     points = f"{100 * difference:g}" + (" point" if difference else "")
     return sides(f"true difference {points}, margin 1 point", found, difference)
 

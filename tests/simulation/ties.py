@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from simulation.worlds import columns
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Array, Rows
-from pairuni_eval.stats.paired import pair_rows, weigh
+from pairuni_eval.stats.aggregate import Array, GradedRows
+from pairuni_eval.stats.paired import compare_pair, pair_rows
 
 ALPHA = 0.05
 MARGIN = 0.01
 SIZES = (17, 80, 300, 1000, 3000)
-Draw = Callable[[np.random.Generator, int, float], tuple[Rows, Rows]]
+Draw = Callable[[np.random.Generator, int, float], tuple[GradedRows, GradedRows]]
 """Both runs on C units whose numbers truly differ by so much of the range."""
 
 
@@ -82,14 +82,14 @@ def changed(
 def binary(other: float) -> Draw:
     """One output a unit; `other` of them differ against us."""
 
-    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
         sides = changed(rng, units, other + by, other)
         return columns(sides[0], np.arange(units)), columns(sides[1], np.arange(units))
 
     return draw
 
 
-def images(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+def images(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
     """Four outputs a unit; in a few units each output of ours may turn right."""
     unit = np.repeat(np.arange(units), 4)
     moved = (rng.random(units) < 2 * by)[unit] & (rng.random(4 * units) < 0.5)
@@ -108,7 +108,7 @@ def tasks(units: int, smallest: int) -> Array:
 def six_tasks(where: str, other: float) -> Draw:
     """Six tasks that count alike; the difference lies in all, or in one small one alone."""
 
-    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
         small = max(2, units // 20) if where == "one" else 0
         task = tasks(units, small)
         won = np.where(task == 0, 6 * by, 0.0) if where == "one" else np.full(units, by)
@@ -125,7 +125,7 @@ def six_tasks(where: str, other: float) -> Draw:
 def ratings(sparse: bool) -> Draw:
     """0 to 10: a few that rise by five, or all of them by noise around the difference."""
 
-    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
         theirs = rng.uniform(4, 5, units)
         ours = theirs + (
             np.where(rng.random(units) < 2 * by, 5.0, 0.0)
@@ -140,7 +140,7 @@ def ratings(sparse: bool) -> Draw:
 def f1(recall: float, said: float, other: float) -> Draw:
     """Six questions a unit, half of them with the answer yes: more of these are answered yes."""
 
-    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
         theirs = 2 * recall / (1 + recall + said)
         more = (theirs + by) * (1 + said) / (2 - theirs - by) - recall
         unit, gold = np.repeat(np.arange(units), 6), np.tile([True, False] * 3, units)
@@ -161,7 +161,7 @@ def mme(both: bool) -> Draw:
     The second one is worth 150 of 200, since then all of the unit is right; the first one 50.
     """
 
-    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[Rows, Rows]:
+    def draw(rng: np.random.Generator, units: int, by: float) -> tuple[GradedRows, GradedRows]:
         worth = 0.75 if both else 0.25
         moved = rng.random(units) < by / worth
         kind = rng.integers(0, 3, units)  # right answers of a unit that both runs share
@@ -208,7 +208,9 @@ def study(shape: Shape, units: int, sets: int, seed: int = 1, times: float = 1.0
     tied = 0
     for _ in range(sets):
         ours, theirs = shape.draw(rng, units, times * MARGIN)
-        found = weigh(pair_rows([ours], [theirs], shape.spec, names), margin=MARGIN, seed=seed)
+        found = compare_pair(
+            pair_rows([ours], [theirs], shape.spec, names), margin=MARGIN, seed=seed
+        )
         tied += found.tie_p is not None and found.tie_p < ALPHA
     return Ties(shape, units, times, tied, sets)
 

@@ -18,10 +18,10 @@ import numpy as np
 from scipy.special import betaincinv
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Array, Rows
+from pairuni_eval.stats.aggregate import Array, GradedRows
 
 Means = tuple[float, ...]
-Draw = Callable[[np.random.Generator, Array], Rows]
+Draw = Callable[[np.random.Generator, Array], GradedRows]
 """Rows of one run, given the chance of each unit."""
 
 
@@ -69,17 +69,19 @@ def second_moment(mean: float, alike: float) -> float:
     return mean**2 + alike * mean * (1 - mean)
 
 
-def columns(value: Array, unit: Array, **tags: Array) -> Rows:
+def columns(value: Array, unit: Array, **tags: Array) -> GradedRows:
     """Rows of one draw each."""
     named = {name: np.asarray(cells, dtype=object) for name, cells in tags.items()}
     codes = np.asarray(unit, dtype=np.int64)
-    return Rows(np.asarray(value, dtype=np.float64), codes, np.zeros(len(codes), np.int64), named)
+    return GradedRows(
+        np.asarray(value, dtype=np.float64), codes, np.zeros(len(codes), np.int64), named
+    )
 
 
 def binary_rows(sizes: tuple[int, int]) -> Draw:
     """Units of `low` to `high` rows, right or wrong; how many is fixed by the unit's number."""
 
-    def draw(rng: np.random.Generator, chance: Array) -> Rows:
+    def draw(rng: np.random.Generator, chance: Array) -> GradedRows:
         low, high = sizes
         rows = low + np.arange(len(chance)) * 7 % (high - low + 1)
         unit = np.repeat(np.arange(len(chance)), rows)
@@ -97,7 +99,7 @@ def task_rows(units: tuple[int, ...], rows: int) -> Draw:
     """`rows` rows a unit, right or wrong, with the task's name as a tag."""
     task = task_names(units, rows)
 
-    def draw(rng: np.random.Generator, chance: Array) -> Rows:
+    def draw(rng: np.random.Generator, chance: Array) -> GradedRows:
         unit = np.repeat(np.arange(len(chance)), rows)
         return columns(rng.random(len(unit)) < chance[unit], unit, task=task)
 
@@ -110,7 +112,7 @@ def verdict_rows(pairs: int, settings: int = 1) -> Draw:
     Every image is in every setting, as POPE's random, popular and adversarial questions are.
     """
 
-    def draw(rng: np.random.Generator, chance: Array) -> Rows:
+    def draw(rng: np.random.Generator, chance: Array) -> GradedRows:
         unit = np.repeat(np.arange(len(chance)), 2 * pairs * settings)
         gold = np.tile([True, False] * pairs * settings, len(chance))
         split = np.tile(np.repeat([f"s{n}" for n in range(settings)], 2 * pairs), len(chance))
@@ -124,7 +126,7 @@ def graded_rows(units: tuple[int, ...], low: float, steps: int) -> Draw:
     """One rating a unit: `low` plus a binomial number of steps."""
     task = task_names(units, 1)
 
-    def draw(rng: np.random.Generator, chance: Array) -> Rows:
+    def draw(rng: np.random.Generator, chance: Array) -> GradedRows:
         value = low + rng.binomial(steps, chance) / (steps if low == 0 else 1)
         return columns(value, np.arange(len(chance)), task=task)
 
@@ -255,7 +257,7 @@ def hps(units: int, mean: float, size: str) -> World:
     return World("means of blocks", size, spec, (units,), (mean,), 0.3, open_rows, truth)
 
 
-def open_rows(rng: np.random.Generator, chance: Array) -> Rows:
+def open_rows(rng: np.random.Generator, chance: Array) -> GradedRows:
     """One value a unit, 20 plus ten chances plus noise, on a scale without ends."""
     value = 20 + 10 * chance + rng.normal(0, 1, len(chance))
     return columns(value, np.arange(len(chance)))

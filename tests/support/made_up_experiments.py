@@ -10,11 +10,8 @@ from pairuni_eval.store.training import FixedRow
 from pairuni_train.config import find_recipe
 from pairuni_train.grpo.gauge import write_rows
 from pairuni_train.study.jobs import Setting, Trial, run_folder, train_folder, trials
-from pairuni_train.study.spec import Column
-from pairuni_train.study.spec import Experiment
-from pairuni_train.study.spec import Printed
+from pairuni_train.study.spec import Column, Experiment, Printed, StudyArm
 from support import example_run as example
-from pairuni_train.study.spec import StudyArm
 
 CARDS = {card.name: card for card in example.cards(40)}
 SKILLS = {"base": 0.5, "GRPO": 0.5, "PairUni": 0.95}

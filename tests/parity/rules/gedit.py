@@ -17,7 +17,7 @@ from pairuni_eval.catalog import find_card
 from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 
 GROUPS = (
     "background_change",
@@ -129,7 +129,7 @@ def _table(rows: Sequence[Row], name: str, metric: str, value: Callable[[Row], f
         mine = [value(row) for row in rows if row.group == group]
         means[group] = sum(mine) / len(mine) if mine else math.nan
     column = np.array([row.group for row in rows], dtype=object)
-    flat = Rows(
+    flat = GradedRows(
         np.array([value(row) for row in rows], dtype=np.float64),
         np.arange(len(rows)),
         np.zeros(len(rows), dtype=np.int64),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.official_tables import Graded, is_sample_file, summarize
 from parity.rules.form import Form, Given, Rule, lines_of, same
+from support.official_tables import Graded, is_sample_file, summarize
 
 from pairuni_eval.scorers import objects
 

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from support import official_tables
 from pairuni_registry.hpsv2.benchmark import SCALE, STYLES
 from parity.rules.form import Form, Given, Rule, same
+from support import official_tables
 
 from pairuni_eval.catalog import find_card
 

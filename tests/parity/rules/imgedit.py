@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import structs
-from support.official_tables import imgedit_type_means
 from parity.rules.form import Given, Rule, json_of
+from support.official_tables import imgedit_type_means
 
 from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from parity.rules.form import Given, Rule, lines_of
 from support.official_tables import MmeRow, mme_table
 from support.official_tables import mme_metric as official_metric
-from parity.rules.form import Given, Rule, lines_of
 
 from pairuni_eval.scorers import yes_no
 

@@ -6,8 +6,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from support.official_tables import SubjectAccuracy, mmmu_table, pooled
 from parity.rules.form import Given, Rule, json_of
+from support.official_tables import SubjectAccuracy, mmmu_table, pooled
 
 from pairuni_eval import prompts
 from pairuni_eval.scorers import choice, vlmevalkit_rules

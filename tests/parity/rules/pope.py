@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.official_tables import confusion
 from parity.rules.form import Given, Rule, lines_of
+from support.official_tables import confusion
 
 from pairuni_eval.scorers import yes_no
 

@@ -25,7 +25,7 @@ from pairuni_eval.judges.judge import Judge, JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import rubric
 from pairuni_eval.scorers.judge_calls import ask_until_read
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 
 _TEMPLATE_CHARS = {"wise": 3361, "wise-verified": 3413}  # without prompt and explanation
 _RANGES = {"culture": ("CULTURE",), "space-time": ("TIME", "SPACE")} | {
@@ -85,7 +85,7 @@ def _overall(values: dict[str, list[float]], edition: Edition) -> float:
     spec = find_card(edition.name).protocols["official"].metric("overall")
     flat = [(value, name) for name, group in values.items() for value in group]
     column = np.array([name for _, name in flat], dtype=object)
-    rows = Rows(
+    rows = GradedRows(
         np.array([value for value, _ in flat]),
         np.arange(len(flat)),
         np.zeros(len(flat), dtype=np.int64),

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from support import example_run as example
 
 from pairuni_eval.cards import Card, MetricSpec
+from pairuni_eval.contamination.fingerprints import read_fingerprints
 from pairuni_eval.contamination.neighbors import (
     Neighbor,
     Neighbors,
@@ -21,11 +22,10 @@ from pairuni_eval.contamination.neighbors import (
     read_neighbors,
     write_neighbors,
 )
-from pairuni_eval.contamination.pair_set import read_prints
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import WORD_SUFFIX
 from pairuni_eval.records import Capability, Picture, make_item
-from pairuni_eval.report.contamination import Leak, contamination
+from pairuni_eval.report.contamination import HeadlineLeak, contamination
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun, decode_cell
 
@@ -106,7 +106,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return Tables(StoredRun(folder))
 
 
-def found(tables: Tables, path: Path, neighbors: Neighbors | None = None) -> dict[str, Leak]:
+def found(
+    tables: Tables, path: Path, neighbors: Neighbors | None = None
+) -> dict[str, HeadlineLeak]:
     if neighbors is not None:
         write_neighbors(neighbors_path(path), neighbors)
     looked = contamination(tables, path, list(tables.run.card.benchmarks))
@@ -195,7 +197,7 @@ def test_neighbors_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_a_folder_is_no_pair_set(tmp_path: Path) -> None:
     pairs(tmp_path / "pairug.parquet", ("What?", None, None))
     with pytest.raises(UserError, match="is a folder, not a pair set") as refused:
-        read_prints(tmp_path)
+        read_fingerprints(tmp_path)
     assert refused.value.hint == "Name the one of the training: pairug.parquet"
 
 
@@ -214,7 +216,7 @@ def test_all_in_common_leaves_no_headline(tables: Tables, tmp_path: Path) -> Non
 
 def test_broken_images_are_counted(tables: Tables, tmp_path: Path) -> None:
     path = pairs(tmp_path / "p.parquet", ("What?", None, b"no image"), ("Who?", None, None))
-    prints = read_prints(path)
+    prints = read_fingerprints(path)
     assert (prints.pairs, prints.broken, len(prints.hashes)) == (2, 1, 0)
 
 
@@ -227,13 +229,13 @@ def test_an_image_that_is_not_stored_is_unseen(tmp_path: Path) -> None:
 
 def test_what_is_no_pair_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no pair set"):
-        read_prints(tmp_path / "nothing.parquet")
+        read_fingerprints(tmp_path / "nothing.parquet")
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(UserError, match="not a readable parquet file"):
-        read_prints(tmp_path / "text.parquet")
+        read_fingerprints(tmp_path / "text.parquet")
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(UserError, match="column 'question' is missing"):
-        read_prints(tmp_path / "other.parquet")
+        read_fingerprints(tmp_path / "other.parquet")
 
 
 def test_a_pair_set_as_training_writes_it(tables: Tables, tmp_path: Path) -> None:
@@ -260,6 +262,6 @@ def test_images_that_a_set_names_by_path(tables: Tables, tmp_path: Path) -> None
     cells = [{"bytes": None, "path": "four.png"}, {"bytes": None, "path": "nowhere.png"}]
     table = {"id": ["a", "b"], "question": ["x", "y"], "prompt": [None, None]}
     pq.write_table(pa.table(table | {"understanding_image": cells}), tmp_path / "set.parquet")
-    prints = read_prints(tmp_path / "set.parquet")
+    prints = read_fingerprints(tmp_path / "set.parquet")
     assert (prints.owners, prints.broken) == (("a",), 1)
     assert [flag.key for flag in found(tables, tmp_path / "set.parquet")["vqa"].flags] == ["q4"]

@@ -12,10 +12,15 @@ import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.gradients.alignment import alignments
-from pairuni_eval.gradients.contrast import contrasts
 from pairuni_eval.gradients.correlation import ArmPoint, correlate
-from pairuni_eval.gradients.interference import Scenario, curve, scenarios, whole_from_halves
+from pairuni_eval.gradients.interference import (
+    ScenarioInterference,
+    curve,
+    scenarios,
+    whole_from_halves,
+)
 from pairuni_eval.gradients.rows import ALL, gradient_table, read_gradients
+from pairuni_eval.gradients.scenario_comparison import compare_scenarios
 from pairuni_eval.records import GradientRow
 
 Gram = tuple[float, float, float]
@@ -47,7 +52,7 @@ def row(
     )
 
 
-def summarized(rows: list[GradientRow]) -> Scenario:
+def summarized(rows: list[GradientRow]) -> ScenarioInterference:
     (found,) = scenarios(gradient_table([rows]))
     return found
 
@@ -199,7 +204,7 @@ def test_curve_is_a_moving_median() -> None:
 def test_scenarios_meet_batch_by_batch() -> None:
     ours, theirs = [0.3, 0.1, 0.4, 0.2, 0.5, 0.35], [0.2, 0.05, 0.3, 0.1, 0.45, 0.3]
     rows = many(ours) + many(theirs, "random") + [row(0.9, 99)]  # a step that only one has
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert found.batches == 6
     assert found.difference.value == pytest.approx((sum(ours) - sum(theirs)) / 6)
     assert found.p == pytest.approx(2 / 64)  # every batch is in favor
@@ -210,7 +215,7 @@ def test_scenarios_meet_batch_by_batch() -> None:
 def test_exact_permutation_of_batches_by_hand() -> None:
     # differences 0.2, 0.1, -0.1: of the 8 signed sums, 6 are at least as large as |0.2|
     rows = many([0.4, 0.3, 0.1]) + many([0.2, 0.2, 0.2], "random")
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert found.p == pytest.approx(6 / 8)
 
 
@@ -218,19 +223,19 @@ def test_a_clear_contrast_in_words() -> None:
     draw = np.random.default_rng(1)
     noise = draw.normal(0, 0.02, (2, 30))
     rows = many((0.3 + noise[0]).tolist()) + many((0.1 + noise[1]).tolist(), "random")
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert found.word == "agree more" and found.p == pytest.approx(1 / 100_001)
     assert found.sentence.startswith(
         "pairuni against random: gradients agree more, p < .001 (one test in 30 batches); "
         "difference of the mean cosine over all shared parameters +0."
     )
-    (turned,) = contrasts(gradient_table([rows]), "random")
+    (turned,) = compare_scenarios(gradient_table([rows]), "random")
     assert turned.word == "agree less"
 
 
 def test_contrasts_are_corrected_together() -> None:
     rows = many([0.5] * 6) + many([0.1] * 6, "a") + many([0.1] * 6, "b")
-    found = contrasts(gradient_table([rows]), "pairuni")
+    found = compare_scenarios(gradient_table([rows]), "pairuni")
     assert [one.p for one in found] == pytest.approx([2 / 64] * 2)
     assert [one.corrected for one in found] == pytest.approx([4 / 64] * 2)
     assert {one.word for one in found} == {"cannot tell"}
@@ -238,7 +243,7 @@ def test_contrasts_are_corrected_together() -> None:
 
 def test_scenarios_without_common_batches_are_not_compared() -> None:
     rows = many([0.5] * 6) + [row(0.1, n, scenario="random") for n in range(100, 106)]
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert found.p is None and found.word == "cannot tell"
     assert found.sentence == (
         "pairuni against random: not compared, they share no batches with a cosine; left out: 6 of "
@@ -255,7 +260,7 @@ def test_one_test_covers_all_blocks() -> None:
         for block, line in zip((ALL, "norm", "head", "lm_0"), noise[side], strict=True):
             shift = 0.3 * (name == "pairuni" and block == "norm")
             rows += many((line + shift).tolist(), name, block=block)
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert [one.block for one in found.blocks] == [ALL, "norm", "head", "lm_0"]
     assert [one.sign for one in found.blocks] == [0, 1, 0, 0]
     assert found.word == "agree more" and found.p == found.blocks[1].p
@@ -263,7 +268,7 @@ def test_one_test_covers_all_blocks() -> None:
     assert held is not None and held.low <= 0 <= held.high
     assert "(one test of all shared parameters and 3 blocks in 16 batches)" in found.sentence
     assert "; by block norm +0.2" in found.sentence
-    (turned,) = contrasts(gradient_table([rows]), "random")
+    (turned,) = compare_scenarios(gradient_table([rows]), "random")
     assert turned.word == "agree less"
 
 
@@ -274,7 +279,7 @@ def test_blocks_that_go_both_ways_are_said_to() -> None:
         for block, shift in ((ALL, 0.0), ("norm", 0.4), ("head", -0.4)):
             line = way * shift + draw.normal(0, 0.05, 16)
             rows += many(line.tolist(), name, block=block)
-    (found,) = contrasts(gradient_table([rows]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([rows]), "pairuni")
     assert found.word == "agree more in some blocks and less in others"
     ours, theirs = alignments(gradient_table([rows]))
     assert ours.stance == "agree in some blocks and fight in others"
@@ -290,7 +295,7 @@ def test_no_word_without_its_interval_and_no_interval_against_the_word() -> None
             for block in (ALL, "norm", "head"):
                 rows += many(draw.normal(level, 0.03, 12).tolist(), name, block=block)
         table = gradient_table([rows])
-        for one in (*contrasts(table, "pairuni"), *alignments(table)):
+        for one in (*compare_scenarios(table, "pairuni"), *alignments(table)):
             for block in one.blocks:
                 held = block.mean.interval
                 assert held is not None
@@ -316,7 +321,7 @@ def test_alignment_counts_what_it_leaves_out() -> None:
 def test_batches_of_several_runs_meet_within_their_run() -> None:
     first = many([0.3] * 3) + many([0.1] * 3, "random")
     second = many([0.4] * 3) + many([0.1] * 3, "random")
-    (found,) = contrasts(gradient_table([first, second]), "pairuni")
+    (found,) = compare_scenarios(gradient_table([first, second]), "pairuni")
     assert found.batches == 6
 
 

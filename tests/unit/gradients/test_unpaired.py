@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pairuni_eval.gradients.contrast import Contrast, corrected_together
 from pairuni_eval.gradients.rows import ALL, gradient_table
-from pairuni_eval.gradients.unpaired import unpaired_contrast
+from pairuni_eval.gradients.scenario_comparison import (
+    ScenarioComparison,
+    compare_two,
+    corrected_together,
+)
 from pairuni_eval.records import GradientRow
 
 
@@ -26,8 +29,10 @@ def row(scenario: str, step: int, cosine: float | None) -> GradientRow:
     )
 
 
-def compared(rows: list[GradientRow], ours: str = "ours", theirs: str = "theirs") -> Contrast:
-    (found,) = corrected_together([unpaired_contrast(gradient_table([rows]), ours, theirs)])
+def compared(
+    rows: list[GradientRow], ours: str = "ours", theirs: str = "theirs"
+) -> ScenarioComparison:
+    (found,) = corrected_together([compare_two(gradient_table([rows]), ours, theirs, paired=False)])
     return found
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from support.pair_sources import generation, picture, understanding, write_config
 
 from pairuni_eval.catalog import load_benchmark
-from pairuni_eval.contamination.likeness import near_copies, ngrams13, perceptual_hash
+from pairuni_eval.contamination.fingerprints import near_copies, ngrams13, perceptual_hash
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import pope_prompt

@@ -19,7 +19,7 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.judges.judge import JudgeReply, Question
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import viescore
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema(
@@ -203,7 +203,7 @@ def test_official_is_the_mean_of_groups_lmms_eval_of_edits() -> None:
         "task_type": np.array(["style_change", "style_change", "text_change"], dtype=object),
         "intersection": np.array(["yes", "no", "yes"], dtype=object),
     }
-    rows = Rows(values, np.arange(3), np.zeros(3, dtype=np.int64), tags)
+    rows = GradedRows(values, np.arange(3), np.zeros(3, dtype=np.int64), tags)
     card = find_card("gedit")
 
     def figure(protocol: str, metric: str) -> float:

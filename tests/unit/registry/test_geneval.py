@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from support.official_tables import Graded, summarize
 from PIL import Image
 from support import geneval_rows
+from support.official_tables import Graded, summarize
 from support.small_detector import (
     CLIP_VOCABULARY,
     build_clip,
@@ -38,7 +38,7 @@ from pairuni_eval.grading_models.detector import Observer
 from pairuni_eval.grading_models.mask2former import Mask2Former
 from pairuni_eval.records import ImagePart, Item, Output, Status
 from pairuni_eval.scorers import objects
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 
 FEW = {"tag": "colors", "include": [{"class": "car", "count": 2, "color": "red"}]}
 
@@ -331,12 +331,12 @@ def test_long_prompts_are_a_benchmark_of_their_own(tmp_path: Path) -> None:
 # Prompts with any right picture
 
 
-def rows(value: list[float], unit: list[int]) -> Rows:
+def rows(value: list[float], unit: list[int]) -> GradedRows:
     draw = [unit[:place].count(one) for place, one in enumerate(unit)]
-    return Rows(np.array(value), np.array(unit), np.array(draw), {})
+    return GradedRows(np.array(value), np.array(unit), np.array(draw), {})
 
 
-def share_of_prompts(given: Rows) -> float:
+def share_of_prompts(given: GradedRows) -> float:
     made = make_aggregate(MetricSpec(name="prompts", aggregate="any_of_unit"), given)
     return float(made.finish(made.features(given).sum(axis=0)))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.official_tables import style_score
 from PIL import Image
 from support.fake_judge import drawn, marked, ready
+from support.official_tables import style_score
 from support.open_clip_reference import Size, write_files
 
 from pairuni_eval.benchmark import Benchmark
@@ -20,7 +20,7 @@ from pairuni_eval.catalog import find_card
 from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.records import Item, Status
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import estimate
 
 STYLES = ("anime", "concept-art", "paintings", "photo")
@@ -145,12 +145,12 @@ def test_a_score_that_is_no_number_is_a_status(folder: Path, photograph: Image.I
 # Arithmetic
 
 
-def rows_of(values: list[float]) -> Rows:
+def rows_of(values: list[float]) -> GradedRows:
     count = len(values)
-    return Rows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), {})
+    return GradedRows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), {})
 
 
-def style_figure(rows: Rows) -> float:
+def style_figure(rows: GradedRows) -> float:
     spec = find_card("hpsv2").protocols["v2.1"].metric("concept_art")
     aggregate = make_aggregate(spec, rows)
     return float(aggregate.finish(aggregate.features(rows).sum(axis=0)))

@@ -18,7 +18,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.records import ImagePart, Item, Status
 from pairuni_eval.scorers import rubric
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 
 EDITS = {
     "7": {"id": "animal/chelsea.png", "prompt": "Remove the cat.", "edit_type": "remove"},
@@ -184,7 +184,7 @@ def overall(values: list[float], types: list[str], protocol: str, metric: str) -
     spec = find_card("imgedit").protocols[protocol].metric(metric)
     tags = {"edit_type": np.array(types, dtype=object)}
     count = len(values)
-    rows = Rows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), tags)
+    rows = GradedRows(np.array(values), np.arange(count), np.zeros(count, dtype=np.int64), tags)
     aggregate = make_aggregate(spec, rows)
     return float(aggregate.finish(aggregate.features(rows).sum(axis=0)))
 

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.official_tables import Confusion
 from PIL import Image
 from support import geneval_rows
+from support.official_tables import Confusion
 
 from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites

@@ -19,7 +19,7 @@ from pairuni_eval.errors import DatasetError, UserError
 from pairuni_eval.judges.judge import JudgeReply
 from pairuni_eval.records import Status, TextPart
 from pairuni_eval.scorers import rubric
-from pairuni_eval.stats.aggregate import Rows, find_maker, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, find_maker, make_aggregate
 
 # Stands where upstream's scripts are; the texts are made up.
 SCRIPT = '''
@@ -368,7 +368,7 @@ def test_an_overall_by_hand(tmp_path: Path, picture: Any) -> None:
     marks = marked(benchmark, [drawn(item, picture) for item in items], judge, "official")
     values = [m["wiscore"].value for m in marks]
     tags = {"category": np.array([i.sample.tags["category"] for i in items], dtype=object)}
-    rows = Rows(np.array(values), np.arange(7), np.zeros(7, dtype=np.int64), tags)
+    rows = GradedRows(np.array(values), np.arange(7), np.zeros(7, dtype=np.int64), tags)
     spec = benchmark.card.protocols["official"].metric("overall")
     aggregate = make_aggregate(spec, rows)
     overall = float(aggregate.finish(aggregate.features(rows).sum(axis=0)))

@@ -13,7 +13,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.cards import Card, MetricSpec
-from pairuni_eval.report.baseline_comparison import Versus, versus
+from pairuni_eval.report.baseline_comparison import BaselineComparison, baseline_comparison
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.tiny_label import is_tiny
 from pairuni_eval.stats.compare import compare_page
@@ -72,10 +72,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def against(runs: Path, ours: str, theirs: str) -> Versus:
+def against(runs: Path, ours: str, theirs: str) -> BaselineComparison:
     one, two = (Tables(StoredRun(runs / name)) for name in (ours, theirs))
     found = compare_page((one,), {"GRPO": (two,)})
-    return versus("GRPO", 1, [two.run.card], found["GRPO"], ["asks"])
+    return baseline_comparison("GRPO", 1, [two.run.card], found["GRPO"], ["asks"])
 
 
 def test_a_group_that_got_worse_is_named_with_its_counts(runs: Path) -> None:
@@ -121,7 +121,7 @@ def test_many_benchmarks_are_named_and_counted(tmp_path: Path) -> None:
     ours, theirs = (Tables(StoredRun(tmp_path / name)) for name in "ab")
     order = [one.name for one in cards]
     compared = compare_page((ours,), {"random pair": (theirs,)})["random pair"]
-    found = versus("random pair", 1, [theirs.run.card], compared, order)
+    found = baseline_comparison("random pair", 1, [theirs.run.card], compared, order)
     names = r"Tiny MMMU \(\+[\d.]+\), Tiny MMStar \(\+[\d.]+\), Tiny MME \(\+[\d.]+\) and 4 more"
     assert re.fullmatch(rf"Better than random pair at {names}; {ONE_SEED}\.", found.sentence)
 

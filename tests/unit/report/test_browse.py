@@ -13,7 +13,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.report import browse
-from pairuni_eval.report.gallery import Album
+from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 
@@ -49,7 +49,7 @@ def tables(runs: Path, name: str) -> Tables:
 def made(runs: Path, out: Path, *, at_most: int = 100) -> tuple[browse.Browser, dict[str, Any]]:
     ours, theirs = tables(runs, "a"), tables(runs, "b")
     order = {"tiny-pope": True, "tiny-imgedit": True}
-    found = browse.browser(ours, {"GRPO": theirs}, Album(out, at_most=at_most), order)
+    found = browse.browser(ours, {"GRPO": theirs}, ImageCopier(out, at_most=at_most), order)
     return found, unpacked(found.data)
 
 
@@ -93,7 +93,7 @@ def test_other_seeds_are_named(runs: Path, tmp_path: Path) -> None:
     found, _ = made(runs, tmp_path)
     assert found.other_seeds == ("GRPO",)
     same = browse.browser(
-        tables(runs, "a"), {"twin": tables(runs, "a")}, Album(tmp_path), {"tiny-pope": True}
+        tables(runs, "a"), {"twin": tables(runs, "a")}, ImageCopier(tmp_path), {"tiny-pope": True}
     )
     assert same.other_seeds == ()
 

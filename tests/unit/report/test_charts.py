@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 
 from pairuni_eval.report.charts import (
-    Ends,
     Series,
     Span,
     Tick,
-    apart,
     interval_chart,
     legible,
     line_chart,
-    slope_chart,
     smooth,
     ticks,
 )
+from pairuni_eval.report.slope_chart import Ends, apart, slope_chart
 
 
 @pytest.mark.parametrize(

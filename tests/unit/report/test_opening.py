@@ -13,12 +13,12 @@ from support import example_run as example
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
-from pairuni_eval.report.baseline_comparison import Versus
+from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.questions import _at_nothing
 from pairuni_eval.report.text import coded, times
 from pairuni_eval.report.undecided import remedy, seeds_needed, trial, whole
-from pairuni_eval.stats.compare import Difference, Word
+from pairuni_eval.stats.compare import Comparison, Difference, Word
 from pairuni_eval.stats.deciding import Deciding
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.meeting import Missing
@@ -139,8 +139,8 @@ def deciding(units: int, available: int, seeds: int | None = None) -> Deciding:
     return Deciding(0.1, units, available, seeds, "")
 
 
-def beside(run: RunCard, rows: list[Difference], about: Scope = NOBODY) -> Versus:
-    return Versus("GRPO", 1, run, tuple(rows), (), (), (), (), about)
+def beside(run: RunCard, rows: list[Difference], about: Scope = NOBODY) -> BaselineComparison:
+    return BaselineComparison("GRPO", 1, run, Comparison(tuple(rows), (), (), about=about))
 
 
 def test_each_kind_of_lack_is_named(folder: Path) -> None:
@@ -207,7 +207,8 @@ def test_the_page_says_first_which_checkpoint_it_is_about(folder: Path) -> None:
 def test_nothing_worse_is_counted_over_all_baselines(folder: Path) -> None:
     card = read_run_card(folder / "a")
     rows = [row("A", None), row("B", None)]
-    found = [beside(card, rows)._replace(groups=(rows[0],)), beside(card, rows)]
+    grouped = BaselineComparison("GRPO", 1, card, Comparison(tuple(rows), (rows[0],), ()))
+    found = [grouped, beside(card, rows)]
     said = _at_nothing(found, everyone=True)
     assert said == "At nothing that can be told, in 4 headlines and 1 group."
 

@@ -7,7 +7,7 @@ import pytest
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec, Published
 from pairuni_eval.catalog import benchmark_folders, find_card
 from pairuni_eval.records import Capability
-from pairuni_eval.report.published import Match, match, published_rows
+from pairuni_eval.report.published import ProtocolMatch, match, published_rows
 
 OURS = ("official", "lmms-eval")
 JUDGE = "gpt-4o-2024-05-13"
@@ -16,25 +16,25 @@ JUDGE = "gpt-4o-2024-05-13"
 @pytest.mark.parametrize(
     ("stated", "judges", "badge"),
     [
-        ("official", (), Match.WHOLE),
-        ("pope@official", (), Match.WHOLE),
-        ("official (legacy edition)", (), Match.WHOLE),
-        ("official; sampling settings not published", (), Match.IN_PART),
-        ("official (legacy edition); judge not stated", (JUDGE,), Match.IN_PART),
-        (f"official, {JUDGE}", (JUDGE,), Match.WHOLE),
-        (f"official (legacy edition), {JUDGE}", (JUDGE,), Match.WHOLE),
-        (f"official, {JUDGE}; cfg 4", (JUDGE,), Match.IN_PART),
-        (f"official, {JUDGE}", (), Match.OTHER_JUDGE),
-        (f"official, {JUDGE}", (f"{JUDGE} with another prompt",), Match.OTHER_JUDGE),
-        (f"official, {JUDGE}", (JUDGE, "another"), Match.OTHER_JUDGE),
-        (f"official, {JUDGE}; cfg 4", ("another",), Match.OTHER_JUDGE),
-        ("vlmevalkit; in its own prompt", (), Match.NONE),
-        ("officially", (), Match.NONE),
-        ("BAGEL's own script, chain of thought", (), Match.NONE),
-        ("not stated", (JUDGE,), Match.UNKNOWN),
+        ("official", (), ProtocolMatch.WHOLE),
+        ("pope@official", (), ProtocolMatch.WHOLE),
+        ("official (legacy edition)", (), ProtocolMatch.WHOLE),
+        ("official; sampling settings not published", (), ProtocolMatch.IN_PART),
+        ("official (legacy edition); judge not stated", (JUDGE,), ProtocolMatch.IN_PART),
+        (f"official, {JUDGE}", (JUDGE,), ProtocolMatch.WHOLE),
+        (f"official (legacy edition), {JUDGE}", (JUDGE,), ProtocolMatch.WHOLE),
+        (f"official, {JUDGE}; cfg 4", (JUDGE,), ProtocolMatch.IN_PART),
+        (f"official, {JUDGE}", (), ProtocolMatch.OTHER_JUDGE),
+        (f"official, {JUDGE}", (f"{JUDGE} with another prompt",), ProtocolMatch.OTHER_JUDGE),
+        (f"official, {JUDGE}", (JUDGE, "another"), ProtocolMatch.OTHER_JUDGE),
+        (f"official, {JUDGE}; cfg 4", ("another",), ProtocolMatch.OTHER_JUDGE),
+        ("vlmevalkit; in its own prompt", (), ProtocolMatch.NONE),
+        ("officially", (), ProtocolMatch.NONE),
+        ("BAGEL's own script, chain of thought", (), ProtocolMatch.NONE),
+        ("not stated", (JUDGE,), ProtocolMatch.UNKNOWN),
     ],
 )
-def test_badges(stated: str, judges: tuple[str, ...], badge: Match) -> None:
+def test_badges(stated: str, judges: tuple[str, ...], badge: ProtocolMatch) -> None:
     assert match(stated, OURS, judges) is badge
 
 
@@ -57,7 +57,7 @@ def test_a_figure_is_named_as_the_card_names_its_metric() -> None:
     )
     rows = published_rows(card, ["official"], ())
     assert [row.title for row in rows] == ["F1 over all rows", "recall", "gone"]
-    assert {row.match for row in rows} == {Match.WHOLE}
+    assert {row.match for row in rows} == {ProtocolMatch.WHOLE}
 
 
 def test_the_protocols_in_the_cards_are_worded_so_that_they_are_understood() -> None:
@@ -67,6 +67,6 @@ def test_the_protocols_in_the_cards_are_worded_so_that_they_are_understood() -> 
         for name in benchmark_folders()
         for card in (find_card(name),)
         for figure in card.published
-        if match(figure.protocol, tuple(card.protocols), ()) is Match.NONE
+        if match(figure.protocol, tuple(card.protocols), ()) is ProtocolMatch.NONE
     }
     assert others == {("mmmu", "BAGEL")}

@@ -130,7 +130,7 @@ def test_gradients_in_words(tmp_path: Path) -> None:
     )
     assert found.answer.endswith("Against GRPO: agree more in some blocks and less in others.")
     assert found.noise.startswith("pairuni: noise ceiling 0.667, corrected 0.225")
-    (contrast,) = found.contrasts
+    (contrast,) = found.comparisons
     assert contrast.sentence.startswith("pairuni against GRPO: gradients agree more in some")
     assert [one.stance for one in found.alignments] == [
         "agree in some blocks and fight in others"

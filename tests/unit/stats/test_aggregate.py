@@ -9,14 +9,14 @@ import pytest
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Rows, make_aggregate
+from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows, make_aggregate
 
 NAN = math.nan
 
 
-def rows(value: list[float], unit: list[int] | None = None, **tags: list[str]) -> Rows:
+def rows(value: list[float], unit: list[int] | None = None, **tags: list[str]) -> GradedRows:
     count = len(value)
-    return Rows(
+    return GradedRows(
         np.array(value, dtype=float),
         np.array(unit if unit is not None else range(count), dtype=np.int64),
         np.zeros(count, dtype=np.int64),
@@ -24,7 +24,7 @@ def rows(value: list[float], unit: list[int] | None = None, **tags: list[str]) -
     )
 
 
-def number(given: Rows, aggregate: str, **more: object) -> float:
+def number(given: GradedRows, aggregate: str, **more: object) -> float:
     made = make_aggregate(MetricSpec(name="m", aggregate=aggregate, **more), given)  # type: ignore[arg-type]
     return float(made.finish(made.features(given).sum(axis=0)))
 
@@ -54,7 +54,7 @@ def test_mme_image_in_two_tasks_makes_a_pair_in_each() -> None:
     assert number(given, "mme_total", by="task") == pytest.approx(200 + 50)
 
 
-def pope() -> Rows:
+def pope() -> GradedRows:
     return rows(
         [1, 1, 0, 0],
         label=["yes", "no", "yes", "no"],
@@ -147,7 +147,7 @@ def test_unknown_names_are_explained() -> None:
 class Largest(Aggregate):
     """A plugin's aggregate: share of rows above one half, squared."""
 
-    def features(self, rows: Rows) -> Array:
+    def features(self, rows: GradedRows) -> Array:
         return np.column_stack([np.nan_to_num(rows.value) > 0.5, np.isfinite(rows.value)]).astype(
             float
         )

@@ -7,8 +7,8 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows
-from pairuni_eval.stats.arms import Arm, arm_row, arm_rows, weigh_over_seeds
+from pairuni_eval.stats.aggregate import GradedRows
+from pairuni_eval.stats.arms import ArmRuns, arm_row, arm_rows, compare_over_seeds
 from pairuni_eval.stats.compare import Place, Word, compare_sides
 from pairuni_eval.stats.paired import pair_rows
 from pairuni_eval.stats.tables import Tables, metric_row
@@ -17,9 +17,11 @@ from pairuni_eval.store.read import StoredRun
 MEAN = MetricSpec(name="accuracy")
 
 
-def of_runs(*values: list[float]) -> list[Rows]:
+def of_runs(*values: list[float]) -> list[GradedRows]:
     count = len(values[0])
-    return [Rows(np.array(one), np.arange(count), np.zeros(count, np.int64), {}) for one in values]
+    return [
+        GradedRows(np.array(one), np.arange(count), np.zeros(count, np.int64), {}) for one in values
+    ]
 
 
 def names(count: int) -> np.ndarray:
@@ -29,7 +31,7 @@ def names(count: int) -> np.ndarray:
 def test_seeds_alone_by_hand() -> None:
     # no unit differs from another: numbers 1, 1, 0 against 0, 0, 0; variance 1/3 over 3 seeds
     ours, theirs = of_runs([1] * 4, [1] * 4, [0] * 4), of_runs([0] * 4, [0] * 4, [0] * 4)
-    found = weigh_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
     assert found.error == pytest.approx(1 / 3)
     assert found.interval == pytest.approx((2 / 3 - 4.302653 / 3, 1.0), abs=1e-6)
     assert found.p == pytest.approx(0.183503, abs=1e-6)  # t = 2 with 2 degrees of freedom
@@ -42,7 +44,7 @@ def test_units_and_seeds_add_up() -> None:
     ours = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
     theirs = of_runs(*(draw.random((3, 200)) < chances).astype(float).tolist())
     both = pair_rows(ours, theirs, MEAN, names(200))
-    found = weigh_over_seeds(both, margin=0.01, seed=0)
+    found = compare_over_seeds(both, margin=0.01, seed=0)
     change = np.mean([one.value for one in ours], 0) - np.mean([one.value for one in theirs], 0)
     units = change.var(ddof=1) / 200
     seeds = sum(np.var([one.value.mean() for one in side], ddof=1) / 3 for side in (ours, theirs))
@@ -51,7 +53,7 @@ def test_units_and_seeds_add_up() -> None:
     assert found.error**2 == pytest.approx(units + seeds - chance, rel=0.1)  # 2,000 draws
 
 
-def residual(side: list[Rows]) -> float:
+def residual(side: list[GradedRows]) -> float:
     """Variance of the arm's mean by what belongs to one seed in one unit, by the two-way table."""
     table = np.array([one.value for one in side])
     rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
@@ -63,23 +65,23 @@ def test_seeds_that_hardly_differ_leave_the_units_error() -> None:
     draw = np.random.default_rng(5)
     ours = of_runs(*(np.arange(100) % 2 == draw.permutation(100) % 2 for _ in range(3)))
     level = [one._replace(value=np.roll(ours[0].value, n)) for n, one in enumerate(ours)]
-    found = weigh_over_seeds(pair_rows(level, level, MEAN, names(100)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(level, level, MEAN, names(100)), margin=0.01, seed=0)
     assert found.error == 0  # the same rows on both sides
     theirs = [one._replace(value=np.roll(ours[0].value, 50 + n)) for n, one in enumerate(ours)]
-    found = weigh_over_seeds(pair_rows(level, theirs, MEAN, names(100)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(level, theirs, MEAN, names(100)), margin=0.01, seed=0)
     assert found.freedom == 99 and found.between == 0  # all six numbers are equal
 
 
 def test_an_untrained_checkpoint_adds_no_seeds() -> None:
     ours, theirs = of_runs([1] * 4, [1] * 4, [0] * 4), of_runs([0] * 4)
-    found = weigh_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
+    found = compare_over_seeds(pair_rows(ours, theirs, MEAN, names(4)), margin=0.01, seed=0)
     assert found.error == pytest.approx(1 / 3)
 
 
 def test_equal_arms_are_tied() -> None:
     for count, tied in ((17, False), (300, True)):
         ours = of_runs(*[[1, *[0] * (count - 1)]] * 3)
-        found = weigh_over_seeds(pair_rows(ours, ours, MEAN, names(count)), margin=0.01, seed=0)
+        found = compare_over_seeds(pair_rows(ours, ours, MEAN, names(count)), margin=0.01, seed=0)
         chance = 0.99**count
         assert found.tie_p == pytest.approx(chance if chance < 0.5 else 1.0, rel=1e-6)
         assert (found.tie_p < 0.05) is tied
@@ -108,7 +110,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Tables]:
 
 
 def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, Arm("grpo", tuple(runs[3:])).named)
+    found = compare_sides(
+        ArmRuns("pairuni", tuple(runs[:3])).named, ArmRuns("grpo", tuple(runs[3:])).named
+    )
     assert found.note is None
     (headline,) = found.headlines
     assert headline.seeds == (3, 3) and headline.word is Word.BETTER
@@ -116,7 +120,9 @@ def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
 
 
 def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", tuple(runs[:2])).named, Arm("grpo", (runs[3],)).named)
+    found = compare_sides(
+        ArmRuns("pairuni", tuple(runs[:2])).named, ArmRuns("grpo", (runs[3],)).named
+    )
     assert found.note == (
         "pairuni has two training seeds: what is said about it holds for these checkpoints, not "
         "for training it again. grpo has one training seed: what is said about it holds for this "
@@ -126,18 +132,18 @@ def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
 
 
 def test_one_run_each_is_the_plain_comparison(runs: list[Tables]) -> None:
-    found = compare_sides(Arm("pairuni", (runs[0],)).named, Arm("grpo", (runs[3],)).named)
+    found = compare_sides(ArmRuns("pairuni", (runs[0],)).named, ArmRuns("grpo", (runs[3],)).named)
     assert found.headlines[0].test.startswith("permutation") and found.note is not None
 
 
 def test_the_base_model_needs_no_seeds(runs: list[Tables]) -> None:
-    base = Arm("base", (runs[3],), trained=False)
-    found = compare_sides(Arm("pairuni", tuple(runs[:3])).named, base.named)
+    base = ArmRuns("base", (runs[3],), trained=False)
+    found = compare_sides(ArmRuns("pairuni", tuple(runs[:3])).named, base.named)
     assert found.note is None and found.headlines[0].seeds == (3, 1)
 
 
 def test_a_row_of_an_arm(runs: list[Tables]) -> None:
-    arm = Arm("pairuni", tuple(runs[:3]))
+    arm = ArmRuns("pairuni", tuple(runs[:3]))
     (row,) = arm_rows(arm)
     assert row.estimate.value == pytest.approx(np.mean(row.by_seed)) and len(row.by_seed) == 3
     assert row.spread == pytest.approx(np.std(row.by_seed, ddof=1))
@@ -147,6 +153,8 @@ def test_a_row_of_an_arm(runs: list[Tables]) -> None:
 
 def test_a_row_of_one_run_is_its_own(runs: list[Tables]) -> None:
     spec = runs[0].spec("tiny-mmstar", "official").metrics[0]
-    row = arm_row(Arm("base", (runs[0],), trained=False), Place("tiny-mmstar", "official", spec))
+    row = arm_row(
+        ArmRuns("base", (runs[0],), trained=False), Place("tiny-mmstar", "official", spec)
+    )
     assert row.estimate == metric_row(runs[0], "tiny-mmstar", "official", spec).estimate
     assert row.spread is None

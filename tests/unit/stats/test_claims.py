@@ -15,7 +15,7 @@ from support import example_run as example
 from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Decoding, Item, make_item
-from pairuni_eval.report.baseline_comparison import told
+from pairuni_eval.report.baseline_comparison import describe
 from pairuni_eval.stats.aggregate import Bounds
 from pairuni_eval.stats.compare import Comparison, Word, compare_page
 from pairuni_eval.stats.intervals import agreeing_interval
@@ -111,7 +111,7 @@ def test_three_equal_samples_are_no_tie(tmp_path: Path) -> None:
     assert {row.sentence.rpartition("; ")[2] for row in found.headlines} == {
         "the same score in all 3"
     }
-    said = told("grpo", found.headlines, found.refusals)
+    said = describe("grpo", found.headlines, found.refusals)
     assert "tied on" not in said and "6 undecided of 6" in said
 
 
@@ -174,7 +174,7 @@ def test_one_seed_is_said_in_the_sentence_itself(tmp_path: Path) -> None:
     (row,) = found.differences
     assert row.sentence.startswith("Asks is better than grpo: ")
     assert row.sentence.endswith("; this checkpoint, one seed")
-    assert told("grpo", found.headlines, (), about=found.about).endswith(
+    assert describe("grpo", found.headlines, (), about=found.about).endswith(
         "; this checkpoint, one seed."
     )
     assert seeds_warning([found.about]) == (
@@ -303,7 +303,7 @@ def test_no_unit_count_where_missing_outputs_leave_it_open(tmp_path: Path) -> No
         "Asks: cannot tell; 370 -> 360 of 390; 30 of 420 outputs of ours are missing; they may "
         "make the difference -6.0 to +1.2"
     )
-    said = told("grpo", [row], ())
+    said = describe("grpo", [row], ())
     assert "it would have taken" not in said
 
 

@@ -16,7 +16,7 @@ from pairuni_eval.data import Data
 from pairuni_eval.records import Item
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.grading import as_lines, graded
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.compare import compare_runs
 from pairuni_eval.stats.tables import MetricRow, Tables, as_measured, protocol_metrics
 from pairuni_eval.store.read import StoredRun
@@ -105,14 +105,14 @@ def test_a_mean_over_groups_says_of_how_many(
     tags = {
         key: np.array([one.sample.tags[key] for one in kept], object) for key in kept[0].sample.tags
     }
-    rows = Rows(np.ones(len(kept)), np.arange(len(kept)), np.zeros(len(kept), np.int64), tags)
+    rows = GradedRows(np.ones(len(kept)), np.arange(len(kept)), np.zeros(len(kept), np.int64), tags)
     assert as_measured(spec, make_aggregate(spec, rows), rows, card.counted).title == title
 
 
 def test_a_group_without_any_value_is_missing_from_its_mean() -> None:
     spec = MetricSpec(name="m", title="mean of all", aggregate="macro_mean", by="task")
     tags = {"task": np.array(["a", "a", "b"], object)}
-    rows = Rows(np.array([1.0, 0.0, np.nan]), np.arange(3), np.zeros(3, np.int64), tags)
+    rows = GradedRows(np.array([1.0, 0.0, np.nan]), np.arange(3), np.zeros(3, np.int64), tags)
     found = as_measured(spec, make_aggregate(spec, rows), rows)
     assert found.title == "mean of all, 1 of 2 groups"
 

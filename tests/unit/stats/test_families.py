@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.compare import Difference, Word
 from pairuni_eval.stats.deciding import Undecided, decide
-from pairuni_eval.stats.families import Findings, together
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.multiple import holm_steps
 from pairuni_eval.stats.scope import Scope
@@ -50,13 +50,13 @@ def test_holm_counts_what_is_left() -> None:
 
 def test_a_page_by_hand() -> None:
     """Two baselines; the groups of one benchmark pass by their own p, of the other by none."""
-    first = Findings(
+    first = UncorrectedComparison(
         (row(0.004, "a", headline=True), row(0.5, "b", headline=True), row(0.001, "a")),
         (row(0.0005, "a", group="x"), row(0.03, "a", group="y"), row(0.01, "b", group="x")),
         (),
         Scope(),
     )
-    second = Findings(
+    second = UncorrectedComparison(
         (row(0.3, "a", headline=True), row(None, "b", headline=True)),
         (row(0.9, "a", group="x"), row(0.9, "a", group="y")),
         (),
@@ -88,7 +88,11 @@ def test_a_page_by_hand() -> None:
 def test_the_joint_interval_by_hand() -> None:
     """One of three with 99 degrees of freedom: t(.9917) / t(.975) = 2.43630 / 1.98422 as wide."""
     found = together(
-        {"one": Findings(tuple(row(0.001, name, headline=True) for name in "abc"), (), (), Scope())}
+        {
+            "one": UncorrectedComparison(
+                tuple(row(0.001, name, headline=True) for name in "abc"), (), (), Scope()
+            )
+        }
     )
     first = found["one"].headlines[0]
     assert first.joint == pytest.approx((0.2 - 0.1 * 1.227838, 0.2 + 0.1 * 1.227838), abs=1e-4)
@@ -118,7 +122,7 @@ def test_one_unit_of_300_that_differs_is_no_tie() -> None:
 
 def test_the_values_at_the_ends() -> None:
     tags = {"label": np.array(["yes", "no"], dtype=object)}
-    rows = Rows(np.array([1.0, np.nan]), np.arange(2), np.zeros(2, np.int64), tags)
+    rows = GradedRows(np.array([1.0, np.nan]), np.arange(2), np.zeros(2, np.int64), tags)
     said = make_aggregate(MetricSpec(name="f1", aggregate="f1"), rows).extremes(rows)
     assert said is not None
     assert said[0].tolist() == [0.0, 1.0] and said[1].tolist() == [1.0, 0.0]

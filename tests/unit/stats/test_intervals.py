@@ -10,18 +10,20 @@ from scipy.special import stdtrit
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats import intervals
-from pairuni_eval.stats.aggregate import Rows, make_aggregate
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.stats.strata import Moves, moves_of, whole
 
 
-def rows(value: object, unit: object, **tags: list[str]) -> Rows:
+def rows(value: object, unit: object, **tags: list[str]) -> GradedRows:
     values = np.asarray(value, dtype=float)
     columns = {name: np.array(cells, dtype=object) for name, cells in tags.items()}
-    return Rows(values, np.asarray(unit, dtype=np.int64), np.zeros(len(values), np.int64), columns)
+    return GradedRows(
+        values, np.asarray(unit, dtype=np.int64), np.zeros(len(values), np.int64), columns
+    )
 
 
-def of(given: Rows, aggregate: str = "mean", **more: object) -> Estimate:
+def of(given: GradedRows, aggregate: str = "mean", **more: object) -> Estimate:
     spec = MetricSpec(name="m", aggregate=aggregate, **more)  # type: ignore[arg-type]
     return estimate(make_aggregate(spec, given), given)
 

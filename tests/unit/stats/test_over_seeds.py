@@ -7,7 +7,7 @@ import pytest
 
 from pairuni_eval.stats.aggregate import Bounds
 from pairuni_eval.stats.multiple import holm_steps
-from pairuni_eval.stats.over_seeds import joint_interval, over_seeds, weigh_seeds
+from pairuni_eval.stats.over_seeds import compare_seeds, joint_interval, over_seeds
 
 
 def test_a_mean_over_three_seeds() -> None:
@@ -29,7 +29,7 @@ def test_few_seeds_have_no_interval_and_a_missing_one_does_not_count() -> None:
 
 def test_welch_by_hand() -> None:
     ours, theirs = np.array([0.5, 0.6, 0.7]), np.array([0.1, 0.2, 0.6])
-    found = weigh_seeds(ours, theirs, 0.01)
+    found = compare_seeds(ours, theirs, 0.01)
     assert found is not None
     # variances 0.01 and 0.07: error^2 = 0.08 / 3, freedom = 0.08^2 / ((0.01^2 + 0.07^2) / 2) = 2.56
     assert found.error**2 == pytest.approx(0.08 / 3)
@@ -43,17 +43,17 @@ def test_welch_by_hand() -> None:
 
 
 def test_equal_arms_within_a_wide_margin_are_tied() -> None:
-    found = weigh_seeds(np.array([0.5, 0.51, 0.52]), np.array([0.5, 0.51, 0.52]), 0.5)
+    found = compare_seeds(np.array([0.5, 0.51, 0.52]), np.array([0.5, 0.51, 0.52]), 0.5)
     assert found is not None and found.tie_p is not None and found.tie_p < 0.001
     assert found.p == pytest.approx(1.0)
-    without = weigh_seeds(np.array([0.5, 0.51, 0.52]), np.array([0.5, 0.51, 0.52]), None)
+    without = compare_seeds(np.array([0.5, 0.51, 0.52]), np.array([0.5, 0.51, 0.52]), None)
     assert without is not None and without.tie_p is None
 
 
 def test_nothing_is_tested_below_three_seeds_or_without_spread() -> None:
     three, two = np.array([0.1, 0.2, 0.3]), np.array([0.1, np.nan, 0.3])
-    assert weigh_seeds(three, two, None) is None
-    assert weigh_seeds(np.full(3, 0.5), np.full(3, 0.7), None) is None
+    assert compare_seeds(three, two, None) is None
+    assert compare_seeds(np.full(3, 0.5), np.full(3, 0.7), None) is None
 
 
 def test_the_joint_interval_belongs_to_the_corrected_p() -> None:
@@ -62,7 +62,7 @@ def test_the_joint_interval_belongs_to_the_corrected_p() -> None:
     for _ in range(20):
         shifts = (0.5, *draw.uniform(0.0, 0.3, 3))
         pairs = [(draw.normal(s, 0.1, 4), draw.normal(0.0, 0.1, 4)) for s in shifts]
-        found = [weigh_seeds(ours, theirs, None) for ours, theirs in pairs]
+        found = [compare_seeds(ours, theirs, None) for ours, theirs in pairs]
         steps = holm_steps([one.p for one in found if one is not None and one.p is not None])
         assert len(steps) == 4
         for one, step in zip(found, steps, strict=True):

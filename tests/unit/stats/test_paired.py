@@ -8,28 +8,28 @@ import numpy as np
 import pytest
 
 from pairuni_eval.cards import MetricSpec
-from pairuni_eval.stats.aggregate import Rows
+from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.multiple import holm
 from pairuni_eval.stats.paired import (
     Counts,
-    Pair,
+    PairedSums,
+    compare_pair,
     detectable,
     difference_p,
     discordant,
     mcnemar_p,
     pair_rows,
     swap_p,
-    weigh,
 )
 from pairuni_eval.stats.ties import equivalence_p
 
 MEAN = MetricSpec(name="accuracy")
 
 
-def rows(value: Sequence[float], unit: Sequence[int], **tags: Sequence[str]) -> Rows:
+def rows(value: Sequence[float], unit: Sequence[int], **tags: Sequence[str]) -> GradedRows:
     columns = {name: np.array(cells, dtype=object) for name, cells in tags.items()}
     draws = np.zeros(len(value), np.int64)
-    return Rows(np.array(value, dtype=np.float64), np.array(unit, np.int64), draws, columns)
+    return GradedRows(np.array(value, dtype=np.float64), np.array(unit, np.int64), draws, columns)
 
 
 def pair(
@@ -38,7 +38,7 @@ def pair(
     unit: Sequence[int] | None = None,
     spec: MetricSpec = MEAN,
     **tags: Sequence[str],
-) -> Pair:
+) -> PairedSums:
     units = list(range(len(ours))) if unit is None else unit
     names = np.array([f"u{n}" for n in range(max(units) + 1)], dtype=object)
     one, two = (rows(values, units, **tags) for values in (ours, theirs))
@@ -55,7 +55,7 @@ def test_mcnemar_is_the_exact_permutation_of_single_outputs() -> None:
     both = pair([1, 1, 1, 1, 1, 0, 1, 0, 1], [0, 0, 0, 0, 0, 1, 1, 0, 1])
     assert discordant(both) == (5, 1)
     assert swap_p(both, seed=0) == (pytest.approx(mcnemar_p(5, 1)), "permutation, exact")
-    assert weigh(both, margin=0.01, seed=0).test == "McNemar, exact"
+    assert compare_pair(both, margin=0.01, seed=0).test == "McNemar, exact"
 
 
 def test_mcnemar_is_not_for_units_of_several_outputs_or_for_ratings() -> None:
@@ -156,13 +156,13 @@ def test_a_side_of_several_runs_is_their_mean() -> None:
     ours = [rows([1, 1], [0, 1]), rows([1, 0], [0, 1])]
     both = pair_rows(ours, [rows([0, 1], [0, 1])], MEAN, names)
     assert both.seen() == (0.75, 0.5) and not both.single
-    assert weigh(both, margin=0.01, seed=0).test == "t over units"
+    assert compare_pair(both, margin=0.01, seed=0).test == "t over units"
 
 
 def test_evidence_of_a_mean_by_hand() -> None:
     # differences 1, 1, 0, 0: variance 1/3 of a unit; two more that differ by a quarter of two coins
     # at the mean share .5, .25 x 2 x .5 x .5: (3/3 + 2/8) / 5 = .25, the error sqrt(.25 / 4)
-    found = weigh(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0)
+    found = compare_pair(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0)
     assert found.error == pytest.approx(0.25) and found.freedom == 5
     assert found.p == pytest.approx(0.5)  # two tosses, both for us
     assert found.margin == pytest.approx(0.01)
@@ -172,12 +172,12 @@ def test_evidence_of_a_mean_by_hand() -> None:
 def test_an_interval_reaches_farther_away_from_zero() -> None:
     # as above; towards 0 t x error; away from it the variance grows by half of what clusters that
     # differ add: their mean square over their mean size is 1, over 4 clusters .125
-    found = weigh(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0).interval
+    found = compare_pair(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0).interval
     assert found is not None and found.low == pytest.approx(0.5 - 2.570582 * 0.25, abs=1e-5)
     t2 = 2.570582**2
     reach = (t2 * 0.125 + ((t2 * 0.125) ** 2 + 4 * t2 * 0.0625) ** 0.5) / 2
     assert found.high == pytest.approx(min(1.0, 0.5 + reach))
-    more = weigh(pair([1] * 6 + [0] * 4, [0] * 3 + [1] * 3 + [0] * 4), margin=0.01, seed=0)
+    more = compare_pair(pair([1] * 6 + [0] * 4, [0] * 3 + [1] * 3 + [0] * 4), margin=0.01, seed=0)
     assert more.interval is not None
     assert more.interval.high - 0.3 > 1.1 * (0.3 - more.interval.low) and more.interval.high < 1
 
@@ -187,7 +187,9 @@ def test_groups_of_a_difference_are_strata() -> None:
     # about the mean of both groups
     spec = MetricSpec(name="overall", aggregate="macro_mean", by="task")
     tags = ["a", "a", "b", "b"]
-    found = weigh(pair([1, 1, 1, 1], [0, 1, 1, 1], spec=spec, task=tags), margin=0.01, seed=0)
+    found = compare_pair(
+        pair([1, 1, 1, 1], [0, 1, 1, 1], spec=spec, task=tags), margin=0.01, seed=0
+    )
     # levels .75 and 1, mean .875: with one more unit at it .791667 and .958333; coins' variances
     coins = [2 * share * (1 - share) for share in ((1.5 + 0.875) / 3, (2 + 0.875) / 3)]
     # a unit of a differs by .5 on 1 of freedom; b has what a shows, a what b (0) shows
@@ -200,7 +202,9 @@ def test_groups_of_a_difference_are_strata() -> None:
 @pytest.mark.parametrize(("units", "tied"), [(17, False), (298, False), (299, True)])
 def test_equal_runs_are_equivalent_where_enough_units_are_equal(units: int, tied: bool) -> None:
     """Of 298 equal units up to 1.0003 % may differ with a chance of .05, of 299 up to 0.997 %."""
-    found = weigh(pair([1, 0, *[1] * (units - 2)], [1, 0, *[1] * (units - 2)]), margin=0.01, seed=0)
+    found = compare_pair(
+        pair([1, 0, *[1] * (units - 2)], [1, 0, *[1] * (units - 2)]), margin=0.01, seed=0
+    )
     chance = 0.99**units
     assert found.tie_p == pytest.approx(chance if chance < 0.5 else 1.0, rel=1e-6)
     assert (found.tie_p < 0.05) is tied and found.p == 1
@@ -209,7 +213,7 @@ def test_equal_runs_are_equivalent_where_enough_units_are_equal(units: int, tied
 
 
 def test_without_a_range_there_is_no_margin() -> None:
-    found = weigh(pair([3, 4, 9], [2, 5, 7]), margin=0.01, seed=0)
+    found = compare_pair(pair([3, 4, 9], [2, 5, 7]), margin=0.01, seed=0)
     assert found.margin is None and found.tie_p is None and found.interval is not None
 
 

@@ -86,7 +86,7 @@ def test_whole_benchmarks_of_the_arm_in_question_are_one_family_and_all_others_a
 ) -> None:
     both = msgspec.structs.replace(experiment, against=("GRPO", "base"))
     table = make_table(both, measured)
-    pairs = {(one.ours, one.theirs): list(one.rows.values()) for one in table.versus}
+    pairs = {(one.ours, one.theirs): list(one.rows.values()) for one in table.pairs}
     assert list(pairs) == [("base", "GRPO"), ("PairUni", "GRPO"), ("PairUni", "base")]
     rows = pairs["PairUni", "GRPO"] + pairs["PairUni", "base"]
     assert [row.benchmark for row in rows] == ["tiny-mmmu", "tiny-mmstar"] * 2
@@ -99,7 +99,7 @@ def test_where_no_arm_is_the_method_all_arms_are_corrected_together(
     experiment: Experiment, measured: Setting
 ) -> None:
     sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
-    rows = [row for one in sweep.versus for row in one.rows.values()]
+    rows = [row for one in sweep.pairs for row in one.rows.values()]
     p = [row.p for row in rows if row.p is not None]
     assert len(p) == 4
     assert [row.corrected for row in rows] == pytest.approx(holm(p))
@@ -204,7 +204,7 @@ def test_no_mark_stands_beside_the_base_in_a_sweep(
 ) -> None:
     sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
     base, grpo, ours = sweep.rows
-    assert {(one.ours, one.asked) for one in sweep.versus} == {("base", True), ("PairUni", True)}
+    assert {(one.ours, one.asked) for one in sweep.pairs} == {("base", True), ("PairUni", True)}
     assert sweep.verdicts(base, 0) == sweep.verdicts(grpo, 0) == []
     assert [(name, row.word) for name, row in sweep.verdicts(ours, 0)] == [("GRPO", Word.BETTER)]
     assert sweep.verdicts(ours, 2) == [], "nothing is measured in this column"
