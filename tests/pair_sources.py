@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pairuni_train.pair_data.config import Read, read_config
+from pairuni_train.pair_data.config import LoadedConfig, read_config
 from pairuni_train.pair_data.embed import normalized
 from pairuni_train.pair_data.record import Generation, Understanding
 
@@ -71,7 +71,7 @@ def write_config(path: Path, **changes: Any) -> Path:
     return path
 
 
-def small(folder: Path, **changes: Any) -> Read:
+def small(folder: Path, **changes: Any) -> LoadedConfig:
     """The same, read."""
     return read_config(write_config(folder / "small.toml", **changes))
 

@@ -14,7 +14,7 @@ of one half for each pair of the others; `half` alone has half of it, as its nam
 
 A row whose completion is rejected is not used up: it may still be retrieved. Where the rows do not
 give as many pairs, an arm is short and its card says so. What is too much is left out by the hash
-of the seed and the entry, so that neither files nor their order favor a row.
+of the seed and the pair, so that neither files nor their order favor a row.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pairuni_eval.seeds import seed_for
-from pairuni_train.pair_data.complete import Completion, Row, halves_of
-from pairuni_train.pair_data.config import Arm
+from pairuni_train.pair_data.complete import CompletedRow, RowRef, halves_of
+from pairuni_train.pair_data.config import PairArm
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding, pair_id
 from pairuni_train.pair_data.rows import SIDES, Half, Side
 
 
-class Entry(NamedTuple):
+class PairRef(NamedTuple):
     """A pair before its images are read: rows of the stores, or a completed row."""
 
     kind: Kind
     understanding: int | None = None
     generation: int | None = None
     similarity: float | None = None
-    completion: Completion | None = None
+    completion: CompletedRow | None = None
 
     @property
-    def rows(self) -> frozenset[Row]:
+    def rows(self) -> frozenset[RowRef]:
         """The rows that it uses up."""
         if self.completion is not None:
-            return frozenset({Row(self.completion.side, self.completion.row)})
+            return frozenset({RowRef(self.completion.side, self.completion.row)})
         numbers = (self.understanding, self.generation)
         return frozenset(
-            Row(side, number)
+            RowRef(side, number)
             for side, number in zip(SIDES, numbers, strict=True)
             if number is not None
         )
 
 
-class Ingredients(Protocol):
+class PairPool(Protocol):
     """What arms are cut from."""
 
     @property
@@ -72,29 +72,29 @@ class Ingredients(Protocol):
         """Of the features of two rows."""
         ...
 
-    def aligned(self, sides: Sequence[Side], clusters: int) -> list[Entry]:
+    def aligned(self, sides: Sequence[Side], clusters: int) -> list[PairRef]:
         """Aligned pairs of the rows of these sides, at most one per cluster."""
         ...
 
-    def retrieved(self, used: frozenset[Row]) -> list[Entry]:
+    def retrieved(self, used: frozenset[RowRef]) -> list[PairRef]:
         """Retrieved pairs of all rows but these."""
         ...
 
 
-def cut(arm: Arm, ingredients: Ingredients, *, pairs: int, seed: int) -> list[Entry]:
-    """The entries of an arm, in an order that the seed draws."""
-    return _drawn(_ARMS[arm](ingredients, pairs, seed), None, seed)
+def select_arm(arm: PairArm, pool: PairPool, *, pairs: int, seed: int) -> list[PairRef]:
+    """The pairs of an arm, in an order that the seed draws."""
+    return _drawn(_ARMS[arm](pool, pairs, seed), None, seed)
 
 
-def to_pair(entry: Entry, read: Callable[[Row], Half], *, generation_images: bool) -> Pair:
-    """The pair of an entry, images included.
+def to_pair(ref: PairRef, read: Callable[[RowRef], Half], *, generation_images: bool) -> Pair:
+    """The pair of a reference, images included.
 
     Args:
-        entry: The entry.
+        ref: The rows or the completed row.
         read: Gives the half of a row.
         generation_images: False leaves out the image that training never looks at.
     """
-    understanding, generation = _halves(entry, read)
+    understanding, generation = _halves(ref, read)
     if generation is not None and not generation_images:
         generation = Generation(
             id=generation.id,
@@ -104,39 +104,39 @@ def to_pair(entry: Entry, read: Callable[[Row], Half], *, generation_images: boo
             facts=generation.facts,
         )
     return Pair(
-        id=pair_id(entry.kind, understanding, generation),
-        kind=entry.kind,
+        id=pair_id(ref.kind, understanding, generation),
+        kind=ref.kind,
         understanding=understanding,
         generation=generation,
-        similarity=entry.similarity,
-        completed=entry.completion.provenance if entry.completion else None,
+        similarity=ref.similarity,
+        completed=ref.completion.provenance if ref.completion else None,
     )
 
 
 def _halves(
-    entry: Entry, read: Callable[[Row], Half]
+    ref: PairRef, read: Callable[[RowRef], Half]
 ) -> tuple[Understanding | None, Generation | None]:
-    if entry.completion is not None:
-        return halves_of(entry.completion, read(Row(entry.completion.side, entry.completion.row)))
+    if ref.completion is not None:
+        return halves_of(ref.completion, read(RowRef(ref.completion.side, ref.completion.row)))
     understanding: Half | None = None
     generation: Half | None = None
-    if entry.understanding is not None:
-        understanding = read(Row("understanding", entry.understanding))
-    if entry.generation is not None:
-        generation = read(Row("generation", entry.generation))
+    if ref.understanding is not None:
+        understanding = read(RowRef("understanding", ref.understanding))
+    if ref.generation is not None:
+        generation = read(RowRef("generation", ref.generation))
     assert understanding is None or isinstance(understanding, Understanding)
     assert generation is None or isinstance(generation, Generation)
     return understanding, generation
 
 
-def _drawn(entries: Sequence[Entry], count: int | None, seed: int) -> list[Entry]:
-    """Some of the entries, or all, in an order that depends on the seed and each entry alone."""
+def _drawn(refs: Sequence[PairRef], count: int | None, seed: int) -> list[PairRef]:
+    """Some of the pairs, or all, in an order that depends on the seed and each pair alone."""
 
-    def address(entry: Entry) -> int:
-        rows = " ".join(f"{row.side} {row.number}" for row in sorted(entry.rows))
-        return seed_for(seed, f"{entry.kind} {rows}", 0, "arm")
+    def address(ref: PairRef) -> int:
+        rows = " ".join(f"{row.side} {row.number}" for row in sorted(ref.rows))
+        return seed_for(seed, f"{ref.kind} {rows}", 0, "arm")
 
-    return sorted(entries, key=address)[:count]
+    return sorted(refs, key=address)[:count]
 
 
 def _shuffled(rows: Sequence[int], side: Side, purpose: str, seed: int) -> list[int]:
@@ -146,17 +146,17 @@ def _shuffled(rows: Sequence[int], side: Side, purpose: str, seed: int) -> list[
 # One function per arm
 
 
-def _pairug(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    aligned = _drawn(ingredients.aligned(SIDES, ingredients.clusters), pairs, seed)
-    used = frozenset(row for entry in aligned for row in entry.rows)
+def _pairug(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    aligned = _drawn(pool.aligned(SIDES, pool.clusters), pairs, seed)
+    used = frozenset(row for ref in aligned for row in ref.rows)
     left = pairs - len(aligned)
-    return [*aligned, *_drawn(ingredients.retrieved(used), left, seed)] if left else aligned
+    return [*aligned, *_drawn(pool.retrieved(used), left, seed)] if left else aligned
 
 
-def _half(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    whole = _pairug(ingredients, pairs, seed)
-    aligned = [entry for entry in whole if entry.kind is Kind.ALIGNED]
-    retrieved = [entry for entry in whole if entry.kind is Kind.RETRIEVED]
+def _half(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    whole = _pairug(pool, pairs, seed)
+    aligned = [ref for ref in whole if ref.kind is Kind.ALIGNED]
+    retrieved = [ref for ref in whole if ref.kind is Kind.RETRIEVED]
     share = round(len(aligned) * (pairs // 2) / max(1, len(whole)))
     return [
         *_drawn(aligned, share, seed),
@@ -164,51 +164,51 @@ def _half(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
     ]
 
 
-def _aligned(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(SIDES, pairs)
+def _aligned(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
+    return pool.aligned(SIDES, pairs)
 
 
-def _u_only(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(("understanding",), pairs)
+def _u_only(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
+    return pool.aligned(("understanding",), pairs)
 
 
-def _g_only(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(("generation",), pairs)
+def _g_only(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
+    return pool.aligned(("generation",), pairs)
 
 
-def _retrieved(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    return _drawn(ingredients.retrieved(frozenset()), pairs, seed)
+def _retrieved(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    return _drawn(pool.retrieved(frozenset()), pairs, seed)
 
 
-def _unpaired(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "unpaired", seed) for side in SIDES)
+def _unpaired(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    us, gs = (_shuffled(pool.usable(side), side, "unpaired", seed) for side in SIDES)
     return [
-        *(Entry(Kind.UNPAIRED, understanding=u) for u in us[:pairs]),
-        *(Entry(Kind.UNPAIRED, generation=g) for g in gs[:pairs]),
+        *(PairRef(Kind.UNPAIRED, understanding=u) for u in us[:pairs]),
+        *(PairRef(Kind.UNPAIRED, generation=g) for g in gs[:pairs]),
     ]
 
 
-def _random(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "random", seed) for side in SIDES)
-    return [Entry(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs[:pairs], strict=False)]
+def _random(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    us, gs = (_shuffled(pool.usable(side), side, "random", seed) for side in SIDES)
+    return [PairRef(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs[:pairs], strict=False)]
 
 
-def _low_similarity(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "low similarity", seed) for side in SIDES)
-    entries: list[Entry] = []
+def _low_similarity(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
+    us, gs = (_shuffled(pool.usable(side), side, "low similarity", seed) for side in SIDES)
+    refs: list[PairRef] = []
     for g in gs:
-        if len(entries) == pairs:
+        if len(refs) == pairs:
             break
         for place, u in enumerate(us):
-            cosine = ingredients.cosine(u, g)
-            if cosine < ingredients.threshold:
-                entries.append(Entry(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
+            cosine = pool.cosine(u, g)
+            if cosine < pool.threshold:
+                refs.append(PairRef(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
                 del us[place]
                 break
-    return entries
+    return refs
 
 
-_ARMS: dict[Arm, Callable[[Ingredients, int, int], list[Entry]]] = {
+_ARMS: dict[PairArm, Callable[[PairPool, int, int], list[PairRef]]] = {
     "pairug": _pairug,
     "aligned": _aligned,
     "retrieved": _retrieved,

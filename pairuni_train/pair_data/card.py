@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairuni_eval.store.write import write_whole
-from pairuni_train.pair_data.card_plot import picture
+from pairuni_train.pair_data.card_plot import plot_card
 from pairuni_train.pair_data.dataset import read_about
 from pairuni_train.pair_data.rows import Reject, counted
 from pairuni_train.pair_data.stats import Stats, quantiles, read_stats, tables_of
@@ -28,7 +28,7 @@ def write_card(path: Path, *, facts: Mapping[str, str], rejects: Sequence[Reject
         rejects: Rows that were left out.
     """
     stats, about = read_stats(path), read_about(path)
-    write_whole(path.with_suffix(".svg"), picture(stats).encode())
+    write_whole(path.with_suffix(".svg"), plot_card(stats).encode())
     text = "\n".join([*_head(path, stats, about), *_contents(stats), *_making(facts, rejects)])
     write_whole(path.with_suffix(".md"), text.encode())
 

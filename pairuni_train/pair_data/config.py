@@ -19,7 +19,7 @@ import msgspec
 from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.user_text import text_of
 
-Arm = Literal[
+PairArm = Literal[
     "pairug",
     "aligned",
     "retrieved",
@@ -30,7 +30,7 @@ Arm = Literal[
     "low_similarity",
     "random",
 ]
-ARMS: tuple[Arm, ...] = (
+PAIR_ARMS: tuple[PairArm, ...] = (
     "pairug",
     "aligned",
     "retrieved",
@@ -206,18 +206,18 @@ class PairConfig(_Strict, frozen=True, kw_only=True):
     retrieval: RetrievalSpec = RetrievalSpec()
     completion: CompletionSpec = CompletionSpec()
     seed: int = 0
-    arms: tuple[Arm, ...] = ARMS
+    arms: tuple[PairArm, ...] = PAIR_ARMS
     generation_images: bool = True
 
 
-class Read(NamedTuple):
+class LoadedConfig(NamedTuple):
     """A configuration and the file it is from."""
 
     config: PairConfig
     path: Path
 
 
-def read_config(path: Path) -> Read:
+def read_config(path: Path) -> LoadedConfig:
     """Read and check a configuration.
 
     Raises:
@@ -233,7 +233,7 @@ def read_config(path: Path) -> Read:
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}") from failure
     _check(config, path)
-    return Read(config, path)
+    return LoadedConfig(config, path)
 
 
 def _table(path: Path) -> Any:
@@ -246,7 +246,7 @@ def _table(path: Path) -> Any:
         raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
 
 
-def find_preset(name: str) -> Read:
+def find_preset(name: str) -> LoadedConfig:
     """A shipped configuration; UserError with the nearest name if there is none."""
     folder = Path(str(files("pairuni_train"))) / "pair_data" / "presets"
     names = sorted(path.stem for path in folder.glob("*.toml"))
@@ -255,12 +255,14 @@ def find_preset(name: str) -> Read:
     return read_config(folder / f"{name}.toml")
 
 
-def check_arms(names: tuple[str, ...]) -> tuple[Arm, ...]:
-    """The arms of these names, in the order of `ARMS`; UserError for an unknown one."""
+def check_arms(names: tuple[str, ...]) -> tuple[PairArm, ...]:
+    """The arms of these names, in the order of `PAIR_ARMS`; UserError for an unknown one."""
     for name in names:
-        if name not in ARMS:
-            raise unknown_name("arm", name, ARMS, list_command="pairuni-train pairs build --help")
-    return tuple(arm for arm in ARMS if arm in names)
+        if name not in PAIR_ARMS:
+            raise unknown_name(
+                "arm", name, PAIR_ARMS, list_command="pairuni-train pairs build --help"
+            )
+    return tuple(arm for arm in PAIR_ARMS if arm in names)
 
 
 def _check(config: PairConfig, path: Path) -> None:
@@ -315,6 +317,6 @@ def _explain(message: str) -> str:
 
 
 def _offer_value(value: str) -> str:
-    known = ("kmeans", "random", "given", "global", "endpoint", "tiny", *ARMS)
+    known = ("kmeans", "random", "given", "global", "endpoint", "tiny", *PAIR_ARMS)
     guess = nearest(value, known)
     return f" Did you mean '{guess}'?" if guess else ""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from pairuni_eval.errors import DatasetError, UserError, writing
 from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
-from pairuni_train.pair_data.rows import Reject, Rows
+from pairuni_train.pair_data.rows import Reject, RowStore
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,7 +49,7 @@ class Features(NamedTuple):
 
 
 def embed(
-    rows: Rows,
+    rows: RowStore,
     encoder: Encoder,
     path: Path,
     *,
@@ -109,7 +109,7 @@ def normalized(features_ND: FloatArray) -> FloatArray:
 
 def _write_part(
     part: Path,
-    rows: Rows,
+    rows: RowStore,
     span: range,
     encoder: Encoder,
     batch_size: int,
@@ -131,7 +131,7 @@ def _write_part(
         if good:
             found.append(normalized(encoder.encode(np.stack(good))))
     matrix_ND = np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
-    _save(part, matrix_ND, kept, _About(encoder.identity, tuple(broken)))
+    _save(part, matrix_ND, kept, _FeatureInfo(encoder.identity, tuple(broken)))
 
 
 def _prepare(encoder: Encoder, data: bytes) -> FloatArray | str:
@@ -153,14 +153,14 @@ def decode(data: bytes) -> Image:
     return read_rgb(io.BytesIO(data), DatasetError)
 
 
-class _About(msgspec.Struct, frozen=True):
+class _FeatureInfo(msgspec.Struct, frozen=True):
     """What a file of features says about itself."""
 
     encoder: Identity
     broken: tuple[Reject, ...]
 
 
-def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _About) -> None:
+def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _FeatureInfo) -> None:
     """Write features under a temporary name and rename.
 
     The metadata have one key: safetensors writes several in an order that differs from run to run.
@@ -186,7 +186,7 @@ def _join(parts: Sequence[Path], path: Path) -> None:
         )
     rows = np.concatenate([one.rows_N for one in found])
     broken = tuple(reject for one in found for reject in one.broken)
-    about = _About(_map(parts[0])[1].encoder, broken)
+    about = _FeatureInfo(_map(parts[0])[1].encoder, broken)
     _save(path, np.concatenate(filled), rows.tolist(), about)
 
 
@@ -198,7 +198,7 @@ class _Entry(msgspec.Struct, frozen=True):
     data_offsets: tuple[int, int]
 
 
-def _map(path: Path) -> tuple[dict[str, Any], _About]:
+def _map(path: Path) -> tuple[dict[str, Any], _FeatureInfo]:
     """The tensors of a file of features without reading them, and what it says about itself.
 
     The format: eight bytes with the length of a JSON header, the header with the type, shape and
@@ -207,7 +207,7 @@ def _map(path: Path) -> tuple[dict[str, Any], _About]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = msgspec.json.decode(stream.read(length), type=dict[str, dict[str, Any]])
-    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_About)
+    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_FeatureInfo)
     entries = msgspec.convert(header, dict[str, _Entry])
     return {name: _tensor(path, 8 + length, entry) for name, entry in entries.items()}, about
 

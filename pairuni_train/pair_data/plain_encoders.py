@@ -42,7 +42,7 @@ class _Plain(Encoder):
         return cls()
 
 
-class Pixels(_Plain):
+class PixelEncoder(_Plain):
     """See the module docstring. The cosine of two pictures is the correlation of their pixels."""
 
     identity = Identity(name="pixels", weights="pixels/1", preprocessing="16 x 16 box, centred")
@@ -60,7 +60,7 @@ class Pixels(_Plain):
         return centred.reshape(len(centred), -1)
 
 
-class Colors(_Plain):
+class ColorEncoder(_Plain):
     """See the module docstring. 4 x 4 x 4 equal bins of red, green and blue."""
 
     identity = Identity(name="colors", weights="colors/1", preprocessing="64 bins, at most 64 px")

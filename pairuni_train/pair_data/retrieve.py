@@ -37,7 +37,7 @@ _STALE = 0.1  # share of taken images in a list's base at which it is copied wit
 _UNIT = 1e-3  # how far from 1 a vector's length may be
 
 
-class Match(NamedTuple):
+class RetrievedMatch(NamedTuple):
     """A retrieved pair: row of the understanding features, row of the generation ones, cosine."""
 
     understanding: int
@@ -50,7 +50,7 @@ class _Outcome(Enum):
     UNSEEN = 1  # an image that is not in the list may be the best
 
 
-class _List(NamedTuple):
+class _NearestList(NamedTuple):
     """The nearest images of one g, best first, as float32 arithmetic has it."""
 
     cosine_K: npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def retrieve(
     order: Order = "given",
     block: int = _BLOCK,
     done: Callable[[int], None] = lambda _: None,
-) -> list[Match]:
+) -> list[RetrievedMatch]:
     """Pair generation images with understanding images.
 
     Args:
@@ -143,30 +143,32 @@ class _Free:
         """Whether an image is free."""
         return bool(self._free_U[row])
 
-    def nearest(self, query_BD: FloatArray, *, fresh: bool = False) -> list[_List]:
+    def nearest(self, query_BD: FloatArray, *, fresh: bool = False) -> list[_NearestList]:
         """The nearest images of each query; taken ones may be among them unless `fresh`."""
         import faiss
 
         self._leave_out_taken(0.0 if fresh else _STALE)
         listed = min(_LISTED, len(self._base_RD))
         if listed == 0:
-            nothing = _List(np.zeros(0), np.zeros(0, np.int64), complete=True)
+            nothing = _NearestList(np.zeros(0), np.zeros(0, np.int64), complete=True)
             return [nothing] * len(query_BD)
         cosine_BK, place_BK = faiss.knn(
             np.ascontiguousarray(query_BD), self._base_RD, listed, faiss.METRIC_INNER_PRODUCT
         )
         complete = listed == len(self._base_RD)
         return [
-            _List(cosine_K, self._row_R[place_K], complete)
+            _NearestList(cosine_K, self._row_R[place_K], complete)
             for cosine_K, place_K in zip(cosine_BK.astype(np.float64), place_BK, strict=True)
         ]
 
-    def all_of(self, query_D: FloatArray) -> _List:
+    def all_of(self, query_D: FloatArray) -> _NearestList:
         """Every free image for one query, unsorted."""
         self._leave_out_taken(_STALE)
-        return _List((self._base_RD @ query_D).astype(np.float64), self._row_R, complete=True)
+        return _NearestList(
+            (self._base_RD @ query_D).astype(np.float64), self._row_R, complete=True
+        )
 
-    def best(self, query_D: FloatArray, found: _List) -> tuple[float, int] | _Outcome:
+    def best(self, query_D: FloatArray, found: _NearestList) -> tuple[float, int] | _Outcome:
         """The cosine and row of the free image nearest to a query, if the list can tell."""
         open_K = self._free_U[found.row_K]
         unseen = -np.inf if found.complete else self.bound(found)
@@ -180,7 +182,7 @@ class _Free:
         )
         return (cosine, row) if cosine >= self._threshold else _Outcome.NOTHING
 
-    def bound(self, found: _List) -> float:
+    def bound(self, found: _NearestList) -> float:
         """What no image that is missing from a list exceeds."""
         return float(found.cosine_K[-1]) + self._error
 
@@ -204,8 +206,8 @@ def _in_given_order(
     neighbors: int,
     block: int,
     done: Callable[[int], None],
-) -> list[Match]:
-    matches: list[Match] = []
+) -> list[RetrievedMatch]:
+    matches: list[RetrievedMatch] = []
     for start in range(0, len(features_GD), block):
         rows = range(start, min(start + block, len(features_GD)))
         matches += _block_in_order(free, features_GD, rows, neighbors)
@@ -215,8 +217,8 @@ def _in_given_order(
 
 def _block_in_order(
     free: _Free, features_GD: FloatArray, rows: range, neighbors: int
-) -> list[Match]:
-    matches: list[Match] = []
+) -> list[RetrievedMatch]:
+    matches: list[RetrievedMatch] = []
     lists = free.nearest(features_GD[rows.start : rows.stop])
     scans = 0
     for row in rows:
@@ -235,14 +237,16 @@ def _block_in_order(
     return matches
 
 
-def _sure_best(free: _Free, query_D: FloatArray, found: _List) -> tuple[float, int] | _Outcome:
+def _sure_best(
+    free: _Free, query_D: FloatArray, found: _NearestList
+) -> tuple[float, int] | _Outcome:
     """The best by the list, or where the list cannot tell, by looking at every free image."""
     best = free.best(query_D, found)
     return free.best(query_D, free.all_of(query_D)) if best is _Outcome.UNSEEN else best
 
 
-def _match(best: tuple[float, int], generation: int) -> Match:
-    return Match(best[1], generation, min(1.0, max(0.0, best[0])))
+def _match(best: tuple[float, int], generation: int) -> RetrievedMatch:
+    return RetrievedMatch(best[1], generation, min(1.0, max(0.0, best[0])))
 
 
 class _BestFirst:
@@ -254,7 +258,7 @@ class _BestFirst:
 
     def __init__(self, free: _Free, features_GD: FloatArray, rank_G: IntArray, block: int) -> None:
         self._free, self._features_GD, self._rank_G, self._block = free, features_GD, rank_G, block
-        self._lists: dict[int, _List] = {}
+        self._lists: dict[int, _NearestList] = {}
         self._used_up: set[int] = set()
         self._heap: list[tuple[float, int, int, int]] = []  # -cosine, rank of g, g, u or -1
 
@@ -279,7 +283,7 @@ class _BestFirst:
         elif not isinstance(best, _Outcome):
             heapq.heappush(self._heap, (-best[0], int(self._rank_G[row]), row, best[1]))
 
-    def next(self) -> Match | None:
+    def next(self) -> RetrievedMatch | None:
         """The most similar pair of free images; None if none is similar enough."""
         while self._heap:
             negative, _, row, found = heapq.heappop(self._heap)
@@ -306,12 +310,12 @@ def _best_first(
     neighbors: int,
     block: int,
     done: Callable[[int], None],
-) -> list[Match]:
+) -> list[RetrievedMatch]:
     pairs = _BestFirst(free, features_GD, rank_G, block)
     pairs.search(range(len(features_GD)), done)
     for row in range(len(features_GD)):
         pairs.offer(row)
-    matches: list[Match] = []
+    matches: list[RetrievedMatch] = []
     partners = np.zeros(len(features_GD), dtype=np.int64)
     while (match := pairs.next()) is not None:
         matches.append(match)

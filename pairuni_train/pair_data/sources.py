@@ -23,7 +23,7 @@ from pairuni_eval.user_text import json_lines
 from pairuni_train.pair_data import tiny_rows
 from pairuni_train.pair_data.config import FileSource, Source, TinySource
 from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Found, Reject, Side
+from pairuni_train.pair_data.rows import Reject, Side, SourceRow
 
 _BLOCK = 64  # rows of a parquet file that are in memory at once
 _FILE, _KEY = "__file__", "__key__"  # columns that every row of a file and every member has
@@ -69,7 +69,7 @@ def fingerprint(paths: list[Path]) -> list[list[Any]]:
 
 def read_source(
     source: Source, paths: list[Path], side: Side, seed: int, *, root: Path | None = None
-) -> Iterator[Found]:
+) -> Iterator[SourceRow]:
     """Every row of a source.
 
     Args:
@@ -85,7 +85,7 @@ def read_source(
     """
     if isinstance(source, TinySource):
         make = tiny_rows.understanding_rows if side == "understanding" else _generation_rows
-        yield from (Found(half) for half in make(source.rows, seed))
+        yield from (SourceRow(half) for half in make(source.rows, seed))
         return
     left = source.rows
     for path in paths:
@@ -224,12 +224,12 @@ class _Reader(NamedTuple):
     path: Path
     folder: DataFolder
 
-    def read(self, row: Mapping[str, Any], number: int) -> Found:
+    def read(self, row: Mapping[str, Any], number: int) -> SourceRow:
         """A row as a half, or why it is none; `number` counts from 0."""
         source, path = self.source, self.path
         rule = _dropping_rule(row, source)
         if rule is not None:
-            return Found(dropped=rule)
+            return SourceRow(dropped=rule)
         columns = source.columns
         group = path.stem if columns.group == _FILE else _text(_cell(row, columns.group))
         name = f"{source.name}/{group}" if group else source.name
@@ -238,10 +238,10 @@ class _Reader(NamedTuple):
         try:
             image = encoded_image(_cell(row, columns.image), self.folder)
         except SeveralImagesError:
-            return Found(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
+            return SourceRow(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
         except DatasetError as failure:
             detail = f"{path.name}, column {columns.image}: {failure}"
-            return Found(reject=Reject(f"{name} {id}", _NO_IMAGE, detail))
+            return SourceRow(reject=Reject(f"{name} {id}", _NO_IMAGE, detail))
         common: dict[str, Any] = {
             "id": id,
             "source": name,
@@ -249,10 +249,10 @@ class _Reader(NamedTuple):
             "image": image,
         }
         if self.side == "generation":
-            return Found(Generation(prompt=_stripped(row, columns.prompt, source), **common))
+            return SourceRow(Generation(prompt=_stripped(row, columns.prompt, source), **common))
         question = _stripped(row, columns.question, source)
         answer = _text(_cell(row, columns.answer)).strip()
-        return Found(Understanding(question=question, answer=answer, **common))
+        return SourceRow(Understanding(question=question, answer=answer, **common))
 
 
 def _dropping_rule(row: Mapping[str, Any], source: FileSource) -> str | None:

@@ -17,7 +17,7 @@ from pairuni_eval.seeds import seed_for
 from pairuni_eval.tiny.questions import LETTERS
 from pairuni_eval.tiny.world import Scene, read
 from pairuni_train.pair_data import tiny_answers, tiny_rows
-from pairuni_train.pair_data.complete import Declined, Draft, Finding, NewPrompt, NewQuestion
+from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Generation, Understanding
 
@@ -50,7 +50,7 @@ class TinyCompleter:
 
     def verify(
         self, halves: Sequence[Understanding | Generation], drafts: Sequence[Draft]
-    ) -> list[Finding]:
+    ) -> list[Verification]:
         """Check the new halves against the given ones, by picture and words alone."""
         return [_verify(half, draft) for half, draft in zip(halves, drafts, strict=True)]
 
@@ -112,7 +112,7 @@ def _another(rng: random.Random, asked: tiny_rows.Asked) -> str:
     return rng.choice([letter for letter in LETTERS if letter != asked.answer])
 
 
-def _verify(half: Understanding | Generation, draft: Draft) -> Finding:
+def _verify(half: Understanding | Generation, draft: Draft) -> Verification:
     if isinstance(half, Understanding):
         assert isinstance(draft.new, NewPrompt)
         return _verify_prompt(half, draft.new.prompt)
@@ -120,17 +120,17 @@ def _verify(half: Understanding | Generation, draft: Draft) -> Finding:
     return _verify_question(half, draft.new)
 
 
-def _verify_prompt(half: Understanding, prompt: str) -> Finding:
+def _verify_prompt(half: Understanding, prompt: str) -> Verification:
     if not tiny_answers.shown_by(prompt, _scene(half)):
-        return Finding(False, "the prompt names what the image does not show")
+        return Verification(False, "the prompt names what the image does not show")
     if not tiny_answers.carries(prompt, half.question, half.answer):
-        return Finding(False, "the prompt does not carry what the question needs")
-    return Finding(True)
+        return Verification(False, "the prompt does not carry what the question needs")
+    return Verification(True)
 
 
-def _verify_question(half: Generation, new: NewQuestion) -> Finding:
+def _verify_question(half: Generation, new: NewQuestion) -> Verification:
     if tiny_answers.true_answer(new.question, _scene(half)) != new.answer:
-        return Finding(False, "the answer is wrong")
+        return Verification(False, "the answer is wrong")
     if not tiny_answers.carries(half.prompt, new.question, new.answer):
-        return Finding(False, "the question is not about what the prompt names")
-    return Finding(True)
+        return Verification(False, "the question is not about what the prompt names")
+    return Verification(True)

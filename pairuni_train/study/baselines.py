@@ -19,8 +19,8 @@ from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.archive import given_pictures, pack
 from pairuni_eval.store.read import StoredRun
 from pairuni_train.study.jobs import (
-    Setting,
-    Trial,
+    StudyOptions,
+    TrainJob,
     last_words,
     run_folder,
     run_logged,
@@ -40,7 +40,7 @@ class Baseline(NamedTuple):
 
 
 def make_baselines(
-    experiment: Experiment, setting: Setting, suite: str, out: Path
+    experiment: Experiment, options: StudyOptions, suite: str, out: Path
 ) -> Iterator[Baseline]:
     """Measure and pack the arms named in `against`, at the first seed.
 
@@ -49,25 +49,25 @@ def make_baselines(
     """
     for arm in experiment.arms:
         if arm.name in experiment.against:
-            run = _measured(Trial(arm, 0), setting, suite, experiment.name)
+            run = _measured(TrainJob(arm, 0), options, suite, experiment.name)
             file = out / f"{arm.recipe}.zip"
             pack(run, file, pictures=_shown_first(StoredRun(run)))
             yield Baseline(arm.name, file)
 
 
-def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Path:
-    """The run of a suite at a trial's last checkpoint, made unless it is there."""
-    steps, root = setting.backbone.steps, setting.root
-    checkpoint = train_folder(trial, setting) / f"checkpoint-{steps}"
+def _measured(job: TrainJob, options: StudyOptions, suite: str, experiment: str) -> Path:
+    """The run of a suite at a job's last checkpoint, made unless it is there."""
+    steps, root = options.backbone.steps, options.root
+    checkpoint = train_folder(job, options) / f"checkpoint-{steps}"
     if not checkpoint.is_dir():
         raise UserError(
-            f"The arm '{trial.arm.name}' was not trained: there is no {checkpoint}.",
+            f"The arm '{job.arm.name}' was not trained: there is no {checkpoint}.",
             hint=as_typed(
                 "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
             ),
         )
-    run = run_folder(trial, f"suite-{suite}", setting)
-    log = root / "logs" / f"suite-{suite}-{trial.arm.recipe}.txt"
+    run = run_folder(job, f"suite-{suite}", options)
+    log = root / "logs" / f"suite-{suite}-{job.arm.recipe}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "pairuni_eval.cli", "run"),

@@ -14,20 +14,20 @@ from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.stats.compare import TIE_MARGIN
 from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.over_seeds import over_seeds
-from pairuni_train.study.fixed_curves import FixedRun, Footing
+from pairuni_train.study.fixed_curves import Comparability, FixedRewards
 
 _PART = 10  # the end of training is a tenth of the steps
 _WINDOWS = 12  # a window is a twelfth of the steps
 
 
-class Run(NamedTuple):
+class RewardRuns(NamedTuple):
     """The reward of one task at every step of every seed: (R, S), NaN where none was given."""
 
     seeds: tuple[int, ...]
     reward_RS: Array
 
 
-class Curve(NamedTuple):
+class SeedCurve(NamedTuple):
     """Mean over seeds, lowest and highest seed: (S,) or (T,) each."""
 
     mean: Array
@@ -52,12 +52,12 @@ class ArmCurve(NamedTuple):
     """
 
     arm: str
-    run: Run
-    curve: Curve
+    run: RewardRuns
+    curve: SeedCurve
     start_R: Array
     end_R: Array
     bounds: Bounds | None = None
-    fixed: FixedRun | None = None
+    fixed: FixedRewards | None = None
     reached_R: Array = np.zeros(0)
     own_end_R: Array = np.zeros(0)
 
@@ -97,7 +97,7 @@ class ArmCurve(NamedTuple):
         return over_seeds(self.own_end_R, self.bounds)
 
     @property
-    def fixed_curve(self) -> Curve | None:
+    def fixed_curve(self) -> SeedCurve | None:
         """The reward on the fixed prompts at `fixed.steps_T`, as it was measured."""
         return None if self.fixed is None else spread_of(self.fixed.reward_RT)
 
@@ -116,7 +116,7 @@ class Panel(NamedTuple):
     task: str
     title: str
     arms: tuple[ArmCurve, ...]
-    footing: Footing
+    footing: Comparability
     ceiling: float | None = None
     margin: float | None = None
     level: float | None = None
@@ -132,7 +132,7 @@ class Panel(NamedTuple):
 
 
 def arm_curve(
-    name: str, run: Run, bounds: Bounds | None = None, fixed: FixedRun | None = None
+    name: str, run: RewardRuns, bounds: Bounds | None = None, fixed: FixedRewards | None = None
 ) -> ArmCurve:
     """The curve of an arm and its levels."""
     own_end_R = np.array(
@@ -160,20 +160,20 @@ def part_of(steps: int) -> int:
     return max(1, steps // _PART)
 
 
-def curve_of(reward_RS: Array) -> Curve:
+def curve_of(reward_RS: Array) -> SeedCurve:
     """The mean over seeds of the smoothed rewards, with the lowest and the highest seed."""
     window = window_of(reward_RS.shape[1])
     return spread_of(np.stack([smooth(line, window) for line in reward_RS]))
 
 
-def spread_of(lines_RS: Array) -> Curve:
+def spread_of(lines_RS: Array) -> SeedCurve:
     """Mean, lowest and highest of the lines that have a number, step by step."""
     known = np.isfinite(lines_RS)
     some = known.any(axis=0)
     mean = np.where(known, lines_RS, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     low = np.where(known, lines_RS, np.inf).min(axis=0)
     high = np.where(known, lines_RS, -np.inf).max(axis=0)
-    return Curve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
+    return SeedCurve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
 
 
 def _mean(line: Array) -> float:

@@ -28,36 +28,23 @@ from pairuni_eval.report.curves import TASKS
 from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.store.training import read_metrics
 from pairuni_train.study.curve_arms import (
-    ArmCurve,
-    Curve,
     Panel,
-    Run,
+    RewardRuns,
     arm_curve,
-    curve_of,
     margin_of,
     part_of,
     window_of,
 )
-from pairuni_train.study.curve_verdicts import REWARD, Verdict, compare
-from pairuni_train.study.fixed_curves import FixedRun, Footing, fixed_runs, level_of, steps_to
-from pairuni_train.study.jobs import Setting, Trial, train_folder
-from pairuni_train.study.spec import Arm, Experiment
-
-__all__ = [
-    "REWARD",
-    "ArmCurve",
-    "Curve",
-    "CurveFigure",
-    "FixedRun",
-    "Footing",
-    "Panel",
-    "Run",
-    "Verdict",
-    "curve_of",
-    "make_curves",
-    "part_of",
-    "window_of",
-]
+from pairuni_train.study.curve_verdicts import CurveVerdict, compare
+from pairuni_train.study.fixed_curves import (
+    Comparability,
+    FixedRewards,
+    fixed_runs,
+    level_of,
+    steps_to,
+)
+from pairuni_train.study.jobs import StudyOptions, TrainJob, train_folder
+from pairuni_train.study.spec import Experiment, StudyArm
 
 
 class CurveFigure(NamedTuple):
@@ -74,23 +61,23 @@ class CurveFigure(NamedTuple):
     window: int
     part: int
     panels: tuple[Panel, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CurveVerdict, ...]
 
 
-def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
+def make_curves(experiment: Experiment, options: StudyOptions) -> CurveFigure:
     """Read the training runs of every arm and compare them.
 
     Raises:
         UserError: if an arm has no finished run, or no step of any arm has a reward.
     """
-    steps = setting.backbone.steps
-    folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
-    panels = tuple(_panels(experiment, setting, folders))
+    steps = options.backbone.steps
+    folders = {arm.name: _finished(arm, options) for arm in experiment.arms}
+    panels = tuple(_panels(experiment, options, folders))
     if not panels:
         raise UserError(f"{experiment.name}: no step of any arm has a reward.")
     return CurveFigure(
         experiment=experiment,
-        tiny=setting.tiny,
+        tiny=options.tiny,
         steps=steps,
         window=window_of(steps),
         part=part_of(steps),
@@ -100,14 +87,14 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
 
 
 def _panels(
-    experiment: Experiment, setting: Setting, folders: Mapping[str, Mapping[int, Path]]
+    experiment: Experiment, options: StudyOptions, folders: Mapping[str, Mapping[int, Path]]
 ) -> Iterator[Panel]:
     """The tasks that some arm has a reward in."""
-    known = experiment.reward_range.get(setting.backbone.name, {})
+    known = experiment.reward_range.get(options.backbone.name, {})
     ranges: dict[str, tuple[float, float]] = dict(known.items())
     for task, words in TASKS.items():
         runs = {
-            name: Run(tuple(seeds), _stacked(seeds, task, setting.backbone.steps))
+            name: RewardRuns(tuple(seeds), _stacked(seeds, task, options.backbone.steps))
             for name, seeds in folders.items()
         }
         runs = {name: run for name, run in runs.items() if np.isfinite(run.reward_RS).any()}
@@ -121,9 +108,9 @@ def _panels(
 def _panel(
     task: str,
     words: str,
-    runs: Mapping[str, Run],
+    runs: Mapping[str, RewardRuns],
     bounds: Bounds | None,
-    measured: tuple[dict[str, FixedRun], Footing],
+    measured: tuple[dict[str, FixedRewards], Comparability],
 ) -> Panel:
     fixed, footing = measured
     margin = margin_of(bounds)
@@ -135,15 +122,15 @@ def _panel(
     return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
 
 
-def _finished(arm: Arm, setting: Setting) -> dict[int, Path]:
+def _finished(arm: StudyArm, options: StudyOptions) -> dict[int, Path]:
     """The training folders of an arm by seed, those that have reached the last step."""
-    every = {seed: train_folder(Trial(arm, seed), setting) for seed in range(setting.seeds)}
-    last = f"checkpoint-{setting.backbone.steps}"
+    every = {seed: train_folder(TrainJob(arm, seed), options) for seed in range(options.seeds)}
+    last = f"checkpoint-{options.backbone.steps}"
     found = {seed: folder for seed, folder in every.items() if (folder / last).is_dir()}
     if not found:
         raise UserError(
             f"No seed of the arm '{arm.name}' has finished its training, so there is no curve.",
-            hint=f"Look into {setting.root / 'logs'}, then run the same command again.",
+            hint=f"Look into {options.root / 'logs'}, then run the same command again.",
         )
     return found
 

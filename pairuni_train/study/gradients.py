@@ -32,26 +32,26 @@ from pairuni_eval.gradients.contrast import (
 from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
 from pairuni_eval.gradients.interference import Scenario, scenarios
 from pairuni_eval.gradients.unpaired import unpaired_contrast
-from pairuni_train.study.jobs import Setting
+from pairuni_train.study.jobs import StudyOptions
 from pairuni_train.study.probes import (
-    Control,
     Probes,
+    WorstControl,
     read_controls,
     read_probes,
     unfinished_seeds,
 )
-from pairuni_train.study.scenario_overlap import Overlap, overlap
+from pairuni_train.study.scenario_overlap import ScenarioOverlap, scenario_overlap
 from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table, measured_columns
 
 CANNOT_TELL = Leaning.CANNOT_TELL
 
 
-class Against(NamedTuple):
+class ScenarioContrast(NamedTuple):
     """Two scenarios, what their batches share, and what that allows to say."""
 
     contrast: Contrast
-    overlap: Overlap
+    overlap: ScenarioOverlap
 
     @property
     def test(self) -> str:
@@ -83,10 +83,10 @@ class GradientFigure(NamedTuple):
     experiment: Experiment
     tiny: bool
     probes: Probes
-    controls: tuple[Control, ...]
+    controls: tuple[WorstControl, ...]
     table: pd.DataFrame
     scenarios: tuple[Scenario, ...]
-    against: tuple[Against, ...]
+    against: tuple[ScenarioContrast, ...]
     correlations: tuple[tuple[str, Correlation], ...]
     alignments: tuple[Alignment, ...] = ()
     unfinished: tuple[int, ...] = ()
@@ -116,29 +116,29 @@ def make_gradients(probes: Probes) -> GradientFigure:
     stances = sorted(alignments(table), key=lambda one: order[one.scenario])
     return GradientFigure(
         experiment=probes.experiment,
-        tiny=probes.setting.tiny,
+        tiny=probes.options.tiny,
         probes=probes,
         controls=read_controls(probes),
         table=table,
         scenarios=found,
         against=against,
-        correlations=_correlations(found, probes.experiment, probes.setting),
+        correlations=_correlations(found, probes.experiment, probes.options),
         alignments=tuple(stances),
         unfinished=unfinished_seeds(probes),
     )
 
 
-def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
+def compare(table: pd.DataFrame, probes: Probes) -> tuple[ScenarioContrast, ...]:
     """Every scenario against each one in question, over all blocks at once."""
     weighed, shares = [], []
     for ours, theirs in _pairs_of(probes.experiment):
         one, two = (probes.scenarios[name] for name in (ours, theirs))
-        shared = overlap(one, two, probes.batches)
+        shared = scenario_overlap(one, two, probes.batches)
         weigh = paired_contrast if shared.paired else unpaired_contrast
         weighed.append(weigh(table, ours, theirs))
         shares.append(shared)
     made = corrected_together(weighed)
-    return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
+    return tuple(ScenarioContrast(one, shared) for one, shared in zip(made, shares, strict=True))
 
 
 def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
@@ -152,13 +152,13 @@ def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _correlations(
-    found: Sequence[Scenario], experiment: Experiment, setting: Setting
+    found: Sequence[Scenario], experiment: Experiment, options: StudyOptions
 ) -> tuple[tuple[str, Correlation], ...]:
     """Each column's score against the cosine, across the arms measured under this root."""
-    columns = measured_columns(experiment, setting)
+    columns = measured_columns(experiment, options)
     if not columns:
         return ()
-    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
+    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), options)
     cosine = {one.name: one.overall.cosine.value for one in found}
     correlations = []
     for place, heading in enumerate(scores.columns):

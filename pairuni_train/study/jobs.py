@@ -35,15 +35,15 @@ from pairuni_eval.store.training import read_fixed
 from pairuni_train.config import Backbone, find_recipe
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pair_data.build import build
-from pairuni_train.pair_data.config import Read, check_arms, find_preset
+from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.study.overrides import as_options, changed, real_changes
-from pairuni_train.study.spec import BASE, Arm, Experiment
+from pairuni_train.study.spec import BASE, Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
-class Setting(NamedTuple):
+class StudyOptions(NamedTuple):
     """How an experiment is run: the same file, another backbone, other numbers of seeds and steps.
 
     Attributes:
@@ -65,10 +65,10 @@ class Setting(NamedTuple):
         return self.backbone.checkpoint == TINY
 
 
-class Trial(NamedTuple):
+class TrainJob(NamedTuple):
     """One arm at one seed."""
 
-    arm: Arm
+    arm: StudyArm
     seed: int
 
 
@@ -79,102 +79,104 @@ class Failure(NamedTuple):
     log: Path
 
 
-def trials(experiment: Experiment, setting: Setting) -> list[Trial]:
+def train_jobs(experiment: Experiment, options: StudyOptions) -> list[TrainJob]:
     """Every arm at every seed; the base needs no seed, for nothing is trained."""
     return [
-        Trial(arm, seed)
+        TrainJob(arm, seed)
         for arm in experiment.arms
-        for seed in range(1 if arm.recipe == BASE else setting.seeds)
+        for seed in range(1 if arm.recipe == BASE else options.seeds)
     ]
 
 
-def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None]) -> list[Failure]:
-    """Do what is left of an experiment; `done` hears of every trial.
+def run_all(
+    experiment: Experiment, options: StudyOptions, done: Callable[[str], None]
+) -> list[Failure]:
+    """Do what is left of an experiment; `done` hears of every job.
 
-    What fails does not stop the others; an arm without its pair set has no trials.
+    What fails does not stop the others; an arm without its pair set has no jobs.
     """
     failures: list[Failure] = []
-    able: list[Trial] = []
+    able: list[TrainJob] = []
     for arm in experiment.arms:
-        mine = [trial for trial in trials(experiment, setting) if trial.arm == arm]
-        failure = None if arm.recipe == BASE else _paired(arm, setting)
+        mine = [job for job in train_jobs(experiment, options) if job.arm == arm]
+        failure = None if arm.recipe == BASE else _paired(arm, options)
         if arm.recipe != BASE:
             done(f"pairs for {arm.name}")
         if failure is None:
             able += mine
             continue
-        for trial in mine:
+        for job in mine:
             failures.append(failure)
-            done(f"{arm.name}, seed {trial.seed}")
-    fixed = None if failures else ensure_fixed(experiment, setting)
-    return failures + _run(able, experiment, setting, done, fixed)
+            done(f"{arm.name}, seed {job.seed}")
+    fixed = None if failures else ensure_fixed(experiment, options)
+    return failures + _run(able, experiment, options, done, fixed)
 
 
 def _run(
-    able: Sequence[Trial],
+    able: Sequence[TrainJob],
     experiment: Experiment,
-    setting: Setting,
+    options: StudyOptions,
     done: Callable[[str], None],
     fixed: FixedPrompts | None,
 ) -> list[Failure]:
-    """Train and measure trials, as many at a time as there are workers."""
+    """Train and measure jobs, as many at a time as there are workers."""
     failures: list[Failure] = []
-    pool = ThreadPoolExecutor(setting.workers)
+    pool = ThreadPoolExecutor(options.workers)
     try:
-        futures = {pool.submit(_one, trial, experiment, setting, fixed): trial for trial in able}
+        futures = {pool.submit(_one, job, experiment, options, fixed): job for job in able}
         for future in as_completed(futures):
-            trial = futures[future]
+            job = futures[future]
             failure = future.result()
             if failure is not None:
                 failures.append(failure)
-            done(f"{trial.arm.name}, seed {trial.seed}")
+            done(f"{job.arm.name}, seed {job.seed}")
     finally:  # an interruption reaches the running commands as well; none begins after it
         pool.shutdown(cancel_futures=True)
     return failures
 
 
-def run_folder(trial: Trial, benchmark: str, setting: Setting) -> Path:
-    """Where the evaluation of a trial on a benchmark lies."""
-    return setting.root / "eval" / _name(trial, setting) / f"seed-{trial.seed}" / benchmark
+def run_folder(job: TrainJob, benchmark: str, options: StudyOptions) -> Path:
+    """Where the evaluation of a job on a benchmark lies."""
+    return options.root / "eval" / _name(job, options) / f"seed-{job.seed}" / benchmark
 
 
-def train_folder(trial: Trial, setting: Setting) -> Path:
-    """Where the training of a trial lies."""
-    return setting.root / "train" / _name(trial, setting) / f"seed-{trial.seed}"
+def train_folder(job: TrainJob, options: StudyOptions) -> Path:
+    """Where the training of a job lies."""
+    return options.root / "train" / _name(job, options) / f"seed-{job.seed}"
 
 
-def pair_file(arm: Arm, setting: Setting) -> Path:
+def pair_file(arm: StudyArm, options: StudyOptions) -> Path:
     """The pair set of an arm."""
     name = arm.pairs or find_recipe(arm.recipe).pairs
-    return setting.root / "pairs" / _key(_pair_changes(arm, setting)) / f"{name}.parquet"
+    return options.root / "pairs" / _key(_pair_changes(arm, options)) / f"{name}.parquet"
 
 
-def _pair_changes(arm: Arm, setting: Setting) -> dict[str, Any]:
-    return real_changes(_preset(setting).config, arm.changes)
+def _pair_changes(arm: StudyArm, options: StudyOptions) -> dict[str, Any]:
+    return real_changes(_preset(options).config, arm.changes)
 
 
-def _preset(setting: Setting) -> Read:
-    return find_preset(_PRESETS[setting.tiny])
+def _preset(options: StudyOptions) -> LoadedConfig:
+    return find_preset(_PRESETS[options.tiny])
 
 
 def _key(changes: Mapping[str, Any]) -> str:
     return stable_hash("changes/1", dict(changes))[:8] if changes else "preset"
 
 
-def _name(trial: Trial, setting: Setting) -> str:
-    arm, backbone = trial.arm, setting.backbone
+def _name(job: TrainJob, options: StudyOptions) -> str:
+    arm, backbone = job.arm, options.backbone
     if arm.recipe == BASE:
         return f"{backbone.name}-base"
     own = f"set{_key(arm.settings)}" if arm.settings else ""
-    words = [backbone.name, arm.recipe, arm.pairs or "", _key(_pair_changes(arm, setting)), own]
+    words = [backbone.name, arm.recipe, arm.pairs or "", _key(_pair_changes(arm, options)), own]
     return "-".join([word for word in words if word] + [str(backbone.steps)])
 
 
-def _paired(arm: Arm, setting: Setting) -> Failure | None:
+def _paired(arm: StudyArm, options: StudyOptions) -> Failure | None:
     """Build the pair set of an arm; what a person can mend is a failure of this arm alone."""
-    log = setting.root / "logs" / f"pairs-{pair_file(arm, setting).parent.name}.txt"
+    log = options.root / "logs" / f"pairs-{pair_file(arm, options).parent.name}.txt"
     try:
-        ensure_pairs(arm, setting)
+        ensure_pairs(arm, options)
     except UserError as failure:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"Error: {failure}\nNext:  {failure.hint}\n", encoding="utf-8")
@@ -182,67 +184,67 @@ def _paired(arm: Arm, setting: Setting) -> Failure | None:
     return None
 
 
-def ensure_pairs(arm: Arm, setting: Setting) -> None:
+def ensure_pairs(arm: StudyArm, options: StudyOptions) -> None:
     """Build the pair set of an arm, unless it is there."""
-    target = pair_file(arm, setting)
+    target = pair_file(arm, options)
     if target.is_file():
         return
-    preset = _preset(setting)
+    preset = _preset(options)
     config = changed(preset.config, arm.changes)
-    stages = setting.root / "pairs" / "stages"
+    stages = options.root / "pairs" / "stages"
     arms = check_arms((target.stem,))
-    build(Read(config, preset.path), target.parent, arms=arms, stages=stages)
+    build(LoadedConfig(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
-def ensure_fixed(experiment: Experiment, setting: Setting) -> FixedPrompts | None:
+def ensure_fixed(experiment: Experiment, options: StudyOptions) -> FixedPrompts | None:
     """The prompts that all arms of an experiment are measured on while they train, if it has some.
 
     They are drawn from the halves that every arm trains on; where there is none, nothing is
     measured.
     """
     asked = experiment.fixed
-    files = [pair_file(arm, setting) for arm in experiment.arms if arm.recipe != BASE]
+    files = [pair_file(arm, options) for arm in experiment.arms if arm.recipe != BASE]
     if asked is None or not files:
         return None
     chosen = choose_prompts(files, asked.prompts, seed=asked.seed)
     if not any(chosen.values()):
         return None
-    file = write_prompts(setting.root / "pairs" / "fixed", chosen, files[0])
-    return FixedPrompts(file, math.ceil(setting.backbone.steps / asked.points), asked.draws)
+    file = write_prompts(options.root / "pairs" / "fixed", chosen, files[0])
+    return FixedPrompts(file, math.ceil(options.backbone.steps / asked.points), asked.draws)
 
 
-def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool:
+def _trained(folder: Path, options: StudyOptions, fixed: FixedPrompts | None) -> bool:
     """Whether a training is finished, and measured on its fixed prompts at the start and the end.
 
     One that was trained without them is measured at the checkpoints that it has kept.
     """
-    if not (folder / f"checkpoint-{setting.backbone.steps}").is_dir():
+    if not (folder / f"checkpoint-{options.backbone.steps}").is_dir():
         return False
     if fixed is None:
         return True
     name = set_name(read_pairs(fixed.file), fixed.draws)
     steps = {row.step for row in read_fixed(folder) if row.set == name}
-    return {0, setting.backbone.steps} <= steps
+    return {0, options.backbone.steps} <= steps
 
 
 def _one(
-    trial: Trial, experiment: Experiment, setting: Setting, fixed: FixedPrompts | None
+    job: TrainJob, experiment: Experiment, options: StudyOptions, fixed: FixedPrompts | None
 ) -> Failure | None:
-    """Train a trial and measure it; the first command that fails ends it."""
-    checkpoint = setting.backbone.checkpoint
-    log = setting.root / "logs" / f"{_name(trial, setting)}-seed-{trial.seed}.txt"
+    """Train a job and measure it; the first command that fails ends it."""
+    checkpoint = options.backbone.checkpoint
+    log = options.root / "logs" / f"{_name(job, options)}-seed-{job.seed}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    if trial.arm.recipe != BASE:
-        folder = train_folder(trial, setting)
-        checkpoint = str(folder / f"checkpoint-{setting.backbone.steps}")
-        command = _training(trial, setting, folder, fixed)
-        done = _trained(folder, setting, fixed)
-        if not done and not run_logged(command, log, threads(setting)):
+    if job.arm.recipe != BASE:
+        folder = train_folder(job, options)
+        checkpoint = str(folder / f"checkpoint-{options.backbone.steps}")
+        command = _training(job, options, folder, fixed)
+        done = _trained(folder, options, fixed)
+        if not done and not run_logged(command, log, threads(options)):
             return Failure(shlex.join(command), log)
-    for benchmark in experiment.benchmarks(tiny=setting.tiny):
-        out = run_folder(trial, benchmark, setting)
-        command = _measuring(checkpoint, benchmark, out, setting)
-        if not _measured(out, benchmark) and not run_logged(command, log, threads(setting)):
+    for benchmark in experiment.benchmarks(tiny=options.tiny):
+        out = run_folder(job, benchmark, options)
+        command = _measuring(checkpoint, benchmark, out, options)
+        if not _measured(out, benchmark) and not run_logged(command, log, threads(options)):
             return Failure(shlex.join(command), log)
     return None
 
@@ -255,40 +257,40 @@ def _measured(run: Path, benchmark: str) -> bool:
 
 
 def _training(
-    trial: Trial, setting: Setting, folder: Path, fixed: FixedPrompts | None
+    job: TrainJob, options: StudyOptions, folder: Path, fixed: FixedPrompts | None
 ) -> list[str]:
     measured: list[str] = []
     if fixed is not None:
         measured += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
         measured += ["--fixed-draws", str(fixed.draws)]
     return [
-        *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "run", "--recipe", trial.arm.recipe),
-        *("--backbone", setting.backbone.name, "--steps", str(setting.backbone.steps)),
-        *("--pairs", str(pair_file(trial.arm, setting))),
-        *("--seed", str(trial.seed), "--out", str(folder)),
-        *as_options(trial.arm.settings),
+        *(options.launcher or (sys.executable,)),
+        *("-m", "pairuni_train.cli", "run", "--recipe", job.arm.recipe),
+        *("--backbone", options.backbone.name, "--steps", str(options.backbone.steps)),
+        *("--pairs", str(pair_file(job.arm, options))),
+        *("--seed", str(job.seed), "--out", str(folder)),
+        *as_options(job.arm.settings),
         *measured,
     ]
 
 
-def _measuring(checkpoint: str, benchmark: str, out: Path, setting: Setting) -> list[str]:
+def _measuring(checkpoint: str, benchmark: str, out: Path, options: StudyOptions) -> list[str]:
     words = [
         *(sys.executable, "-m", "pairuni_eval.cli", "run", "--checkpoint", checkpoint),
         *("--benchmarks", benchmark, "--out", str(out), "--report", str(out / "report")),
     ]
-    if setting.data is not None:
-        words += ["--data", str(setting.data)]
-    if setting.judge is not None:
-        words += ["--judge", setting.judge]
+    if options.data is not None:
+        words += ["--data", str(options.data)]
+    if options.judge is not None:
+        words += ["--judge", options.judge]
     return words
 
 
-def threads(setting: Setting) -> int | None:
+def threads(options: StudyOptions) -> int | None:
     """Threads of each process where several run at a time, so that they do not fight for cores."""
-    if setting.workers == 1:
+    if options.workers == 1:
         return None
-    return max(1, (os.cpu_count() or 1) // setting.workers)
+    return max(1, (os.cpu_count() or 1) // options.workers)
 
 
 def run_logged(

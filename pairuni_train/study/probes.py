@@ -24,16 +24,16 @@ import pandas as pd
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.gradients.rows import read_gradients
 from pairuni_eval.store.training import GRADIENTS
-from pairuni_train.pair_data.config import ARMS
+from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.study.jobs import (
     Failure,
-    Setting,
+    StudyOptions,
     ensure_pairs,
     pair_file,
     run_logged,
     threads,
 )
-from pairuni_train.study.scenario_overlap import Batches, batches_in
+from pairuni_train.study.scenario_overlap import ProbeBatches, batches_in
 from pairuni_train.study.spec import Experiment
 
 CONTROLS = "controls.json"
@@ -48,12 +48,12 @@ class Probes(NamedTuple):
     """
 
     experiment: Experiment
-    setting: Setting
+    options: StudyOptions
     scenarios: dict[str, str]
-    batches: Batches
+    batches: ProbeBatches
 
 
-class Control(NamedTuple):
+class WorstControl(NamedTuple):
     """A case with a known cosine, over all probes: the one that was found furthest from it."""
 
     name: str
@@ -61,27 +61,29 @@ class Control(NamedTuple):
     found: float
 
 
-def plan_probes(experiment: Experiment, setting: Setting, batches: int | None = None) -> Probes:
+def plan_probes(
+    experiment: Experiment, options: StudyOptions, batches: int | None = None
+) -> Probes:
     """The probes of an experiment.
 
     Args:
         experiment: One of gradients.
-        setting: Its seeds are the probe's.
+        options: Its seeds are the probe's.
         batches: Of each scenario and seed, instead of the experiment's.
 
     Raises:
         UserError: for an arm whose pair set is no scenario, or lies beside none of the others.
     """
-    files = {arm.name: pair_file(arm, setting) for arm in experiment.arms}
+    files = {arm.name: pair_file(arm, options) for arm in experiment.arms}
     _check_scenarios(experiment.name, files)
-    name, backbone = setting.backbone.name, setting.backbone
+    name, backbone = options.backbone.name, options.backbone
     count = batches or experiment.batches.get(name, _BATCHES)
     pairs = experiment.pairs_per_batch.get(name, backbone.pairs_per_step)
     return Probes(
         experiment,
-        setting,
+        options,
         {arm: file.stem for arm, file in files.items()},
-        Batches(next(iter(files.values())).parent, count, pairs, setting.seeds),
+        ProbeBatches(next(iter(files.values())).parent, count, pairs, options.seeds),
     )
 
 
@@ -89,9 +91,9 @@ def _check_scenarios(experiment: str, files: Mapping[str, Path]) -> None:
     arm_of: dict[str, str] = {}
     for arm, file in files.items():
         where = f"{experiment}: the arm '{arm}'"
-        if file.stem not in ARMS:
+        if file.stem not in PAIR_ARMS:
             known = "pairuni-train pairs build --help"
-            raise unknown_name(f"pair set of {where}:", file.stem, ARMS, list_command=known)
+            raise unknown_name(f"pair set of {where}:", file.stem, PAIR_ARMS, list_command=known)
         if file.stem in arm_of:
             raise UserError(
                 f"{where} has the pairs '{file.stem}' of the arm '{arm_of[file.stem]}': without "
@@ -112,7 +114,7 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
         UserError: if a pair set is too small for so many batches.
     """
     for arm in probes.experiment.arms:
-        ensure_pairs(arm, probes.setting)
+        ensure_pairs(arm, probes.options)
         done(f"pairs for {arm.name}")
     for arm_name, scenario in probes.scenarios.items():
         fits = batches_in(scenario, probes.batches)
@@ -123,7 +125,7 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
                 hint=f"--batches {fits}",
             )
     failures: list[Failure] = []
-    with ThreadPoolExecutor(probes.setting.workers) as pool:
+    with ThreadPoolExecutor(probes.options.workers) as pool:
         futures = {pool.submit(_one, probes, seed): seed for seed in range(probes.batches.seeds)}
         for future in as_completed(futures):
             failure = future.result()
@@ -135,9 +137,9 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
 
 def probe_folder(probes: Probes, seed: int) -> Path:
     """Where the probe of a seed lies."""
-    batches, setting = probes.batches, probes.setting
-    name = f"{setting.backbone.name}-{batches.folder.name}-{batches.pairs}"
-    return setting.root / "probe" / name / f"seed-{seed}"
+    batches, options = probes.batches, probes.options
+    name = f"{options.backbone.name}-{batches.folder.name}-{batches.pairs}"
+    return options.root / "probe" / name / f"seed-{seed}"
 
 
 def read_probes(probes: Probes) -> pd.DataFrame:
@@ -150,19 +152,19 @@ def read_probes(probes: Probes) -> pd.DataFrame:
     if not folders:
         raise UserError(
             f"No probe of {probes.experiment.name} is finished.",
-            hint=f"Look into {probes.setting.root / 'logs'}.",
+            hint=f"Look into {probes.options.root / 'logs'}.",
         )
     table = _wanted(read_gradients(folders), probes)
     arms = {scenario: arm for arm, scenario in probes.scenarios.items()}
     return table.assign(scenario=table["scenario"].map(arms))
 
 
-def read_controls(probes: Probes) -> tuple[Control, ...]:
+def read_controls(probes: Probes) -> tuple[WorstControl, ...]:
     """The controls of all finished probes, each once."""
-    worst: dict[str, Control] = {}
+    worst: dict[str, WorstControl] = {}
     for folder in _finished_folders(probes):
         for line in (folder / CONTROLS).read_bytes().splitlines():
-            one = Control(*msgspec.json.decode(line, type=tuple[str, float, float]))
+            one = WorstControl(*msgspec.json.decode(line, type=tuple[str, float, float]))
             held = worst.setdefault(one.name, one)
             if abs(one.found - one.expected) > abs(held.found - held.expected):
                 worst[one.name] = one
@@ -195,18 +197,18 @@ def _wanted(table: pd.DataFrame, probes: Probes) -> pd.DataFrame:
 
 
 def _one(probes: Probes, seed: int) -> Failure | None:
-    folder, setting = probe_folder(probes, seed), probes.setting
+    folder, options = probe_folder(probes, seed), probes.options
     if _finished(folder, probes):
         return None
     command = [
-        *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "probe", "--checkpoint", setting.backbone.checkpoint),
-        *("--backbone", setting.backbone.name, "--pairs", str(probes.batches.folder)),
+        *(options.launcher or (sys.executable,)),
+        *("-m", "pairuni_train.cli", "probe", "--checkpoint", options.backbone.checkpoint),
+        *("--backbone", options.backbone.name, "--pairs", str(probes.batches.folder)),
         *("--scenario", ",".join(probes.scenarios.values())),
         *("--batches", str(probes.batches.per_seed), "--seed", str(seed), "--out", str(folder)),
         *("--set", f"pairs_per_step={probes.batches.pairs}"),
     ]
-    log = setting.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
+    log = options.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    ended_well = run_logged(command, log, threads(setting))
+    ended_well = run_logged(command, log, threads(options))
     return None if ended_well else Failure(shlex.join(command), log)

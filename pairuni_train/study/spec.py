@@ -53,14 +53,14 @@ class Column(_Strict, frozen=True, kw_only=True):
     only: Literal["real"] | None = None
 
 
-class Printed(_Strict, frozen=True, kw_only=True):
+class PaperRow(_Strict, frozen=True, kw_only=True):
     """A row of the paper's table: one cell a column, "-" where it prints none."""
 
     row: str
     cells: tuple[float | str, ...]
 
 
-class Arm(_Strict, frozen=True, kw_only=True):
+class StudyArm(_Strict, frozen=True, kw_only=True):
     """One row of our table.
 
     Attributes:
@@ -81,7 +81,7 @@ class Arm(_Strict, frozen=True, kw_only=True):
     only: World | None = None
 
 
-class Fixed(_Strict, frozen=True, kw_only=True):
+class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):
     """Prompts that all arms are measured on while they train; see `grpo.fixed_prompts`.
 
     Attributes:
@@ -126,16 +126,16 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     question: str
     source: str
     kind: Literal["table", "curves", "gradients"] = "table"
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[StudyArm, ...] = ()
     against: tuple[str, ...] = ()
     method: str | None = None
     columns: tuple[Column, ...] = ()
-    printed: tuple[Printed, ...] = ()
+    printed: tuple[PaperRow, ...] = ()
     printed_heads: tuple[str, ...] = ()
     sisters: dict[str, str] = {}
     steps: dict[str, int] = {}
     reward_range: dict[str, dict[Task, tuple[float, float]]] = {}
-    fixed: Fixed | None = None
+    fixed: FixedPromptsSpec | None = None
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
@@ -223,7 +223,7 @@ def _troubles(found: Experiment) -> Iterator[str]:
         yield "a figure needs two arms, and `against` that names one of them"
 
 
-def _fixed_troubles(fixed: Fixed, kind: str) -> Iterator[str]:
+def _fixed_troubles(fixed: FixedPromptsSpec, kind: str) -> Iterator[str]:
     if kind != "curves":
         yield "fixed prompts belong to a figure of curves"
     for key in ("prompts", "draws", "points"):

@@ -14,13 +14,13 @@ from pairuni_eval.errors import UserError
 from pairuni_train.config import RewardSpec, find_backbone, find_recipe, read_changes
 from pairuni_train.grpo.rewards import load_rewards
 from pairuni_train.pair_data.config import check_arms, find_preset
-from pairuni_train.study.jobs import Setting, pair_file, run_folder, trials
+from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs
 from pairuni_train.study.overrides import as_options, changed, real_changes
 from pairuni_train.study.spec import (
     BASE,
-    Arm,
     Column,
     Experiment,
+    StudyArm,
     experiments,
     find_experiment,
     read_experiment,
@@ -31,8 +31,8 @@ BACKBONES = {True: "tiny", False: "janus-pro-1b"}
 PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
-def setting(*, tiny: bool, root: Path = Path("root")) -> Setting:
-    return Setting(find_backbone(BACKBONES[tiny]), 3, root)
+def options_of(*, tiny: bool, root: Path = Path("root")) -> StudyOptions:
+    return StudyOptions(find_backbone(BACKBONES[tiny]), 3, root)
 
 
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
@@ -43,7 +43,7 @@ def test_what_the_arms_name_is_there(name: str, tiny: bool) -> None:
     assert len(found.arms) >= 2
     for arm in found.arms:
         if arm.recipe == BASE:
-            assert arm == Arm(name=arm.name, recipe=BASE)
+            assert arm == StudyArm(name=arm.name, recipe=BASE)
             continue
         check_arms((arm.pairs or find_recipe(arm.recipe).pairs,))
         config = changed(find_preset(PRESETS[tiny]).config, arm.changes)
@@ -78,9 +78,9 @@ def _check_column(column: Column, found: Experiment, *, tiny: bool) -> None:
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_trials_share_a_folder(name: str, tiny: bool) -> None:
-    known = setting(tiny=tiny)
+    known = options_of(tiny=tiny)
     found = find_experiment(name).on(tiny=tiny)
-    folders = [run_folder(trial, "b", known) for trial in trials(found, known)]
+    folders = [run_folder(job, "b", known) for job in train_jobs(found, known)]
     assert len(set(folders)) == len(folders)
 
 
@@ -140,7 +140,7 @@ def test_an_experiment_on_one_world_keeps_what_belongs_there() -> None:
 
 
 def test_a_change_to_what_is_there_anyway_is_the_same_arm() -> None:
-    known = setting(tiny=True)
+    known = options_of(tiny=True)
     by_name = {arm.name: arm for arm in find_experiment("table8").arms}
     plain = find_experiment("table5").arms[-1]
     assert pair_file(by_name["0.6"], known) == pair_file(plain, known)
@@ -178,11 +178,11 @@ def test_settings_survive_the_command_line() -> None:
 
 
 def test_arms_that_differ_in_settings_train_apart() -> None:
-    known = setting(tiny=True)
+    known = options_of(tiny=True)
     found = find_experiment("sweep_reward").on(tiny=True)
     files = {pair_file(arm, known) for arm in found.arms if arm.recipe != BASE}
     assert len(files) == 1
-    folders = {run_folder(trial, "b", known) for trial in trials(found, known)}
+    folders = {run_folder(job, "b", known) for job in train_jobs(found, known)}
     assert len(folders) == 1 + 3 * 3
 
 

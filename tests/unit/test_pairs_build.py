@@ -13,7 +13,7 @@ from pair_sources import picture, small, write_config
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import prompts, world
 from pairuni_train.pair_data.build import build
-from pairuni_train.pair_data.config import ARMS, find_preset, read_config
+from pairuni_train.pair_data.config import PAIR_ARMS, find_preset, read_config
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.embed import decode, normalized
 from pairuni_train.pair_data.encoders import TinyEncoder
@@ -33,7 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arms(built: Path) -> Arms:
-    return {arm: read_pairs(built / f"{arm}.parquet") for arm in ARMS}
+    return {arm: read_pairs(built / f"{arm}.parquet") for arm in PAIR_ARMS}
 
 
 def test_every_arm_has_the_same_number_of_halves(arms: Arms) -> None:
@@ -41,7 +41,7 @@ def test_every_arm_has_the_same_number_of_halves(arms: Arms) -> None:
         arm: sum((p.understanding is not None) + (p.generation is not None) for p in pairs)
         for arm, pairs in arms.items()
     }
-    assert halves == dict.fromkeys(ARMS, 24) | {"half": 12}
+    assert halves == dict.fromkeys(PAIR_ARMS, 24) | {"half": 12}
     unpaired = arms["unpaired"]
     assert sum(pair.understanding is not None for pair in unpaired) == 12
     assert sum(pair.generation is not None for pair in unpaired) == 12
@@ -302,7 +302,7 @@ def test_a_wrong_configuration_is_named(
 
 def test_presets_are_sound_and_an_unknown_one_offers_the_nearest() -> None:
     tiny, paper = find_preset("tiny").config, find_preset("orsta-blip3o").config
-    assert tiny.arms == ARMS
+    assert tiny.arms == PAIR_ARMS
     assert (paper.pairs, paper.retrieval.threshold, paper.encoder.name) == (16320, 0.6, "resnet50")
     with pytest.raises(UserError, match=r"Unknown preset 'tyni'. Did you mean 'tiny'\?"):
         find_preset("tyni")

@@ -20,7 +20,7 @@ from pairuni_eval.tiny import world
 from pairuni_train.pair_data.config import Columns, FileSource, TinySource
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Reject, Rows, Side, counted, write_rows
+from pairuni_train.pair_data.rows import Reject, RowStore, Side, counted, write_rows
 from pairuni_train.pair_data.sources import fingerprint, locate, read_source
 
 RED, BLUE = picture("red"), picture("blue")
@@ -73,7 +73,7 @@ def source(**changes: Any) -> FileSource:
     return FileSource(**(fields | changes))
 
 
-def rows_of(folder: Path, one: FileSource, side: Side) -> Rows:
+def rows_of(folder: Path, one: FileSource, side: Side) -> RowStore:
     found = read_source(one, locate(one, folder), side, 0)
     return write_rows(folder / "store", side, found, seen=lambda: None)
 

@@ -13,8 +13,8 @@ from pairuni_eval.tiny.world import Scene, Thing
 from pairuni_train.pair_data import tiny_answers, tiny_rows
 from pairuni_train.pair_data.complete import (
     NOBODY,
-    Completed,
-    Row,
+    CompletionResult,
+    RowRef,
     complete_clusters,
     halves_of,
 )
@@ -121,9 +121,9 @@ def rows() -> dict[Side, list[Half]]:
     }
 
 
-def completed(*, lying: float, verify: bool) -> Completed:
+def completed(*, lying: float, verify: bool) -> CompletionResult:
     """Every row a cluster of its own."""
-    clusters = [[Row(side, number)] for side in rows() for number in range(SIZE)]
+    clusters = [[RowRef(side, number)] for side in rows() for number in range(SIZE)]
     return complete_clusters(
         clusters,
         lambda row: rows()[row.side][row.number],
@@ -132,7 +132,7 @@ def completed(*, lying: float, verify: bool) -> Completed:
     )
 
 
-def is_true(one: Completed, place: int) -> bool:
+def is_true(one: CompletionResult, place: int) -> bool:
     """Whether both halves fit the image: what neither writer nor verifier is asked."""
     completion = one.completions[place]
     asked, drawn = halves_of(completion, rows()[completion.side][completion.row])
@@ -193,7 +193,7 @@ def test_other_rows_of_a_cluster_make_up_for_one_without_a_pair() -> None:
 
     def run(clusters: list[list[int]], wanted: int) -> list[int]:
         found = complete_clusters(
-            [[Row("understanding", number) for number in cluster] for cluster in clusters],
+            [[RowRef("understanding", number) for number in cluster] for cluster in clusters],
             lambda row: rows()[row.side][row.number],
             TinyCompleter(lying=0.0, seed=0),
             verify=True,

@@ -16,12 +16,12 @@ from pairuni_train.config import (
     names_of,
     read_changes,
 )
-from pairuni_train.pair_data.config import ARMS
+from pairuni_train.pair_data.config import PAIR_ARMS
 
 
 def test_every_recipe_names_an_arm_that_can_be_built() -> None:
     recipes = [find_recipe(name) for name in names_of(Recipe)]
-    assert {recipe.pairs for recipe in recipes} <= set(ARMS)
+    assert {recipe.pairs for recipe in recipes} <= set(PAIR_ARMS)
     assert [recipe.name for recipe in recipes] == names_of(Recipe)
     paper = {"grpo", "random_pair", "u_only", "g_only", "aligned", "retrieved", "pairuni"}
     assert paper | {"pairuni_noweight", "pairuni_linear", "pcgrad"} <= set(names_of(Recipe))
