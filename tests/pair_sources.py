@@ -135,20 +135,3 @@ def naive_pairs(u_UD: FloatArray, g_GD: FloatArray, *, threshold: float) -> list
             pairs.append((u, g))
             cosine_UG[u, :] = -np.inf
     return pairs
-
-
-def naive_best_first(
-    u_UD: FloatArray, g_GD: FloatArray, *, threshold: float
-) -> list[tuple[int, int]]:
-    """All pairs from the most similar one down, each kept if both images are still free."""
-    cosine_UG = u_UD.astype(np.float64) @ g_GD.astype(np.float64).T
-    falling = np.argsort(-cosine_UG, axis=None, kind="stable")
-    free_U, free_G = np.ones(len(u_UD), dtype=bool), np.ones(len(g_GD), dtype=bool)
-    pairs: list[tuple[int, int]] = []
-    for u, g in zip(*(place.tolist() for place in np.divmod(falling, len(g_GD))), strict=True):
-        if cosine_UG[u, g] < threshold or len(pairs) == min(cosine_UG.shape):
-            break
-        if free_U[u] and free_G[g]:
-            pairs.append((u, g))
-            free_U[u] = free_G[g] = False
-    return pairs

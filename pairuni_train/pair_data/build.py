@@ -215,11 +215,10 @@ def _rows_words(side: Side, builder: PairBuilder) -> str:
 
 
 def _retrieval_words(config: PairConfig) -> str:
-    order = {
-        "given": "generation rows in the given order (Algorithm 1)",
-        "global": "the most similar pair first",
-    }[config.retrieval.order]
-    return f"{order}, {config.retrieval.neighbors} per generation image, each image used once"
+    return (
+        "generation rows in the given order (Algorithm 1), "
+        f"{config.retrieval.neighbors} per generation image, each image used once"
+    )
 
 
 def _selection_words(
@@ -241,11 +240,6 @@ def _tally_words(tally: CompletionTally, *, verify: bool) -> str:
     )
     if not verify:
         words += f"; nobody checked the {tally.unverified} kept ones"
-    if tally.lies:
-        words += (
-            f"; of {tally.lies} written wrong on purpose {tally.lies_caught} were caught, "
-            f"{tally.lies - tally.lies_caught} are in the set"
-        )
     if tally.open:
         words += f"; {sum(tally.open.values())} could not be asked"
     return words

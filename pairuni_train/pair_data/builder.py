@@ -194,7 +194,7 @@ class PairBuilder:
         if self._completer is None and spec.completer == "tiny":
             from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
-            self._completer = TinyCompleter(lying=spec.lying, seed=seed)
+            self._completer = TinyCompleter(seed)
         elif self._completer is None:
             from pairuni_train.pair_data.endpoint_completer import load_completer
 
@@ -227,15 +227,12 @@ class PairBuilder:
         def make() -> list[RetrievedMatch]:
             self._progress.begin("neighbors", len(left["generation"]))
             u_UD, g_GD = (self._matrix(side, left[side]) for side in SIDES)
-            ids_U, ids_G = ([self.rows[side].name(row) for row in left[side]] for side in SIDES)
             matches = retrieve(
                 u_UD,
                 g_GD,
-                ids_U,
-                ids_G,
+                [self.rows["understanding"].name(row) for row in left["understanding"]],
                 threshold=spec.threshold,
                 neighbors=spec.neighbors,
-                order=spec.order,
                 done=self._progress.step,
             )
             if not matches:
@@ -245,7 +242,7 @@ class PairBuilder:
                 for u, g, cosine in matches
             ]
 
-        settings = [spec.threshold, spec.neighbors, spec.order]
+        settings = [spec.threshold, spec.neighbors]
         key = (sorted(tuple(row) for row in used), settings, *self._base_key())
         return self._stored(
             self._path("retrieved", *key, suffix=".json"), list[RetrievedMatch], make

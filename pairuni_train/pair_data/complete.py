@@ -38,16 +38,10 @@ class NewQuestion(msgspec.Struct, frozen=True, tag=True):
 
 
 class Draft(NamedTuple):
-    """A half as written.
-
-    Attributes:
-        facts: What a programmatic checker may know about it.
-        false: True if the writer lied on purpose, which only a completer for tests does.
-    """
+    """A half as written; `facts` are what a programmatic checker may know about it."""
 
     new: NewPrompt | NewQuestion
     facts: Mapping[str, Any] = {}
-    false: bool = False
 
 
 class Declined(NamedTuple):
@@ -120,8 +114,6 @@ class CompletionTally(msgspec.Struct, kw_only=True):
 
     Attributes:
         written: Halves that a writer wrote.
-        lies: Of these, written wrong on purpose.
-        lies_caught: Of the lies, rejected.
         rejected: Rows without a pair by reason.
         open: Rows that nobody could be asked about, by reason.
     """
@@ -130,8 +122,6 @@ class CompletionTally(msgspec.Struct, kw_only=True):
     written: int = 0
     accepted: int = 0
     unverified: int = 0
-    lies: int = 0
-    lies_caught: int = 0
     rejected: dict[str, int] = {}
     open: dict[str, int] = {}
 
@@ -274,12 +264,10 @@ class _ClusterWork:
     def _judged(
         self, draft: Draft, finding: Verification | Unanswered
     ) -> Draft | Declined | Unanswered:
-        self._tally.lies += draft.false
         if isinstance(finding, Unanswered):
             return finding
         if finding.sound:
             return draft
-        self._tally.lies_caught += draft.false
         return Declined(f"verifier: {finding.reason}", finding.detail)
 
     def _outcome(

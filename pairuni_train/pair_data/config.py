@@ -42,6 +42,9 @@ PAIR_ARMS: tuple[PairArm, ...] = (
     "random",
 )
 
+# Keys that a configuration once had, each with the only value that is left.
+_SETTLED = (("retrieval", "order", "given"), ("completion", "lying", 0.0))
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -145,13 +148,10 @@ class RetrievalSpec(_Strict, frozen=True, kw_only=True):
         threshold: Least cosine of the features (the paper's T8: 0.6 is best of 0.5, 0.6, 0.7).
         neighbors: n: understanding images that one generation image is paired with. The paper does
             not print its n; 1 pairs one to one.
-        order: "given" goes through the generation rows as they stand (Algorithm 1), "global" takes
-            the most similar pair of all first.
     """
 
     threshold: Share = 0.6
     neighbors: Count = 1
-    order: Literal["given", "global"] = "given"
 
 
 class CompletionSpec(_Strict, frozen=True, kw_only=True):
@@ -160,7 +160,6 @@ class CompletionSpec(_Strict, frozen=True, kw_only=True):
     Attributes:
         completer: "endpoint" asks models, "tiny" knows the tiny world.
         verify: False stores halves that nobody checked; the data card counts them.
-        lying: Only for "tiny": share of halves written wrong on purpose.
         longest_side: Images are shrunk to this many pixels before they are sent.
         writer: Options of the model that writes, as in a judge file of `pairuni-eval`: `name` of a
             judge plugin (default "openai"), `snapshot`, `base_url`, `key_env`, `max_calls`, ...
@@ -169,7 +168,6 @@ class CompletionSpec(_Strict, frozen=True, kw_only=True):
 
     completer: Literal["endpoint", "tiny"] = "endpoint"
     verify: bool = True
-    lying: Share = 0.0
     longest_side: Count = 1024
     writer: dict[str, Any] = {}
     verifier: dict[str, Any] = {}
@@ -229,7 +227,7 @@ def read_config(path: Path) -> LoadedConfig:
             hint="Start from a preset: pairuni-train pairs build --preset tiny --out DIR",
         )
     try:
-        config = msgspec.convert(_table(path), PairConfig)
+        config = msgspec.convert(_current(_table(path)), PairConfig)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}") from failure
     _check(config, path)
@@ -244,6 +242,15 @@ def _table(path: Path) -> Any:
         return json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except ValueError as failure:
         raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
+
+
+def _current(table: Any) -> Any:
+    """A table of an older version without the keys that say what is done anyway."""
+    for name, key, value in _SETTLED:
+        inner = table.get(name) if isinstance(table, dict) else None
+        if isinstance(inner, dict) and inner.get(key) == value:
+            del inner[key]
+    return table
 
 
 def find_preset(name: str) -> LoadedConfig:
@@ -274,8 +281,6 @@ def _check(config: PairConfig, path: Path) -> None:
         for place, source in enumerate(sources):
             if isinstance(source, FileSource):
                 _check_source(source, wanted, f"{path}: {side}[{place}]")
-    if config.completion.lying and config.completion.completer != "tiny":
-        raise UserError(f"{path}: completion.lying is for the completer 'tiny' only.")
 
 
 def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> None:
@@ -312,11 +317,11 @@ def _explain(message: str) -> str:
         return f"unknown key '{unknown.group(1)}'{place}.{offer}"
     value = re.search(r"Invalid enum value '([^']+)'", message)
     if value:
-        return f"'{value.group(1)}' is no value of {where}.{_offer_value(value.group(1))}"
+        return f"'{value.group(1)}' is not a value of {where}.{_offer_value(value.group(1))}"
     return message.replace(" - at `$.", " at `") + "."
 
 
 def _offer_value(value: str) -> str:
-    known = ("kmeans", "random", "given", "global", "endpoint", "tiny", *PAIR_ARMS)
+    known = ("kmeans", "random", "endpoint", "tiny", *PAIR_ARMS)
     guess = nearest(value, known)
     return f" Did you mean '{guess}'?" if guess else ""

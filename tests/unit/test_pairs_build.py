@@ -151,12 +151,11 @@ def test_a_short_arm_says_so(tmp_path: Path) -> None:
     assert "Short: the budget of this arm is 24 halves" in (tmp_path / "out/random.md").read_text()
 
 
-def test_lies_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> None:
-    liar = {"completer": "tiny", "lying": 0.5, "verify": False}
-    build(small(tmp_path, completion=liar), tmp_path / "out", arms=["aligned"])
+def test_halves_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> None:
+    unchecked = {"completer": "tiny", "verify": False}
+    build(small(tmp_path, completion=unchecked), tmp_path / "out", arms=["aligned"])
     card = (tmp_path / "out" / "aligned.md").read_text()
     assert "nobody checked the 12 kept ones" in card
-    assert "written wrong on purpose 0 were caught" in card
     assert "checked by nobody" in card
 
 
@@ -192,6 +191,13 @@ def test_random_selection_uses_no_features() -> None:
 
 
 # Bad input
+
+
+def test_configurations_of_older_sets_are_read(tmp_path: Path) -> None:
+    older = small(
+        tmp_path, retrieval={"order": "given"}, completion={"completer": "tiny", "lying": 0.0}
+    )
+    assert older.config == small(tmp_path).config
 
 
 def refused(folder: Path, **changes: Any) -> UserError:
@@ -265,13 +271,17 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
             {"retrieval": {"treshold": 0.6}},
             "unknown key 'treshold' in retrieval. Did you mean 'threshold'?",
         ),
-        ({"retrieval": {"order": "globl"}}, "'globl' is no value of retrieval.order. Did you mean"),
-        ({"arms": ["pairugg"]}, "'pairugg' is no value of arms[0]. Did you mean 'pairug'?"),
+        ({"retrieval": {"order": "global"}}, "unknown key 'order' in retrieval."),
+        (
+            {"selection": {"clusters": 5, "method": "kmean"}},
+            "'kmean' is not a value of selection.method. Did you mean 'kmeans'?",
+        ),
+        ({"arms": ["pairugg"]}, "'pairugg' is not a value of arms[0]. Did you mean 'pairug'?"),
         ({"retrieval": {"threshold": 1.5}}, "Expected `float` <= 1.0"),
         ({"understanding": []}, "understanding names no source."),
         (
-            {"completion": {"completer": "endpoint", "lying": 0.1}},
-            "completion.lying is for the completer 'tiny' only.",
+            {"completion": {"completer": "tiny", "lying": 0.1}},
+            "unknown key 'lying' in completion.",
         ),
         (
             {"generation": [{"kind": "files", "name": "x", "files": ["a.csv"], "licence": "MIT",
