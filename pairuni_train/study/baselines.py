@@ -7,7 +7,6 @@ the pictures that a report's gallery comes to first.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,14 +17,8 @@ from pairuni_eval.report.gallery import choose, verdicts
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.archive import given_pictures, pack
 from pairuni_eval.store.read import StoredRun
-from pairuni_train.study.jobs import (
-    StudyOptions,
-    TrainJob,
-    last_words,
-    run_folder,
-    run_logged,
-    train_folder,
-)
+from pairuni_train.study.jobs import StudyOptions, TrainJob, last_checkpoint, run_folder
+from pairuni_train.study.processes import last_words, measure_command, run_logged
 from pairuni_train.study.spec import Experiment
 
 _SMALL = 220  # outputs of a benchmark that keeps all of its pictures
@@ -57,26 +50,21 @@ def make_baselines(
 
 def _measured(job: TrainJob, options: StudyOptions, suite: str, experiment: str) -> Path:
     """The run of a suite at a job's last checkpoint, made unless it is there."""
-    steps, root = options.backbone.steps, options.root
-    checkpoint = train_folder(job, options) / f"checkpoint-{steps}"
+    root, checkpoint = options.root, last_checkpoint(job, options)
     if not checkpoint.is_dir():
+        words = ("--steps", options.backbone.steps, "--root", root)
         raise UserError(
-            f"The arm '{job.arm.name}' was not trained: there is no {checkpoint}.",
-            hint=as_typed(
-                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
-            ),
+            f"The arm '{job.arm.name}' was not trained: {checkpoint} is not there.",
+            hint=as_typed("pairuni-train", "reproduce", experiment, *words),
         )
     run = run_folder(job, f"suite-{suite}", options)
     log = root / "logs" / f"suite-{suite}-{job.arm.recipe}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "pairuni_eval.cli", "run"),
-        *("--checkpoint", str(checkpoint.relative_to(root)), "--suite", suite),
-        *("--baseline", "none", "--out", str(run.relative_to(root))),
-        *("--report", str((run / "report").relative_to(root))),
-    ]
-    if not run_logged(command, log, folder=root):  # from there, so that no path of ours is kept
-        raise UserError(f"{' '.join(command)} failed: {last_words(log)}", hint=f"Read {log}.")
+    # From the root, so that no path of this machine is kept.
+    inside = (checkpoint.relative_to(root), run.relative_to(root))
+    command = measure_command(*inside, "--suite", suite, "--baseline", "none")
+    failure = run_logged(command, log, folder=root)
+    if failure is not None:
+        raise UserError(f"{failure.command} failed: {last_words(log)}", hint=f"Read {log}.")
     return run
 
 

@@ -40,26 +40,41 @@ class ArmCurve(NamedTuple):
 
     Attributes:
         run: The training reward, each step's on its own prompts.
-        curve: The same, smoothed.
-        start_R: The reward of each seed before any update, on the fixed prompts; NaN where it was
-            not measured: the first steps of training have learned already.
-        end_R: The level at the end: on the fixed prompts after the last step, or, where they were
-            not answered, the mean training reward over the last part.
         bounds: The lowest and highest reward there can be, if known.
-        fixed: What it earned on the fixed prompts.
+        fixed: What it earned on the fixed prompts, if these were answered.
         reached_R: Steps of each seed to the panel's level; NaN for a seed that never reached it.
-        own_end_R: The mean training reward over the last part, on the arm's own prompts.
     """
 
     arm: str
     run: RewardRuns
-    curve: SeedCurve
-    start_R: Array
-    end_R: Array
-    bounds: Bounds | None = None
-    fixed: FixedRewards | None = None
-    reached_R: Array = np.zeros(0)
-    own_end_R: Array = np.zeros(0)
+    bounds: Bounds | None
+    fixed: FixedRewards | None
+    reached_R: Array
+
+    @property
+    def curve(self) -> SeedCurve:
+        """The training reward, smoothed."""
+        return curve_of(self.run.reward_RS)
+
+    @property
+    def start_R(self) -> Array:
+        """The reward of each seed before any update, on the fixed prompts.
+
+        NaN where it was not measured: the first steps of training have learned already.
+        """
+        seeds = len(self.run.seeds)
+        return np.full(seeds, np.nan) if self.fixed is None else self.fixed.reward_RT[:, 0]
+
+    @property
+    def end_R(self) -> Array:
+        """The level at the end: on the fixed prompts after the last step, else in training."""
+        return self.own_end_R if self.fixed is None else self.fixed.reward_RT[:, -1]
+
+    @property
+    def own_end_R(self) -> Array:
+        """The mean training reward over the last part, on the arm's own prompts."""
+        last = part_of(self.run.reward_RS.shape[1])
+        return np.array([_mean(line) for line in self.run.reward_RS[:, -last:]])
 
     @property
     def start(self) -> Estimate:
@@ -129,20 +144,6 @@ class Panel(NamedTuple):
         least = self.ceiling - self.margin
         ends = {one.arm: one.end.value for one in self.arms}
         return tuple(name for name, end in ends.items() if end is not None and end >= least)
-
-
-def arm_curve(
-    name: str, run: RewardRuns, bounds: Bounds | None = None, fixed: FixedRewards | None = None
-) -> ArmCurve:
-    """The curve of an arm and its levels."""
-    own_end_R = np.array(
-        [_mean(line) for line in run.reward_RS[:, -part_of(run.reward_RS.shape[1]) :]]
-    )
-    start_R, end_R = np.full(len(own_end_R), np.nan), own_end_R
-    if fixed is not None:
-        start_R, end_R = fixed.reward_RT[:, 0], fixed.reward_RT[:, -1]
-    curve = curve_of(run.reward_RS)
-    return ArmCurve(name, run, curve, start_R, end_R, bounds, fixed, own_end_R=own_end_R)
 
 
 def margin_of(bounds: Bounds | None) -> float | None:

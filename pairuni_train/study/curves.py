@@ -28,9 +28,9 @@ from pairuni_eval.report.curves import TASKS
 from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.store.training import read_metrics
 from pairuni_train.study.curve_arms import (
+    ArmCurve,
     Panel,
     RewardRuns,
-    arm_curve,
     margin_of,
     part_of,
     window_of,
@@ -43,7 +43,7 @@ from pairuni_train.study.fixed_curves import (
     level_of,
     steps_to,
 )
-from pairuni_train.study.jobs import StudyOptions, TrainJob, train_folder
+from pairuni_train.study.jobs import StudyOptions, jobs_of, last_checkpoint, train_folder
 from pairuni_train.study.spec import Experiment, StudyArm
 
 
@@ -94,7 +94,10 @@ def _panels(
     ranges: dict[str, tuple[float, float]] = dict(known.items())
     for task, words in TASKS.items():
         runs = {
-            name: RewardRuns(tuple(seeds), _stacked(seeds, task, options.backbone.steps))
+            name: RewardRuns(
+                tuple(seeds),
+                np.stack([_rewards(path, task, options.backbone.steps) for path in seeds.values()]),
+            )
             for name, seeds in folders.items()
         }
         runs = {name: run for name, run in runs.items() if np.isfinite(run.reward_RS).any()}
@@ -115,28 +118,30 @@ def _panel(
     fixed, footing = measured
     margin = margin_of(bounds)
     level = level_of(fixed, footing, margin or 0.0)
-    arms = [arm_curve(name, run, bounds, fixed.get(name)) for name, run in runs.items()]
-    if level is not None:
-        arms = [one._replace(reached_R=steps_to(level, fixed[one.arm])) for one in arms]
+    arms = []
+    for name, run in runs.items():
+        earned = fixed.get(name)
+        reached_R = np.zeros(0)
+        if level is not None and earned is not None:
+            reached_R = steps_to(level, earned)
+        arms.append(ArmCurve(name, run, bounds, earned, reached_R))
     ceiling = None if bounds is None else bounds.high
     return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
 
 
 def _finished(arm: StudyArm, options: StudyOptions) -> dict[int, Path]:
     """The training folders of an arm by seed, those that have reached the last step."""
-    every = {seed: train_folder(TrainJob(arm, seed), options) for seed in range(options.seeds)}
-    last = f"checkpoint-{options.backbone.steps}"
-    found = {seed: folder for seed, folder in every.items() if (folder / last).is_dir()}
+    found = {
+        job.seed: train_folder(job, options)
+        for job in jobs_of(arm, options)
+        if last_checkpoint(job, options).is_dir()
+    }
     if not found:
         raise UserError(
             f"No seed of the arm '{arm.name}' has finished its training, so there is no curve.",
             hint=f"Look into {options.root / 'logs'}, then run the same command again.",
         )
     return found
-
-
-def _stacked(folders: Mapping[int, Path], task: str, steps: int) -> Array:
-    return np.stack([_rewards(path, task, steps) for path in folders.values()])
 
 
 def _rewards(folder: Path, task: str, steps: int) -> Array:

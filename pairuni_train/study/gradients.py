@@ -131,7 +131,7 @@ def make_gradients(probes: Probes) -> GradientFigure:
 def compare(table: pd.DataFrame, probes: Probes) -> tuple[ScenarioContrast, ...]:
     """Every scenario against each one in question, over all blocks at once."""
     weighed, shares = [], []
-    for ours, theirs in _pairs_of(probes.experiment):
+    for theirs, ours in probes.experiment.comparisons:
         one, two = (probes.scenarios[name] for name in (ours, theirs))
         shared = scenario_overlap(one, two, probes.batches)
         weigh = paired_contrast if shared.paired else unpaired_contrast
@@ -139,16 +139,6 @@ def compare(table: pd.DataFrame, probes: Probes) -> tuple[ScenarioContrast, ...]
         shares.append(shared)
     made = corrected_together(weighed)
     return tuple(ScenarioContrast(one, shared) for one, shared in zip(made, shares, strict=True))
-
-
-def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
-    """Ours and theirs of every contrast, each two scenarios once."""
-    found: dict[frozenset[str], tuple[str, str]] = {}
-    for ours in experiment.against:
-        for arm in experiment.arms:
-            if arm.name != ours:
-                found.setdefault(frozenset((ours, arm.name)), (ours, arm.name))
-    return list(found.values())
 
 
 def _correlations(

@@ -15,13 +15,9 @@ that another experiment has finished are reused. Folders below the root:
 from __future__ import annotations
 
 import math
-import os
-import re
-import shlex
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +34,8 @@ from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.study.overrides import as_options, changed, real_changes
-from pairuni_train.study.spec import BASE, Experiment, StudyArm
+from pairuni_train.study.processes import Failure, measure_command, run_logged, run_together
+from pairuni_train.study.spec import Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
@@ -64,6 +61,12 @@ class StudyOptions(NamedTuple):
         """Whether this is the embedded model, measured in the tiny world."""
         return self.backbone.checkpoint == TINY
 
+    @property
+    def measuring(self) -> list[str]:
+        """Options of every measurement."""
+        given = {"--data": self.data, "--judge": self.judge}
+        return [str(w) for option in given.items() if option[1] is not None for w in option]
+
 
 class TrainJob(NamedTuple):
     """One arm at one seed."""
@@ -71,21 +74,20 @@ class TrainJob(NamedTuple):
     arm: StudyArm
     seed: int
 
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.arm.name}, seed {self.seed}"
 
-class Failure(NamedTuple):
-    """A command that did not end well, and where its words are."""
 
-    command: str
-    log: Path
+def jobs_of(arm: StudyArm, options: StudyOptions) -> list[TrainJob]:
+    """An arm at every seed; the base needs no seed, for nothing is trained."""
+    return [TrainJob(arm, seed) for seed in range(options.seeds if arm.trained else 1)]
 
 
 def train_jobs(experiment: Experiment, options: StudyOptions) -> list[TrainJob]:
-    """Every arm at every seed; the base needs no seed, for nothing is trained."""
-    return [
-        TrainJob(arm, seed)
-        for arm in experiment.arms
-        for seed in range(1 if arm.recipe == BASE else options.seeds)
-    ]
+    """Every arm at every seed."""
+    return [job for arm in experiment.arms for job in jobs_of(arm, options)]
 
 
 def run_all(
@@ -98,41 +100,16 @@ def run_all(
     failures: list[Failure] = []
     able: list[TrainJob] = []
     for arm in experiment.arms:
-        mine = [job for job in train_jobs(experiment, options) if job.arm == arm]
-        failure = None if arm.recipe == BASE else _paired(arm, options)
-        if arm.recipe != BASE:
-            done(f"pairs for {arm.name}")
+        failure = _build_pairs(arm, options, done) if arm.trained else None
         if failure is None:
-            able += mine
+            able += jobs_of(arm, options)
             continue
-        for job in mine:
+        for job in jobs_of(arm, options):
             failures.append(failure)
-            done(f"{arm.name}, seed {job.seed}")
-    fixed = None if failures else ensure_fixed(experiment, options)
-    return failures + _run(able, experiment, options, done, fixed)
-
-
-def _run(
-    able: Sequence[TrainJob],
-    experiment: Experiment,
-    options: StudyOptions,
-    done: Callable[[str], None],
-    fixed: FixedPrompts | None,
-) -> list[Failure]:
-    """Train and measure jobs, as many at a time as there are workers."""
-    failures: list[Failure] = []
-    pool = ThreadPoolExecutor(options.workers)
-    try:
-        futures = {pool.submit(_one, job, experiment, options, fixed): job for job in able}
-        for future in as_completed(futures):
-            job = futures[future]
-            failure = future.result()
-            if failure is not None:
-                failures.append(failure)
-            done(f"{job.arm.name}, seed {job.seed}")
-    finally:  # an interruption reaches the running commands as well; none begins after it
-        pool.shutdown(cancel_futures=True)
-    return failures
+            done(job.title)
+    fixed = None if failures else choose_fixed_prompts(experiment, options)
+    work = {job.title: partial(_train_and_measure, job, experiment, options, fixed) for job in able}
+    return failures + run_together(work, options.workers, done)
 
 
 def run_folder(job: TrainJob, benchmark: str, options: StudyOptions) -> Path:
@@ -143,6 +120,16 @@ def run_folder(job: TrainJob, benchmark: str, options: StudyOptions) -> Path:
 def train_folder(job: TrainJob, options: StudyOptions) -> Path:
     """Where the training of a job lies."""
     return options.root / "train" / _name(job, options) / f"seed-{job.seed}"
+
+
+def last_checkpoint(job: TrainJob, options: StudyOptions) -> Path:
+    """The checkpoint that a finished training has left."""
+    return train_folder(job, options) / f"checkpoint-{options.backbone.steps}"
+
+
+def is_finished(run: Path) -> bool:
+    """Whether an evaluation is whole."""
+    return (run / layout.COMPLETE).exists()
 
 
 def pair_file(arm: StudyArm, options: StudyOptions) -> Path:
@@ -165,22 +152,27 @@ def _key(changes: Mapping[str, Any]) -> str:
 
 def _name(job: TrainJob, options: StudyOptions) -> str:
     arm, backbone = job.arm, options.backbone
-    if arm.recipe == BASE:
+    if not arm.trained:
         return f"{backbone.name}-base"
     own = f"set{_key(arm.settings)}" if arm.settings else ""
     words = [backbone.name, arm.recipe, arm.pairs or "", _key(_pair_changes(arm, options)), own]
     return "-".join([word for word in words if word] + [str(backbone.steps)])
 
 
-def _paired(arm: StudyArm, options: StudyOptions) -> Failure | None:
+def _build_pairs(
+    arm: StudyArm, options: StudyOptions, done: Callable[[str], None]
+) -> Failure | None:
     """Build the pair set of an arm; what a person can mend is a failure of this arm alone."""
     log = options.root / "logs" / f"pairs-{pair_file(arm, options).parent.name}.txt"
+    title = f"pairs for {arm.name}"
     try:
         ensure_pairs(arm, options)
     except UserError as failure:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"Error: {failure}\nNext:  {failure.hint}\n", encoding="utf-8")
-        return Failure(f"pairs for {arm.name}", log)
+        return Failure(title, log)
+    finally:
+        done(title)
     return None
 
 
@@ -196,14 +188,14 @@ def ensure_pairs(arm: StudyArm, options: StudyOptions) -> None:
     build(LoadedConfig(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
-def ensure_fixed(experiment: Experiment, options: StudyOptions) -> FixedPrompts | None:
+def choose_fixed_prompts(experiment: Experiment, options: StudyOptions) -> FixedPrompts | None:
     """The prompts that all arms of an experiment are measured on while they train, if it has some.
 
     They are drawn from the halves that every arm trains on; where there is none, nothing is
     measured.
     """
     asked = experiment.fixed
-    files = [pair_file(arm, options) for arm in experiment.arms if arm.recipe != BASE]
+    files = [pair_file(arm, options) for arm in experiment.arms if arm.trained]
     if asked is None or not files:
         return None
     chosen = choose_prompts(files, asked.prompts, seed=asked.seed)
@@ -213,104 +205,55 @@ def ensure_fixed(experiment: Experiment, options: StudyOptions) -> FixedPrompts 
     return FixedPrompts(file, math.ceil(options.backbone.steps / asked.points), asked.draws)
 
 
-def _trained(folder: Path, options: StudyOptions, fixed: FixedPrompts | None) -> bool:
+def _is_trained(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> bool:
     """Whether a training is finished, and measured on its fixed prompts at the start and the end.
 
     One that was trained without them is measured at the checkpoints that it has kept.
     """
-    if not (folder / f"checkpoint-{options.backbone.steps}").is_dir():
+    if not last_checkpoint(job, options).is_dir():
         return False
     if fixed is None:
         return True
     name = set_name(read_pairs(fixed.file), fixed.draws)
-    steps = {row.step for row in read_fixed(folder) if row.set == name}
+    steps = {row.step for row in read_fixed(train_folder(job, options)) if row.set == name}
     return {0, options.backbone.steps} <= steps
 
 
-def _one(
+def _is_measured(run: Path, benchmark: str) -> bool:
+    """Whether a finished run is of the benchmark as it is now; else the command says what to do."""
+    return (
+        is_finished(run) and StoredRun(run).cards[benchmark].version == find_card(benchmark).version
+    )
+
+
+def _train_and_measure(
     job: TrainJob, experiment: Experiment, options: StudyOptions, fixed: FixedPrompts | None
 ) -> Failure | None:
-    """Train a job and measure it; the first command that fails ends it."""
-    checkpoint = options.backbone.checkpoint
+    """Do what is left of a job; the first command that fails ends it."""
     log = options.root / "logs" / f"{_name(job, options)}-seed-{job.seed}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if job.arm.recipe != BASE:
-        folder = train_folder(job, options)
-        checkpoint = str(folder / f"checkpoint-{options.backbone.steps}")
-        command = _training(job, options, folder, fixed)
-        done = _trained(folder, options, fixed)
-        if not done and not run_logged(command, log, threads(options)):
-            return Failure(shlex.join(command), log)
+    commands = []
+    if job.arm.trained and not _is_trained(job, options, fixed):
+        commands.append(_train_command(job, options, fixed))
+    checkpoint = last_checkpoint(job, options) if job.arm.trained else options.backbone.checkpoint
     for benchmark in experiment.benchmarks(tiny=options.tiny):
         out = run_folder(job, benchmark, options)
-        command = _measuring(checkpoint, benchmark, out, options)
-        if not _measured(out, benchmark) and not run_logged(command, log, threads(options)):
-            return Failure(shlex.join(command), log)
-    return None
+        if not _is_measured(out, benchmark):
+            command = measure_command(checkpoint, out, "--benchmarks", benchmark)
+            commands.append([*command, *options.measuring])
+    failures = (run_logged(command, log, workers=options.workers) for command in commands)
+    return next(filter(None, failures), None)
 
 
-def _measured(run: Path, benchmark: str) -> bool:
-    """Whether a finished run is of the benchmark as it is now; else the command says what to do."""
-    if not (run / layout.COMPLETE).exists():
-        return False
-    return StoredRun(run).cards[benchmark].version == find_card(benchmark).version
-
-
-def _training(
-    job: TrainJob, options: StudyOptions, folder: Path, fixed: FixedPrompts | None
-) -> list[str]:
-    measured: list[str] = []
-    if fixed is not None:
-        measured += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
-        measured += ["--fixed-draws", str(fixed.draws)]
-    return [
+def _train_command(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> list[str]:
+    command = [
         *(options.launcher or (sys.executable,)),
         *("-m", "pairuni_train.cli", "run", "--recipe", job.arm.recipe),
         *("--backbone", options.backbone.name, "--steps", str(options.backbone.steps)),
         *("--pairs", str(pair_file(job.arm, options))),
-        *("--seed", str(job.seed), "--out", str(folder)),
+        *("--seed", str(job.seed), "--out", str(train_folder(job, options))),
         *as_options(job.arm.settings),
-        *measured,
     ]
-
-
-def _measuring(checkpoint: str, benchmark: str, out: Path, options: StudyOptions) -> list[str]:
-    words = [
-        *(sys.executable, "-m", "pairuni_eval.cli", "run", "--checkpoint", checkpoint),
-        *("--benchmarks", benchmark, "--out", str(out), "--report", str(out / "report")),
-    ]
-    if options.data is not None:
-        words += ["--data", str(options.data)]
-    if options.judge is not None:
-        words += ["--judge", options.judge]
-    return words
-
-
-def threads(options: StudyOptions) -> int | None:
-    """Threads of each process where several run at a time, so that they do not fight for cores."""
-    if options.workers == 1:
-        return None
-    return max(1, (os.cpu_count() or 1) // options.workers)
-
-
-def run_logged(
-    command: Sequence[str], log: Path, threads: int | None = None, folder: Path | None = None
-) -> bool:
-    """Run a command from a folder, its words appended to a log; whether it ended well."""
-    environment = dict(os.environ)
-    if threads is not None:
-        environment.setdefault("OMP_NUM_THREADS", str(threads))
-    with log.open("ab") as stream:
-        stream.write(f"\n$ {shlex.join(command)}\n".encode())
-        stream.flush()
-        ended = subprocess.run(
-            list(command), stdout=stream, stderr=stream, env=environment, cwd=folder, check=False
-        )
-    return ended.returncode == 0
-
-
-def last_words(log: Path) -> str:
-    """The last error line of a log, for people."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if re.match(r"(\w*Error|Error):", line)]
-    return (errors or lines or [""])[-1]
+    if fixed is not None:
+        command += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
+        command += ["--fixed-draws", str(fixed.draws)]
+    return command

@@ -11,10 +11,9 @@ was stopped goes on. Folder of each:
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +24,8 @@ from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.gradients.rows import read_gradients
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_train.pair_data.config import PAIR_ARMS
-from pairuni_train.study.jobs import (
-    Failure,
-    StudyOptions,
-    ensure_pairs,
-    pair_file,
-    run_logged,
-    threads,
-)
+from pairuni_train.study.jobs import StudyOptions, ensure_pairs, pair_file
+from pairuni_train.study.processes import Failure, run_logged, run_together
 from pairuni_train.study.scenario_overlap import ProbeBatches, batches_in
 from pairuni_train.study.spec import Experiment
 
@@ -124,15 +117,8 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
                 f"{probes.batches.per_seed}: rows would come twice, with the same gradient.",
                 hint=f"--batches {fits}",
             )
-    failures: list[Failure] = []
-    with ThreadPoolExecutor(probes.options.workers) as pool:
-        futures = {pool.submit(_one, probes, seed): seed for seed in range(probes.batches.seeds)}
-        for future in as_completed(futures):
-            failure = future.result()
-            if failure is not None:
-                failures.append(failure)
-            done(f"probe, seed {futures[future]}")
-    return failures
+    work = {f"probe, seed {seed}": partial(_probe, probes, seed) for seed in _seeds(probes)}
+    return run_together(work, probes.options.workers, done)
 
 
 def probe_folder(probes: Probes, seed: int) -> Path:
@@ -174,12 +160,15 @@ def read_controls(probes: Probes) -> tuple[WorstControl, ...]:
 def unfinished_seeds(probes: Probes) -> tuple[int, ...]:
     """Seeds whose probe is not finished, so that none of its batches is read."""
     done = set(_finished_folders(probes))
-    seeds = range(probes.batches.seeds)
-    return tuple(seed for seed in seeds if probe_folder(probes, seed) not in done)
+    return tuple(seed for seed in _seeds(probes) if probe_folder(probes, seed) not in done)
+
+
+def _seeds(probes: Probes) -> range:
+    return range(probes.batches.seeds)
 
 
 def _finished_folders(probes: Probes) -> list[Path]:
-    every = [probe_folder(probes, seed) for seed in range(probes.batches.seeds)]
+    every = [probe_folder(probes, seed) for seed in _seeds(probes)]
     return [folder for folder in every if _finished(folder, probes)]
 
 
@@ -196,7 +185,7 @@ def _wanted(table: pd.DataFrame, probes: Probes) -> pd.DataFrame:
     return table[keep & (table["step"] < probes.batches.per_seed)]
 
 
-def _one(probes: Probes, seed: int) -> Failure | None:
+def _probe(probes: Probes, seed: int) -> Failure | None:
     folder, options = probe_folder(probes, seed), probes.options
     if _finished(folder, probes):
         return None
@@ -209,6 +198,4 @@ def _one(probes: Probes, seed: int) -> Failure | None:
         *("--set", f"pairs_per_step={probes.batches.pairs}"),
     ]
     log = options.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    ended_well = run_logged(command, log, threads(options))
-    return None if ended_well else Failure(shlex.join(command), log)
+    return run_logged(command, log, workers=options.workers)

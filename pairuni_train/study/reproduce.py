@@ -14,10 +14,11 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.progress import Progress
 from pairuni_train.study.curves import make_curves
 from pairuni_train.study.gradients import make_gradients
-from pairuni_train.study.jobs import Failure, StudyOptions, last_words, run_all, train_jobs
+from pairuni_train.study.jobs import StudyOptions, run_all, train_jobs
 from pairuni_train.study.pages import write_curves, write_gradients, write_table
 from pairuni_train.study.probes import plan_probes, run_probes
-from pairuni_train.study.spec import BASE, Experiment
+from pairuni_train.study.processes import Failure, last_words
+from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table
 
 
@@ -102,7 +103,7 @@ def _work(experiment: Experiment, options: StudyOptions, batches: int | None) ->
     if batches is not None:
         raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
     return _StudyWork(
-        sum(arm.recipe != BASE for arm in experiment.arms),
+        sum(arm.trained for arm in experiment.arms),
         len(train_jobs(experiment, options)),
         partial(run_all, experiment, options),
         partial(_write_arms, experiment, options),

@@ -80,6 +80,11 @@ class StudyArm(_Strict, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     only: World | None = None
 
+    @property
+    def trained(self) -> bool:
+        """Whether anything is trained; the base is measured as it is."""
+        return self.recipe != BASE
+
 
 class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):
     """Prompts that all arms are measured on while they train; see `grpo.fixed_prompts`.
@@ -145,11 +150,15 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         """Titles of the paper's columns."""
         return self.printed_heads or tuple(column.title for column in self.columns)
 
-    def compares(self, name: str, other: str) -> bool:
-        """Whether an arm is spoken of against another; of two that are both in `against`, once."""
-        if other not in self.against or name == other:
-            return False
-        return name not in self.against or self.against.index(name) > self.against.index(other)
+    @property
+    def comparisons(self) -> tuple[tuple[str, str], ...]:
+        """Each arm against each of `against`; two that are both in `against` once."""
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for other in self.against:
+            for arm in self.arms:
+                if arm.name != other:
+                    found.setdefault(frozenset((arm.name, other)), (arm.name, other))
+        return tuple(found.values())
 
     def on(self, *, tiny: bool) -> Experiment:
         """The experiment with the arms of one world alone."""

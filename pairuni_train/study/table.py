@@ -14,14 +14,13 @@ from pairuni_eval.stats.arms import Arm
 from pairuni_eval.stats.compare import Place
 from pairuni_eval.stats.paired import narrowed
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats
-from pairuni_train.study.jobs import StudyOptions, TrainJob, pair_file, run_folder
+from pairuni_train.study.jobs import StudyOptions, is_finished, jobs_of, pair_file, run_folder
 from pairuni_train.study.overrides import assignment
-from pairuni_train.study.spec import BASE, Column, Experiment, StudyArm
+from pairuni_train.study.spec import Column, Experiment, StudyArm
 
 
 def make_table(experiment: Experiment, options: StudyOptions) -> ArmTable:
@@ -34,15 +33,8 @@ def make_table(experiment: Experiment, options: StudyOptions) -> ArmTable:
     experiment = experiment.on(tiny=options.tiny)
     benchmarks = experiment.benchmarks(tiny=options.tiny)
     entries = [_entry(arm, benchmarks, options) for arm in experiment.arms]
-    names = [entry.name for entry in entries]
-    pairs = [
-        (name, other)
-        for other in experiment.against
-        for name in names
-        if experiment.compares(name, other)
-    ]
     columns = [_column(one, experiment, entries, options) for one in experiment.columns]
-    return arm_table(columns, entries, pairs, method=experiment.method)
+    return arm_table(columns, entries, experiment.comparisons, method=experiment.method)
 
 
 def measured_columns(experiment: Experiment, options: StudyOptions) -> tuple[Column, ...]:
@@ -57,17 +49,14 @@ def measured_columns(experiment: Experiment, options: StudyOptions) -> tuple[Col
 
 def _entry(arm: StudyArm, benchmarks: tuple[str, ...], options: StudyOptions) -> Entrant:
     sides = {name: _side(arm, name, options) for name in benchmarks}
-    wanted = 0 if arm.recipe == BASE else options.seeds
+    wanted = options.seeds if arm.trained else 0
     return Entrant(arm.name, sides, wanted, _trained_on(arm, options))
 
 
 def _side(arm: StudyArm, benchmark: str, options: StudyOptions) -> Arm:
-    seeds = 1 if arm.recipe == BASE else options.seeds
-    folders = [run_folder(TrainJob(arm, seed), benchmark, options) for seed in range(seeds)]
-    runs = tuple(
-        Tables(StoredRun(folder)) for folder in folders if (folder / layout.COMPLETE).exists()
-    )
-    return Arm(arm.name, runs, trained=arm.recipe != BASE)
+    folders = [run_folder(job, benchmark, options) for job in jobs_of(arm, options)]
+    runs = tuple(Tables(StoredRun(folder)) for folder in folders if is_finished(folder))
+    return Arm(arm.name, runs, trained=arm.trained)
 
 
 def _benchmark(column: Column, experiment: Experiment, options: StudyOptions) -> str | None:
@@ -110,7 +99,7 @@ def _place(column: Column, name: str, tables: Tables, *, tiny: bool) -> Place:
 
 def _trained_on(arm: StudyArm, options: StudyOptions) -> str:
     """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighting sqrt"."""
-    if arm.recipe == BASE:
+    if not arm.trained:
         return "nothing: the checkpoint that training starts from"
     recipe = find_recipe(arm.recipe)
     words = [f"{recipe.name}: {_pairs_words(pair_file(arm, options))}"]
