@@ -20,70 +20,75 @@ of the seed and the pair, so that neither files nor their order favor a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+import msgspec
 
 from pairuni_eval.seeds import seed_for
-from pairuni_train.pair_data.complete import CompletedRow, RowRef, halves_of
+from pairuni_train.pair_data.builder import PairPool, PairRef
+from pairuni_train.pair_data.complete import RowRef, halves_of
 from pairuni_train.pair_data.config import PairArm
-from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding, pair_id
-from pairuni_train.pair_data.rows import SIDES, Half, Side
+from pairuni_train.pair_data.record import (
+    SIDES,
+    Generation,
+    Half,
+    Kind,
+    Pair,
+    Side,
+    Understanding,
+    pair_id,
+)
+
+_COMPLETED: dict[PairArm, tuple[Side, ...]] = {  # the rows that aligned pairs are made from
+    "pairug": SIDES,
+    "half": SIDES,
+    "aligned": SIDES,
+    "u_only": ("understanding",),
+    "g_only": ("generation",),
+}
 
 
-class PairRef(NamedTuple):
-    """A pair before its images are read: rows of the stores, or a completed row."""
+class Clustering(NamedTuple):
+    """The rows that an arm's aligned pairs are made from, and how many clusters of them."""
 
-    kind: Kind
-    understanding: int | None = None
-    generation: int | None = None
-    similarity: float | None = None
-    completion: CompletedRow | None = None
-
-    @property
-    def rows(self) -> frozenset[RowRef]:
-        """The rows that it uses up."""
-        if self.completion is not None:
-            return frozenset({RowRef(self.completion.side, self.completion.row)})
-        numbers = (self.understanding, self.generation)
-        return frozenset(
-            RowRef(side, number)
-            for side, number in zip(SIDES, numbers, strict=True)
-            if number is not None
-        )
+    sides: tuple[Side, ...]
+    clusters: int
 
 
-class PairPool(Protocol):
-    """What arms are cut from."""
-
-    @property
-    def clusters(self) -> int:
-        """K of the arm `pairug`."""
-        ...
-
-    @property
-    def threshold(self) -> float:
-        """Least cosine of a retrieved pair."""
-        ...
-
-    def usable(self, side: Side) -> Sequence[int]:
-        """The rows of a side that have features."""
-        ...
-
-    def cosine(self, understanding: int, generation: int) -> float:
-        """Of the features of two rows."""
-        ...
-
-    def aligned(self, sides: Sequence[Side], clusters: int) -> list[PairRef]:
-        """Aligned pairs of the rows of these sides, at most one per cluster."""
-        ...
-
-    def retrieved(self, used: frozenset[RowRef]) -> list[PairRef]:
-        """Retrieved pairs of all rows but these."""
-        ...
+def completes(arms: Sequence[PairArm]) -> bool:
+    """Whether some of these arms have halves that must be written first."""
+    return any(arm in _COMPLETED for arm in arms)
 
 
-def select_arm(arm: PairArm, pool: PairPool, *, pairs: int, seed: int) -> list[PairRef]:
+def clustering_of(arm: PairArm, pool: PairPool) -> Clustering | None:
+    """What is clustered for an arm; None if it has no aligned pairs."""
+    if arm not in _COMPLETED:
+        return None
+    config = pool.config
+    mixed = arm in ("pairug", "half")
+    return Clustering(_COMPLETED[arm], config.selection.clusters if mixed else config.pairs)
+
+
+def select_arm(arm: PairArm, pool: PairPool) -> list[PairRef]:
     """The pairs of an arm, in an order that the seed draws."""
-    return _drawn(_ARMS[arm](pool, pairs, seed), None, seed)
+    clustering, pairs = clustering_of(arm, pool), pool.config.pairs
+    found = pool.aligned(*clustering) if clustering else []
+    if arm == "pairug":
+        found = _filled_up(found, pool)
+    elif arm == "half":
+        found = _halved(_filled_up(found, pool), pool)
+    elif arm == "retrieved":
+        found = _drawn(pool.retrieved(frozenset()), pairs, pool)
+    elif arm == "unpaired":
+        us, gs = _shuffled(pool, "unpaired")
+        found = [PairRef(Kind.UNPAIRED, understanding=u) for u in us[:pairs]]
+        found += [PairRef(Kind.UNPAIRED, generation=g) for g in gs[:pairs]]
+    elif arm == "random":
+        us, gs = _shuffled(pool, "random")
+        found = [PairRef(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs, strict=False)]
+    elif arm == "low_similarity":
+        found = _dissimilar(pool)
+    return _drawn(found, None, pool)
 
 
 def to_pair(ref: PairRef, read: Callable[[RowRef], Half], *, generation_images: bool) -> Pair:
@@ -96,13 +101,7 @@ def to_pair(ref: PairRef, read: Callable[[RowRef], Half], *, generation_images: 
     """
     understanding, generation = _halves(ref, read)
     if generation is not None and not generation_images:
-        generation = Generation(
-            id=generation.id,
-            source=generation.source,
-            licence=generation.licence,
-            prompt=generation.prompt,
-            facts=generation.facts,
-        )
+        generation = msgspec.structs.replace(generation, image=None)
     return Pair(
         id=pair_id(ref.kind, understanding, generation),
         kind=ref.kind,
@@ -118,104 +117,61 @@ def _halves(
 ) -> tuple[Understanding | None, Generation | None]:
     if ref.completion is not None:
         return halves_of(ref.completion, read(RowRef(ref.completion.side, ref.completion.row)))
-    understanding: Half | None = None
-    generation: Half | None = None
-    if ref.understanding is not None:
-        understanding = read(RowRef("understanding", ref.understanding))
-    if ref.generation is not None:
-        generation = read(RowRef("generation", ref.generation))
+    found = {row.side: read(row) for row in ref.rows}
+    understanding, generation = found.get("understanding"), found.get("generation")
     assert understanding is None or isinstance(understanding, Understanding)
     assert generation is None or isinstance(generation, Generation)
     return understanding, generation
 
 
-def _drawn(refs: Sequence[PairRef], count: int | None, seed: int) -> list[PairRef]:
+def _drawn(refs: Sequence[PairRef], count: int | None, pool: PairPool) -> list[PairRef]:
     """Some of the pairs, or all, in an order that depends on the seed and each pair alone."""
 
     def address(ref: PairRef) -> int:
         rows = " ".join(f"{row.side} {row.number}" for row in sorted(ref.rows))
-        return seed_for(seed, f"{ref.kind} {rows}", 0, "arm")
+        return seed_for(pool.config.seed, f"{ref.kind} {rows}", 0, "arm")
 
     return sorted(refs, key=address)[:count]
 
 
-def _shuffled(rows: Sequence[int], side: Side, purpose: str, seed: int) -> list[int]:
-    return sorted(rows, key=lambda row: seed_for(seed, f"{side} {row}", 0, purpose))
+def _shuffled(pool: PairPool, purpose: str) -> tuple[list[int], ...]:
+    """The usable rows of both sides in an order that the seed draws."""
+
+    def order(side: Side) -> Callable[[int], int]:
+        return lambda row: seed_for(pool.config.seed, f"{side} {row}", 0, purpose)
+
+    return tuple(sorted(pool.usable(side), key=order(side)) for side in SIDES)
 
 
-# One function per arm
+def _filled_up(aligned: Sequence[PairRef], pool: PairPool) -> list[PairRef]:
+    """Aligned pairs, and retrieved ones of the rows that are left."""
+    pairs = pool.config.pairs
+    found = _drawn(aligned, pairs, pool)
+    used = frozenset(row for ref in found for row in ref.rows)
+    left = pairs - len(found)
+    return [*found, *_drawn(pool.retrieved(used), left, pool)] if left else found
 
 
-def _pairug(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    aligned = _drawn(pool.aligned(SIDES, pool.clusters), pairs, seed)
-    used = frozenset(row for ref in aligned for row in ref.rows)
-    left = pairs - len(aligned)
-    return [*aligned, *_drawn(pool.retrieved(used), left, seed)] if left else aligned
-
-
-def _half(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    whole = _pairug(pool, pairs, seed)
+def _halved(whole: Sequence[PairRef], pool: PairPool) -> list[PairRef]:
+    """Half of an arm, of each kind the same share."""
     aligned = [ref for ref in whole if ref.kind is Kind.ALIGNED]
     retrieved = [ref for ref in whole if ref.kind is Kind.RETRIEVED]
-    share = round(len(aligned) * (pairs // 2) / max(1, len(whole)))
-    return [
-        *_drawn(aligned, share, seed),
-        *_drawn(retrieved, pairs // 2 - share, seed),
-    ]
+    half = pool.config.pairs // 2
+    share = round(len(aligned) * half / max(1, len(whole)))
+    return [*_drawn(aligned, share, pool), *_drawn(retrieved, half - share, pool)]
 
 
-def _aligned(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
-    return pool.aligned(SIDES, pairs)
-
-
-def _u_only(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
-    return pool.aligned(("understanding",), pairs)
-
-
-def _g_only(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:  # noqa: ARG001
-    return pool.aligned(("generation",), pairs)
-
-
-def _retrieved(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    return _drawn(pool.retrieved(frozenset()), pairs, seed)
-
-
-def _unpaired(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    us, gs = (_shuffled(pool.usable(side), side, "unpaired", seed) for side in SIDES)
-    return [
-        *(PairRef(Kind.UNPAIRED, understanding=u) for u in us[:pairs]),
-        *(PairRef(Kind.UNPAIRED, generation=g) for g in gs[:pairs]),
-    ]
-
-
-def _random(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    us, gs = (_shuffled(pool.usable(side), side, "random", seed) for side in SIDES)
-    return [PairRef(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs[:pairs], strict=False)]
-
-
-def _low_similarity(pool: PairPool, pairs: int, seed: int) -> list[PairRef]:
-    us, gs = (_shuffled(pool.usable(side), side, "low similarity", seed) for side in SIDES)
+def _dissimilar(pool: PairPool) -> list[PairRef]:
+    """For each generation image the first understanding image that is below the threshold."""
+    us, gs = _shuffled(pool, "low similarity")
     refs: list[PairRef] = []
     for g in gs:
-        if len(refs) == pairs:
+        if len(refs) == pool.config.pairs:
             break
         for place, u in enumerate(us):
             cosine = pool.cosine(u, g)
-            if cosine < pool.threshold:
+            if cosine < pool.config.retrieval.threshold:
                 refs.append(PairRef(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
                 del us[place]
                 break
     return refs
-
-
-_ARMS: dict[PairArm, Callable[[PairPool, int, int], list[PairRef]]] = {
-    "pairug": _pairug,
-    "aligned": _aligned,
-    "retrieved": _retrieved,
-    "half": _half,
-    "u_only": _u_only,
-    "g_only": _g_only,
-    "unpaired": _unpaired,
-    "low_similarity": _low_similarity,
-    "random": _random,
-}

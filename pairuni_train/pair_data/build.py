@@ -19,28 +19,16 @@ from filelock import FileLock
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
-from pairuni_train.pair_data.arms import PairRef, select_arm, to_pair
-from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairBuilder
+from pairuni_train.pair_data.arms import clustering_of, completes, select_arm, to_pair
+from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairPool, PairRef
 from pairuni_train.pair_data.card import write_card
 from pairuni_train.pair_data.complete import CompletionResult, CompletionTally
 from pairuni_train.pair_data.config import FileSource, LoadedConfig, PairArm, PairConfig
 from pairuni_train.pair_data.dataset import read_about, write_pairs
-from pairuni_train.pair_data.record import Pair
-from pairuni_train.pair_data.rows import PARTIAL, SIDES, Reject, Side
+from pairuni_train.pair_data.record import SIDES, Pair, Side
+from pairuni_train.pair_data.rows import PARTIAL, Reject
 
 _REJECTS, _CONFIG = "rejects.jsonl", "config.json"
-_ALIGNED: dict[PairArm, tuple[Side, ...]] = {  # the rows that an arm's aligned pairs are made from
-    "pairug": SIDES,
-    "half": SIDES,
-    "aligned": SIDES,
-    "u_only": ("understanding",),
-    "g_only": ("generation",),
-}
-
-
-def completes(arms: Sequence[PairArm]) -> bool:
-    """Whether some of these arms have halves that must be written first."""
-    return any(arm in _ALIGNED for arm in arms)
 
 
 class WrittenArm(NamedTuple):
@@ -79,7 +67,7 @@ def build(
     with exclusive(out), _sharing(stages):
         stages = stages or out / STAGES
         _tidy(out, stages)
-        builder = PairBuilder(
+        pool = PairPool(
             read,
             stages,
             progress=progress,
@@ -88,10 +76,10 @@ def build(
         )
         write_whole(out / _CONFIG, _resolved(read))
         written: list[WrittenArm] = []
-        rejects = dict.fromkeys(builder.refused())
+        rejects = dict.fromkeys(pool.refused())
         for arm in arms or read.config.arms:
-            written.append(_write(arm, builder, out, progress))
-            rejects |= dict.fromkeys(_rejects(arm, builder))
+            written.append(_write(arm, pool, out, progress))
+            rejects |= dict.fromkeys(_rejects(arm, pool))
         lines = (msgspec.json.encode(reject) + b"\n" for reject in rejects)
         write_whole(out / _REJECTS, b"".join(lines))
     return written
@@ -131,31 +119,31 @@ def _resolved(read: LoadedConfig) -> bytes:
     return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
 
 
-def _write(arm: PairArm, builder: PairBuilder, out: Path, progress: BuildProgress) -> WrittenArm:
+def _write(arm: PairArm, pool: PairPool, out: Path, progress: BuildProgress) -> WrittenArm:
     """Cut an arm, write it and its card."""
-    config, path = builder.config, out / f"{arm}.parquet"
-    refs = select_arm(arm, builder, pairs=config.pairs, seed=config.seed)
+    config, path = pool.config, out / f"{arm}.parquet"
+    refs = select_arm(arm, pool)
     pairs = config.pairs // 2 if arm == "half" else config.pairs
-    key = _key(refs, builder)
+    key = _key(refs, pool)
     about = {"arm": arm, "name": config.name, "budget": 2 * pairs, "key": key}
 
     def pair(ref: PairRef) -> Pair:
         progress.step(1)
-        return to_pair(ref, builder.half, generation_images=config.generation_images)
+        return to_pair(ref, pool.half, generation_images=config.generation_images)
 
     if not _is_there(path, about):
         progress.begin(f"{arm}: writing", len(refs))
         write_pairs(path, map(pair, refs), about)
-    rejects = [*builder.refused(), *_rejects(arm, builder)]
-    write_card(path, facts=_facts(arm, builder), rejects=rejects)
+    rejects = [*pool.refused(), *_rejects(arm, pool)]
+    write_card(path, facts=_facts(arm, pool), rejects=rejects)
     return WrittenArm(arm, path, len(refs), 2 * pairs if arm == "unpaired" else pairs)
 
 
-def _key(refs: Sequence[PairRef], builder: PairBuilder) -> str:
+def _key(refs: Sequence[PairRef], pool: PairPool) -> str:
     """Everything that moves the bytes of an arm."""
-    digests = [builder.rows[side].about.digest for side in SIDES]
+    digests = [pool.rows[side].about.digest for side in SIDES]
     plain = msgspec.to_builtins([tuple(ref) for ref in refs])
-    return stable_hash("arm/1", digests, plain, builder.config.generation_images)
+    return stable_hash("arm/1", digests, plain, pool.config.generation_images)
 
 
 def _is_there(path: Path, about: dict[str, Any]) -> bool:
@@ -169,46 +157,38 @@ def _is_there(path: Path, about: dict[str, Any]) -> bool:
     return {key: found.get(key) for key in about} == about
 
 
-def _clustering(arm: PairArm, builder: PairBuilder) -> tuple[tuple[Side, ...], int] | None:
-    """Of which rows, and of how many clusters, an arm's aligned pairs are; None if it has none."""
-    sides = _ALIGNED.get(arm)
-    if sides is None:
-        return None
-    return sides, builder.clusters if arm in ("pairug", "half") else builder.config.pairs
-
-
-def _rejects(arm: PairArm, builder: PairBuilder) -> tuple[Reject, ...]:
+def _rejects(arm: PairArm, pool: PairPool) -> tuple[Reject, ...]:
     """Rows that gave an arm no aligned pair."""
-    clustering = _clustering(arm, builder)
-    return builder.completed(*clustering).rejects if clustering else ()
+    clustering = clustering_of(arm, pool)
+    return pool.completed(*clustering).rejects if clustering else ()
 
 
 # What the card says of the making
 
 
-def _facts(arm: PairArm, builder: PairBuilder) -> dict[str, str]:
-    config, identity = builder.config, builder.encoder.identity
+def _facts(arm: PairArm, pool: PairPool) -> dict[str, str]:
+    config, identity = pool.config, pool.encoder.identity
     facts = {
         "configuration": f"{config.name}, seed {config.seed}, {config.pairs} pairs asked for",
         "encoder": f"{identity.name} {identity.checkpoint}".strip(),
         "encoder's weights": identity.weights,
         "preprocessing": identity.preprocessing,
     }
-    facts |= {f"{side} rows": _rows_words(side, builder) for side in SIDES}
+    facts |= {f"{side} rows": _rows_words(side, pool) for side in SIDES}
     if arm in ("pairug", "half", "retrieved", "low_similarity"):
-        facts["threshold"] = f"cosine {builder.threshold:g}"
+        facts["threshold"] = f"cosine {config.retrieval.threshold:g}"
     if arm in ("pairug", "half", "retrieved"):
         facts["retrieval"] = _retrieval_words(config)
-    clustering = _clustering(arm, builder)
+    clustering = clustering_of(arm, pool)
     if clustering:
-        completed = builder.completed(*clustering)
+        completed = pool.completed(*clustering)
         facts["selection"] = _selection_words(*clustering, completed, config)
         facts["completion"] = _tally_words(completed.tally, verify=config.completion.verify)
     return facts
 
 
-def _rows_words(side: Side, builder: PairBuilder) -> str:
-    rows, broken = builder.rows[side], len(builder.features[side].broken)
+def _rows_words(side: Side, pool: PairPool) -> str:
+    rows, broken = pool.rows[side], len(pool.features[side].broken)
     words = f"{len(rows)} rows, {len(rows.about.rejects)} refused, {broken} broken images"
     dropped = [f"{count} by {rule}" for rule, count in sorted(rows.about.dropped.items())]
     return f"{words}, dropped: {', '.join(dropped)}" if dropped else words

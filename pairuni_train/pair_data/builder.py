@@ -22,8 +22,8 @@ import numpy as np
 from pairuni_eval.errors import UserError
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.write import write_whole
-from pairuni_train.pair_data.arms import PairRef
 from pairuni_train.pair_data.complete import (
+    CompletedRow,
     Completer,
     CompletionResult,
     CompletionTally,
@@ -33,9 +33,9 @@ from pairuni_train.pair_data.complete import (
 from pairuni_train.pair_data.config import LoadedConfig
 from pairuni_train.pair_data.embed import Features, embed, read_features
 from pairuni_train.pair_data.encoders import Encoder, load_encoder
-from pairuni_train.pair_data.record import Kind
+from pairuni_train.pair_data.record import SIDES, Half, Kind, Side
 from pairuni_train.pair_data.retrieve import RetrievedMatch, highest, retrieve
-from pairuni_train.pair_data.rows import SIDES, Half, Reject, RowStore, Side, write_rows
+from pairuni_train.pair_data.rows import Reject, RowStore, write_rows
 from pairuni_train.pair_data.select import Clusters, at_random, medoids
 from pairuni_train.pair_data.sources import fingerprint, locate, read_source, root_of
 
@@ -58,8 +58,26 @@ class BuildProgress(NamedTuple):
     note: Callable[[str], None] = lambda _: None
 
 
-class PairBuilder:
-    """What arms are cut from: the `PairPool` of `arms`.
+class PairRef(NamedTuple):
+    """A pair before its images are read: rows of the stores, or a completed row."""
+
+    kind: Kind
+    understanding: int | None = None
+    generation: int | None = None
+    similarity: float | None = None
+    completion: CompletedRow | None = None
+
+    @property
+    def rows(self) -> frozenset[RowRef]:
+        """The rows that it uses up."""
+        if self.completion is not None:
+            return frozenset({RowRef(self.completion.side, self.completion.row)})
+        numbers = zip(SIDES, (self.understanding, self.generation), strict=True)
+        return frozenset(RowRef(side, number) for side, number in numbers if number is not None)
+
+
+class PairPool:
+    """What arms are selected from.
 
     Args:
         read: The configuration.
@@ -95,16 +113,6 @@ class PairBuilder:
             for side in SIDES
         }
         self._asked: dict[Path, CompletionResult] = {}  # nobody is asked twice in one build
-
-    @property
-    def clusters(self) -> int:
-        """K of the arm `pairug`."""
-        return self.config.selection.clusters
-
-    @property
-    def threshold(self) -> float:
-        """Least cosine of a retrieved pair."""
-        return self.config.retrieval.threshold
 
     def half(self, row: RowRef) -> Half:
         """One row, image included."""
@@ -150,28 +158,27 @@ class PairBuilder:
         spec = msgspec.to_builtins(self.config.completion)
         path = self._path("aligned", named, clusters, spec, *self._base_key(), suffix=".json")
         if path not in self._asked:
-            stage = f"{' and '.join(sides)}: completing"
-            self._asked[path] = self._completed(path, groups, found, stage)
+            if path.exists():
+                kept = msgspec.json.decode(path.read_bytes(), type=CompletionResult)
+            else:
+                kept = self._complete(groups, found.empty, f"{' and '.join(sides)}: completing")
+                self._keep(path, kept)
+            self._asked[path] = kept
         return self._asked[path]
 
-    def _completed(
-        self, path: Path, groups: Sequence[Sequence[RowRef]], found: Clusters, stage: str
-    ) -> CompletionResult:
-        if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=CompletionResult)
-        completed = self._complete(groups, len(groups) + found.empty, stage)
-        completed = msgspec.structs.replace(completed, empty_clusters=found.empty)
+    def _keep(self, path: Path, completed: CompletionResult) -> None:
+        """Write what was completed; with open rows it is not whole, and only --partial goes on."""
         if not completed.tally.open:
             write_whole(path, msgspec.json.encode(completed))
         elif not self._partial:
             raise _not_completed(completed.tally)
-        return completed
 
     def _complete(
-        self, groups: Sequence[Sequence[RowRef]], clusters: int, stage: str
+        self, groups: Sequence[Sequence[RowRef]], empty: int, stage: str
     ) -> CompletionResult:
+        clusters = len(groups) + empty
         self._progress.begin(stage, clusters)
-        completer = self._who()
+        completer = self._find_completer()
         completed = complete_clusters(
             groups,
             self.half,
@@ -182,14 +189,9 @@ class PairBuilder:
         )
         if completer.bill:
             self._progress.note(f"{stage}: {completer.bill}")
-        return completed
+        return msgspec.structs.replace(completed, empty_clusters=empty)
 
-    def _find_completer(self) -> None:
-        """Before a stage that takes long: what completes its rows must be there."""
-        if self._completes:
-            self._who()
-
-    def _who(self) -> Completer:
+    def _find_completer(self) -> Completer:
         spec, seed = self.config.completion, self.config.seed
         if self._completer is None and spec.completer == "tiny":
             from pairuni_train.pair_data.tiny_completer import TinyCompleter
@@ -255,7 +257,8 @@ class PairBuilder:
         folder = self._path(f"rows-{side}", state, self.config.seed)
         if folder.exists():
             return RowStore(folder)
-        self._find_completer()
+        if self._completes:  # before what takes long: what completes its rows must be there
+            self._find_completer()
         self._progress.begin(f"{side}: reading rows", None)
         rows = (
             row
@@ -275,7 +278,8 @@ class PairBuilder:
         path = self._path(f"features-{side}", *key, suffix=".safetensors")
         if path.exists():
             return read_features(path)
-        self._find_completer()
+        if self._completes:
+            self._find_completer()
         self._progress.begin(f"{side}: features", len(rows))
         size = self.config.encoder.batch_size
         return embed(rows, self.encoder, path, batch_size=size, done=self._progress.step)
@@ -310,8 +314,9 @@ class PairBuilder:
         return matrix[[self._places[side][row] for row in rows]]
 
     def _nothing_left(self, best: float) -> UserError:
+        threshold = self.config.retrieval.threshold
         return UserError(
-            f"{self._source}: retrieval.threshold {self.threshold:g} leaves no pair: the two most "
+            f"{self._source}: retrieval.threshold {threshold:g} leaves no pair: the two most "
             f"similar images have a cosine of {best:.3f}.",
             hint=f"Set retrieval.threshold below {best:.3f}, or take another encoder.",
         )

@@ -51,8 +51,8 @@ def build(
     from rich.console import Console
 
     from pairuni_train.extras import extras_of_pairs
+    from pairuni_train.pair_data.arms import completes
     from pairuni_train.pair_data.build import build as build_pairs
-    from pairuni_train.pair_data.build import completes
     from pairuni_train.pair_data.config import check_arms
 
     read = _configuration(config, preset)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from pairuni_train.pair_data.record import Generation, Provenance, Understanding
-from pairuni_train.pair_data.rows import Half, Reject, Side
+from pairuni_train.pair_data.record import Generation, Half, Provenance, Side, Understanding
+from pairuni_train.pair_data.rows import Reject
 
 NOBODY = "nobody"  # the verifier of a half that was not checked
 _BATCH = 64  # rows that are completed together

@@ -291,7 +291,7 @@ def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> No
             raise UserError(f"{where}.columns.{column} is missing.")
     for pattern in source.files:
         if not pattern.endswith((".parquet", ".jsonl", ".tar")):
-            raise UserError(f"{where}.files: '{pattern}' is none of *.parquet, *.jsonl and *.tar.")
+            raise UserError(f"{where}.files: '{pattern}' is not a *.parquet, *.jsonl or *.tar.")
 
 
 _TABLES: tuple[type[_Strict], ...] = (

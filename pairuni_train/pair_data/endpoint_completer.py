@@ -30,8 +30,7 @@ from pairuni_train.pair_data.complete import (
 )
 from pairuni_train.pair_data.config import CompletionSpec, judge_name
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Understanding
-from pairuni_train.pair_data.rows import Half
+from pairuni_train.pair_data.record import Half, Understanding
 
 if TYPE_CHECKING:
     from PIL.Image import Image

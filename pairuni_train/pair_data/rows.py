@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pairuni_eval.errors import writing
-from pairuni_train.pair_data.record import Generation, Understanding
-
-Side = Literal["understanding", "generation"]
-Half = Understanding | Generation
-SIDES: tuple[Side, ...] = ("understanding", "generation")
+from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
 
 PARTIAL = ".partial"  # the end of the name of a store that is being written
 _ROWS, _IMAGES, _ABOUT = "rows.parquet", "images.bin", "about.json"
@@ -106,11 +102,6 @@ class RowStore:
         """Source and id, which no other row of the side shares."""
         return f"{self._table[row]['source']} {self._table[row]['id']}"
 
-    @property
-    def names(self) -> list[str]:
-        """The names of all rows in order."""
-        return [self.name(row) for row in range(len(self))]
-
 
 class RowStoreWriter:
     """Writes a store; what has no image or text, or an id that is taken, becomes a reject."""
@@ -190,14 +181,6 @@ def write_rows(
         writer.close()
         partial.rename(folder)
     return RowStore(folder)
-
-
-def counted(rejects: Sequence[Reject]) -> dict[str, int]:
-    """Rejects by reason, most frequent first."""
-    counts: dict[str, int] = {}
-    for reject in rejects:
-        counts[reject.reason] = counts.get(reject.reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _trouble(half: Half, names: set[tuple[str, str]]) -> str | None:

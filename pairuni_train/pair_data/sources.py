@@ -22,8 +22,8 @@ from pairuni_eval.image_cell import SeveralImagesError, encoded_image
 from pairuni_eval.user_text import json_lines
 from pairuni_train.pair_data import tiny_rows
 from pairuni_train.pair_data.config import FileSource, Source, TinySource
-from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Reject, Side, SourceRow
+from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
+from pairuni_train.pair_data.rows import Reject, SourceRow
 
 _BLOCK = 64  # rows of a parquet file that are in memory at once
 _FILE, _KEY = "__file__", "__key__"  # columns that every row of a file and every member has
@@ -84,8 +84,10 @@ def read_source(
         UserError: if a file cannot be read or lacks a column, naming both.
     """
     if isinstance(source, TinySource):
-        make = tiny_rows.understanding_rows if side == "understanding" else _generation_rows
-        yield from (SourceRow(half) for half in make(source.rows, seed))
+        halves: Iterator[Half] = tiny_rows.generation_rows(source.rows, seed)
+        if side == "understanding":
+            halves = tiny_rows.understanding_rows(source.rows, seed)
+        yield from map(SourceRow, halves)
         return
     left = source.rows
     for path in paths:
@@ -96,9 +98,6 @@ def read_source(
             found = reader.read(row, number)
             left = left if left is None or found.half is None else left - 1
             yield found
-
-
-_generation_rows = tiny_rows.generation_rows
 
 
 def _download(source: FileSource) -> Path:
@@ -180,7 +179,7 @@ def _json_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]:
     for number, row in json_lines(path):
         if not isinstance(row, dict):
             kind = type(row).__name__
-            raise UserError(f"{path}, line {number}: no JSON object, but {kind}.")
+            raise UserError(f"{path}, line {number}: not a JSON object, but {kind}.")
         if not checked:
             _check_columns(path, source, list(row))
             checked = True

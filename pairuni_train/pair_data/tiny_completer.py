@@ -17,8 +17,7 @@ from pairuni_eval.tiny.world import Scene, read
 from pairuni_train.pair_data import tiny_answers, tiny_rows
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Half
+from pairuni_train.pair_data.record import Generation, Half, Understanding
 
 _CANDIDATES = 16  # prompts that are tried for one question
 _QUESTIONS = 60  # questions that are tried for one prompt

@@ -215,7 +215,7 @@ def _troubles(found: Experiment) -> Iterator[str]:
     yield from (f"two arms are called '{name}'" for name in names if names.count(name) > 1)
     for name in (*found.against, *([found.method] if found.method else ())):
         if name not in names:
-            yield f"against or method names '{name}', which is none of its arms"
+            yield f"against or method names '{name}', which is not one of its arms"
     for printed in found.printed:
         if len(printed.cells) != len(found.heads):
             cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"

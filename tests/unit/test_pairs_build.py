@@ -286,7 +286,7 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
         (
             {"generation": [{"kind": "files", "name": "x", "files": ["a.csv"], "licence": "MIT",
                              "folder": ".", "columns": {"image": "i", "prompt": "p"}}]},
-            "generation[0].files: 'a.csv' is none of *.parquet, *.jsonl and *.tar.",
+            "generation[0].files: 'a.csv' is not a *.parquet, *.jsonl or *.tar.",
         ),
         (
             {"generation": [{"kind": "files", "name": "x", "files": ["*.tar"], "licence": "MIT",

@@ -23,7 +23,7 @@ from pairuni_train.pair_data.complete import (
 )
 from pairuni_train.pair_data.config import CompletionSpec
 from pairuni_train.pair_data.endpoint_completer import EndpointCompleter, load_completer
-from pairuni_train.pair_data.rows import Half
+from pairuni_train.pair_data.record import Half
 
 SOUND = json.dumps({"sound": True, "problem": ""})
 WRITTEN = json.dumps({"prompt": "a red field"})

@@ -26,8 +26,7 @@ from pairuni_train.pair_data.complete import (
     halves_of,
 )
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Understanding
-from pairuni_train.pair_data.rows import Half, Side
+from pairuni_train.pair_data.record import Half, Side, Understanding
 from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
 # A red circle at the top left, a blue square two columns to its right, a red cross at the bottom.
