@@ -129,7 +129,7 @@ def gather(
         contamination=contamination(tables, pairs, names) if pairs else None,
         cost=cost(run.folder, run.card.benchmarks, arms),
         reruns=reruns(
-            run, baselines, arms, seeds=seeds, pairs=pairs is not None, pictures=album.at_most
+            run, baselines, arms, seeds=seeds, pairs=pairs is not None, pictures=copier.at_most
         ),
         stored=stored(run, baselines),
     )

@@ -166,7 +166,7 @@ class ImageCopier:
             self._in_page -= len(data)
             kind = {"jpg": "jpeg"}.get(extension, extension)
             packed = base64.b64encode(data).decode("ascii")
-            return Shown(f"data:image/{kind};base64,{packed}", *size)
+            return CopiedImage(f"data:image/{kind};base64,{packed}", *size)
         target = self._folder / f"{image}.{extension}"
         with writing(str(target)):
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import Task
 from pairuni_eval.seeds import seed_for
-from pairuni_train.pair_data.config import ARMS
+from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding
 
@@ -51,8 +51,8 @@ def read_scenario(
     Raises:
         UserError: for an unknown name, or a pair set that is not there.
     """
-    if name not in ARMS:
-        raise unknown_name("scenario", name, ARMS, list_command="pairuni-train probe --help")
+    if name not in PAIR_ARMS:
+        raise unknown_name("scenario", name, PAIR_ARMS, list_command="pairuni-train probe --help")
     paired = folder / f"{_PAIRED}.parquet"
     if name == _REPAIRED and paired.is_file():
         return Scenario(name, repaired(read(paired), seed), f"{paired.name}, re-paired")

@@ -14,208 +14,164 @@ of one half for each pair of the others; `half` alone has half of it, as its nam
 
 A row whose completion is rejected is not used up: it may still be retrieved. Where the rows do not
 give as many pairs, an arm is short and its card says so. What is too much is left out by the hash
-of the seed and the entry, so that neither files nor their order favor a row.
+of the seed and the pair, so that neither files nor their order favor a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+import msgspec
 
 from pairuni_eval.seeds import seed_for
-from pairuni_train.pair_data.complete import Completion, Row, halves_of
-from pairuni_train.pair_data.config import Arm
-from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding, pair_id
-from pairuni_train.pair_data.rows import SIDES, Half, Side
+from pairuni_train.pair_data.builder import PairPool, PairRef
+from pairuni_train.pair_data.complete import RowRef, halves_of
+from pairuni_train.pair_data.config import PairArm
+from pairuni_train.pair_data.record import (
+    SIDES,
+    Generation,
+    Half,
+    Kind,
+    Pair,
+    Side,
+    Understanding,
+    pair_id,
+)
+
+_COMPLETED: dict[PairArm, tuple[Side, ...]] = {  # the rows that aligned pairs are made from
+    "pairug": SIDES,
+    "half": SIDES,
+    "aligned": SIDES,
+    "u_only": ("understanding",),
+    "g_only": ("generation",),
+}
 
 
-class Entry(NamedTuple):
-    """A pair before its images are read: rows of the stores, or a completed row."""
+class Clustering(NamedTuple):
+    """The rows that an arm's aligned pairs are made from, and how many clusters of them."""
 
-    kind: Kind
-    understanding: int | None = None
-    generation: int | None = None
-    similarity: float | None = None
-    completion: Completion | None = None
-
-    @property
-    def rows(self) -> frozenset[Row]:
-        """The rows that it uses up."""
-        if self.completion is not None:
-            return frozenset({Row(self.completion.side, self.completion.row)})
-        numbers = (self.understanding, self.generation)
-        return frozenset(
-            Row(side, number)
-            for side, number in zip(SIDES, numbers, strict=True)
-            if number is not None
-        )
+    sides: tuple[Side, ...]
+    clusters: int
 
 
-class Ingredients(Protocol):
-    """What arms are cut from."""
-
-    @property
-    def clusters(self) -> int:
-        """K of the arm `pairug`."""
-        ...
-
-    @property
-    def threshold(self) -> float:
-        """Least cosine of a retrieved pair."""
-        ...
-
-    def usable(self, side: Side) -> Sequence[int]:
-        """The rows of a side that have features."""
-        ...
-
-    def cosine(self, understanding: int, generation: int) -> float:
-        """Of the features of two rows."""
-        ...
-
-    def aligned(self, sides: Sequence[Side], clusters: int) -> list[Entry]:
-        """Aligned pairs of the rows of these sides, at most one per cluster."""
-        ...
-
-    def retrieved(self, used: frozenset[Row]) -> list[Entry]:
-        """Retrieved pairs of all rows but these."""
-        ...
+def completes(arms: Sequence[PairArm]) -> bool:
+    """Whether some of these arms have halves that must be written first."""
+    return any(arm in _COMPLETED for arm in arms)
 
 
-def cut(arm: Arm, ingredients: Ingredients, *, pairs: int, seed: int) -> list[Entry]:
-    """The entries of an arm, in an order that the seed draws."""
-    return _drawn(_ARMS[arm](ingredients, pairs, seed), None, seed)
+def clustering_of(arm: PairArm, pool: PairPool) -> Clustering | None:
+    """What is clustered for an arm; None if it has no aligned pairs."""
+    if arm not in _COMPLETED:
+        return None
+    config = pool.config
+    mixed = arm in ("pairug", "half")
+    return Clustering(_COMPLETED[arm], config.selection.clusters if mixed else config.pairs)
 
 
-def to_pair(entry: Entry, read: Callable[[Row], Half], *, generation_images: bool) -> Pair:
-    """The pair of an entry, images included.
+def select_arm(arm: PairArm, pool: PairPool) -> list[PairRef]:
+    """The pairs of an arm, in an order that the seed draws."""
+    clustering, pairs = clustering_of(arm, pool), pool.config.pairs
+    found = pool.aligned(*clustering) if clustering else []
+    if arm == "pairug":
+        found = _filled_up(found, pool)
+    elif arm == "half":
+        found = _halved(_filled_up(found, pool), pool)
+    elif arm == "retrieved":
+        found = _drawn(pool.retrieved(frozenset()), pairs, pool)
+    elif arm == "unpaired":
+        us, gs = _shuffled(pool, "unpaired")
+        found = [PairRef(Kind.UNPAIRED, understanding=u) for u in us[:pairs]]
+        found += [PairRef(Kind.UNPAIRED, generation=g) for g in gs[:pairs]]
+    elif arm == "random":
+        us, gs = _shuffled(pool, "random")
+        found = [PairRef(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs, strict=False)]
+    elif arm == "low_similarity":
+        found = _dissimilar(pool)
+    return _drawn(found, None, pool)
+
+
+def to_pair(ref: PairRef, read: Callable[[RowRef], Half], *, generation_images: bool) -> Pair:
+    """The pair of a reference, images included.
 
     Args:
-        entry: The entry.
+        ref: The rows or the completed row.
         read: Gives the half of a row.
         generation_images: False leaves out the image that training never looks at.
     """
-    understanding, generation = _halves(entry, read)
+    understanding, generation = _halves(ref, read)
     if generation is not None and not generation_images:
-        generation = Generation(
-            id=generation.id,
-            source=generation.source,
-            licence=generation.licence,
-            prompt=generation.prompt,
-            facts=generation.facts,
-        )
+        generation = msgspec.structs.replace(generation, image=None)
     return Pair(
-        id=pair_id(entry.kind, understanding, generation),
-        kind=entry.kind,
+        id=pair_id(ref.kind, understanding, generation),
+        kind=ref.kind,
         understanding=understanding,
         generation=generation,
-        similarity=entry.similarity,
-        completed=entry.completion.provenance if entry.completion else None,
+        similarity=ref.similarity,
+        completed=ref.completion.provenance if ref.completion else None,
     )
 
 
 def _halves(
-    entry: Entry, read: Callable[[Row], Half]
+    ref: PairRef, read: Callable[[RowRef], Half]
 ) -> tuple[Understanding | None, Generation | None]:
-    if entry.completion is not None:
-        return halves_of(entry.completion, read(Row(entry.completion.side, entry.completion.row)))
-    understanding: Half | None = None
-    generation: Half | None = None
-    if entry.understanding is not None:
-        understanding = read(Row("understanding", entry.understanding))
-    if entry.generation is not None:
-        generation = read(Row("generation", entry.generation))
+    if ref.completion is not None:
+        return halves_of(ref.completion, read(RowRef(ref.completion.side, ref.completion.row)))
+    found = {row.side: read(row) for row in ref.rows}
+    understanding, generation = found.get("understanding"), found.get("generation")
     assert understanding is None or isinstance(understanding, Understanding)
     assert generation is None or isinstance(generation, Generation)
     return understanding, generation
 
 
-def _drawn(entries: Sequence[Entry], count: int | None, seed: int) -> list[Entry]:
-    """Some of the entries, or all, in an order that depends on the seed and each entry alone."""
+def _drawn(refs: Sequence[PairRef], count: int | None, pool: PairPool) -> list[PairRef]:
+    """Some of the pairs, or all, in an order that depends on the seed and each pair alone."""
 
-    def address(entry: Entry) -> int:
-        rows = " ".join(f"{row.side} {row.number}" for row in sorted(entry.rows))
-        return seed_for(seed, f"{entry.kind} {rows}", 0, "arm")
+    def address(ref: PairRef) -> int:
+        rows = " ".join(f"{row.side} {row.number}" for row in sorted(ref.rows))
+        return seed_for(pool.config.seed, f"{ref.kind} {rows}", 0, "arm")
 
-    return sorted(entries, key=address)[:count]
-
-
-def _shuffled(rows: Sequence[int], side: Side, purpose: str, seed: int) -> list[int]:
-    return sorted(rows, key=lambda row: seed_for(seed, f"{side} {row}", 0, purpose))
+    return sorted(refs, key=address)[:count]
 
 
-# One function per arm
+def _shuffled(pool: PairPool, purpose: str) -> tuple[list[int], ...]:
+    """The usable rows of both sides in an order that the seed draws."""
+
+    def order(side: Side) -> Callable[[int], int]:
+        return lambda row: seed_for(pool.config.seed, f"{side} {row}", 0, purpose)
+
+    return tuple(sorted(pool.usable(side), key=order(side)) for side in SIDES)
 
 
-def _pairug(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    aligned = _drawn(ingredients.aligned(SIDES, ingredients.clusters), pairs, seed)
-    used = frozenset(row for entry in aligned for row in entry.rows)
-    left = pairs - len(aligned)
-    return [*aligned, *_drawn(ingredients.retrieved(used), left, seed)] if left else aligned
+def _filled_up(aligned: Sequence[PairRef], pool: PairPool) -> list[PairRef]:
+    """Aligned pairs, and retrieved ones of the rows that are left."""
+    pairs = pool.config.pairs
+    found = _drawn(aligned, pairs, pool)
+    used = frozenset(row for ref in found for row in ref.rows)
+    left = pairs - len(found)
+    return [*found, *_drawn(pool.retrieved(used), left, pool)] if left else found
 
 
-def _half(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    whole = _pairug(ingredients, pairs, seed)
-    aligned = [entry for entry in whole if entry.kind is Kind.ALIGNED]
-    retrieved = [entry for entry in whole if entry.kind is Kind.RETRIEVED]
-    share = round(len(aligned) * (pairs // 2) / max(1, len(whole)))
-    return [
-        *_drawn(aligned, share, seed),
-        *_drawn(retrieved, pairs // 2 - share, seed),
-    ]
+def _halved(whole: Sequence[PairRef], pool: PairPool) -> list[PairRef]:
+    """Half of an arm, of each kind the same share."""
+    aligned = [ref for ref in whole if ref.kind is Kind.ALIGNED]
+    retrieved = [ref for ref in whole if ref.kind is Kind.RETRIEVED]
+    half = pool.config.pairs // 2
+    share = round(len(aligned) * half / max(1, len(whole)))
+    return [*_drawn(aligned, share, pool), *_drawn(retrieved, half - share, pool)]
 
 
-def _aligned(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(SIDES, pairs)
-
-
-def _u_only(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(("understanding",), pairs)
-
-
-def _g_only(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:  # noqa: ARG001
-    return ingredients.aligned(("generation",), pairs)
-
-
-def _retrieved(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    return _drawn(ingredients.retrieved(frozenset()), pairs, seed)
-
-
-def _unpaired(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "unpaired", seed) for side in SIDES)
-    return [
-        *(Entry(Kind.UNPAIRED, understanding=u) for u in us[:pairs]),
-        *(Entry(Kind.UNPAIRED, generation=g) for g in gs[:pairs]),
-    ]
-
-
-def _random(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "random", seed) for side in SIDES)
-    return [Entry(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs[:pairs], strict=False)]
-
-
-def _low_similarity(ingredients: Ingredients, pairs: int, seed: int) -> list[Entry]:
-    us, gs = (_shuffled(ingredients.usable(side), side, "low similarity", seed) for side in SIDES)
-    entries: list[Entry] = []
+def _dissimilar(pool: PairPool) -> list[PairRef]:
+    """For each generation image the first understanding image that is below the threshold."""
+    us, gs = _shuffled(pool, "low similarity")
+    refs: list[PairRef] = []
     for g in gs:
-        if len(entries) == pairs:
+        if len(refs) == pool.config.pairs:
             break
         for place, u in enumerate(us):
-            cosine = ingredients.cosine(u, g)
-            if cosine < ingredients.threshold:
-                entries.append(Entry(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
+            cosine = pool.cosine(u, g)
+            if cosine < pool.config.retrieval.threshold:
+                refs.append(PairRef(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
                 del us[place]
                 break
-    return entries
-
-
-_ARMS: dict[Arm, Callable[[Ingredients, int, int], list[Entry]]] = {
-    "pairug": _pairug,
-    "aligned": _aligned,
-    "retrieved": _retrieved,
-    "half": _half,
-    "u_only": _u_only,
-    "g_only": _g_only,
-    "unpaired": _unpaired,
-    "low_similarity": _low_similarity,
-    "random": _random,
-}
+    return refs

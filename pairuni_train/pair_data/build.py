@@ -1,6 +1,6 @@
 """From a configuration to pair sets: a parquet file and a data card per arm.
 
-The stages are those of `workshop`; here arms are cut from them and written. An arm that lies there
+The stages are those of `builder`; here arms are cut from them and written. An arm that lies there
 with the same content is left alone. OUT/config.json replays the build, OUT/rejects.jsonl holds
 every row that was left out.
 """
@@ -19,48 +19,36 @@ from filelock import FileLock
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
-from pairuni_train.pair_data.arms import Entry, cut, to_pair
-from pairuni_train.pair_data.builder import STAGES, Watch, Workshop
+from pairuni_train.pair_data.arms import clustering_of, completes, select_arm, to_pair
+from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairPool, PairRef
 from pairuni_train.pair_data.card import write_card
-from pairuni_train.pair_data.complete import Completed, Tally
-from pairuni_train.pair_data.config import Arm, FileSource, PairConfig, Read
+from pairuni_train.pair_data.complete import CompletionResult, CompletionTally
+from pairuni_train.pair_data.config import FileSource, LoadedConfig, PairArm, PairConfig
 from pairuni_train.pair_data.dataset import read_about, write_pairs
-from pairuni_train.pair_data.record import Pair
-from pairuni_train.pair_data.rows import PARTIAL, SIDES, Reject, Side
+from pairuni_train.pair_data.record import SIDES, Pair, Side
+from pairuni_train.pair_data.rows import PARTIAL, Reject
 
 _REJECTS, _CONFIG = "rejects.jsonl", "config.json"
-_ALIGNED: dict[Arm, tuple[Side, ...]] = {  # the rows that an arm's aligned pairs are made from
-    "pairug": SIDES,
-    "half": SIDES,
-    "aligned": SIDES,
-    "u_only": ("understanding",),
-    "g_only": ("generation",),
-}
 
 
-def completes(arms: Sequence[Arm]) -> bool:
-    """Whether some of these arms have halves that must be written first."""
-    return any(arm in _ALIGNED for arm in arms)
-
-
-class Written(NamedTuple):
+class WrittenArm(NamedTuple):
     """An arm on the disk: its file, its rows and the rows its budget asked for."""
 
-    arm: Arm
+    arm: PairArm
     path: Path
     rows: int
     asked: int
 
 
 def build(
-    read: Read,
+    read: LoadedConfig,
     out: Path,
     *,
-    arms: Sequence[Arm] | None = None,
+    arms: Sequence[PairArm] | None = None,
     partial: bool = False,
-    watch: Watch | None = None,
+    progress: BuildProgress | None = None,
     stages: Path | None = None,
-) -> list[Written]:
+) -> list[WrittenArm]:
     """Build the pair sets of a configuration into a folder; continues what was stopped.
 
     Args:
@@ -68,30 +56,30 @@ def build(
         out: The folder.
         arms: Instead of the configuration's.
         partial: Go on although some completions could not be asked for.
-        watch: Is told of progress.
+        progress: Is told of progress.
         stages: Where stages are kept, shared by builds that differ in what comes after them;
             default: OUT/stages.
 
     Raises:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
     """
-    watch = watch or Watch()
+    progress = progress or BuildProgress()
     with exclusive(out), _sharing(stages):
         stages = stages or out / STAGES
         _tidy(out, stages)
-        workshop = Workshop(
+        pool = PairPool(
             read,
             stages,
-            watch=watch,
+            progress=progress,
             partial=partial,
             completes=completes(arms or read.config.arms),
         )
         write_whole(out / _CONFIG, _resolved(read))
-        written: list[Written] = []
-        rejects = dict.fromkeys(workshop.refused())
+        written: list[WrittenArm] = []
+        rejects = dict.fromkeys(pool.refused())
         for arm in arms or read.config.arms:
-            written.append(_write(arm, workshop, out, watch))
-            rejects |= dict.fromkeys(_rejects(arm, workshop))
+            written.append(_write(arm, pool, out, progress))
+            rejects |= dict.fromkeys(_rejects(arm, pool))
         lines = (msgspec.json.encode(reject) + b"\n" for reject in rejects)
         write_whole(out / _REJECTS, b"".join(lines))
     return written
@@ -114,7 +102,7 @@ def _tidy(out: Path, stages: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _resolved(read: Read) -> bytes:
+def _resolved(read: LoadedConfig) -> bytes:
     """The configuration with absolute folders, so that it can be read from anywhere."""
 
     def absolute(source: Any) -> Any:
@@ -131,31 +119,31 @@ def _resolved(read: Read) -> bytes:
     return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
 
 
-def _write(arm: Arm, workshop: Workshop, out: Path, watch: Watch) -> Written:
+def _write(arm: PairArm, pool: PairPool, out: Path, progress: BuildProgress) -> WrittenArm:
     """Cut an arm, write it and its card."""
-    config, path = workshop.config, out / f"{arm}.parquet"
-    entries = cut(arm, workshop, pairs=config.pairs, seed=config.seed)
+    config, path = pool.config, out / f"{arm}.parquet"
+    refs = select_arm(arm, pool)
     pairs = config.pairs // 2 if arm == "half" else config.pairs
-    key = _key(entries, workshop)
+    key = _key(refs, pool)
     about = {"arm": arm, "name": config.name, "budget": 2 * pairs, "key": key}
 
-    def pair(entry: Entry) -> Pair:
-        watch.step(1)
-        return to_pair(entry, workshop.half, generation_images=config.generation_images)
+    def pair(ref: PairRef) -> Pair:
+        progress.step(1)
+        return to_pair(ref, pool.half, generation_images=config.generation_images)
 
     if not _is_there(path, about):
-        watch.begin(f"{arm}: writing", len(entries))
-        write_pairs(path, map(pair, entries), about)
-    rejects = [*workshop.refused(), *_rejects(arm, workshop)]
-    write_card(path, facts=_facts(arm, workshop), rejects=rejects)
-    return Written(arm, path, len(entries), 2 * pairs if arm == "unpaired" else pairs)
+        progress.begin(f"{arm}: writing", len(refs))
+        write_pairs(path, map(pair, refs), about)
+    rejects = [*pool.refused(), *_rejects(arm, pool)]
+    write_card(path, facts=_facts(arm, pool), rejects=rejects)
+    return WrittenArm(arm, path, len(refs), 2 * pairs if arm == "unpaired" else pairs)
 
 
-def _key(entries: Sequence[Entry], workshop: Workshop) -> str:
+def _key(refs: Sequence[PairRef], pool: PairPool) -> str:
     """Everything that moves the bytes of an arm."""
-    digests = [workshop.rows[side].about.digest for side in SIDES]
-    plain = msgspec.to_builtins([tuple(entry) for entry in entries])
-    return stable_hash("arm/1", digests, plain, workshop.config.generation_images)
+    digests = [pool.rows[side].about.digest for side in SIDES]
+    plain = msgspec.to_builtins([tuple(ref) for ref in refs])
+    return stable_hash("arm/1", digests, plain, pool.config.generation_images)
 
 
 def _is_there(path: Path, about: dict[str, Any]) -> bool:
@@ -169,61 +157,52 @@ def _is_there(path: Path, about: dict[str, Any]) -> bool:
     return {key: found.get(key) for key in about} == about
 
 
-def _clustering(arm: Arm, workshop: Workshop) -> tuple[tuple[Side, ...], int] | None:
-    """Of which rows, and of how many clusters, an arm's aligned pairs are; None if it has none."""
-    sides = _ALIGNED.get(arm)
-    if sides is None:
-        return None
-    return sides, workshop.clusters if arm in ("pairug", "half") else workshop.config.pairs
-
-
-def _rejects(arm: Arm, workshop: Workshop) -> tuple[Reject, ...]:
+def _rejects(arm: PairArm, pool: PairPool) -> tuple[Reject, ...]:
     """Rows that gave an arm no aligned pair."""
-    clustering = _clustering(arm, workshop)
-    return workshop.completed(*clustering).rejects if clustering else ()
+    clustering = clustering_of(arm, pool)
+    return pool.completed(*clustering).rejects if clustering else ()
 
 
 # What the card says of the making
 
 
-def _facts(arm: Arm, workshop: Workshop) -> dict[str, str]:
-    config, identity = workshop.config, workshop.encoder.identity
+def _facts(arm: PairArm, pool: PairPool) -> dict[str, str]:
+    config, identity = pool.config, pool.encoder.identity
     facts = {
         "configuration": f"{config.name}, seed {config.seed}, {config.pairs} pairs asked for",
         "encoder": f"{identity.name} {identity.checkpoint}".strip(),
         "encoder's weights": identity.weights,
         "preprocessing": identity.preprocessing,
     }
-    facts |= {f"{side} rows": _rows_words(side, workshop) for side in SIDES}
+    facts |= {f"{side} rows": _rows_words(side, pool) for side in SIDES}
     if arm in ("pairug", "half", "retrieved", "low_similarity"):
-        facts["threshold"] = f"cosine {workshop.threshold:g}"
+        facts["threshold"] = f"cosine {config.retrieval.threshold:g}"
     if arm in ("pairug", "half", "retrieved"):
         facts["retrieval"] = _retrieval_words(config)
-    clustering = _clustering(arm, workshop)
+    clustering = clustering_of(arm, pool)
     if clustering:
-        completed = workshop.completed(*clustering)
+        completed = pool.completed(*clustering)
         facts["selection"] = _selection_words(*clustering, completed, config)
         facts["completion"] = _tally_words(completed.tally, verify=config.completion.verify)
     return facts
 
 
-def _rows_words(side: Side, workshop: Workshop) -> str:
-    rows, broken = workshop.rows[side], len(workshop.features[side].broken)
+def _rows_words(side: Side, pool: PairPool) -> str:
+    rows, broken = pool.rows[side], len(pool.features[side].broken)
     words = f"{len(rows)} rows, {len(rows.about.rejects)} refused, {broken} broken images"
     dropped = [f"{count} by {rule}" for rule, count in sorted(rows.about.dropped.items())]
     return f"{words}, dropped: {', '.join(dropped)}" if dropped else words
 
 
 def _retrieval_words(config: PairConfig) -> str:
-    order = {
-        "given": "generation rows in the given order (Algorithm 1)",
-        "global": "the most similar pair first",
-    }[config.retrieval.order]
-    return f"{order}, {config.retrieval.neighbors} per generation image, each image used once"
+    return (
+        "generation rows in the given order (Algorithm 1), "
+        f"{config.retrieval.neighbors} per generation image, each image used once"
+    )
 
 
 def _selection_words(
-    sides: Sequence[Side], clusters: int, completed: Completed, config: PairConfig
+    sides: Sequence[Side], clusters: int, completed: CompletionResult, config: PairConfig
 ) -> str:
     spec = config.selection
     how = "medoids of MiniBatchKMeans" if spec.method == "kmeans" else "a random draw"
@@ -234,18 +213,13 @@ def _selection_words(
     )
 
 
-def _tally_words(tally: Tally, *, verify: bool) -> str:
+def _tally_words(tally: CompletionTally, *, verify: bool) -> str:
     rejected = sum(tally.rejected.values())
     words = (
         f"{tally.tried} tried, {tally.written} written, {rejected} rejected, {tally.accepted} kept"
     )
     if not verify:
         words += f"; nobody checked the {tally.unverified} kept ones"
-    if tally.lies:
-        words += (
-            f"; of {tally.lies} written wrong on purpose {tally.lies_caught} were caught, "
-            f"{tally.lies - tally.lies_caught} are in the set"
-        )
     if tally.open:
         words += f"; {sum(tally.open.values())} could not be asked"
     return words

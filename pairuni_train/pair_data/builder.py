@@ -22,14 +22,20 @@ import numpy as np
 from pairuni_eval.errors import UserError
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.store.write import write_whole
-from pairuni_train.pair_data.arms import Entry
-from pairuni_train.pair_data.complete import Completed, Completer, Row, Tally, complete_clusters
-from pairuni_train.pair_data.config import Read
+from pairuni_train.pair_data.complete import (
+    CompletedRow,
+    Completer,
+    CompletionResult,
+    CompletionTally,
+    RowRef,
+    complete_clusters,
+)
+from pairuni_train.pair_data.config import LoadedConfig
 from pairuni_train.pair_data.embed import Features, embed, read_features
 from pairuni_train.pair_data.encoders import Encoder, load_encoder
-from pairuni_train.pair_data.record import Kind
-from pairuni_train.pair_data.retrieve import Match, highest, retrieve
-from pairuni_train.pair_data.rows import SIDES, Half, Reject, Rows, Side, write_rows
+from pairuni_train.pair_data.record import SIDES, Half, Kind, Side
+from pairuni_train.pair_data.retrieve import RetrievedMatch, highest, retrieve
+from pairuni_train.pair_data.rows import Reject, RowStore, write_rows
 from pairuni_train.pair_data.select import Clusters, at_random, medoids
 from pairuni_train.pair_data.sources import fingerprint, locate, read_source, root_of
 
@@ -38,7 +44,7 @@ STAGES = "stages"
 _Stored = TypeVar("_Stored")
 
 
-class Watch(NamedTuple):
+class BuildProgress(NamedTuple):
     """Who is told how far a build is.
 
     Attributes:
@@ -52,13 +58,31 @@ class Watch(NamedTuple):
     note: Callable[[str], None] = lambda _: None
 
 
-class Workshop:
-    """What arms are cut from: the `Ingredients` of `arms`.
+class PairRef(NamedTuple):
+    """A pair before its images are read: rows of the stores, or a completed row."""
+
+    kind: Kind
+    understanding: int | None = None
+    generation: int | None = None
+    similarity: float | None = None
+    completion: CompletedRow | None = None
+
+    @property
+    def rows(self) -> frozenset[RowRef]:
+        """The rows that it uses up."""
+        if self.completion is not None:
+            return frozenset({RowRef(self.completion.side, self.completion.row)})
+        numbers = zip(SIDES, (self.understanding, self.generation), strict=True)
+        return frozenset(RowRef(side, number) for side, number in numbers if number is not None)
+
+
+class PairPool:
+    """What arms are selected from.
 
     Args:
         read: The configuration.
         stages: The folder of the stages.
-        watch: Is told of progress.
+        progress: Is told of progress.
         partial: Go on although some completions could not be asked for.
         completes: Whether halves will have to be written. Who writes them is then found before
             any row is read, as the encoder is.
@@ -68,11 +92,17 @@ class Workshop:
     """
 
     def __init__(
-        self, read: Read, stages: Path, *, watch: Watch, partial: bool, completes: bool
+        self,
+        read: LoadedConfig,
+        stages: Path,
+        *,
+        progress: BuildProgress,
+        partial: bool,
+        completes: bool,
     ) -> None:
         self.config = read.config
         self._source, self._stages = read.path, stages
-        self._watch, self._partial = watch, partial
+        self._progress, self._partial = progress, partial
         self._completer: Completer | None = None
         self._completes = completes
         self.encoder: Encoder = load_encoder(self.config.encoder)
@@ -82,19 +112,9 @@ class Workshop:
             side: {int(row): place for place, row in enumerate(self.features[side].rows_N)}
             for side in SIDES
         }
-        self._asked: dict[Path, Completed] = {}  # nobody is asked twice in one build
+        self._asked: dict[Path, CompletionResult] = {}  # nobody is asked twice in one build
 
-    @property
-    def clusters(self) -> int:
-        """K of the arm `pairug`."""
-        return self.config.selection.clusters
-
-    @property
-    def threshold(self) -> float:
-        """Least cosine of a retrieved pair."""
-        return self.config.retrieval.threshold
-
-    def half(self, row: Row) -> Half:
+    def half(self, row: RowRef) -> Half:
         """One row, image included."""
         return self.rows[row.side][row.number]
 
@@ -110,15 +130,15 @@ class Workshop:
         )
         return float((u_D * g_D).sum())
 
-    def aligned(self, sides: Sequence[Side], clusters: int) -> list[Entry]:
+    def aligned(self, sides: Sequence[Side], clusters: int) -> list[PairRef]:
         """Aligned pairs of the rows of these sides, at most one per cluster."""
         completions = self.completed(sides, clusters).completions
-        return [Entry(Kind.ALIGNED, similarity=1.0, completion=one) for one in completions]
+        return [PairRef(Kind.ALIGNED, similarity=1.0, completion=one) for one in completions]
 
-    def retrieved(self, used: frozenset[Row]) -> list[Entry]:
+    def retrieved(self, used: frozenset[RowRef]) -> list[PairRef]:
         """Retrieved pairs of all rows but these."""
         return [
-            Entry(Kind.RETRIEVED, match.understanding, match.generation, match.similarity)
+            PairRef(Kind.RETRIEVED, match.understanding, match.generation, match.similarity)
             for match in self._matches(used)
         ]
 
@@ -129,7 +149,7 @@ class Workshop:
 
     # Stages
 
-    def completed(self, sides: Sequence[Side], clusters: int) -> Completed:
+    def completed(self, sides: Sequence[Side], clusters: int) -> CompletionResult:
         """The completed rows of clusters of these sides."""
         found = self._clusters(sides, clusters)
         rows = self._of(sides)
@@ -138,49 +158,45 @@ class Workshop:
         spec = msgspec.to_builtins(self.config.completion)
         path = self._path("aligned", named, clusters, spec, *self._base_key(), suffix=".json")
         if path not in self._asked:
-            stage = f"{' and '.join(sides)}: completing"
-            self._asked[path] = self._completed(path, groups, found, stage)
+            if path.exists():
+                kept = msgspec.json.decode(path.read_bytes(), type=CompletionResult)
+            else:
+                kept = self._complete(groups, found.empty, f"{' and '.join(sides)}: completing")
+                self._keep(path, kept)
+            self._asked[path] = kept
         return self._asked[path]
 
-    def _completed(
-        self, path: Path, groups: Sequence[Sequence[Row]], found: Clusters, stage: str
-    ) -> Completed:
-        if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=Completed)
-        completed = self._complete(groups, len(groups) + found.empty, stage)
-        completed = msgspec.structs.replace(completed, empty_clusters=found.empty)
+    def _keep(self, path: Path, completed: CompletionResult) -> None:
+        """Write what was completed; with open rows it is not whole, and only --partial goes on."""
         if not completed.tally.open:
             write_whole(path, msgspec.json.encode(completed))
         elif not self._partial:
             raise _not_completed(completed.tally)
-        return completed
 
-    def _complete(self, groups: Sequence[Sequence[Row]], clusters: int, stage: str) -> Completed:
-        self._watch.begin(stage, clusters)
-        completer = self._who()
+    def _complete(
+        self, groups: Sequence[Sequence[RowRef]], empty: int, stage: str
+    ) -> CompletionResult:
+        clusters = len(groups) + empty
+        self._progress.begin(stage, clusters)
+        completer = self._find_completer()
         completed = complete_clusters(
             groups,
             self.half,
             completer,
             verify=self.config.completion.verify,
             wanted=clusters,
-            done=self._watch.step,
+            done=self._progress.step,
         )
         if completer.bill:
-            self._watch.note(f"{stage}: {completer.bill}")
-        return completed
+            self._progress.note(f"{stage}: {completer.bill}")
+        return msgspec.structs.replace(completed, empty_clusters=empty)
 
-    def _find_completer(self) -> None:
-        """Before a stage that takes long: what completes its rows must be there."""
-        if self._completes:
-            self._who()
-
-    def _who(self) -> Completer:
+    def _find_completer(self) -> Completer:
         spec, seed = self.config.completion, self.config.seed
         if self._completer is None and spec.completer == "tiny":
             from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
-            self._completer = TinyCompleter(lying=spec.lying, seed=seed)
+            self._completer = TinyCompleter(seed)
         elif self._completer is None:
             from pairuni_train.pair_data.endpoint_completer import load_completer
 
@@ -192,7 +208,7 @@ class Workshop:
         spec, seed = self.config.selection, self.config.seed
 
         def make() -> Clusters:
-            self._watch.begin(f"{clusters} clusters of {' and '.join(sides)}", None)
+            self._progress.begin(f"{clusters} clusters of {' and '.join(sides)}", None)
             names = [f"{side} {self.rows[side].name(number)}" for side, number in self._of(sides)]
             if spec.method == "random":
                 return at_random(names, clusters=clusters, seed=seed, depth=spec.attempts)
@@ -203,46 +219,47 @@ class Workshop:
         key = (list(sides), clusters, spec.method, spec.attempts, *self._base_key())
         return self._stored(self._path("clusters", *key, suffix=".json"), Clusters, make)
 
-    def _matches(self, used: frozenset[Row]) -> list[Match]:
+    def _matches(self, used: frozenset[RowRef]) -> list[RetrievedMatch]:
         spec = self.config.retrieval
         left = {
-            side: [row for row in self.usable(side) if Row(side, row) not in used] for side in SIDES
+            side: [row for row in self.usable(side) if RowRef(side, row) not in used]
+            for side in SIDES
         }
 
-        def make() -> list[Match]:
-            self._watch.begin("neighbors", len(left["generation"]))
+        def make() -> list[RetrievedMatch]:
+            self._progress.begin("neighbors", len(left["generation"]))
             u_UD, g_GD = (self._matrix(side, left[side]) for side in SIDES)
-            ids_U, ids_G = ([self.rows[side].name(row) for row in left[side]] for side in SIDES)
             matches = retrieve(
                 u_UD,
                 g_GD,
-                ids_U,
-                ids_G,
+                [self.rows["understanding"].name(row) for row in left["understanding"]],
                 threshold=spec.threshold,
                 neighbors=spec.neighbors,
-                order=spec.order,
-                done=self._watch.step,
+                done=self._progress.step,
             )
             if not matches:
                 raise self._nothing_left(highest(u_UD, g_GD))
             return [
-                Match(left["understanding"][u], left["generation"][g], cosine)
+                RetrievedMatch(left["understanding"][u], left["generation"][g], cosine)
                 for u, g, cosine in matches
             ]
 
-        settings = [spec.threshold, spec.neighbors, spec.order]
+        settings = [spec.threshold, spec.neighbors]
         key = (sorted(tuple(row) for row in used), settings, *self._base_key())
-        return self._stored(self._path("retrieved", *key, suffix=".json"), list[Match], make)
+        return self._stored(
+            self._path("retrieved", *key, suffix=".json"), list[RetrievedMatch], make
+        )
 
-    def _make_rows(self, side: Side) -> Rows:
+    def _make_rows(self, side: Side) -> RowStore:
         sources = getattr(self.config, side)
         found = [(source, locate(source, self._source.parent)) for source in sources]
         state = [[msgspec.to_builtins(source), fingerprint(paths)] for source, paths in found]
         folder = self._path(f"rows-{side}", state, self.config.seed)
         if folder.exists():
-            return Rows(folder)
-        self._find_completer()
-        self._watch.begin(f"{side}: reading rows", None)
+            return RowStore(folder)
+        if self._completes:  # before what takes long: what completes its rows must be there
+            self._find_completer()
+        self._progress.begin(f"{side}: reading rows", None)
         rows = (
             row
             for source, paths in found
@@ -250,7 +267,7 @@ class Workshop:
                 source, paths, side, self.config.seed, root=root_of(source, self._source.parent)
             )
         )
-        written = write_rows(folder, side, rows, seen=lambda: self._watch.step(1))
+        written = write_rows(folder, side, rows, seen=lambda: self._progress.step(1))
         if not len(written):
             raise _no_rows(self._source, written)
         return written
@@ -261,10 +278,11 @@ class Workshop:
         path = self._path(f"features-{side}", *key, suffix=".safetensors")
         if path.exists():
             return read_features(path)
-        self._find_completer()
-        self._watch.begin(f"{side}: features", len(rows))
+        if self._completes:
+            self._find_completer()
+        self._progress.begin(f"{side}: features", len(rows))
         size = self.config.encoder.batch_size
-        return embed(rows, self.encoder, path, batch_size=size, done=self._watch.step)
+        return embed(rows, self.encoder, path, batch_size=size, done=self._progress.step)
 
     # What they share
 
@@ -284,9 +302,9 @@ class Workshop:
         write_whole(path, msgspec.json.encode(made))
         return made
 
-    def _of(self, sides: Sequence[Side]) -> list[Row]:
+    def _of(self, sides: Sequence[Side]) -> list[RowRef]:
         """The rows with features of some sides, in the order of their features."""
-        return [Row(side, row) for side in sides for row in self.usable(side)]
+        return [RowRef(side, row) for side in sides for row in self.usable(side)]
 
     def _matrix(self, side: Side, rows: Sequence[int]) -> Any:
         """Features of some rows; the mapped file itself where they are all."""
@@ -296,14 +314,15 @@ class Workshop:
         return matrix[[self._places[side][row] for row in rows]]
 
     def _nothing_left(self, best: float) -> UserError:
+        threshold = self.config.retrieval.threshold
         return UserError(
-            f"{self._source}: retrieval.threshold {self.threshold:g} leaves no pair: the two most "
+            f"{self._source}: retrieval.threshold {threshold:g} leaves no pair: the two most "
             f"similar images have a cosine of {best:.3f}.",
             hint=f"Set retrieval.threshold below {best:.3f}, or take another encoder.",
         )
 
 
-def _no_rows(source: Path, rows: Rows) -> UserError:
+def _no_rows(source: Path, rows: RowStore) -> UserError:
     about = rows.about
     first = next(iter(about.rejects), None)
     example = f" The first one, {first.where}: {first.words}." if first else ""
@@ -313,7 +332,7 @@ def _no_rows(source: Path, rows: Rows) -> UserError:
     )
 
 
-def _not_completed(tally: Tally) -> UserError:
+def _not_completed(tally: CompletionTally) -> UserError:
     reason = max(tally.open, key=tally.open.__getitem__)
     return UserError(
         f"{sum(tally.open.values())} rows were not completed, most often for this: {reason}. "

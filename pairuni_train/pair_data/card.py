@@ -6,15 +6,16 @@ the rows by kind and source.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pairuni_eval.store.write import write_whole
-from pairuni_train.pair_data.card_plot import picture
+from pairuni_train.pair_data.card_plot import plot_card
 from pairuni_train.pair_data.dataset import read_about
-from pairuni_train.pair_data.rows import Reject, counted
-from pairuni_train.pair_data.stats import Stats, quantiles, read_stats, tables_of
+from pairuni_train.pair_data.rows import Reject
+from pairuni_train.pair_data.stats import Stats, most_first, quantiles, read_stats, tables_of
 
 _LISTED = 20  # rejects that the card names
 
@@ -28,7 +29,7 @@ def write_card(path: Path, *, facts: Mapping[str, str], rejects: Sequence[Reject
         rejects: Rows that were left out.
     """
     stats, about = read_stats(path), read_about(path)
-    write_whole(path.with_suffix(".svg"), picture(stats).encode())
+    write_whole(path.with_suffix(".svg"), plot_card(stats).encode())
     text = "\n".join([*_head(path, stats, about), *_contents(stats), *_making(facts, rejects)])
     write_whole(path.with_suffix(".md"), text.encode())
 
@@ -63,7 +64,8 @@ def _making(facts: Mapping[str, str], rejects: Sequence[Reject]) -> list[str]:
     if not rejects:
         return [*lines, "None.", ""]
     lines += ["| reason | rows |", "|---|---:|"]
-    lines += [f"| {_cell(reason)} | {count} |" for reason, count in counted(rejects).items()]
+    counts = most_first(Counter(one.reason for one in rejects))
+    lines += [f"| {_cell(reason)} | {count} |" for reason, count in counts.items()]
     lines += ["", f"All {len(rejects)} stand in `rejects.jsonl`. The first ones:", ""]
     lines += [f"- {_cell(one.where)}: {_cell(one.reason)}" for one in rejects[:_LISTED]]
     return [*lines, ""]

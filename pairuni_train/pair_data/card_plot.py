@@ -24,13 +24,13 @@ _STYLE = (
 )
 
 
-class _Bar(NamedTuple):
+class _CountBar(NamedTuple):
     name: str
     rows: int
     color: str
 
 
-def picture(stats: Stats) -> str:
+def plot_card(stats: Stats) -> str:
     """The SVG of a pair set."""
     bars = list(_bars(stats))
     height = max(_HEIGHT, _TOP + _ROW * len(bars) + 12)
@@ -71,7 +71,7 @@ def _histogram(stats: Stats) -> Iterator[str]:
     yield _text(left - 4, base, "0", "end")
 
 
-def _bar_chart(bars: list[_Bar]) -> Iterator[str]:
+def _bar_chart(bars: list[_CountBar]) -> Iterator[str]:
     left, right = _BARS
     yield _text(left, 18, "rows by kind, halves by source", "title")
     top = max((bar.rows for bar in bars), default=1)
@@ -84,15 +84,17 @@ def _bar_chart(bars: list[_Bar]) -> Iterator[str]:
         yield _text(left + round(wide) + 5, y + 11, str(bar.rows), "")
 
 
-def _bars(stats: Stats) -> Iterator[_Bar]:
+def _bars(stats: Stats) -> Iterator[_CountBar]:
     found = [
-        *(_Bar(f"{name} rows", count, _BLUE) for name, count in stats.kinds.items()),
-        *(_Bar(f"U {name}", count, _GREEN) for name, count in stats.understanding.items()),
-        *(_Bar(f"G {name}", count, _ORANGE) for name, count in stats.generation.items()),
+        *(_CountBar(f"{name} rows", count, _BLUE) for name, count in stats.kinds.items()),
+        *(_CountBar(f"U {name}", count, _GREEN) for name, count in stats.understanding.items()),
+        *(_CountBar(f"G {name}", count, _ORANGE) for name, count in stats.generation.items()),
     ]
     yield from found[:_MOST]
     if len(found) > _MOST:
-        yield _Bar(f"{len(found) - _MOST} more", sum(bar.rows for bar in found[_MOST:]), "#999")
+        yield _CountBar(
+            f"{len(found) - _MOST} more", sum(bar.rows for bar in found[_MOST:]), "#999"
+        )
 
 
 def _text(x: int, y: int, words: str, kind: str) -> str:

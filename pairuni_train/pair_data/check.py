@@ -25,7 +25,7 @@ from pairuni_train.pair_data.record import Pair
 _LISTED = 5  # of each kind of trouble
 
 
-class Findings(NamedTuple):
+class PairCheck(NamedTuple):
     """What is wrong with a pair set.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Contents:
             self.broken.append(f"{where}: {failure}")
 
 
-def check_pairs(path: Path, *, against: str | None, data: Path | None) -> Findings:
+def check_pairs(path: Path, *, against: str | None, data: Path | None) -> PairCheck:
     """Look through a pair set.
 
     Args:
@@ -112,7 +112,7 @@ def check_pairs(path: Path, *, against: str | None, data: Path | None) -> Findin
     contents = _Contents()
     for found in examine_pairs(path):
         contents.add(found)
-    findings = Findings(
+    findings = PairCheck(
         rows=contents.rows,
         unsound=tuple(contents.unsound),
         broken=tuple(contents.broken),
@@ -124,8 +124,8 @@ def check_pairs(path: Path, *, against: str | None, data: Path | None) -> Findin
 
 
 def _against(
-    findings: Findings, cards: Sequence[Card], prints: Fingerprints, data: Path | None
-) -> Findings:
+    findings: PairCheck, cards: Sequence[Card], prints: Fingerprints, data: Path | None
+) -> PairCheck:
     seen, missing = [], {}
     for card in cards:
         try:
@@ -155,7 +155,7 @@ def _asked(name: str, data: Path | None) -> Iterator[EvaluationItem]:
         yield EvaluationItem(sample.uid, sample.key, sample.unit, sample.text, images)
 
 
-def report(found: Findings, path: Path) -> str:
+def report(found: PairCheck, path: Path) -> str:
     """The findings for people."""
     lines = [f"{path}: {found.rows} rows"]
     lines += _listed("unsound rows", found.unsound)

@@ -20,8 +20,8 @@ from pairuni_eval.extras import needs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pairuni_train.pair_data.builder import Watch
-    from pairuni_train.pair_data.config import Read
+    from pairuni_train.pair_data.builder import BuildProgress
+    from pairuni_train.pair_data.config import LoadedConfig
 
 app = typer.Typer(no_args_is_help=True, help="Build and check sets of U-G pairs.")
 
@@ -51,8 +51,8 @@ def build(
     from rich.console import Console
 
     from pairuni_train.extras import extras_of_pairs
+    from pairuni_train.pair_data.arms import completes
     from pairuni_train.pair_data.build import build as build_pairs
-    from pairuni_train.pair_data.build import completes
     from pairuni_train.pair_data.config import check_arms
 
     read = _configuration(config, preset)
@@ -60,7 +60,7 @@ def build(
     extras = extras_of_pairs(read.config, completes=completes(chosen or read.config.arms))
     needs("pairuni-train pairs build", *extras)
     with _bars(Console(stderr=True)) as watch:
-        written = build_pairs(read, out, arms=chosen, partial=partial, watch=watch)
+        written = build_pairs(read, out, arms=chosen, partial=partial, progress=watch)
     for one in written:
         short = "" if one.rows == one.asked else f"   SHORT: {one.asked} asked for"
         typer.echo(f"{one.rows:>7} rows  {one.path}{short}")
@@ -131,7 +131,7 @@ def neighbors(
     typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run[0], '--pairs', file)}")
 
 
-def _configuration(config: Path | None, preset: str | None) -> Read:
+def _configuration(config: Path | None, preset: str | None) -> LoadedConfig:
     from pairuni_train.pair_data.config import find_preset, read_config
 
     if (config is None) == (preset is None):
@@ -148,12 +148,12 @@ def _suite(name: str) -> str:
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[Watch]:
+def _bars(console: Console) -> Iterator[BuildProgress]:
     """One progress bar per stage."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
     from pairuni_eval.progress import Progress
-    from pairuni_train.pair_data.builder import Watch
+    from pairuni_train.pair_data.builder import BuildProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
@@ -166,4 +166,4 @@ def _bars(console: Console) -> Iterator[Watch]:
         def step(steps: int) -> None:
             progress.advance(progress.task_ids[-1], steps)
 
-        yield Watch(begin, step, progress.console.print)
+        yield BuildProgress(begin, step, progress.console.print)

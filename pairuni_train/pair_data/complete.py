@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from pairuni_train.pair_data.record import Generation, Provenance, Understanding
-from pairuni_train.pair_data.rows import Half, Reject, Side
+from pairuni_train.pair_data.record import Generation, Half, Provenance, Side, Understanding
+from pairuni_train.pair_data.rows import Reject
 
 NOBODY = "nobody"  # the verifier of a half that was not checked
 _BATCH = 64  # rows that are completed together
@@ -38,16 +38,10 @@ class NewQuestion(msgspec.Struct, frozen=True, tag=True):
 
 
 class Draft(NamedTuple):
-    """A half as written.
-
-    Attributes:
-        facts: What a programmatic checker may know about it.
-        false: True if the writer lied on purpose, which only a completer for tests does.
-    """
+    """A half as written; `facts` are what a programmatic checker may know about it."""
 
     new: NewPrompt | NewQuestion
     facts: Mapping[str, Any] = {}
-    false: bool = False
 
 
 class Declined(NamedTuple):
@@ -57,13 +51,13 @@ class Declined(NamedTuple):
     detail: str = ""
 
 
-class Open(NamedTuple):
+class Unanswered(NamedTuple):
     """Nobody could be asked."""
 
     reason: str
 
 
-class Finding(NamedTuple):
+class Verification(NamedTuple):
     """What the verifier says; `reason` is what it counts under, `detail` its own words."""
 
     sound: bool
@@ -87,23 +81,25 @@ class Completer(Protocol):
         """What was paid for so far, in words; empty where nothing costs anything."""
         ...
 
-    def write(self, halves: Sequence[Half]) -> Sequence[Draft | Declined | Open]:
+    def write(self, halves: Sequence[Half]) -> Sequence[Draft | Declined | Unanswered]:
         """The missing half of each row."""
         ...
 
-    def verify(self, halves: Sequence[Half], drafts: Sequence[Draft]) -> Sequence[Finding | Open]:
+    def verify(
+        self, halves: Sequence[Half], drafts: Sequence[Draft]
+    ) -> Sequence[Verification | Unanswered]:
         """Whether each new half agrees with its row."""
         ...
 
 
-class Row(NamedTuple):
+class RowRef(NamedTuple):
     """A row of one of the two stores."""
 
     side: Side
     number: int
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
+class CompletedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row and its new half."""
 
     side: Side
@@ -113,13 +109,11 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
 
 
-class Tally(msgspec.Struct, kw_only=True):
+class CompletionTally(msgspec.Struct, kw_only=True):
     """What became of the rows that were tried.
 
     Attributes:
         written: Halves that a writer wrote.
-        lies: Of these, written wrong on purpose.
-        lies_caught: Of the lies, rejected.
         rejected: Rows without a pair by reason.
         open: Rows that nobody could be asked about, by reason.
     """
@@ -128,30 +122,28 @@ class Tally(msgspec.Struct, kw_only=True):
     written: int = 0
     accepted: int = 0
     unverified: int = 0
-    lies: int = 0
-    lies_caught: int = 0
     rejected: dict[str, int] = {}
     open: dict[str, int] = {}
 
 
-class Completed(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):
     """The aligned pairs of a set of clusters, in the order of the clusters."""
 
-    completions: tuple[Completion, ...]
-    tally: Tally
+    completions: tuple[CompletedRow, ...]
+    tally: CompletionTally
     rejects: tuple[Reject, ...]
     empty_clusters: int = 0
 
 
 def complete_clusters(
-    clusters: Sequence[Sequence[Row]],
-    read: Callable[[Row], Half],
+    clusters: Sequence[Sequence[RowRef]],
+    read: Callable[[RowRef], Half],
     completer: Completer,
     *,
     verify: bool,
     wanted: int | None = None,
     done: Callable[[int], None] = lambda _: None,
-) -> Completed:
+) -> CompletionResult:
     """One aligned pair per cluster, of the first of its rows that can be completed.
 
     Args:
@@ -163,7 +155,7 @@ def complete_clusters(
             make up for them, as far as they go; default: one per cluster at most.
         done: Called with a number of pairs that were made.
     """
-    work = _Work(clusters, read, completer, verify, done)
+    work = _ClusterWork(clusters, read, completer, verify, done)
     depth = max(map(len, clusters), default=0)
     ranked = [(place, rank) for rank in range(depth) for place in range(len(clusters))]
     ranked = [(place, rank) for place, rank in ranked if rank < len(clusters[place])]
@@ -177,7 +169,7 @@ def complete_clusters(
     return work.result()
 
 
-def halves_of(completion: Completion, half: Half) -> tuple[Understanding, Generation]:
+def halves_of(completion: CompletedRow, half: Half) -> tuple[Understanding, Generation]:
     """Both halves of an aligned pair, from the given one and its completion."""
     common: dict[str, Any] = {
         "source": half.source,
@@ -202,7 +194,7 @@ def halves_of(completion: Completion, half: Half) -> tuple[Understanding, Genera
 _Place = tuple[int, int]  # a cluster, and which of its rows
 
 
-class _Work:
+class _ClusterWork:
     """Tries rows of clusters in batches, and keeps count.
 
     `settled` are clusters that have a pair, or that wait for an answer; once a whole batch got no
@@ -211,18 +203,18 @@ class _Work:
 
     def __init__(
         self,
-        clusters: Sequence[Sequence[Row]],
-        read: Callable[[Row], Half],
+        clusters: Sequence[Sequence[RowRef]],
+        read: Callable[[RowRef], Half],
         completer: Completer,
         verify: bool,
         done: Callable[[int], None],
     ) -> None:
         self._clusters, self._read, self._completer = clusters, read, completer
         self._verify, self._done = verify, done
-        self._tally = Tally()
+        self._tally = CompletionTally()
         self._rejects: list[Reject] = []
         self._stuck = False
-        self.found: dict[_Place, Completion] = {}
+        self.found: dict[_Place, CompletedRow] = {}
         self.tried: set[_Place] = set()
         self.settled: set[int] = set()
 
@@ -237,20 +229,20 @@ class _Work:
             for one, outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, Declined):
                     self.settled.add(one[0])
-                if isinstance(outcome, Completion):
+                if isinstance(outcome, CompletedRow):
                     self.found[one] = outcome
-            self._done(sum(isinstance(outcome, Completion) for outcome in outcomes))
-            self._stuck = all(isinstance(outcome, Open) for outcome in outcomes)
+            self._done(sum(isinstance(outcome, CompletedRow) for outcome in outcomes))
+            self._stuck = all(isinstance(outcome, Unanswered) for outcome in outcomes)
 
-    def result(self) -> Completed:
+    def result(self) -> CompletionResult:
         """What was completed, in the order of the clusters."""
-        return Completed(
+        return CompletionResult(
             completions=tuple(self.found[place] for place in sorted(self.found)),
             tally=self._tally,
             rejects=tuple(self._rejects),
         )
 
-    def _complete(self, rows: Sequence[Row]) -> list[Completion | Declined | Open]:
+    def _complete(self, rows: Sequence[RowRef]) -> list[CompletedRow | Declined | Unanswered]:
         """Write and check one batch."""
         halves = [self._read(row) for row in rows]
         checked = list(self._completer.write(halves))
@@ -263,27 +255,27 @@ class _Work:
 
     def _findings(
         self, halves: Sequence[Half], drafts: Mapping[int, Draft]
-    ) -> dict[int, Finding | Open]:
+    ) -> dict[int, Verification | Unanswered]:
         if not self._verify:
-            return {i: Finding(True) for i in drafts}
+            return {i: Verification(True) for i in drafts}
         found = self._completer.verify([halves[i] for i in drafts], list(drafts.values()))
         return dict(zip(drafts, found, strict=True))
 
-    def _judged(self, draft: Draft, finding: Finding | Open) -> Draft | Declined | Open:
-        self._tally.lies += draft.false
-        if isinstance(finding, Open):
+    def _judged(
+        self, draft: Draft, finding: Verification | Unanswered
+    ) -> Draft | Declined | Unanswered:
+        if isinstance(finding, Unanswered):
             return finding
         if finding.sound:
             return draft
-        self._tally.lies_caught += draft.false
         return Declined(f"verifier: {finding.reason}", finding.detail)
 
     def _outcome(
-        self, row: Row, half: Half, one: Draft | Declined | Open
-    ) -> Completion | Declined | Open:
+        self, row: RowRef, half: Half, one: Draft | Declined | Unanswered
+    ) -> CompletedRow | Declined | Unanswered:
         if isinstance(one, Draft):
             return self._accepted(row, one)
-        if isinstance(one, Open):
+        if isinstance(one, Unanswered):
             self._tally.open[one.reason] = self._tally.open.get(one.reason, 0) + 1
         else:
             reason = one.reason if one.reason.startswith("verifier: ") else f"writer: {one.reason}"
@@ -291,7 +283,7 @@ class _Work:
             self._rejects.append(Reject(f"{half.source} {half.id}", reason, one.detail))
         return one
 
-    def _accepted(self, row: Row, draft: Draft) -> Completion:
+    def _accepted(self, row: RowRef, draft: Draft) -> CompletedRow:
         self._tally.accepted += 1
         self._tally.unverified += not self._verify
         provenance = Provenance(
@@ -299,7 +291,7 @@ class _Work:
             writer=self._completer.writer,
             verifier=self._completer.verifier if self._verify else NOBODY,
         )
-        return Completion(
+        return CompletedRow(
             side=row.side,
             row=row.number,
             new=draft.new,

@@ -19,7 +19,7 @@ import msgspec
 from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.user_text import text_of
 
-Arm = Literal[
+PairArm = Literal[
     "pairug",
     "aligned",
     "retrieved",
@@ -30,7 +30,7 @@ Arm = Literal[
     "low_similarity",
     "random",
 ]
-ARMS: tuple[Arm, ...] = (
+PAIR_ARMS: tuple[PairArm, ...] = (
     "pairug",
     "aligned",
     "retrieved",
@@ -41,6 +41,9 @@ ARMS: tuple[Arm, ...] = (
     "low_similarity",
     "random",
 )
+
+# Keys that a configuration once had, each with the only value that is left.
+_SETTLED = (("retrieval", "order", "given"), ("completion", "lying", 0.0))
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -145,13 +148,10 @@ class RetrievalSpec(_Strict, frozen=True, kw_only=True):
         threshold: Least cosine of the features (the paper's T8: 0.6 is best of 0.5, 0.6, 0.7).
         neighbors: n: understanding images that one generation image is paired with. The paper does
             not print its n; 1 pairs one to one.
-        order: "given" goes through the generation rows as they stand (Algorithm 1), "global" takes
-            the most similar pair of all first.
     """
 
     threshold: Share = 0.6
     neighbors: Count = 1
-    order: Literal["given", "global"] = "given"
 
 
 class CompletionSpec(_Strict, frozen=True, kw_only=True):
@@ -160,7 +160,6 @@ class CompletionSpec(_Strict, frozen=True, kw_only=True):
     Attributes:
         completer: "endpoint" asks models, "tiny" knows the tiny world.
         verify: False stores halves that nobody checked; the data card counts them.
-        lying: Only for "tiny": share of halves written wrong on purpose.
         longest_side: Images are shrunk to this many pixels before they are sent.
         writer: Options of the model that writes, as in a judge file of `pairuni-eval`: `name` of a
             judge plugin (default "openai"), `snapshot`, `base_url`, `key_env`, `max_calls`, ...
@@ -169,7 +168,6 @@ class CompletionSpec(_Strict, frozen=True, kw_only=True):
 
     completer: Literal["endpoint", "tiny"] = "endpoint"
     verify: bool = True
-    lying: Share = 0.0
     longest_side: Count = 1024
     writer: dict[str, Any] = {}
     verifier: dict[str, Any] = {}
@@ -206,18 +204,18 @@ class PairConfig(_Strict, frozen=True, kw_only=True):
     retrieval: RetrievalSpec = RetrievalSpec()
     completion: CompletionSpec = CompletionSpec()
     seed: int = 0
-    arms: tuple[Arm, ...] = ARMS
+    arms: tuple[PairArm, ...] = PAIR_ARMS
     generation_images: bool = True
 
 
-class Read(NamedTuple):
+class LoadedConfig(NamedTuple):
     """A configuration and the file it is from."""
 
     config: PairConfig
     path: Path
 
 
-def read_config(path: Path) -> Read:
+def read_config(path: Path) -> LoadedConfig:
     """Read and check a configuration.
 
     Raises:
@@ -229,11 +227,11 @@ def read_config(path: Path) -> Read:
             hint="Start from a preset: pairuni-train pairs build --preset tiny --out DIR",
         )
     try:
-        config = msgspec.convert(_table(path), PairConfig)
+        config = msgspec.convert(_current(_table(path)), PairConfig)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}") from failure
     _check(config, path)
-    return Read(config, path)
+    return LoadedConfig(config, path)
 
 
 def _table(path: Path) -> Any:
@@ -246,7 +244,16 @@ def _table(path: Path) -> Any:
         raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
 
 
-def find_preset(name: str) -> Read:
+def _current(table: Any) -> Any:
+    """A table of an older version without the keys that say what is done anyway."""
+    for name, key, value in _SETTLED:
+        inner = table.get(name) if isinstance(table, dict) else None
+        if isinstance(inner, dict) and inner.get(key) == value:
+            del inner[key]
+    return table
+
+
+def find_preset(name: str) -> LoadedConfig:
     """A shipped configuration; UserError with the nearest name if there is none."""
     folder = Path(str(files("pairuni_train"))) / "pair_data" / "presets"
     names = sorted(path.stem for path in folder.glob("*.toml"))
@@ -255,12 +262,14 @@ def find_preset(name: str) -> Read:
     return read_config(folder / f"{name}.toml")
 
 
-def check_arms(names: tuple[str, ...]) -> tuple[Arm, ...]:
-    """The arms of these names, in the order of `ARMS`; UserError for an unknown one."""
+def check_arms(names: tuple[str, ...]) -> tuple[PairArm, ...]:
+    """The arms of these names, in the order of `PAIR_ARMS`; UserError for an unknown one."""
     for name in names:
-        if name not in ARMS:
-            raise unknown_name("arm", name, ARMS, list_command="pairuni-train pairs build --help")
-    return tuple(arm for arm in ARMS if arm in names)
+        if name not in PAIR_ARMS:
+            raise unknown_name(
+                "arm", name, PAIR_ARMS, list_command="pairuni-train pairs build --help"
+            )
+    return tuple(arm for arm in PAIR_ARMS if arm in names)
 
 
 def _check(config: PairConfig, path: Path) -> None:
@@ -272,8 +281,6 @@ def _check(config: PairConfig, path: Path) -> None:
         for place, source in enumerate(sources):
             if isinstance(source, FileSource):
                 _check_source(source, wanted, f"{path}: {side}[{place}]")
-    if config.completion.lying and config.completion.completer != "tiny":
-        raise UserError(f"{path}: completion.lying is for the completer 'tiny' only.")
 
 
 def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> None:
@@ -284,7 +291,7 @@ def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> No
             raise UserError(f"{where}.columns.{column} is missing.")
     for pattern in source.files:
         if not pattern.endswith((".parquet", ".jsonl", ".tar")):
-            raise UserError(f"{where}.files: '{pattern}' is none of *.parquet, *.jsonl and *.tar.")
+            raise UserError(f"{where}.files: '{pattern}' is not a *.parquet, *.jsonl or *.tar.")
 
 
 _TABLES: tuple[type[_Strict], ...] = (
@@ -310,11 +317,11 @@ def _explain(message: str) -> str:
         return f"unknown key '{unknown.group(1)}'{place}.{offer}"
     value = re.search(r"Invalid enum value '([^']+)'", message)
     if value:
-        return f"'{value.group(1)}' is no value of {where}.{_offer_value(value.group(1))}"
+        return f"'{value.group(1)}' is not a value of {where}.{_offer_value(value.group(1))}"
     return message.replace(" - at `$.", " at `") + "."
 
 
 def _offer_value(value: str) -> str:
-    known = ("kmeans", "random", "given", "global", "endpoint", "tiny", *ARMS)
+    known = ("kmeans", "random", "endpoint", "tiny", *PAIR_ARMS)
     guess = nearest(value, known)
     return f" Did you mean '{guess}'?" if guess else ""

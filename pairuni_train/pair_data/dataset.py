@@ -20,7 +20,16 @@ from pairuni_eval.contamination.pair_set import open_pair_set, pair_rows
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.image_cell import encoded_image
-from pairuni_train.pair_data.record import Generation, Kind, Pair, Provenance, Understanding
+from pairuni_train.pair_data.record import (
+    SIDES,
+    Generation,
+    Half,
+    Kind,
+    Pair,
+    Provenance,
+    Side,
+    Understanding,
+)
 
 FORMAT = "pairuni-pairs/1"
 _META = b"pairuni"
@@ -117,11 +126,7 @@ def _schema() -> Any:
 
     text = pa.string()
     kinds = {"image": pa.struct([("bytes", pa.binary()), ("path", text)])}
-    halves = [
-        (f"{side}_{name}", kinds.get(name, text))
-        for side in ("understanding", "generation")
-        for name in _HALF
-    ]
+    halves = [(f"{side}_{name}", kinds.get(name, text)) for side in SIDES for name in _HALF]
     texts = ("question", "answer", "prompt", "completed_half", "completed_by", "checked_by")
     return pa.schema(
         [
@@ -154,7 +159,7 @@ def _row(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _half_columns(side: str, half: Understanding | Generation | None) -> dict[str, Any]:
+def _half_columns(side: Side, half: Half | None) -> dict[str, Any]:
     if half is None:
         return {f"{side}_{name}": None for name in _HALF}
     return {
@@ -236,7 +241,7 @@ def _kind(row: _Row) -> Kind:
     if name not in set(Kind):
         guess = nearest(name, list(Kind))
         offer = f" Did you mean '{guess}'?" if guess else f" Known: {', '.join(Kind)}"
-        raise row.wrong("kind", f"is '{name}', which is none.{offer}".rstrip("."))
+        raise row.wrong("kind", f"is '{name}', which is not a kind of pair.{offer}".rstrip("."))
     return Kind(name)
 
 
@@ -256,13 +261,10 @@ def _understanding(row: _Row) -> Understanding | None:
     if image is None:
         raise row.wrong("understanding_image", "is missing")
     return Understanding(
-        id=row.text("understanding_id"),
-        source=row.text("understanding_source"),
-        licence=row.text("understanding_licence"),
         image=image,
         question=row.text("question"),
         answer=row.text("answer"),
-        facts=_facts(row, "understanding_facts"),
+        **_common(row, "understanding"),
     )
 
 
@@ -270,26 +272,29 @@ def _generation(row: _Row) -> Generation | None:
     if row.get("generation_id") is None:
         return None
     return Generation(
-        id=row.text("generation_id"),
-        source=row.text("generation_source"),
-        licence=row.text("generation_licence"),
-        prompt=row.text("prompt"),
-        image=row.image("generation_image"),
-        facts=_facts(row, "generation_facts"),
+        prompt=row.text("prompt"), image=row.image("generation_image"), **_common(row, "generation")
     )
+
+
+def _common(row: _Row, side: Side) -> dict[str, Any]:
+    """What both halves have."""
+    return {
+        **{name: row.text(f"{side}_{name}") for name in ("id", "source", "licence")},
+        "facts": _facts(row, f"{side}_facts"),
+    }
 
 
 def _facts(row: _Row, column: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(row.get(column) or "{}", type=dict[str, Any])
     except (msgspec.DecodeError, TypeError) as failure:
-        raise row.wrong(column, f"is no JSON object: {failure}") from failure
+        raise row.wrong(column, f"is not a JSON object: {failure}") from failure
 
 
 def _completed(row: _Row) -> Provenance | None:
     half = row.get("completed_half")
     if half is None:
         return None
-    if half not in ("understanding", "generation"):
+    if half not in SIDES:
         raise row.wrong("completed_half", f"is '{half}', neither understanding nor generation")
     return Provenance(half=half, writer=row.text("completed_by"), verifier=row.text("checked_by"))

@@ -23,14 +23,15 @@ import numpy.typing as npt
 
 from pairuni_eval.errors import DatasetError, UserError, writing
 from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
-from pairuni_train.pair_data.rows import Reject, Rows
+from pairuni_train.pair_data.rows import Reject, RowStore
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ABOUT = "pairuni"  # the metadata's key
 _PART = 1024  # rows of a part: what a kill may cost
-_THREADS = 4  # that decode and shrink images
+THREADS = 4  # that decode and shrink images
+_NONE: FloatArray = np.zeros((0, 0), dtype=np.float32)
 _DTYPE = {"F32": np.float32, "I64": np.int64}
 
 
@@ -49,7 +50,7 @@ class Features(NamedTuple):
 
 
 def embed(
-    rows: Rows,
+    rows: RowStore,
     encoder: Encoder,
     path: Path,
     *,
@@ -66,7 +67,7 @@ def embed(
         done: Called with the number of rows after each part, also for parts found on the disk.
     """
     parts = path.with_suffix(".parts")
-    with writing(str(path)), ThreadPoolExecutor(_THREADS) as pool:
+    with writing(str(path)), ThreadPoolExecutor(THREADS) as pool:
         parts.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(rows), _PART):
             part = parts / f"{start:08d}.safetensors"
@@ -109,7 +110,7 @@ def normalized(features_ND: FloatArray) -> FloatArray:
 
 def _write_part(
     part: Path,
-    rows: Rows,
+    rows: RowStore,
     span: range,
     encoder: Encoder,
     batch_size: int,
@@ -120,18 +121,46 @@ def _write_part(
     broken: list[Reject] = []
     for start in range(span.start, span.stop, batch_size):
         batch = range(start, min(start + batch_size, span.stop))
-        images = [rows.image(row) for row in batch]
-        prepared = list(pool.map(lambda data: _prepare(encoder, data), images))
-        good = [pixels for pixels in prepared if not isinstance(pixels, str)]
-        for row, pixels in zip(batch, prepared, strict=True):
-            if isinstance(pixels, str):
-                broken.append(Reject(rows.name(row), pixels))
-            else:
-                kept.append(row)
-        if good:
-            found.append(normalized(encoder.encode(np.stack(good))))
-    matrix_ND = np.concatenate(found) if found else np.zeros((0, 0), dtype=np.float32)
-    _save(part, matrix_ND, kept, _About(encoder.identity, tuple(broken)))
+        encoded = encode_images(encoder, [rows.image(row) for row in batch], pool)
+        kept += [row for row, why in zip(batch, encoded.broken, strict=True) if why is None]
+        broken += [
+            Reject(rows.name(row), why)
+            for row, why in zip(batch, encoded.broken, strict=True)
+            if why is not None
+        ]
+        found.append(encoded.features_KD)
+    matrix_ND = joined(found)
+    _save(part, matrix_ND, kept, _FeatureInfo(encoder.identity, tuple(broken)))
+
+
+class EncodedImages(NamedTuple):
+    """A batch after the encoder.
+
+    Attributes:
+        features_KD: Unit vectors of the K images that could be decoded.
+        broken: For each image of the batch why it could not; None if it could.
+    """
+
+    features_KD: FloatArray
+    broken: tuple[str | None, ...]
+
+
+def encode_images(
+    encoder: Encoder, images: Sequence[bytes], pool: ThreadPoolExecutor
+) -> EncodedImages:
+    """Decode a batch of images, in several threads, and encode what can be."""
+    prepared = list(pool.map(lambda data: _prepare(encoder, data), images))
+    good = [pixels for pixels in prepared if not isinstance(pixels, str)]
+    features_KD = normalized(encoder.encode(np.stack(good))) if good else _NONE
+    return EncodedImages(
+        features_KD, tuple(one if isinstance(one, str) else None for one in prepared)
+    )
+
+
+def joined(found: Sequence[FloatArray]) -> FloatArray:
+    """The features of several batches as one matrix, (0, 0) without any."""
+    filled = [features_KD for features_KD in found if len(features_KD)]
+    return np.concatenate(filled) if filled else _NONE
 
 
 def _prepare(encoder: Encoder, data: bytes) -> FloatArray | str:
@@ -153,14 +182,14 @@ def decode(data: bytes) -> Image:
     return read_rgb(io.BytesIO(data), DatasetError)
 
 
-class _About(msgspec.Struct, frozen=True):
+class _FeatureInfo(msgspec.Struct, frozen=True):
     """What a file of features says about itself."""
 
     encoder: Identity
     broken: tuple[Reject, ...]
 
 
-def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _About) -> None:
+def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _FeatureInfo) -> None:
     """Write features under a temporary name and rename.
 
     The metadata have one key: safetensors writes several in an order that differs from run to run.
@@ -178,16 +207,16 @@ def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _About)
 
 def _join(parts: Sequence[Path], path: Path) -> None:
     found = [read_features(part) for part in parts]
-    filled = [one.matrix_ND for one in found if len(one.matrix_ND)]
-    if not filled:
+    matrix_ND = joined([one.matrix_ND for one in found])
+    if not len(matrix_ND):
         raise UserError(
             "No image of the source could be decoded.",
             hint="Look at columns.image in the configuration.",
         )
     rows = np.concatenate([one.rows_N for one in found])
     broken = tuple(reject for one in found for reject in one.broken)
-    about = _About(_map(parts[0])[1].encoder, broken)
-    _save(path, np.concatenate(filled), rows.tolist(), about)
+    about = _FeatureInfo(_map(parts[0])[1].encoder, broken)
+    _save(path, matrix_ND, rows.tolist(), about)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -198,7 +227,7 @@ class _Entry(msgspec.Struct, frozen=True):
     data_offsets: tuple[int, int]
 
 
-def _map(path: Path) -> tuple[dict[str, Any], _About]:
+def _map(path: Path) -> tuple[dict[str, Any], _FeatureInfo]:
     """The tensors of a file of features without reading them, and what it says about itself.
 
     The format: eight bytes with the length of a JSON header, the header with the type, shape and
@@ -207,7 +236,7 @@ def _map(path: Path) -> tuple[dict[str, Any], _About]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = msgspec.json.decode(stream.read(length), type=dict[str, dict[str, Any]])
-    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_About)
+    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_FeatureInfo)
     entries = msgspec.convert(header, dict[str, _Entry])
     return {name: _tensor(path, 8 + length, entry) for name, entry in entries.items()}, about
 

@@ -85,11 +85,42 @@ class Encoder(ABC):
         """Features (B, D), float32, of any length."""
 
 
-class ResNet50(Encoder):
-    """See the module docstring. Default weights: microsoft/resnet-50."""
+class NetworkEncoder(Encoder):
+    """A network whose pooled output is the feature; `size` is the side of the square it sees."""
 
     def __init__(self, model: Any, identity: Identity, device: str, size: int = 224) -> None:
         self._model, self.identity, self._device, self._size = model, identity, device, size
+
+    def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
+        """The pooled output."""
+        import torch
+
+        with torch.inference_mode():
+            out = self._model(torch.from_numpy(pixels_BCHW).to(self._device))
+            pooled: Tensor = out if isinstance(out, torch.Tensor) else out.pooler_output
+        features: FloatArray = pooled.flatten(1).float().cpu().numpy()
+        return features
+
+
+class WeightlessEncoder(Encoder):
+    """An encoder with nothing to load."""
+
+    @classmethod
+    def load(cls, spec: EncoderSpec) -> Self:
+        """Needs nothing.
+
+        Raises:
+            UserError: if it is given a checkpoint.
+        """
+        if spec.checkpoint is not None:
+            raise UserError(
+                f"The encoder '{spec.name}' has no checkpoint: leave encoder.checkpoint out."
+            )
+        return cls()
+
+
+class ResNet50(NetworkEncoder):
+    """The pooled features. Default weights: microsoft/resnet-50."""
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
@@ -106,16 +137,12 @@ class ResNet50(Encoder):
         resized = image.resize(_shorter_side(image, short), Resampling.BICUBIC)
         return _normalized(_middle(resized, self._size), _IMAGENET_MEAN, _IMAGENET_STD)
 
-    def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
-        """The pooled features, 2048 for ResNet-50."""
-        return _run(self._model, pixels_BCHW, self._device)
 
+class DINOv3(NetworkEncoder):
+    """The class token after the last norm.
 
-class DINOv3(Encoder):
-    """See the module docstring. Default weights: facebook/dinov3-vitb16-pretrain-lvd1689m."""
-
-    def __init__(self, model: Any, identity: Identity, device: str, size: int = 224) -> None:
-        self._model, self.identity, self._device, self._size = model, identity, device, size
+    Default weights: facebook/dinov3-vitb16-pretrain-lvd1689m.
+    """
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
@@ -135,18 +162,14 @@ class DINOv3(Encoder):
         resized = F.interpolate(pixels_CHW[None], side, mode="bilinear", antialias=True)[0].numpy()
         return (resized - _column(_IMAGENET_MEAN)) / _column(_IMAGENET_STD)
 
-    def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
-        """The class token after the last norm."""
-        return _run(self._model, pixels_BCHW, self._device)
 
+class PerceptionEncoder(NetworkEncoder):
+    """The image embedding of the contrastive model.
 
-class PerceptionEncoder(Encoder):
-    """See the module docstring. Default weights: timm/vit_pe_core_base_patch16_224.fb."""
+    Default weights: timm/vit_pe_core_base_patch16_224.fb.
+    """
 
     extra = "pe"
-
-    def __init__(self, model: Any, identity: Identity, device: str, size: int) -> None:
-        self._model, self.identity, self._device, self._size = model, identity, device, size
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> Self:
@@ -179,12 +202,8 @@ class PerceptionEncoder(Encoder):
         resized = image.resize(_shorter_side(image, self._size), Resampling.BICUBIC)
         return _normalized(_middle(resized, self._size), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
-    def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
-        """The image embedding of the contrastive model."""
-        return _run(self._model, pixels_BCHW, self._device)
 
-
-class TinyEncoder(Encoder):
+class TinyEncoder(WeightlessEncoder):
     """What stands in a picture of the tiny world, counted: its 24 things, 4 shapes and 6 colors.
 
     Read off the pixels, so any picture has features. Why not the tiny model's vision tower: its
@@ -194,17 +213,6 @@ class TinyEncoder(Encoder):
     """
 
     identity = Identity(name="tiny", weights="counts/2", preprocessing="scene shown")
-
-    @classmethod
-    def load(cls, spec: EncoderSpec) -> Self:
-        """Needs nothing.
-
-        Raises:
-            UserError: if it is given a checkpoint.
-        """
-        if spec.checkpoint is not None:
-            raise UserError("The encoder 'tiny' has no checkpoint: leave encoder.checkpoint out.")
-        return cls()
 
     def prepare(self, image: Image) -> FloatArray:
         """The picture as the world reads it, (3, 32, 32)."""
@@ -262,16 +270,6 @@ def _wrong_model(encoder: str, checkpoint: str, found: str, wanted: str) -> User
         f"'{found}', not {wanted}.",
         hint="Leave encoder.checkpoint out for the default weights.",
     )
-
-
-def _run(model: Any, pixels_BCHW: FloatArray, device: str) -> FloatArray:
-    import torch
-
-    with torch.inference_mode():
-        out = model(torch.from_numpy(pixels_BCHW).to(device))
-        pooled: Tensor = out if isinstance(out, torch.Tensor) else out.pooler_output
-    features: FloatArray = pooled.flatten(1).float().cpu().numpy()
-    return features
 
 
 # Pixels

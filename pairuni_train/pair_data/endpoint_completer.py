@@ -32,15 +32,14 @@ from pairuni_eval.prompts import LETTERS, mmmu_prompt
 from pairuni_train.pair_data.complete import (
     Declined,
     Draft,
-    Finding,
     NewPrompt,
     NewQuestion,
-    Open,
+    Unanswered,
+    Verification,
 )
 from pairuni_train.pair_data.config import CompletionSpec, judge_name
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Understanding
-from pairuni_train.pair_data.rows import Half
+from pairuni_train.pair_data.record import Half, Understanding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -140,15 +139,17 @@ class EndpointCompleter:
         self._longest_side = longest_side
         self._calls: list[JudgeCall] = []
 
-    def write(self, halves: Sequence[Half]) -> list[Draft | Declined | Open]:
+    def write(self, halves: Sequence[Half]) -> list[Draft | Declined | Unanswered]:
         """Ask the writer for the missing halves."""
         replies = self._ask(self._writer, [_to_write(half) for half in halves], halves)
         return [
-            reply if isinstance(reply, Declined | Open) else self._draft(half, reply)
+            reply if isinstance(reply, Declined | Unanswered) else self._draft(half, reply)
             for half, reply in zip(halves, replies, strict=True)
         ]
 
-    def verify(self, halves: Sequence[Half], drafts: Sequence[Draft]) -> list[Finding | Open]:
+    def verify(
+        self, halves: Sequence[Half], drafts: Sequence[Draft]
+    ) -> list[Verification | Unanswered]:
         """Ask the verifier about the new halves."""
         asked = [_to_check(half, draft) for half, draft in zip(halves, drafts, strict=True)]
         return [_finding(reply) for reply in self._ask(self._verifier, asked, halves)]
@@ -166,7 +167,7 @@ class EndpointCompleter:
 
     def _ask(
         self, judge: Judge, prompts: Sequence[str], halves: Sequence[Half]
-    ) -> list[str | Declined | Open]:
+    ) -> list[str | Declined | Unanswered]:
         questions = [
             Question(prompt, (self._image(half),), {})
             for prompt, half in zip(prompts, halves, strict=True)
@@ -251,25 +252,27 @@ def _to_check(half: Half, draft: Draft) -> str:
     )
 
 
-def _reply(reply: JudgeReply) -> str | Declined | Open:
+def _reply(reply: JudgeReply) -> str | Declined | Unanswered:
     if reply.status is Status.SCORED:
         return reply.said
     if reply.status is Status.REFUSED:
         return Declined("the model declined")
     if reply.status is Status.SKIPPED or (reply.call is not None and reply.call.open):
-        return Open(reply.text)
+        return Unanswered(reply.text)
     return Declined(reply.text)
 
 
-def _finding(reply: str | Declined | Open) -> Finding | Open:
-    if isinstance(reply, Open):
+def _finding(reply: str | Declined | Unanswered) -> Verification | Unanswered:
+    if isinstance(reply, Unanswered):
         return reply
     if isinstance(reply, Declined):
-        return Finding(False, reply.reason)
+        return Verification(False, reply.reason)
     found = _parse(reply, _CheckReply)
     if found is None:
-        return Finding(False, _NO_JSON, reply)
-    return Finding(True) if found.sound else Finding(False, "found a problem", found.problem)
+        return Verification(False, _NO_JSON, reply)
+    return (
+        Verification(True) if found.sound else Verification(False, "found a problem", found.problem)
+    )
 
 
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)

@@ -10,18 +10,17 @@ Shapes: N evaluation images, P understanding images, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from pairuni_eval.contamination.neighbors import Neighbor, Neighbors, nearest
-from pairuni_eval.errors import DatasetError, UserError
+from pairuni_eval.errors import UserError
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_train.pair_data.config import EncoderSpec, read_config
 from pairuni_train.pair_data.dataset import iterate_pairs
-from pairuni_train.pair_data.embed import decode, normalized
+from pairuni_train.pair_data.embed import THREADS, encode_images, joined
 from pairuni_train.pair_data.encoders import Encoder, FloatArray
 
 Named = tuple[str, bytes]
@@ -107,15 +106,12 @@ def _encoded(
     """Names and unit features of the images that can be decoded."""
     names: list[str] = []
     features: list[FloatArray] = []
-    while batch := list(islice(images, batch_size)):
-        prepared = []
-        for name, data in batch:
-            try:
-                prepared.append(encoder.prepare(decode(data)))
-            except DatasetError:
-                continue
-            names.append(name)
-        if prepared:
-            features.append(normalized(encoder.encode(np.stack(prepared))))
-        done(len(batch))
-    return names, np.concatenate(features) if features else np.zeros((0, 0), dtype=np.float32)
+    with ThreadPoolExecutor(THREADS) as pool:
+        while batch := list(islice(images, batch_size)):
+            encoded = encode_images(encoder, [data for _, data in batch], pool)
+            names += [
+                name for (name, _), why in zip(batch, encoded.broken, strict=True) if why is None
+            ]
+            features.append(encoded.features_KD)
+            done(len(batch))
+    return names, joined(features)

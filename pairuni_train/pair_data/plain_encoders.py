@@ -11,13 +11,11 @@ Shapes: B images, H x W pixels, D features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pairuni_eval.errors import UserError
-from pairuni_train.pair_data.config import EncoderSpec
-from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
+from pairuni_train.pair_data.encoders import FloatArray, Identity, WeightlessEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,24 +23,7 @@ if TYPE_CHECKING:
 _SIDE, _LEVELS = 16, 4
 
 
-class _Plain(Encoder):
-    """What both have in common: nothing to load."""
-
-    @classmethod
-    def load(cls, spec: EncoderSpec) -> Self:
-        """Needs nothing.
-
-        Raises:
-            UserError: if it is given a checkpoint.
-        """
-        if spec.checkpoint is not None:
-            raise UserError(
-                f"The encoder '{spec.name}' has no checkpoint: leave encoder.checkpoint out."
-            )
-        return cls()
-
-
-class Pixels(_Plain):
+class PixelEncoder(WeightlessEncoder):
     """See the module docstring. The cosine of two pictures is the correlation of their pixels."""
 
     identity = Identity(name="pixels", weights="pixels/1", preprocessing="16 x 16 box, centred")
@@ -60,7 +41,7 @@ class Pixels(_Plain):
         return centred.reshape(len(centred), -1)
 
 
-class Colors(_Plain):
+class ColorEncoder(WeightlessEncoder):
     """See the module docstring. 4 x 4 x 4 equal bins of red, green and blue."""
 
     identity = Identity(name="colors", weights="colors/1", preprocessing="64 bins, at most 64 px")

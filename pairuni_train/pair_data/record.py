@@ -19,6 +19,9 @@ import msgspec
 
 from pairuni_eval.seeds import stable_hash
 
+Side = Literal["understanding", "generation"]
+SIDES: tuple[Side, ...] = ("understanding", "generation")
+
 
 class Kind(StrEnum):
     """How the halves of a pair came together."""
@@ -61,6 +64,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
 
+Half = Understanding | Generation
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Who wrote a completed half, and who checked it.
 
@@ -70,7 +76,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
         verifier: Snapshot of the model that checked it against the given half.
     """
 
-    half: Literal["understanding", "generation"]
+    half: Side
     writer: str
     verifier: str
 

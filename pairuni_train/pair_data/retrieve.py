@@ -2,8 +2,7 @@
 
 Algorithm 1, second half: for each remaining generation image g, J = top-n of the remaining
 understanding images by cosine, those below the threshold left out; the pairs (u, g) are taken and
-J and g removed. `order="given"` goes through g as they stand; `order="global"` takes the most
-similar pair of all first, then the next one whose images are free.
+J and g removed. The g are gone through in the order that they stand in.
 
 faiss searches a block of g at a time (inner product of unit vectors, a list of nearest neighbors
 per row), so memory is bounded by the block whatever the sizes. Its sums are float32 and depend on
@@ -17,17 +16,15 @@ R images that were free when a search began.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pairuni_train.pair_data.encoders import FloatArray
 
-Order = Literal["given", "global"]
 IntArray = npt.NDArray[np.int64]
 
 _BLOCK = 2048
@@ -37,7 +34,7 @@ _STALE = 0.1  # share of taken images in a list's base at which it is copied wit
 _UNIT = 1e-3  # how far from 1 a vector's length may be
 
 
-class Match(NamedTuple):
+class RetrievedMatch(NamedTuple):
     """A retrieved pair: row of the understanding features, row of the generation ones, cosine."""
 
     understanding: int
@@ -50,7 +47,7 @@ class _Outcome(Enum):
     UNSEEN = 1  # an image that is not in the list may be the best
 
 
-class _List(NamedTuple):
+class _NearestList(NamedTuple):
     """The nearest images of one g, best first, as float32 arithmetic has it."""
 
     cosine_K: npt.NDArray[np.float64]
@@ -62,24 +59,20 @@ def retrieve(
     features_UD: FloatArray,
     features_GD: FloatArray,
     ids_U: Sequence[str],
-    ids_G: Sequence[str],
     *,
     threshold: float,
     neighbors: int = 1,
-    order: Order = "given",
     block: int = _BLOCK,
     done: Callable[[int], None] = lambda _: None,
-) -> list[Match]:
+) -> list[RetrievedMatch]:
     """Pair generation images with understanding images.
 
     Args:
         features_UD: Unit vectors, float32; may be mapped from a file.
         features_GD: The same for generation.
         ids_U: Ids of the understanding images; the smaller one wins a tie.
-        ids_G: The same for generation, where order is "global".
         threshold: Least cosine of a pair.
         neighbors: Understanding images per generation image.
-        order: See the module docstring.
         block: Generation images that are searched together.
         done: Called with a number of generation images that are dealt with.
 
@@ -91,9 +84,12 @@ def retrieve(
     """
     _check(features_UD, features_GD)
     free = _Free(features_UD, _ranks(ids_U), threshold)
-    if order == "given":
-        return _in_given_order(free, features_GD, neighbors, block, done)
-    return _best_first(free, features_GD, _ranks(ids_G), neighbors, block, done)
+    matches: list[RetrievedMatch] = []
+    for start in range(0, len(features_GD), block):
+        rows = range(start, min(start + block, len(features_GD)))
+        matches += _matches_of_block(free, features_GD, rows, neighbors)
+        done(len(rows))
+    return matches
 
 
 def highest(features_UD: FloatArray, features_GD: FloatArray) -> float:
@@ -139,37 +135,36 @@ class _Free:
         """Use an image up."""
         self._free_U[row] = False
 
-    def is_free(self, row: int) -> bool:
-        """Whether an image is free."""
-        return bool(self._free_U[row])
-
-    def nearest(self, query_BD: FloatArray, *, fresh: bool = False) -> list[_List]:
+    def nearest(self, query_BD: FloatArray, *, fresh: bool = False) -> list[_NearestList]:
         """The nearest images of each query; taken ones may be among them unless `fresh`."""
         import faiss
 
         self._leave_out_taken(0.0 if fresh else _STALE)
         listed = min(_LISTED, len(self._base_RD))
         if listed == 0:
-            nothing = _List(np.zeros(0), np.zeros(0, np.int64), complete=True)
+            nothing = _NearestList(np.zeros(0), np.zeros(0, np.int64), complete=True)
             return [nothing] * len(query_BD)
         cosine_BK, place_BK = faiss.knn(
             np.ascontiguousarray(query_BD), self._base_RD, listed, faiss.METRIC_INNER_PRODUCT
         )
         complete = listed == len(self._base_RD)
         return [
-            _List(cosine_K, self._row_R[place_K], complete)
+            _NearestList(cosine_K, self._row_R[place_K], complete)
             for cosine_K, place_K in zip(cosine_BK.astype(np.float64), place_BK, strict=True)
         ]
 
-    def all_of(self, query_D: FloatArray) -> _List:
+    def all_of(self, query_D: FloatArray) -> _NearestList:
         """Every free image for one query, unsorted."""
         self._leave_out_taken(_STALE)
-        return _List((self._base_RD @ query_D).astype(np.float64), self._row_R, complete=True)
+        return _NearestList(
+            (self._base_RD @ query_D).astype(np.float64), self._row_R, complete=True
+        )
 
-    def best(self, query_D: FloatArray, found: _List) -> tuple[float, int] | _Outcome:
+    def best(self, query_D: FloatArray, found: _NearestList) -> tuple[float, int] | _Outcome:
         """The cosine and row of the free image nearest to a query, if the list can tell."""
         open_K = self._free_U[found.row_K]
-        unseen = -np.inf if found.complete else self.bound(found)
+        # What no image that is missing from the list exceeds.
+        unseen = -np.inf if found.complete else float(found.cosine_K[-1]) + self._error
         top = float(found.cosine_K.max(where=open_K, initial=-np.inf)) - self._error
         if unseen >= max(top, self._threshold):
             return _Outcome.UNSEEN
@@ -179,10 +174,6 @@ class _Free:
             query_D, found.row_K[open_K & (found.cosine_K >= top - self._error)]
         )
         return (cosine, row) if cosine >= self._threshold else _Outcome.NOTHING
-
-    def bound(self, found: _List) -> float:
-        """What no image that is missing from a list exceeds."""
-        return float(found.cosine_K[-1]) + self._error
 
     def _exact_best(self, query_D: FloatArray, row_C: IntArray) -> tuple[float, int]:
         """Measure candidates in float64, each in the same order of summation."""
@@ -198,125 +189,26 @@ class _Free:
             self._base_RD = self._features_UD[self._row_R]
 
 
-def _in_given_order(
-    free: _Free,
-    features_GD: FloatArray,
-    neighbors: int,
-    block: int,
-    done: Callable[[int], None],
-) -> list[Match]:
-    matches: list[Match] = []
-    for start in range(0, len(features_GD), block):
-        rows = range(start, min(start + block, len(features_GD)))
-        matches += _block_in_order(free, features_GD, rows, neighbors)
-        done(len(rows))
-    return matches
-
-
-def _block_in_order(
+def _matches_of_block(
     free: _Free, features_GD: FloatArray, rows: range, neighbors: int
-) -> list[Match]:
-    matches: list[Match] = []
+) -> list[RetrievedMatch]:
+    matches: list[RetrievedMatch] = []
     lists = free.nearest(features_GD[rows.start : rows.stop])
     scans = 0
-    for row in rows:
+    for place, row in enumerate(rows):
+        query_D = features_GD[row]
         for _ in range(neighbors):
-            best = free.best(features_GD[row], lists[row - rows.start])
+            best = free.best(query_D, lists[place])
             if best is _Outcome.UNSEEN:
                 scans += 1
                 if scans % _SCANS == 0:
-                    rest = free.nearest(features_GD[row : rows.stop], fresh=True)
-                    lists[row - rows.start :] = rest
-                best = _sure_best(free, features_GD[row], lists[row - rows.start])
+                    lists[place:] = free.nearest(features_GD[row : rows.stop], fresh=True)
+                    best = free.best(query_D, lists[place])
+            if best is _Outcome.UNSEEN:
+                best = free.best(query_D, free.all_of(query_D))
             if isinstance(best, _Outcome):
                 break
-            matches.append(_match(best, row))
-            free.take(best[1])
-    return matches
-
-
-def _sure_best(free: _Free, query_D: FloatArray, found: _List) -> tuple[float, int] | _Outcome:
-    """The best by the list, or where the list cannot tell, by looking at every free image."""
-    best = free.best(query_D, found)
-    return free.best(query_D, free.all_of(query_D)) if best is _Outcome.UNSEEN else best
-
-
-def _match(best: tuple[float, int], generation: int) -> Match:
-    return Match(best[1], generation, min(1.0, max(0.0, best[0])))
-
-
-class _BestFirst:
-    """The most similar pair of all, again and again, from the nearest lists of every g.
-
-    The heap holds each g's best free image, or, where its list is used up, a bound that no image
-    outside the list exceeds. When a bound comes to the top, all used-up lists are made anew.
-    """
-
-    def __init__(self, free: _Free, features_GD: FloatArray, rank_G: IntArray, block: int) -> None:
-        self._free, self._features_GD, self._rank_G, self._block = free, features_GD, rank_G, block
-        self._lists: dict[int, _List] = {}
-        self._used_up: set[int] = set()
-        self._heap: list[tuple[float, int, int, int]] = []  # -cosine, rank of g, g, u or -1
-
-    def search(self, rows: Sequence[int], done: Callable[[int], None]) -> None:
-        """Make lists for some g, block by block."""
-        for start in range(0, len(rows), self._block):
-            some = rows[start : start + self._block]
-            found = self._free.nearest(self._features_GD[list(some)], fresh=True)
-            self._lists.update(zip(some, found, strict=True))
-            done(len(some))
-
-    def offer(self, row: int, *, fresh: bool = False) -> None:
-        """Put a g's best free image on the heap, if it has one."""
-        query_D, found = self._features_GD[row], self._lists[row]
-        best = self._free.best(query_D, found)
-        if fresh:
-            best = _sure_best(self._free, query_D, found)
-        if best is _Outcome.UNSEEN:
-            self._used_up.add(row)
-            bound = (-self._free.bound(found), int(self._rank_G[row]), row, -1)
-            heapq.heappush(self._heap, bound)
-        elif not isinstance(best, _Outcome):
-            heapq.heappush(self._heap, (-best[0], int(self._rank_G[row]), row, best[1]))
-
-    def next(self) -> Match | None:
-        """The most similar pair of free images; None if none is similar enough."""
-        while self._heap:
-            negative, _, row, found = heapq.heappop(self._heap)
-            if found >= 0 and self._free.is_free(found):
-                return _match((-negative, found), row)
-            if found >= 0:
-                self.offer(row)
-            elif row in self._used_up:
-                self._renew()
-        return None
-
-    def _renew(self) -> None:
-        rows = sorted(self._used_up)
-        self._used_up.clear()
-        self.search(rows, lambda _: None)
-        for row in rows:
-            self.offer(row, fresh=True)
-
-
-def _best_first(
-    free: _Free,
-    features_GD: FloatArray,
-    rank_G: IntArray,
-    neighbors: int,
-    block: int,
-    done: Callable[[int], None],
-) -> list[Match]:
-    pairs = _BestFirst(free, features_GD, rank_G, block)
-    pairs.search(range(len(features_GD)), done)
-    for row in range(len(features_GD)):
-        pairs.offer(row)
-    matches: list[Match] = []
-    partners = np.zeros(len(features_GD), dtype=np.int64)
-    while (match := pairs.next()) is not None:
-        matches.append(match)
-        free.take(match.understanding)
-        partners[match.generation] += 1
-        if partners[match.generation] < neighbors:
-            pairs.offer(match.generation)
+            cosine, taken = best
+            matches.append(RetrievedMatch(taken, row, min(1.0, max(0.0, cosine))))
+            free.take(taken)
     return matches

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pairuni_eval.errors import writing
-from pairuni_train.pair_data.record import Generation, Understanding
-
-Side = Literal["understanding", "generation"]
-Half = Understanding | Generation
-SIDES: tuple[Side, ...] = ("understanding", "generation")
+from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
 
 PARTIAL = ".partial"  # the end of the name of a store that is being written
 _ROWS, _IMAGES, _ABOUT = "rows.parquet", "images.bin", "about.json"
@@ -45,7 +41,7 @@ class Reject(msgspec.Struct, frozen=True):
         return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
-class About(msgspec.Struct, frozen=True):
+class RowStoreInfo(msgspec.Struct, frozen=True):
     """What a store knows of itself.
 
     Attributes:
@@ -59,7 +55,7 @@ class About(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
 
 
-class Found(NamedTuple):
+class SourceRow(NamedTuple):
     """What a source gives for one of its rows: a half, a reject, or the rule that drops it."""
 
     half: Half | None = None
@@ -67,13 +63,13 @@ class Found(NamedTuple):
     dropped: str | None = None
 
 
-class Rows:
+class RowStore:
     """A store, opened. `rows[i]` reads one half, image included."""
 
     def __init__(self, folder: Path) -> None:
         import pyarrow.parquet as pq
 
-        self.about = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=About)
+        self.about = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=RowStoreInfo)
         with (folder / _ROWS).open("rb") as stream:
             self._table = pq.read_table(stream).to_pylist()
         self._images = (folder / _IMAGES).open("rb")
@@ -106,13 +102,8 @@ class Rows:
         """Source and id, which no other row of the side shares."""
         return f"{self._table[row]['source']} {self._table[row]['id']}"
 
-    @property
-    def names(self) -> list[str]:
-        """The names of all rows in order."""
-        return [self.name(row) for row in range(len(self))]
 
-
-class Writer:
+class RowStoreWriter:
     """Writes a store; what has no image or text, or an id that is taken, becomes a reject."""
 
     def __init__(self, side: Side, folder: Path) -> None:
@@ -125,7 +116,7 @@ class Writer:
         self._images = (folder / _IMAGES).open("wb")
         self._folder = folder
 
-    def add(self, found: Found) -> None:
+    def add(self, found: SourceRow) -> None:
         """Take one row in."""
         if found.dropped is not None:
             self._dropped[found.dropped] = self._dropped.get(found.dropped, 0) + 1
@@ -142,7 +133,9 @@ class Writer:
         self._images.close()
         with (self._folder / _ROWS).open("wb") as stream:
             pq.write_table(pa.Table.from_pylist(self._rows, schema=_schema()), stream)
-        about = About(self._side, self._digest.hexdigest(), tuple(self._rejects), self._dropped)
+        about = RowStoreInfo(
+            self._side, self._digest.hexdigest(), tuple(self._rejects), self._dropped
+        )
         (self._folder / _ABOUT).write_bytes(msgspec.json.encode(about))
 
     def _add(self, half: Half) -> None:
@@ -167,8 +160,8 @@ class Writer:
 
 
 def write_rows(
-    folder: Path, side: Side, found: Iterator[Found], *, seen: Callable[[], None]
-) -> Rows:
+    folder: Path, side: Side, found: Iterator[SourceRow], *, seen: Callable[[], None]
+) -> RowStore:
     """Write a store to `folder`, whole or not at all, and open it.
 
     Args:
@@ -181,21 +174,13 @@ def write_rows(
     shutil.rmtree(partial, ignore_errors=True)
     with writing(str(folder)):
         partial.mkdir(parents=True)
-        writer = Writer(side, partial)
+        writer = RowStoreWriter(side, partial)
         for one in found:
             writer.add(one)
             seen()
         writer.close()
         partial.rename(folder)
-    return Rows(folder)
-
-
-def counted(rejects: Sequence[Reject]) -> dict[str, int]:
-    """Rejects by reason, most frequent first."""
-    counts: dict[str, int] = {}
-    for reject in rejects:
-        counts[reject.reason] = counts.get(reject.reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return RowStore(folder)
 
 
 def _trouble(half: Half, names: set[tuple[str, str]]) -> str | None:

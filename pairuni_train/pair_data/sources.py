@@ -22,8 +22,8 @@ from pairuni_eval.image_cell import SeveralImagesError, encoded_image
 from pairuni_eval.user_text import json_lines
 from pairuni_train.pair_data import tiny_rows
 from pairuni_train.pair_data.config import FileSource, Source, TinySource
-from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Found, Reject, Side
+from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
+from pairuni_train.pair_data.rows import Reject, SourceRow
 
 _BLOCK = 64  # rows of a parquet file that are in memory at once
 _FILE, _KEY = "__file__", "__key__"  # columns that every row of a file and every member has
@@ -69,7 +69,7 @@ def fingerprint(paths: list[Path]) -> list[list[Any]]:
 
 def read_source(
     source: Source, paths: list[Path], side: Side, seed: int, *, root: Path | None = None
-) -> Iterator[Found]:
+) -> Iterator[SourceRow]:
     """Every row of a source.
 
     Args:
@@ -84,8 +84,10 @@ def read_source(
         UserError: if a file cannot be read or lacks a column, naming both.
     """
     if isinstance(source, TinySource):
-        make = tiny_rows.understanding_rows if side == "understanding" else _generation_rows
-        yield from (Found(half) for half in make(source.rows, seed))
+        halves: Iterator[Half] = tiny_rows.generation_rows(source.rows, seed)
+        if side == "understanding":
+            halves = tiny_rows.understanding_rows(source.rows, seed)
+        yield from map(SourceRow, halves)
         return
     left = source.rows
     for path in paths:
@@ -96,9 +98,6 @@ def read_source(
             found = reader.read(row, number)
             left = left if left is None or found.half is None else left - 1
             yield found
-
-
-_generation_rows = tiny_rows.generation_rows
 
 
 def _download(source: FileSource) -> Path:
@@ -180,7 +179,7 @@ def _json_rows(path: Path, source: FileSource) -> Iterator[Mapping[str, Any]]:
     for number, row in json_lines(path):
         if not isinstance(row, dict):
             kind = type(row).__name__
-            raise UserError(f"{path}, line {number}: no JSON object, but {kind}.")
+            raise UserError(f"{path}, line {number}: not a JSON object, but {kind}.")
         if not checked:
             _check_columns(path, source, list(row))
             checked = True
@@ -224,12 +223,12 @@ class _Reader(NamedTuple):
     path: Path
     folder: DataFolder
 
-    def read(self, row: Mapping[str, Any], number: int) -> Found:
+    def read(self, row: Mapping[str, Any], number: int) -> SourceRow:
         """A row as a half, or why it is none; `number` counts from 0."""
         source, path = self.source, self.path
         rule = _dropping_rule(row, source)
         if rule is not None:
-            return Found(dropped=rule)
+            return SourceRow(dropped=rule)
         columns = source.columns
         group = path.stem if columns.group == _FILE else _text(_cell(row, columns.group))
         name = f"{source.name}/{group}" if group else source.name
@@ -238,10 +237,10 @@ class _Reader(NamedTuple):
         try:
             image = encoded_image(_cell(row, columns.image), self.folder)
         except SeveralImagesError:
-            return Found(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
+            return SourceRow(reject=Reject(f"{path.name}, row {number + 1}", _SEVERAL))
         except DatasetError as failure:
             detail = f"{path.name}, column {columns.image}: {failure}"
-            return Found(reject=Reject(f"{name} {id}", _NO_IMAGE, detail))
+            return SourceRow(reject=Reject(f"{name} {id}", _NO_IMAGE, detail))
         common: dict[str, Any] = {
             "id": id,
             "source": name,
@@ -249,10 +248,10 @@ class _Reader(NamedTuple):
             "image": image,
         }
         if self.side == "generation":
-            return Found(Generation(prompt=_stripped(row, columns.prompt, source), **common))
+            return SourceRow(Generation(prompt=_stripped(row, columns.prompt, source), **common))
         question = _stripped(row, columns.question, source)
         answer = _text(_cell(row, columns.answer)).strip()
-        return Found(Understanding(question=question, answer=answer, **common))
+        return SourceRow(Understanding(question=question, answer=answer, **common))
 
 
 def _dropping_rule(row: Mapping[str, Any], source: FileSource) -> str | None:

@@ -66,13 +66,13 @@ def read_stats(path: Path) -> Stats:
     return Stats(
         rows=len(found["kind"]),
         halves=sum(source is not None for column in sources for source in column),
-        kinds=_ordered(kinds),
-        understanding=_ordered(_present(sources[0])),
-        generation=_ordered(_present(sources[1])),
-        licences=_ordered(
+        kinds=most_first(kinds),
+        understanding=most_first(_present(sources[0])),
+        generation=most_first(_present(sources[1])),
+        licences=most_first(
             _present([*found["understanding_licence"], *found["generation_licence"]])
         ),
-        completed=_ordered(_completed(found)),
+        completed=most_first(_completed(found)),
         similarities=tuple(
             similarity
             for kind, similarity in zip(found["kind"], found["similarity"], strict=True)
@@ -94,7 +94,8 @@ def _completed(found: Mapping[str, Sequence[Any]]) -> Counter[str]:
     )
 
 
-def _ordered(counts: Counter[str]) -> Counts:
+def most_first(counts: Counter[str]) -> Counts:
+    """Counts, the most frequent first, then by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -1,11 +1,10 @@
-"""The completer of the tiny world: it knows the truth, and may be told to lie.
+"""The completer of the tiny world: it knows the truth.
 
 The writer finds, among all prompts of the six kinds, one that the scene shows and that carries what
 the question needs, or asks a question about a prompt's scene that the prompt alone answers. Where
-there is none it declines. At the rate `lying` it writes something false instead. The verifier reads
-the picture and the words, nothing else: it does not know what the writer knew.
-
-The lies are drawn from the seed and the row, so that a resumed build tells the same ones.
+there is none it declines. The verifier reads the picture and the words, nothing else: it does not
+know what the writer knew. Free choices are drawn from the seed and the row, so that a resumed build
+makes the same ones.
 """
 
 from __future__ import annotations
@@ -14,66 +13,50 @@ import random
 from collections.abc import Sequence
 
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.tiny.questions import LETTERS
 from pairuni_eval.tiny.world import Scene, read
 from pairuni_train.pair_data import tiny_answers, tiny_rows
-from pairuni_train.pair_data.complete import Declined, Draft, Finding, NewPrompt, NewQuestion
+from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Generation, Understanding
+from pairuni_train.pair_data.record import Generation, Half, Understanding
 
 _CANDIDATES = 16  # prompts that are tried for one question
 _QUESTIONS = 60  # questions that are tried for one prompt
-_WORDS = {"yes": "no", "no": "yes"}
 
 
 class TinyCompleter:
-    """See the module docstring.
-
-    Args:
-        lying: Share of halves that are written wrong on purpose, in [0, 1].
-        seed: Where the lies and the free choices come from.
-    """
+    """See the module docstring; `seed` is where the free choices come from."""
 
     writer = "tiny-writer/1"
     verifier = "tiny-verifier/1"
     bill = ""
 
-    def __init__(self, *, lying: float, seed: int) -> None:
-        self._lying = lying
+    def __init__(self, seed: int) -> None:
         self._seed = seed
-        if lying:
-            self.writer = f"tiny-writer/1 lying at {lying:g}"
 
-    def write(self, halves: Sequence[Understanding | Generation]) -> list[Draft | Declined]:
+    def write(self, halves: Sequence[Half]) -> list[Draft | Declined]:
         """Write the missing halves."""
         return [self._write(half) for half in halves]
 
-    def verify(
-        self, halves: Sequence[Understanding | Generation], drafts: Sequence[Draft]
-    ) -> list[Finding]:
+    def verify(self, halves: Sequence[Half], drafts: Sequence[Draft]) -> list[Verification]:
         """Check the new halves against the given ones, by picture and words alone."""
         return [_verify(half, draft) for half, draft in zip(halves, drafts, strict=True)]
 
-    def _write(self, half: Understanding | Generation) -> Draft | Declined:
+    def _write(self, half: Half) -> Draft | Declined:
         rng = random.Random(seed_for(self._seed, f"{half.source} {half.id}", 0, "tiny writer"))
-        lies = rng.random() < self._lying
+        rng.random()  # the first draw is left out: the sets that were built so far stay as they are
         if isinstance(half, Understanding):
-            return _write_prompt(rng, half, lies=lies)
-        return _write_question(rng, half, lies=lies)
+            return _write_prompt(rng, half)
+        return _write_question(rng, half)
 
 
-def _scene(half: Understanding | Generation) -> Scene:
+def _scene(half: Half) -> Scene:
     assert half.image is not None  # rows without one never get here
     return read(decode(half.image))
 
 
-def _write_prompt(rng: random.Random, half: Understanding, *, lies: bool) -> Draft | Declined:
+def _write_prompt(rng: random.Random, half: Understanding) -> Draft | Declined:
     scene = _scene(half)
     rows = tiny_answers.rows_by_prompt()
-    if lies:
-        shown = set(tiny_answers.prompts_shown_by(scene))
-        prompt = rng.choice([prompt for prompt in rows if prompt not in shown])
-        return Draft(NewPrompt(prompt), {"row": rows[prompt]}, false=True)
     for prompt in _prompts_about(rng, half, scene):
         if tiny_answers.carries(prompt, half.question, half.answer):
             return Draft(NewPrompt(prompt), {"row": rows[prompt]})
@@ -94,25 +77,17 @@ def _prompts_about(rng: random.Random, half: Understanding, scene: Scene) -> lis
     return sorted(prompts, key=lambda prompt: (-named(prompt), -len(prompt)))[:_CANDIDATES]
 
 
-def _write_question(rng: random.Random, half: Generation, *, lies: bool) -> Draft | Declined:
+def _write_question(rng: random.Random, half: Generation) -> Draft | Declined:
     scene = _scene(half)
     for _ in range(_QUESTIONS):
         asked = tiny_rows.ask(rng, scene)
         if tiny_answers.carries(half.prompt, asked.question, asked.answer):
-            answer = _another(rng, asked) if lies else asked.answer
             facts = {"form": asked.form, "kind": asked.kind}
-            return Draft(NewQuestion(asked.question, answer), facts, false=lies)
+            return Draft(NewQuestion(asked.question, asked.answer), facts)
     return Declined("no question was found that the prompt answers")
 
 
-def _another(rng: random.Random, asked: tiny_rows.Asked) -> str:
-    """A wrong answer of the same form."""
-    if asked.answer in _WORDS:
-        return _WORDS[asked.answer]
-    return rng.choice([letter for letter in LETTERS if letter != asked.answer])
-
-
-def _verify(half: Understanding | Generation, draft: Draft) -> Finding:
+def _verify(half: Half, draft: Draft) -> Verification:
     if isinstance(half, Understanding):
         assert isinstance(draft.new, NewPrompt)
         return _verify_prompt(half, draft.new.prompt)
@@ -120,17 +95,17 @@ def _verify(half: Understanding | Generation, draft: Draft) -> Finding:
     return _verify_question(half, draft.new)
 
 
-def _verify_prompt(half: Understanding, prompt: str) -> Finding:
+def _verify_prompt(half: Understanding, prompt: str) -> Verification:
     if not tiny_answers.shown_by(prompt, _scene(half)):
-        return Finding(False, "the prompt names what the image does not show")
+        return Verification(False, "the prompt names what the image does not show")
     if not tiny_answers.carries(prompt, half.question, half.answer):
-        return Finding(False, "the prompt does not carry what the question needs")
-    return Finding(True)
+        return Verification(False, "the prompt does not carry what the question needs")
+    return Verification(True)
 
 
-def _verify_question(half: Generation, new: NewQuestion) -> Finding:
+def _verify_question(half: Generation, new: NewQuestion) -> Verification:
     if tiny_answers.true_answer(new.question, _scene(half)) != new.answer:
-        return Finding(False, "the answer is wrong")
+        return Verification(False, "the answer is wrong")
     if not tiny_answers.carries(half.prompt, new.question, new.answer):
-        return Finding(False, "the question is not about what the prompt names")
-    return Finding(True)
+        return Verification(False, "the question is not about what the prompt names")
+    return Verification(True)

@@ -7,7 +7,6 @@ the pictures that a report's gallery comes to first.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,14 +17,8 @@ from pairuni_eval.report.gallery import choose, verdicts
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.archive import given_pictures, pack
 from pairuni_eval.store.read import StoredRun
-from pairuni_train.study.jobs import (
-    Setting,
-    Trial,
-    last_words,
-    run_folder,
-    run_logged,
-    train_folder,
-)
+from pairuni_train.study.jobs import StudyOptions, TrainJob, last_checkpoint, run_folder
+from pairuni_train.study.processes import last_words, measure_command, run_logged
 from pairuni_train.study.spec import Experiment
 
 _SMALL = 220  # outputs of a benchmark that keeps all of its pictures
@@ -40,7 +33,7 @@ class Baseline(NamedTuple):
 
 
 def make_baselines(
-    experiment: Experiment, setting: Setting, suite: str, out: Path
+    experiment: Experiment, options: StudyOptions, suite: str, out: Path
 ) -> Iterator[Baseline]:
     """Measure and pack the arms named in `against`, at the first seed.
 
@@ -49,34 +42,29 @@ def make_baselines(
     """
     for arm in experiment.arms:
         if arm.name in experiment.against:
-            run = _measured(Trial(arm, 0), setting, suite, experiment.name)
+            run = _measured(TrainJob(arm, 0), options, suite, experiment.name)
             file = out / f"{arm.trained_as}.zip"
             pack(run, file, pictures=_shown_first(StoredRun(run)))
             yield Baseline(arm.name, file)
 
 
-def _measured(trial: Trial, setting: Setting, suite: str, experiment: str) -> Path:
-    """The run of a suite at a trial's last checkpoint, made unless it is there."""
-    steps, root = setting.recipe.steps, setting.root
-    checkpoint = train_folder(trial, setting) / f"checkpoint-{steps}"
+def _measured(job: TrainJob, options: StudyOptions, suite: str, experiment: str) -> Path:
+    """The run of a suite at a job's last checkpoint, made unless it is there."""
+    root, checkpoint = options.root, last_checkpoint(job, options)
     if not checkpoint.is_dir():
+        words = ("--steps", options.recipe.steps, "--root", root)
         raise UserError(
-            f"The arm '{trial.arm.name}' was not trained: there is no {checkpoint}.",
-            hint=as_typed(
-                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
-            ),
+            f"The arm '{job.arm.name}' was not trained: {checkpoint} is not there.",
+            hint=as_typed("pairuni-train", "reproduce", experiment, *words),
         )
-    run = run_folder(trial, f"suite-{suite}", setting)
-    log = root / "logs" / f"suite-{suite}-{trial.arm.trained_as}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "pairuni_eval.cli", "run"),
-        *("--checkpoint", str(checkpoint.relative_to(root)), "--suite", suite),
-        *("--baseline", "none", "--out", str(run.relative_to(root))),
-        *("--report", str((run / "report").relative_to(root))),
-    ]
-    if not run_logged(command, log, folder=root):  # from there, so that no path of ours is kept
-        raise UserError(f"{' '.join(command)} failed: {last_words(log)}", hint=f"Read {log}.")
+    run = run_folder(job, f"suite-{suite}", options)
+    log = root / "logs" / f"suite-{suite}-{job.arm.trained_as}.txt"
+    # From the root, so that no path of this machine is kept.
+    inside = (checkpoint.relative_to(root), run.relative_to(root))
+    command = measure_command(*inside, "--suite", suite, "--baseline", "none")
+    failure = run_logged(command, log, folder=root)
+    if failure is not None:
+        raise UserError(f"{failure.command} failed: {last_words(log)}", hint=f"Read {log}.")
     return run
 
 

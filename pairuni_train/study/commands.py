@@ -39,7 +39,7 @@ def reproduce(
     ),
     out: Annotated[Path | None, typer.Option(help="Output; default: reports/NAME-RECIPE.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Trials at a time; default: 2 for tiny, else 1.")
+        int | None, typer.Option(help="Jobs at a time; default: 2 for tiny, else 1.")
     ] = None,
     launcher: Annotated[
         str, typer.Option(help="Words before training, e.g. 'accelerate launch'.")
@@ -64,12 +64,14 @@ def reproduce(
     own = steps or experiment.steps.get(recipe)
     whole = find_recipe(recipe, {} if own is None else {"steps": own})
     needs("pairuni-train reproduce", *extras_of(whole))
-    from pairuni_train.study.jobs import Setting
+    from pairuni_train.study.jobs import StudyOptions
     from pairuni_train.study.reproduce import reproduce as run
 
-    setting = Setting(whole, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge)
-    if workers is None and setting.tiny:
-        setting = setting._replace(workers=2)
+    options = StudyOptions(
+        whole, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge
+    )
+    if workers is None and options.tiny:
+        options = options._replace(workers=2)
     words = ["pairuni-train", "reproduce", name, "--recipe", recipe, "--seeds", str(seeds)]
     words += ["--steps", str(whole.steps)]
     words += [] if batches is None else ["--batches", str(batches)]
@@ -80,7 +82,7 @@ def reproduce(
     folder = out or Path("reports") / f"{name}-{whole.name}"
     console, command = Console(stderr=True), as_typed(*words)
     found = run(
-        *(experiment, setting, folder, console), command=command, batches=batches, figures=figures
+        *(experiment, options, folder, console), command=command, batches=batches, figures=figures
     )
     typer.echo(f"Page:  {found.page}")
     if found.failed:
@@ -111,12 +113,12 @@ def baselines(
     """Measure trained arms on a suite and pack the runs, as baselines that the suite ships."""
     from pairuni_train.config import find_recipe
     from pairuni_train.study.baselines import make_baselines
-    from pairuni_train.study.jobs import Setting
+    from pairuni_train.study.jobs import StudyOptions
     from pairuni_train.study.spec import find_experiment
 
     changes = {} if steps is None else {"steps": steps}
-    setting = Setting(find_recipe(read_recipe(recipe, backbone), changes), 1, root.resolve())
-    for baseline in make_baselines(find_experiment(name), setting, suite, out):
+    options = StudyOptions(find_recipe(read_recipe(recipe, backbone), changes), 1, root.resolve())
+    for baseline in make_baselines(find_experiment(name), options, suite, out):
         size = baseline.file.stat().st_size / 1e6
         typer.echo(f"{baseline.name}: {baseline.file} ({size:.2f} MB)")
     typer.echo(f"Next:  name them under `baselines` of the suite '{suite}', then run its tests")

@@ -14,20 +14,20 @@ from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.stats.compare import TIE_MARGIN
 from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.over_seeds import over_seeds
-from pairuni_train.study.fixed_curves import FixedRun, Footing
+from pairuni_train.study.fixed_curves import Comparability, FixedRewards
 
 _PART = 10  # the end of training is a tenth of the steps
 _WINDOWS = 12  # a window is a twelfth of the steps
 
 
-class Run(NamedTuple):
+class RewardRuns(NamedTuple):
     """The reward of one task at every step of every seed: (R, S), NaN where none was given."""
 
     seeds: tuple[int, ...]
     reward_RS: Array
 
 
-class Curve(NamedTuple):
+class SeedCurve(NamedTuple):
     """Mean over seeds, lowest and highest seed: (S,) or (T,) each."""
 
     mean: Array
@@ -40,26 +40,41 @@ class ArmCurve(NamedTuple):
 
     Attributes:
         run: The training reward, each step's on its own prompts.
-        curve: The same, smoothed.
-        start_R: The reward of each seed before any update, on the fixed prompts; NaN where it was
-            not measured: the first steps of training have learned already.
-        end_R: The level at the end: on the fixed prompts after the last step, or, where they were
-            not answered, the mean training reward over the last part.
         bounds: The lowest and highest reward there can be, if known.
-        fixed: What it earned on the fixed prompts.
+        fixed: What it earned on the fixed prompts, if these were answered.
         reached_R: Steps of each seed to the panel's level; NaN for a seed that never reached it.
-        own_end_R: The mean training reward over the last part, on the arm's own prompts.
     """
 
     arm: str
-    run: Run
-    curve: Curve
-    start_R: Array
-    end_R: Array
-    bounds: Bounds | None = None
-    fixed: FixedRun | None = None
-    reached_R: Array = np.zeros(0)
-    own_end_R: Array = np.zeros(0)
+    run: RewardRuns
+    bounds: Bounds | None
+    fixed: FixedRewards | None
+    reached_R: Array
+
+    @property
+    def curve(self) -> SeedCurve:
+        """The training reward, smoothed."""
+        return curve_of(self.run.reward_RS)
+
+    @property
+    def start_R(self) -> Array:
+        """The reward of each seed before any update, on the fixed prompts.
+
+        NaN where it was not measured: the first steps of training have learned already.
+        """
+        seeds = len(self.run.seeds)
+        return np.full(seeds, np.nan) if self.fixed is None else self.fixed.reward_RT[:, 0]
+
+    @property
+    def end_R(self) -> Array:
+        """The level at the end: on the fixed prompts after the last step, else in training."""
+        return self.own_end_R if self.fixed is None else self.fixed.reward_RT[:, -1]
+
+    @property
+    def own_end_R(self) -> Array:
+        """The mean training reward over the last part, on the arm's own prompts."""
+        last = part_of(self.run.reward_RS.shape[1])
+        return np.array([_mean(line) for line in self.run.reward_RS[:, -last:]])
 
     @property
     def start(self) -> Estimate:
@@ -97,7 +112,7 @@ class ArmCurve(NamedTuple):
         return over_seeds(self.own_end_R, self.bounds)
 
     @property
-    def fixed_curve(self) -> Curve | None:
+    def fixed_curve(self) -> SeedCurve | None:
         """The reward on the fixed prompts at `fixed.steps_T`, as it was measured."""
         return None if self.fixed is None else spread_of(self.fixed.reward_RT)
 
@@ -116,7 +131,7 @@ class Panel(NamedTuple):
     task: str
     title: str
     arms: tuple[ArmCurve, ...]
-    footing: Footing
+    footing: Comparability
     ceiling: float | None = None
     margin: float | None = None
     level: float | None = None
@@ -129,20 +144,6 @@ class Panel(NamedTuple):
         least = self.ceiling - self.margin
         ends = {one.arm: one.end.value for one in self.arms}
         return tuple(name for name, end in ends.items() if end is not None and end >= least)
-
-
-def arm_curve(
-    name: str, run: Run, bounds: Bounds | None = None, fixed: FixedRun | None = None
-) -> ArmCurve:
-    """The curve of an arm and its levels."""
-    own_end_R = np.array(
-        [_mean(line) for line in run.reward_RS[:, -part_of(run.reward_RS.shape[1]) :]]
-    )
-    start_R, end_R = np.full(len(own_end_R), np.nan), own_end_R
-    if fixed is not None:
-        start_R, end_R = fixed.reward_RT[:, 0], fixed.reward_RT[:, -1]
-    curve = curve_of(run.reward_RS)
-    return ArmCurve(name, run, curve, start_R, end_R, bounds, fixed, own_end_R=own_end_R)
 
 
 def margin_of(bounds: Bounds | None) -> float | None:
@@ -160,20 +161,20 @@ def part_of(steps: int) -> int:
     return max(1, steps // _PART)
 
 
-def curve_of(reward_RS: Array) -> Curve:
+def curve_of(reward_RS: Array) -> SeedCurve:
     """The mean over seeds of the smoothed rewards, with the lowest and the highest seed."""
     window = window_of(reward_RS.shape[1])
     return spread_of(np.stack([smooth(line, window) for line in reward_RS]))
 
 
-def spread_of(lines_RS: Array) -> Curve:
+def spread_of(lines_RS: Array) -> SeedCurve:
     """Mean, lowest and highest of the lines that have a number, step by step."""
     known = np.isfinite(lines_RS)
     some = known.any(axis=0)
     mean = np.where(known, lines_RS, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     low = np.where(known, lines_RS, np.inf).min(axis=0)
     high = np.where(known, lines_RS, -np.inf).max(axis=0)
-    return Curve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
+    return SeedCurve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
 
 
 def _mean(line: Array) -> float:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from pairuni_eval.stats.arms import ENOUGH_SEEDS
 from pairuni_eval.stats.verdict import Word
-from pairuni_train.study.curves import ArmCurve, CurveFigure, Panel, Verdict
+from pairuni_train.study.curve_arms import ArmCurve, Panel
+from pairuni_train.study.curve_verdicts import CurveVerdict
+from pairuni_train.study.curves import CurveFigure
 
 
 def findings(figure: CurveFigure) -> Iterator[str]:
@@ -18,7 +20,7 @@ def findings(figure: CurveFigure) -> Iterator[str]:
             yield from (_rise(one, panel) for one in panel.arms)
 
 
-def _answer(verdicts: Sequence[Verdict], *, tiny: bool) -> str:
+def _answer(verdicts: Sequence[CurveVerdict], *, tiny: bool) -> str:
     world = "The tiny world" if tiny else "This experiment"
     told = [one for one in verdicts if one.word is not Word.CANNOT_TELL]
     if not told:
@@ -27,7 +29,7 @@ def _answer(verdicts: Sequence[Verdict], *, tiny: bool) -> str:
     return f"{world} shows a verdict in {len(told)} of {len(verdicts)} comparisons: {words}."
 
 
-def _why(verdicts: Sequence[Verdict]) -> str:
+def _why(verdicts: Sequence[CurveVerdict]) -> str:
     limits = [
         one.evidence.detectable
         for one in verdicts

@@ -32,7 +32,7 @@ REWARD = MetricSpec(name="reward", scale=1.0, decimals=3)
 _STEPS = MetricSpec(name="steps", scale=1.0, decimals=0, direction="down")
 
 
-class Verdict(NamedTuple):
+class CurveVerdict(NamedTuple):
     """One arm against another in one task.
 
     Attributes:
@@ -105,7 +105,9 @@ class Verdict(NamedTuple):
         return "none" if value is None else f"{value:{sign}.{self.spec.decimals}f}"
 
 
-def compare(panels: Sequence[Panel], method: str, against: Sequence[str]) -> tuple[Verdict, ...]:
+def compare(
+    panels: Sequence[Panel], method: str, against: Sequence[str]
+) -> tuple[CurveVerdict, ...]:
     """The arm in question against others: task by task, all numbers that may be compared.
 
     Args:
@@ -123,7 +125,7 @@ def compare(panels: Sequence[Panel], method: str, against: Sequence[str]) -> tup
     return tuple(_corrected(one, step) for one, step in zip(found, steps, strict=True))
 
 
-def _corrected(one: Verdict, step: Step | None) -> Verdict:
+def _corrected(one: CurveVerdict, step: Step | None) -> CurveVerdict:
     if one.evidence is None or step is None:
         return one
     joint = joint_interval(one.evidence, step)
@@ -134,7 +136,7 @@ def _corrected(one: Verdict, step: Step | None) -> Verdict:
     return one._replace(p=step.p, joint=joint, evidence=found)
 
 
-def _of_panel(ours: ArmCurve, theirs: ArmCurve, panel: Panel) -> list[Verdict]:
+def _of_panel(ours: ArmCurve, theirs: ArmCurve, panel: Panel) -> list[CurveVerdict]:
     end = "{} reward at the end"
     if not panel.footing.fixed:
         end = "training {} reward at the end, each arm's on its own prompts"
@@ -158,14 +160,14 @@ def _verdict(
     measure: Measure,
     what: str,
     sides: tuple[Array, Array],
-) -> Verdict:
+) -> CurveVerdict:
     reason = _reason(ours, theirs, panel, measure, sides)
     margin = None if measure == "steps" else panel.margin
     evidence = None if reason else compare_seeds(*sides, margin)
     if reason is None and evidence is None:
         reason = "the seeds of each arm all have the same, which leaves no spread to test with"
     values = (_mean(sides[0]), _mean(sides[1]))
-    return Verdict(
+    return CurveVerdict(
         ours.arm, theirs.arm, panel.task, what, values, evidence, measure=measure, reason=reason
     )
 

@@ -29,35 +29,22 @@ from pairuni_eval.stats.aggregate import Array, Bounds
 from pairuni_eval.store.training import read_metrics
 from pairuni_train.study.curve_arms import (
     ArmCurve,
-    Curve,
     Panel,
-    Run,
-    arm_curve,
-    curve_of,
+    RewardRuns,
     margin_of,
     part_of,
     window_of,
 )
-from pairuni_train.study.curve_verdicts import REWARD, Verdict, compare
-from pairuni_train.study.fixed_curves import FixedRun, Footing, fixed_runs, level_of, steps_to
-from pairuni_train.study.jobs import Setting, Trial, train_folder
+from pairuni_train.study.curve_verdicts import CurveVerdict, compare
+from pairuni_train.study.fixed_curves import (
+    Comparability,
+    FixedRewards,
+    fixed_runs,
+    level_of,
+    steps_to,
+)
+from pairuni_train.study.jobs import StudyOptions, jobs_of, last_checkpoint, train_folder
 from pairuni_train.study.spec import Experiment, StudyArm
-
-__all__ = [
-    "REWARD",
-    "ArmCurve",
-    "Curve",
-    "CurveFigure",
-    "FixedRun",
-    "Footing",
-    "Panel",
-    "Run",
-    "Verdict",
-    "curve_of",
-    "make_curves",
-    "part_of",
-    "window_of",
-]
 
 
 class CurveFigure(NamedTuple):
@@ -74,23 +61,23 @@ class CurveFigure(NamedTuple):
     window: int
     part: int
     panels: tuple[Panel, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CurveVerdict, ...]
 
 
-def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
+def make_curves(experiment: Experiment, options: StudyOptions) -> CurveFigure:
     """Read the training runs of every arm and compare them.
 
     Raises:
         UserError: if an arm has no finished run, or no step of any arm has a reward.
     """
-    steps = setting.recipe.steps
-    folders = {arm.name: _finished(arm, setting) for arm in experiment.arms}
-    panels = tuple(_panels(experiment, setting, folders))
+    steps = options.recipe.steps
+    folders = {arm.name: _finished(arm, options) for arm in experiment.arms}
+    panels = tuple(_panels(experiment, options, folders))
     if not panels:
         raise UserError(f"{experiment.name}: no step of any arm has a reward.")
     return CurveFigure(
         experiment=experiment,
-        tiny=setting.tiny,
+        tiny=options.tiny,
         steps=steps,
         window=window_of(steps),
         part=part_of(steps),
@@ -100,14 +87,17 @@ def make_curves(experiment: Experiment, setting: Setting) -> CurveFigure:
 
 
 def _panels(
-    experiment: Experiment, setting: Setting, folders: Mapping[str, Mapping[int, Path]]
+    experiment: Experiment, options: StudyOptions, folders: Mapping[str, Mapping[int, Path]]
 ) -> Iterator[Panel]:
     """The tasks that some arm has a reward in."""
-    known = experiment.reward_range.get(setting.recipe.name, {})
+    known = experiment.reward_range.get(options.recipe.name, {})
     ranges: dict[str, tuple[float, float]] = dict(known.items())
     for task, words in TASKS.items():
         runs = {
-            name: Run(tuple(seeds), _stacked(seeds, task, setting.recipe.steps))
+            name: RewardRuns(
+                tuple(seeds),
+                np.stack([_rewards(path, task, options.recipe.steps) for path in seeds.values()]),
+            )
             for name, seeds in folders.items()
         }
         runs = {name: run for name, run in runs.items() if np.isfinite(run.reward_RS).any()}
@@ -121,35 +111,37 @@ def _panels(
 def _panel(
     task: str,
     words: str,
-    runs: Mapping[str, Run],
+    runs: Mapping[str, RewardRuns],
     bounds: Bounds | None,
-    measured: tuple[dict[str, FixedRun], Footing],
+    measured: tuple[dict[str, FixedRewards], Comparability],
 ) -> Panel:
     fixed, footing = measured
     margin = margin_of(bounds)
     level = level_of(fixed, footing, margin or 0.0)
-    arms = [arm_curve(name, run, bounds, fixed.get(name)) for name, run in runs.items()]
-    if level is not None:
-        arms = [one._replace(reached_R=steps_to(level, fixed[one.arm])) for one in arms]
+    arms = []
+    for name, run in runs.items():
+        earned = fixed.get(name)
+        reached_R = np.zeros(0)
+        if level is not None and earned is not None:
+            reached_R = steps_to(level, earned)
+        arms.append(ArmCurve(name, run, bounds, earned, reached_R))
     ceiling = None if bounds is None else bounds.high
     return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
 
 
-def _finished(arm: StudyArm, setting: Setting) -> dict[int, Path]:
+def _finished(arm: StudyArm, options: StudyOptions) -> dict[int, Path]:
     """The training folders of an arm by seed, those that have reached the last step."""
-    every = {seed: train_folder(Trial(arm, seed), setting) for seed in range(setting.seeds)}
-    last = f"checkpoint-{setting.recipe.steps}"
-    found = {seed: folder for seed, folder in every.items() if (folder / last).is_dir()}
+    found = {
+        job.seed: train_folder(job, options)
+        for job in jobs_of(arm, options)
+        if last_checkpoint(job, options).is_dir()
+    }
     if not found:
         raise UserError(
             f"No seed of the arm '{arm.name}' has finished its training, so there is no curve.",
-            hint=f"Look into {setting.root / 'logs'}, then run the same command again.",
+            hint=f"Look into {options.root / 'logs'}, then run the same command again.",
         )
     return found
-
-
-def _stacked(folders: Mapping[int, Path], task: str, steps: int) -> Array:
-    return np.stack([_rewards(path, task, steps) for path in folders.values()])
 
 
 def _rewards(folder: Path, task: str, steps: int) -> Array:

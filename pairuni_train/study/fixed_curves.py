@@ -27,7 +27,7 @@ from pairuni_eval.store.training import FixedRow, read_fixed
 _EQUAL = 1e-9  # apart by rounding alone
 
 
-class FixedRun(NamedTuple):
+class FixedRewards(NamedTuple):
     """What an arm earned on the fixed prompts.
 
     Attributes:
@@ -55,7 +55,7 @@ class FixedRun(NamedTuple):
         return found
 
 
-class Footing(NamedTuple):
+class Comparability(NamedTuple):
     """What the arms of a task may be compared by.
 
     Attributes:
@@ -78,7 +78,7 @@ class Footing(NamedTuple):
 
 def fixed_runs(
     folders: Mapping[str, Mapping[int, Path]], task: str
-) -> tuple[dict[str, FixedRun], Footing]:
+) -> tuple[dict[str, FixedRewards], Comparability]:
     """What every arm earned on the fixed prompts of a task, and what that allows to compare.
 
     Args:
@@ -117,8 +117,8 @@ def _lacking(rows: Mapping[tuple[str, int], Sequence[FixedRow]]) -> str | None:
     return None
 
 
-def _own(why: str) -> Footing:
-    return Footing(
+def _own(why: str) -> Comparability:
+    return Comparability(
         fixed=False,
         start=None,
         sentence=(
@@ -130,10 +130,10 @@ def _own(why: str) -> Footing:
     )
 
 
-def _run(rows: Mapping[int, Sequence[FixedRow]], steps: Sequence[int]) -> FixedRun:
+def _run(rows: Mapping[int, Sequence[FixedRow]], steps: Sequence[int]) -> FixedRewards:
     at = {seed: {row.step: row for row in one} for seed, one in rows.items()}
     some = next(iter(at.values()))[steps[0]]
-    return FixedRun(
+    return FixedRewards(
         seeds=tuple(rows),
         steps_T=np.array(steps, dtype=np.float64),
         reward_RT=np.array([[_number(one[step].reward) for step in steps] for one in at.values()]),
@@ -147,14 +147,14 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _footing(runs: Mapping[str, FixedRun]) -> Footing:
+def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:
     some = next(iter(runs.values()))
     on = f"{some.prompts} prompts that all arms train on, {some.draws} rollouts each"
     first = np.concatenate([one.first_RP for one in runs.values()])
     start = np.concatenate([one.reward_RT[:, 0] for one in runs.values()])
     same = np.allclose(first, first[0], rtol=0, atol=_EQUAL, equal_nan=True)
     if same and np.isfinite(start).all() and np.ptp(start) <= _EQUAL:
-        return Footing(
+        return Comparability(
             fixed=True,
             start=float(start[0]),
             sentence=(
@@ -164,7 +164,7 @@ def _footing(runs: Mapping[str, FixedRun]) -> Footing:
             ),
         )
     reach = f"{np.nanmin(start):.3f} to {np.nanmax(start):.3f}" if np.isfinite(start).any() else "-"
-    return Footing(
+    return Comparability(
         fixed=True,
         start=None,
         sentence=(
@@ -175,7 +175,9 @@ def _footing(runs: Mapping[str, FixedRun]) -> Footing:
     )
 
 
-def level_of(runs: Mapping[str, FixedRun], footing: Footing, least: float) -> float | None:
+def level_of(
+    runs: Mapping[str, FixedRewards], footing: Comparability, least: float
+) -> float | None:
     """Halfway from the common start to the lowest end of an arm: a level that all arms reach.
 
     Args:
@@ -193,7 +195,7 @@ def level_of(runs: Mapping[str, FixedRun], footing: Footing, least: float) -> fl
     return footing.start + rise / 2 if rise > least else None
 
 
-def steps_to(level: float, run: FixedRun) -> Array:
+def steps_to(level: float, run: FixedRewards) -> Array:
     """(R,): steps until each seed earns the level, by straight lines between measurements.
 
     NaN for a seed that never did: it was not seen to need any number of steps.

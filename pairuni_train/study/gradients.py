@@ -31,26 +31,26 @@ from pairuni_eval.gradients.scenario_comparison import (
     compare_two,
     corrected_together,
 )
-from pairuni_train.study.jobs import Setting
+from pairuni_train.study.jobs import StudyOptions
 from pairuni_train.study.probes import (
-    Control,
     Probes,
+    WorstControl,
     read_controls,
     read_probes,
     unfinished_seeds,
 )
-from pairuni_train.study.scenario_overlap import Overlap, overlap
+from pairuni_train.study.scenario_overlap import ScenarioOverlap, scenario_overlap
 from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table, measured_columns
 
 CANNOT_TELL = ScenarioVerdict.CANNOT_TELL
 
 
-class Against(NamedTuple):
+class ScenarioContrast(NamedTuple):
     """Two scenarios, what their batches share, and what that allows to say."""
 
     contrast: ScenarioComparison
-    overlap: Overlap
+    overlap: ScenarioOverlap
 
     @property
     def test(self) -> str:
@@ -82,10 +82,10 @@ class GradientFigure(NamedTuple):
     experiment: Experiment
     tiny: bool
     probes: Probes
-    controls: tuple[Control, ...]
+    controls: tuple[WorstControl, ...]
     table: pd.DataFrame
     scenarios: tuple[ScenarioInterference, ...]
-    against: tuple[Against, ...]
+    against: tuple[ScenarioContrast, ...]
     correlations: tuple[tuple[str, Correlation], ...]
     alignments: tuple[Alignment, ...] = ()
     unfinished: tuple[int, ...] = ()
@@ -115,48 +115,38 @@ def make_gradients(probes: Probes) -> GradientFigure:
     stances = sorted(alignments(table), key=lambda one: order[one.scenario])
     return GradientFigure(
         experiment=probes.experiment,
-        tiny=probes.setting.tiny,
+        tiny=probes.options.tiny,
         probes=probes,
         controls=read_controls(probes),
         table=table,
         scenarios=found,
         against=against,
-        correlations=_correlations(found, probes.experiment, probes.setting),
+        correlations=_correlations(found, probes.experiment, probes.options),
         alignments=tuple(stances),
         unfinished=unfinished_seeds(probes),
     )
 
 
-def compare(table: pd.DataFrame, probes: Probes) -> tuple[Against, ...]:
+def compare(table: pd.DataFrame, probes: Probes) -> tuple[ScenarioContrast, ...]:
     """Every scenario against each one in question, over all blocks at once."""
     uncorrected, shares = [], []
-    for ours, theirs in _pairs_of(probes.experiment):
+    for theirs, ours in probes.experiment.comparisons:
         one, two = (probes.scenarios[name] for name in (ours, theirs))
-        shared = overlap(one, two, probes.batches)
+        shared = scenario_overlap(one, two, probes.batches)
         uncorrected.append(compare_two(table, ours, theirs, paired=shared.paired))
         shares.append(shared)
     made = corrected_together(uncorrected)
-    return tuple(Against(one, shared) for one, shared in zip(made, shares, strict=True))
-
-
-def _pairs_of(experiment: Experiment) -> list[tuple[str, str]]:
-    """Ours and theirs of every contrast, each two scenarios once."""
-    found: dict[frozenset[str], tuple[str, str]] = {}
-    for ours in experiment.against:
-        for arm in experiment.arms:
-            if arm.name != ours:
-                found.setdefault(frozenset((ours, arm.name)), (ours, arm.name))
-    return list(found.values())
+    return tuple(ScenarioContrast(one, shared) for one, shared in zip(made, shares, strict=True))
 
 
 def _correlations(
-    found: Sequence[ScenarioInterference], experiment: Experiment, setting: Setting
+    found: Sequence[ScenarioInterference], experiment: Experiment, options: StudyOptions
 ) -> tuple[tuple[str, Correlation], ...]:
     """Each column's score against the cosine, across the arms measured under this root."""
-    columns = measured_columns(experiment, setting)
+    columns = measured_columns(experiment, options)
     if not columns:
         return ()
-    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), setting)
+    scores = make_table(msgspec.structs.replace(experiment, columns=columns, against=()), options)
     cosine = {one.name: one.overall.cosine.value for one in found}
     correlations = []
     for place, heading in enumerate(scores.columns):

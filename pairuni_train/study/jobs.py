@@ -15,13 +15,9 @@ that another experiment has finished are reused. Folders below the root:
 from __future__ import annotations
 
 import math
-import os
-import re
-import shlex
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,15 +31,16 @@ from pairuni_eval.store.training import read_fixed
 from pairuni_train.config import Recipe, find_arm
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pair_data.build import build
-from pairuni_train.pair_data.config import Read, check_arms, find_preset
+from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.study.overrides import as_options, changed, real_changes
-from pairuni_train.study.spec import BASE, Experiment, StudyArm
+from pairuni_train.study.processes import Failure, measure_command, run_logged, run_together
+from pairuni_train.study.spec import Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
-class Setting(NamedTuple):
+class StudyOptions(NamedTuple):
     """How an experiment is run: the same file, another recipe, other numbers of seeds and steps.
 
     Attributes:
@@ -64,251 +61,199 @@ class Setting(NamedTuple):
         """Whether this is the embedded model, measured in the tiny world."""
         return self.recipe.checkpoint == TINY
 
+    @property
+    def measuring(self) -> list[str]:
+        """Options of every measurement."""
+        given = {"--data": self.data, "--judge": self.judge}
+        return [str(w) for option in given.items() if option[1] is not None for w in option]
 
-class Trial(NamedTuple):
+
+class TrainJob(NamedTuple):
     """One arm at one seed."""
 
     arm: StudyArm
     seed: int
 
-
-class Failure(NamedTuple):
-    """A command that did not end well, and where its words are."""
-
-    command: str
-    log: Path
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.arm.name}, seed {self.seed}"
 
 
-def trials(experiment: Experiment, setting: Setting) -> list[Trial]:
-    """Every arm at every seed; the base needs no seed, for nothing is trained."""
-    return [
-        Trial(arm, seed)
-        for arm in experiment.arms
-        for seed in range(1 if arm.trained_as == BASE else setting.seeds)
-    ]
+def jobs_of(arm: StudyArm, options: StudyOptions) -> list[TrainJob]:
+    """An arm at every seed; the base needs no seed, for nothing is trained."""
+    return [TrainJob(arm, seed) for seed in range(options.seeds if arm.trained else 1)]
 
 
-def run_all(experiment: Experiment, setting: Setting, done: Callable[[str], None]) -> list[Failure]:
-    """Do what is left of an experiment; `done` hears of every trial.
+def train_jobs(experiment: Experiment, options: StudyOptions) -> list[TrainJob]:
+    """Every arm at every seed."""
+    return [job for arm in experiment.arms for job in jobs_of(arm, options)]
 
-    What fails does not stop the others; an arm without its pair set has no trials.
+
+def run_all(
+    experiment: Experiment, options: StudyOptions, done: Callable[[str], None]
+) -> list[Failure]:
+    """Do what is left of an experiment; `done` hears of every job.
+
+    What fails does not stop the others; an arm without its pair set has no jobs.
     """
     failures: list[Failure] = []
-    able: list[Trial] = []
+    able: list[TrainJob] = []
     for arm in experiment.arms:
-        mine = [trial for trial in trials(experiment, setting) if trial.arm == arm]
-        failure = None if arm.trained_as == BASE else _paired(arm, setting)
-        if arm.trained_as != BASE:
-            done(f"pairs for {arm.name}")
+        failure = _build_pairs(arm, options, done) if arm.trained else None
         if failure is None:
-            able += mine
+            able += jobs_of(arm, options)
             continue
-        for trial in mine:
+        for job in jobs_of(arm, options):
             failures.append(failure)
-            done(f"{arm.name}, seed {trial.seed}")
-    fixed = None if failures else ensure_fixed(experiment, setting)
-    return failures + _run(able, experiment, setting, done, fixed)
+            done(job.title)
+    fixed = None if failures else choose_fixed_prompts(experiment, options)
+    work = {job.title: partial(_train_and_measure, job, experiment, options, fixed) for job in able}
+    return failures + run_together(work, options.workers, done)
 
 
-def _run(
-    able: Sequence[Trial],
-    experiment: Experiment,
-    setting: Setting,
-    done: Callable[[str], None],
-    fixed: FixedPrompts | None,
-) -> list[Failure]:
-    """Train and measure trials, as many at a time as there are workers."""
-    failures: list[Failure] = []
-    pool = ThreadPoolExecutor(setting.workers)
-    try:
-        futures = {pool.submit(_one, trial, experiment, setting, fixed): trial for trial in able}
-        for future in as_completed(futures):
-            trial = futures[future]
-            failure = future.result()
-            if failure is not None:
-                failures.append(failure)
-            done(f"{trial.arm.name}, seed {trial.seed}")
-    finally:  # an interruption reaches the running commands as well; none begins after it
-        pool.shutdown(cancel_futures=True)
-    return failures
+def run_folder(job: TrainJob, benchmark: str, options: StudyOptions) -> Path:
+    """Where the evaluation of a job on a benchmark lies."""
+    return options.root / "eval" / _name(job, options) / f"seed-{job.seed}" / benchmark
 
 
-def run_folder(trial: Trial, benchmark: str, setting: Setting) -> Path:
-    """Where the evaluation of a trial on a benchmark lies."""
-    return setting.root / "eval" / _name(trial, setting) / f"seed-{trial.seed}" / benchmark
+def train_folder(job: TrainJob, options: StudyOptions) -> Path:
+    """Where the training of a job lies."""
+    return options.root / "train" / _name(job, options) / f"seed-{job.seed}"
 
 
-def train_folder(trial: Trial, setting: Setting) -> Path:
-    """Where the training of a trial lies."""
-    return setting.root / "train" / _name(trial, setting) / f"seed-{trial.seed}"
+def last_checkpoint(job: TrainJob, options: StudyOptions) -> Path:
+    """The checkpoint that a finished training has left."""
+    return train_folder(job, options) / f"checkpoint-{options.recipe.steps}"
 
 
-def pair_file(arm: StudyArm, setting: Setting) -> Path:
+def is_finished(run: Path) -> bool:
+    """Whether an evaluation is whole."""
+    return (run / layout.COMPLETE).exists()
+
+
+def pair_file(arm: StudyArm, options: StudyOptions) -> Path:
     """The pair set of an arm."""
     name = arm.pairs or find_arm(arm.trained_as).pairs
-    return setting.root / "pairs" / _key(_pair_changes(arm, setting)) / f"{name}.parquet"
+    return options.root / "pairs" / _key(_pair_changes(arm, options)) / f"{name}.parquet"
 
 
-def _pair_changes(arm: StudyArm, setting: Setting) -> dict[str, Any]:
-    return real_changes(_preset(setting).config, arm.changes)
+def _pair_changes(arm: StudyArm, options: StudyOptions) -> dict[str, Any]:
+    return real_changes(_preset(options).config, arm.changes)
 
 
-def _preset(setting: Setting) -> Read:
-    return find_preset(_PRESETS[setting.tiny])
+def _preset(options: StudyOptions) -> LoadedConfig:
+    return find_preset(_PRESETS[options.tiny])
 
 
 def _key(changes: Mapping[str, Any]) -> str:
     return stable_hash("changes/1", dict(changes))[:8] if changes else "preset"
 
 
-def _name(trial: Trial, setting: Setting) -> str:
-    arm, recipe = trial.arm, setting.recipe
-    if arm.trained_as == BASE:
+def _name(job: TrainJob, options: StudyOptions) -> str:
+    arm, recipe = job.arm, options.recipe
+    if not arm.trained:
         return f"{recipe.name}-base"
     own = f"set{_key(arm.settings)}" if arm.settings else ""
-    words = [recipe.name, arm.trained_as, arm.pairs or "", _key(_pair_changes(arm, setting)), own]
+    words = [recipe.name, arm.trained_as, arm.pairs or "", _key(_pair_changes(arm, options)), own]
     return "-".join([word for word in words if word] + [str(recipe.steps)])
 
 
-def _paired(arm: StudyArm, setting: Setting) -> Failure | None:
+def _build_pairs(
+    arm: StudyArm, options: StudyOptions, done: Callable[[str], None]
+) -> Failure | None:
     """Build the pair set of an arm; what a person can mend is a failure of this arm alone."""
-    log = setting.root / "logs" / f"pairs-{pair_file(arm, setting).parent.name}.txt"
+    log = options.root / "logs" / f"pairs-{pair_file(arm, options).parent.name}.txt"
+    title = f"pairs for {arm.name}"
     try:
-        ensure_pairs(arm, setting)
+        ensure_pairs(arm, options)
     except UserError as failure:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(f"Error: {failure}\nNext:  {failure.hint}\n", encoding="utf-8")
-        return Failure(f"pairs for {arm.name}", log)
+        return Failure(title, log)
+    finally:
+        done(title)
     return None
 
 
-def ensure_pairs(arm: StudyArm, setting: Setting) -> None:
+def ensure_pairs(arm: StudyArm, options: StudyOptions) -> None:
     """Build the pair set of an arm, unless it is there."""
-    target = pair_file(arm, setting)
+    target = pair_file(arm, options)
     if target.is_file():
         return
-    preset = _preset(setting)
+    preset = _preset(options)
     config = changed(preset.config, arm.changes)
-    stages = setting.root / "pairs" / "stages"
+    stages = options.root / "pairs" / "stages"
     arms = check_arms((target.stem,))
-    build(Read(config, preset.path), target.parent, arms=arms, stages=stages)
+    build(LoadedConfig(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
-def ensure_fixed(experiment: Experiment, setting: Setting) -> FixedPrompts | None:
+def choose_fixed_prompts(experiment: Experiment, options: StudyOptions) -> FixedPrompts | None:
     """The prompts that all arms of an experiment are measured on while they train, if it has some.
 
     They are drawn from the halves that every arm trains on; where there is none, nothing is
     measured.
     """
     asked = experiment.fixed
-    files = [pair_file(arm, setting) for arm in experiment.arms if arm.trained_as != BASE]
+    files = [pair_file(arm, options) for arm in experiment.arms if arm.trained]
     if asked is None or not files:
         return None
     chosen = choose_prompts(files, asked.prompts, seed=asked.seed)
     if not any(chosen.values()):
         return None
-    file = write_prompts(setting.root / "pairs" / "fixed", chosen, files[0])
-    return FixedPrompts(file, math.ceil(setting.recipe.steps / asked.points), asked.draws)
+    file = write_prompts(options.root / "pairs" / "fixed", chosen, files[0])
+    return FixedPrompts(file, math.ceil(options.recipe.steps / asked.points), asked.draws)
 
 
-def _trained(folder: Path, setting: Setting, fixed: FixedPrompts | None) -> bool:
+def _is_trained(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> bool:
     """Whether a training is finished, and measured on its fixed prompts at the start and the end.
 
     One that was trained without them is measured at the checkpoints that it has kept.
     """
-    if not (folder / f"checkpoint-{setting.recipe.steps}").is_dir():
+    if not last_checkpoint(job, options).is_dir():
         return False
     if fixed is None:
         return True
     name = set_name(read_pairs(fixed.file), fixed.draws)
-    steps = {row.step for row in read_fixed(folder) if row.set == name}
-    return {0, setting.recipe.steps} <= steps
+    steps = {row.step for row in read_fixed(train_folder(job, options)) if row.set == name}
+    return {0, options.recipe.steps} <= steps
 
 
-def _one(
-    trial: Trial, experiment: Experiment, setting: Setting, fixed: FixedPrompts | None
-) -> Failure | None:
-    """Train a trial and measure it; the first command that fails ends it."""
-    checkpoint = setting.recipe.checkpoint
-    log = setting.root / "logs" / f"{_name(trial, setting)}-seed-{trial.seed}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if trial.arm.trained_as != BASE:
-        folder = train_folder(trial, setting)
-        checkpoint = str(folder / f"checkpoint-{setting.recipe.steps}")
-        command = _training(trial, setting, folder, fixed)
-        done = _trained(folder, setting, fixed)
-        if not done and not run_logged(command, log, threads(setting)):
-            return Failure(shlex.join(command), log)
-    for benchmark in experiment.benchmarks(tiny=setting.tiny):
-        out = run_folder(trial, benchmark, setting)
-        command = _measuring(checkpoint, benchmark, out, setting)
-        if not _measured(out, benchmark) and not run_logged(command, log, threads(setting)):
-            return Failure(shlex.join(command), log)
-    return None
-
-
-def _measured(run: Path, benchmark: str) -> bool:
+def _is_measured(run: Path, benchmark: str) -> bool:
     """Whether a finished run is of the benchmark as it is now; else the command says what to do."""
-    if not (run / layout.COMPLETE).exists():
-        return False
-    return StoredRun(run).cards[benchmark].version == find_card(benchmark).version
+    return (
+        is_finished(run) and StoredRun(run).cards[benchmark].version == find_card(benchmark).version
+    )
 
 
-def _training(
-    trial: Trial, setting: Setting, folder: Path, fixed: FixedPrompts | None
-) -> list[str]:
-    measured: list[str] = []
+def _train_and_measure(
+    job: TrainJob, experiment: Experiment, options: StudyOptions, fixed: FixedPrompts | None
+) -> Failure | None:
+    """Do what is left of a job; the first command that fails ends it."""
+    log = options.root / "logs" / f"{_name(job, options)}-seed-{job.seed}.txt"
+    commands = []
+    if job.arm.trained and not _is_trained(job, options, fixed):
+        commands.append(_train_command(job, options, fixed))
+    checkpoint = last_checkpoint(job, options) if job.arm.trained else options.recipe.checkpoint
+    for benchmark in experiment.benchmarks(tiny=options.tiny):
+        out = run_folder(job, benchmark, options)
+        if not _is_measured(out, benchmark):
+            command = measure_command(checkpoint, out, "--benchmarks", benchmark)
+            commands.append([*command, *options.measuring])
+    failures = (run_logged(command, log, workers=options.workers) for command in commands)
+    return next(filter(None, failures), None)
+
+
+def _train_command(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> list[str]:
+    command = [
+        *(options.launcher or (sys.executable,)),
+        *("-m", "pairuni_train.cli", "run", "--arm", job.arm.trained_as),
+        *("--recipe", options.recipe.name, "--steps", str(options.recipe.steps)),
+        *("--pairs", str(pair_file(job.arm, options))),
+        *("--seed", str(job.seed), "--out", str(train_folder(job, options))),
+        *as_options(job.arm.settings),
+    ]
     if fixed is not None:
-        measured += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
-        measured += ["--fixed-draws", str(fixed.draws)]
-    return [
-        *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "run", "--arm", trial.arm.trained_as),
-        *("--recipe", setting.recipe.name, "--steps", str(setting.recipe.steps)),
-        *("--pairs", str(pair_file(trial.arm, setting))),
-        *("--seed", str(trial.seed), "--out", str(folder)),
-        *as_options(trial.arm.settings),
-        *measured,
-    ]
-
-
-def _measuring(checkpoint: str, benchmark: str, out: Path, setting: Setting) -> list[str]:
-    words = [
-        *(sys.executable, "-m", "pairuni_eval.cli", "run", "--checkpoint", checkpoint),
-        *("--benchmarks", benchmark, "--out", str(out), "--report", str(out / "report")),
-    ]
-    if setting.data is not None:
-        words += ["--data", str(setting.data)]
-    if setting.judge is not None:
-        words += ["--judge", setting.judge]
-    return words
-
-
-def threads(setting: Setting) -> int | None:
-    """Threads of each process where several run at a time, so that they do not fight for cores."""
-    if setting.workers == 1:
-        return None
-    return max(1, (os.cpu_count() or 1) // setting.workers)
-
-
-def run_logged(
-    command: Sequence[str], log: Path, threads: int | None = None, folder: Path | None = None
-) -> bool:
-    """Run a command from a folder, its words appended to a log; whether it ended well."""
-    environment = dict(os.environ)
-    if threads is not None:
-        environment.setdefault("OMP_NUM_THREADS", str(threads))
-    with log.open("ab") as stream:
-        stream.write(f"\n$ {shlex.join(command)}\n".encode())
-        stream.flush()
-        ended = subprocess.run(
-            list(command), stdout=stream, stderr=stream, env=environment, cwd=folder, check=False
-        )
-    return ended.returncode == 0
-
-
-def last_words(log: Path) -> str:
-    """The last error line of a log, for people."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if re.match(r"(\w*Error|Error):", line)]
-    return (errors or lines or [""])[-1]
+        command += ["--fixed-prompts", str(fixed.file), "--fixed-every", str(fixed.every)]
+        command += ["--fixed-draws", str(fixed.draws)]
+    return command

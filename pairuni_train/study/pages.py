@@ -45,7 +45,8 @@ from pairuni_eval.stats.aggregate import Array
 from pairuni_eval.stats.arm_table import ArmTable
 from pairuni_eval.stats.verdict import p_words
 from pairuni_train.study import curve_findings, gradient_findings
-from pairuni_train.study.curves import ArmCurve, Curve, CurveFigure
+from pairuni_train.study.curve_arms import ArmCurve, SeedCurve
+from pairuni_train.study.curves import CurveFigure
 from pairuni_train.study.gradients import GradientFigure
 from pairuni_train.study.paper_figures import draw_charts
 from pairuni_train.study.spec import Experiment
@@ -199,7 +200,7 @@ def _charts(
     figure: CurveFigure,
     names: Sequence[str],
     where: str,
-    curve_of: Callable[[ArmCurve], tuple[Array, Curve] | None],
+    curve_of: Callable[[ArmCurve], tuple[Array, SeedCurve] | None],
 ) -> Iterator[LineChart]:
     """A chart for each task, its ceiling and the level that steps are counted to marked."""
     for panel in figure.panels:
@@ -217,12 +218,12 @@ def _charts(
             yield chart
 
 
-def _on_fixed(one: ArmCurve) -> tuple[Array, Curve] | None:
+def _on_fixed(one: ArmCurve) -> tuple[Array, SeedCurve] | None:
     curve = one.fixed_curve
     return None if one.fixed is None or curve is None else (one.fixed.steps_T, curve)
 
 
-def _in_training(one: ArmCurve) -> tuple[Array, Curve]:
+def _in_training(one: ArmCurve) -> tuple[Array, SeedCurve]:
     return np.arange(len(one.curve.mean), dtype=np.float64), one.curve
 
 
@@ -297,7 +298,7 @@ def _scenarios(figure: GradientFigure) -> StudyPart:
     """All scenarios over all parameters."""
     batches = figure.probes.batches
     facts = (
-        f"All scenarios at the weights of {figure.probes.setting.recipe.checkpoint}: "
+        f"All scenarios at the weights of {figure.probes.options.recipe.checkpoint}: "
         f"{batches.per_seed} batches of {batches.pairs} pairs for each of {batches.seeds} "
         f"seed{'s' * (batches.seeds > 1)} of the probe, pairs counted alike. Intervals are 95 % "
         "over batches; they cover other batches and other rollouts, not other pair sets or other "

@@ -11,10 +11,9 @@ was stopped goes on. Folder of each:
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,16 +23,10 @@ import pandas as pd
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.gradients.rows import read_gradients
 from pairuni_eval.store.training import GRADIENTS
-from pairuni_train.pair_data.config import ARMS
-from pairuni_train.study.jobs import (
-    Failure,
-    Setting,
-    ensure_pairs,
-    pair_file,
-    run_logged,
-    threads,
-)
-from pairuni_train.study.scenario_overlap import Batches, batches_in
+from pairuni_train.pair_data.config import PAIR_ARMS
+from pairuni_train.study.jobs import StudyOptions, ensure_pairs, pair_file
+from pairuni_train.study.processes import Failure, run_logged, run_together
+from pairuni_train.study.scenario_overlap import ProbeBatches, batches_in
 from pairuni_train.study.spec import Experiment
 
 CONTROLS = "controls.json"
@@ -48,12 +41,12 @@ class Probes(NamedTuple):
     """
 
     experiment: Experiment
-    setting: Setting
+    options: StudyOptions
     scenarios: dict[str, str]
-    batches: Batches
+    batches: ProbeBatches
 
 
-class Control(NamedTuple):
+class WorstControl(NamedTuple):
     """A case with a known cosine, over all probes: the one that was found furthest from it."""
 
     name: str
@@ -61,27 +54,29 @@ class Control(NamedTuple):
     found: float
 
 
-def plan_probes(experiment: Experiment, setting: Setting, batches: int | None = None) -> Probes:
+def plan_probes(
+    experiment: Experiment, options: StudyOptions, batches: int | None = None
+) -> Probes:
     """The probes of an experiment.
 
     Args:
         experiment: One of gradients.
-        setting: Its seeds are the probe's.
+        options: Its seeds are the probe's.
         batches: Of each scenario and seed, instead of the experiment's.
 
     Raises:
         UserError: for an arm whose pair set is no scenario, or lies beside none of the others.
     """
-    files = {arm.name: pair_file(arm, setting) for arm in experiment.arms}
+    files = {arm.name: pair_file(arm, options) for arm in experiment.arms}
     _check_scenarios(experiment.name, files)
-    name, recipe = setting.recipe.name, setting.recipe
+    name, recipe = options.recipe.name, options.recipe
     count = batches or experiment.batches.get(name, _BATCHES)
     pairs = experiment.pairs_per_batch.get(name, recipe.pairs_per_step)
     return Probes(
         experiment,
-        setting,
+        options,
         {arm: file.stem for arm, file in files.items()},
-        Batches(next(iter(files.values())).parent, count, pairs, setting.seeds),
+        ProbeBatches(next(iter(files.values())).parent, count, pairs, options.seeds),
     )
 
 
@@ -89,9 +84,9 @@ def _check_scenarios(experiment: str, files: Mapping[str, Path]) -> None:
     arm_of: dict[str, str] = {}
     for arm, file in files.items():
         where = f"{experiment}: the arm '{arm}'"
-        if file.stem not in ARMS:
+        if file.stem not in PAIR_ARMS:
             known = "pairuni-train pairs build --help"
-            raise unknown_name(f"pair set of {where}:", file.stem, ARMS, list_command=known)
+            raise unknown_name(f"pair set of {where}:", file.stem, PAIR_ARMS, list_command=known)
         if file.stem in arm_of:
             raise UserError(
                 f"{where} has the pairs '{file.stem}' of the arm '{arm_of[file.stem]}': without "
@@ -112,7 +107,7 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
         UserError: if a pair set is too small for so many batches.
     """
     for arm in probes.experiment.arms:
-        ensure_pairs(arm, probes.setting)
+        ensure_pairs(arm, probes.options)
         done(f"pairs for {arm.name}")
     for arm_name, scenario in probes.scenarios.items():
         fits = batches_in(scenario, probes.batches)
@@ -122,22 +117,15 @@ def run_probes(probes: Probes, done: Callable[[str], None]) -> list[Failure]:
                 f"{probes.batches.per_seed}: rows would come twice, with the same gradient.",
                 hint=f"--batches {fits}",
             )
-    failures: list[Failure] = []
-    with ThreadPoolExecutor(probes.setting.workers) as pool:
-        futures = {pool.submit(_one, probes, seed): seed for seed in range(probes.batches.seeds)}
-        for future in as_completed(futures):
-            failure = future.result()
-            if failure is not None:
-                failures.append(failure)
-            done(f"probe, seed {futures[future]}")
-    return failures
+    work = {f"probe, seed {seed}": partial(_probe, probes, seed) for seed in _seeds(probes)}
+    return run_together(work, probes.options.workers, done)
 
 
 def probe_folder(probes: Probes, seed: int) -> Path:
     """Where the probe of a seed lies."""
-    batches, setting = probes.batches, probes.setting
-    name = f"{setting.recipe.name}-{batches.folder.name}-{batches.pairs}"
-    return setting.root / "probe" / name / f"seed-{seed}"
+    batches, options = probes.batches, probes.options
+    name = f"{options.recipe.name}-{batches.folder.name}-{batches.pairs}"
+    return options.root / "probe" / name / f"seed-{seed}"
 
 
 def read_probes(probes: Probes) -> pd.DataFrame:
@@ -150,19 +138,19 @@ def read_probes(probes: Probes) -> pd.DataFrame:
     if not folders:
         raise UserError(
             f"No probe of {probes.experiment.name} is finished.",
-            hint=f"Look into {probes.setting.root / 'logs'}.",
+            hint=f"Look into {probes.options.root / 'logs'}.",
         )
     table = _wanted(read_gradients(folders), probes)
     arms = {scenario: arm for arm, scenario in probes.scenarios.items()}
     return table.assign(scenario=table["scenario"].map(arms))
 
 
-def read_controls(probes: Probes) -> tuple[Control, ...]:
+def read_controls(probes: Probes) -> tuple[WorstControl, ...]:
     """The controls of all finished probes, each once."""
-    worst: dict[str, Control] = {}
+    worst: dict[str, WorstControl] = {}
     for folder in _finished_folders(probes):
         for line in (folder / CONTROLS).read_bytes().splitlines():
-            one = Control(*msgspec.json.decode(line, type=tuple[str, float, float]))
+            one = WorstControl(*msgspec.json.decode(line, type=tuple[str, float, float]))
             held = worst.setdefault(one.name, one)
             if abs(one.found - one.expected) > abs(held.found - held.expected):
                 worst[one.name] = one
@@ -172,12 +160,15 @@ def read_controls(probes: Probes) -> tuple[Control, ...]:
 def unfinished_seeds(probes: Probes) -> tuple[int, ...]:
     """Seeds whose probe is not finished, so that none of its batches is read."""
     done = set(_finished_folders(probes))
-    seeds = range(probes.batches.seeds)
-    return tuple(seed for seed in seeds if probe_folder(probes, seed) not in done)
+    return tuple(seed for seed in _seeds(probes) if probe_folder(probes, seed) not in done)
+
+
+def _seeds(probes: Probes) -> range:
+    return range(probes.batches.seeds)
 
 
 def _finished_folders(probes: Probes) -> list[Path]:
-    every = [probe_folder(probes, seed) for seed in range(probes.batches.seeds)]
+    every = [probe_folder(probes, seed) for seed in _seeds(probes)]
     return [folder for folder in every if _finished(folder, probes)]
 
 
@@ -194,19 +185,17 @@ def _wanted(table: pd.DataFrame, probes: Probes) -> pd.DataFrame:
     return table[keep & (table["step"] < probes.batches.per_seed)]
 
 
-def _one(probes: Probes, seed: int) -> Failure | None:
-    folder, setting = probe_folder(probes, seed), probes.setting
+def _probe(probes: Probes, seed: int) -> Failure | None:
+    folder, options = probe_folder(probes, seed), probes.options
     if _finished(folder, probes):
         return None
     command = [
-        *(setting.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "probe", "--checkpoint", setting.recipe.checkpoint),
-        *("--recipe", setting.recipe.name, "--pairs", str(probes.batches.folder)),
+        *(options.launcher or (sys.executable,)),
+        *("-m", "pairuni_train.cli", "probe", "--checkpoint", options.recipe.checkpoint),
+        *("--recipe", options.recipe.name, "--pairs", str(probes.batches.folder)),
         *("--scenario", ",".join(probes.scenarios.values())),
         *("--batches", str(probes.batches.per_seed), "--seed", str(seed), "--out", str(folder)),
         *("--set", f"pairs_per_step={probes.batches.pairs}"),
     ]
-    log = setting.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    ended_well = run_logged(command, log, threads(setting))
-    return None if ended_well else Failure(shlex.join(command), log)
+    log = options.root / "logs" / f"{folder.parent.name}-probe-seed-{seed}.txt"
+    return run_logged(command, log, workers=options.workers)

@@ -14,26 +14,27 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.progress import Progress
 from pairuni_train.study.curves import make_curves
 from pairuni_train.study.gradients import make_gradients
-from pairuni_train.study.jobs import Failure, Setting, last_words, run_all, trials
+from pairuni_train.study.jobs import StudyOptions, run_all, train_jobs
 from pairuni_train.study.pages import write_curves, write_gradients, write_table
 from pairuni_train.study.probes import plan_probes, run_probes
-from pairuni_train.study.spec import BASE, Experiment
+from pairuni_train.study.processes import Failure, last_words
+from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table
 
 
 class Reproduced(NamedTuple):
-    """Where the table or figure is, and how many trials or probes failed."""
+    """Where the table or figure is, and how many jobs or probes failed."""
 
     page: Path
     failed: int
 
 
-class _Work(NamedTuple):
+class _StudyWork(NamedTuple):
     """What an experiment of one kind does.
 
     Attributes:
         sets: Pair sets that are built.
-        jobs: Trials or probes.
+        jobs: Jobs or probes.
         run: Does what is left; hears of every pair set and every job.
         write: Writes what the jobs have found, into a folder, under the command that does it
             again, and with figures for papers.
@@ -47,7 +48,7 @@ class _Work(NamedTuple):
 
 def reproduce(
     experiment: Experiment,
-    setting: Setting,
+    options: StudyOptions,
     out: Path,
     console: Console,
     *,
@@ -59,7 +60,7 @@ def reproduce(
 
     Args:
         experiment: What is reproduced.
-        setting: How.
+        options: How.
         out: Folder of the table or figure.
         console: Where progress is shown.
         command: What does the same again; it is printed on the page.
@@ -69,7 +70,7 @@ def reproduce(
     Raises:
         UserError: if nothing at all could be run; it names the log of the first failure.
     """
-    work = _work(experiment.on(tiny=setting.tiny), setting, batches)
+    work = _work(experiment.on(tiny=options.tiny), options, batches)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -90,27 +91,27 @@ def reproduce(
     return Reproduced(work.write(out, command=command, figures=figures), len(failures))
 
 
-def _work(experiment: Experiment, setting: Setting, batches: int | None) -> _Work:
+def _work(experiment: Experiment, options: StudyOptions, batches: int | None) -> _StudyWork:
     if experiment.kind == "gradients":
-        probes = plan_probes(experiment, setting, batches)
-        return _Work(
+        probes = plan_probes(experiment, options, batches)
+        return _StudyWork(
             len(probes.scenarios),
-            setting.seeds,
+            options.seeds,
             partial(run_probes, probes),
-            lambda out, **options: write_gradients(make_gradients(probes), out, **options),
+            lambda out, **page: write_gradients(make_gradients(probes), out, **page),
         )
     if batches is not None:
         raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
-    return _Work(
-        sum(arm.trained_as != BASE for arm in experiment.arms),
-        len(trials(experiment, setting)),
-        partial(run_all, experiment, setting),
-        partial(_write_arms, experiment, setting),
+    return _StudyWork(
+        sum(arm.trained for arm in experiment.arms),
+        len(train_jobs(experiment, options)),
+        partial(run_all, experiment, options),
+        partial(_write_arms, experiment, options),
     )
 
 
-def _write_arms(experiment: Experiment, setting: Setting, out: Path, **options: Any) -> Path:
+def _write_arms(experiment: Experiment, options: StudyOptions, out: Path, **page: Any) -> Path:
     if experiment.kind == "curves":
-        return write_curves(make_curves(experiment, setting), out, **options)
-    table, steps = make_table(experiment, setting), setting.recipe.steps
-    return write_table(table, experiment, out, tiny=setting.tiny, steps=steps, **options)
+        return write_curves(make_curves(experiment, options), out, **page)
+    table, steps = make_table(experiment, options), options.recipe.steps
+    return write_table(table, experiment, out, tiny=options.tiny, steps=steps, **page)

@@ -23,7 +23,7 @@ _SIDES = ("understanding", "generation")
 _COLUMNS = ("id", "kind", *(f"{side}_{name}" for side in _SIDES for name in ("id", "source")))
 
 
-class Batches(NamedTuple):
+class ProbeBatches(NamedTuple):
     """What a probe takes from a scenario.
 
     Attributes:
@@ -39,7 +39,7 @@ class Batches(NamedTuple):
     seeds: int
 
 
-class Overlap(NamedTuple):
+class ScenarioOverlap(NamedTuple):
     """The share of a batch's halves, in [0, 1], that the same batch of another scenario has."""
 
     und: float
@@ -61,7 +61,7 @@ class Overlap(NamedTuple):
         return f"batches share {' and '.join(some) or 'no row'}"
 
 
-def overlap(ours: str, theirs: str, batches: Batches) -> Overlap:
+def scenario_overlap(ours: str, theirs: str, batches: ProbeBatches) -> ScenarioOverlap:
     """How far the batches of two scenarios are made of the same halves."""
     shares: dict[Task, list[float]] = {task: [] for task in _TASKS}
     for seed in range(batches.seeds):
@@ -70,16 +70,16 @@ def overlap(ours: str, theirs: str, batches: Batches) -> Overlap:
             for task in _TASKS:
                 mine, other = (_halves(order.of_step(step), task) for order in (one, two))
                 shares[task].append(len(mine & other) / max(len(mine), len(other), 1))
-    return Overlap(*(sum(found) / len(found) for found in shares.values()))
+    return ScenarioOverlap(*(sum(found) / len(found) for found in shares.values()))
 
 
-def batches_in(name: str, batches: Batches) -> int:
+def batches_in(name: str, batches: ProbeBatches) -> int:
     """How many batches a pair set fills before a row comes a second time."""
     order = _order(name, batches, 0)
     return len(read_outlines_of(name, batches, 0)) // order.rows_per_step
 
 
-def read_outlines_of(name: str, batches: Batches, seed: int) -> list[Pair]:
+def read_outlines_of(name: str, batches: ProbeBatches, seed: int) -> list[Pair]:
     """The outlines of a scenario's pairs."""
     return read_scenario(name, batches.folder, seed, read=read_outlines).pairs
 
@@ -105,7 +105,7 @@ def read_outlines(path: Path) -> list[Pair]:
     ]
 
 
-def _order(name: str, batches: Batches, seed: int) -> PairSampler:
+def _order(name: str, batches: ProbeBatches, seed: int) -> PairSampler:
     pairs = read_outlines_of(name, batches, seed)
     return PairSampler(pairs, pairs_per_step=batches.pairs, seed=seed)
 

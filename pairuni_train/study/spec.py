@@ -53,7 +53,7 @@ class Column(_Strict, frozen=True, kw_only=True):
     only: Literal["real"] | None = None
 
 
-class Printed(_Strict, frozen=True, kw_only=True):
+class PaperRow(_Strict, frozen=True, kw_only=True):
     """A row of the paper's table: one cell a column, "-" where it prints none."""
 
     row: str
@@ -81,8 +81,13 @@ class StudyArm(_Strict, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     only: World | None = None
 
+    @property
+    def trained(self) -> bool:
+        """Whether anything is trained; the base is measured as it is."""
+        return self.recipe != BASE
 
-class Fixed(_Strict, frozen=True, kw_only=True):
+
+class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):
     """Prompts that all arms are measured on while they train; see `grpo.fixed_prompts`.
 
     Attributes:
@@ -131,12 +136,12 @@ class Experiment(_Strict, frozen=True, kw_only=True):
     against: tuple[str, ...] = ()
     method: str | None = None
     columns: tuple[Column, ...] = ()
-    printed: tuple[Printed, ...] = ()
+    printed: tuple[PaperRow, ...] = ()
     printed_heads: tuple[str, ...] = ()
     sisters: dict[str, str] = {}
     steps: dict[str, int] = {}
     reward_range: dict[str, dict[Task, tuple[float, float]]] = {}
-    fixed: Fixed | None = None
+    fixed: FixedPromptsSpec | None = None
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
@@ -146,11 +151,15 @@ class Experiment(_Strict, frozen=True, kw_only=True):
         """Titles of the paper's columns."""
         return self.printed_heads or tuple(column.title for column in self.columns)
 
-    def compares(self, name: str, other: str) -> bool:
-        """Whether an arm is spoken of against another; of two that are both in `against`, once."""
-        if other not in self.against or name == other:
-            return False
-        return name not in self.against or self.against.index(name) > self.against.index(other)
+    @property
+    def comparisons(self) -> tuple[tuple[str, str], ...]:
+        """Each arm against each of `against`; two that are both in `against` once."""
+        found: dict[frozenset[str], tuple[str, str]] = {}
+        for other in self.against:
+            for arm in self.arms:
+                if arm.name != other:
+                    found.setdefault(frozenset((arm.name, other)), (arm.name, other))
+        return tuple(found.values())
 
     def on(self, *, tiny: bool) -> Experiment:
         """The experiment with the arms of one world alone."""
@@ -215,7 +224,7 @@ def _troubles(found: Experiment) -> Iterator[str]:
     yield from (f"two arms are called '{name}'" for name in names if names.count(name) > 1)
     for name in (*found.against, *([found.method] if found.method else ())):
         if name not in names:
-            yield f"against or method names '{name}', which is none of its arms"
+            yield f"against or method names '{name}', which is not one of its arms"
     for printed in found.printed:
         if len(printed.cells) != len(found.heads):
             cells = f"{len(printed.cells)} cells for {len(found.heads)} columns"
@@ -232,7 +241,7 @@ def _troubles(found: Experiment) -> Iterator[str]:
         yield "a figure needs two arms, and `against` that names one of them"
 
 
-def _fixed_troubles(fixed: Fixed, kind: str) -> Iterator[str]:
+def _fixed_troubles(fixed: FixedPromptsSpec, kind: str) -> Iterator[str]:
     if kind != "curves":
         yield "fixed prompts belong to a figure of curves"
     for key in ("prompts", "draws", "points"):

@@ -10,88 +10,76 @@ from pathlib import Path
 
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
-from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import Place
 from pairuni_eval.stats.paired import narrowed
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 from pairuni_train.config import find_arm
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats
-from pairuni_train.study.jobs import Setting, Trial, pair_file, run_folder
+from pairuni_train.study.jobs import StudyOptions, is_finished, jobs_of, pair_file, run_folder
 from pairuni_train.study.overrides import assignment
-from pairuni_train.study.spec import BASE, Column, Experiment, StudyArm
+from pairuni_train.study.spec import Column, Experiment, StudyArm
 
 
-def make_table(experiment: Experiment, setting: Setting) -> ArmTable:
+def make_table(experiment: Experiment, options: StudyOptions) -> ArmTable:
     """Read the runs of every arm and compare them.
 
     Raises:
         UserError: if no arm has a finished run on some benchmark, or a column names a metric that
             its benchmark does not have.
     """
-    experiment = experiment.on(tiny=setting.tiny)
-    benchmarks = experiment.benchmarks(tiny=setting.tiny)
-    entries = [_entry(arm, benchmarks, setting) for arm in experiment.arms]
-    names = [entry.name for entry in entries]
-    pairs = [
-        (name, other)
-        for other in experiment.against
-        for name in names
-        if experiment.compares(name, other)
-    ]
-    columns = [_column(one, experiment, entries, setting) for one in experiment.columns]
-    return arm_table(columns, entries, pairs, method=experiment.method)
+    experiment = experiment.on(tiny=options.tiny)
+    benchmarks = experiment.benchmarks(tiny=options.tiny)
+    entries = [_entry(arm, benchmarks, options) for arm in experiment.arms]
+    columns = [_column(one, experiment, entries, options) for one in experiment.columns]
+    return arm_table(columns, entries, experiment.comparisons, method=experiment.method)
 
 
-def measured_columns(experiment: Experiment, setting: Setting) -> tuple[Column, ...]:
+def measured_columns(experiment: Experiment, options: StudyOptions) -> tuple[Column, ...]:
     """The columns for which some arm has a finished run."""
     return tuple(
         column
         for column in experiment.columns
-        if (benchmark := _benchmark(column, experiment, setting)) is not None
-        and any(_side(arm, benchmark, setting).runs for arm in experiment.arms)
+        if (benchmark := _benchmark(column, experiment, options)) is not None
+        and any(_side(arm, benchmark, options).runs for arm in experiment.arms)
     )
 
 
-def _entry(arm: StudyArm, benchmarks: tuple[str, ...], setting: Setting) -> Entrant:
-    sides = {name: _side(arm, name, setting) for name in benchmarks}
-    wanted = 0 if arm.trained_as == BASE else setting.seeds
-    return Entrant(arm.name, sides, wanted, _trained_on(arm, setting))
+def _entry(arm: StudyArm, benchmarks: tuple[str, ...], options: StudyOptions) -> Entrant:
+    sides = {name: _side(arm, name, options) for name in benchmarks}
+    wanted = options.seeds if arm.trained else 0
+    return Entrant(arm.name, sides, wanted, _trained_on(arm, options))
 
 
-def _side(arm: StudyArm, benchmark: str, setting: Setting) -> ArmRuns:
-    seeds = 1 if arm.trained_as == BASE else setting.seeds
-    folders = [run_folder(Trial(arm, seed), benchmark, setting) for seed in range(seeds)]
-    runs = tuple(
-        Tables(StoredRun(folder)) for folder in folders if (folder / layout.COMPLETE).exists()
-    )
-    return ArmRuns(arm.name, runs, trained=arm.trained_as != BASE)
+def _side(arm: StudyArm, benchmark: str, options: StudyOptions) -> StudyArm:
+    folders = [run_folder(job, benchmark, options) for job in jobs_of(arm, options)]
+    runs = tuple(Tables(StoredRun(folder)) for folder in folders if is_finished(folder))
+    return StudyArm(arm.name, runs, trained=arm.trained)
 
 
-def _benchmark(column: Column, experiment: Experiment, setting: Setting) -> str | None:
+def _benchmark(column: Column, experiment: Experiment, options: StudyOptions) -> str | None:
     """What stands for a column's benchmark; None where nothing does."""
-    if not setting.tiny:
+    if not options.tiny:
         return column.benchmark
     return None if column.only == "real" else experiment.sisters[column.benchmark]
 
 
 def _column(
-    column: Column, experiment: Experiment, entries: list[Entrant], setting: Setting
+    column: Column, experiment: Experiment, entries: list[Entrant], options: StudyOptions
 ) -> ArmColumn:
     """A column with the place of its number in the runs of its benchmark."""
-    name = _benchmark(column, experiment, setting)
+    name = _benchmark(column, experiment, options)
     if name is None:
         return ArmColumn(column.title, None)
     tables = next((entry.sides[name].runs[0] for entry in entries if entry.sides[name].runs), None)
     if tables is None:
         raise UserError(
             f"No arm has a finished run for the column '{column.title}'.",
-            hint=f"Look into {setting.root / 'logs'}.",
+            hint=f"Look into {options.root / 'logs'}.",
         )
-    title = f"tiny {column.title}" if setting.tiny else column.title
-    return ArmColumn(title, _place(column, name, tables, tiny=setting.tiny))
+    title = f"tiny {column.title}" if options.tiny else column.title
+    return ArmColumn(title, _place(column, name, tables, tiny=options.tiny))
 
 
 def _place(column: Column, name: str, tables: Tables, *, tiny: bool) -> Place:
@@ -108,12 +96,12 @@ def _place(column: Column, name: str, tables: Tables, *, tiny: bool) -> Place:
     return Place(name, protocol, metric, headline=wanted == spec.headline)
 
 
-def _trained_on(arm: StudyArm, setting: Setting) -> str:
+def _trained_on(arm: StudyArm, options: StudyOptions) -> str:
     """E.g. "pairuni: 256 rows (80 aligned, 176 retrieved), weighting sqrt"."""
-    if arm.trained_as == BASE:
+    if not arm.trained:
         return "nothing: the checkpoint that training starts from"
     trained = find_arm(arm.trained_as)
-    words = [f"{trained.name}: {_pairs_words(pair_file(arm, setting))}"]
+    words = [f"{trained.name}: {_pairs_words(pair_file(arm, options))}"]
     words += [f"weighting {trained.weighting}"] if trained.weighting != "none" else []
     words += [assignment(key, value) for key, value in (arm.changes | arm.settings).items()]
     return ", ".join(words)

@@ -21,7 +21,7 @@ from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import ORDER, WEIGHTS, Example, Turn, sources
 
 
-class Batch(NamedTuple):
+class PretrainBatch(NamedTuple):
     """Rows of one group, padded on the right; all but the pictures and codes are (B, T).
 
     `weight_BT` is the share in the loss of predicting the token AT that place, 0 for prompts;
@@ -45,7 +45,7 @@ class Piece(NamedTuple):
     lesson: int
 
 
-class Encoder:
+class ExampleEncoder:
     """Turns examples into batches; the VQ code of a cell is its state (see `train_vq`)."""
 
     def __init__(self, processor: JanusProcessor, cfg: PretrainConfig):
@@ -56,7 +56,7 @@ class Encoder:
         self._image, self._boi, self._eos = ids(janus.IMAGE), ids(janus.BOI), ids(janus.EOS)
         self._pad, self._bos, self._unk = ids(janus.PAD), ids(janus.BOS), ids(janus.UNK)
 
-    def batch(self, examples: Sequence[Example], rng: random.Random) -> Batch:
+    def batch(self, examples: Sequence[Example], rng: random.Random) -> PretrainBatch:
         """One batch of examples of one group."""
         count = Counter(turn.lesson for example in examples for turn in example.turns)
         share = {name: WEIGHTS[name] / n for name, n in count.items()}
@@ -73,7 +73,7 @@ class Encoder:
 
     def _batch(
         self, examples: Sequence[Example], ids_BT: Tensor, weight_BT: Tensor, lesson_BT: Tensor
-    ) -> Batch:
+    ) -> PretrainBatch:
         draws = examples[0].drawing is not None
         code_BT = (weight_BT > 0) & draws
         codes_BN = ids_BT[code_BT].view(-1, world.CELLS) if draws else None
@@ -82,7 +82,7 @@ class Encoder:
         image_BT = ids_BT == self._image
         pictures = [world.states_of(e.picture) for e in examples if e.picture is not None]
         pixels = pixels_of(np.stack(pictures))[image_BT.any(dim=1)] if pictures else None
-        return Batch(ids_BT, image_BT, code_BT, weight_BT, lesson_BT, pixels, codes_BN)
+        return PretrainBatch(ids_BT, image_BT, code_BT, weight_BT, lesson_BT, pixels, codes_BN)
 
     def _pieces(self, example: Example, share: dict[str, float], rng: random.Random) -> list[Piece]:
         pieces = [Piece([self._bos], [0.0], 0)]

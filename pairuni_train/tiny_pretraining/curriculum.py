@@ -56,7 +56,7 @@ class Example(NamedTuple):
     drawing: world.Scene | None = None
 
 
-class Source(NamedTuple):
+class ExampleSource(NamedTuple):
     """How many rows of every step a maker gives; rows of a group go through the model together."""
 
     group: str
@@ -64,29 +64,29 @@ class Source(NamedTuple):
     make: Callable[[random.Random], Example]
 
 
-def sources() -> tuple[Source, ...]:
+def sources() -> tuple[ExampleSource, ...]:
     """All makers of training rows.
 
     Questions come as talks of several turns on one picture, for that gives three times as many
     answers per second as one picture per question.
     """
     return (
-        Source("choice", 9, _choice_talk),
-        Source("short", 14, _short_talk),
-        Source("dense", 4, _locate),
-        Source("dense", 1, _read_grid),
-        Source("draw", 1, _draw("single_object")),
-        Source("draw", 1, _draw("two_object")),
-        Source("draw", 1, _draw("counting")),
-        Source("draw", 1, _draw("colors")),
-        Source("draw", 2, _draw("position")),
-        Source("draw", 2, _draw("color_attr")),
-        Source("draw", 3, _knowledge),
-        Source("draw", 1, _draw_grid),
-        Source("edit", 2, _edit("add")),
-        Source("edit", 2, _edit("remove")),
-        Source("edit", 3, _edit("replace")),
-        Source("edit", 2, _edit("adjust")),
+        ExampleSource("choice", 9, _choice_talk),
+        ExampleSource("short", 14, _short_talk),
+        ExampleSource("dense", 4, _locate),
+        ExampleSource("dense", 1, _read_grid),
+        ExampleSource("draw", 1, _draw("single_object")),
+        ExampleSource("draw", 1, _draw("two_object")),
+        ExampleSource("draw", 1, _draw("counting")),
+        ExampleSource("draw", 1, _draw("colors")),
+        ExampleSource("draw", 2, _draw("position")),
+        ExampleSource("draw", 2, _draw("color_attr")),
+        ExampleSource("draw", 3, _knowledge),
+        ExampleSource("draw", 1, _draw_grid),
+        ExampleSource("edit", 2, _edit("add")),
+        ExampleSource("edit", 2, _edit("remove")),
+        ExampleSource("edit", 3, _edit("replace")),
+        ExampleSource("edit", 2, _edit("adjust")),
     )
 
 

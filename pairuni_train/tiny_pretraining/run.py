@@ -19,7 +19,7 @@ from transformers import JanusForConditionalGeneration
 
 from pairuni_eval.progress import Progress
 from pairuni_eval.tiny import janus
-from pairuni_train.tiny_pretraining.batches import Batch, Encoder, step_examples
+from pairuni_train.tiny_pretraining.batches import ExampleEncoder, PretrainBatch, step_examples
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, build_optimizers, rate_share
@@ -28,7 +28,7 @@ from pairuni_train.tiny_pretraining.picture_codes import train_vq
 RECIPE = "pairuni-tiny-1"
 
 
-def batch_losses(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
+def batch_losses(model: JanusForConditionalGeneration, batch: PretrainBatch) -> Tensor:
     """The loss of each lesson in a batch, weights included, in the order of `WEIGHTS`."""
     hidden_BTH = _hidden(model, batch)
     # The hidden state before a place predicts what stands there.
@@ -42,7 +42,7 @@ def batch_losses(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
     return torch.zeros(len(WEIGHTS)).index_add(0, batch.lesson_BT[:, 1:][wanted_BT], loss)
 
 
-def _hidden(model: JanusForConditionalGeneration, batch: Batch) -> Tensor:
+def _hidden(model: JanusForConditionalGeneration, batch: PretrainBatch) -> Tensor:
     embeds_BTH = model.get_input_embeddings()(batch.ids_BT)
     if batch.pixels_BCHW is not None and len(batch.pixels_BCHW):
         features = model.model.get_image_features(batch.pixels_BCHW).pooler_output
@@ -120,7 +120,7 @@ def train_model(
     tiny: janus.Tiny, cfg: PretrainConfig, *, start: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
     """Train in place; after each step yield its number, from 1, and the smoothed losses."""
-    encoder = Encoder(tiny.processor, cfg)
+    encoder = ExampleEncoder(tiny.processor, cfg)
     optimizers = build_optimizers(tiny.model, cfg)
     tiny.model.train()
     smooth = torch.zeros(len(WEIGHTS))
@@ -138,7 +138,7 @@ def train_model(
 
 def _train_step(
     model: JanusForConditionalGeneration,
-    encoder: Encoder,
+    encoder: ExampleEncoder,
     optimizers: Optimizers,
     cfg: PretrainConfig,
     rng: random.Random,

@@ -9,7 +9,7 @@ buffer (RssAnon), sampled while both run.
 
     python tests/bench/retrieval.py [--understanding 47000] [--generation 60000] [--width 2048]
 
-With `--photographs 5000`: the pairs of so many crops of photographs on each side, in both orders,
+With `--photographs 5000`: the pairs of so many crops of photographs on each side,
 against the naive float64 rule of `tests/support/pair_sources.py`.
 """
 
@@ -29,12 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.pair_sources import (
-    FloatArray,
-    naive_best_first,
-    naive_pairs,
-    photograph_features,
-)
+from support.pair_sources import FloatArray, naive_pairs, photograph_features
 
 from pairuni_train.pair_data.retrieve import retrieve
 
@@ -49,7 +44,6 @@ def main() -> None:
     parser.add_argument("--understanding", type=int, default=47_000)
     parser.add_argument("--generation", type=int, default=60_000)
     parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--order", choices=("given", "global"), default="given")
     parser.add_argument("--photographs", type=int, default=0)
     chosen = parser.parse_args()
     if chosen.photographs:
@@ -57,7 +51,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         u_UD, g_GD = random_features(Path(folder), chosen)
-        race(u_UD, g_GD, chosen.order)
+        race(u_UD, g_GD)
 
 
 def random_features(folder: Path, chosen: Any) -> tuple[FloatArray, FloatArray]:
@@ -104,23 +98,22 @@ class Clock:
         self.cpu += time.process_time() - cpu
 
 
-def race(u_UD: FloatArray, g_GD: FloatArray, order: Any) -> None:
+def race(u_UD: FloatArray, g_GD: FloatArray) -> None:
     """Time product and pairing, and print."""
     work = 2e-9 * len(u_UD) * len(g_GD) * u_UD.shape[1]
     name, product = best_product(u_UD, g_GD)
     plain, both = Clock(), Clock()
     turns = iter(blocks(len(g_GD)))
     found: list[Any] = []
-    ids = ([f"u{n:08d}" for n in range(len(u_UD))], [f"g{n:08d}" for n in range(len(g_GD))])
+    ids_U = [f"u{n:08d}" for n in range(len(u_UD))]
 
     def pair() -> None:
         found.extend(
             retrieve(
                 u_UD,
                 g_GD,
-                *ids,
+                ids_U,
                 threshold=THRESHOLD,
-                order=order,
                 block=BLOCK,
                 done=lambda _: plain.time(lambda: product([next(turns)])),
             )
@@ -130,7 +123,7 @@ def race(u_UD: FloatArray, g_GD: FloatArray, order: Any) -> None:
         both.time(pair)
     wall, cpu = both.wall - plain.wall, both.cpu - plain.cpu
     shape = f"{len(u_UD):,} x {len(g_GD):,} x {u_UD.shape[1]:,}"
-    print(f"{shape}, {torch.get_num_threads()} threads, order {order}")
+    print(f"{shape}, {torch.get_num_threads()} threads")
     for title, clock in ((f"plain product ({name})", plain.wall), ("pairing", wall)):
         print(f"{title:<24}{clock:8.1f} s{work / clock:8.1f} GFLOP/s")
     print(f"speed of the pairing    {plain.wall / wall:8.1%} of the product's")
@@ -203,17 +196,13 @@ def compare_with_the_naive_rule(count: int) -> None:
     names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
     data = [(folder / name).read_bytes() for name in names]
     u_UD, g_GD = (photograph_features(data, count, seed=seed) for seed in (1, 2))
-    ids = ([f"u{n:06d}" for n in range(count)], [f"g{n:06d}" for n in range(count)])
-    for order, naive in (("given", naive_pairs), ("global", naive_best_first)):
-        for threshold in (0.6, 0.9):
-            expected = naive(u_UD, g_GD, threshold=threshold)
-            found = retrieve(u_UD, g_GD, *ids, threshold=threshold, order=order)  # type: ignore[arg-type]
-            equal = [(m.understanding, m.generation) for m in found] == expected
-            words = "the same pairs" if equal else "OTHER PAIRS"
-            print(
-                f"{count:,} + {count:,}, order {order}, threshold {threshold}: "
-                f"{len(found):,} pairs, {words}"
-            )
+    ids_U = [f"u{n:06d}" for n in range(count)]
+    for threshold in (0.6, 0.9):
+        expected = naive_pairs(u_UD, g_GD, threshold=threshold)
+        found = retrieve(u_UD, g_GD, ids_U, threshold=threshold)
+        equal = [(m.understanding, m.generation) for m in found] == expected
+        words = "the same pairs" if equal else "OTHER PAIRS"
+        print(f"{count:,} + {count:,}, threshold {threshold}: {len(found):,} pairs, {words}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pairuni_eval.errors import UserError
 from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.study.baselines import make_baselines
-from pairuni_train.study.jobs import Setting
+from pairuni_train.study.jobs import StudyOptions
 from pairuni_train.study.reproduce import reproduce
 from pairuni_train.study.spec import Column, Experiment, StudyArm, find_experiment
 
@@ -53,9 +53,9 @@ def edits_only() -> Experiment:
 
 
 def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_path: Path) -> None:
-    setting = Setting(find_recipe("tiny", {"steps": 1}), 1, root, workers=2)
+    options = StudyOptions(find_recipe("tiny", {"steps": 1}), 1, root, workers=2)
     out = tmp_path / "out"
-    done = reproduce(edits_only(), setting, out, QUIET, command="again")
+    done = reproduce(edits_only(), options, out, QUIET, command="again")
     assert (done.page, done.failed) == (out / "table.html", 1)
     text = done.page.with_suffix(".md").read_text()
     assert "1 of 3 runs are not there." in text
@@ -66,25 +66,25 @@ def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_pat
     made = [*root.rglob("COMPLETE"), *root.rglob("metrics.jsonl")]
     times = {path: path.stat().st_mtime_ns for path in made}
     assert len(times) == 2 + 2  # two runs; the training and its copy in the run
-    reproduce(edits_only(), setting, out, QUIET, command="again")
+    reproduce(edits_only(), options, out, QUIET, command="again")
     assert {path: path.stat().st_mtime_ns for path in made} == times
     assert done.page.with_suffix(".md").read_text() == text
-    _check_baselines(setting, tmp_path)
+    _check_baselines(options, tmp_path)
 
 
-def _check_baselines(setting: Setting, tmp_path: Path) -> None:
+def _check_baselines(options: StudyOptions, tmp_path: Path) -> None:
     """The trained arm becomes a baseline that knows no path of this machine."""
     experiment = msgspec.structs.replace(edits_only(), against=("PairUni",))
-    (made,) = make_baselines(experiment, setting, "smoke", tmp_path / "packed")
+    (made,) = make_baselines(experiment, options, "smoke", tmp_path / "packed")
     assert (made.name, made.file.name) == ("PairUni", "pairuni.zip")
     with zipfile.ZipFile(made.file) as archive:
         card = archive.read("run.json").decode()
         assert archive.read("training/metrics.jsonl").count(b"\n") == 1
         assert any(name.startswith("images/") for name in archive.namelist())
-    assert '"suite": "smoke"' in card and str(setting.root) not in card
+    assert '"suite": "smoke"' in card and str(options.root) not in card
     untrained = msgspec.structs.replace(find_experiment("table2"), against=("GRPO",))
     with pytest.raises(UserError, match="The arm 'GRPO' was not trained") as refused:
-        list(make_baselines(untrained, setting, "smoke", tmp_path / "packed"))
+        list(make_baselines(untrained, options, "smoke", tmp_path / "packed"))
     assert refused.value.hint is not None
     assert refused.value.hint.startswith("pairuni-train reproduce table2 --steps 1")
 

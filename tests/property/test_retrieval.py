@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pair_sources import FloatArray, naive_best_first, naive_pairs, photograph_features
+from support.pair_sources import FloatArray, naive_pairs, photograph_features
 
 from pairuni_train.pair_data import retrieve as module
 from pairuni_train.pair_data.embed import normalized
-from pairuni_train.pair_data.retrieve import Order, highest, retrieve
+from pairuni_train.pair_data.retrieve import highest, retrieve
 
 
 def ids(prefix: str, count: int) -> list[str]:
@@ -20,17 +20,9 @@ def ids(prefix: str, count: int) -> list[str]:
 
 
 def pairs(
-    u_UD: FloatArray, g_GD: FloatArray, *, threshold: float, order: Order = "given", block: int = 64
+    u_UD: FloatArray, g_GD: FloatArray, *, threshold: float, block: int = 64
 ) -> list[tuple[int, int]]:
-    found = retrieve(
-        u_UD,
-        g_GD,
-        ids("u", len(u_UD)),
-        ids("g", len(g_GD)),
-        threshold=threshold,
-        order=order,
-        block=block,
-    )
+    found = retrieve(u_UD, g_GD, ids("u", len(u_UD)), threshold=threshold, block=block)
     return [(match.understanding, match.generation) for match in found]
 
 
@@ -40,51 +32,42 @@ SLANTED = np.asarray([[0.6, 0.8], [0, 1]], dtype=np.float32)
 
 
 def test_given_order_gives_the_first_its_choice() -> None:
-    found = retrieve(AXES, SLANTED, ["u0", "u1"], ["g0", "g1"], threshold=0.5)
+    found = retrieve(AXES, SLANTED, ["u0", "u1"], threshold=0.5)
     # g0 takes u1 (0.8), so g1, which is u1, is left with u0: 0.
     assert [(m.understanding, m.generation) for m in found] == [(1, 0)]
     assert found[0].similarity == pytest.approx(0.8, abs=1e-7)
 
 
-def test_global_order_takes_the_most_similar_first() -> None:
-    found = retrieve(AXES, SLANTED, ["u0", "u1"], ["g0", "g1"], threshold=0.5, order="global")
-    assert [(m.understanding, m.generation) for m in found] == [(1, 1), (0, 0)]
-    assert [m.similarity for m in found] == pytest.approx([1.0, 0.6], abs=1e-7)
-
-
 def test_ties_go_to_the_smaller_id() -> None:
     same = np.asarray([[1, 0], [1, 0], [1, 0]], dtype=np.float32)
-    for order in ("given", "global"):
-        found = retrieve(same, same, ["c", "a", "b"], ["z", "x", "y"], threshold=0.5, order=order)
-        by_id = [("cab"[m.understanding], "zxy"[m.generation]) for m in found]
-        given = [("a", "z"), ("b", "x"), ("c", "y")]
-        assert by_id == (given if order == "given" else [("a", "x"), ("b", "y"), ("c", "z")])
+    found = retrieve(same, same, ["c", "a", "b"], threshold=0.5)
+    assert [("cab"[m.understanding], m.generation) for m in found] == [("a", 0), ("b", 1), ("c", 2)]
 
 
 def test_several_neighbors_use_every_image_once() -> None:
     u_UD = np.asarray([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
     g_GD = np.asarray([[1, 0], [0, 1]], dtype=np.float32)
-    found = retrieve(u_UD, g_GD, list("abcd"), list("xy"), threshold=0.6, neighbors=3)
+    found = retrieve(u_UD, g_GD, list("abcd"), threshold=0.6, neighbors=3)
     # x takes a (1), b (.8) and c (.6); for y only d (1) is left.
     assert [(m.understanding, m.generation) for m in found] == [(0, 0), (1, 0), (2, 0), (3, 1)]
 
 
 def test_similarity_stays_in_range_where_float32_exceeds_it() -> None:
     long = np.asarray([[0.6, 0.8]], dtype=np.float32) * np.float32(1.0000002)
-    assert retrieve(long, long, ["u"], ["g"], threshold=0.5)[0].similarity == 1.0
+    assert retrieve(long, long, ["u"], threshold=0.5)[0].similarity == 1.0
 
 
 def test_threshold_is_met_by_equality() -> None:
     half = np.asarray([[0.5, 0.75**0.5]], dtype=np.float32)
-    assert len(retrieve(AXES[:1], half, ["u"], ["g"], threshold=0.5)) == 1
-    assert not retrieve(AXES[:1], half, ["u"], ["g"], threshold=0.5000001)
+    assert len(retrieve(AXES[:1], half, ["u"], threshold=0.5)) == 1
+    assert not retrieve(AXES[:1], half, ["u"], threshold=0.5000001)
 
 
 def test_vectors_must_be_of_length_one() -> None:
     with pytest.raises(ValueError, match="unit vectors"):
-        retrieve(2 * AXES, SLANTED, ["a", "b"], ["c", "d"], threshold=0.5)
+        retrieve(2 * AXES, SLANTED, ["a", "b"], threshold=0.5)
     with pytest.raises(ValueError, match="2 features against 3"):
-        retrieve(AXES, np.eye(3, dtype=np.float32), ["a", "b"], list("cde"), threshold=0.5)
+        retrieve(AXES, np.eye(3, dtype=np.float32), ["a", "b"], threshold=0.5)
 
 
 def test_highest_is_the_largest_cosine() -> None:
@@ -100,15 +83,13 @@ def photographed(photographs: dict[str, bytes]) -> tuple[FloatArray, FloatArray]
     )
 
 
-@pytest.mark.parametrize("order", ["given", "global"])
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
 def test_photographs_are_paired_like_naively(
-    photographed: tuple[FloatArray, FloatArray], order: Order, threshold: float
+    photographed: tuple[FloatArray, FloatArray], threshold: float
 ) -> None:
-    naive = naive_pairs if order == "given" else naive_best_first
-    expected = naive(*photographed, threshold=threshold)
+    expected = naive_pairs(*photographed, threshold=threshold)
     assert len(expected) > 20
-    assert pairs(*photographed, threshold=threshold, order=order, block=128) == expected
+    assert pairs(*photographed, threshold=threshold, block=128) == expected
 
 
 def test_lists_that_are_used_up_are_searched_again(
@@ -118,8 +99,6 @@ def test_lists_that_are_used_up_are_searched_again(
     monkeypatch.setattr(module, "_SCANS", 3)
     expected = naive_pairs(*photographed, threshold=0.6)
     assert pairs(*photographed, threshold=0.6, block=512) == expected
-    expected = naive_best_first(*photographed, threshold=0.6)
-    assert pairs(*photographed, threshold=0.6, order="global", block=512) == expected
 
 
 # Few directions, so that many images are equal and many cosines tie.
@@ -133,14 +112,11 @@ def test_ties_and_duplicates_are_paired_like_naively(
     us: list[list[int]], gs: list[list[int]], threshold: float, block: int
 ) -> None:
     u_UD, g_GD = (normalized(np.asarray(x, dtype=np.float32).reshape(-1, 3)) for x in (us, gs))
-    for order in ("given", "global"):
-        found = pairs(u_UD, g_GD, threshold=threshold, order=order, block=block)
-        assert found == _by_sorting(u_UD, g_GD, threshold, order)
+    found = pairs(u_UD, g_GD, threshold=threshold, block=block)
+    assert found == _by_sorting(u_UD, g_GD, threshold)
 
 
-def _by_sorting(
-    u_UD: FloatArray, g_GD: FloatArray, threshold: float, order: str
-) -> list[tuple[int, int]]:
+def _by_sorting(u_UD: FloatArray, g_GD: FloatArray, threshold: float) -> list[tuple[int, int]]:
     """All pairs above the threshold in the order of the rule, each kept if both are free.
 
     Cosines are sums over rows in float64, so equal rows tie exactly.
@@ -150,13 +126,9 @@ def _by_sorting(
         for u, g in itertools.product(range(len(u_UD)), range(len(g_GD)))
     }
     above = [pair for pair, value in cosine.items() if value >= threshold]
-    keys = {
-        "given": lambda pair: (pair[1], -cosine[pair], pair[0]),
-        "global": lambda pair: (-cosine[pair], pair[1], pair[0]),
-    }
     kept: list[tuple[int, int]] = []
     used: tuple[set[int], set[int]] = (set(), set())
-    for u, g in sorted(above, key=keys[order]):
+    for u, g in sorted(above, key=lambda pair: (pair[1], -cosine[pair], pair[0])):
         if u not in used[0] and g not in used[1]:
             kept.append((u, g))
             used[0].add(u)

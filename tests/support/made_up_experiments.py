@@ -9,8 +9,8 @@ from pathlib import Path
 from pairuni_eval.store.training import FixedRow
 from pairuni_train.config import find_recipe
 from pairuni_train.grpo.gauge import write_rows
-from pairuni_train.study.jobs import Setting, Trial, run_folder, train_folder, trials
-from pairuni_train.study.spec import Column, Experiment, Printed, StudyArm
+from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder, train_folder, train_jobs
+from pairuni_train.study.spec import Column, Experiment, PaperRow, StudyArm
 from support import example_run as example
 
 CARDS = {card.name: card for card in example.cards(40)}
@@ -33,7 +33,7 @@ TABLE = Experiment(
         Column(title="Style", benchmark="imgedit", only="real"),
     ),
     sisters={"mmmu": "tiny-mmmu", "mmstar": "tiny-mmstar"},
-    printed=(Printed(row="theirs | <b>", cells=(40.0, "-", 4.18)),),
+    printed=(PaperRow(row="theirs | <b>", cells=(40.0, "-", 4.18)),),
 )
 STEPS, EVERY = 20, 5  # of a training; between two measurements on fixed prompts
 Rewards = Callable[[int, int], tuple[float, float]]
@@ -41,15 +41,15 @@ Rewards = Callable[[int, int], tuple[float, float]]
 
 
 def write_runs(
-    experiment: Experiment, setting: Setting, skills: Mapping[str, float] = SKILLS
+    experiment: Experiment, options: StudyOptions, skills: Mapping[str, float] = SKILLS
 ) -> None:
-    """A measured run of every trial on every benchmark."""
-    for trial in trials(experiment, setting):
+    """A measured run of every job on every benchmark."""
+    for job in train_jobs(experiment, options):
         for number, benchmark in enumerate(experiment.benchmarks(tiny=True)):
             example.write_run(
-                run_folder(trial, benchmark, setting),
-                name=trial.arm.name,
-                skill=skills[trial.arm.name] + 0.01 * trial.seed,
+                run_folder(job, benchmark, options),
+                name=job.arm.name,
+                skill=skills[job.arm.name] + 0.01 * job.seed,
                 seed=number,
                 count=40,
                 benchmarks=[CARDS[benchmark]],
@@ -57,9 +57,9 @@ def write_runs(
             )
 
 
-def training(root: Path, seeds: int = 3, steps: int = STEPS) -> Setting:
+def training(root: Path, seeds: int = 3, steps: int = STEPS) -> StudyOptions:
     """How the trainings of `write_trainings` were made."""
-    return Setting(find_recipe("tiny", {"steps": steps}), seeds, root)
+    return StudyOptions(find_recipe("tiny", {"steps": steps}), seeds, root)
 
 
 def write_trainings(
@@ -77,7 +77,7 @@ def write_trainings(
         if arm.name not in rewards:
             continue
         for seed in range(seeds):
-            folder = train_folder(Trial(arm, seed), training(root, steps=steps))
+            folder = train_folder(TrainJob(arm, seed), training(root, steps=steps))
             (folder / f"checkpoint-{steps}").mkdir(parents=True)
             pairs = [rewards[arm.name](seed, step) for step in range(steps)]
             lines = [

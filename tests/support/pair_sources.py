@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pairuni_train.pair_data.config import Read, read_config
+from pairuni_train.pair_data.config import LoadedConfig, read_config
 from pairuni_train.pair_data.embed import normalized
 from pairuni_train.pair_data.record import Generation, Understanding
 
@@ -71,7 +71,7 @@ def write_config(path: Path, **changes: Any) -> Path:
     return path
 
 
-def small(folder: Path, **changes: Any) -> Read:
+def small(folder: Path, **changes: Any) -> LoadedConfig:
     """The same, read."""
     return read_config(write_config(folder / "small.toml", **changes))
 
@@ -134,21 +134,4 @@ def naive_pairs(u_UD: FloatArray, g_GD: FloatArray, *, threshold: float) -> list
         if cosine_UG[u, g] >= threshold:
             pairs.append((u, g))
             cosine_UG[u, :] = -np.inf
-    return pairs
-
-
-def naive_best_first(
-    u_UD: FloatArray, g_GD: FloatArray, *, threshold: float
-) -> list[tuple[int, int]]:
-    """All pairs from the most similar one down, each kept if both images are still free."""
-    cosine_UG = u_UD.astype(np.float64) @ g_GD.astype(np.float64).T
-    falling = np.argsort(-cosine_UG, axis=None, kind="stable")
-    free_U, free_G = np.ones(len(u_UD), dtype=bool), np.ones(len(g_GD), dtype=bool)
-    pairs: list[tuple[int, int]] = []
-    for u, g in zip(*(place.tolist() for place in np.divmod(falling, len(g_GD))), strict=True):
-        if cosine_UG[u, g] < threshold or len(pairs) == min(cosine_UG.shape):
-            break
-        if free_U[u] and free_G[g]:
-            pairs.append((u, g))
-            free_U[u] = free_G[g] = False
     return pairs

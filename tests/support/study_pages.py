@@ -9,7 +9,7 @@ import msgspec
 
 from pairuni_train.config import find_recipe
 from pairuni_train.study.curves import make_curves
-from pairuni_train.study.jobs import Setting
+from pairuni_train.study.jobs import StudyOptions
 from pairuni_train.study.pages import write_curves, write_table
 from pairuni_train.study.spec import find_experiment
 from pairuni_train.study.table import make_table
@@ -18,14 +18,14 @@ from support.made_up_experiments import STEPS, TABLE, training, write_runs, writ
 
 def study_pages(root: Path) -> dict[str, Path]:
     """The page of a wide table and that of figure 4, by kind."""
-    setting = Setting(find_recipe("tiny"), 1, root)
+    options = StudyOptions(find_recipe("tiny"), 1, root)
     wide = msgspec.structs.replace(
         TABLE,
         columns=TABLE.columns * 3,
         printed=tuple(msgspec.structs.replace(row, cells=row.cells * 3) for row in TABLE.printed),
     )
-    write_runs(wide, setting)
-    table = make_table(wide, setting)
+    write_runs(wide, options)
+    table = make_table(wide, options)
     curves = find_experiment("figure4").on(tiny=True)
     rising = {
         arm.name: lambda seed, step: (0.3 + 0.02 * step, 0.5 + 0.1 * math.sin(seed + step))

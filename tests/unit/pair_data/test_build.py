@@ -13,7 +13,7 @@ from support.pair_sources import picture, small, write_config
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import prompts, world
 from pairuni_train.pair_data.build import build
-from pairuni_train.pair_data.config import ARMS, find_preset, read_config
+from pairuni_train.pair_data.config import PAIR_ARMS, find_preset, read_config
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.embed import decode, normalized
 from pairuni_train.pair_data.encoders import TinyEncoder
@@ -33,7 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arms(built: Path) -> Arms:
-    return {arm: read_pairs(built / f"{arm}.parquet") for arm in ARMS}
+    return {arm: read_pairs(built / f"{arm}.parquet") for arm in PAIR_ARMS}
 
 
 def test_every_arm_has_the_same_number_of_halves(arms: Arms) -> None:
@@ -41,7 +41,7 @@ def test_every_arm_has_the_same_number_of_halves(arms: Arms) -> None:
         arm: sum((p.understanding is not None) + (p.generation is not None) for p in pairs)
         for arm, pairs in arms.items()
     }
-    assert halves == dict.fromkeys(ARMS, 24) | {"half": 12}
+    assert halves == dict.fromkeys(PAIR_ARMS, 24) | {"half": 12}
     unpaired = arms["unpaired"]
     assert sum(pair.understanding is not None for pair in unpaired) == 12
     assert sum(pair.generation is not None for pair in unpaired) == 12
@@ -151,12 +151,11 @@ def test_a_short_arm_says_so(tmp_path: Path) -> None:
     assert "Short: the budget of this arm is 24 halves" in (tmp_path / "out/random.md").read_text()
 
 
-def test_lies_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> None:
-    liar = {"completer": "tiny", "lying": 0.5, "verify": False}
-    build(small(tmp_path, completion=liar), tmp_path / "out", arms=["aligned"])
+def test_halves_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> None:
+    unchecked = {"completer": "tiny", "verify": False}
+    build(small(tmp_path, completion=unchecked), tmp_path / "out", arms=["aligned"])
     card = (tmp_path / "out" / "aligned.md").read_text()
     assert "nobody checked the 12 kept ones" in card
-    assert "written wrong on purpose 0 were caught" in card
     assert "checked by nobody" in card
 
 
@@ -192,6 +191,13 @@ def test_random_selection_uses_no_features() -> None:
 
 
 # Bad input
+
+
+def test_configurations_of_older_sets_are_read(tmp_path: Path) -> None:
+    older = small(
+        tmp_path, retrieval={"order": "given"}, completion={"completer": "tiny", "lying": 0.0}
+    )
+    assert older.config == small(tmp_path).config
 
 
 def refused(folder: Path, **changes: Any) -> UserError:
@@ -265,18 +271,22 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
             {"retrieval": {"treshold": 0.6}},
             "unknown key 'treshold' in retrieval. Did you mean 'threshold'?",
         ),
-        ({"retrieval": {"order": "globl"}}, "'globl' is no value of retrieval.order. Did you mean"),
-        ({"arms": ["pairugg"]}, "'pairugg' is no value of arms[0]. Did you mean 'pairug'?"),
+        ({"retrieval": {"order": "global"}}, "unknown key 'order' in retrieval."),
+        (
+            {"selection": {"clusters": 5, "method": "kmean"}},
+            "'kmean' is not a value of selection.method. Did you mean 'kmeans'?",
+        ),
+        ({"arms": ["pairugg"]}, "'pairugg' is not a value of arms[0]. Did you mean 'pairug'?"),
         ({"retrieval": {"threshold": 1.5}}, "Expected `float` <= 1.0"),
         ({"understanding": []}, "understanding names no source."),
         (
-            {"completion": {"completer": "endpoint", "lying": 0.1}},
-            "completion.lying is for the completer 'tiny' only.",
+            {"completion": {"completer": "tiny", "lying": 0.1}},
+            "unknown key 'lying' in completion.",
         ),
         (
             {"generation": [{"kind": "files", "name": "x", "files": ["a.csv"], "licence": "MIT",
                              "folder": ".", "columns": {"image": "i", "prompt": "p"}}]},
-            "generation[0].files: 'a.csv' is none of *.parquet, *.jsonl and *.tar.",
+            "generation[0].files: 'a.csv' is not a *.parquet, *.jsonl or *.tar.",
         ),
         (
             {"generation": [{"kind": "files", "name": "x", "files": ["*.tar"], "licence": "MIT",
@@ -302,7 +312,7 @@ def test_a_wrong_configuration_is_named(
 
 def test_presets_are_sound_and_an_unknown_one_offers_the_nearest() -> None:
     tiny, paper = find_preset("tiny").config, find_preset("orsta-blip3o").config
-    assert tiny.arms == ARMS
+    assert tiny.arms == PAIR_ARMS
     assert (paper.pairs, paper.retrieval.threshold, paper.encoder.name) == (16320, 0.6, "resnet50")
     with pytest.raises(UserError, match=r"Unknown preset 'tyni'. Did you mean 'tiny'\?"):
         find_preset("tyni")

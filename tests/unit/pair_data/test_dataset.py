@@ -117,7 +117,7 @@ NO_UNDERSTANDING = dict.fromkeys(
         ),
         (
             {"kind": "retreived"},
-            "row 2 (b): kind is 'retreived', which is none. Did you mean 'retrieved'?",
+            "row 2 (b): kind is 'retreived', which is not a kind of pair. Did you mean 'retrieved'",
         ),
         (
             {"kind": "unpaired"},
@@ -134,7 +134,7 @@ NO_UNDERSTANDING = dict.fromkeys(
         ({"question": "  "}, "row 2 (b): question is empty."),
         ({"prompt": None}, "row 2 (b): prompt is empty."),
         ({"completed_half": "both"}, "row 2 (b): completed_half is 'both', neither"),
-        ({"generation_facts": "{"}, "row 2 (b): generation_facts is no JSON object"),
+        ({"generation_facts": "{"}, "row 2 (b): generation_facts is not a JSON object"),
     ],
 )
 def test_unsound_rows_are_named(written: Path, cells: dict[str, Any], message: str) -> None:

@@ -20,7 +20,7 @@ from pairuni_eval.tiny.world import Scene, Thing, render
 from pairuni_train.pair_data.config import EncoderSpec
 from pairuni_train.pair_data.embed import Features, embed, normalized, read_features
 from pairuni_train.pair_data.encoders import Encoder, TinyEncoder, load_encoder
-from pairuni_train.pair_data.rows import Found, Rows, write_rows
+from pairuni_train.pair_data.rows import RowStore, SourceRow, write_rows
 
 SIZES = ((300, 200), (200, 333), (256, 256), (40, 30))
 
@@ -198,8 +198,8 @@ def test_the_tiny_encoder_has_no_checkpoint() -> None:
 # Features on the disk
 
 
-def store(folder: Path, images: Sequence[bytes]) -> Rows:
-    found = (Found(understanding(n, image=image)) for n, image in enumerate(images))
+def store(folder: Path, images: Sequence[bytes]) -> RowStore:
+    found = (SourceRow(understanding(n, image=image)) for n, image in enumerate(images))
     return write_rows(folder / "rows", "understanding", found, seen=lambda: None)
 
 
@@ -223,7 +223,9 @@ Embed = Callable[..., Features]
 @pytest.fixture
 def embedded(tmp_path: Path) -> Embed:
     def run(images: Sequence[bytes], encoder: Encoder | None = None, name: str = "f") -> Features:
-        rows = Rows(tmp_path / "rows") if (tmp_path / "rows").exists() else store(tmp_path, images)
+        rows = (
+            RowStore(tmp_path / "rows") if (tmp_path / "rows").exists() else store(tmp_path, images)
+        )
         path = tmp_path / f"{name}.safetensors"
         return embed(rows, encoder or TinyEncoder(), path, batch_size=3, done=lambda _: None)
 

@@ -14,16 +14,16 @@ from support.pair_sources import generation, picture, small, understanding
 from pairuni_eval.errors import UserError
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.complete import (
-    Completed,
+    CompletionResult,
     NewPrompt,
     NewQuestion,
-    Row,
+    RowRef,
     complete_clusters,
     halves_of,
 )
 from pairuni_train.pair_data.config import CompletionSpec
 from pairuni_train.pair_data.endpoint_completer import EndpointCompleter, load_completer
-from pairuni_train.pair_data.rows import Half
+from pairuni_train.pair_data.record import Half
 
 SOUND = json.dumps({"sound": True, "problem": ""})
 WRITTEN = json.dumps({"prompt": "a red field"})
@@ -68,8 +68,10 @@ HALVES: list[Half] = [understanding(n) for n in range(4)]
 DRAWN: list[Half] = [generation(n, image=picture("red")) for n in range(4)]
 
 
-def run(completer: EndpointCompleter, halves: list[Half], *, verify: bool = True) -> Completed:
-    clusters = [[Row("understanding", number)] for number in range(len(halves))]
+def run(
+    completer: EndpointCompleter, halves: list[Half], *, verify: bool = True
+) -> CompletionResult:
+    clusters = [[RowRef("understanding", number)] for number in range(len(halves))]
     return complete_clusters(clusters, lambda row: halves[row.number], completer, verify=verify)
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import world
 from pairuni_train.pair_data.config import Columns, FileSource, TinySource
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.rows import Reject, Rows, Side, counted, write_rows
+from pairuni_train.pair_data.record import Generation, Side, Understanding
+from pairuni_train.pair_data.rows import Reject, RowStore, write_rows
 from pairuni_train.pair_data.sources import fingerprint, locate, read_source
 
 RED, BLUE = picture("red"), picture("blue")
@@ -73,7 +74,7 @@ def source(**changes: Any) -> FileSource:
     return FileSource(**(fields | changes))
 
 
-def rows_of(folder: Path, one: FileSource, side: Side) -> Rows:
+def rows_of(folder: Path, one: FileSource, side: Side) -> RowStore:
     found = read_source(one, locate(one, folder), side, 0)
     return write_rows(folder / "store", side, found, seen=lambda: None)
 
@@ -135,7 +136,7 @@ def test_broken_rows_are_counted_with_reasons(tmp_path: Path) -> None:
     )
     rows = rows_of(tmp_path, source(), "understanding")
     assert len(rows) == 1
-    assert counted(rows.about.rejects) == {
+    assert Counter(one.reason for one in rows.about.rejects) == {
         "empty question": 2,
         "missing image": 2,
         "empty answer": 1,
@@ -190,7 +191,11 @@ def test_json_lines_with_paths_data_urls_and_own_ids(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
     one = source(files=("*.jsonl",), columns=Columns(image="picture", prompt="text"), drop={})
-    for line, told in ((b"prose", "not JSON"), (b"[1]", "no JSON object"), (b"\xff", "not UTF-8")):
+    for line, told in (
+        (b"prose", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"\xff", "not UTF-8"),
+    ):
         (tmp_path / "rows.jsonl").write_bytes(b'{"picture": "a.png", "text": "a"}\n' + line)
         with pytest.raises(UserError, match=rf"rows.jsonl, line 2: {told}"):
             rows_of(tmp_path, one, "generation")
@@ -235,7 +240,10 @@ def test_tars_of_images_and_captions(tmp_path: Path) -> None:
             image=BLUE,
         ),
     ]
-    assert counted(rows.about.rejects) == {"empty prompt": 1, "missing image": 1}
+    assert Counter(one.reason for one in rows.about.rejects) == {
+        "empty prompt": 1,
+        "missing image": 1,
+    }
 
 
 def test_files_may_be_left_out_and_rows_limited(tmp_path: Path) -> None:

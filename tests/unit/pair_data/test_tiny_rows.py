@@ -1,9 +1,10 @@
-"""The tiny world's rows, its reader of questions, and its truthful and lying completer."""
+"""The tiny world's rows, its reader of questions, and its completer, truthful and lied to."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -13,13 +14,19 @@ from pairuni_eval.tiny.world import Scene, Thing
 from pairuni_train.pair_data import tiny_answers, tiny_rows
 from pairuni_train.pair_data.complete import (
     NOBODY,
-    Completed,
-    Row,
+    Completer,
+    CompletionResult,
+    Declined,
+    Draft,
+    NewPrompt,
+    NewQuestion,
+    RowRef,
+    Verification,
     complete_clusters,
     halves_of,
 )
 from pairuni_train.pair_data.embed import decode
-from pairuni_train.pair_data.rows import Half, Side
+from pairuni_train.pair_data.record import Half, Side, Understanding
 from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
 # A red circle at the top left, a blue square two columns to its right, a red cross at the bottom.
@@ -121,18 +128,51 @@ def rows() -> dict[Side, list[Half]]:
     }
 
 
-def completed(*, lying: float, verify: bool) -> Completed:
+class Liar:
+    """Writes something false for every third row, and of the others what the truth is."""
+
+    writer, verifier, bill = "liar", "tiny-verifier/1", ""
+
+    def __init__(self) -> None:
+        self._truthful = TinyCompleter(seed=0)
+        self._rows = self.lies = 0
+
+    def write(self, halves: Sequence[Half]) -> list[Draft | Declined]:
+        drafts = []
+        for half, draft in zip(halves, self._truthful.write(halves), strict=True):
+            self._rows += 1
+            lie = _lie(half, draft) if self._rows % 3 == 0 else None
+            self.lies += lie is not None
+            drafts.append(lie or draft)
+        return drafts
+
+    def verify(self, halves: Sequence[Half], drafts: Sequence[Draft]) -> list[Verification]:
+        return self._truthful.verify(halves, drafts)
+
+
+def _lie(half: Half, draft: Draft | Declined) -> Draft | None:
+    """A prompt that the image does not show, or a wrong answer of the right form."""
+    prompts_rows = tiny_answers.rows_by_prompt()
+    if isinstance(half, Understanding):
+        shown = tiny_answers.prompts_shown_by(world.read(decode(half.image)))
+        false = next(prompt for prompt in prompts_rows if prompt not in shown)
+        return Draft(NewPrompt(false), {"row": prompts_rows[false]})
+    if not isinstance(draft, Draft):
+        return None
+    assert isinstance(draft.new, NewQuestion)
+    wrong = {"yes": "no", "no": "yes", "A": "B", "B": "C", "C": "D", "D": "A"}
+    return Draft(NewQuestion(draft.new.question, wrong[draft.new.answer]), draft.facts)
+
+
+def completed(completer: Completer, *, verify: bool) -> CompletionResult:
     """Every row a cluster of its own."""
-    clusters = [[Row(side, number)] for side in rows() for number in range(SIZE)]
+    clusters = [[RowRef(side, number)] for side in rows() for number in range(SIZE)]
     return complete_clusters(
-        clusters,
-        lambda row: rows()[row.side][row.number],
-        TinyCompleter(lying=lying, seed=0),
-        verify=verify,
+        clusters, lambda row: rows()[row.side][row.number], completer, verify=verify
     )
 
 
-def is_true(one: Completed, place: int) -> bool:
+def is_true(one: CompletionResult, place: int) -> bool:
     """Whether both halves fit the image: what neither writer nor verifier is asked."""
     completion = one.completions[place]
     asked, drawn = halves_of(completion, rows()[completion.side][completion.row])
@@ -142,7 +182,7 @@ def is_true(one: Completed, place: int) -> bool:
 
 
 def test_the_truthful_completer_is_never_rejected_by_the_verifier() -> None:
-    found = completed(lying=0.0, verify=True)
+    found = completed(TinyCompleter(seed=0), verify=True)
     assert found.tally.accepted == found.tally.written == len(found.completions)
     assert all(reason.startswith("writer: ") for reason in found.tally.rejected)
     assert found.tally.accepted > 0.7 * 2 * SIZE
@@ -152,28 +192,28 @@ def test_the_truthful_completer_is_never_rejected_by_the_verifier() -> None:
 
 
 def test_verification_catches_every_lie() -> None:
-    found = completed(lying=0.3, verify=True)
-    tally = found.tally
-    assert 30 <= tally.lies <= 66  # 0.3 of 160 rows
-    assert tally.lies_caught == tally.lies
+    liar = Liar()
+    found = completed(liar, verify=True)
+    assert 30 <= liar.lies <= 2 * SIZE // 3
     assert all(is_true(found, place) for place in range(len(found.completions)))
-    caught = {reason: n for reason, n in tally.rejected.items() if reason.startswith("verifier: ")}
-    assert sum(caught.values()) == tally.lies
+    reasons = found.tally.rejected
+    caught = {reason: n for reason, n in reasons.items() if reason.startswith("verifier: ")}
+    assert sum(caught.values()) == liar.lies == found.tally.written - found.tally.accepted
     assert set(caught) == {
         "verifier: the prompt names what the image does not show",
         "verifier: the answer is wrong",
     }
-    assert sum(tally.rejected.values()) == len(found.rejects)
+    assert sum(reasons.values()) == len(found.rejects)
 
 
-def test_without_verification_lies_stand_and_are_counted() -> None:
-    found = completed(lying=0.3, verify=False)
+def test_without_verification_lies_stand_and_are_counted_as_unchecked() -> None:
+    liar = Liar()
+    found = completed(liar, verify=False)
     false = [p for p in range(len(found.completions)) if not is_true(found, p)]
-    assert len(false) == found.tally.lies > 30
-    assert found.tally.lies_caught == 0
+    assert len(false) == liar.lies >= 30
     assert found.tally.unverified == found.tally.accepted == len(found.completions)
     assert {one.provenance.verifier for one in found.completions} == {NOBODY}
-    assert {one.provenance.writer for one in found.completions} == {"tiny-writer/1 lying at 0.3"}
+    assert {one.provenance.writer for one in found.completions} == {"liar"}
 
 
 def test_other_rows_of_a_cluster_make_up_for_one_without_a_pair() -> None:
@@ -193,9 +233,9 @@ def test_other_rows_of_a_cluster_make_up_for_one_without_a_pair() -> None:
 
     def run(clusters: list[list[int]], wanted: int) -> list[int]:
         found = complete_clusters(
-            [[Row("understanding", number) for number in cluster] for cluster in clusters],
+            [[RowRef("understanding", number) for number in cluster] for cluster in clusters],
             lambda row: rows()[row.side][row.number],
-            TinyCompleter(lying=0.0, seed=0),
+            TinyCompleter(seed=0),
             verify=True,
             wanted=wanted,
         )

@@ -18,7 +18,7 @@ from pairuni_eval.stats.arm_table import ArmTable
 from pairuni_eval.stats.compare import Word
 from pairuni_eval.stats.multiple import holm
 from pairuni_train.config import find_recipe
-from pairuni_train.study.jobs import Setting, Trial, run_folder, trials
+from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder, train_jobs
 from pairuni_train.study.pages import write_table
 from pairuni_train.study.spec import Experiment
 from pairuni_train.study.table import make_table, measured_columns
@@ -30,22 +30,22 @@ def experiment() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> StudyOptions:
     """Three seeds of every arm, measured; only to be read."""
-    found = Setting(find_recipe("tiny"), 3, tmp_path_factory.mktemp("measured"))
+    found = StudyOptions(find_recipe("tiny"), 3, tmp_path_factory.mktemp("measured"))
     write_runs(TABLE, found)
     return found
 
 
 @pytest.fixture
-def setting(measured: Setting, tmp_path: Path) -> Setting:
+def options(measured: StudyOptions, tmp_path: Path) -> StudyOptions:
     """The same, to be changed."""
     shutil.copytree(measured.root, tmp_path / "root")
     return measured._replace(root=tmp_path / "root")
 
 
 @pytest.fixture(scope="module")
-def table(measured: Setting) -> ArmTable:
+def table(measured: StudyOptions) -> ArmTable:
     return make_table(TABLE, measured)
 
 
@@ -82,7 +82,7 @@ def test_cells_are_means_over_seeds_and_columns_are_called_tiny(table: ArmTable)
 
 
 def test_whole_benchmarks_of_the_arm_in_question_are_one_family_and_all_others_another(
-    experiment: Experiment, measured: Setting
+    experiment: Experiment, measured: StudyOptions
 ) -> None:
     both = msgspec.structs.replace(experiment, against=("GRPO", "base"))
     table = make_table(both, measured)
@@ -96,7 +96,7 @@ def test_whole_benchmarks_of_the_arm_in_question_are_one_family_and_all_others_a
 
 
 def test_where_no_arm_is_the_method_all_arms_are_corrected_together(
-    experiment: Experiment, measured: Setting
+    experiment: Experiment, measured: StudyOptions
 ) -> None:
     sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
     rows = [row for one in sweep.pairs for row in one.rows.values()]
@@ -105,8 +105,8 @@ def test_where_no_arm_is_the_method_all_arms_are_corrected_together(
     assert [row.corrected for row in rows] == pytest.approx(holm(p))
 
 
-def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Setting) -> None:
-    better = make_table(experiment, setting)
+def test_answers_are_said_whatever_they_are(experiment: Experiment, options: StudyOptions) -> None:
+    better = make_table(experiment, options)
     ours, others = arm_table.questions(better, "Does it?", "again")
     assert (ours.asked, others.asked) == ("Does it?", "And the other arms?")
     assert ours.answers[0].text.startswith("PairUni: Better than GRPO at Tiny MMMU (+")
@@ -115,14 +115,14 @@ def test_answers_are_said_whatever_they_are(experiment: Experiment, setting: Set
     ]
     assert arm_table.partial(better) == ""
     turned = {"base": 0.5, "GRPO": 0.95, "PairUni": 0.5}
-    write_runs(experiment, setting, turned)
-    worse = answers(make_table(experiment, setting))
+    write_runs(experiment, options, turned)
+    worse = answers(make_table(experiment, options))
     assert [one.partition(":")[0] for one in worse] == ["PairUni", "base"]
     assert all(": Worse than GRPO at Tiny MMMU (" in one for one in worse)
 
 
 def test_two_arms_that_others_are_compared_with_are_spoken_of_once(
-    experiment: Experiment, measured: Setting, tmp_path: Path
+    experiment: Experiment, measured: StudyOptions, tmp_path: Path
 ) -> None:
     both = msgspec.structs.replace(experiment, against=("GRPO", "base"))
     table = make_table(both, measured)
@@ -133,30 +133,32 @@ def test_two_arms_that_others_are_compared_with_are_spoken_of_once(
     assert "base against GRPO" in page and "GRPO against base" not in page
 
 
-def test_one_column_that_differs_is_told_apart(experiment: Experiment, setting: Setting) -> None:
-    for trial in trials(experiment, setting):
+def test_one_column_that_differs_is_told_apart(
+    experiment: Experiment, options: StudyOptions
+) -> None:
+    for job in train_jobs(experiment, options):
         example.write_run(
-            run_folder(trial, "tiny-mmstar", setting),
+            run_folder(job, "tiny-mmstar", options),
             skill=0.5,
             count=40,
             benchmarks=[CARDS["tiny-mmstar"]],
             with_images=False,
         )
-    first = answers(make_table(experiment, setting))[0]
+    first = answers(make_table(experiment, options))[0]
     assert "Better than GRPO at Tiny MMMU" in first and "tied on Tiny MMStar" in first
 
 
-def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Setting) -> None:
+def test_one_seed_and_missing_runs_are_said(experiment: Experiment, options: StudyOptions) -> None:
     pairuni = experiment.arms[-1]
-    (run_folder(Trial(pairuni, 2), "tiny-mmmu", setting) / "COMPLETE").unlink()
-    table = make_table(experiment, setting)
+    (run_folder(TrainJob(pairuni, 2), "tiny-mmmu", options) / "COMPLETE").unlink()
+    table = make_table(experiment, options)
     assert (table.rows[-1].seeds, table.rows[-1].wanted) == (2, 3)
     assert table.missing == (1, 14)
     assert arm_table.partial(table).startswith("1 of 14 runs are not there.")
     assert answers(table)[0].endswith("; these checkpoints, two seeds.")
     needed = arm_table.questions(table, "Does it?", "again")[1].answers[0].text
     assert "two training seeds; another seed could change the verdict; a word about" in needed
-    alone = make_table(experiment, setting._replace(seeds=1))
+    alone = make_table(experiment, options._replace(seeds=1))
     assert answers(alone)[0].endswith("; this checkpoint, one seed.")
     again = "pairuni-train reproduce made_up --seeds 1 --steps 300"
     _, decide, _ = arm_table.questions(alone, "Does it?", again)
@@ -166,13 +168,13 @@ def test_one_seed_and_missing_runs_are_said(experiment: Experiment, setting: Set
 
 
 def test_a_column_without_any_run_is_an_error(experiment: Experiment, tmp_path: Path) -> None:
-    empty = Setting(find_recipe("tiny"), 3, tmp_path)
+    empty = StudyOptions(find_recipe("tiny"), 3, tmp_path)
     assert measured_columns(experiment, empty) == ()
     with pytest.raises(UserError, match="No arm has a finished run for the column 'MMMU'"):
         make_table(experiment, empty)
 
 
-def test_columns_that_are_measured(experiment: Experiment, measured: Setting) -> None:
+def test_columns_that_are_measured(experiment: Experiment, measured: StudyOptions) -> None:
     assert measured_columns(experiment, measured) == experiment.columns[:2]
 
 
@@ -200,7 +202,7 @@ def test_a_mark_stands_only_where_there_is_a_verdict(written: Path) -> None:
 
 
 def test_no_mark_stands_beside_the_base_in_a_sweep(
-    experiment: Experiment, measured: Setting
+    experiment: Experiment, measured: StudyOptions
 ) -> None:
     sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
     base, grpo, ours = sweep.rows

@@ -15,7 +15,7 @@ from pairuni_eval.errors import UserError
 from pairuni_train.config import RewardSpec, find_arm, find_recipe, read_changes
 from pairuni_train.grpo.rewards import load_rewards
 from pairuni_train.pair_data.config import check_arms, find_preset
-from pairuni_train.study.jobs import Setting, pair_file, run_folder, trials
+from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs
 from pairuni_train.study.overrides import as_options, changed, real_changes
 from pairuni_train.study.spec import (
     BASE,
@@ -32,8 +32,8 @@ RECIPES = {True: "tiny", False: "janus-pro-1b"}
 PRESETS = {True: "tiny", False: "orsta-blip3o"}
 
 
-def setting(*, tiny: bool, root: Path = Path("root")) -> Setting:
-    return Setting(find_recipe(RECIPES[tiny]), 3, root)
+def options_of(*, tiny: bool, root: Path = Path("root")) -> StudyOptions:
+    return StudyOptions(find_recipe(RECIPES[tiny]), 3, root)
 
 
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
@@ -79,9 +79,9 @@ def _check_column(column: Column, found: Experiment, *, tiny: bool) -> None:
 @pytest.mark.parametrize("tiny", [True, False], ids=["tiny", "real"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_trials_share_a_folder(name: str, tiny: bool) -> None:
-    known = setting(tiny=tiny)
+    known = options_of(tiny=tiny)
     found = find_experiment(name).on(tiny=tiny)
-    folders = [run_folder(trial, "b", known) for trial in trials(found, known)]
+    folders = [run_folder(job, "b", known) for job in train_jobs(found, known)]
     assert len(set(folders)) == len(folders)
 
 
@@ -141,7 +141,7 @@ def test_an_experiment_on_one_world_keeps_what_belongs_there() -> None:
 
 
 def test_a_change_to_what_is_there_anyway_is_the_same_arm() -> None:
-    known = setting(tiny=True)
+    known = options_of(tiny=True)
     by_name = {arm.name: arm for arm in find_experiment("table8").arms}
     plain = find_experiment("table5").arms[-1]
     assert pair_file(by_name["0.6"], known) == pair_file(plain, known)
@@ -179,11 +179,11 @@ def test_settings_survive_the_command_line() -> None:
 
 
 def test_arms_that_differ_in_settings_train_apart() -> None:
-    known = setting(tiny=True)
+    known = options_of(tiny=True)
     found = find_experiment("sweep_reward").on(tiny=True)
     files = {pair_file(arm, known) for arm in found.arms if arm.trained_as != BASE}
     assert len(files) == 1
-    folders = {run_folder(trial, "b", known) for trial in trials(found, known)}
+    folders = {run_folder(job, "b", known) for job in train_jobs(found, known)}
     assert len(folders) == 1 + 3 * 3
 
 
@@ -209,8 +209,8 @@ printed = [{ row = "r", cells = [1.0] }]
         ('source = "', 'fixed = {}\nsource = "', "fixed prompts belong to a figure of curves"),
         ("[1.0]", "[1.0, 2.0]", "the row 'r' has 2 cells for 1 columns"),
         ("sisters = { mmmu", "sisters = { mmstar", "sisters lacks 'mmmu'"),
-        ("printed", 'against = ["c"]\nprinted', "names 'c', which is none of its arms"),
-        ("printed", 'method = "c"\nprinted', "names 'c', which is none of its arms"),
+        ("printed", 'against = ["c"]\nprinted', "names 'c', which is not one of its arms"),
+        ("printed", 'method = "c"\nprinted', "names 'c', which is not one of its arms"),
         ('"grpo" }', '"grpo", settings = { steps = 3 } }', "sets 'steps', which all arms share"),
         ("question", "qestion", "unknown field `qestion`"),
         ('"grpo" }', '"grpo", only = "world" }', "Invalid enum value 'world'"),

@@ -13,9 +13,10 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.stats.verdict import Word
 from pairuni_train.grpo.gauge import write_rows
 from pairuni_train.study import curve_findings
-from pairuni_train.study.curves import CurveFigure, curve_of, make_curves, part_of, window_of
-from pairuni_train.study.fixed_curves import FixedRun, steps_to
-from pairuni_train.study.jobs import Trial, train_folder
+from pairuni_train.study.curve_arms import curve_of, part_of, window_of
+from pairuni_train.study.curves import CurveFigure, make_curves
+from pairuni_train.study.fixed_curves import FixedRewards, steps_to
+from pairuni_train.study.jobs import TrainJob, train_folder
 from pairuni_train.study.pages import write_curves
 from pairuni_train.study.spec import Experiment, find_experiment
 
@@ -172,7 +173,7 @@ def test_some_trainings_without_fixed_prompts_or_with_others_are_said(
     assert some.hint is not None
     both = {"random pair": rising(0.5), "PairUni": rising(0.8)}
     write_trainings(tmp_path / "b", experiment, own, fixed=both)
-    folder = train_folder(Trial(experiment.arms[0], 0), training(tmp_path / "b"))
+    folder = train_folder(TrainJob(experiment.arms[0], 0), training(tmp_path / "b"))
     write_rows(folder, [row for s in (0, 20) for row in fixed_rows(s, (0.4, 0.5), name="other")])
     other = make_curves(experiment, training(tmp_path / "b")).panels[0].footing
     assert "measured on different fixed prompts" in other.sentence
@@ -200,7 +201,7 @@ def test_a_level_that_was_not_reached_is_no_number(tmp_path: Path, experiment: E
 
 def test_steps_to_a_level_lie_between_measurements() -> None:
     lines = np.array([[0.2, 0.4, 0.8], [0.6, 0.1, 0.1], [0.0, 0.1, 0.2], [np.nan, 0.7, 0.8]])
-    run = FixedRun((0, 1, 2, 3), np.array([0.0, 10.0, 20.0]), lines, lines[:, :1], 1, 1)
+    run = FixedRewards((0, 1, 2, 3), np.array([0.0, 10.0, 20.0]), lines, lines[:, :1], 1, 1)
     found = steps_to(0.5, run)
     assert found.tolist() == pytest.approx([12.5, 0.0, np.nan, 10.0], nan_ok=True)
     assert run.area_R.tolist()[:2] == pytest.approx([(0.3 + 0.6) / 2, (0.35 + 0.1) / 2])

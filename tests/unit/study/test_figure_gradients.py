@@ -18,10 +18,10 @@ from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.study.gradient_findings import findings
 from pairuni_train.study.gradients import GradientFigure, make_gradients
-from pairuni_train.study.jobs import Setting, Trial, run_folder
+from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder
 from pairuni_train.study.pages import write_gradients
 from pairuni_train.study.probes import Probes, plan_probes, probe_folder, run_probes
-from pairuni_train.study.scenario_overlap import Batches, batches_in, overlap
+from pairuni_train.study.scenario_overlap import ProbeBatches, batches_in, scenario_overlap
 from pairuni_train.study.spec import Experiment, StudyArm, find_experiment
 
 SEEDS, BATCHES, PAIRS = 2, 4, 4
@@ -40,13 +40,13 @@ def experiment() -> Experiment:
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def options(tmp_path: Path) -> StudyOptions:
     """A root with the pair sets of two scenarios; the third is one of them, re-paired."""
     folder = tmp_path / "root" / "pairs" / "preset"
     write_pairs(folder / "pairug.parquet", small.tiny_pairs(16))
     write_pairs(folder / "random.parquet", small.tiny_pairs(16, seed=1))
     write_pairs(folder / "low_similarity.parquet", small.tiny_pairs(20, seed=2)[::-1])
-    return Setting(find_recipe("tiny"), SEEDS, tmp_path / "root")
+    return StudyOptions(find_recipe("tiny"), SEEDS, tmp_path / "root")
 
 
 def row(scenario: str, step: int, block: str, cosine: float | None) -> GradientRow:
@@ -93,14 +93,16 @@ def level(scenario: str, seed: int, step: int) -> float:
     return {"pairug": 0.3 + place, "random": 0.1 + place}.get(scenario, place - 0.035)
 
 
-def figure_of(experiment: Experiment, setting: Setting, cosine: Cosine = level) -> GradientFigure:
-    probes = plan_probes(experiment, setting)
+def figure_of(
+    experiment: Experiment, options: StudyOptions, cosine: Cosine = level
+) -> GradientFigure:
+    probes = plan_probes(experiment, options)
     write_probes(probes, cosine)
     return make_gradients(probes)
 
 
-def test_numbers_and_contrasts_by_hand(experiment: Experiment, setting: Setting) -> None:
-    figure = figure_of(experiment, setting)
+def test_numbers_and_contrasts_by_hand(experiment: Experiment, options: StudyOptions) -> None:
+    figure = figure_of(experiment, options)
     assert [one.name for one in figure.scenarios] == list(ARMS)
     ours = figure.scenarios[0].overall
     assert (ours.batches, ours.silent) == (SEEDS * BATCHES, 0)
@@ -123,8 +125,10 @@ def test_numbers_and_contrasts_by_hand(experiment: Experiment, setting: Setting)
     assert {one.contrast.word for one in figure.against} == {"agree more"}
 
 
-def test_what_is_said_follows_from_the_figures(experiment: Experiment, setting: Setting) -> None:
-    told = list(findings(figure_of(experiment, setting)))
+def test_what_is_said_follows_from_the_figures(
+    experiment: Experiment, options: StudyOptions
+) -> None:
+    told = list(findings(figure_of(experiment, options)))
     assert told[0] == (
         "The tiny world shows a difference in 2 of 2: PairUG against low similarity: agree more; "
         "PairUG against random: agree more."
@@ -139,13 +143,15 @@ def test_what_is_said_follows_from_the_figures(experiment: Experiment, setting: 
     assert against.endswith(" (paired: every batch has the same questions).")
 
 
-def test_no_difference_is_not_claimed_to_be_none(experiment: Experiment, setting: Setting) -> None:
+def test_no_difference_is_not_claimed_to_be_none(
+    experiment: Experiment, options: StudyOptions
+) -> None:
     def fighting(scenario: str, seed: int, step: int) -> float | None:
         if scenario == "random" and seed == step == 0:
             return None
         return -0.3 - 0.01 * (BATCHES * seed + step)
 
-    told = list(findings(figure_of(experiment, setting, fighting)))
+    told = list(findings(figure_of(experiment, options, fighting)))
     assert told[0].startswith("The tiny world does not show that the pairs change how far")
     assert "The two tasks' gradients fight: PairUG, low similarity, random." in told
     assert "Batches in which a task had no gradient at all, left out: random 1." in told
@@ -155,9 +161,9 @@ def test_no_difference_is_not_claimed_to_be_none(experiment: Experiment, setting
 
 
 def test_a_probe_that_is_not_finished_is_said_to_be_left_out(
-    experiment: Experiment, setting: Setting
+    experiment: Experiment, options: StudyOptions
 ) -> None:
-    probes = plan_probes(experiment, setting)
+    probes = plan_probes(experiment, options)
     write_probes(probes, level)
     (probe_folder(probes, 1) / "gradients.jsonl").unlink()
     figure = make_gradients(probes)
@@ -169,9 +175,9 @@ def test_a_probe_that_is_not_finished_is_said_to_be_left_out(
 
 
 def test_the_page_has_controls_first_and_the_paper_apart(
-    experiment: Experiment, setting: Setting, tmp_path: Path
+    experiment: Experiment, options: StudyOptions, tmp_path: Path
 ) -> None:
-    figure = figure_of(experiment, setting)
+    figure = figure_of(experiment, options)
     page = write_gradients(figure, tmp_path / "out", command="again", figures=["svg"])
     assert page.name == "figure.html" and "Do the gradients fight?" in page.read_text()
     text = page.with_suffix(".md").read_text()
@@ -189,12 +195,12 @@ def test_the_page_has_controls_first_and_the_paper_apart(
 
 
 def test_finished_probes_are_reused_and_torn_ones_are_not_read(
-    experiment: Experiment, setting: Setting
+    experiment: Experiment, options: StudyOptions
 ) -> None:
-    probes = plan_probes(experiment, setting)
+    probes = plan_probes(experiment, options)
     write_probes(probes, level)
     assert run_probes(probes, lambda what: None) == []
-    assert not (setting.root / "logs").exists(), "nothing was run"
+    assert not (options.root / "logs").exists(), "nothing was run"
     for seed in range(SEEDS):
         file = probe_folder(probes, seed) / "gradients.jsonl"
         file.write_bytes(file.read_bytes()[:-20])
@@ -203,15 +209,15 @@ def test_finished_probes_are_reused_and_torn_ones_are_not_read(
 
 
 def test_more_batches_than_were_asked_for_are_not_read(
-    experiment: Experiment, setting: Setting
+    experiment: Experiment, options: StudyOptions
 ) -> None:
-    probes = plan_probes(experiment, setting, batches=3)
+    probes = plan_probes(experiment, options, batches=3)
     write_probes(probes, level, batches=4)
     assert make_gradients(probes).scenarios[0].overall.batches == SEEDS * 3
 
 
 def test_scenarios_that_cannot_be_probed_are_refused(
-    experiment: Experiment, setting: Setting
+    experiment: Experiment, options: StudyOptions
 ) -> None:
     def asked(*arms: StudyArm) -> Experiment:
         return msgspec.structs.replace(experiment, arms=arms)
@@ -219,53 +225,53 @@ def test_scenarios_that_cannot_be_probed_are_refused(
     pairuni = StudyArm(name="PairUG", trained_as="pairuni")
     with pytest.raises(UserError, match=r"the arm 'odd': 'pairugg'\. Did you mean 'pairug'"):
         plan_probes(
-            asked(pairuni, StudyArm(name="odd", trained_as="pairuni", pairs="pairugg")), setting
+            asked(pairuni, StudyArm(name="odd", trained_as="pairuni", pairs="pairugg")), options
         )
     with pytest.raises(UserError, match="has the pairs 'pairug' of the arm 'PairUG'"):
-        plan_probes(asked(pairuni, StudyArm(name="linear", trained_as="pairuni_linear")), setting)
+        plan_probes(asked(pairuni, StudyArm(name="linear", trained_as="pairuni_linear")), options)
     other = StudyArm(name="loose", trained_as="retrieved", changes={"retrieval.threshold": 0.5})
     with pytest.raises(UserError, match="cut from the same rows"):
-        plan_probes(asked(pairuni, other), setting)
-    too_many = plan_probes(experiment, setting, batches=5)
+        plan_probes(asked(pairuni, other), options)
+    too_many = plan_probes(experiment, options, batches=5)
     with pytest.raises(UserError, match="The pairs of PairUG fill 4 batches of 4") as refused:
         run_probes(too_many, lambda what: None)
     assert refused.value.hint == "--batches 4"
 
 
-def test_what_batches_share(setting: Setting) -> None:
-    folder, pairs = setting.root / "pairs" / "preset", small.tiny_pairs(16)
+def test_what_batches_share(options: StudyOptions) -> None:
+    folder, pairs = options.root / "pairs" / "preset", small.tiny_pairs(16)
     write_pairs(folder / "aligned.parquet", pairs[:8])
     write_pairs(folder / "half.parquet", pairs[8:])
     write_pairs(folder / "g_only.parquet", pairs[2:10])
-    whole = Batches(folder, 1, 8, SEEDS)  # one batch: all of the eight pairs
-    assert overlap("aligned", "aligned", whole).words == (
+    whole = ProbeBatches(folder, 1, 8, SEEDS)  # one batch: all of the eight pairs
+    assert scenario_overlap("aligned", "aligned", whole).words == (
         "every batch has the same questions and prompts"
     )
-    assert overlap("aligned", "half", whole).words == "batches share no row"
-    some = overlap("aligned", "g_only", whole)
+    assert scenario_overlap("aligned", "half", whole).words == "batches share no row"
+    some = scenario_overlap("aligned", "g_only", whole)
     assert not some.paired and some == (0.75, 0.75)
     assert some.words == "batches share 75 % of the questions and 75 % of the prompts"
-    again = overlap("pairug", "random", Batches(folder, BATCHES, PAIRS, SEEDS))
+    again = scenario_overlap("pairug", "random", ProbeBatches(folder, BATCHES, PAIRS, SEEDS))
     assert again.paired and again.words == "every batch has the same questions"
     assert (batches_in("pairug", whole._replace(pairs=3)), batches_in("half", whole)) == (5, 1)
     with pytest.raises(UserError, match="There is no pair set"):
-        overlap("pairug", "u_only", whole)
+        scenario_overlap("pairug", "u_only", whole)
 
 
 def test_scores_are_set_against_cosines_across_arms(
-    experiment: Experiment, setting: Setting
+    experiment: Experiment, options: StudyOptions
 ) -> None:
     every = find_experiment("figure8").arms
     arms = tuple(arm for arm in every if arm.name in (*ARMS, "retrieved"))
     four = msgspec.structs.replace(experiment, arms=arms)
-    folder = setting.root / "pairs" / "preset"
+    folder = options.root / "pairs" / "preset"
     write_pairs(folder / "retrieved.parquet", small.tiny_pairs(16, seed=3))
     skills = (0.9, 0.5, 0.3, 0.7)
     for arm, skill in zip(arms, skills, strict=True):
-        run = run_folder(Trial(arm, 0), "tiny-mmmu", setting)
+        run = run_folder(TrainJob(arm, 0), "tiny-mmmu", options)
         card = example.choice_cards(40)[:1]
         example.write_run(run, skill=skill, count=40, benchmarks=card, with_images=False)
-    figure = figure_of(four, setting)
+    figure = figure_of(four, options)
     ((title, found),) = figure.correlations
     assert title == "tiny MMMU" and len(found.arms) == 4
     cosines = [one.overall.cosine.value for one in figure.scenarios]

@@ -16,12 +16,12 @@ from pairuni_train.config import (
     names_of,
     read_changes,
 )
-from pairuni_train.pair_data.config import ARMS
+from pairuni_train.pair_data.config import PAIR_ARMS
 
 
 def test_every_arm_names_an_arm_that_can_be_built() -> None:
     arms = [find_arm(name) for name in names_of(Arm)]
-    assert {arm.pairs for arm in arms} <= set(ARMS)
+    assert {arm.pairs for arm in arms} <= set(PAIR_ARMS)
     assert [arm.name for arm in arms] == names_of(Arm)
     paper = {"grpo", "random_pair", "u_only", "g_only", "aligned", "retrieved", "pairuni"}
     assert paper | {"pairuni_noweight", "pairuni_linear", "pcgrad"} <= set(names_of(Arm))
