@@ -93,7 +93,7 @@ def _write_sheets(page: Page, folder: Path) -> dict[str, str]:
     """Write the sheet of every benchmark that has small pictures; returns their names."""
     names = {}
     for section in page.sections:
-        content = sheet(section.exhibits)
+        content = sheet(section.gallery_items)
         if content is not None:
             names[section.card.name] = f"sheet-{_ODD.sub('-', section.card.name)}.png"
             folder.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,14 @@ from itertools import zip_longest
 
 from PIL import Image
 
-from pairuni_eval.report.gallery import Exhibit, Shown
+from pairuni_eval.report.gallery import CopiedImage, GalleryItem
 
 _SIDE = 64  # pixels to which a small picture is enlarged
 _GAP = 4
 _PAPER = (255, 255, 255)
 
 
-def sheet(exhibits: Sequence[Exhibit]) -> bytes | None:
+def sheet(exhibits: Sequence[GalleryItem]) -> bytes | None:
     """The packed pictures of a benchmark's exhibits as one PNG; None if there is none."""
     columns = [_column(one) for one in exhibits]
     pictures = [[_decoded(cell) for cell in row] for row in zip_longest(*columns)]
@@ -40,11 +40,11 @@ def sheet(exhibits: Sequence[Exhibit]) -> bytes | None:
     return buffer.getvalue()
 
 
-def _column(one: Exhibit) -> list[Shown | None]:
+def _column(one: GalleryItem) -> list[CopiedImage | None]:
     return [*one.before, *(given.picture for given in one.given if one.given[0].picture)]
 
 
-def _decoded(shown: Shown | None) -> Image.Image | None:
+def _decoded(shown: CopiedImage | None) -> Image.Image | None:
     if shown is None or not shown.packed:
         return None
     _, data = str(shown.file).split(",", 1)

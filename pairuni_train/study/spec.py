@@ -84,7 +84,7 @@ class StudyArm(_Strict, frozen=True, kw_only=True):
     @property
     def trained(self) -> bool:
         """Whether anything is trained; the base is measured as it is."""
-        return self.recipe != BASE
+        return self.trained_as != BASE
 
 
 class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
+from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import Place
 from pairuni_eval.stats.paired import narrowed
 from pairuni_eval.stats.tables import Tables
@@ -52,10 +53,10 @@ def _entry(arm: StudyArm, benchmarks: tuple[str, ...], options: StudyOptions) ->
     return Entrant(arm.name, sides, wanted, _trained_on(arm, options))
 
 
-def _side(arm: StudyArm, benchmark: str, options: StudyOptions) -> StudyArm:
+def _side(arm: StudyArm, benchmark: str, options: StudyOptions) -> ArmRuns:
     folders = [run_folder(job, benchmark, options) for job in jobs_of(arm, options)]
     runs = tuple(Tables(StoredRun(folder)) for folder in folders if is_finished(folder))
-    return StudyArm(arm.name, runs, trained=arm.trained)
+    return ArmRuns(arm.name, runs, trained=arm.trained)
 
 
 def _benchmark(column: Column, experiment: Experiment, options: StudyOptions) -> str | None:

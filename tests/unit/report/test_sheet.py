@@ -14,7 +14,7 @@ from support import example_run as example
 
 from pairuni_eval.report import gallery
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.gallery import Exhibit, Given, Shown
+from pairuni_eval.report.gallery import CopiedImage, GalleryItem, GivenOutput
 from pairuni_eval.report.sheet import sheet
 from pairuni_eval.store.read import StoredRun
 
@@ -22,16 +22,18 @@ RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 COPIED = re.compile(r"images/[0-9a-f]{64}\.png")
 
 
-def packed(color: tuple[int, int, int], side: int = 32) -> Shown:
+def packed(color: tuple[int, int, int], side: int = 32) -> CopiedImage:
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), color).save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Shown(f"data:image/png;base64,{data}", side, side)
+    return CopiedImage(f"data:image/png;base64,{data}", side, side)
 
 
-def exhibit(*pictures: Shown | None, before: tuple[Shown, ...] = ()) -> Exhibit:
-    given = tuple(Given(f"{n}", "right", "right", one, None) for n, one in enumerate(pictures))
-    return Exhibit("key", "", "", "what", before, None, given)
+def exhibit(*pictures: CopiedImage | None, before: tuple[CopiedImage, ...] = ()) -> GalleryItem:
+    given = tuple(
+        GivenOutput(f"{n}", "right", "right", one, None) for n, one in enumerate(pictures)
+    )
+    return GalleryItem("key", "", "", "what", before, None, given)
 
 
 def report(folder: Path, **options: int) -> str:
@@ -59,7 +61,9 @@ def test_what_was_asked_about_stands_above_and_there_may_be_nothing_to_show() ->
     assert made is not None
     image = Image.open(io.BytesIO(made))
     assert [image.getpixel((0, y)) for y in (0, 68)] == [BLUE, RED]
-    assert sheet([exhibit(Shown("images/a.png", 500, 500)), exhibit(Shown(None))]) is None
+    assert (
+        sheet([exhibit(CopiedImage("images/a.png", 500, 500)), exhibit(CopiedImage(None))]) is None
+    )
     assert sheet([]) is None
 
 
