@@ -194,10 +194,11 @@ def version() -> None:
 
 def _backbone(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Backbone:
     """The backbone with what the options change; an option of its own goes before --set."""
-    from pairuni_train.config import find_backbone, read_changes
+    from pairuni_eval.config import read_assignments
+    from pairuni_train.config import find_backbone
 
     given = {key: value for key, value in named.items() if value is not None}
-    return find_backbone(name, {**read_changes(settings or ()), **given})
+    return find_backbone(name, {**read_assignments(settings or ()), **given})
 
 
 def _suite(backbone: Backbone) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_n
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import Read, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
-from pairuni_train.study.overrides import as_options, changed, real_changes
+from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
 from pairuni_train.study.spec import BASE, Arm, Experiment
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
@@ -188,7 +188,7 @@ def ensure_pairs(arm: Arm, setting: Setting) -> None:
     if target.is_file():
         return
     preset = _preset(setting)
-    config = changed(preset.config, arm.changes)
+    config = changed_pairs(preset.config, arm.changes)
     stages = setting.root / "pairs" / "stages"
     arms = check_arms((target.stem,))
     build(Read(config, preset.path), target.parent, arms=arms, stages=stages)

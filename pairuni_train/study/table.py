@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pairuni_eval.config import assignment
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
 from pairuni_eval.stats.arms import Arm as Side
@@ -20,7 +21,6 @@ from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats
 from pairuni_train.study.jobs import Setting, Trial, pair_file, run_folder
-from pairuni_train.study.overrides import assignment
 from pairuni_train.study.spec import BASE, Arm, Column, Experiment
 
 

@@ -265,8 +265,11 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
             {"retrieval": {"treshold": 0.6}},
             "unknown key 'treshold' in retrieval. Did you mean 'threshold'?",
         ),
-        ({"retrieval": {"order": "globl"}}, "'globl' is no value of retrieval.order. Did you mean"),
-        ({"arms": ["pairugg"]}, "'pairugg' is no value of arms[0]. Did you mean 'pairug'?"),
+        (
+            {"retrieval": {"order": "globl"}},
+            "'globl' is not a value of retrieval.order. Did you mean 'global'?",
+        ),
+        ({"arms": ["pairugg"]}, "'pairugg' is not a value of arms[0]. Did you mean 'pairug'?"),
         ({"retrieval": {"threshold": 1.5}}, "Expected `float` <= 1.0"),
         ({"understanding": []}, "understanding names no source."),
         (
