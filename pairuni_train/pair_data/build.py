@@ -7,7 +7,6 @@ every row that was left out.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.store.json_lines import encode_lines
 from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
 from pairuni_train.pair_data.arms import Entry, cut, to_pair
 from pairuni_train.pair_data.builder import STAGES, Watch, Workshop
@@ -26,7 +26,7 @@ from pairuni_train.pair_data.complete import Completed, Tally
 from pairuni_train.pair_data.config import Arm, FileSource, PairConfig, Read
 from pairuni_train.pair_data.dataset import read_about, write_pairs
 from pairuni_train.pair_data.record import Pair
-from pairuni_train.pair_data.rows import PARTIAL, SIDES, Reject, Side
+from pairuni_train.pair_data.rows import SIDES, Reject, Side
 
 _REJECTS, _CONFIG = "rejects.jsonl", "config.json"
 _ALIGNED: dict[Arm, tuple[Side, ...]] = {  # the rows that an arm's aligned pairs are made from
@@ -92,8 +92,7 @@ def build(
         for arm in arms or read.config.arms:
             written.append(_write(arm, workshop, out, watch))
             rejects |= dict.fromkeys(_rejects(arm, workshop))
-        lines = (msgspec.json.encode(reject) + b"\n" for reject in rejects)
-        write_whole(out / _REJECTS, b"".join(lines))
+        write_whole(out / _REJECTS, encode_lines(rejects))
     return written
 
 
@@ -110,8 +109,6 @@ def _tidy(out: Path, stages: Path) -> None:
     """Remove what a killed build was in the middle of writing."""
     clear_temporaries(out)
     clear_temporaries(stages)
-    for leftover in stages.glob(f"*{PARTIAL}"):
-        shutil.rmtree(leftover)
 
 
 def _resolved(read: Read) -> bytes:

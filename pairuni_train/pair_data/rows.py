@@ -8,21 +8,19 @@ all texts and images: the stages after it are named by it.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from pairuni_eval.errors import writing
+from pairuni_eval.store.write import atomic_path
 from pairuni_train.pair_data.record import Generation, Understanding
 
 Side = Literal["understanding", "generation"]
 Half = Understanding | Generation
 SIDES: tuple[Side, ...] = ("understanding", "generation")
 
-PARTIAL = ".partial"  # the end of the name of a store that is being written
 _ROWS, _IMAGES, _ABOUT = "rows.parquet", "images.bin", "about.json"
 
 
@@ -177,16 +175,13 @@ def write_rows(
         found: The rows.
         seen: Called after each of them.
     """
-    partial = folder.with_name(f"{folder.name}{PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
-    with writing(str(folder)):
-        partial.mkdir(parents=True)
+    with atomic_path(folder) as partial:
+        partial.mkdir()
         writer = Writer(side, partial)
         for one in found:
             writer.add(one)
             seen()
         writer.close()
-        partial.rename(folder)
     return Rows(folder)
 
 

@@ -23,6 +23,7 @@ import pandas as pd
 
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.gradients.rows import read_gradients
+from pairuni_eval.store.json_lines import whole_lines
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_train.pair_data.config import ARMS
 from pairuni_train.study.jobs import (
@@ -161,7 +162,7 @@ def read_controls(probes: Probes) -> tuple[Control, ...]:
     """The controls of all finished probes, each once."""
     worst: dict[str, Control] = {}
     for folder in _finished_folders(probes):
-        for line in (folder / CONTROLS).read_bytes().splitlines():
+        for line in whole_lines(folder / CONTROLS):
             one = Control(*msgspec.json.decode(line, type=tuple[str, float, float]))
             held = worst.setdefault(one.name, one)
             if abs(one.found - one.expected) > abs(held.found - held.expected):
