@@ -2,8 +2,10 @@
 
 A card says where the data lies and at which revision, how many samples there must be, what a
 cluster is, which protocols grade it, how their scores become metrics, and which figures were
-published under which protocol. Unknown keys are errors. A run stores a copy of every card it used,
-so that a report needs nothing but the run folder.
+published under which protocol. Metrics that protocols share stand once, in a list `metrics` at the
+top: a protocol without a list takes them all, one with a list takes those that it names and adds
+tables of its own. Unknown keys are errors. A run stores a copy of every card it used, so that a
+report needs nothing but the run folder.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pairuni_eval.config import Strict, read_record
+from pairuni_eval.config import Strict, as_record, read_record, read_table
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, Decoding
 
@@ -331,11 +333,39 @@ def read_card(path: Path) -> Card:
     Raises:
         UserError: naming the file and the key, for bad TOML, an unknown key or a wrong type.
     """
-    card = read_record(path, Card)
+    table = read_table(path)
+    _share_metrics(table, path)
+    card = as_record(table, Card, path, also=("metrics",))
     problem = card_problem(card)
     if problem:
         raise UserError(f"{path}: {problem}.")
     return card
+
+
+class _Shared(Strict, frozen=True, kw_only=True):
+    """The metrics that the protocols of a card share."""
+
+    metrics: tuple[MetricSpec, ...] = ()
+
+
+def _share_metrics(table: dict[str, Any], path: Path) -> None:
+    """Give every protocol its metrics: those that it names, or all that stand at the card's top."""
+    written = table.pop("metrics", [])
+    shared = as_record({"metrics": written}, _Shared, path).metrics
+    by_name = {spec.name: plain for spec, plain in zip(shared, written, strict=True)}
+    protocols = table.get("protocols")
+    for name, protocol in protocols.items() if isinstance(protocols, dict) else ():
+        if isinstance(protocol, dict) and isinstance(protocol.get("metrics", written), list):
+            listed = protocol.get("metrics", written)
+            unknown = [one for one in listed if isinstance(one, str) and one not in by_name]
+            if unknown:
+                raise UserError(
+                    f"{path}: protocols.{name}.metrics names '{unknown[0]}', which is none of the "
+                    f"metrics at the card's top ({', '.join(by_name) or 'it has none'})."
+                )
+            found = [by_name[one] if isinstance(one, str) else one for one in listed]
+            if found:
+                protocol["metrics"] = found
 
 
 def card_problem(card: Card) -> str | None:
