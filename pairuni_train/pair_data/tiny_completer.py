@@ -14,9 +14,10 @@ import random
 from collections.abc import Sequence
 
 from pairuni_eval.seeds import seed_for
+from pairuni_eval.tiny.asked import Asked, ask
 from pairuni_eval.tiny.questions import LETTERS
 from pairuni_eval.tiny.world import Scene, read
-from pairuni_train.pair_data import tiny_answers, tiny_rows
+from pairuni_train.pair_data import tiny_answers
 from pairuni_train.pair_data.complete import Declined, Draft, Finding, NewPrompt, NewQuestion
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Generation, Understanding
@@ -97,15 +98,15 @@ def _prompts_about(rng: random.Random, half: Understanding, scene: Scene) -> lis
 def _write_question(rng: random.Random, half: Generation, *, lies: bool) -> Draft | Declined:
     scene = _scene(half)
     for _ in range(_QUESTIONS):
-        asked = tiny_rows.ask(rng, scene)
-        if tiny_answers.carries(half.prompt, asked.question, asked.answer):
+        asked = ask(rng, scene)
+        if tiny_answers.carries(half.prompt, asked.text, asked.answer):
             answer = _another(rng, asked) if lies else asked.answer
             facts = {"form": asked.form, "kind": asked.kind}
-            return Draft(NewQuestion(asked.question, answer), facts, false=lies)
+            return Draft(NewQuestion(asked.text, answer), facts, false=lies)
     return Declined("no question was found that the prompt answers")
 
 
-def _another(rng: random.Random, asked: tiny_rows.Asked) -> str:
+def _another(rng: random.Random, asked: Asked) -> str:
     """A wrong answer of the same form."""
     if asked.answer in _WORDS:
         return _WORDS[asked.answer]
