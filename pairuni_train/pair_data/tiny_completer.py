@@ -14,7 +14,7 @@ import random
 from collections.abc import Sequence
 
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.tiny.asked import Asked, ask
+from pairuni_eval.tiny.benchmark_forms import TinyQuestion, ask
 from pairuni_eval.tiny.questions import LETTERS
 from pairuni_eval.tiny.world import Scene, read
 from pairuni_train.pair_data import tiny_answers
@@ -106,7 +106,7 @@ def _write_question(rng: random.Random, half: Generation, *, lies: bool) -> Draf
     return Declined("no question was found that the prompt answers")
 
 
-def _another(rng: random.Random, asked: Asked) -> str:
+def _another(rng: random.Random, asked: TinyQuestion) -> str:
     """A wrong answer of the same form."""
     if asked.answer in _WORDS:
         return _WORDS[asked.answer]

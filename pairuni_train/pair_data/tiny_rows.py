@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pairuni_eval.records import Picture
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.tiny import prompts, world
-from pairuni_eval.tiny.asked import ask
+from pairuni_eval.tiny.benchmark_forms import ask
 from pairuni_train.pair_data.record import Generation, Understanding
 
 LICENCE = "Apache-2.0"

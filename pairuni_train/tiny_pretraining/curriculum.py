@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import asked, edits, janus, knowledge, prompts, questions, world
+from pairuni_eval.tiny import benchmark_forms, edits, janus, knowledge, prompts, questions, world
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -116,12 +116,12 @@ def _bare(text: str) -> str:
     return text.rstrip()
 
 
-def _turn(one: asked.Asked) -> Turn:
+def _turn(one: benchmark_forms.TinyQuestion) -> Turn:
     return Turn(one.form, one.text, one.answer)
 
 
 def _mmmu(rng: random.Random, scene: world.Scene) -> Turn:
-    turn = _turn(asked.mmmu(rng, scene))
+    turn = _turn(benchmark_forms.mmmu(rng, scene))
     return turn._replace(text=_maybe_marked(rng, turn.text))
 
 
@@ -131,11 +131,11 @@ def _maybe_marked(rng: random.Random, text: str) -> str:
 
 
 def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
-    return _turn(asked.mmstar(rng, scene))
+    return _turn(benchmark_forms.mmstar(rng, scene))
 
 
 def _open(rng: random.Random, scene: world.Scene) -> Turn:
-    question = asked.choice(rng, scene)
+    question = benchmark_forms.choice(rng, scene)
     if question.kind == "existence":
         return _pope(rng, scene)
     text = forms.mmmu_prompt(_maybe_marked(rng, question.text), ())
@@ -143,11 +143,11 @@ def _open(rng: random.Random, scene: world.Scene) -> Turn:
 
 
 def _mme(rng: random.Random, scene: world.Scene) -> Turn:
-    return _turn(asked.mme(rng, scene))
+    return _turn(benchmark_forms.mme(rng, scene))
 
 
 def _pope(rng: random.Random, scene: world.Scene) -> Turn:
-    return _turn(asked.pope(rng, scene))
+    return _turn(benchmark_forms.pope(rng, scene))
 
 
 def _locate(rng: random.Random) -> Example:

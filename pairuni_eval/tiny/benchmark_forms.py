@@ -17,7 +17,7 @@ from pairuni_eval.tiny.world import Scene
 _LETTER_DRAWS = 12  # tries to get a question whose answer has a given letter
 
 
-class Asked(NamedTuple):
+class TinyQuestion(NamedTuple):
     """A question in a benchmark's form.
 
     Attributes:
@@ -48,43 +48,47 @@ def _lettered(rng: random.Random, scene: Scene) -> questions.Choice:
     return next((question for question in tried if question.letter == letter), tried[0])
 
 
-def mmmu(rng: random.Random, scene: Scene) -> Asked:
+def mmmu(rng: random.Random, scene: Scene) -> TinyQuestion:
     """A choice question in MMMU's form, without its image marker."""
     one = _lettered(rng, scene)
     text = forms.mmmu_prompt(one.text, one.options(one.letter))
-    return Asked("mmmu", one.kind, text, one.letter)
+    return TinyQuestion("mmmu", one.kind, text, one.letter)
 
 
-def mmstar(rng: random.Random, scene: Scene) -> Asked:
+def mmstar(rng: random.Random, scene: Scene) -> TinyQuestion:
     """A choice question in MMStar's form."""
     one = _lettered(rng, scene)
     text = forms.mmstar_prompt(question_rows.mmstar_text(one, one.letter))
-    return Asked("mmstar", one.kind, text, one.letter)
+    return TinyQuestion("mmstar", one.kind, text, one.letter)
 
 
-def mme(rng: random.Random, scene: Scene) -> Asked:
+def mme(rng: random.Random, scene: Scene) -> TinyQuestion:
     """A yes/no question in MME's form, true and false alike often."""
     while True:
         kind, truth = rng.choice(questions.STATEMENT_KINDS), rng.random() < 0.5
         said = questions.statement(rng, scene, kind, truth=truth)
         if said is not None:
-            return Asked("mme", kind, forms.mme_prompt(question_rows.mme_text(said)), said.answer)
+            return TinyQuestion(
+                "mme", kind, forms.mme_prompt(question_rows.mme_text(said)), said.answer
+            )
 
 
-def pope(rng: random.Random, scene: Scene) -> Asked:
+def pope(rng: random.Random, scene: Scene) -> TinyQuestion:
     """POPE's question about a thing that is there, or as often about one that is not."""
     if rng.random() < 0.5:
         name, answer = rng.choice(scene.things).name, "yes"
     else:
         split = rng.choice(("random", "adversarial"))
         name, answer = question_rows.absent_names(rng, scene, split, ())[0], "no"
-    return Asked("pope", "existence", forms.pope_prompt(question_rows.pope_text(name)), answer)
+    return TinyQuestion(
+        "pope", "existence", forms.pope_prompt(question_rows.pope_text(name)), answer
+    )
 
 
-_FORMS: tuple[Callable[[random.Random, Scene], Asked], ...] = (mmmu, mmstar, mme, pope)
+_FORMS: tuple[Callable[[random.Random, Scene], TinyQuestion], ...] = (mmmu, mmstar, mme, pope)
 
 
-def ask(rng: random.Random, scene: Scene) -> Asked:
+def ask(rng: random.Random, scene: Scene) -> TinyQuestion:
     """A question in one of the four forms, letters and yes/no about balanced."""
     (make,) = rng.choices(_FORMS, weights=(3, 3, 2, 2))
     return make(rng, scene)
