@@ -41,12 +41,12 @@ class UrlSpec(Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not is_plain_name(self.file):
-            raise ValueError(f"file '{self.file}' is no plain name below a folder")
+            raise ValueError(f"file '{self.file}' is not a plain name below a folder")
         parts = urlsplit(self.url)
         if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(self.url)):
             raise ValueError(f"url '{self.url}' is not https")
         if not parts.hostname or parts.username or parts.password or parts.fragment:
-            raise ValueError(f"url '{self.url}' is no plain address of a file")
+            raise ValueError(f"url '{self.url}' is not a plain address of a file")
 
 
 class ByHandSpec(Strict, frozen=True, kw_only=True):
@@ -380,7 +380,7 @@ def card_problem(card: Card) -> str | None:
         whole = [key for key, other in card.protocols.items() if other.final_answer is None]
         if protocol.final_answer not in (None, *whole):
             return (
-                f"protocols.{name}.final_answer is '{protocol.final_answer}', which is no "
+                f"protocols.{name}.final_answer is '{protocol.final_answer}', which is not a "
                 f"protocol with a rule of its own ({', '.join(whole)})"
             )
     return None if card.protocols else "a card needs at least one [protocols.NAME] table"
