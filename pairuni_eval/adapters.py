@@ -33,7 +33,7 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
     if not isinstance(model, Model):
         raise UserError(
             f"The model plugin '{resolved.adapter}' returned a {type(model).__name__}, "
-            "which is no pairuni Model."
+            "which is not a pairuni Model."
         )
     return model
 

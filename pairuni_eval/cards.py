@@ -2,30 +2,26 @@
 
 A card says where the data lies and at which revision, how many samples there must be, what a
 cluster is, which protocols grade it, how their scores become metrics, and which figures were
-published under which protocol. Unknown keys are errors. A run stores a copy of every card it used,
-so that a report needs nothing but the run folder.
+published under which protocol. Metrics that protocols share stand once, in a list `metrics` at the
+top: a protocol without a list takes them all, one with a list takes those that it names and adds
+tables of its own. Unknown keys are errors. A run stores a copy of every card it used, so that a
+report needs nothing but the run folder.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.config import Strict, as_record, read_record, read_table
+from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, Decoding
-from pairuni_eval.user_text import text_of
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every table in a card: frozen, keyword-only, unknown keys refused."""
-
-
-class UrlSpec(_Strict, frozen=True, kw_only=True):
+class UrlSpec(Strict, frozen=True, kw_only=True):
     """One file at a pinned address: what arrives must be exactly this.
 
     Attributes:
@@ -45,15 +41,15 @@ class UrlSpec(_Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not is_plain_name(self.file):
-            raise ValueError(f"file '{self.file}' is no plain name below a folder")
+            raise ValueError(f"file '{self.file}' is not a plain name below a folder")
         parts = urlsplit(self.url)
         if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(self.url)):
             raise ValueError(f"url '{self.url}' is not https")
         if not parts.hostname or parts.username or parts.password or parts.fragment:
-            raise ValueError(f"url '{self.url}' is no plain address of a file")
+            raise ValueError(f"url '{self.url}' is not a plain address of a file")
 
 
-class ByHandSpec(_Strict, frozen=True, kw_only=True):
+class ByHandSpec(Strict, frozen=True, kw_only=True):
     """What no program can fetch, for lack of a pinned file: a person puts it there.
 
     Attributes:
@@ -65,7 +61,7 @@ class ByHandSpec(_Strict, frozen=True, kw_only=True):
     source: str
 
 
-class DataSpec(_Strict, frozen=True, kw_only=True):
+class DataSpec(Strict, frozen=True, kw_only=True):
     """Where the rows come from: from the hub, from pinned addresses, or made where they are read.
 
     Attributes:
@@ -151,7 +147,7 @@ def _site(url: str, revision: str) -> str:
     return f"{host}/{before}" if found else host
 
 
-class WeightSpec(_Strict, frozen=True, kw_only=True):
+class WeightSpec(Strict, frozen=True, kw_only=True):
     """Weights of a model that grades: a detector, an image-text scorer.
 
     Looked for in DIR/<benchmark>/weights/<name>, then DIR/weights/<name> of `--data DIR`, then on
@@ -174,7 +170,7 @@ class WeightSpec(_Strict, frozen=True, kw_only=True):
     sha256: dict[str, str] = {}
 
 
-class MetricSpec(_Strict, frozen=True, kw_only=True):
+class MetricSpec(Strict, frozen=True, kw_only=True):
     """How the scores of one protocol become one number.
 
     Attributes:
@@ -212,7 +208,7 @@ class MetricSpec(_Strict, frozen=True, kw_only=True):
     noise: float | None = None
 
 
-class ProtocolSpec(_Strict, frozen=True, kw_only=True):
+class ProtocolSpec(Strict, frozen=True, kw_only=True):
     """One rule for turning outputs into scores and scores into metrics.
 
     Attributes:
@@ -240,7 +236,7 @@ class ProtocolSpec(_Strict, frozen=True, kw_only=True):
         raise KeyError(name)
 
 
-class JudgeSpec(_Strict, frozen=True, kw_only=True):
+class JudgeSpec(Strict, frozen=True, kw_only=True):
     """Which judge a benchmark asks, and how often per output.
 
     Attributes:
@@ -260,7 +256,7 @@ class JudgeSpec(_Strict, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
 
 
-class Published(_Strict, frozen=True, kw_only=True):
+class Published(Strict, frozen=True, kw_only=True):
     """A figure that somebody printed, with the protocol it rests on.
 
     Attributes:
@@ -274,7 +270,7 @@ class Published(_Strict, frozen=True, kw_only=True):
     protocol: str = "not stated"
 
 
-class Card(_Strict, frozen=True, kw_only=True):
+class Card(Strict, frozen=True, kw_only=True):
     """A benchmark's card; see the module docstring.
 
     Attributes:
@@ -315,7 +311,7 @@ class Card(_Strict, frozen=True, kw_only=True):
         return next(iter(self.protocols))
 
 
-class Suite(_Strict, frozen=True, kw_only=True):
+class Suite(Strict, frozen=True, kw_only=True):
     """A named list of benchmarks.
 
     Attributes:
@@ -331,20 +327,45 @@ class Suite(_Strict, frozen=True, kw_only=True):
     also_fetched: tuple[str, ...] = ()
 
 
-_Table = TypeVar("_Table", Card, Suite)
-
-
 def read_card(path: Path) -> Card:
     """Read and check a card.
 
     Raises:
         UserError: naming the file and the key, for bad TOML, an unknown key or a wrong type.
     """
-    card = _read(path, Card)
+    table = read_table(path)
+    _share_metrics(table, path)
+    card = as_record(table, Card, path, also=("metrics",))
     problem = card_problem(card)
     if problem:
         raise UserError(f"{path}: {problem}.")
     return card
+
+
+class _Shared(Strict, frozen=True, kw_only=True):
+    """The metrics that the protocols of a card share."""
+
+    metrics: tuple[MetricSpec, ...] = ()
+
+
+def _share_metrics(table: dict[str, Any], path: Path) -> None:
+    """Give every protocol its metrics: those that it names, or all that stand at the card's top."""
+    written = table.pop("metrics", [])
+    shared = as_record({"metrics": written}, _Shared, path).metrics
+    by_name = {spec.name: plain for spec, plain in zip(shared, written, strict=True)}
+    protocols = table.get("protocols")
+    for name, protocol in protocols.items() if isinstance(protocols, dict) else ():
+        if isinstance(protocol, dict) and isinstance(protocol.get("metrics", written), list):
+            listed = protocol.get("metrics", written)
+            unknown = [one for one in listed if isinstance(one, str) and one not in by_name]
+            if unknown:
+                raise UserError(
+                    f"{path}: protocols.{name}.metrics names '{unknown[0]}', which is none of the "
+                    f"metrics at the card's top ({', '.join(by_name) or 'it has none'})."
+                )
+            found = [by_name[one] if isinstance(one, str) else one for one in listed]
+            if found:
+                protocol["metrics"] = found
 
 
 def card_problem(card: Card) -> str | None:
@@ -359,7 +380,7 @@ def card_problem(card: Card) -> str | None:
         whole = [key for key, other in card.protocols.items() if other.final_answer is None]
         if protocol.final_answer not in (None, *whole):
             return (
-                f"protocols.{name}.final_answer is '{protocol.final_answer}', which is no "
+                f"protocols.{name}.final_answer is '{protocol.final_answer}', which is not a "
                 f"protocol with a rule of its own ({', '.join(whole)})"
             )
     return None if card.protocols else "a card needs at least one [protocols.NAME] table"
@@ -367,40 +388,4 @@ def card_problem(card: Card) -> str | None:
 
 def read_suite(path: Path) -> Suite:
     """Read and check a suite file; raises UserError like `read_card`."""
-    return _read(path, Suite)
-
-
-def _read(path: Path, kind: type[_Table]) -> _Table:
-    try:
-        table = tomllib.loads(text_of(path))
-    except ValueError as failure:
-        raise UserError(f"{path}: not valid TOML: {failure}.") from failure
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as failure:
-        raise UserError(f"{path}: {_explain(str(failure), kind)}") from failure
-
-
-def _explain(message: str, kind: type[Any]) -> str:
-    """Msgspec's message, with the nearest valid key for an unknown one."""
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if not unknown:
-        return message + "."
-    known = {key for table in (kind, *_TABLES) for key in table.__struct_fields__}
-    guess = nearest(unknown.group(1), known)
-    where = message.partition(" - at ")[2].strip("`")
-    place = f" in {where}" if where else ""
-    offer = f" Did you mean '{guess}'?" if guess else ""
-    return f"unknown key '{unknown.group(1)}'{place}.{offer}"
-
-
-_TABLES: tuple[type[_Strict], ...] = (
-    DataSpec,
-    UrlSpec,
-    ByHandSpec,
-    MetricSpec,
-    ProtocolSpec,
-    JudgeSpec,
-    WeightSpec,
-    Published,
-)
+    return read_record(path, Suite)

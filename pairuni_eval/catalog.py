@@ -35,7 +35,7 @@ _SHIPPED = "suite:"  # how the address of a suite's baseline begins
 _FAMILY = ":"  # what stands between the name of a family and that of its benchmark
 
 
-class Found(NamedTuple):
+class BenchmarkFolder(NamedTuple):
     """A benchmark folder: the package that holds it and where it lies."""
 
     package: str
@@ -72,7 +72,7 @@ def _entry_points(kind: str) -> list[EntryPoint]:
     return _installed(kind, tuple(sys.path))
 
 
-def _registry_folders() -> Iterator[Found]:
+def _registry_folders() -> Iterator[BenchmarkFolder]:
     """The package folders that benchmark entry points name, without importing them."""
     for entry in _entry_points("benchmarks"):
         try:
@@ -86,7 +86,7 @@ def _registry_folders() -> Iterator[Found]:
                 hint=f"pip uninstall {entry.dist.name if entry.dist else entry.name}",
             )
         for location in spec.submodule_search_locations:
-            yield Found(entry.value, Path(location))
+            yield BenchmarkFolder(entry.value, Path(location))
 
 
 def registry_roots() -> list[Path]:
@@ -94,13 +94,13 @@ def registry_roots() -> list[Path]:
     return [found.folder for found in _registry_folders()]
 
 
-def benchmark_folders() -> dict[str, Found]:
+def benchmark_folders() -> dict[str, BenchmarkFolder]:
     """Every benchmark folder by name.
 
     Raises:
         UserError: if two packages bring a benchmark of the same name.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, BenchmarkFolder] = {}
     for package, root in _registry_folders():
         for card_path in sorted([*root.glob("card.toml"), *root.glob("*/card.toml")]):
             folder = card_path.parent
@@ -111,7 +111,7 @@ def benchmark_folders() -> dict[str, Found]:
                     f"Two packages bring a benchmark '{name}': {found[name].folder} and {folder}.",
                     hint="Uninstall one of them.",
                 )
-            found[name] = Found(inner, folder)
+            found[name] = BenchmarkFolder(inner, folder)
     return found
 
 
@@ -128,7 +128,7 @@ def all_cards() -> list[Card]:
     return [_card(name, folders) for name in sorted(folders)]
 
 
-def _card(name: str, folders: dict[str, Found]) -> Card:
+def _card(name: str, folders: dict[str, BenchmarkFolder]) -> Card:
     if name not in folders:
         raise unknown_name("benchmark", name, folders, list_command="pairuni-eval list benchmarks")
     path = folders[name].folder / "card.toml"
@@ -240,7 +240,7 @@ def baseline_address(suite: str, name: str) -> str:
 
 
 def shipped_baseline(address: str) -> Path | None:
-    """The folder or packed run behind suite:SUITE/NAME; None for what is no such address.
+    """The folder or packed run behind suite:SUITE/NAME; None for what is not such an address.
 
     Raises:
         UserError: for a suite or a baseline that there is none of, with the nearest name.

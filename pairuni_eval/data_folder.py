@@ -65,7 +65,7 @@ class DataFolder(NamedTuple):
         """The file that a row names.
 
         Raises:
-            DatasetError: if it lies outside, is not there or is no ordinary file.
+            DatasetError: if it lies outside, is not there or is not an ordinary file.
         """
         for path in self._inside(name):
             try:

@@ -51,11 +51,11 @@ def image_file(name: str, folder: DataFolder) -> bytes:
     """The image file that a row names.
 
     Raises:
-        DatasetError: as `DataFolder.read`, and if the file is no image.
+        DatasetError: as `DataFolder.read`, and if the file is not an image.
     """
     data = folder.read(name)
     if not is_image(data):
-        raise DatasetError(f"the file {quoted(name)} is no image")
+        raise DatasetError(f"the file {quoted(name)} is not an image")
     return data
 
 
@@ -68,7 +68,7 @@ def _of_one(cell: Any, folder: DataFolder) -> bytes:
         return _of_bytes(bytes(cell))
     if isinstance(cell, str):
         return _of_text(cell, folder)
-    raise DatasetError(f"{_named(cell)}, which is no image")
+    raise DatasetError(f"{_named(cell)}, which is not an image")
 
 
 def _of_list(cell: Sequence[Any], folder: DataFolder) -> bytes:
@@ -76,7 +76,7 @@ def _of_list(cell: Sequence[Any], folder: DataFolder) -> bytes:
     if numbers is not None:
         if is_image(numbers):
             return numbers
-        raise DatasetError(f"a list of {len(cell)} numbers that are no encoded image")
+        raise DatasetError(f"a list of {len(cell)} numbers that are not an encoded image")
     if len(cell) > 1:
         what = {_kind(one) for one in cell}
         words = what.pop() if len(what) == 1 else "cells"

@@ -222,7 +222,7 @@ def _check_proxy(variable: str, proxy: str, host: str) -> None:
         better = _with_scheme(address, "socks5") if scheme.startswith("socks") else None
         offer = f"export {variable}={better}, or g" if better else "G"
         raise UserError(
-            f"{variable} names the proxy {address}, but '{scheme}' is no scheme of a proxy that "
+            f"{variable} names the proxy {address}, but '{scheme}' is not a scheme of a proxy that "
             f"can be used; known: {', '.join(_SCHEMES)}.",
             hint=f"{offer}{around[1:]}.",
         )
@@ -248,7 +248,7 @@ def _has_host(proxy: str) -> bool:
     try:
         parts = urlsplit(proxy)
         return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, brackets
+    except ValueError:  # a port that is not a number, brackets
         return False
 
 
@@ -266,7 +266,9 @@ def _check_certificates(variable: str) -> None:
     path = Path(value)
     if variable == "SSL_CERT_DIR":
         if not any(Path(one).is_dir() for one in value.split(os.pathsep)):
-            raise UserError(f"{variable} names {_printable(value)}, which is no folder.", hint=hint)
+            raise UserError(
+                f"{variable} names {_printable(value)}, which is not a folder.", hint=hint
+            )
         return
     try:
         ssl.create_default_context(cafile=path)

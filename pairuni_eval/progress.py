@@ -19,7 +19,7 @@ EVERY = 30.0  # seconds between two lines
 
 
 class Progress(RichProgress):
-    """rich's bars; on a console that is no terminal, lines about the last task that was added.
+    """rich's bars; on a console that is not a terminal, lines about the last task that was added.
 
     Args:
         columns: What a bar is made of.

@@ -288,8 +288,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         protocol: e.g. "pope@official".
         metric: e.g. "correct", "said_yes", "consistency".
         value: The number when `status` is scored, else None. Where another toolkit graded the row
-            and its result is no number, `status` is scored, the verdict holds the result and there
-            is no value.
+            and its result is not a number, `status` is scored, the verdict holds the result and
+            there is no value.
         scorer: The scorer's name and version, e.g. "yes_no/1".
         judge: The judge's snapshot, if one was asked.
         verdict: What the scorer or judge said, in a few words or raw.

@@ -88,7 +88,7 @@ def json_of(text: str, place: str) -> Any:
         place: Where it stands, for the error: "answers.jsonl, line 3".
 
     Raises:
-        UserError: naming the place, if it is no JSON.
+        UserError: naming the place, if it is not JSON.
     """
     try:
         return msgspec.json.decode(text)
@@ -111,7 +111,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The values of a file of JSON lines, with their line numbers from 1.
 
     Raises:
-        UserError: naming file and line, for a line that is no JSON or not UTF-8.
+        UserError: naming file and line, for a line that is not JSON or not UTF-8.
     """
     for number, line in lines_of(path):
         yield number, json_of(line, f"{path}, line {number}")
@@ -131,7 +131,7 @@ def json_values(path: Path) -> Iterator[tuple[int, Any]]:
     An object that holds a key twice is a `Repeated`.
 
     Raises:
-        UserError: naming file and line, for what is no JSON or not UTF-8.
+        UserError: naming file and line, for what is not JSON or not UTF-8.
     """
     text = text_of(path)
     decoder = json.JSONDecoder(object_pairs_hook=_object_of)
@@ -167,7 +167,7 @@ def records_of(path: Path, kind: type[Kind]) -> list[Kind]:
     """The rows of a file of JSON lines as records of one type.
 
     Raises:
-        UserError: naming file and line, for a line that is no such record.
+        UserError: naming file and line, for a line that is not such a record.
     """
     found = []
     for number, value in json_lines(path):

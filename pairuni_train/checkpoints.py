@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError, writing
+from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Policy
 from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, load_settings
-from pairuni_eval.store.write import write_whole
+from pairuni_eval.store.write import atomic_path, clear_temporaries, write_whole
 
 _PREFIX = "checkpoint-"
 _TRAINER = "trainer"
@@ -82,9 +82,7 @@ def save_checkpoint(
         declaration: What `pairuni.json` says.
     """
     target = out / f"{_PREFIX}{step}"
-    unfinished = out / f".unfinished-{step}"
-    with writing(str(target)):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with atomic_path(target) as unfinished:
         policy.save(unfinished, {**declaration, "step": step}, weights=weights)
         folder = unfinished / _TRAINER
         folder.mkdir()
@@ -92,10 +90,9 @@ def save_checkpoint(
             if tensors:
                 save_file(dict(tensors), folder / f"{name}.safetensors")
         shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
-        for older in _checkpoints(out):
-            if older.step < step:
-                shutil.rmtree(older.folder / _TRAINER, ignore_errors=True)
+    for older in _checkpoints(out):
+        if older.step < step:
+            shutil.rmtree(older.folder / _TRAINER, ignore_errors=True)
     return target
 
 
@@ -152,6 +149,7 @@ def open_run_dir(out: Path, settings: Mapping[str, Any]) -> None:
         UserError: as `check_run_dir`.
     """
     check_run_dir(out, settings)
+    clear_temporaries(out)
     write_whole(out / SETTINGS, json.dumps(_plain(settings), indent=2).encode() + b"\n")
 
 

@@ -201,10 +201,11 @@ def version() -> None:
 
 def _recipe(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Recipe:
     """The recipe with what the options change; an option of its own goes before --set."""
-    from pairuni_train.config import find_recipe, read_changes
+    from pairuni_eval.config import read_assignments
+    from pairuni_train.config import find_recipe
 
     given = {key: value for key, value in named.items() if value is not None}
-    return find_recipe(name, {**read_changes(settings or ()), **given})
+    return find_recipe(name, {**read_assignments(settings or ()), **given})
 
 
 def _suite(recipe: Recipe) -> tuple[str, ...]:

@@ -9,27 +9,18 @@ errors.
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import msgspec
-
-from pairuni_eval.errors import UserError, nearest, unknown_name
+from pairuni_eval.config import Strict, changed, read_record
+from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import PolicyLogits, Task
 from pairuni_eval.records import Decoding
-from pairuni_eval.user_text import text_of
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every table: frozen, keyword-only, unknown keys refused."""
-
-
-class Arm(_Strict, frozen=True, kw_only=True):
+class Arm(Strict, frozen=True, kw_only=True):
     """An arm of the experiment.
 
     Attributes:
@@ -47,7 +38,7 @@ class Arm(_Strict, frozen=True, kw_only=True):
     source: str = ""
 
 
-class RewardSpec(_Strict, frozen=True, kw_only=True):
+class RewardSpec(Strict, frozen=True, kw_only=True):
     """One reward of a weighted sum.
 
     Attributes:
@@ -61,7 +52,7 @@ class RewardSpec(_Strict, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
 
 
-class TaskSpec(_Strict, frozen=True, kw_only=True):
+class TaskSpec(Strict, frozen=True, kw_only=True):
     """How one task is sampled, rewarded and weighed.
 
     Attributes:
@@ -79,7 +70,7 @@ class TaskSpec(_Strict, frozen=True, kw_only=True):
     weight: float = 1.0
 
 
-class LoraSpec(_Strict, frozen=True, kw_only=True):
+class LoraSpec(Strict, frozen=True, kw_only=True):
     """Low-rank adapters instead of full weights (peft)."""
 
     rank: int = 16
@@ -87,7 +78,7 @@ class LoraSpec(_Strict, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
-class ProbeSpec(_Strict, frozen=True, kw_only=True):
+class ProbeSpec(Strict, frozen=True, kw_only=True):
     """When gradients are looked at.
 
     Attributes:
@@ -99,7 +90,7 @@ class ProbeSpec(_Strict, frozen=True, kw_only=True):
     halves: bool = True
 
 
-class Recipe(_Strict, frozen=True, kw_only=True):
+class Recipe(Strict, frozen=True, kw_only=True):
     """Everything about a training run but its arm.
 
     Attributes:
@@ -155,14 +146,12 @@ class Recipe(_Strict, frozen=True, kw_only=True):
         return self.und if task == "und" else self.gen
 
 
-_Table = TypeVar("_Table", Arm, Recipe)
 _FOLDERS: dict[type, str] = {Arm: "arms", Recipe: "recipes"}
 
 
 def find_arm(name: str) -> Arm:
     """An arm by the name of a shipped one or the path of a TOML file."""
-    table, place = _read(name, Arm)
-    return _convert(table, Arm, place)
+    return read_record(_place(name, Arm), Arm)
 
 
 def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -175,93 +164,30 @@ def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         UserError: for an unknown name, an unknown key or a value out of range.
     """
-    table, place = _read(name, Recipe)
-    found = _convert(table, Recipe, place)
-    if changes:
-        for key, value in changes.items():
-            _replace(table, key, value)
-        found = _convert(table, Recipe, f"{place}, with {', '.join(changes)} changed")
-    return _checked(found)
-
-
-def read_changes(settings: Iterable[str]) -> dict[str, Any]:
-    """Changes written as KEY=VALUE, the value in TOML; what is not TOML is taken as text.
-
-    Raises:
-        UserError: for one without a key or without "=".
-    """
-    found: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key.strip() and equals):
-            raise UserError(
-                f"--set '{setting}' is not of the form KEY=VALUE.",
-                hint="e.g. --set gen.decoding.cfg_scale=2.0",
-            )
-        try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value
-    return found
+    place = _place(name, Recipe)
+    found = read_record(place, Recipe)
+    return _checked(changed(found, changes, place) if changes else found)
 
 
 def names_of(kind: type[Arm] | type[Recipe]) -> list[str]:
     """Names of the shipped arms or recipes."""
-    folder = files("pairuni_train").joinpath(_FOLDERS[kind])
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
 
 
-def _read(name: str, kind: type[_Table]) -> tuple[dict[str, Any], str]:
-    """The TOML table of that name, and where it stands."""
-    place: Path | Traversable
+def _place(name: str, kind: type[Arm] | type[Recipe]) -> Path:
+    """The TOML file of that name."""
     if name.endswith(".toml"):
-        place = Path(name)
-        if not place.is_file():
+        if not Path(name).is_file():
             raise UserError(f"There is no file {name}.", hint="pairuni-train list")
-    else:
-        known = names_of(kind)
-        if name not in known:
-            raise unknown_name(
-                kind.__name__.lower(), name, known, list_command="pairuni-train list"
-            )
-        place = files("pairuni_train").joinpath(_FOLDERS[kind], f"{name}.toml")
-    try:
-        text = text_of(place) if isinstance(place, Path) else place.read_text(encoding="utf-8")
-        return tomllib.loads(text), str(place)
-    except ValueError as failure:
-        raise UserError(f"{place}: not valid TOML: {failure}.") from failure
+        return Path(name)
+    known = names_of(kind)
+    if name not in known:
+        raise unknown_name(kind.__name__.lower(), name, known, list_command="pairuni-train list")
+    return _folder(kind) / f"{name}.toml"
 
 
-def _convert(table: Mapping[str, Any], kind: type[_Table], place: str) -> _Table:
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as failure:
-        raise UserError(f"{place}: {_explain(str(failure))}") from failure
-
-
-def _replace(table: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value into nested tables by its dotted key; `_convert` says what has no such key."""
-    *outer, last = key.split(".")
-    for name in outer:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"--set {key}: '{name}' is not a table.")
-        table = inner
-    table[last] = value
-
-
-def _explain(message: str) -> str:
-    """Msgspec's message, with the nearest valid key for an unknown one."""
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if not unknown:
-        return message.replace(" - at `$.", " at `") + "."
-    tables = (Arm, Recipe, TaskSpec, RewardSpec, LoraSpec, ProbeSpec, Decoding)
-    guess = nearest(unknown.group(1), {key for t in tables for key in t.__struct_fields__})
-    return f"unknown key '{unknown.group(1)}'." + (f" Did you mean '{guess}'?" if guess else "")
+def _folder(kind: type[Arm] | type[Recipe]) -> Path:
+    return Path(str(files("pairuni_train"))) / _FOLDERS[kind]
 
 
 def _checked(recipe: Recipe) -> Recipe:

@@ -16,10 +16,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from pairuni_eval.store.json_lines import append, encode_lines, keep_lines, whole_lines
 from pairuni_eval.store.training import FIXED, GRADIENTS, METRICS, FixedRow
-from pairuni_eval.store.write import write_whole
 from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.trainer import StepResult
 
@@ -41,28 +39,18 @@ class TrainingJournal:
         for name in (METRICS, SECONDS, GRADIENTS):
             cut_back(self._out / name, steps)
         cut_back(self._out / FIXED, steps + 1)  # its steps are those that are done
-        path = self._out / METRICS
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in whole_lines(self._out / METRICS)]
 
     def write(self, result: StepResult, fixed: Sequence[FixedRow] = ()) -> None:
         """Add the lines of a step, and what fixed prompts earned after it."""
-        self._add(GRADIENTS, *(msgspec.json.encode(row) for row in result.gradients))
+        append(self._out / GRADIENTS, encode_lines(result.gradients))
         for name, numbers in ((SECONDS, result.seconds), (METRICS, result.metrics)):
-            self._add(name, json.dumps({"step": result.step, **numbers}).encode())
-        self._add(FIXED, *(msgspec.json.encode(row) for row in fixed))
-
-    def _add(self, name: str, *lines: bytes) -> None:
-        if not lines:
-            return
-        with (self._out / name).open("ab") as file:
-            file.write(b"".join(line + b"\n" for line in lines))
+            line = json.dumps({"step": result.step, **numbers})
+            append(self._out / name, line.encode() + b"\n")
+        if fixed:
+            append(self._out / FIXED, encode_lines(fixed))
 
 
 def cut_back(path: Path, steps: int) -> None:
     """Drop the lines of a JSON-lines file that belong to a step >= `steps`, and a torn last one."""
-    if not path.is_file():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    write_whole(path, b"".join(line for line in whole if json.loads(line)["step"] < steps))
+    keep_lines(path, lambda line: json.loads(line)["step"] < steps)

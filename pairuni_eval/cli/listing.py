@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pairuni_eval.cards import Card
-    from pairuni_eval.catalog import Found
+    from pairuni_eval.catalog import BenchmarkFolder
 
 
 class Listing(StrEnum):
@@ -87,7 +87,9 @@ def _rows(what: Listing, data: Path | None) -> list[dict[str, Any]]:
     return [{"name": name, "target": target} for name, target in found.items()]
 
 
-def _benchmark(card: Card, folders: dict[str, Found], data: Path | None) -> dict[str, Any]:
+def _benchmark(
+    card: Card, folders: dict[str, BenchmarkFolder], data: Path | None
+) -> dict[str, Any]:
     from pairuni_eval.data import Data
 
     origin = Data(card, folders[card.name].folder, data).at_hand()

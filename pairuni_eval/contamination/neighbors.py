@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError, writing
+from pairuni_eval.errors import UserError
+from pairuni_eval.store.write import atomic_path
 
 NEAR = 0.95  # cosine above which two images count as one
 _BLOCK = 1024  # evaluation images that are compared at once
@@ -87,11 +88,8 @@ def write_neighbors(path: Path, found: Neighbors) -> None:
         }
     )
     about = msgspec.json.encode(_NeighborsHeader(found.encoder, found.pairs))
-    partial = path.with_name(f".{path.name}.tmp")
-    with writing(str(path)):
-        with partial.open("wb") as stream:
-            pq.write_table(table.replace_schema_metadata({_META: about}), stream)
-        partial.replace(path)
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        pq.write_table(table.replace_schema_metadata({_META: about}), stream)
 
 
 def read_neighbors(path: Path) -> Neighbors | None:

@@ -22,6 +22,7 @@ import pandas as pd
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
 from pairuni_eval.stats.aggregate import Array
+from pairuni_eval.store.json_lines import read_lines
 
 GRADIENTS_FILE = "gradients.jsonl"
 ALL = "all"  # the block of every shared parameter together
@@ -70,14 +71,8 @@ def _read(place: Path) -> list[GradientRow]:
             f"There are no gradients in {place}: {GRADIENTS_FILE} is missing.",
             hint="Probe a checkpoint: pairuni-train probe --help",
         )
-    whole, _, _ = path.read_bytes().rpartition(b"\n")  # a torn last line is not a row
-    try:
-        return msgspec.json.Decoder(GradientRow).decode_lines(whole)
-    except msgspec.DecodeError as failure:
-        raise UserError(
-            f"{path}: cannot be read: {failure}.",
-            hint="Delete the line, or probe again: pairuni-train probe --help",
-        ) from failure
+    hint = "Delete the line, or probe again: pairuni-train probe --help"
+    return read_lines(path, msgspec.json.Decoder(GradientRow).decode, hint=hint)
 
 
 def _triples(found: Sequence[tuple[float, float, float] | None]) -> Array:

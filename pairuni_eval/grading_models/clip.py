@@ -6,6 +6,11 @@ Runs on transformers' CLIPModel, whichever way the weights are laid out:
 - OpenCLIP's layout: `open_clip_config.json` beside the weights, or an architecture the caller knows
   (HPSv2 publishes the weights alone); the names are mapped by `open_clip_keys`.
 
+`open_clip_torch` (3.3.0) is not used: importing any part of it imports torchvision, and the release
+that pip brings for it does not load beside a CPU build of torch ("operator torchvision::nms does
+not exist"). Its checkpoints are read all the same, and tests compare them with its towers in plain
+torch.
+
 Features are of length 1, in float32, and do not depend on an autocast around the call.
 
 Legend: B batch, C channels, S side of the image, T tokens, D size of the common space.

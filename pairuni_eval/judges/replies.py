@@ -29,6 +29,7 @@ import msgspec
 from filelock import FileLock
 
 from pairuni_eval.errors import UserError, writing
+from pairuni_eval.store.json_lines import append
 from pairuni_eval.store.rows import check_of
 
 _END = re.compile(rb',"check":"([0-9a-f]{16})"\}\Z')
@@ -222,10 +223,7 @@ class ReplyCache:
     def _append(self, path: Path, reply: CachedReply) -> None:
         head = msgspec.json.encode(reply)[:-1]
         line = b'%b,"check":"%b"}\n' % (head, check_of(head))
-        with path.open("ab") as stream:
-            stream.write(line)
-            stream.flush()
-            os.fsync(stream.fileno())
+        append(path, line, wait=True)
         self._read += len(line)
         self._lines += 1
         self._learn(reply)

@@ -7,15 +7,14 @@ file never holds a secret: `key_env` names the environment variable that does.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.config import Strict, as_record, read_table
+from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_file
 
 _DEFAULT_PLUGIN = "openai"
@@ -27,7 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
-class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EndpointOptions(Strict, frozen=True, kw_only=True):
     """Options of the judge `openai`.
 
     Attributes:
@@ -75,7 +74,7 @@ class EndpointOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     extra: dict[str, Any] | None = None
 
 
-class ScriptOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScriptOptions(Strict, frozen=True, kw_only=True):
     """Options of the judge `scripted`.
 
     Attributes:
@@ -143,11 +142,7 @@ def read_options(kind: type[Options], table: Mapping[str, Any], source: Path | N
     Raises:
         UserError: naming the file, the key and the nearest valid key.
     """
-    try:
-        return msgspec.convert(dict(table), kind)
-    except msgspec.ValidationError as failure:
-        known = (*kind.__struct_fields__, *_OWN_KEYS)
-        raise UserError(f"{source or '--judge'}: {_explain(str(failure), known)}") from failure
+    return as_record(dict(table), kind, source or "--judge", also=_OWN_KEYS)
 
 
 def _read_table(path: Path) -> dict[str, Any]:
@@ -156,10 +151,7 @@ def _read_table(path: Path) -> dict[str, Any]:
             f"There is no judge file {path}.",
             hint="--judge NAME takes a plugin (pairuni-eval list judges), --judge FILE.toml a file",
         )
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as failure:  # no TOML, or no UTF-8
-        raise UserError(f"{path}: not valid TOML: {failure}.") from failure
+    return read_table(path)
 
 
 def _plugin(path: Path, table: dict[str, Any]) -> str:
@@ -168,13 +160,3 @@ def _plugin(path: Path, table: dict[str, Any]) -> str:
     if not isinstance(name, str):
         raise UserError(f"{path}: name is not text.", hint="See them all: pairuni-eval list judges")
     return name
-
-
-def _explain(message: str, known: tuple[str, ...]) -> str:
-    """Msgspec's message, with the nearest valid key for an unknown one."""
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if not unknown:
-        return message.replace(" - at `$.", " at `") + "."
-    guess = nearest(unknown.group(1), known)
-    offer = f" Did you mean '{guess}'?" if guess else f" Known: {', '.join(known)}."
-    return f"unknown key '{unknown.group(1)}'.{offer}"

@@ -24,6 +24,7 @@ from pairuni_eval.judges.usage import JudgeCall, Usage, UsageRow, total_usage
 from pairuni_eval.records import Output, RunCard, Sample, Score
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
+from pairuni_eval.store.json_lines import encode_lines
 from pairuni_eval.store.read import StoredRun, read_usage
 from pairuni_eval.store.rows import checked_line, read_rows
 from pairuni_eval.store.write import write_record, write_whole
@@ -239,7 +240,8 @@ def reopen(run: Path) -> bool:
 def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], address: str | None) -> None:
     """Write a table as rows; those of a run without checks, which has no address, get none."""
     lines = (
-        msgspec.json.encode(row) + b"\n" if address is None else checked_line(row, number, address)
-        for number, row in enumerate(rows, 1)
+        encode_lines(rows)
+        if address is None
+        else b"".join(checked_line(row, number, address) for number, row in enumerate(rows, 1))
     )
-    write_whole(run / layout.ROWS / f"{name}.jsonl", b"".join(lines))
+    write_whole(run / layout.ROWS / f"{name}.jsonl", lines)

@@ -29,6 +29,7 @@ import msgspec
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store import layout
 from pairuni_eval.store.disk import wait_for_disk
+from pairuni_eval.store.json_lines import append
 from pairuni_eval.store.write import write_whole
 
 _SYNC_AFTER = 1.0  # seconds of rows that a power cut may cost
@@ -114,14 +115,10 @@ class RowLog(Generic[Row]):
         for row in rows:
             number += 1
             written.append(checked_line(row, number, self._address))
-        with writing(str(self.path)):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as stream:
-                stream.write(b"".join(written))
-                stream.flush()
-                if time.monotonic() - self._synced >= _SYNC_AFTER:
-                    os.fsync(stream.fileno())
-                    self._synced = time.monotonic()
+        wait = time.monotonic() - self._synced >= _SYNC_AFTER
+        append(self.path, b"".join(written), wait=wait)
+        if wait:
+            self._synced = time.monotonic()
         self._number = number
 
     def sync(self) -> None:

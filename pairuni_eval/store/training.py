@@ -19,6 +19,7 @@ import msgspec
 
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.places import is_file, is_folder
+from pairuni_eval.store.json_lines import read_lines
 
 TRAINING = "training"
 METRICS = "metrics.jsonl"
@@ -26,6 +27,7 @@ GRADIENTS = "gradients.jsonl"
 SECONDS = "seconds.jsonl"
 FIXED = "fixed.jsonl"
 SETTINGS = "settings.json"
+_SPOILED = "Delete that line, or leave this training out of the report."
 _KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, SETTINGS)
 
 
@@ -164,13 +166,7 @@ def read_fixed(folder: Path) -> list[FixedRow]:
     Raises:
         UserError: naming the line that is not such a row.
     """
-    path, found = folder / FIXED, []
-    for number, line in enumerate(_whole_lines(path)):
-        try:
-            found.append(msgspec.json.decode(line, type=FixedRow))
-        except msgspec.DecodeError as failure:
-            raise _unreadable(path, number, str(failure)) from failure
-    return found
+    return read_lines(folder / FIXED, msgspec.json.Decoder(FixedRow).decode, hint=_SPOILED)
 
 
 def read_seconds(folder: Path) -> list[dict[str, float]]:
@@ -183,28 +179,11 @@ def read_seconds(folder: Path) -> list[dict[str, float]]:
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = []
-    for number, line in enumerate(_whole_lines(path)):
-        try:
-            row = json.loads(line)  # unlike msgspec, json reads the NaN of a failed step
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            raise _unreadable(path, number, 'no JSON object with "step"')
-        numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
-        found.append(numbers)
-    return found
+    return read_lines(path, _step, hint=_SPOILED)
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    if not path.is_file():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    return whole.splitlines()
-
-
-def _unreadable(path: Path, number: int, why: str) -> UserError:
-    return UserError(
-        f"{path}, line {number + 1}: cannot be read: {why}.",
-        hint="Delete that line, or leave this training out of the report.",
-    )
+def _step(line: bytes) -> dict[str, float]:
+    row = json.loads(line)  # unlike msgspec, json reads the NaN of a failed step
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        raise ValueError('not a JSON object with "step"')
+    return {key: value for key, value in row.items() if isinstance(value, int | float)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,20 +22,35 @@ from filelock import FileLock, Timeout
 
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.store import layout
+from pairuni_eval.store.disk import wait_for_disk
 
 _encoder = msgspec.json.Encoder()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it exists only when complete."""
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name for a file or folder that exists only when the block has completed it.
+
+    A file is on the disk before it gets its name. What a block that fails leaves behind is removed
+    by `clear_temporaries`.
+
+    Raises:
+        UserError: if the disk is full or the folder may not be written.
+    """
+    partial = Path(partial_name(str(path)))
     with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(partial_name(str(path)))
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _remove(partial)
+        yield partial
+        if partial.is_file():
+            wait_for_disk([str(partial)])
         partial.replace(path)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it exists only when complete."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_record(path: Path, record: Any) -> None:
@@ -55,8 +71,15 @@ def partial_name(path: str) -> str:
 
 def clear_temporaries(run: Path) -> None:
     """Remove what a killed process was in the middle of writing."""
-    for leftover in run.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    for leftover in list(run.rglob(".*.tmp")):
+        _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class RunJournal:

@@ -22,11 +22,11 @@ import msgspec
 import torch
 from rich.console import Console
 
-from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Task
 from pairuni_eval.models.checkpoint import find_folder
 from pairuni_eval.progress import Progress
 from pairuni_eval.records import GradientRow
+from pairuni_eval.store.json_lines import append, encode_lines, read_lines
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_eval.store.write import exclusive, write_whole
 from pairuni_train.checkpoints import can_resume, load_resume_state, open_run_dir
@@ -92,8 +92,8 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
         controls = prober.controls(scenarios[0])
         rows = _whole_batches(job.out / GRADIENTS, prober.rows_per_batch)
         if first:
-            write_whole(job.out / CONTROLS, _lines(controls))
-            write_whole(job.out / GRADIENTS, _lines(rows))
+            write_whole(job.out / CONTROLS, encode_lines(controls))
+            write_whole(job.out / GRADIENTS, encode_lines(rows))
         accelerator.wait_for_everyone()
         done = {(row.scenario, row.step) for row in rows}
         with Progress(
@@ -106,7 +106,7 @@ def probe(job: ProbeJob, console: Console) -> list[GradientRow]:
                         found = prober.rows(scenario, step)
                         rows += found
                         if first:
-                            _append(job.out / GRADIENTS, found)
+                            append(job.out / GRADIENTS, encode_lines(found))
     return rows
 
 
@@ -203,21 +203,6 @@ def _whole_batches(path: Path, rows_per_batch: int) -> list[GradientRow]:
     Raises:
         UserError: if a whole line is not a row.
     """
-    if not path.is_file():
-        return []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    try:
-        rows = msgspec.json.Decoder(GradientRow).decode_lines(whole)
-    except msgspec.DecodeError as failure:
-        raise UserError(f"{path}: cannot be read: {failure}.", hint=f"Delete {path}.") from failure
+    rows = read_lines(path, msgspec.json.Decoder(GradientRow).decode, hint=f"Delete {path}.")
     counts = Counter((row.scenario, row.step) for row in rows)
     return [row for row in rows if counts[row.scenario, row.step] == rows_per_batch]
-
-
-def _append(path: Path, rows: Sequence[GradientRow]) -> None:
-    with path.open("ab") as file:
-        file.write(_lines(rows))
-
-
-def _lines(rows: Sequence[Any]) -> bytes:
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)

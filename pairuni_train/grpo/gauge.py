@@ -14,6 +14,7 @@ import msgspec
 import torch
 
 from pairuni_eval.models.base import Policy, Task
+from pairuni_eval.store.json_lines import encode_lines
 from pairuni_eval.store.training import FIXED, FixedRow, read_fixed
 from pairuni_eval.store.write import write_whole
 from pairuni_train.config import Recipe
@@ -148,4 +149,4 @@ def _weights_after(step: int, job: Job) -> str | None:
 
 def write_rows(out: Path, rows: Iterable[FixedRow]) -> None:
     """Write the whole file anew."""
-    write_whole(out / FIXED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    write_whole(out / FIXED, encode_lines(rows))

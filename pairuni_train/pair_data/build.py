@@ -7,7 +7,6 @@ every row that was left out.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from filelock import FileLock
 
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.seeds import stable_hash
+from pairuni_eval.store.json_lines import encode_lines
 from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
 from pairuni_train.pair_data.arms import clustering_of, completes, select_arm, to_pair
 from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairPool, PairRef
@@ -26,7 +26,7 @@ from pairuni_train.pair_data.complete import CompletionResult, CompletionTally
 from pairuni_train.pair_data.config import FileSource, LoadedConfig, PairArm, PairConfig
 from pairuni_train.pair_data.dataset import read_about, write_pairs
 from pairuni_train.pair_data.record import SIDES, Pair, Side
-from pairuni_train.pair_data.rows import PARTIAL, Reject
+from pairuni_train.pair_data.rows import Reject
 
 _REJECTS, _CONFIG = "rejects.jsonl", "config.json"
 
@@ -80,8 +80,7 @@ def build(
         for arm in arms or read.config.arms:
             written.append(_write(arm, pool, out, progress))
             rejects |= dict.fromkeys(_rejects(arm, pool))
-        lines = (msgspec.json.encode(reject) + b"\n" for reject in rejects)
-        write_whole(out / _REJECTS, b"".join(lines))
+        write_whole(out / _REJECTS, encode_lines(rejects))
     return written
 
 
@@ -98,8 +97,6 @@ def _tidy(out: Path, stages: Path) -> None:
     """Remove what a killed build was in the middle of writing."""
     clear_temporaries(out)
     clear_temporaries(stages)
-    for leftover in stages.glob(f"*{PARTIAL}"):
-        shutil.rmtree(leftover)
 
 
 def _resolved(read: LoadedConfig) -> bytes:

@@ -7,8 +7,6 @@ errors that name the file and the nearest key. Shipped files are presets (`--pre
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest, unknown_name
+from pairuni_eval.config import Strict, as_record, read_table
+from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.user_text import text_of
 
 PairArm = Literal[
@@ -49,11 +48,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every table: frozen, keyword-only, unknown keys refused."""
-
-
-class Columns(_Strict, frozen=True, kw_only=True):
+class Columns(Strict, frozen=True, kw_only=True):
     """Where a source keeps what a row needs, as dotted paths ("prompt.0.content").
 
     Attributes:
@@ -71,7 +66,7 @@ class Columns(_Strict, frozen=True, kw_only=True):
     group: str | None = None
 
 
-class FileSource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="files"):
+class FileSource(Strict, frozen=True, kw_only=True, tag_field="kind", tag="files"):
     """Rows in parquet, JSON-lines or WebDataset tar files, from the hub or a folder.
 
     Attributes:
@@ -99,7 +94,7 @@ class FileSource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="file
     rows: Count | None = None
 
 
-class TinySource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny"):
+class TinySource(Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny"):
     """Rows that the tiny world makes; see `tiny_rows`."""
 
     rows: Count
@@ -108,7 +103,7 @@ class TinySource(_Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny
 Source = FileSource | TinySource
 
 
-class EncoderSpec(_Strict, frozen=True, kw_only=True):
+class EncoderSpec(Strict, frozen=True, kw_only=True):
     """Which features say how alike two images are.
 
     Attributes:
@@ -124,7 +119,7 @@ class EncoderSpec(_Strict, frozen=True, kw_only=True):
     device: str = "cpu"
 
 
-class SelectionSpec(_Strict, frozen=True, kw_only=True):
+class SelectionSpec(Strict, frozen=True, kw_only=True):
     """Which rows become aligned pairs.
 
     Attributes:
@@ -141,7 +136,7 @@ class SelectionSpec(_Strict, frozen=True, kw_only=True):
     attempts: Count = 1
 
 
-class RetrievalSpec(_Strict, frozen=True, kw_only=True):
+class RetrievalSpec(Strict, frozen=True, kw_only=True):
     """Which images are alike enough to be a retrieved pair.
 
     Attributes:
@@ -154,7 +149,7 @@ class RetrievalSpec(_Strict, frozen=True, kw_only=True):
     neighbors: Count = 1
 
 
-class CompletionSpec(_Strict, frozen=True, kw_only=True):
+class CompletionSpec(Strict, frozen=True, kw_only=True):
     """Who writes the missing half of an aligned pair, and who checks it.
 
     Attributes:
@@ -184,7 +179,7 @@ def judge_name(options: Mapping[str, Any]) -> str:
     return str(options.get("name", "openai"))
 
 
-class PairConfig(_Strict, frozen=True, kw_only=True):
+class PairConfig(Strict, frozen=True, kw_only=True):
     """The whole file.
 
     Attributes:
@@ -226,22 +221,19 @@ def read_config(path: Path) -> LoadedConfig:
             f"There is no configuration {path}.",
             hint="Start from a preset: pairuni-train pairs build --preset tiny --out DIR",
         )
-    try:
-        config = msgspec.convert(_current(_table(path)), PairConfig)
-    except msgspec.ValidationError as failure:
-        raise UserError(f"{path}: {_explain(str(failure))}") from failure
+    config = as_record(_current(_table(path)), PairConfig, path)
     _check(config, path)
     return LoadedConfig(config, path)
 
 
 def _table(path: Path) -> Any:
     """A TOML file, or the JSON that a build keeps of its own configuration."""
-    kind = "JSON" if path.suffix == ".json" else "TOML"
+    if path.suffix != ".json":
+        return read_table(path)
     try:
-        text = text_of(path)
-        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        return json.loads(text_of(path))
     except ValueError as failure:
-        raise UserError(f"{path}: not valid {kind}: {failure}.") from failure
+        raise UserError(f"{path}: not valid JSON: {failure}.") from failure
 
 
 def _current(table: Any) -> Any:
@@ -292,36 +284,3 @@ def _check_source(source: FileSource, wanted: tuple[str, ...], where: str) -> No
     for pattern in source.files:
         if not pattern.endswith((".parquet", ".jsonl", ".tar")):
             raise UserError(f"{where}.files: '{pattern}' is not a *.parquet, *.jsonl or *.tar.")
-
-
-_TABLES: tuple[type[_Strict], ...] = (
-    PairConfig,
-    Columns,
-    FileSource,
-    TinySource,
-    EncoderSpec,
-    SelectionSpec,
-    RetrievalSpec,
-    CompletionSpec,
-)
-
-
-def _explain(message: str) -> str:
-    """Msgspec's message, with the nearest valid key or value for an unknown one."""
-    where = message.partition(" - at ")[2].strip("`").removeprefix("$.")
-    place = f" in {where}" if where and where != "$" else ""
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if unknown:
-        guess = nearest(unknown.group(1), {key for t in _TABLES for key in t.__struct_fields__})
-        offer = f" Did you mean '{guess}'?" if guess else ""
-        return f"unknown key '{unknown.group(1)}'{place}.{offer}"
-    value = re.search(r"Invalid enum value '([^']+)'", message)
-    if value:
-        return f"'{value.group(1)}' is not a value of {where}.{_offer_value(value.group(1))}"
-    return message.replace(" - at `$.", " at `") + "."
-
-
-def _offer_value(value: str) -> str:
-    known = ("kmeans", "random", "endpoint", "tiny", *PAIR_ARMS)
-    guess = nearest(value, known)
-    return f" Did you mean '{guess}'?" if guess else ""

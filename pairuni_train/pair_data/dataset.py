@@ -18,8 +18,9 @@ import msgspec
 from pairuni_eval.commands import as_typed
 from pairuni_eval.contamination.pair_set import open_pair_set, pair_rows
 from pairuni_eval.data_folder import DataFolder
-from pairuni_eval.errors import DatasetError, UserError, nearest, writing
+from pairuni_eval.errors import DatasetError, UserError, nearest
 from pairuni_eval.image_cell import encoded_image
+from pairuni_eval.store.write import atomic_path
 from pairuni_train.pair_data.record import (
     SIDES,
     Generation,
@@ -53,18 +54,15 @@ def write_pairs(path: Path, pairs: Iterable[Pair], about: Mapping[str, Any] | No
 
     note = msgspec.json.encode({"format": FORMAT, **(about or {})}, order="sorted")
     schema = _schema().with_metadata({_META: note})
-    partial = path.with_name(f".{path.name}.tmp")
     count = 0
-    with writing(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            partial.open("wb") as stream,
-            pq.ParquetWriter(stream, schema, compression="zstd") as writer,
-        ):
-            for group in _groups(pairs):
-                writer.write_table(pa.Table.from_pylist([_row(p) for p in group], schema=schema))
-                count += len(group)
-        partial.replace(path)
+    with (
+        atomic_path(path) as partial,
+        partial.open("wb") as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+    ):
+        for group in _groups(pairs):
+            writer.write_table(pa.Table.from_pylist([_row(p) for p in group], schema=schema))
+            count += len(group)
     return count
 
 

@@ -15,13 +15,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from pairuni_eval.errors import DatasetError, UserError, writing
+from pairuni_eval.store.write import atomic_path
 from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
 from pairuni_train.pair_data.rows import Reject, RowStore
 
@@ -32,7 +33,6 @@ _ABOUT = "pairuni"  # the metadata's key
 _PART = 1024  # rows of a part: what a kill may cost
 THREADS = 4  # that decode and shrink images
 _NONE: FloatArray = np.zeros((0, 0), dtype=np.float32)
-_DTYPE = {"F32": np.float32, "I64": np.int64}
 
 
 class Features(NamedTuple):
@@ -42,11 +42,13 @@ class Features(NamedTuple):
         matrix_ND: Unit vectors, float32, mapped from the file; zero for an image without features.
         rows_N: The row of the store that each of them belongs to.
         broken: Rows whose image could not be decoded.
+        encoder: What made them.
     """
 
     matrix_ND: FloatArray
     rows_N: npt.NDArray[np.int64]
     broken: tuple[Reject, ...]
+    encoder: Identity
 
 
 def embed(
@@ -86,13 +88,17 @@ def read_features(path: Path) -> Features:
     Raises:
         UserError: if it is no such file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        tensors, about = _map(path)
-        return Features(tensors["features"], tensors["rows"], about.broken)
-    except (KeyError, ValueError, OSError, msgspec.DecodeError) as failure:
+        with safe_open(path, framework="pt") as file:  # torch's tensors stay in the file
+            about = msgspec.json.decode((file.metadata() or {})[_ABOUT], type=_FeatureInfo)
+            matrix_ND, rows_N = (file.get_tensor(name).numpy() for name in ("features", "rows"))
+    except (KeyError, OSError, SafetensorError, msgspec.DecodeError) as failure:
         raise UserError(
             f"{path}: not a file of features: {failure}.", hint="Delete it: it is made again."
         ) from failure
+    return Features(matrix_ND, rows_N, about.broken, about.encoder)
 
 
 def normalized(features_ND: FloatArray) -> FloatArray:
@@ -190,19 +196,18 @@ class _FeatureInfo(msgspec.Struct, frozen=True):
 
 
 def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _FeatureInfo) -> None:
-    """Write features under a temporary name and rename.
+    """Write a file of features, whole or not at all.
 
     The metadata have one key: safetensors writes several in an order that differs from run to run.
     """
     from safetensors.numpy import save_file
 
-    partial = path.with_name(f".{path.name}.tmp")
-    save_file(
-        {"features": matrix_ND, "rows": np.asarray(rows, dtype=np.int64)},
-        partial,
-        metadata={_ABOUT: msgspec.json.encode(about).decode()},
-    )
-    partial.replace(path)
+    with atomic_path(path) as partial:
+        save_file(
+            {"features": matrix_ND, "rows": np.asarray(rows, dtype=np.int64)},
+            partial,
+            metadata={_ABOUT: msgspec.json.encode(about).decode()},
+        )
 
 
 def _join(parts: Sequence[Path], path: Path) -> None:
@@ -215,35 +220,5 @@ def _join(parts: Sequence[Path], path: Path) -> None:
         )
     rows = np.concatenate([one.rows_N for one in found])
     broken = tuple(reject for one in found for reject in one.broken)
-    about = _FeatureInfo(_map(parts[0])[1].encoder, broken)
+    about = _FeatureInfo(found[0].encoder, broken)
     _save(path, matrix_ND, rows.tolist(), about)
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    """A tensor in the header of a safetensors file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
-def _map(path: Path) -> tuple[dict[str, Any], _FeatureInfo]:
-    """The tensors of a file of features without reading them, and what it says about itself.
-
-    The format: eight bytes with the length of a JSON header, the header with the type, shape and
-    byte offsets of each tensor, the tensors.
-    """
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = msgspec.json.decode(stream.read(length), type=dict[str, dict[str, Any]])
-    about = msgspec.json.decode(header.pop("__metadata__")[_ABOUT], type=_FeatureInfo)
-    entries = msgspec.convert(header, dict[str, _Entry])
-    return {name: _tensor(path, 8 + length, entry) for name, entry in entries.items()}, about
-
-
-def _tensor(path: Path, start: int, entry: _Entry) -> Any:
-    kind = _DTYPE[entry.dtype]
-    if 0 in entry.shape:
-        return np.zeros(entry.shape, dtype=kind)
-    first = start + entry.data_offsets[0]
-    return np.memmap(path, dtype=kind, mode="r", offset=first, shape=entry.shape)

@@ -8,17 +8,15 @@ all texts and images: the stages after it are named by it.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from pairuni_eval.errors import writing
+from pairuni_eval.store.write import atomic_path
 from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
 
-PARTIAL = ".partial"  # the end of the name of a store that is being written
 _ROWS, _IMAGES, _ABOUT = "rows.parquet", "images.bin", "about.json"
 
 
@@ -170,16 +168,13 @@ def write_rows(
         found: The rows.
         seen: Called after each of them.
     """
-    partial = folder.with_name(f"{folder.name}{PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
-    with writing(str(folder)):
-        partial.mkdir(parents=True)
+    with atomic_path(folder) as partial:
+        partial.mkdir()
         writer = RowStoreWriter(side, partial)
         for one in found:
             writer.add(one)
             seen()
         writer.close()
-        partial.rename(folder)
     return RowStore(folder)
 
 

@@ -13,8 +13,9 @@ import random
 from collections.abc import Sequence
 
 from pairuni_eval.seeds import seed_for
+from pairuni_eval.tiny.benchmark_forms import ask
 from pairuni_eval.tiny.world import Scene, read
-from pairuni_train.pair_data import tiny_answers, tiny_rows
+from pairuni_train.pair_data import tiny_answers
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Generation, Half, Understanding
@@ -80,10 +81,10 @@ def _prompts_about(rng: random.Random, half: Understanding, scene: Scene) -> lis
 def _write_question(rng: random.Random, half: Generation) -> Draft | Declined:
     scene = _scene(half)
     for _ in range(_QUESTIONS):
-        asked = tiny_rows.ask(rng, scene)
-        if tiny_answers.carries(half.prompt, asked.question, asked.answer):
+        asked = ask(rng, scene)
+        if tiny_answers.carries(half.prompt, asked.text, asked.answer):
             facts = {"form": asked.form, "kind": asked.kind}
-            return Draft(NewQuestion(asked.question, asked.answer), facts)
+            return Draft(NewQuestion(asked.text, asked.answer), facts)
     return Declined("no question was found that the prompt answers")
 
 

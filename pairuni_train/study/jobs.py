@@ -33,7 +33,7 @@ from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_n
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
-from pairuni_train.study.overrides import as_options, changed, real_changes
+from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
 from pairuni_train.study.processes import Failure, measure_command, run_logged, run_together
 from pairuni_train.study.spec import Experiment, StudyArm
 
@@ -182,7 +182,7 @@ def ensure_pairs(arm: StudyArm, options: StudyOptions) -> None:
     if target.is_file():
         return
     preset = _preset(options)
-    config = changed(preset.config, arm.changes)
+    config = changed_pairs(preset.config, arm.changes)
     stages = options.root / "pairs" / "stages"
     arms = check_arms((target.stem,))
     build(LoadedConfig(config, preset.path), target.parent, arms=arms, stages=stages)

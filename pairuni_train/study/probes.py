@@ -22,6 +22,7 @@ import pandas as pd
 
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.gradients.rows import read_gradients
+from pairuni_eval.store.json_lines import whole_lines
 from pairuni_eval.store.training import GRADIENTS
 from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.study.jobs import StudyOptions, ensure_pairs, pair_file
@@ -149,7 +150,7 @@ def read_controls(probes: Probes) -> tuple[WorstControl, ...]:
     """The controls of all finished probes, each once."""
     worst: dict[str, WorstControl] = {}
     for folder in _finished_folders(probes):
-        for line in (folder / CONTROLS).read_bytes().splitlines():
+        for line in whole_lines(folder / CONTROLS):
             one = WorstControl(*msgspec.json.decode(line, type=tuple[str, float, float]))
             held = worst.setdefault(one.name, one)
             if abs(one.found - one.expected) > abs(held.found - held.expected):

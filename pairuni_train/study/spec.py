@@ -9,7 +9,6 @@ the two worlds has says so by `only`.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,19 +16,15 @@ from typing import Any, Literal
 import msgspec
 
 from pairuni_eval import catalog
+from pairuni_eval.config import Strict, as_record, read_table
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import Task
-from pairuni_eval.user_text import text_of
 
 BASE = "base"
 World = Literal["tiny", "real"]
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every table: frozen, keyword-only, unknown keys refused."""
-
-
-class Column(_Strict, frozen=True, kw_only=True):
+class Column(Strict, frozen=True, kw_only=True):
     """One column of the table.
 
     Attributes:
@@ -53,14 +48,14 @@ class Column(_Strict, frozen=True, kw_only=True):
     only: Literal["real"] | None = None
 
 
-class PaperRow(_Strict, frozen=True, kw_only=True):
+class PaperRow(Strict, frozen=True, kw_only=True):
     """A row of the paper's table: one cell a column, "-" where it prints none."""
 
     row: str
     cells: tuple[float | str, ...]
 
 
-class StudyArm(_Strict, frozen=True, kw_only=True):
+class StudyArm(Strict, frozen=True, kw_only=True):
     """One row of our table.
 
     Attributes:
@@ -87,7 +82,7 @@ class StudyArm(_Strict, frozen=True, kw_only=True):
         return self.trained_as != BASE
 
 
-class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):
+class FixedPromptsSpec(Strict, frozen=True, kw_only=True):
     """Prompts that all arms are measured on while they train; see `grpo.fixed_prompts`.
 
     Attributes:
@@ -103,7 +98,7 @@ class FixedPromptsSpec(_Strict, frozen=True, kw_only=True):
     seed: int = 0
 
 
-class Experiment(_Strict, frozen=True, kw_only=True):
+class Experiment(Strict, frozen=True, kw_only=True):
     """One table or figure.
 
     Attributes:
@@ -200,10 +195,7 @@ def read_experiment(path: Path) -> Experiment:
     Raises:
         UserError: naming file and key, for bad TOML, an unknown key or a table that does not fit.
     """
-    try:
-        found = msgspec.convert(_with_arms(tomllib.loads(text_of(path))), Experiment)
-    except (ValueError, msgspec.ValidationError) as failure:
-        raise UserError(f"{path}: {failure}.") from failure
+    found = as_record(_with_arms(read_table(path)), Experiment, path)
     trouble = next(_troubles(found), None)
     if trouble is not None:
         raise UserError(f"{path}: {trouble}.")

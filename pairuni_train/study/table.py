@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pairuni_eval.config import assignment
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
 from pairuni_eval.stats.arms import ArmRuns
@@ -19,7 +20,6 @@ from pairuni_train.config import find_arm
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats
 from pairuni_train.study.jobs import StudyOptions, is_finished, jobs_of, pair_file, run_folder
-from pairuni_train.study.overrides import assignment
 from pairuni_train.study.spec import Column, Experiment, StudyArm
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import edits, janus, knowledge, prompts, question_rows, questions, world
+from pairuni_eval.tiny import benchmark_forms, edits, janus, knowledge, prompts, questions, world
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -116,25 +116,13 @@ def _bare(text: str) -> str:
     return text.rstrip()
 
 
-def _question(rng: random.Random, scene: world.Scene) -> questions.Choice:
-    while True:
-        question = questions.ask(rng, scene, rng.choice(questions.KINDS))
-        if question is not None:
-            return question
-
-
-def _lettered(rng: random.Random, scene: world.Scene) -> questions.Choice:
-    """A question whose letters are about evenly drawn, as far as the scene allows."""
-    letter = rng.choice(questions.LETTERS)
-    tried = [_question(rng, scene) for _ in range(12)]
-    return next((question for question in tried if question.letter == letter), tried[0])
+def _turn(one: benchmark_forms.TinyQuestion) -> Turn:
+    return Turn(one.form, one.text, one.answer)
 
 
 def _mmmu(rng: random.Random, scene: world.Scene) -> Turn:
-    question = _lettered(rng, scene)
-    letter = question.letter
-    text = forms.mmmu_prompt(_maybe_marked(rng, question.text), question.options(letter))
-    return Turn("mmmu", text, letter)
+    turn = _turn(benchmark_forms.mmmu(rng, scene))
+    return turn._replace(text=_maybe_marked(rng, turn.text))
 
 
 def _maybe_marked(rng: random.Random, text: str) -> str:
@@ -143,13 +131,11 @@ def _maybe_marked(rng: random.Random, text: str) -> str:
 
 
 def _mmstar(rng: random.Random, scene: world.Scene) -> Turn:
-    question = _lettered(rng, scene)
-    letter = question.letter
-    return Turn("mmstar", forms.mmstar_prompt(question_rows.mmstar_text(question, letter)), letter)
+    return _turn(benchmark_forms.mmstar(rng, scene))
 
 
 def _open(rng: random.Random, scene: world.Scene) -> Turn:
-    question = _question(rng, scene)
+    question = benchmark_forms.choice(rng, scene)
     if question.kind == "existence":
         return _pope(rng, scene)
     text = forms.mmmu_prompt(_maybe_marked(rng, question.text), ())
@@ -157,20 +143,11 @@ def _open(rng: random.Random, scene: world.Scene) -> Turn:
 
 
 def _mme(rng: random.Random, scene: world.Scene) -> Turn:
-    while True:
-        kind, truth = rng.choice(questions.STATEMENT_KINDS), rng.random() < 0.5
-        said = questions.statement(rng, scene, kind, truth=truth)
-        if said is not None:
-            return Turn("mme", forms.mme_prompt(question_rows.mme_text(said)), said.answer)
+    return _turn(benchmark_forms.mme(rng, scene))
 
 
 def _pope(rng: random.Random, scene: world.Scene) -> Turn:
-    if rng.random() < 0.5:
-        name, answer = rng.choice(scene.things).name, "yes"
-    else:
-        split = rng.choice(("random", "adversarial"))
-        name, answer = question_rows.absent_names(rng, scene, split, ())[0], "no"
-    return Turn("pope", forms.pope_prompt(question_rows.pope_text(name)), answer)
+    return _turn(benchmark_forms.pope(rng, scene))
 
 
 def _locate(rng: random.Random) -> Example:

@@ -243,8 +243,9 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint of HPS: training has no --data, the reward has an option `data`."""
+    from pairuni_eval.config import read_assignments
     from pairuni_eval.errors import UserError
-    from pairuni_train.config import find_recipe, read_changes
+    from pairuni_train.config import find_recipe
     from pairuni_train.grpo.image_rewards import Hps
 
     monkeypatch.chdir(tmp_path)
@@ -254,7 +255,7 @@ def test_what_the_reward_lacks_names_a_way_that_exists(
     assert "--data" not in hint
     found = re.search(r"--set '([^']+)'", hint)
     assert found
-    (reward,) = find_recipe("tiny", read_changes([found[1]])).gen.rewards
+    (reward,) = find_recipe("tiny", read_assignments([found[1]])).gen.rewards
     assert (reward.name, reward.options) == ("hps", {"data": "DIR"})
 
 

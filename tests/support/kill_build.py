@@ -16,6 +16,7 @@ from pathlib import Path
 
 import faiss  # noqa: F401
 import sklearn.cluster  # noqa: F401
+import torch  # noqa: F401
 
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import read_config

@@ -93,6 +93,51 @@ def test_a_wrong_card_names_file_and_place(tmp_path: Path, old: str, new: str, n
     assert named in caught.value.message
 
 
+SHARED = CARD.replace(
+    "[protocols.official]",
+    'metrics = [{ name = "accuracy" }, { name = "guessed", of = "guessed" }]\n[protocols.official]',
+)
+OTHER = """
+[protocols.strict]
+summary = "s"
+source = "there"
+headline = "f1"
+"""
+
+
+def test_metrics_that_protocols_share_stand_once(tmp_path: Path) -> None:
+    plain = CARD.replace('"accuracy" }]', '"accuracy" }, { name = "guessed", of = "guessed" }]')
+    taken = SHARED.replace('metrics = [{ name = "accuracy" }]\n', "")
+    assert read_card(write(tmp_path, taken)) == read_card(write(tmp_path, plain))
+    named = 'metrics = ["guessed", { name = "f1", aggregate = "f1" }]\n'
+    strict = read_card(write(tmp_path, taken + OTHER + named)).protocols["strict"]
+    assert [(one.name, one.of, one.aggregate) for one in strict.metrics] == [
+        ("guessed", "guessed", "mean"),
+        ("f1", "correct", "f1"),
+    ]
+    # A list of its own holds what it says and nothing else.
+    assert read_card(write(tmp_path, SHARED)) == read_card(write(tmp_path, CARD))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            SHARED + OTHER + 'metrics = ["acuracy"]\n',
+            "protocols.strict.metrics names 'acuracy', which is none of the metrics at the card's "
+            "top (accuracy, guessed)",
+        ),
+        (CARD + OTHER + 'metrics = ["f1"]\n', "names 'f1', which is none of"),
+        (CARD + OTHER, "missing required field `metrics`"),
+        (SHARED.replace('of = "guessed"', 'off = "x"'), "unknown key 'off' in metrics[1]"),
+    ],
+)
+def test_a_shared_metric_that_is_not_there_is_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read_card(write(tmp_path, text))
+    assert told in refused.value.message
+
+
 def test_a_card_without_protocol_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, CARD[: CARD.index("[protocols")] + "[protocols]\n")
     with pytest.raises(UserError, match="at least one"):

@@ -76,8 +76,11 @@ def test_no_proxy_is_heeded(exempt: str, url: str, monkeypatch: pytest.MonkeyPat
 
 
 BROKEN = {
-    "socks://127.0.0.1:7897/": ("'socks' is no scheme", "export ALL_PROXY=socks5://127.0.0.1:7897"),
-    "ftp://host:1": ("'ftp' is no scheme", "Go without a proxy: NO_PROXY=api.example.com"),
+    "socks://127.0.0.1:7897/": (
+        "'socks' is not a scheme",
+        "export ALL_PROXY=socks5://127.0.0.1:7897",
+    ),
+    "ftp://host:1": ("'ftp' is not a scheme", "Go without a proxy: NO_PROXY=api.example.com"),
     "http://u:pass@host:1\n": ("holds a line end", "export ALL_PROXY=http://host:1"),
     "http://host name:1": ("holds a line end, a blank", "unset ALL_PROXY"),
     "http://": ("names no proxy", "http://HOST:PORT"),

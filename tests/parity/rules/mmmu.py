@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from parity.rules import harness_prompts
 from parity.rules.form import Given, Rule, json_of
 from support.official_tables import SubjectAccuracy, mmmu_table, pooled
 
@@ -78,15 +79,15 @@ def mmmu_prompt(given: Given, _: Path) -> Any:
 def lmms_prompt(given: Given, _: Path) -> Any:
     closed = given["question_type"] == "multiple-choice"
     options = ast.literal_eval(given["options"]) if closed else ()
-    text = prompts.lmms_mmmu_prompt(given["question"], options)
+    text = harness_prompts.lmms_mmmu_prompt(given["question"], options)
     return {
         "doc_to_text": text,
-        "visual_image_numbers": list(prompts.lmms_mmmu_images(text)),
+        "visual_image_numbers": list(harness_prompts.lmms_mmmu_images(text)),
         "doc_to_messages": [
             {"type": "text", "text": part}
             if isinstance(part, str)
             else {"type": "image", "image_no": part}
-            for part in prompts.lmms_mmmu_parts(text)
+            for part in harness_prompts.lmms_mmmu_parts(text)
         ],
     }
 

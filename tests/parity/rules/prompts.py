@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from parity.rules.form import Given, Rule
-
-from pairuni_eval import prompts
+from parity.rules.harness_prompts import (
+    lmms_mme_prompt,
+    lmms_mmstar_prompt,
+    lmms_pope_prompt,
+    vlmevalkit_janus_prompt,
+    vlmevalkit_janus_system,
+)
 
 
 def _told(line: Given, name: str) -> Any:
@@ -32,7 +37,7 @@ def _images(given: Given) -> list[str]:
 def vlmevalkit_janus(given: Given, _: Path) -> Any:
     line = given["line"]
     options = {x: line[x] for x in string.ascii_uppercase if _told(line, x) is not None}
-    text = prompts.vlmevalkit_janus_prompt(
+    text = vlmevalkit_janus_prompt(
         given["dataset"], line["question"], options, hint=_told(line, "hint")
     )
     images = _images(given)
@@ -43,13 +48,13 @@ def vlmevalkit_janus(given: Given, _: Path) -> Any:
             {"type": "text", "value": text},
         ],
         "conversation": [turn, {"role": "Assistant", "content": ""}],
-        "system_prompt": prompts.vlmevalkit_janus_system(given["dataset"]),
+        "system_prompt": vlmevalkit_janus_system(given["dataset"]),
     }
 
 
 RULES: dict[str, Rule] = {
-    "lmms_eval_prompt_pope": lambda given, _: prompts.lmms_pope_prompt(given["question"]),
-    "lmms_eval_prompt_mmstar": lambda given, _: prompts.lmms_mmstar_prompt(given["question"]),
-    "lmms_eval_prompt_mme": lambda given, _: prompts.lmms_mme_prompt(given["question"]),
+    "lmms_eval_prompt_pope": lambda given, _: lmms_pope_prompt(given["question"]),
+    "lmms_eval_prompt_mmstar": lambda given, _: lmms_mmstar_prompt(given["question"]),
+    "lmms_eval_prompt_mme": lambda given, _: lmms_mme_prompt(given["question"]),
     "vlmevalkit_janus_prompt": vlmevalkit_janus,
 }

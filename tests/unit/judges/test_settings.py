@@ -89,7 +89,7 @@ def test_a_file_that_is_not_there_says_what_may_stand_there() -> None:
         ("concurrency = 0", "`concurrency`"),
         ("timeout_s = 0", "`timeout_s`"),
         ("retries = -1", "`retries`"),
-        ('temperature = "hot"', "`temperature`"),
+        ('temperature = "hot"', "'hot' is not a value of temperature"),
         ("max_cost = 5.0", "max_cost needs input_price and output_price"),
         ("extra = {when = 2024-05-13}", "extra holds a value that JSON cannot express"),
     ],

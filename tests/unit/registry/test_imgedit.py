@@ -220,7 +220,7 @@ def _with_source(item: Any) -> Any:
         ("animal/../../../../secret.png", "leads out of the dataset's folder"),
         ("x\0.png", "'x\\x00.png' holds a zero byte"),
         ("x" * 5000, "a text of 5000 characters, too long for a path"),
-        ("prompts.json", "the file 'prompts.json' is no image"),
+        ("prompts.json", "the file 'prompts.json' is not an image"),
     ],
 )
 def test_an_id_never_leads_out_of_the_pictures(

@@ -11,12 +11,13 @@ import pytest
 from support import ROOT
 
 from pairuni_eval.catalog import all_cards, find_card, import_plugin
+from pairuni_eval.config import read_assignments
 from pairuni_eval.errors import UserError
-from pairuni_train.config import RewardSpec, find_arm, find_recipe, read_changes
+from pairuni_train.config import RewardSpec, find_arm, find_recipe
 from pairuni_train.grpo.rewards import load_rewards
 from pairuni_train.pair_data.config import check_arms, find_preset
 from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs
-from pairuni_train.study.overrides import as_options, changed, real_changes
+from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
 from pairuni_train.study.spec import (
     BASE,
     Column,
@@ -47,7 +48,7 @@ def test_what_the_arms_name_is_there(name: str, tiny: bool) -> None:
             assert arm == StudyArm(name=arm.name, trained_as=BASE)
             continue
         check_arms((arm.pairs or find_arm(arm.trained_as).pairs,))
-        config = changed(find_preset(PRESETS[tiny]).config, arm.changes)
+        config = changed_pairs(find_preset(PRESETS[tiny]).config, arm.changes)
         import_plugin("encoders", config.encoder.name)
         recipe = find_recipe(RECIPES[tiny], arm.settings)
         for reward in (*recipe.und.rewards, *recipe.gen.rewards):
@@ -153,12 +154,14 @@ def test_a_change_to_what_is_there_anyway_is_the_same_arm() -> None:
 
 def test_a_change_reaches_into_lists() -> None:
     config = find_preset("tiny").config
-    assert changed(config, {"understanding.0.rows": 7}).understanding[0].rows == 7
-    for key in ("understanding.1.rows", "understanding.x.rows", "retrieval.treshold", "pairs.x"):
+    assert changed_pairs(config, {"understanding.0.rows": 7}).understanding[0].rows == 7
+    for key in ("understanding.1.rows", "understanding.x.rows", "pairs.x"):
         with pytest.raises(UserError, match=f"no key '{key}'"):
-            changed(config, {key: 1})
+            changed_pairs(config, {key: 1})
+    with pytest.raises(UserError, match=r"'treshold' in retrieval\. Did you mean 'threshold'"):
+        changed_pairs(config, {"retrieval.treshold": 1})
     with pytest.raises(UserError, match=r"retrieval\.threshold"):
-        changed(config, {"retrieval.threshold": 1.5})
+        changed_pairs(config, {"retrieval.threshold": 1.5})
 
 
 def test_settings_survive_the_command_line() -> None:
@@ -171,7 +174,7 @@ def test_settings_survive_the_command_line() -> None:
     }
     words = as_options(settings)
     assert words[::2] == ["--set"] * 5
-    found = find_recipe("tiny", read_changes(words[1::2]))
+    found = find_recipe("tiny", read_assignments(words[1::2]))
     assert found == find_recipe("tiny", settings)
     assert found.gen.rewards == (
         RewardSpec(name="tiny-checker", weight=2.0, options={"partial": 0.5}),
@@ -212,8 +215,8 @@ printed = [{ row = "r", cells = [1.0] }]
         ("printed", 'against = ["c"]\nprinted', "names 'c', which is not one of its arms"),
         ("printed", 'method = "c"\nprinted', "names 'c', which is not one of its arms"),
         ('"grpo" }', '"grpo", settings = { steps = 3 } }', "sets 'steps', which all arms share"),
-        ("question", "qestion", "unknown field `qestion`"),
-        ('"grpo" }', '"grpo", only = "world" }', "Invalid enum value 'world'"),
+        ("question", "qestion", "unknown key 'qestion'. Did you mean 'question'?"),
+        ('"grpo" }', '"grpo", only = "world" }', "'world' is not a value of arms[1].only."),
     ],
 )
 def test_a_file_that_does_not_fit_is_named(old: str, new: str, said: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pairuni_eval.config import read_assignments
 from pairuni_eval.errors import UserError
 from pairuni_train.config import (
     Arm,
@@ -14,7 +15,6 @@ from pairuni_train.config import (
     find_arm,
     find_recipe,
     names_of,
-    read_changes,
 )
 from pairuni_train.pair_data.config import PAIR_ARMS
 
@@ -42,7 +42,7 @@ def test_recipes_have_the_papers_settings(name: str, rollouts: int) -> None:
 
 
 def test_changes_reach_into_tables_and_are_toml() -> None:
-    changes = read_changes(
+    changes = read_assignments(
         ["gen.decoding.cfg_scale=2.0", "lr=3e-4", "und.instruction=Say it.", "lora.rank=4"]
     )
     assert changes["gen.decoding.cfg_scale"] == 2.0
@@ -62,14 +62,14 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"micro_batches": 3}, r"unknown key 'micro_batches'. Did you mean 'micro_batch'\?"),
         ({"gen.decoding.cfg": 3.0}, r"unknown key 'cfg'"),
         ({"steps": "many"}, "Expected `int`, got `str` at `steps`"),
-        ({"lr.start": 1.0}, "--set lr.start: 'lr' is not a table"),
+        ({"lr.start": 1.0}, "there is no key 'lr.start': 'lr' is not a table"),
         ({"steps": 0}, "tiny: steps is 0; at least 1"),
         ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
         ({"gen.rewards": []}, "tiny: gen has no reward"),
         ({"gen.rewards": [{"name": "hps"}, {"name": "hps"}]}, "names 'hps' 2 times"),
         ({"gen.decoding.temperature": 0.0}, "greedy rollouts of one prompt are all alike"),
         ({"gen.decoding.top_k": 50}, "cuts the distribution"),
-        ({"precision": "fp16"}, "Invalid enum value 'fp16'"),
+        ({"precision": "fp16"}, "'fp16' is not a value of precision. Did you mean 'bf16'"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -80,7 +80,7 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> Non
 def test_settings_need_a_key_and_a_value() -> None:
     for setting in ("lr", "=3", "  = 3"):
         with pytest.raises(UserError, match="not of the form KEY=VALUE"):
-            read_changes([setting])
+            read_assignments([setting])
 
 
 def test_unknown_names_offer_the_nearest() -> None:

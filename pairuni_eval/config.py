@@ -1,0 +1,178 @@
+"""Strict TOML: how every file that a person writes becomes one frozen record.
+
+Cards, suites, judge files, recipes, pair configurations and experiments are read here. An unknown
+key, a value of the wrong type or one that is none of the known words is an error that names the
+file, the key and the nearest valid one. Values can be replaced by dotted key (`gen.decoding.top_k`,
+a number is a place in a list), also as they stand on a command line (KEY=VALUE, in TOML).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.user_text import text_of
+
+_UNKNOWN_KEY = re.compile(r"unknown field `([^`]+)`")
+_UNKNOWN_WORD = re.compile(r"Invalid enum value '([^']+)'")
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of a configuration: frozen, keyword-only, unknown keys refused."""
+
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read and check a TOML file.
+
+    Raises:
+        UserError: naming the file and the key, for what is not TOML, an unknown key, a wrong value.
+    """
+    return as_record(read_table(path), kind, path)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table of a TOML file, not checked yet; UserError if it is not TOML or not UTF-8."""
+    try:
+        return tomllib.loads(text_of(path))
+    except ValueError as failure:
+        raise UserError(f"{path}: not valid TOML: {failure}.") from failure
+
+
+def as_record(
+    table: Mapping[str, Any], kind: type[Record], place: object, *, also: Collection[str] = ()
+) -> Record:
+    """Check a table and make it a record.
+
+    Args:
+        table: Values by key.
+        kind: The record; where it forbids unknown keys they are errors.
+        place: Where the table stands, for errors: a file, an option.
+        also: Keys that may stand beside those of `kind` in the same file.
+
+    Raises:
+        UserError: naming the place, the key and the nearest valid key or word.
+    """
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as failure:
+        raise UserError(f"{place}: {_explain(str(failure), kind, also)}") from failure
+
+
+def changed(record: Record, changes: Mapping[str, Any], place: object) -> Record:
+    """A record with values replaced by dotted key; a table that is None begins with its defaults.
+
+    Raises:
+        UserError: naming the place, for a key that the record does not have or a wrong value.
+    """
+    table = msgspec.to_builtins(record)
+    for key, value in changes.items():
+        *outer, last = key.split(".")
+        inner: Any = table
+        for name in outer:
+            inner = _inside(inner, name)
+        if not isinstance(inner, dict):
+            raise UserError(f"{place}: there is no key '{key}': '{outer[-1]}' is not a table.")
+        inner[last] = value
+    return as_record(table, type(record), f"{place}, with {', '.join(changes)} changed")
+
+
+def _inside(table: Any, name: str) -> Any:
+    """What stands in a table or a list under a name; None for what is not there."""
+    if isinstance(table, dict):
+        if table.get(name) is None:
+            table[name] = {}
+        return table[name]
+    there = isinstance(table, list | tuple) and name.isdigit() and int(name) < len(table)
+    return table[int(name)] if there else None
+
+
+def read_assignments(settings: Iterable[str]) -> dict[str, Any]:
+    """Changes written as KEY=VALUE, the value in TOML; what is not TOML is taken as text.
+
+    Raises:
+        UserError: for one without a key or without "=".
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key.strip() and equals):
+            raise UserError(
+                f"--set '{setting}' is not of the form KEY=VALUE.",
+                hint="e.g. --set gen.decoding.cfg_scale=2.0",
+            )
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = value
+    return found
+
+
+def assignment(key: str, value: Any) -> str:
+    """KEY=VALUE as `read_assignments` reads it, the value in TOML on one line."""
+    return f"{key}={_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(assignment(key, inner) for key, inner in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
+
+
+def _explain(message: str, kind: type[msgspec.Struct], also: Collection[str]) -> str:
+    """Msgspec's message, with the nearest valid key or word for an unknown one."""
+    where = message.partition(" - at ")[2].strip("`").removeprefix("$").removeprefix(".")
+    if unknown := _UNKNOWN_KEY.search(message):
+        known = _known(inspect.type_info(kind))
+        offer = _offer(unknown[1], {*known.keys, *also})
+        if not offer and not where:
+            offer = f" Known: {', '.join((*kind.__struct_fields__, *also))}."
+        return f"unknown key '{unknown[1]}'{f' in {where}' if where else ''}.{offer}"
+    if word := _UNKNOWN_WORD.search(message):
+        offer = _offer(word[1], _known(inspect.type_info(kind)).words)
+        return f"'{word[1]}' is not a value of {where}.{offer}"
+    return message.replace(" - at `$.", " at `") + "."
+
+
+def _offer(name: str, known: Iterable[str]) -> str:
+    guess = nearest(name, sorted(known))
+    return f" Did you mean '{guess}'?" if guess else ""
+
+
+class _Known(NamedTuple):
+    """Every key of the tables within a type, and every word that one of its values may be."""
+
+    keys: set[str]
+    words: set[str]
+
+
+def _known(kind: inspect.Type) -> _Known:
+    found, waiting = _Known(set(), set()), [kind]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, inspect.StructType):
+            found.keys.update(field.encode_name for field in one.fields)
+            waiting += [field.type for field in one.fields]
+        elif isinstance(one, inspect.LiteralType):
+            found.words.update(map(str, one.values))
+        elif isinstance(one, inspect.EnumType):
+            found.words.update(str(member.value) for member in one.cls)
+        elif isinstance(one, inspect.UnionType):
+            waiting += one.types
+        elif isinstance(one, inspect.DictType):
+            waiting.append(one.value_type)
+        elif isinstance(one, inspect.ListType | inspect.VarTupleType):
+            waiting.append(one.item_type)
+    return found
