@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
@@ -56,10 +57,18 @@ def command_lines() -> str:
     ]
     for name, app in (("pairuni-eval", eval_app), ("pairuni-train", train_app)):
         command = typer.main.get_command(app)
+        keep_summaries_whole(command)
         context = typer.Context(command, info_name=name)
         parts.append(get_docs_for_click(obj=command, ctx=context, name=name, indent=1))
     lines = "\n".join(parts).splitlines()
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines)).rstrip() + "\n"
+
+
+def keep_summaries_whole(command: Any) -> None:
+    """Let lists of commands hold what each is for as a whole: typer cuts it after 45 characters."""
+    for inner in getattr(command, "commands", {}).values():
+        inner.short_help = " ".join((inner.help or "").partition("\n\n")[0].split())
+        keep_summaries_whole(inner)
 
 
 def fields(name: str) -> str:
