@@ -145,7 +145,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         uid: Hash of the benchmark, its version and everything the model and the scorer see.
+        benchmark: The benchmark's name.
         key: The dataset's own id of the row, for people and for importing recorded answers.
+        capability: What is asked of the model.
         parts: The request in order, texts and images interleaved.
         reference: What the scorer needs (gold answer, GenEval metadata, ...), JSON-like.
         unit: The cluster for statistics: samples that share an image, a prompt or a source.
@@ -251,6 +253,17 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     `skipped` and `error` are exclusive of parts: the first says why it was not attempted, the
     second what failed at the boundary. Times are not here: they are in the run's journal, because a
     row must not differ between two runs of the same command.
+
+    Attributes:
+        id: Hash of sample, draw and decoding.
+        sample: The uid of the sample.
+        draw: Which of several outputs of the sample this is, from 0.
+        seed: Seed of this output's own generator.
+        decoding: Hash of the decoding.
+        parts: What was said or drawn; empty if nothing was.
+        tokens: How many tokens it took.
+        error: What failed at the boundary, or None.
+        skipped: Why it was not attempted, or None.
     """
 
     id: str
@@ -290,6 +303,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         value: The number when `status` is scored, else None. Where another toolkit graded the row
             and its result is not a number, `status` is scored, the verdict holds the result and
             there is no value.
+        status: Why there is a value, or why there is none.
         scorer: The scorer's name and version, e.g. "yes_no/1".
         judge: The judge's snapshot, if one was asked.
         verdict: What the scorer or judge said, in a few words or raw.
@@ -379,6 +393,11 @@ class RunCard(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         format: Version of the record format.
         code: Version of this package.
+        name: The run's name.
+        checkpoint: Which weights were measured.
+        suite: The suite; None if benchmarks were named.
+        benchmarks: What the run does with each benchmark, by name.
+        seed: Seed of every random draw.
         limit: Samples per benchmark the user asked for; any limit makes the run PARTIAL.
         environment: Versions and hardware that numbers may depend on.
         command: The command that repeats the run.

@@ -1,4 +1,4 @@
-"""A stranger's package brings a benchmark, a model and a judge, and no file of ours changes.
+"""A stranger's package brings a benchmark, a model, a judge and a reward; no file of ours changes.
 
 The package is really built and installed, into a folder of its own, and found by its entry points
 in fresh processes.
@@ -37,9 +37,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pairuni(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(site, folder, "-m", "pairuni_eval.cli", *arguments)
+
+
+def python(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-m", "pairuni_eval.cli", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
@@ -55,6 +59,7 @@ def pairuni(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
         ("benchmarks", ["acme-greetings", "understand", "4", "official", "Acme greetings"]),
         ("models", ["acme", "acme.model:AcmeModel"]),
         ("judges", ["acme", "acme.judge:AcmeJudge"]),
+        ("rewards", ["acme-brevity", "acme.reward:Brevity"]),
     ],
 )
 def test_what_a_package_brings_is_listed(
@@ -99,3 +104,22 @@ def test_a_strangers_model_is_not_asked_for_what_it_cannot_do(site: Path, tmp_pa
     assert {row["status"] for row in protocol["statuses"]} == {"skipped"}
     assert {row["reason"] for row in protocol["statuses"]} == {"the model cannot generate"}
     assert protocol["metrics"][protocol["headline"]]["value"] is None
+
+
+REWARDED = """
+from pairuni_eval.api import Reply
+from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.rewards import Judged, load_rewards
+from pairuni_train.pair_data.record import Understanding
+
+half = Understanding(id="q", source="s", licence="CC0", image=b"", question="Who?", answer="Ada")
+rewards = load_rewards([RewardSpec(name="acme-brevity", weight=2.0)])
+replies = [Reply(text="Ada"), Reply(text="It is Ada Lovelace"), Reply()]
+print(rewards([Judged(half, reply) for reply in replies]))
+"""
+
+
+def test_a_strangers_reward_is_weighed_and_may_decline(site: Path, tmp_path: Path) -> None:
+    ran = python(site, tmp_path, "-c", REWARDED)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "{'acme-brevity': [1.0, 0.25, nan], 'total': [2.0, 0.5, nan]}\n"

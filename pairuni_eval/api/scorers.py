@@ -1,0 +1,46 @@
+"""The rules of official scorers, for benchmarks and for rewards.
+
+Each is a function of plain values (see `pairuni_eval.scorers`), so that what a report counts
+and what training rewards are one rule.
+"""
+
+from pairuni_eval.scorers.answer_form import same_answer, tagged_answer
+from pairuni_eval.scorers.choice import (
+    MMSTAR_LETTERS,
+    choice_letters,
+    inline_options,
+    mmmu_marks,
+    mmstar_marks,
+    spelled_list,
+)
+from pairuni_eval.scorers.judge_calls import (
+    Unasked,
+    marks_without_score,
+    question_about,
+    rulings_on,
+    unasked_ruling,
+)
+from pairuni_eval.scorers.licensed_prompts import (
+    check_complete,
+    find_beside,
+    judge_with_prompt,
+    no_prompt,
+    text_fields,
+)
+from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
+from pairuni_eval.scorers.objects import OBJECT_NAMES, Found, Sight, geneval_marks
+from pairuni_eval.scorers.preference import STYLES
+from pairuni_eval.scorers.rubric import (
+    LEGACY,
+    VERIFIED,
+    Edition,
+    imgedit_marks,
+    verified_marks,
+    verified_score,
+    wise_category,
+    wise_is_complete,
+    wise_marks,
+)
+from pairuni_eval.scorers.viescore import METRICS, Pair, ask_pairs, opinion_marks
+from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
+from pairuni_eval.scorers.yes_no import MME_COGNITION, MME_PERCEPTION, mme_marks, pope_marks

@@ -1,0 +1,37 @@
+"""The tiny world: scenes, questions, prompts and edits that can be checked exactly."""
+
+from pairuni_eval.tiny import edits, knowledge, prompts, question_rows, questions, world
+from pairuni_eval.tiny.edits import Edit, imgedit_rows, satisfied
+from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark, shape_phrases
+from pairuni_eval.tiny.prompts import (
+    PLURALS,
+    TAGS,
+    Row,
+    geneval_benchmark,
+    geneval_rows,
+    sample_scene,
+    satisfies,
+)
+from pairuni_eval.tiny.question_rows import (
+    POPE_SPLITS,
+    mme_rows,
+    mmmu_rows,
+    mmstar_rows,
+    pope_rows,
+    pope_scenes,
+)
+from pairuni_eval.tiny.questions import LETTERS, ORDINALS, sides
+from pairuni_eval.tiny.world import (
+    COLORS,
+    SHAPES,
+    Detection,
+    IntArray,
+    Scene,
+    Thing,
+    detect,
+    detections_of,
+    read,
+    render,
+    states_shown,
+    to_array,
+)

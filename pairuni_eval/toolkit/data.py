@@ -1,0 +1,4 @@
+"""Files that a user brings: folders, and text read strictly."""
+
+from pairuni_eval.data_folder import files_matching
+from pairuni_eval.user_text import json_lines, text_of

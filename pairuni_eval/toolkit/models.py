@@ -1,0 +1,26 @@
+"""The protocol of a model that is trained, its checkpoints, and what is installed by name.
+
+Without torch: that is imported by whoever loads weights.
+"""
+
+from pairuni_eval import catalog
+from pairuni_eval.adapters import load_model
+from pairuni_eval.catalog import find_card, load_benchmark, load_plugin
+from pairuni_eval.models.base import (
+    LoadOptions,
+    LogProbs,
+    Policy,
+    PolicyLogits,
+    Reply,
+    Request,
+    Rollout,
+    Task,
+    View,
+)
+from pairuni_eval.models.checkpoint import (
+    TINY,
+    check_weights,
+    find_folder,
+    read_config,
+    read_declaration,
+)

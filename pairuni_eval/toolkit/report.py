@@ -1,0 +1,29 @@
+"""Charts, tables and pages."""
+
+from pairuni_eval.report import arm_table
+from pairuni_eval.report.charts import (
+    IntervalChart,
+    LineChart,
+    Series,
+    Span,
+    interval_chart,
+    line_chart,
+    smooth,
+)
+from pairuni_eval.report.curves import TASKS
+from pairuni_eval.report.export import sheet
+from pairuni_eval.report.gallery import choose, verdicts
+from pairuni_eval.report.gradients import gradient_section
+from pairuni_eval.report.pages import write_page
+from pairuni_eval.report.rerun import Rerun
+from pairuni_eval.report.study import (
+    Grid,
+    GridCell,
+    GridRow,
+    Quoted,
+    Study,
+    StudyPart,
+    as_cell,
+    asked,
+    write_study,
+)

@@ -1,0 +1,16 @@
+"""The run folder, the training records in it, and files that are whole or absent."""
+
+from pairuni_eval.records import GradientRow
+from pairuni_eval.store import layout
+from pairuni_eval.store.archive import given_pictures, pack
+from pairuni_eval.store.partial_run import open_run
+from pairuni_eval.store.read import StoredRun, decode_cell
+from pairuni_eval.store.training import (
+    FIXED,
+    GRADIENTS,
+    METRICS,
+    FixedRow,
+    read_fixed,
+    read_metrics,
+)
+from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole

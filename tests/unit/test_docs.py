@@ -1,0 +1,109 @@
+"""The pages say what the tree has: made parts are current, and what they name is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from pairuni_eval.store import layout
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+QUESTIONS = (
+    "advantage",
+    "GenEval",
+    "per picture",
+    "difference real",
+    "gradients compared",
+    "judge's reply",
+    "rollout sampled",
+    "show first",
+)
+WORDS = (
+    *("unit", "draw", "protocol", "arm", "recipe", "backbone", "pair", "half", "study", "rollout"),
+    *("group", "medoid", "scenario", "advantage", "reward", "policy", "view", "status", "card"),
+)
+PLACE = re.compile(r"`((?:pairuni_eval|pairuni_train|registry|tests|docs|examples)/[\w./*-]*)`")
+LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_what_pages_take_from_the_code_is_current() -> None:
+    """Else: python docs/from_code.py."""
+    made = script("from_code").pages()
+    assert {path.name for path in made} == {"api.md", "cli.md", "run_folder.md"}
+    for path, content in made.items():
+        assert text(path) == content, path.name
+
+
+def test_nothing_that_is_made_lacks_words() -> None:
+    for name in ("run_folder.md", "api.md"):
+        assert not re.findall(r"^\| `.*\|  \|$", text(DOCS / name), re.MULTILINE), name
+
+
+def test_eight_questions_are_answered_by_one_file_each() -> None:
+    part = text(DOCS / "architecture.md").partition("## Eight questions")[2]
+    rows = re.findall(r"^\| ([^|]+\?) \| `([^`|]+)` \|$", part, re.MULTILINE)
+    assert len(rows) == len(QUESTIONS)
+    for (question, answer), words in zip(rows, QUESTIONS, strict=True):
+        assert words in question
+        assert (ROOT / answer).is_file(), answer
+
+
+def test_the_run_folder_is_named_file_by_file() -> None:
+    page = text(DOCS / "run_folder.md")
+    named = [value for name, value in vars(layout).items() if name.isupper() and name[0] != "_"]
+    for value in named:
+        for one in (value,) if isinstance(value, str) else value:
+            assert one in page, one
+
+
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    page = text(DOCS / "glossary.md")
+    tables = [re.findall(r"^\| ([^|]+) \| ", part, re.MULTILINE)[1:] for part in page.split("## ")]
+    for words in tables:
+        assert words == sorted(words, key=str.lower)
+    every = [word for words in tables for word in words]
+    assert len(every) == len(set(every))
+    assert set(WORDS) <= set(every)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_file_that_a_page_names_exists(page: Path) -> None:
+    for place in PLACE.findall(text(page)):
+        assert list(ROOT.glob(place.rstrip("/"))), place
+    for target in LINK.findall(text(page)):
+        assert (page.parent / target).exists(), target
+
+
+def test_a_link_of_the_site_leads_to_a_page_or_says_where_the_file_is() -> None:
+    site = script("site_pages")
+    first = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="training.md"))
+
+    def on(place: SimpleNamespace, words: str) -> str:
+        return str(site.on_page_markdown(words, place))
+
+    assert on(first, "[S](docs/statistics.md#two-runs)") == "[S](statistics.md#two-runs)"
+    assert on(first, "[more](registry/geneval/card.toml)") == "more (`registry/geneval/card.toml`)"
+    assert on(first, "![a](docs/report.png)") == "![a](report.png)"
+    assert on(page, "[extra](../README.md#extras)") == "[extra](index.md#extras)"
+    assert on(page, "[J](judges.md)") == "[J](judges.md)"
+    assert on(page, "[nowhere](nowhere.md)") == "[nowhere](nowhere.md)"
+    assert on(page, "[paper](https://arxiv.org/abs/1)") == "[paper](https://arxiv.org/abs/1)"
