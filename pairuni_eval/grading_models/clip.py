@@ -56,7 +56,7 @@ _TRANSFORMERS_STRANGER = (
 )
 
 
-class Clip:
+class ClipTowers:
     """A loaded CLIP.
 
     Attributes:
@@ -92,7 +92,7 @@ class Clip:
         dtype: str = "float32",
         text_rule: clip_text.TextRule = clip_text.OPEN_CLIP,
         architecture: Architecture | None = None,
-    ) -> Clip:
+    ) -> ClipTowers:
         """Load from files; a folder stands for the files in it.
 
         Args:

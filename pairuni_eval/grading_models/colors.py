@@ -30,7 +30,7 @@ from torch.nn import functional
 from pairuni_eval.errors import JudgeError
 from pairuni_eval.finite import is_finite
 from pairuni_eval.grading_models import clip_text
-from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip import ClipTowers
 from pairuni_eval.grading_models.clip_image import cropped_square
 from pairuni_eval.scorers.objects import COLORS
 
@@ -108,22 +108,22 @@ class ColorNamer:
         batch_size: Cut-outs, or sentences, per forward.
     """
 
-    def __init__(self, clip: Clip, *, batch_size: int = 32) -> None:
+    def __init__(self, clip: ClipTowers, *, batch_size: int = 32) -> None:
         self._clip = clip
         self._batch_size = batch_size
         self._directions: dict[str, Tensor] = {}
 
     @classmethod
     def load(cls, files: Sequence[Path], *, device: str = "auto") -> Self:
-        """Load CLIP from its files, see `Clip.load`.
+        """Load CLIP from its files, see `ClipTowers.load`.
 
         The sentences are plain words, which both rules of cleaning texts leave alone, so the one
         that needs no ftfy is used.
 
         Raises:
-            UserError: as `Clip.load`.
+            UserError: as `ClipTowers.load`.
         """
-        return cls(Clip.load(files, device=device, text_rule=clip_text.TRANSFORMERS))
+        return cls(ClipTowers.load(files, device=device, text_rule=clip_text.TRANSFORMERS))
 
     def pixels(self, cut: Image.Image) -> Tensor:
         """A cut-out as CLIP takes it: pixels_3PP, scaled and cropped by CLIP's own rule."""

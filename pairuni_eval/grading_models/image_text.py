@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from pairuni_eval.grading_models import clip_text
-from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip import ClipTowers
 from pairuni_eval.grading_models.open_clip_keys import Architecture
 
 _Thing = TypeVar("_Thing")
@@ -55,7 +55,7 @@ class ImageTextScorer:
 
     rule: ClassVar[Rule]
 
-    def __init__(self, clip: Clip, *, batch_size: int = 32) -> None:
+    def __init__(self, clip: ClipTowers, *, batch_size: int = 32) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         self._clip = clip
@@ -73,15 +73,15 @@ class ImageTextScorer:
         """Load the weights once; scoring then touches no file.
 
         Args:
-            files: Weights, configuration and tokenizer, see `Clip.load`.
+            files: Weights, configuration and tokenizer, see `ClipTowers.load`.
             device: A torch device name, or "auto".
             dtype: The precision of the towers.
             batch_size: Pictures, or texts, per forward.
 
         Raises:
-            UserError: as `Clip.load`.
+            UserError: as `ClipTowers.load`.
         """
-        clip = Clip.load(
+        clip = ClipTowers.load(
             files,
             device=device,
             dtype=dtype,

@@ -294,19 +294,14 @@ class OpenAIJudge(Judge):
         return UserError(said, hint=f"In {self._place}: {mend}; {then}")
 
     def _to_keep(self, key: str, came: ChatCompletion, *, open: bool = False) -> CachedReply:
+        told = {name: value for name, value in came._asdict().items() if name != "told"}
         return CachedReply(
             key=key,
             snapshot=self._settings["model"],
-            text=came.text or "",
-            finish=came.finish,
-            served=came.served,
-            prompt_tokens=came.prompt_tokens,
-            completion_tokens=came.completion_tokens,
             cost=_cost(self._options, came.prompt_tokens, came.completion_tokens),
-            seconds=came.seconds,
-            tries=came.tries,
             run=self._run,
             open=open,
+            **told,
         )
 
     def _priced(self, reply: CachedReply) -> CachedReply:

@@ -20,7 +20,7 @@ import msgspec
 from pairuni_eval import __version__, catalog
 from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.cards import Card
-from pairuni_eval.data import Data, Origin
+from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.extras import extra_of, needs
 from pairuni_eval.models.base import Model
@@ -262,39 +262,33 @@ def _fresh(
     log = _sample_log(run, _run_card(settings, components, model, {}).rows_address)
     log.path.unlink(missing_ok=True)  # a planning that was interrupted starts over
     samples: list[Sample] = []
-    counts: dict[str, int] = {}
-    origins: dict[str, Origin] = {}
-    cards: dict[str, Card] = {}
+    found: dict[str, _Read] = {}
     for benchmark in components.benchmarks:
         name = benchmark.card.name
         data = benchmark.data(settings.data)
-        origins[name] = data.origin()
+        origin, expected = data.origin(), benchmark.count(data)
         mine = []
         for sample in _stored(pictures, benchmark, data, settings.limit):
             mine.append(sample)
             read(name)
         log.append(mine)
         samples += mine
-        counts[name] = len(mine)
-        cards[name] = msgspec.structs.replace(benchmark.card, expected=benchmark.count(data))
-        write_record(run / layout.CARDS / f"{name}.json", cards[name])
-    runs = {
-        name: _benchmark_run(settings, components, model, card, origins[name], counts[name])
-        for name, card in cards.items()
-    }
-    card = _run_card(settings, components, model, runs)
+        found[name] = _Read(origin.kind, origin.revision, expected, len(mine))
+        card = msgspec.structs.replace(benchmark.card, expected=expected)
+        write_record(run / layout.CARDS / f"{name}.json", card)
+    made = _run_card(settings, components, model, found)
     if former is not None:
-        card = msgspec.structs.replace(former, benchmarks=runs)
-    batches = list(_batches(card, components, samples))
+        made = msgspec.structs.replace(former, benchmarks=made.benchmarks)
+    batches = list(_batches(made, components, samples))
     log.sync()
     write_record(run / layout.PLAN_FILE, batches)
-    planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(card)).hexdigest()}
+    planned = own_files(run) | {layout.RUN_FILE: sha256(record_bytes(made)).hexdigest()}
     planned.pop(layout.EXTERNAL_METRICS, None)  # is made from the scores, later
     rows = run / layout.ROWS
     if (rows / layout.PLANNED).exists() or not any(rows.glob("*-rank*.jsonl")):
         write_record(rows / layout.PLANNED, planned)  # else its rows began without checks
-    write_record(run / layout.RUN_FILE, card)  # last: its presence means that planning is whole
-    return RunPlan(card, samples, batches)
+    write_record(run / layout.RUN_FILE, made)  # last: its presence means that planning is whole
+    return RunPlan(made, samples, batches)
 
 
 def _stored(
@@ -331,39 +325,35 @@ def _limited(items: Any, limit: int | None, card: Card) -> Iterator[Item]:
             yield item
 
 
-def _benchmark_run(
-    settings: RunSettings,
-    components: RunComponents,
-    model: Model,
-    card: Card,
-    origin: Origin,
-    planned: int,
-) -> BenchmarkRun:
-    return BenchmarkRun(
-        protocols=tuple(card.protocols),
-        decoding=card.decoding,
-        batch_size=settings.batch_size or model.batch_size(card.capability),
-        origin=origin.kind,
-        revision=origin.revision,
-        expected=card.expected,
-        planned=planned,
-        **card_fields(components.passes(card.name)),
-    )
+class _Read(NamedTuple):
+    """What only reading the data of a benchmark can tell; fields as in `BenchmarkRun`."""
+
+    origin: str
+    revision: str
+    expected: int
+    planned: int
 
 
 def _run_card(
-    settings: RunSettings, components: RunComponents, model: Model, former: dict[str, BenchmarkRun]
+    settings: RunSettings,
+    components: RunComponents,
+    model: Model,
+    read: Mapping[str, _Read | BenchmarkRun],
 ) -> RunCard:
-    """The card of this command; `former` gives what only reading the data can tell."""
+    """The card of this command; of benchmarks that were not read it says what their card does."""
     runs = {}
-    for benchmark in components.benchmarks:
-        card = benchmark.card
-        known = former.get(card.name)
-        origin = Origin(known.origin, known.revision) if known else Origin("", "")
-        planned = known.planned if known else 0
-        if known:
-            card = msgspec.structs.replace(card, expected=known.expected)
-        runs[card.name] = _benchmark_run(settings, components, model, card, origin, planned)
+    for card in (benchmark.card for benchmark in components.benchmarks):
+        known = read.get(card.name, _Read("", "", card.expected, 0))
+        runs[card.name] = BenchmarkRun(
+            protocols=tuple(card.protocols),
+            decoding=card.decoding,
+            batch_size=settings.batch_size or model.batch_size(card.capability),
+            origin=known.origin,
+            revision=known.revision,
+            expected=known.expected,
+            planned=known.planned,
+            **card_fields(components.passes(card.name)),
+        )
     return RunCard(
         format=RECORD_FORMAT,
         code=__version__,

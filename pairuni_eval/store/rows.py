@@ -251,7 +251,7 @@ def _unchecked(
     except _NOT_DECODED:
         return None
     tag = kind.__struct_config__.tag_field
-    if not plain.keys() <= {*kind.__struct_fields__, *([tag] if tag else [])}:
+    if not plain.keys() <= {*kind.__struct_encode_fields__, *([tag] if tag else [])}:
         return None
     return _RowLine(row, place, place, checked=False, text=text)
 

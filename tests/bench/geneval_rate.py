@@ -37,7 +37,7 @@ from transformers import CLIPConfig, CLIPModel, Mask2FormerForUniversalSegmentat
 from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.grading_models import clip_text, openmmlab
-from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip import ClipTowers
 from pairuni_eval.grading_models.colors import ColorNamer, cut_out
 from pairuni_eval.grading_models.detector import Observer
 from pairuni_eval.grading_models.exact import exact_inference
@@ -50,7 +50,7 @@ class Networks(NamedTuple):
     """What grades: the detector, and CLIP."""
 
     detector: Mask2FormerForUniversalSegmentation
-    clip: Clip
+    clip: ClipTowers
 
 
 def networks(size: str, device: str) -> Networks:
@@ -78,7 +78,7 @@ def _vit_l() -> CLIPModel:
     return CLIPModel(config).eval()
 
 
-def _clip(model: CLIPModel, device: str) -> Clip:
+def _clip(model: CLIPModel, device: str) -> ClipTowers:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = clip_text.load_tokenizer(
             write_merges(Path(folder)),
@@ -86,7 +86,7 @@ def _clip(model: CLIPModel, device: str) -> Clip:
             vocabulary=CLIP_VOCABULARY,
             context_length=clip_text.CONTEXT_LENGTH,
         )
-    return Clip(model.to(device), tokenizer, name="random", logit_scale=100.0)
+    return ClipTowers(model.to(device), tokenizer, name="random", logit_scale=100.0)
 
 
 def encoded(count: int, side: int) -> list[bytes]:

@@ -41,7 +41,7 @@ from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_co
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.sampling import guide
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
-from pairuni_eval.models.janus.words import Vocabulary, ban, write_words
+from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
 from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class JanusPolicy(nn.Module):
                 sampler_logp_NT=_plain(logp_NT),
                 finite_N=finite_N.clone(),
             )
-        words = write_words(
+        words = sample_text(
             self.janus,
             prompt,
             vocabulary=self.vocabulary,

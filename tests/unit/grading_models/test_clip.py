@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip import ClipTowers
 from pairuni_eval.grading_models.clip_text import ClipTokenizer
 
 SIZE = Size()
@@ -37,7 +37,7 @@ def expected(model: OpenClip) -> tuple[Tensor, Tensor]:
     return functional.normalize(images, dim=-1), functional.normalize(texts, dim=-1)
 
 
-def assert_features(clip: Clip, model: OpenClip, tolerance: float = 1e-5) -> None:
+def assert_features(clip: ClipTowers, model: OpenClip, tolerance: float = 1e-5) -> None:
     images, texts = expected(model)
     assert (clip.image_features(pixels()) - images).abs().max() < tolerance
     assert (clip.text_features(TEXTS) - texts).abs().max() < tolerance
@@ -46,7 +46,7 @@ def assert_features(clip: Clip, model: OpenClip, tolerance: float = 1e-5) -> Non
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_open_clip_weights_give_open_clip_s_features(tmp_path: Path, quick_gelu: bool) -> None:
     size = Size(quick_gelu=quick_gelu)
-    clip = Clip.load(write_files(tmp_path, size, seed=1), device="cpu")
+    clip = ClipTowers.load(write_files(tmp_path, size, seed=1), device="cpu")
 
     assert_features(clip, build(size, 1))
     # The test can tell the activations apart.
@@ -57,11 +57,13 @@ def test_open_clip_weights_give_open_clip_s_features(tmp_path: Path, quick_gelu:
 def test_the_towers_keep_their_own_numbers_of_heads(tmp_path: Path) -> None:
     size = Size(head_width=24, text_heads=4)
 
-    assert_features(Clip.load(write_files(tmp_path, size, seed=1), device="cpu"), build(size, 1))
+    assert_features(
+        ClipTowers.load(write_files(tmp_path, size, seed=1), device="cpu"), build(size, 1)
+    )
 
 
 def test_what_was_loaded(tmp_path: Path) -> None:
-    clip = Clip.load(write_files(tmp_path, SIZE, seed=1), device="cpu")
+    clip = ClipTowers.load(write_files(tmp_path, SIZE, seed=1), device="cpu")
 
     assert clip.name == "hps.pt"
     assert clip.image_size == 32
@@ -77,7 +79,7 @@ def test_half_precision_weights_are_computed_in_float32(tmp_path: Path) -> None:
     rounded = build(SIZE, 1)
     rounded.load_state_dict({name: value.float() for name, value in half.items()})
 
-    clip = Clip.load(files, device="cpu")
+    clip = ClipTowers.load(files, device="cpu")
 
     assert clip.dtype == torch.float32
     assert_features(clip, rounded)
@@ -88,7 +90,7 @@ def test_an_architecture_that_is_known_needs_no_configuration(tmp_path: Path) ->
 
     weights, config, merges = write_files(tmp_path, SIZE, seed=1)
 
-    clip = Clip.load([weights, merges], device="cpu", architecture=read_architecture(config))
+    clip = ClipTowers.load([weights, merges], device="cpu", architecture=read_architecture(config))
 
     assert_features(clip, build(SIZE, 1))
 
@@ -134,7 +136,7 @@ def of_transformers(model: CLIPModel) -> tuple[Tensor, Tensor]:
     return functional.normalize(images, dim=-1), functional.normalize(texts, dim=-1)
 
 
-def assert_same(clip: Clip, features: tuple[Tensor, Tensor]) -> None:
+def assert_same(clip: ClipTowers, features: tuple[Tensor, Tensor]) -> None:
     assert (clip.image_features(pixels()) - features[0]).abs().max() < 1e-6
     assert (clip.text_features(TEXTS) - features[1]).abs().max() < 1e-6
 
@@ -142,7 +144,7 @@ def assert_same(clip: Clip, features: tuple[Tensor, Tensor]) -> None:
 def test_a_transformers_folder(tmp_path: Path) -> None:
     model = transformers_folder(tmp_path)
 
-    clip = Clip.load([tmp_path], device="cpu")
+    clip = ClipTowers.load([tmp_path], device="cpu")
 
     assert_same(clip, of_transformers(model))
     assert clip.name == "model.safetensors"
@@ -160,7 +162,7 @@ def test_an_old_configuration_with_a_wrong_end_token_is_read_at_the_end_all_the_
     config["text_config_dict"] = None
     path.write_text(json.dumps(config))
 
-    assert_same(Clip.load([tmp_path], device="cpu"), features)
+    assert_same(ClipTowers.load([tmp_path], device="cpu"), features)
 
 
 def test_position_constants_that_old_files_store_are_passed_over(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_position_constants_that_old_files_store_are_passed_over(tmp_path: Path)
     old = {f"{t}_model.embeddings.position_ids": torch.arange(9) for t in ("text", "vision")}
     save_file(load_file(path) | old, path)
 
-    assert_same(Clip.load([tmp_path], device="cpu"), features)
+    assert_same(ClipTowers.load([tmp_path], device="cpu"), features)
 
 
 def test_shards_are_put_together(tmp_path: Path) -> None:
@@ -181,12 +183,12 @@ def test_shards_are_put_together(tmp_path: Path) -> None:
         part = {name: weights[name] for name in sorted(weights)[shard::2]}
         save_file(part, tmp_path / f"model-0000{shard + 1}-of-00002.safetensors")
 
-    assert_same(Clip.load([tmp_path], device="cpu"), features)
+    assert_same(ClipTowers.load([tmp_path], device="cpu"), features)
 
 
 def test_features_are_float32_in_any_precision_and_under_autocast(tmp_path: Path) -> None:
     files = write_files(tmp_path, SIZE, seed=1)
-    exact, coarse = (Clip.load(files, device="cpu", dtype=d) for d in ("float32", "bfloat16"))
+    exact, coarse = (ClipTowers.load(files, device="cpu", dtype=d) for d in ("float32", "bfloat16"))
     alone = exact.image_features(pixels()), exact.text_features(TEXTS)
 
     with torch.autocast("cpu", torch.bfloat16):
@@ -207,7 +209,7 @@ Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 def refusal(files: Sequence[Path], **options: Any) -> UserError:
     with pytest.raises(UserError) as refused:
-        Clip.load(files, **({"device": "cpu"} | options))
+        ClipTowers.load(files, **({"device": "cpu"} | options))
     return refused.value
 
 

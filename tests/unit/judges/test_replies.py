@@ -15,6 +15,7 @@ import pytest
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.replies import CachedReply, ReplyCache, Spent
 from pairuni_eval.judges.usage import JudgeCall, UsageRow, standing, total_usage
+from pairuni_eval.store.rows import RowLog, read_rows
 
 
 def reply(key: str, text: str = "fine", cost: float | None = None) -> CachedReply:
@@ -301,3 +302,19 @@ def test_a_cost_that_is_not_known_makes_the_sum_unknown_not_smaller() -> None:
 def test_no_calls_cost_nothing() -> None:
     usage = total_usage([])
     assert (usage.questions, usage.calls, usage.cost) == (0, 0, 0.0)
+
+
+def test_rows_of_usage_stand_in_the_file_as_they_always_did(tmp_path: Path) -> None:
+    one = row("wise@a", "xy", call("1", trouble="HTTP 429", open=True), second=True)
+    line = (
+        b'{"protocol":"wise@a","outputs":["x","y"],"receipts":[{"key":"1","replied":false,'
+        b'"paid":false,"prompt_tokens":null,"completion_tokens":null,"cost":null,"served":null,'
+        b'"trouble":"HTTP 429","open":true,"calls":1}],"second":true}'
+    )
+    assert msgspec.json.encode(one) == line
+    path = tmp_path / "bills.jsonl"
+    path.write_bytes(line + b"\n")  # of a version that wrote no checks
+    found = read_rows(path, UsageRow)
+    assert (found.rows, found.damaged, found.unchecked) == ([one], (), 1)
+    RowLog(path, UsageRow).append([one])
+    assert read_rows(path, UsageRow).rows[-1] == one

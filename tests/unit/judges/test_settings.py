@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,19 @@ from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.judge import JudgeSetup
+from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question, consult_all
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
 from pairuni_eval.judges.settings import JudgeChoice, read_choices
 from pairuni_eval.judges.tiny import TinyJudge
-from pairuni_eval.runner.judging import load_judges, seen_samples
+from pairuni_eval.judges.usage import JudgeCall
+from pairuni_eval.records import Status
+from pairuni_eval.runner.judging import (
+    JudgePass,
+    MeteredJudge,
+    card_fields,
+    load_judges,
+    seen_samples,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -188,3 +197,41 @@ def test_who_is_seen_again_depends_on_the_seed_and_not_on_the_order() -> None:
     assert seen_samples(card, known[::-1], 0.2, seed=0) == first
     assert seen_samples(card, known, 0.2, seed=1) != first
     assert seen_samples(card, known, 0.1, seed=0) < first
+
+
+class CountingJudge(Judge):
+    """Replies with the prompt; every second reply says what it took."""
+
+    snapshot = "counting/1"
+
+    def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
+        calls = [JudgeCall(key=question.prompt) for question in questions]
+        return [
+            JudgeReply(question.prompt, call=call if number % 2 else None)
+            for number, (question, call) in enumerate(zip(questions, calls, strict=True))
+        ]
+
+
+def test_a_reply_names_its_judge_and_without_one_nobody() -> None:
+    asked = [Question(prompt, (), {}) for prompt in "ab"]
+    assert [(one.text, one.judge) for one in consult_all(CountingJudge(), asked)] == [
+        ("a", "counting/1"),
+        ("b", "counting/1"),
+    ]
+    assert consult_all(None, asked[:1]) == [JudgeReply("no judge", Status.SKIPPED)]
+
+
+def test_a_metered_judge_replies_alike_and_remembers_the_calls() -> None:
+    judge = MeteredJudge(CountingJudge())
+    asked = [Question(prompt, (), {}) for prompt in "abcd"]
+    assert consult_all(judge, asked) == consult_all(CountingJudge(), asked)
+    assert [call.key for call in judge.calls] == ["b", "d"]
+
+
+def test_a_pass_says_who_is_asked_and_of_what_share() -> None:
+    first, again = JudgePass(0, CountingJudge()), JudgePass(1, CountingJudge(), 0.1)
+    assert card_fields([first, again]) == {
+        "judge": "counting/1",
+        "second_judge": "counting/1 on 0.1 of the samples",
+    }
+    assert card_fields([JudgePass()]) == {"judge": None}

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from pairuni_eval.models.janus.sampling import guide, logp_of, pick, uniforms, warp
-from pairuni_eval.models.janus.words import Vocabulary, ban
+from pairuni_eval.models.janus.text_sampler import Vocabulary, ban
 from pairuni_eval.records import Decoding
 
 INF = float("inf")

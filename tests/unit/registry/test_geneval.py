@@ -30,7 +30,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.catalog import find_card, load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.grading_models.clip import Clip
+from pairuni_eval.grading_models.clip import ClipTowers
 from pairuni_eval.grading_models.clip_image import cropped_square
 from pairuni_eval.grading_models.clip_text import TRANSFORMERS, load_tokenizer, merges_file
 from pairuni_eval.grading_models.colors import ColorNamer, CutOutObject, cut_out, templates
@@ -130,7 +130,7 @@ def test_colors_are_those_of_clip_composed_by_hand(weights: Path) -> None:
     assert namer.name(things) == expected
     assert len(set(expected)) > 1
     assert namer.name([]) == []
-    loaded = Clip.load(files, device="cpu", text_rule=TRANSFORMERS)
+    loaded = ClipTowers.load(files, device="cpu", text_rule=TRANSFORMERS)
     assert ColorNamer(loaded, batch_size=2).name(things) == expected
 
 

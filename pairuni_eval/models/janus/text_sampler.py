@@ -22,7 +22,7 @@ from pairuni_eval.models.janus.sampling import logp_of, pick, uniforms, warp
 from pairuni_eval.records import Decoding
 
 
-class Words(NamedTuple):
+class SampledText(NamedTuple):
     """Sampled tokens (B, T), which of them count (the end token does), and log-probs if asked.
 
     `finite_B` is True where all logits up to a row's end were finite.
@@ -50,7 +50,7 @@ def ban(logits_BV: Tensor, vocabulary: Vocabulary) -> Tensor:
 
 
 @torch.inference_mode()
-def write_words(
+def sample_text(
     janus: Any,
     prompt: Prompt,
     *,
@@ -58,7 +58,7 @@ def write_words(
     decoding: Decoding,
     seeds: Sequence[int],
     record_logp: bool = False,
-) -> Words:
+) -> SampledText:
     """Sample one answer per row, at most `decoding.max_tokens` long.
 
     Returns tokens up to the longest answer of the batch; a row that ended earlier is padded. A row
@@ -93,7 +93,7 @@ def write_words(
         if i + 1 == limit or not bool(alive_B.any()):
             break
         hidden_BD = decoder.step(janus.get_input_embeddings()(token_B))
-    return Words(
+    return SampledText(
         torch.stack(tokens, 1),
         torch.stack(masks, 1),
         torch.stack(logps, 1) if logps else None,
