@@ -42,7 +42,7 @@ class ComparedRuns(NamedTuple):
         return describe_comparison(self.names[1], self.comparison)
 
 
-def compared(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:
+def compare_two_runs(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:
     """Compare two runs.
 
     Raises:
