@@ -307,7 +307,7 @@ def _block_conflict(table: pd.DataFrame) -> BatchStatistic:
     if known.empty:
         return BatchStatistic(None, None, "no block has gradients of both tasks")
     by_batch = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean()
-    shares = by_batch.to_numpy(dtype=np.float64)
+    shares = np.asarray(by_batch, dtype=np.float64)
     value = float(shares.mean())
     if len(shares) < 2:
         return BatchStatistic(value, None, _NEEDS_TWO)

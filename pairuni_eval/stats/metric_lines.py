@@ -20,7 +20,7 @@ def metric_lines(row: MetricRow, *, headline: bool) -> Iterator[dict[str, Any]]:
         "scale": row.spec.scale,
         "direction": row.spec.direction,
     }
-    place = {"headline": headline, "by": None, "group": None}
+    place: dict[str, Any] = {"headline": headline, "by": None, "group": None}
     yield shared | place | _number(row.estimate, row.scored, row.expected)
     for group in row.groups:
         place = {"headline": False, "by": row.spec.by, "group": group.name}
