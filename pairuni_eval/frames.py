@@ -23,8 +23,8 @@ import pandas as pd
 
 from pairuni_eval.named_runs import opened
 from pairuni_eval.records import Status
-from pairuni_eval.stats.intervals import Estimate
-from pairuni_eval.stats.tables import MetricRow, Tables, benchmark_metrics
+from pairuni_eval.stats.metric_lines import metric_lines
+from pairuni_eval.stats.tables import Tables, benchmark_metrics
 from pairuni_eval.store.read import decode_cell
 
 Place = str | PathLike[str]
@@ -149,47 +149,19 @@ def _run_lines(one: _Named) -> Iterator[dict[str, Any]]:
         for row in benchmark_metrics(tables, name):
             rule = tables.spec(name, row.protocol)
             first = row.protocol == default and row.spec.name == rule.headline
-            yield shared | {"headline": first} | _metric_line(row)
-            yield from (shared | line for line in _group_lines(row))
+            for line in metric_lines(row, headline=first):
+                whole = line["group"] is None
+                yield shared | line | _state(line) | {"known": row.known and whole}
 
 
-def _metric_line(row: MetricRow) -> dict[str, Any]:
-    return {
-        **_number(row.estimate, row.scored, row.expected),
-        "protocol": row.protocol,
-        "metric": row.spec.name,
-        "by": None,
-        "group": None,
-        "known": row.known,
-        "scale": row.spec.scale,
-        "direction": row.spec.direction,
-    }
-
-
-def _group_lines(row: MetricRow) -> Iterator[dict[str, Any]]:
-    for group in row.groups:
-        yield {
-            **_metric_line(row),
-            **_number(group.estimate, group.scored, group.total),
-            "headline": False,
-            "by": row.spec.by,
-            "group": group.name,
-            "known": False,
-        }
-
-
-def _number(estimate: Estimate, scored: int, expected: int) -> dict[str, Any]:
-    low, high = estimate.interval or (math.nan, math.nan)
-    none = estimate.value is None
-    return {
-        "value": math.nan if none else estimate.value,
-        "low": low,
-        "high": high,
-        "clusters": estimate.clusters,
-        "scored": scored,
-        "expected": expected,
-        "status": "none" if none else "whole" if scored >= expected else "in part",
-    }
+def _state(line: dict[str, Any]) -> dict[str, Any]:
+    """NaN for the numbers that there are not, and whether every output has a value."""
+    if line["value"] is None:
+        status = "none"
+    else:
+        status = "whole" if line["scored"] >= line["expected"] else "in part"
+    numbers = {key: line[key] for key in ("value", "low", "high")}
+    return {key: math.nan if n is None else n for key, n in numbers.items()} | {"status": status}
 
 
 def _outputs(one: _Named, frame: pd.DataFrame) -> pd.DataFrame:

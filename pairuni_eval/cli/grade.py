@@ -106,7 +106,7 @@ def _grade(
 ) -> None:
     from rich.console import Console
 
-    from pairuni_eval.report import grading
+    from pairuni_eval.report import grade_output
     from pairuni_eval.runner.recorded import grade_recorded
     from pairuni_eval.store.read import StoredRun
 
@@ -114,11 +114,11 @@ def _grade(
     recorded = grade_recorded(settings, path, layout, Console(stderr=True))
     for note in recorded.notes:
         typer.echo(f"Note: {on_one_line(note)}.", err=True)
-    found = grading.graded(StoredRun(recorded.folder), settings.benchmarks[0], asked)
+    found = grade_output.read_benchmark(StoredRun(recorded.folder), settings.benchmarks[0], asked)
     if as_json:
-        typer.echo(json.dumps(grading.as_json(found), ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(grade_output.as_json(found), ensure_ascii=False, allow_nan=False))
     else:
-        typer.echo("\n".join(grading.as_lines(found)))
+        typer.echo("\n".join(grade_output.as_lines(found)))
 
 
 def _say_next(settings: RunSettings, out: Path | None) -> None:

@@ -91,17 +91,17 @@ def compare(
     """Is run A better than run B? Row by row on what both have, with intervals and verdicts."""
     from rich.console import Console
 
-    from pairuni_eval.report import comparing
+    from pairuni_eval.report import compare_output
 
     ours, theirs = opened(a), opened(b)
     say_notes(ours, theirs)
-    found = comparing.compared(ours, theirs)
+    found = compare_output.compare_two_runs(ours, theirs)
     if as_json:
-        typer.echo(json.dumps(comparing.as_json(found), ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(compare_output.as_json(found), ensure_ascii=False, allow_nan=False))
         return
-    Console().print(comparing.as_table(found))
+    Console().print(compare_output.as_table(found))
     typer.echo()
-    typer.echo("\n".join(comparing.as_lines(found)))
+    typer.echo("\n".join(compare_output.as_lines(found)))
     words = ("pairuni-eval", "report", a, "--baseline", as_baseline(b))
     typer.echo(f"Next: {as_typed(*words)}", err=True)
 

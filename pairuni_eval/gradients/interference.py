@@ -306,7 +306,8 @@ def _block_conflict(table: pd.DataFrame) -> BatchStatistic:
     known = table[(table["block"] != ALL) & table["cosine"].notna()]
     if known.empty:
         return BatchStatistic(None, None, "no block has gradients of both tasks")
-    shares = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean().to_numpy()
+    by_batch = (known["cosine"] < 0).groupby([known["run"], known["step"]]).mean()
+    shares = np.asarray(by_batch, dtype=np.float64)
     value = float(shares.mean())
     if len(shares) < 2:
         return BatchStatistic(value, None, _NEEDS_TWO)

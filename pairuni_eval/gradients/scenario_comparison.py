@@ -220,11 +220,11 @@ def compare_two(
         _shared(one[blocks], two[blocks]) if paired else _separate(one[blocks], two[blocks], names)
     )
     found = ScenarioComparison(
-        *(ours, theirs, preconditioned, BatchStatistic(None), None, None, batches.count),
+        *(ours, theirs, preconditioned, BatchStatistic(None), None, None, batches.used),
         left_out=batches.left_out,
     )
-    if batches.count < 2:
-        count = f"{batches.count or 'no'} batch{'es' * (batches.count != 1)}"
+    if batches.used < 2:
+        count = f"{batches.used or 'no'} batch{'es' * (batches.used != 1)}"
         reason = f"{batches.who} {count} with a cosine"
         return Uncorrected(
             found._replace(difference=BatchStatistic(None, None, reason), reason=reason)
@@ -240,12 +240,13 @@ class _Batches(NamedTuple):
     Attributes:
         test: Takes the seed of its draws.
         by_block: (K,) batches of each block.
+        used: How many are used.
         who: Of whom they are counted, to be followed by the count.
     """
 
     test: Callable[..., Tested]
     by_block: Codes
-    count: int
+    used: int
     left_out: LeftOut
     who: str
 

@@ -324,6 +324,19 @@ def _together(rows: Sequence[NotCompared]) -> str:
     return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
+def comparison_entry(found: Comparison, sentence: str) -> dict[str, Any]:
+    """A comparison for programs, with what its headlines say in a sentence."""
+    return {
+        "sentence": sentence,
+        "same_weights": found.same_weights,
+        "scope": found.scope,
+        "family": found.family._asdict(),
+        "differences": [difference_entry(row) for row in found.differences],
+        "groups": [difference_entry(row) for row in found.groups],
+        "refusals": [refusal.sentence for refusal in found.refusals],
+    }
+
+
 def difference_entry(row: Difference) -> dict[str, Any]:
     """A difference for programs; values are unscaled, as the metric makes them."""
     return {

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from pairuni_eval.errors import writing
 from pairuni_eval.records import ExternalMetric
 from pairuni_eval.report import addresses, figures
-from pairuni_eval.report.baseline_comparison import BaselineComparison, difference_entry
+from pairuni_eval.report.baseline_comparison import BaselineComparison, comparison_entry
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
 from pairuni_eval.report.cost import Cost
@@ -252,13 +252,7 @@ def _summary(page: Page) -> dict[str, Any]:
             one.name: {
                 "checkpoint": one.card.checkpoint.name,
                 "weights": one.card.checkpoint.weights,
-                "sentence": one.sentence,
-                "same_weights": one.comparison.same_weights,
-                "scope": one.comparison.scope,
-                "family": one.comparison.family._asdict(),
-                "differences": [difference_entry(row) for row in one.comparison.differences],
-                "groups": [difference_entry(row) for row in one.comparison.groups],
-                "refusals": [refusal.sentence for refusal in one.comparison.refusals],
+                **comparison_entry(one.comparison, one.sentence),
             }
             for one in page.baselines
         },

@@ -19,7 +19,7 @@ from pairuni_eval.report.notices import tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
-from pairuni_eval.report.soundness import Stored, stored
+from pairuni_eval.report.soundness import StoredState, stored
 from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
@@ -43,7 +43,7 @@ class Page(NamedTuple):
     contamination: Contamination | None
     cost: Cost | None
     reruns: tuple[Rerun, ...]
-    stored: Stored
+    stored: StoredState
 
     @property
     def partial(self) -> bool:

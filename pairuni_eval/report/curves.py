@@ -31,7 +31,7 @@ _HEALTH = {
 _TENTH = 10
 
 
-class Moved(NamedTuple):
+class FirstAndLast(NamedTuple):
     """A number at the start and at the end: means of the first and the last tenth of the steps."""
 
     first: float
@@ -49,7 +49,7 @@ class TrainingRow(NamedTuple):
     name: str
     seeds: int
     steps: int
-    rewards: tuple[Moved | None, ...]
+    rewards: tuple[FirstAndLast | None, ...]
     live: tuple[float | None, ...]
 
 
@@ -176,13 +176,13 @@ def _known(seeds: Sequence[Mapping[str, Array]], metric: str) -> list[Array]:
     return [column for column in columns if len(column)]
 
 
-def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> Moved | None:
+def _moved(seeds: Sequence[Mapping[str, Array]], metric: str) -> FirstAndLast | None:
     columns = _known(seeds, metric)
     parts = [(x[: _tenth(x)].mean(), x[-_tenth(x) :].mean()) for x in columns]
     if not parts:
         return None
     first, last = np.mean(parts, axis=0)
-    return Moved(float(first), float(last))
+    return FirstAndLast(float(first), float(last))
 
 
 def _tenth(column: Array) -> int:

@@ -28,6 +28,7 @@ from pairuni_eval.report.baseline_comparison import difference_entry
 from pairuni_eval.report.formats import DifferenceRow
 from pairuni_eval.report.pages import NUMBERS
 from pairuni_eval.stats.intervals import Interval
+from pairuni_eval.stats.metric_lines import metric_lines
 
 if TYPE_CHECKING:
     from pairuni_eval.report.content import Page
@@ -139,34 +140,15 @@ def ends_of(
 
 
 def _metrics(page: Page) -> str:
-    rows = (row for section in page.sections for row in _metric_rows(section))
-    return sheet(_METRIC_COLUMNS, rows)
+    return sheet(_METRIC_COLUMNS, (row for one in page.sections for row in _metric_rows(one)))
 
 
 def _metric_rows(section: Section) -> Iterator[dict[str, Any]]:
+    stamps = {"benchmark": section.card.name, "tiny": section.tiny, "partial": section.partial}
     for part in section.protocols:
         for row in part.metrics:
-            shared = {
-                "benchmark": section.card.name,
-                "tiny": section.tiny,
-                "partial": section.partial,
-                "protocol": part.name,
-                "metric": row.spec.name,
-                "headline": row.spec.name == part.rule.headline,
-                "scale": row.spec.scale,
-                "direction": row.spec.direction,
-            }
-            counted = {"scored": row.scored, "expected": row.expected}
-            yield shared | _number(row.estimate) | counted
-            for group in row.groups:
-                counted = {"scored": group.scored, "expected": group.total}
-                place = {"by": row.spec.by, "group": group.name, "headline": False}
-                yield shared | place | _number(group.estimate) | counted
-
-
-def _number(estimate: Any) -> dict[str, Any]:
-    ends = ends_of(estimate.interval)
-    return {"value": estimate.value, "clusters": estimate.clusters, **ends}
+            headline = row.spec.name == part.rule.headline
+            yield from (stamps | line for line in metric_lines(row, headline=headline))
 
 
 def _differences(page: Page) -> str:

@@ -11,7 +11,7 @@ _CHECKED = "every row was checked"
 _UNCHECKED = "unchecked: some were written before rows had checks"
 
 
-class Stored(NamedTuple):
+class StoredState(NamedTuple):
     """The state of what a run and its baselines have stored.
 
     Attributes:
@@ -33,7 +33,7 @@ class Stored(NamedTuple):
         return {name: count for name, count in counts.items() if count}
 
 
-def stored(run: StoredRun, baselines: Mapping[str, StoredRun]) -> Stored:
+def stored(run: StoredRun, baselines: Mapping[str, StoredRun]) -> StoredState:
     """Look at every picture of a run, and at what was shown of its baselines.
 
     Args:
@@ -43,7 +43,7 @@ def stored(run: StoredRun, baselines: Mapping[str, StoredRun]) -> Stored:
     names = [("Rows", run), *((f"Rows of {name}", other) for name, other in baselines.items())]
     rows = [(title, _UNCHECKED if one.unchecked else _CHECKED) for title, one in names]
     sound = run.soundness
-    return Stored(tuple(_losses(run, baselines)), tuple(rows), sound.missing, sound.changed)
+    return StoredState(tuple(_losses(run, baselines)), tuple(rows), sound.missing, sound.changed)
 
 
 def _losses(run: StoredRun, baselines: Mapping[str, StoredRun]) -> Iterator[str]:

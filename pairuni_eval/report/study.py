@@ -71,7 +71,7 @@ class StudyPart(NamedTuple):
     points: tuple[str, ...] = ()
 
 
-class Quoted(NamedTuple):
+class QuotedNumbers(NamedTuple):
     """What a paper prints, in a grid of its own."""
 
     source: str
@@ -100,7 +100,7 @@ class Study(NamedTuple):
     notes: tuple[str, ...]
     parts: tuple[StudyPart, ...]
     gradients: Gradients | None
-    quoted: Quoted | None
+    quoted: QuotedNumbers | None
     reruns: tuple[Rerun, ...]
     files: dict[str, str]
 

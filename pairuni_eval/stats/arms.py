@@ -19,10 +19,7 @@ import numpy as np
 
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import Array
-from pairuni_eval.stats.compare import (
-    Place,
-    shared_places,
-)
+from pairuni_eval.stats.compare import Place
 from pairuni_eval.stats.intervals import (
     Estimate,
     Interval,
@@ -34,19 +31,10 @@ from pairuni_eval.stats.intervals import (
 )
 from pairuni_eval.stats.meeting import pair_up
 from pairuni_eval.stats.paired import PairedSums
-from pairuni_eval.stats.scope import ENOUGH_SEEDS, NamedSide
+from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.strata import moves_of
 from pairuni_eval.stats.tables import Tables, metric_row
-from pairuni_eval.stats.two_levels import compare_over_seeds, two_levels
-
-__all__ = [
-    "ENOUGH_SEEDS",
-    "ArmMetric",
-    "ArmRuns",
-    "arm_row",
-    "arm_rows",
-    "compare_over_seeds",
-]
+from pairuni_eval.stats.two_levels import two_levels
 
 
 class ArmRuns(NamedTuple):
@@ -85,12 +73,6 @@ class ArmMetric(NamedTuple):
     estimate: Estimate
     by_seed: tuple[float, ...]
     spread: float | None
-
-
-def arm_rows(arm: ArmRuns) -> tuple[ArmMetric, ...]:
-    """Every metric that all runs of an arm have, in the order of its first."""
-    places, _ = shared_places(arm.runs, ())
-    return tuple(arm_row(arm, place) for place in places)
 
 
 def arm_row(arm: ArmRuns, place: Place) -> ArmMetric:

@@ -20,7 +20,7 @@ from pairuni_eval.stats.intervals import LEVEL, Interval, t_point
 from pairuni_eval.stats.multiple import ALPHA, Step
 from pairuni_eval.stats.paired import detectable
 from pairuni_eval.stats.verdict import (
-    Said,
+    SentenceParts,
     Word,
     change,
     choose,
@@ -229,7 +229,7 @@ def _sentence(row: Difference) -> str:
         row.subject,
         row.word,
         change(row.theirs, row.ours, row.spec, row.counts),
-        Said(
+        SentenceParts(
             p=row.p_beside if row.word is Word.TIED else row.corrected,
             margin=distance(row.margin, row.spec),
             detectable=distance(row.detectable, row.spec),

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from pairuni_eval.stats.aggregate import Array, Bounds
-from pairuni_eval.stats.arms import ENOUGH_SEEDS
 from pairuni_eval.stats.intervals import LEVEL, Estimate, Interval, clip, mean_interval, t_point
 from pairuni_eval.stats.multiple import ALPHA, Step
 from pairuni_eval.stats.paired import Evidence, detectable, difference_p
+from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.ties import equivalence_p
 
 _ROUNDING = 1e-12  # of numbers that are all equal

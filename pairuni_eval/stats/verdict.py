@@ -23,7 +23,7 @@ from pairuni_eval.stats.paired import Counts
 
 __all__ = [
     "ALPHA",
-    "Said",
+    "SentenceParts",
     "Word",
     "change",
     "choose",
@@ -62,7 +62,7 @@ def choose(interval: Interval | None, p: float | None, tie_p: float | None, dire
     return Word.CANNOT_TELL
 
 
-class Said(NamedTuple):
+class SentenceParts(NamedTuple):
     """What a sentence says beside the subject, the word and the numbers.
 
     Attributes:
@@ -92,7 +92,7 @@ class Said(NamedTuple):
     scope: str | None = None
 
 
-def sentence(subject: str, word: Word, numbers: str, said: Said) -> str:
+def sentence(subject: str, word: Word, numbers: str, said: SentenceParts) -> str:
     """E.g. "counting is worse than GRPO: 41 -> 35 of 80, p = .01; this checkpoint, one seed".
 
     Args:
@@ -117,11 +117,11 @@ def sentence(subject: str, word: Word, numbers: str, said: Said) -> str:
     return found + (f"; less than {said.detectable} would not be found" if said.detectable else "")
 
 
-def _scope(said: Said) -> str:
+def _scope(said: SentenceParts) -> str:
     return f"; {said.scope}" if said.scope else ""
 
 
-def _tied(said: Said) -> str:
+def _tied(said: SentenceParts) -> str:
     """What holds them together."""
     if said.identical:
         return "both are the same weights, and no shared output differs"

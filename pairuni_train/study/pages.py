@@ -34,7 +34,7 @@ from pairuni_eval.report.study import (
     Grid,
     GridCell,
     GridRow,
-    Quoted,
+    QuotedNumbers,
     Study,
     StudyPart,
     as_cell,
@@ -134,7 +134,7 @@ def _study(experiment: Experiment, *, tiny: bool, command: str) -> Study:
     )
 
 
-def _quoted(experiment: Experiment, *, tiny: bool) -> Quoted | None:
+def _quoted(experiment: Experiment, *, tiny: bool) -> QuotedNumbers | None:
     """The paper's rows, the numbers of a column with as many decimals as its longest."""
     if not experiment.printed:
         return None
@@ -152,7 +152,7 @@ def _quoted(experiment: Experiment, *, tiny: bool) -> Quoted | None:
     )
     apart = ", and none of it may be read beside the tiny numbers above" if tiny else ""
     facts = f"Other models on the real benchmarks, quoted; no test is made against it{apart}."
-    return Quoted(experiment.source, facts, Grid("", ("", *experiment.heads), rows))
+    return QuotedNumbers(experiment.source, facts, Grid("", ("", *experiment.heads), rows))
 
 
 def _write(

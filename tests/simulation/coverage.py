@@ -29,9 +29,9 @@ from simulation.worlds import WORLDS, World, binary, columns
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import make_aggregate
-from pairuni_eval.stats.arms import compare_over_seeds
 from pairuni_eval.stats.intervals import Interval, estimate
 from pairuni_eval.stats.paired import Evidence, PairedSums, compare_pair, pair_rows
+from pairuni_eval.stats.two_levels import compare_over_seeds
 
 ALPHA = 0.05
 

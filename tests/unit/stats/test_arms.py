@@ -8,10 +8,11 @@ from support import example_run as example
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import GradedRows
-from pairuni_eval.stats.arms import ArmRuns, arm_row, arm_rows, compare_over_seeds
-from pairuni_eval.stats.compare import Place, Word, compare_sides
+from pairuni_eval.stats.arms import ArmRuns, arm_row
+from pairuni_eval.stats.compare import Place, Word, compare_sides, shared_places
 from pairuni_eval.stats.paired import pair_rows
 from pairuni_eval.stats.tables import Tables, metric_row
+from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.store.read import StoredRun
 
 MEAN = MetricSpec(name="accuracy")
@@ -144,7 +145,8 @@ def test_the_base_model_needs_no_seeds(runs: list[Tables]) -> None:
 
 def test_a_row_of_an_arm(runs: list[Tables]) -> None:
     arm = ArmRuns("pairuni", tuple(runs[:3]))
-    (row,) = arm_rows(arm)
+    (place,), _ = shared_places(arm.runs, ())
+    row = arm_row(arm, place)
     assert row.estimate.value == pytest.approx(np.mean(row.by_seed)) and len(row.by_seed) == 3
     assert row.spread == pytest.approx(np.std(row.by_seed, ddof=1))
     assert row.estimate.interval is not None

@@ -15,7 +15,7 @@ from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.data import Data
 from pairuni_eval.records import Item
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.grading import as_lines, graded
+from pairuni_eval.report.grade_output import as_lines, read_benchmark
 from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.compare import compare_runs
 from pairuni_eval.stats.tables import MetricRow, Tables, as_measured, protocol_metrics
@@ -57,7 +57,7 @@ def test_the_most_of_a_total_is_that_of_the_groups_that_were_measured(tmp_path: 
     assert (head.scored, head.expected, head.covered) == (40, 160, "40/160")
     assert (found["cognition"].scored, found["cognition"].expected) == (0, 80)
     assert (found["accuracy"].scored, found["accuracy"].expected) == (40, 240)
-    lines = as_lines(graded(StoredRun(tmp_path / "run"), "tiny-mme"))
+    lines = as_lines(read_benchmark(StoredRun(tmp_path / "run"), "tiny-mme"))
     assert lines[0].startswith("tiny-mme@official, area perception: 40 of 160 outputs (25.0%); ")
     assert lines[1].startswith("  perception           200.0  ")
     assert lines[1].endswith("  (40 of 160)  perception, of 200, 1 of 4 tasks")

@@ -7,7 +7,15 @@ import pytest
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.paired import Counts
-from pairuni_eval.stats.verdict import Said, Word, change, choose, distance, p_words, sentence
+from pairuni_eval.stats.verdict import (
+    SentenceParts,
+    Word,
+    change,
+    choose,
+    distance,
+    p_words,
+    sentence,
+)
 
 SHARE = MetricSpec(name="accuracy")
 SCORE = MetricSpec(name="overall", scale=1.0, decimals=2)
@@ -38,7 +46,7 @@ def test_the_word_follows_from_the_evidence(
 
 def test_a_regression_is_named_with_its_counts() -> None:
     numbers = change(0.5125, 0.4375, SHARE, Counts(35, 41, 80))
-    said = Said(p=0.0121, other="GRPO", scope="this checkpoint, one seed")
+    said = SentenceParts(p=0.0121, other="GRPO", scope="this checkpoint, one seed")
     assert sentence("counting", Word.WORSE, numbers, said) == (
         "counting is worse than GRPO: 41 -> 35 of 80, p = .01; this checkpoint, one seed"
     )
@@ -51,24 +59,26 @@ def test_a_regression_is_named_with_its_counts() -> None:
 def test_sentences_say_what_was_looked_for() -> None:
     numbers = change(0.412, 0.39, SCORE)
     assert numbers == "0.41 -> 0.39"
-    assert sentence("GenEval", Word.TIED, numbers, Said(p=0.04, margin="0.01")) == (
+    assert sentence("GenEval", Word.TIED, numbers, SentenceParts(p=0.04, margin="0.01")) == (
         "GenEval is tied: 0.41 -> 0.39; they differ by less than 0.01, p = .04"
     )
-    assert sentence("GenEval", Word.TIED, numbers, Said(p=0.04, margin="0.01", equal=True)) == (
+    assert sentence(
+        "GenEval", Word.TIED, numbers, SentenceParts(p=0.04, margin="0.01", equal=True)
+    ) == (
         "GenEval is tied: 0.41 -> 0.39; no score differs, and they differ by less than 0.01, "
         "p = .04"
     )
-    assert sentence("GenEval", Word.CANNOT_TELL, numbers, Said(p=0.4, detectable="0.06")) == (
-        "GenEval: cannot tell; 0.41 -> 0.39, p = .40; less than 0.06 would not be found"
-    )
     assert sentence(
-        "GenEval", Word.CANNOT_TELL, numbers, Said(p=1.0, why="the same score in all 17")
+        "GenEval", Word.CANNOT_TELL, numbers, SentenceParts(p=0.4, detectable="0.06")
+    ) == ("GenEval: cannot tell; 0.41 -> 0.39, p = .40; less than 0.06 would not be found")
+    assert sentence(
+        "GenEval", Word.CANNOT_TELL, numbers, SentenceParts(p=1.0, why="the same score in all 17")
     ) == ("GenEval: cannot tell; 0.41 -> 0.39; the same score in all 17")
-    undirected = Said(p=0.0004, directed=False)
+    undirected = SentenceParts(p=0.0004, directed=False)
     assert sentence("yes", Word.CANNOT_TELL, "50.0 -> 61.0 %", undirected) == (
         "yes: 50.0 -> 61.0 %, p < .001; neither more nor less is better"
     )
-    refused = Said(reason="the judge is a and b")
+    refused = SentenceParts(reason="the judge is a and b")
     assert sentence("WISE", Word.CANNOT_TELL, numbers, refused) == (
         "WISE: not compared, the judge is a and b"
     )

@@ -12,8 +12,8 @@ from rich.text import Text
 from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.baseline_comparison import (
     NOT_COMPARED,
+    comparison_entry,
     describe_comparison,
-    difference_entry,
     gathered,
 )
 from pairuni_eval.report.formats import COMPARISON
@@ -42,7 +42,7 @@ class ComparedRuns(NamedTuple):
         return describe_comparison(self.names[1], self.comparison)
 
 
-def compared(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:
+def compare_two_runs(ours: StoredRun, theirs: StoredRun) -> ComparedRuns:
     """Compare two runs.
 
     Raises:
@@ -60,13 +60,7 @@ def as_json(found: ComparedRuns) -> dict[str, Any]:
     return {
         "format": COMPARISON,
         **{key: _run_entry(run) for key, run in zip("ab", found.runs, strict=True)},
-        "sentence": found.sentence,
-        "same_weights": found.comparison.same_weights,
-        "scope": found.comparison.scope,
-        "family": found.comparison.family._asdict(),
-        "differences": [difference_entry(row) for row in found.comparison.differences],
-        "groups": [difference_entry(row) for row in found.comparison.groups],
-        "refusals": [refusal.sentence for refusal in found.comparison.refusals],
+        **comparison_entry(found.comparison, found.sentence),
     }
 
 

@@ -50,7 +50,7 @@ class GradedBenchmark(NamedTuple):
     notice: str | None
 
 
-def graded(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> GradedBenchmark:
+def read_benchmark(run: StoredRun, benchmark: str, asked: Sequence[str] = ()) -> GradedBenchmark:
     """Read a benchmark's numbers out of a finished run.
 
     Args:
