@@ -1,6 +1,6 @@
 """Options under their former names: taken for the new ones, with a note on stderr.
 
-`--backbone` named what `--recipe` names now, and `--recipe` what `--arm` names.
+`--backbone` is a former name of `--recipe`, and `--recipe` one of `--arm`.
 """
 
 from __future__ import annotations

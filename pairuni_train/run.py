@@ -59,10 +59,10 @@ def train(job: Job, console: Console) -> Path | None:
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
         if job.tracker is not None:
-            accelerator.init_trackers("pairuni", config=_flat(settings))
-        gauge = _begun(job, setup, first, scheme)
+            accelerator.init_trackers("pairuni", config=_dotted(settings))
+        gauge = _start_gauge(job, setup, first, scheme)
         if accelerator.is_main_process:
-            _lead(job, setup, first, console, gauge)
+            _run_first_rank(job, setup, first, console, gauge)
             return job.out / f"checkpoint-{job.recipe.steps}"
         for result in setup.trainer.steps(first):
             _measure(gauge, setup, result)
@@ -70,7 +70,7 @@ def train(job: Job, console: Console) -> Path | None:
     return None
 
 
-def _begun(job: Job, setup: TrainerSetup, first: int, scheme: RewardScheme) -> Gauge | None:
+def _start_gauge(job: Job, setup: TrainerSetup, first: int, scheme: RewardScheme) -> Gauge | None:
     """The gauge of a run, if it has one, with all rows up to here written."""
     if job.fixed is None:
         return None
@@ -92,7 +92,9 @@ def _measure(gauge: Gauge | None, setup: TrainerSetup, result: StepResult) -> li
     return rows
 
 
-def _lead(job: Job, setup: TrainerSetup, first: int, console: Console, gauge: Gauge | None) -> None:
+def _run_first_rank(
+    job: Job, setup: TrainerSetup, first: int, console: Console, gauge: Gauge | None
+) -> None:
     """The first rank's run: the one that writes, shows and watches."""
     journal, monitor = TrainingJournal(job.out), HealthMonitor()
     for metrics in journal.cut_back(first):
@@ -104,7 +106,7 @@ def _lead(job: Job, setup: TrainerSetup, first: int, console: Console, gauge: Ga
             journal.write(result, _measure(gauge, setup, result))
             accelerator.log(result.metrics, step=result.step)
             progress.step(result)
-            _sound(monitor.check(result.metrics), result.step, console)
+            _report_alarms(monitor.check(result.metrics), result.step, console)
             _checkpoint(job, setup, result)
     accelerator.end_training()
 
@@ -164,18 +166,18 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
     }
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _dotted(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted key, in values that every tracker takes."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            found |= _dotted(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = value if isinstance(value, int | float | str) else str(value)
     return found
 
 
-def _sound(alarms: Iterable[Alarm], step: int, console: Console) -> None:
+def _report_alarms(alarms: Iterable[Alarm], step: int, console: Console) -> None:
     for alarm in alarms:
         if alarm.stops:
             raise UserError(

@@ -135,9 +135,9 @@ def read_settings(folder: Path) -> Settings | None:
 
 
 def load_settings(path: Path) -> Any:
-    """What a settings file holds, under today's names of its keys.
+    """What a settings file holds.
 
-    Before there were arms, the key `recipe` held what `arm` holds now, and `backbone` the recipe.
+    In files of earlier versions `recipe` stands for `arm`, and `backbone` for `recipe`.
 
     Raises:
         msgspec.DecodeError: if the file is not JSON.

@@ -106,7 +106,7 @@ KINDS: dict[str, tuple[list[Path] | str, Callable[[Path], object]]] = {
     "cards": (sorted(REGISTRY.glob("*/card.toml")), read_card),
     "suites": (sorted(REGISTRY.glob("suites/*.toml")), read_suite),
     "judges": (JUDGE, _judge),
-    "pairs": (sorted(TRAINING.glob("pairs/presets/*.toml")), _pairs),
+    "pairs": (sorted(TRAINING.glob("pair_data/presets/*.toml")), _pairs),
     "arms": (sorted(TRAINING.glob("arms/*.toml")), _arm),
     "recipes": (sorted(TRAINING.glob("recipes/*.toml")), _recipe),
     "experiments": (sorted(REGISTRY.glob("suites/experiments/*.toml")), _experiment),
