@@ -32,8 +32,6 @@ from pairuni_train.study.curve_arms import (
     Panel,
     RewardRuns,
     margin_of,
-    part_of,
-    window_of,
 )
 from pairuni_train.study.curve_verdicts import CurveVerdict, compare
 from pairuni_train.study.fixed_curves import (
@@ -48,18 +46,11 @@ from pairuni_train.study.spec import Experiment, StudyArm
 
 
 class CurveFigure(NamedTuple):
-    """Everything that is printed and drawn.
-
-    Attributes:
-        window: Steps that the training reward is smoothed over.
-        part: Steps at the end that the training reward's level is taken over.
-    """
+    """Everything that is printed and drawn."""
 
     experiment: Experiment
     tiny: bool
     steps: int
-    window: int
-    part: int
     panels: tuple[Panel, ...]
     verdicts: tuple[CurveVerdict, ...]
 
@@ -79,8 +70,6 @@ def make_curves(experiment: Experiment, options: StudyOptions) -> CurveFigure:
         experiment=experiment,
         tiny=options.tiny,
         steps=steps,
-        window=window_of(steps),
-        part=part_of(steps),
         panels=panels,
         verdicts=compare(panels, experiment.arms[-1].name, experiment.against),
     )

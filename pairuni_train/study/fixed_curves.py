@@ -133,18 +133,15 @@ def _own(why: str) -> Comparability:
 def _run(rows: Mapping[int, Sequence[FixedRow]], steps: Sequence[int]) -> FixedRewards:
     at = {seed: {row.step: row for row in one} for seed, one in rows.items()}
     some = next(iter(at.values()))[steps[0]]
+    reward_RT = [[one[step].reward for step in steps] for one in at.values()]
     return FixedRewards(
         seeds=tuple(rows),
         steps_T=np.array(steps, dtype=np.float64),
-        reward_RT=np.array([[_number(one[step].reward) for step in steps] for one in at.values()]),
-        first_RP=np.array([[_number(v) for v in one[steps[0]].values] for one in at.values()]),
+        reward_RT=np.array(reward_RT, dtype=np.float64),  # None becomes NaN
+        first_RP=np.array([one[steps[0]].values for one in at.values()], dtype=np.float64),
         prompts=len(some.values),
         draws=some.draws,
     )
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:

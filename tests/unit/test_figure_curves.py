@@ -13,7 +13,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.stats.verdict import Word
 from pairuni_train.grpo.gauge import write_rows
 from pairuni_train.study import curve_findings
-from pairuni_train.study.curve_arms import curve_of, part_of, window_of
+from pairuni_train.study.curve_arms import curve_of, part_of, spread_of, window_of
 from pairuni_train.study.curves import CurveFigure, make_curves
 from pairuni_train.study.fixed_curves import FixedRewards, steps_to
 from pairuni_train.study.jobs import TrainJob, train_folder
@@ -70,8 +70,7 @@ def test_levels_areas_and_steps_by_hand(tmp_path: Path, experiment: Experiment) 
     )
     assert ours.own_end.value == pytest.approx(0.66), "its own prompts, the last 2 of 20 steps"
     assert ours.fixed is not None and ours.fixed.steps_T.tolist() == [0, 5, 10, 15, 20]
-    assert ours.fixed_curve is not None
-    assert ours.fixed_curve.high[-1] == pytest.approx(0.82)
+    assert spread_of(ours.fixed.reward_RT).high[-1] == pytest.approx(0.82)
 
 
 def test_verdicts_by_hand(tmp_path: Path, experiment: Experiment) -> None:
