@@ -127,7 +127,7 @@ class Panel(NamedTuple):
     """One task: its words and the arms that have a reward in it.
 
     Attributes:
-        footing: What may be compared.
+        comparable: What may be compared.
         ceiling: The highest reward there can be, if known; a line to draw.
         margin: A difference that counts as none: a hundredth of the reward's range.
         level: The reward that steps are counted to, if all arms have a common start and end above
@@ -137,7 +137,7 @@ class Panel(NamedTuple):
     task: str
     title: str
     arms: tuple[ArmCurve, ...]
-    footing: Comparability
+    comparable: Comparability
     ceiling: float | None = None
     margin: float | None = None
     level: float | None = None

@@ -1,6 +1,6 @@
 """Arms of a figure of curves against each other: what is compared, how, and in which words.
 
-What may be compared is the footing's (`fixed_curves`): the area under the curve, the level at the
+What may be compared is said by `fixed_curves`: the area under the curve, the level at the
 end and the steps to a level, or the end alone. Seeds are compared by Welch's t test; Holm corrects
 over the comparisons of the figure, and the interval beside a word belongs to the corrected p. Two
 arms at the reward's ceiling are not compared by their ends: a saturated reward cannot tell. A seed
@@ -136,9 +136,9 @@ def _corrected(one: CurveVerdict, step: Step | None) -> CurveVerdict:
 
 def _of_panel(ours: ArmCurve, theirs: ArmCurve, panel: Panel) -> list[CurveVerdict]:
     whats: dict[Measure, str] = {"end": "{} reward at the end"}
-    if not panel.footing.fixed:
+    if not panel.comparable.fixed:
         whats = {"end": "training {} reward at the end, each arm's on its own prompts"}
-    if panel.footing.equal:
+    if panel.comparable.equal:
         level = "steps to a level of the {} reward"
         if panel.level is not None:
             level = f"steps to {{}} reward {panel.level:.3f}"

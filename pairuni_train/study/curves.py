@@ -104,9 +104,9 @@ def _panel(
     bounds: Bounds | None,
     measured: tuple[dict[str, FixedRewards], Comparability],
 ) -> Panel:
-    fixed, footing = measured
+    fixed, comparable = measured
     margin = margin_of(bounds)
-    level = level_of(fixed, footing, margin or 0.0)
+    level = level_of(fixed, comparable, margin or 0.0)
     arms = []
     for name, run in runs.items():
         earned = fixed.get(name)
@@ -115,7 +115,7 @@ def _panel(
             reached_R = steps_to(level, earned)
         arms.append(ArmCurve(name, run, bounds, earned, reached_R))
     ceiling = None if bounds is None else bounds.high
-    return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
+    return Panel(task, words, tuple(arms), comparable, ceiling, margin, level)
 
 
 def _finished(arm: StudyArm, options: StudyOptions) -> dict[int, Path]:

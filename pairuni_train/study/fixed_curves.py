@@ -103,7 +103,7 @@ def fixed_runs(
         arm: _run({seed: rows[arm, seed] for seed in seeds}, shared)
         for arm, seeds in folders.items()
     }
-    return runs, _footing(runs)
+    return runs, _comparability(runs)
 
 
 def _lacking(rows: Mapping[tuple[str, int], Sequence[FixedRow]]) -> str | None:
@@ -144,7 +144,7 @@ def _run(rows: Mapping[int, Sequence[FixedRow]], steps: Sequence[int]) -> FixedR
     )
 
 
-def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:
+def _comparability(runs: Mapping[str, FixedRewards]) -> Comparability:
     some = next(iter(runs.values()))
     on = f"{some.prompts} prompts that all arms train on, {some.draws} rollouts each"
     first = np.concatenate([one.first_RP for one in runs.values()])
@@ -173,23 +173,23 @@ def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:
 
 
 def level_of(
-    runs: Mapping[str, FixedRewards], footing: Comparability, least: float
+    runs: Mapping[str, FixedRewards], comparable: Comparability, least: float
 ) -> float | None:
     """Halfway from the common start to the lowest end of an arm: a level that all arms reach.
 
     Args:
         runs: What every arm earned.
-        footing: Holds the common start.
+        comparable: Holds the common start.
         least: A rise that counts as none.
 
     Returns:
         None without a common start, or where an arm does not end above it.
     """
-    if footing.start is None:
+    if comparable.start is None:
         return None
     lowest = min(float(np.mean(one.reward_RT[:, -1])) for one in runs.values())
-    rise = lowest - footing.start
-    return footing.start + rise / 2 if rise > least else None
+    rise = lowest - comparable.start
+    return comparable.start + rise / 2 if rise > least else None
 
 
 def steps_to(level: float, run: FixedRewards) -> Array:

@@ -53,7 +53,7 @@ def test_levels_areas_and_steps_by_hand(tmp_path: Path, experiment: Experiment) 
     panel = figure.panels[0]
     random, ours = panel.arms
     assert [panel.title, random.arm, ours.arm] == ["understanding", "random pair", "PairUni"]
-    assert panel.footing.equal and panel.footing.start == pytest.approx(0.4)
+    assert panel.comparable.equal and panel.comparable.start == pytest.approx(0.4)
     assert (panel.ceiling, panel.margin) == (1.0, pytest.approx(0.01))
     assert ours.start_R.tolist() == [0.4] * 3
     assert ours.end_R.tolist() == pytest.approx([0.8, 0.81, 0.82])
@@ -133,7 +133,7 @@ def test_unequal_starts_say_nothing_of_rises(tmp_path: Path, experiment: Experim
     fixed = {"random pair": level(0.4, 0.5), "PairUni": level(0.6, 0.5)}
     write_trainings(tmp_path, experiment, fixed, fixed=fixed)
     figure = make_curves(experiment, training(tmp_path))
-    assert {panel.footing.equal for panel in figure.panels} == {False}
+    assert {panel.comparable.equal for panel in figure.panels} == {False}
     assert [one.measure for one in figure.verdicts] == ["end", "end"]
     assert figure.verdicts[0].word is Word.BETTER, "the end may be compared"
     told = [*curve_findings.findings(figure), *curve_findings.notes(figure)]
@@ -149,7 +149,7 @@ def test_older_trainings_are_compared_by_their_ends_alone(
     )
     figure = make_curves(experiment, training(tmp_path))
     panel = figure.panels[0]
-    assert not panel.footing.fixed and panel.arms[0].start.value is None
+    assert not panel.comparable.fixed and panel.arms[0].start.value is None
     assert panel.arms[0].rise.value is None and panel.level is None
     assert [one.measure for one in figure.verdicts] == ["end", "end"]
     assert "training understanding reward at the end, each arm's on its own prompts is better" in (
@@ -167,14 +167,14 @@ def test_some_trainings_without_fixed_prompts_or_with_others_are_said(
 ) -> None:
     own = {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)}
     write_trainings(tmp_path / "a", experiment, own, fixed={"PairUni": rising(0.8)})
-    some = make_curves(experiment, training(tmp_path / "a")).panels[0].footing
+    some = make_curves(experiment, training(tmp_path / "a")).panels[0].comparable
     assert "3 of 6 trainings were not measured on the fixed prompts" in some.sentence
     assert some.hint is not None
     both = {"random pair": rising(0.5), "PairUni": rising(0.8)}
     write_trainings(tmp_path / "b", experiment, own, fixed=both)
     folder = train_folder(TrainJob(experiment.arms[0], 0), training(tmp_path / "b"))
     write_rows(folder, [row for s in (0, 20) for row in fixed_rows(s, (0.4, 0.5), name="other")])
-    other = make_curves(experiment, training(tmp_path / "b")).panels[0].footing
+    other = make_curves(experiment, training(tmp_path / "b")).panels[0].comparable
     assert "measured on different fixed prompts" in other.sentence
     write_rows(folder, [row for s in (0, 10, 20) for row in fixed_rows(s, (0.4, 0.5))])
     fewer = make_curves(experiment, training(tmp_path / "b")).panels[0].arms[1].fixed
