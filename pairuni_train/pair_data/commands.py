@@ -72,7 +72,7 @@ def build(
 
 @app.command()
 def stats(file: PairFile) -> None:
-    """Count what a pair set holds: kinds, sources, licences, similarities."""
+    """Count what a pair set holds: kinds, sources, licenses, similarities."""
     from pairuni_train.pair_data.stats import stats_text
 
     typer.echo(stats_text(file))

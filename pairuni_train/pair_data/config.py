@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -29,17 +29,7 @@ PairArm = Literal[
     "low_similarity",
     "random",
 ]
-PAIR_ARMS: tuple[PairArm, ...] = (
-    "pairug",
-    "aligned",
-    "retrieved",
-    "half",
-    "u_only",
-    "g_only",
-    "unpaired",
-    "low_similarity",
-    "random",
-)
+PAIR_ARMS: tuple[PairArm, ...] = get_args(PairArm)
 
 # Keys that a configuration once had, each with the only value that is left.
 _SETTLED = (("retrieval", "order", "given"), ("completion", "lying", 0.0))
@@ -126,7 +116,7 @@ class SelectionSpec(Strict, frozen=True, kw_only=True):
         method: "kmeans" takes the medoid of each cluster, "random" draws (the paper's T9).
         clusters: K of MiniBatchKMeans for the arm `pairug`. The paper does not print its K; it
             ends with 4,971 aligned pairs of 16,320.
-        attempts: How many rows of a cluster may be tried, nearest to the centre first, until one is
+        attempts: How many rows of a cluster may be tried, nearest to the center first, until one is
             completed and verified; also how deep the other clusters make up for one that gives
             none. The paper names the medoid only: 1.
     """

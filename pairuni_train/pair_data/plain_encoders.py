@@ -37,8 +37,8 @@ class PixelEncoder(WeightlessEncoder):
 
     def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
         """Values less each channel's mean, (B, 768)."""
-        centred: FloatArray = pixels_BCHW - pixels_BCHW.mean(axis=(2, 3), keepdims=True)
-        return centred.reshape(len(centred), -1)
+        centered: FloatArray = pixels_BCHW - pixels_BCHW.mean(axis=(2, 3), keepdims=True)
+        return centered.reshape(len(centered), -1)
 
 
 class ColorEncoder(WeightlessEncoder):

@@ -1,8 +1,8 @@
 """Which rows become aligned pairs: the medoid of each cluster, or a random draw (paper, T9).
 
 Algorithm 1, first half: C = MiniBatchKMeans(F, K); in each cluster the sample with the largest
-inner product with the centre. Rows of a cluster are given nearest first, for a completion may be
-rejected. Ties go to the smaller name. Features are unit vectors; a centre is not, which changes no
+inner product with the center. Rows of a cluster are given nearest first, for a completion may be
+rejected. Ties go to the smaller name. Features are unit vectors; a center is not, which changes no
 order within its cluster.
 
 Shapes: N rows, D features, K clusters.
@@ -29,7 +29,7 @@ class Clusters(NamedTuple):
     """Rows by cluster.
 
     Attributes:
-        members: Rows of each cluster that has any, nearest to its centre first.
+        members: Rows of each cluster that has any, nearest to its center first.
         empty: Clusters without a row.
     """
 
@@ -68,8 +68,8 @@ def medoids(
     order = np.argsort(means.labels_, kind="stable")
     bounds = np.searchsorted(means.labels_[order], np.arange(clusters + 1))
     members = [
-        _nearest_first(features_ND, order[first:last], centre_D, names, depth)
-        for centre_D, first, last in zip(
+        _nearest_first(features_ND, order[first:last], center_D, names, depth)
+        for center_D, first, last in zip(
             means.cluster_centers_, bounds[:-1], bounds[1:], strict=True
         )
         if last > first
@@ -92,12 +92,12 @@ def at_random(names: Sequence[str], *, clusters: int, seed: int, depth: int = 1)
 def _nearest_first(
     features_ND: FloatArray,
     rows: npt.NDArray[np.int64],
-    centre_D: FloatArray,
+    center_D: FloatArray,
     names: Sequence[str],
     depth: int,
 ) -> tuple[int, ...]:
     # In float64 and row by row, so that equal rows have equal products.
-    products = (features_ND[rows].astype(np.float64) * centre_D.astype(np.float64)).sum(axis=1)
+    products = (features_ND[rows].astype(np.float64) * center_D.astype(np.float64)).sum(axis=1)
     near = dict(zip(rows.tolist(), products.tolist(), strict=True))
     return tuple(sorted(near, key=lambda row: (-near[row], names[row]))[:depth])
 

@@ -65,6 +65,7 @@ def reproduce(
     whole = find_recipe(recipe, {} if own is None else {"steps": own})
     needs("pairuni-train reproduce", *extras_of(whole))
     from pairuni_train.study.jobs import StudyOptions
+    from pairuni_train.study.processes import given_options
     from pairuni_train.study.reproduce import reproduce as run
 
     options = StudyOptions(
@@ -73,12 +74,10 @@ def reproduce(
     if workers is None and options.tiny:
         options = options._replace(workers=2)
     words = ["pairuni-train", "reproduce", name, "--recipe", recipe, "--seeds", str(seeds)]
-    words += ["--steps", str(whole.steps)]
-    words += [] if batches is None else ["--batches", str(batches)]
-    words += [str(w) for o, v in (("--data", data), ("--judge", judge)) if v for w in (o, v)]
-    words += [
-        word for one in figures if figures != [PaperFormat.SVG] for word in ("--figures", one)
-    ]
+    given = {"--steps": whole.steps, "--batches": batches, "--data": data, "--judge": judge}
+    words += given_options(given)
+    if figures != [PaperFormat.SVG]:
+        words += [word for one in figures for word in ("--figures", one)]
     folder = out or Path("reports") / f"{name}-{whole.name}"
     console, command = Console(stderr=True), as_typed(*words)
     found = run(
@@ -87,7 +86,7 @@ def reproduce(
     typer.echo(f"Page:  {found.page}")
     if found.failed:
         where = {"--root": root, "--out": out, "--workers": workers, "--launcher": launcher or None}
-        words += [str(w) for pair in where.items() if pair[1] is not None for w in pair]
+        words += given_options(where)
         typer.echo(f"{found.failed} failed; the same command goes on.")
         typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)

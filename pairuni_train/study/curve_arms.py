@@ -5,7 +5,7 @@ Shapes: R seeds of an arm, S steps, T measured steps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from pairuni_eval.stats.compare import TIE_MARGIN
 from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.over_seeds import over_seeds
 from pairuni_train.study.fixed_curves import Comparability, FixedRewards
+
+Measure = Literal["area", "end", "steps"]
+"""What arms are compared by: the area under the curve, the end, the steps to a level."""
 
 _PART = 10  # the end of training is a tenth of the steps
 _WINDOWS = 12  # a window is a twelfth of the steps
@@ -76,6 +79,14 @@ class ArmCurve(NamedTuple):
         last = part_of(self.run.reward_RS.shape[1])
         return np.array([_mean(line) for line in self.run.reward_RS[:, -last:]])
 
+    def measured_R(self, measure: Measure) -> Array:
+        """A number of each seed; the area and the steps are there on fixed prompts only."""
+        if measure == "steps":
+            return self.reached_R
+        if measure == "end":
+            return self.end_R
+        return np.zeros(0) if self.fixed is None else self.fixed.area_R
+
     @property
     def start(self) -> Estimate:
         """The level before any update, over seeds."""
@@ -94,7 +105,7 @@ class ArmCurve(NamedTuple):
     @property
     def area(self) -> Estimate:
         """The mean reward over the steps on the fixed prompts, over seeds."""
-        return over_seeds(np.zeros(0) if self.fixed is None else self.fixed.area_R, self.bounds)
+        return over_seeds(self.measured_R("area"), self.bounds)
 
     @property
     def steps_to_level(self) -> Estimate:
@@ -111,17 +122,12 @@ class ArmCurve(NamedTuple):
         """The training reward over the last part, over seeds."""
         return over_seeds(self.own_end_R, self.bounds)
 
-    @property
-    def fixed_curve(self) -> SeedCurve | None:
-        """The reward on the fixed prompts at `fixed.steps_T`, as it was measured."""
-        return None if self.fixed is None else spread_of(self.fixed.reward_RT)
-
 
 class Panel(NamedTuple):
     """One task: its words and the arms that have a reward in it.
 
     Attributes:
-        footing: What may be compared.
+        comparable: What may be compared.
         ceiling: The highest reward there can be, if known; a line to draw.
         margin: A difference that counts as none: a hundredth of the reward's range.
         level: The reward that steps are counted to, if all arms have a common start and end above
@@ -131,7 +137,7 @@ class Panel(NamedTuple):
     task: str
     title: str
     arms: tuple[ArmCurve, ...]
-    footing: Comparability
+    comparable: Comparability
     ceiling: float | None = None
     margin: float | None = None
     level: float | None = None

@@ -16,7 +16,7 @@ def findings(figure: CurveFigure) -> Iterator[str]:
     yield _answer(figure.verdicts, tiny=figure.tiny)
     yield from (one.sentence for one in figure.verdicts)
     for panel in figure.panels:
-        if panel.footing.equal:
+        if panel.comparable.equal:
             yield from (_rise(one, panel) for one in panel.arms)
 
 
@@ -64,8 +64,8 @@ def _rise(one: ArmCurve, panel: Panel) -> str:
 def notes(figure: CurveFigure) -> Iterator[str]:
     """What may be compared, which arms sit at the ceiling, and whose seeds are few."""
     for panel in figure.panels:
-        yield f"{panel.title.capitalize()}: {panel.footing.sentence}" + (
-            f" {panel.footing.hint}" if panel.footing.hint else ""
+        yield f"{panel.title.capitalize()}: {panel.comparable.sentence}" + (
+            f" {panel.comparable.hint}" if panel.comparable.hint else ""
         )
         if panel.level is not None:
             yield (

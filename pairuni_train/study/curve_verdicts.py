@@ -1,6 +1,6 @@
 """Arms of a figure of curves against each other: what is compared, how, and in which words.
 
-What may be compared is the footing's (`fixed_curves`): the area under the curve, the level at the
+What may be compared is said by `fixed_curves`: the area under the curve, the level at the
 end and the steps to a level, or the end alone. Seeds are compared by Welch's t test; Holm corrects
 over the comparisons of the figure, and the interval beside a word belongs to the corrected p. Two
 arms at the reward's ceiling are not compared by their ends: a saturated reward cannot tell. A seed
@@ -11,7 +11,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,7 @@ from pairuni_eval.stats.over_seeds import compare_seeds, joint_interval, over_se
 from pairuni_eval.stats.paired import Evidence, detectable
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.verdict import Word, choose, p_words
-from pairuni_train.study.curve_arms import ArmCurve, Panel
-
-Measure = Literal["area", "end", "steps"]
+from pairuni_train.study.curve_arms import ArmCurve, Measure, Panel
 
 REWARD = MetricSpec(name="reward", scale=1.0, decimals=3)
 _STEPS = MetricSpec(name="steps", scale=1.0, decimals=0, direction="down")
@@ -137,31 +135,23 @@ def _corrected(one: CurveVerdict, step: Step | None) -> CurveVerdict:
 
 
 def _of_panel(ours: ArmCurve, theirs: ArmCurve, panel: Panel) -> list[CurveVerdict]:
-    end = "{} reward at the end"
-    if not panel.footing.fixed:
-        end = "training {} reward at the end, each arm's on its own prompts"
-    found = [_verdict(ours, theirs, panel, "end", end, (ours.end_R, theirs.end_R))]
-    if ours.fixed is None or theirs.fixed is None or not panel.footing.equal:
-        return found
-    area = "mean {} reward over the steps (area under the curve)"
-    sides = (ours.fixed.area_R, theirs.fixed.area_R)
-    found.insert(0, _verdict(ours, theirs, panel, "area", area, sides))
-    level = "steps to a level of the {} reward"
-    if panel.level is not None:
-        level = f"steps to {{}} reward {panel.level:.3f}"
-    found.append(_verdict(ours, theirs, panel, "steps", level, (ours.reached_R, theirs.reached_R)))
-    return found
+    whats: dict[Measure, str] = {"end": "{} reward at the end"}
+    if not panel.comparable.fixed:
+        whats = {"end": "training {} reward at the end, each arm's on its own prompts"}
+    if panel.comparable.equal:
+        level = "steps to a level of the {} reward"
+        if panel.level is not None:
+            level = f"steps to {{}} reward {panel.level:.3f}"
+        area = "mean {} reward over the steps (area under the curve)"
+        whats = {"area": area, **whats, "steps": level}
+    return [_verdict(ours, theirs, panel, measure, what) for measure, what in whats.items()]
 
 
 def _verdict(
-    ours: ArmCurve,
-    theirs: ArmCurve,
-    panel: Panel,
-    measure: Measure,
-    what: str,
-    sides: tuple[Array, Array],
+    ours: ArmCurve, theirs: ArmCurve, panel: Panel, measure: Measure, what: str
 ) -> CurveVerdict:
-    reason = _reason(ours, theirs, panel, measure, sides)
+    sides = (ours.measured_R(measure), theirs.measured_R(measure))
+    reason = _reason(ours, theirs, panel, measure)
     margin = None if measure == "steps" else panel.margin
     evidence = None if reason else compare_seeds(*sides, margin)
     if reason is None and evidence is None:
@@ -176,9 +166,7 @@ def _mean(side: Array) -> float | None:
     return over_seeds(side).value if np.isfinite(side).all() else None
 
 
-def _reason(
-    ours: ArmCurve, theirs: ArmCurve, panel: Panel, measure: Measure, sides: tuple[Array, Array]
-) -> str | None:
+def _reason(ours: ArmCurve, theirs: ArmCurve, panel: Panel, measure: Measure) -> str | None:
     """Why nothing is tested."""
     if measure == "steps" and panel.level is None:
         return (
@@ -187,9 +175,9 @@ def _reason(
         )
     if measure == "steps":
         missed = [
-            f"{int(np.isnan(side).sum())} of {len(side)} seeds of {arm.arm} did not reach it"
-            for arm, side in zip((ours, theirs), sides, strict=True)
-            if np.isnan(side).any()
+            f"{arm.missed} of {len(arm.reached_R)} seeds of {arm.arm} did not reach it"
+            for arm in (ours, theirs)
+            if arm.missed
         ]
         if missed:
             return f"{' and '.join(missed)}, and how many steps they need is not known"
@@ -197,7 +185,7 @@ def _reason(
         return (
             f"both sit at the reward's ceiling of {panel.ceiling:g}: a saturated reward cannot tell"
         )
-    fewest = min(int(np.isfinite(side).sum()) for side in sides)
+    fewest = min(int(np.isfinite(arm.measured_R(measure)).sum()) for arm in (ours, theirs))
     if fewest < ENOUGH_SEEDS:
         had = "no seed" if fewest == 0 else "one seed" if fewest == 1 else f"{fewest} seeds"
         return (

@@ -32,8 +32,6 @@ from pairuni_train.study.curve_arms import (
     Panel,
     RewardRuns,
     margin_of,
-    part_of,
-    window_of,
 )
 from pairuni_train.study.curve_verdicts import CurveVerdict, compare
 from pairuni_train.study.fixed_curves import (
@@ -48,18 +46,11 @@ from pairuni_train.study.spec import Experiment, StudyArm
 
 
 class CurveFigure(NamedTuple):
-    """Everything that is printed and drawn.
-
-    Attributes:
-        window: Steps that the training reward is smoothed over.
-        part: Steps at the end that the training reward's level is taken over.
-    """
+    """Everything that is printed and drawn."""
 
     experiment: Experiment
     tiny: bool
     steps: int
-    window: int
-    part: int
     panels: tuple[Panel, ...]
     verdicts: tuple[CurveVerdict, ...]
 
@@ -79,8 +70,6 @@ def make_curves(experiment: Experiment, options: StudyOptions) -> CurveFigure:
         experiment=experiment,
         tiny=options.tiny,
         steps=steps,
-        window=window_of(steps),
-        part=part_of(steps),
         panels=panels,
         verdicts=compare(panels, experiment.arms[-1].name, experiment.against),
     )
@@ -115,9 +104,9 @@ def _panel(
     bounds: Bounds | None,
     measured: tuple[dict[str, FixedRewards], Comparability],
 ) -> Panel:
-    fixed, footing = measured
+    fixed, comparable = measured
     margin = margin_of(bounds)
-    level = level_of(fixed, footing, margin or 0.0)
+    level = level_of(fixed, comparable, margin or 0.0)
     arms = []
     for name, run in runs.items():
         earned = fixed.get(name)
@@ -126,7 +115,7 @@ def _panel(
             reached_R = steps_to(level, earned)
         arms.append(ArmCurve(name, run, bounds, earned, reached_R))
     ceiling = None if bounds is None else bounds.high
-    return Panel(task, words, tuple(arms), footing, ceiling, margin, level)
+    return Panel(task, words, tuple(arms), comparable, ceiling, margin, level)
 
 
 def _finished(arm: StudyArm, options: StudyOptions) -> dict[int, Path]:

@@ -103,7 +103,7 @@ def fixed_runs(
         arm: _run({seed: rows[arm, seed] for seed in seeds}, shared)
         for arm, seeds in folders.items()
     }
-    return runs, _footing(runs)
+    return runs, _comparability(runs)
 
 
 def _lacking(rows: Mapping[tuple[str, int], Sequence[FixedRow]]) -> str | None:
@@ -133,21 +133,18 @@ def _own(why: str) -> Comparability:
 def _run(rows: Mapping[int, Sequence[FixedRow]], steps: Sequence[int]) -> FixedRewards:
     at = {seed: {row.step: row for row in one} for seed, one in rows.items()}
     some = next(iter(at.values()))[steps[0]]
+    reward_RT = [[one[step].reward for step in steps] for one in at.values()]
     return FixedRewards(
         seeds=tuple(rows),
         steps_T=np.array(steps, dtype=np.float64),
-        reward_RT=np.array([[_number(one[step].reward) for step in steps] for one in at.values()]),
-        first_RP=np.array([[_number(v) for v in one[steps[0]].values] for one in at.values()]),
+        reward_RT=np.array(reward_RT, dtype=np.float64),  # None becomes NaN
+        first_RP=np.array([one[steps[0]].values for one in at.values()], dtype=np.float64),
         prompts=len(some.values),
         draws=some.draws,
     )
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
-def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:
+def _comparability(runs: Mapping[str, FixedRewards]) -> Comparability:
     some = next(iter(runs.values()))
     on = f"{some.prompts} prompts that all arms train on, {some.draws} rollouts each"
     first = np.concatenate([one.first_RP for one in runs.values()])
@@ -176,23 +173,23 @@ def _footing(runs: Mapping[str, FixedRewards]) -> Comparability:
 
 
 def level_of(
-    runs: Mapping[str, FixedRewards], footing: Comparability, least: float
+    runs: Mapping[str, FixedRewards], comparable: Comparability, least: float
 ) -> float | None:
     """Halfway from the common start to the lowest end of an arm: a level that all arms reach.
 
     Args:
         runs: What every arm earned.
-        footing: Holds the common start.
+        comparable: Holds the common start.
         least: A rise that counts as none.
 
     Returns:
         None without a common start, or where an arm does not end above it.
     """
-    if footing.start is None:
+    if comparable.start is None:
         return None
     lowest = min(float(np.mean(one.reward_RT[:, -1])) for one in runs.values())
-    rise = lowest - footing.start
-    return footing.start + rise / 2 if rise > least else None
+    rise = lowest - comparable.start
+    return comparable.start + rise / 2 if rise > least else None
 
 
 def steps_to(level: float, run: FixedRewards) -> Array:

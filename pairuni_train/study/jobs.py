@@ -33,8 +33,14 @@ from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_n
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
-from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
-from pairuni_train.study.processes import Failure, measure_command, run_logged, run_together
+from pairuni_train.study.overrides import as_options
+from pairuni_train.study.overrides import changed_pairs
+from pairuni_train.study.overrides import real_changes
+from pairuni_train.study.processes import Failure
+from pairuni_train.study.processes import measure_command
+from pairuni_train.study.processes import run_logged
+from pairuni_train.study.processes import run_together
+from pairuni_train.study.processes import given_options
 from pairuni_train.study.spec import Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}
@@ -60,12 +66,6 @@ class StudyOptions(NamedTuple):
     def tiny(self) -> bool:
         """Whether this is the embedded model, measured in the tiny world."""
         return self.recipe.checkpoint == TINY
-
-    @property
-    def measuring(self) -> list[str]:
-        """Options of every measurement."""
-        given = {"--data": self.data, "--judge": self.judge}
-        return [str(w) for option in given.items() if option[1] is not None for w in option]
 
 
 class TrainJob(NamedTuple):
@@ -239,7 +239,9 @@ def _train_and_measure(
         out = run_folder(job, benchmark, options)
         if not _is_measured(out, benchmark):
             command = measure_command(checkpoint, out, "--benchmarks", benchmark)
-            commands.append([*command, *options.measuring])
+            commands.append(
+                [*command, *given_options({"--data": options.data, "--judge": options.judge})]
+            )
     failures = (run_logged(command, log, workers=options.workers) for command in commands)
     return next(filter(None, failures), None)
 

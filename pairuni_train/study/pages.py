@@ -45,7 +45,7 @@ from pairuni_eval.stats.aggregate import Array
 from pairuni_eval.stats.arm_table import ArmTable
 from pairuni_eval.stats.verdict import p_words
 from pairuni_train.study import curve_findings, gradient_findings
-from pairuni_train.study.curve_arms import ArmCurve, SeedCurve
+from pairuni_train.study.curve_arms import ArmCurve, SeedCurve, part_of, spread_of, window_of
 from pairuni_train.study.curves import CurveFigure
 from pairuni_train.study.gradients import GradientFigure
 from pairuni_train.study.paper_figures import draw_charts
@@ -183,10 +183,11 @@ def _curves(figure: CurveFigure) -> tuple[StudyPart, ...]:
         f"{len(figure.verdicts)} comparisons. Verdicts on fixed prompts hold for these prompts; "
         "what a checkpoint can do is measured in the tables."
     )
+    window, part = window_of(figure.steps), part_of(figure.steps)
     own = (
         f"The reward of each step's own prompts: a line is the mean over seeds, smoothed over "
-        f"{figure.window} step{'s' * (figure.window > 1)}, a band reaches from the lowest seed to "
-        f"the highest. Its end is the last {figure.part} of {figure.steps} steps."
+        f"{window} step{'s' * (window > 1)}, a band reaches from the lowest seed to the highest. "
+        f"Its end is the last {part} of {figure.steps} steps."
     )
     fixed = tuple(_charts(figure, names, "fixed prompts", _on_fixed))
     training = tuple(_charts(figure, names, "in training", _in_training))
@@ -219,8 +220,7 @@ def _charts(
 
 
 def _on_fixed(one: ArmCurve) -> tuple[Array, SeedCurve] | None:
-    curve = one.fixed_curve
-    return None if one.fixed is None or curve is None else (one.fixed.steps_T, curve)
+    return None if one.fixed is None else (one.fixed.steps_T, spread_of(one.fixed.reward_RT))
 
 
 def _in_training(one: ArmCurve) -> tuple[Array, SeedCurve]:

@@ -73,6 +73,11 @@ def measure_command(checkpoint: Path | str, out: Path, *what: str) -> list[str]:
     ]
 
 
+def given_options(options: Mapping[str, object]) -> list[str]:
+    """The words of the options that have a value."""
+    return [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+
+
 def last_words(log: Path) -> str:
     """The last error line of a log, for people."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

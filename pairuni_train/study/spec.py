@@ -165,11 +165,16 @@ class Experiment(Strict, frozen=True, kw_only=True):
         method = self.method if self.method in names else None
         return msgspec.structs.replace(self, arms=arms, against=against, method=method)
 
+    def benchmark_of(self, column: Column, *, tiny: bool) -> str | None:
+        """What a column reads; None where the tiny world has nothing that stands for it."""
+        if not tiny:
+            return column.benchmark
+        return None if column.only == "real" else self.sisters[column.benchmark]
+
     def benchmarks(self, *, tiny: bool) -> tuple[str, ...]:
         """The benchmarks that its columns read, each once."""
-        read = (column for column in self.columns if not (tiny and column.only == "real"))
-        names = dict.fromkeys(column.benchmark for column in read)
-        return tuple(self.sisters[name] if tiny else name for name in names)
+        read = (self.benchmark_of(column, tiny=tiny) for column in self.columns)
+        return tuple(dict.fromkeys(name for name in read if name is not None))
 
 
 def experiments() -> dict[str, Path]:

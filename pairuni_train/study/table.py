@@ -42,7 +42,7 @@ def measured_columns(experiment: Experiment, options: StudyOptions) -> tuple[Col
     return tuple(
         column
         for column in experiment.columns
-        if (benchmark := _benchmark(column, experiment, options)) is not None
+        if (benchmark := experiment.benchmark_of(column, tiny=options.tiny)) is not None
         and any(_side(arm, benchmark, options).runs for arm in experiment.arms)
     )
 
@@ -59,18 +59,11 @@ def _side(arm: StudyArm, benchmark: str, options: StudyOptions) -> ArmRuns:
     return ArmRuns(arm.name, runs, trained=arm.trained)
 
 
-def _benchmark(column: Column, experiment: Experiment, options: StudyOptions) -> str | None:
-    """What stands for a column's benchmark; None where nothing does."""
-    if not options.tiny:
-        return column.benchmark
-    return None if column.only == "real" else experiment.sisters[column.benchmark]
-
-
 def _column(
     column: Column, experiment: Experiment, entries: list[Entrant], options: StudyOptions
 ) -> ArmColumn:
     """A column with the place of its number in the runs of its benchmark."""
-    name = _benchmark(column, experiment, options)
+    name = experiment.benchmark_of(column, tiny=options.tiny)
     if name is None:
         return ArmColumn(column.title, None)
     tables = next((entry.sides[name].runs[0] for entry in entries if entry.sides[name].runs), None)

@@ -16,7 +16,7 @@ from pairuni_train.tiny_pretraining.config import PretrainConfig
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with match-RMS scaling, all matrices of one shape orthogonalised together.
+    """Muon with match-RMS scaling, all matrices of one shape orthogonalized together.
 
     The same update as `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`, but in float32: that
     one iterates in bfloat16, which many CPUs emulate at a tenth of the speed.

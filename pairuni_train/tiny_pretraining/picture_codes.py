@@ -29,7 +29,7 @@ def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]
     A cell has 25 states, so the code of a cell shall be its state: the codebook rows are fixed,
     unit vectors far from each other, the encoder learns to hit the row of each cell's state and
     the decoder to draw it. Rows beyond the 25th stay unused. All rows have length one, since
-    transformers' `encode` measures them as they are and `decode` normalises them.
+    transformers' `encode` measures them as they are and `decode` normalizes them.
     """
     rng = np.random.default_rng(cfg.seed)
     rows_KD = spread_rows(*vq.quantize.embedding.weight.shape, seed=cfg.seed)

@@ -76,7 +76,7 @@ def _loss_line(losses: Tensor) -> str:
 def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) -> janus.Tiny:
     """Train and write the folder `out_dir`; checkpoints lie in `out_dir/step-N`.
 
-    `resume` names a checkpoint to go on from: its weights and its step number. The optimisers
+    `resume` names a checkpoint to go on from: its weights and its step number. The optimizers
     start afresh there, so a resumed run is not bit-identical to one that was never stopped.
 
     Returns:

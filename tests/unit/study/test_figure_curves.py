@@ -13,7 +13,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.stats.verdict import Word
 from pairuni_train.grpo.gauge import write_rows
 from pairuni_train.study import curve_findings
-from pairuni_train.study.curve_arms import curve_of, part_of, window_of
+from pairuni_train.study.curve_arms import curve_of, part_of, spread_of, window_of
 from pairuni_train.study.curves import CurveFigure, make_curves
 from pairuni_train.study.fixed_curves import FixedRewards, steps_to
 from pairuni_train.study.jobs import TrainJob, train_folder
@@ -53,7 +53,7 @@ def test_levels_areas_and_steps_by_hand(tmp_path: Path, experiment: Experiment) 
     panel = figure.panels[0]
     random, ours = panel.arms
     assert [panel.title, random.arm, ours.arm] == ["understanding", "random pair", "PairUni"]
-    assert panel.footing.equal and panel.footing.start == pytest.approx(0.4)
+    assert panel.comparable.equal and panel.comparable.start == pytest.approx(0.4)
     assert (panel.ceiling, panel.margin) == (1.0, pytest.approx(0.01))
     assert ours.start_R.tolist() == [0.4] * 3
     assert ours.end_R.tolist() == pytest.approx([0.8, 0.81, 0.82])
@@ -70,8 +70,7 @@ def test_levels_areas_and_steps_by_hand(tmp_path: Path, experiment: Experiment) 
     )
     assert ours.own_end.value == pytest.approx(0.66), "its own prompts, the last 2 of 20 steps"
     assert ours.fixed is not None and ours.fixed.steps_T.tolist() == [0, 5, 10, 15, 20]
-    assert ours.fixed_curve is not None
-    assert ours.fixed_curve.high[-1] == pytest.approx(0.82)
+    assert spread_of(ours.fixed.reward_RT).high[-1] == pytest.approx(0.82)
 
 
 def test_verdicts_by_hand(tmp_path: Path, experiment: Experiment) -> None:
@@ -134,7 +133,7 @@ def test_unequal_starts_say_nothing_of_rises(tmp_path: Path, experiment: Experim
     fixed = {"random pair": level(0.4, 0.5), "PairUni": level(0.6, 0.5)}
     write_trainings(tmp_path, experiment, fixed, fixed=fixed)
     figure = make_curves(experiment, training(tmp_path))
-    assert {panel.footing.equal for panel in figure.panels} == {False}
+    assert {panel.comparable.equal for panel in figure.panels} == {False}
     assert [one.measure for one in figure.verdicts] == ["end", "end"]
     assert figure.verdicts[0].word is Word.BETTER, "the end may be compared"
     told = [*curve_findings.findings(figure), *curve_findings.notes(figure)]
@@ -150,7 +149,7 @@ def test_older_trainings_are_compared_by_their_ends_alone(
     )
     figure = make_curves(experiment, training(tmp_path))
     panel = figure.panels[0]
-    assert not panel.footing.fixed and panel.arms[0].start.value is None
+    assert not panel.comparable.fixed and panel.arms[0].start.value is None
     assert panel.arms[0].rise.value is None and panel.level is None
     assert [one.measure for one in figure.verdicts] == ["end", "end"]
     assert "training understanding reward at the end, each arm's on its own prompts is better" in (
@@ -168,14 +167,14 @@ def test_some_trainings_without_fixed_prompts_or_with_others_are_said(
 ) -> None:
     own = {"random pair": level(0.4, 0.5), "PairUni": level(0.7, 0.5)}
     write_trainings(tmp_path / "a", experiment, own, fixed={"PairUni": rising(0.8)})
-    some = make_curves(experiment, training(tmp_path / "a")).panels[0].footing
+    some = make_curves(experiment, training(tmp_path / "a")).panels[0].comparable
     assert "3 of 6 trainings were not measured on the fixed prompts" in some.sentence
     assert some.hint is not None
     both = {"random pair": rising(0.5), "PairUni": rising(0.8)}
     write_trainings(tmp_path / "b", experiment, own, fixed=both)
     folder = train_folder(TrainJob(experiment.arms[0], 0), training(tmp_path / "b"))
     write_rows(folder, [row for s in (0, 20) for row in fixed_rows(s, (0.4, 0.5), name="other")])
-    other = make_curves(experiment, training(tmp_path / "b")).panels[0].footing
+    other = make_curves(experiment, training(tmp_path / "b")).panels[0].comparable
     assert "measured on different fixed prompts" in other.sentence
     write_rows(folder, [row for s in (0, 10, 20) for row in fixed_rows(s, (0.4, 0.5))])
     fewer = make_curves(experiment, training(tmp_path / "b")).panels[0].arms[1].fixed
