@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import example_run as example
 from support.chromium import Browser
-from support.study_pages import study_pages
+from support.made_up_experiments import study_pages
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun

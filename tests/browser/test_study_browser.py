@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.chromium import CONTRAST, OVERFLOW, Browser
-from support.study_pages import study_pages
+from support.made_up_experiments import study_pages
 
 
 @pytest.fixture(scope="module")

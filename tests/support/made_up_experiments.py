@@ -1,16 +1,31 @@
-"""Small experiments made up for tests: runs of three arms, and training folders with rewards."""
+"""Small experiments made up for tests: runs of three arms, training folders, and their pages."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from pairuni_eval.store.training import FixedRow
 from pairuni_train.config import find_recipe
 from pairuni_train.grpo.gauge import write_rows
-from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder, train_folder, train_jobs
-from pairuni_train.study.spec import Column, Experiment, PaperRow, StudyArm
+from pairuni_train.study.jobs import StudyOptions
+from pairuni_train.study.jobs import TrainJob
+from pairuni_train.study.jobs import run_folder
+from pairuni_train.study.jobs import train_folder
+from pairuni_train.study.jobs import train_jobs
+from pairuni_train.study.spec import Column
+from pairuni_train.study.spec import Experiment
+from pairuni_train.study.spec import PaperRow
+from pairuni_train.study.spec import StudyArm
+from pairuni_train.study.curves import make_curves
+from pairuni_train.study.pages import write_curves
+from pairuni_train.study.pages import write_table
+from pairuni_train.study.spec import find_experiment
+from pairuni_train.study.table import make_table
 from support import example_run as example
 
 CARDS = {card.name: card for card in example.cards(40)}
@@ -105,3 +120,29 @@ def fixed_rows(step: int, rewards: Sequence[float], *, name: str = "set") -> lis
         )
         for task, reward in zip(("und", "gen"), rewards, strict=True)
     ]
+
+
+def study_pages(root: Path) -> dict[str, Path]:
+    """The page of a wide table and that of figure 4, by kind."""
+    setting = Setting(find_backbone("tiny"), 1, root)
+    wide = msgspec.structs.replace(
+        TABLE,
+        columns=TABLE.columns * 3,
+        printed=tuple(msgspec.structs.replace(row, cells=row.cells * 3) for row in TABLE.printed),
+    )
+    write_runs(wide, setting)
+    table = make_table(wide, setting)
+    curves = find_experiment("figure4").on(tiny=True)
+    rising = {
+        arm.name: lambda seed, step: (0.3 + 0.02 * step, 0.5 + 0.1 * math.sin(seed + step))
+        for arm in curves.arms
+    }
+    write_trainings(root / "curves", curves, rising, fixed=rising)
+    figure = make_curves(curves, training(root / "curves"))
+    again = f"pairuni-train reproduce figure4 --steps {STEPS}"
+    return {
+        "table": write_table(
+            table, wide, root / "table", tiny=True, steps=STEPS, command=again, figures=[]
+        ),
+        "figure": write_curves(figure, root / "figure", command=again, figures=[]),
+    }
