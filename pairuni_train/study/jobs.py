@@ -33,14 +33,14 @@ from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_n
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
-from pairuni_train.study.overrides import as_options
-from pairuni_train.study.overrides import changed_pairs
-from pairuni_train.study.overrides import real_changes
-from pairuni_train.study.processes import Failure
-from pairuni_train.study.processes import measure_command
-from pairuni_train.study.processes import run_logged
-from pairuni_train.study.processes import run_together
-from pairuni_train.study.processes import given_options
+from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
+from pairuni_train.study.processes import (
+    Failure,
+    given_options,
+    measure_command,
+    run_logged,
+    run_together,
+)
 from pairuni_train.study.spec import Experiment, StudyArm
 
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}

@@ -12,19 +12,10 @@ import msgspec
 from pairuni_eval.store.training import FixedRow
 from pairuni_train.config import find_recipe
 from pairuni_train.grpo.gauge import write_rows
-from pairuni_train.study.jobs import StudyOptions
-from pairuni_train.study.jobs import TrainJob
-from pairuni_train.study.jobs import run_folder
-from pairuni_train.study.jobs import train_folder
-from pairuni_train.study.jobs import train_jobs
-from pairuni_train.study.spec import Column
-from pairuni_train.study.spec import Experiment
-from pairuni_train.study.spec import PaperRow
-from pairuni_train.study.spec import StudyArm
 from pairuni_train.study.curves import make_curves
-from pairuni_train.study.pages import write_curves
-from pairuni_train.study.pages import write_table
-from pairuni_train.study.spec import find_experiment
+from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder, train_folder, train_jobs
+from pairuni_train.study.pages import write_curves, write_table
+from pairuni_train.study.spec import Column, Experiment, PaperRow, StudyArm, find_experiment
 from pairuni_train.study.table import make_table
 from support import example_run as example
 
@@ -124,14 +115,14 @@ def fixed_rows(step: int, rewards: Sequence[float], *, name: str = "set") -> lis
 
 def study_pages(root: Path) -> dict[str, Path]:
     """The page of a wide table and that of figure 4, by kind."""
-    setting = Setting(find_backbone("tiny"), 1, root)
+    options = StudyOptions(find_recipe("tiny"), 1, root)
     wide = msgspec.structs.replace(
         TABLE,
         columns=TABLE.columns * 3,
         printed=tuple(msgspec.structs.replace(row, cells=row.cells * 3) for row in TABLE.printed),
     )
-    write_runs(wide, setting)
-    table = make_table(wide, setting)
+    write_runs(wide, options)
+    table = make_table(wide, options)
     curves = find_experiment("figure4").on(tiny=True)
     rising = {
         arm.name: lambda seed, step: (0.3 + 0.02 * step, 0.5 + 0.1 * math.sin(seed + step))
