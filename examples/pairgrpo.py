@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 
-from pairuni_eval.models.base import Task
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.config import Recipe, find_arm, find_recipe
 from pairuni_train.distributed.engine import Engine, start_process
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs

@@ -20,11 +20,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import Policy
-from pairuni_eval.store.training import GRADIENTS, METRICS, SETTINGS, load_settings
-from pairuni_eval.store.write import atomic_path, clear_temporaries, write_whole
+from pairuni_eval.toolkit import UserError, as_typed
+from pairuni_eval.toolkit.models import Policy
+from pairuni_eval.toolkit.store import (
+    GRADIENTS,
+    METRICS,
+    SETTINGS,
+    atomic_path,
+    clear_temporaries,
+    load_settings,
+    write_whole,
+)
 
 _PREFIX = "checkpoint-"
 _TRAINER = "trainer"

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairuni_eval import __version__
-from pairuni_eval.cli.application import make_app, run_app
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import writing
-from pairuni_eval.extras import needs
+from pairuni_eval.toolkit import __version__, as_typed, needs, writing
+from pairuni_eval.toolkit.cli import make_app, run_app
 from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
 from pairuni_train.study.commands import baselines, reproduce
 
 if TYPE_CHECKING:
-    from pairuni_eval.records import GradientRow
+    from pairuni_eval.toolkit.store import GradientRow
     from pairuni_train.config import Recipe
 
 app = make_app("Train a unified vision-language model.")
@@ -118,7 +115,7 @@ def probe(
     """Compare both tasks' gradients between scenarios at one checkpoint, without training."""
     from rich.console import Console
 
-    from pairuni_eval.cli.options import split_names
+    from pairuni_eval.toolkit.cli import split_names
     from pairuni_train.extras import extras_of
 
     whole = _recipe(read_recipe(recipe, backbone), settings, {"checkpoint": checkpoint})
@@ -201,7 +198,7 @@ def version() -> None:
 
 def _recipe(name: str, settings: list[str] | None, named: Mapping[str, object]) -> Recipe:
     """The recipe with what the options change; an option of its own goes before --set."""
-    from pairuni_eval.config import read_assignments
+    from pairuni_eval.toolkit.data import read_assignments
     from pairuni_train.config import find_recipe
 
     given = {key: value for key, value in named.items() if value is not None}

@@ -14,10 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pairuni_eval.config import Strict, changed, read_record
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.models.base import PolicyLogits, Task
-from pairuni_eval.records import Decoding
+from pairuni_eval.api import Decoding
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.data import Strict, changed, read_record
+from pairuni_eval.toolkit.models import PolicyLogits, Task
 
 
 class Arm(Strict, frozen=True, kw_only=True):

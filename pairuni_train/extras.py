@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pairuni_eval import catalog
-from pairuni_eval.extras import extra_of
+from pairuni_eval.toolkit import extra_of
+from pairuni_eval.toolkit.models import catalog
 from pairuni_train.config import Recipe
 from pairuni_train.pair_data.config import PairConfig
 

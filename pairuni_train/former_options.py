@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.toolkit import UserError
 
 ARM, RECIPE = "pairuni", "tiny"  # what a command takes that names none
 

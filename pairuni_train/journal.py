@@ -16,8 +16,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pairuni_eval.store.json_lines import append, encode_lines, keep_lines, whole_lines
-from pairuni_eval.store.training import FIXED, GRADIENTS, METRICS, FixedRow
+from pairuni_eval.toolkit.store import (
+    FIXED,
+    GRADIENTS,
+    METRICS,
+    FixedRow,
+    append,
+    encode_lines,
+    keep_lines,
+    whole_lines,
+)
 from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.trainer import StepResult
 

@@ -13,10 +13,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock
 
-from pairuni_eval import __version__
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError, writing
-from pairuni_eval.seeds import stable_hash
+from pairuni_eval.toolkit import UserError, __version__, as_typed, stable_hash, writing
 from pairuni_train.config import Recipe
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pairuni_eval.progress import Progress
+from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainer import StepResult

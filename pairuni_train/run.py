@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.store.training import FixedRow
-from pairuni_eval.store.write import exclusive
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.store import FixedRow, exclusive
 from pairuni_train.checkpoints import (
     ResumeState,
     check_run_dir,

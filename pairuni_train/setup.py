@@ -11,11 +11,15 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from pairuni_eval import catalog
-from pairuni_eval.adapters import load_model
-from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions, Policy, Task
-from pairuni_eval.models.checkpoint import read_declaration
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.models import (
+    LoadOptions,
+    Policy,
+    Task,
+    catalog,
+    load_model,
+    read_declaration,
+)
 from pairuni_train.checkpoints import LastCheckpoint, load_resume_state
 from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine

@@ -54,6 +54,7 @@ from pairuni_eval.records import (
     TextPart,
 )
 from pairuni_eval.seeds import seed_for, stable_hash
+from pairuni_eval.user_text import json_value
 
 # Made by `__getattr__`.
 runs_frame: Callable[..., Any]
@@ -106,6 +107,7 @@ __all__ = [
     "boundary",
     "consult",
     "consult_all",
+    "json_value",
     "runs_frame",
     "samples_frame",
     "scores_frame",

@@ -14,11 +14,10 @@ from pairuni_eval.scorers.choice import (
     spelled_list,
 )
 from pairuni_eval.scorers.judge_calls import (
-    Unasked,
+    NotAsked,
     marks_without_score,
     question_about,
-    rulings_on,
-    unasked_ruling,
+    replies_about,
 )
 from pairuni_eval.scorers.licensed_prompts import (
     check_complete,
@@ -28,8 +27,7 @@ from pairuni_eval.scorers.licensed_prompts import (
     text_fields,
 )
 from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
-from pairuni_eval.scorers.objects import OBJECT_NAMES, Found, Sight, geneval_marks
-from pairuni_eval.scorers.preference import STYLES
+from pairuni_eval.scorers.objects import OBJECT_NAMES, CountedObject, Observation, geneval_marks
 from pairuni_eval.scorers.rubric import (
     LEGACY,
     VERIFIED,
@@ -41,6 +39,6 @@ from pairuni_eval.scorers.rubric import (
     wise_is_complete,
     wise_marks,
 )
-from pairuni_eval.scorers.viescore import METRICS, Pair, ask_pairs, opinion_marks
+from pairuni_eval.scorers.viescore import METRICS, EditQuestions, ask_edits, edit_marks
 from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
 from pairuni_eval.scorers.yes_no import MME_COGNITION, MME_PERCEPTION, mme_marks, pope_marks

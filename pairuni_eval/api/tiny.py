@@ -1,6 +1,7 @@
 """The tiny world: scenes, questions, prompts and edits that can be checked exactly."""
 
-from pairuni_eval.tiny import edits, knowledge, prompts, question_rows, questions, world
+from pairuni_eval.tiny import benchmark_forms, edits, knowledge, prompts, questions, world
+from pairuni_eval.tiny.benchmark_forms import ask
 from pairuni_eval.tiny.edits import Edit, imgedit_rows, satisfied
 from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark, shape_phrases
 from pairuni_eval.tiny.prompts import (
@@ -20,7 +21,7 @@ from pairuni_eval.tiny.question_rows import (
     pope_rows,
     pope_scenes,
 )
-from pairuni_eval.tiny.questions import LETTERS, ORDINALS, sides
+from pairuni_eval.tiny.questions import ORDINALS, sides
 from pairuni_eval.tiny.world import (
     COLORS,
     SHAPES,

@@ -1,5 +1,6 @@
 """One search for test items in pair sets."""
 
+from pairuni_eval.contamination.fingerprints import Fingerprints, read_fingerprints
 from pairuni_eval.contamination.neighbors import (
     NEAR,
     Neighbor,
@@ -8,5 +9,5 @@ from pairuni_eval.contamination.neighbors import (
     neighbors_path,
     write_neighbors,
 )
-from pairuni_eval.contamination.pair_set import Prints, opened, pair_rows, read_prints
-from pairuni_eval.contamination.search import AskedItem, Seen, answer, search
+from pairuni_eval.contamination.pair_set import open_pair_set, pair_rows
+from pairuni_eval.contamination.search import BenchmarkLeak, EvaluationItem, describe_leaks, search

@@ -20,7 +20,7 @@ from pairuni_eval.report.study import (
     Grid,
     GridCell,
     GridRow,
-    Quoted,
+    QuotedNumbers,
     Study,
     StudyPart,
     as_cell,

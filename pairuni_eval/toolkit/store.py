@@ -3,14 +3,17 @@
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import given_pictures, pack
+from pairuni_eval.store.json_lines import append, encode_lines, keep_lines, read_lines, whole_lines
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.training import (
     FIXED,
     GRADIENTS,
     METRICS,
+    SETTINGS,
     FixedRow,
+    load_settings,
     read_fixed,
     read_metrics,
 )
-from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
+from pairuni_eval.store.write import atomic_path, clear_temporaries, exclusive, write_whole

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairuni_eval.errors import UserError
+from pairuni_eval.toolkit import UserError
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine, Parameterized
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import Policy, Task
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.models import Policy, Task
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import ALL, Gram, task_grams, total_grams

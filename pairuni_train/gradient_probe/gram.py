@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pairuni_eval.models.base import Task
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.hooks import TaskGradients
 

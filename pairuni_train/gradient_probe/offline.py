@@ -22,13 +22,17 @@ import msgspec
 import torch
 from rich.console import Console
 
-from pairuni_eval.models.base import Task
-from pairuni_eval.models.checkpoint import find_folder
-from pairuni_eval.progress import Progress
-from pairuni_eval.records import GradientRow
-from pairuni_eval.store.json_lines import append, encode_lines, read_lines
-from pairuni_eval.store.training import GRADIENTS
-from pairuni_eval.store.write import exclusive, write_whole
+from pairuni_eval.toolkit.models import Task, find_folder
+from pairuni_eval.toolkit.progress import Progress
+from pairuni_eval.toolkit.store import (
+    GRADIENTS,
+    GradientRow,
+    append,
+    encode_lines,
+    exclusive,
+    read_lines,
+    write_whole,
+)
 from pairuni_train.checkpoints import can_resume, load_resume_state, open_run_dir
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine, start_process

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from pairuni_eval.models.base import Task
-from pairuni_eval.records import GradientRow
+from pairuni_eval.toolkit.models import Task
+from pairuni_eval.toolkit.store import GradientRow
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import (
     BlockGrams,

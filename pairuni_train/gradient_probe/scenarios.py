@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.models.base import Task
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.toolkit import UserError, as_typed, seed_for, unknown_name
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.models.base import LogProbs, Policy, Rollout, Task, View
+from pairuni_eval.toolkit.models import LogProbs, Policy, Rollout, Task, View
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.rollouts import TaskRollouts

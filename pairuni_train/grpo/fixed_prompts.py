@@ -17,8 +17,8 @@ from typing import NamedTuple, get_args
 
 import msgspec
 
-from pairuni_eval.models.base import Task
-from pairuni_eval.seeds import seed_for, stable_hash
+from pairuni_eval.toolkit import seed_for, stable_hash
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.pair_data.dataset import iterate_pairs, read_columns, write_pairs
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding
 

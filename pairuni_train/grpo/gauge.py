@@ -13,10 +13,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from pairuni_eval.models.base import Policy, Task
-from pairuni_eval.store.json_lines import encode_lines
-from pairuni_eval.store.training import FIXED, FixedRow, read_fixed
-from pairuni_eval.store.write import write_whole
+from pairuni_eval.toolkit.models import Policy, Task
+from pairuni_eval.toolkit.store import FIXED, FixedRow, encode_lines, read_fixed, write_whole
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.advantages import no_weight

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from pairuni_eval.models.base import Task
-from pairuni_eval.records import GradientRow
+from pairuni_eval.toolkit.models import Task
+from pairuni_eval.toolkit.store import GradientRow
 from pairuni_train.grpo.batch import TaskBatch
 
 

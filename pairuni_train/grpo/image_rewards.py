@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pairuni_eval import catalog
-from pairuni_eval.data import Data
-from pairuni_eval.errors import UserError
+from pairuni_eval.api import Data
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.models import catalog
 from pairuni_train.grpo.rewards import Judged, Reward, check_options
 from pairuni_train.pair_data.record import Generation
 
 if TYPE_CHECKING:
-    from pairuni_eval.grading_models.image_text import ImageTextScorer
+    from pairuni_eval.api.grading_models import ImageTextScorer
 
 _CONFIGURATION = "open_clip_config.json"  # read where weights are not of the published size
 _WITHOUT_HUB = (
@@ -71,7 +71,7 @@ class Hps(PictureReward):
             weights, tokenizer = data.weights(version), data.weights("tokenizer")
         except UserError as absent:
             raise UserError(absent.message, hint=_WITHOUT_HUB) from absent
-        from pairuni_eval.grading_models.hps import HpsScorer
+        from pairuni_eval.api.grading_models import HpsScorer
 
         beside = [path.with_name(_CONFIGURATION) for path in weights]
         files = [*weights, *(path for path in beside if path.is_file()), *tokenizer]
@@ -84,7 +84,7 @@ class ClipScore(PictureReward):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:
         """Options: `files`, the weights, configuration and merge list of a CLIP, and `device`."""
-        from pairuni_eval.grading_models.clipscore import ClipScorer
+        from pairuni_eval.api.grading_models import ClipScorer
 
         return cls(_load("clipscore", ClipScorer, options))
 
@@ -95,7 +95,7 @@ class PickScore(PictureReward):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Self:
         """Options: `files` and `device`, as for `ClipScore`."""
-        from pairuni_eval.grading_models.pickscore import PickScorer
+        from pairuni_eval.api.grading_models import PickScorer
 
         return cls(_load("pickscore", PickScorer, options))
 
@@ -114,7 +114,7 @@ def _load(name: str, scorer: type[ImageTextScorer], options: Mapping[str, Any]) 
 
 def _device(name: str, options: Mapping[str, Any]) -> str:
     """The device that a reward's options name, found to be here."""
-    from pairuni_eval.devices import AUTO, pick_device
+    from pairuni_eval.toolkit.networks import AUTO, pick_device
 
     setting = f"the option `device` of the reward '{name}'"
     return str(pick_device(str(options.get("device", AUTO)), setting=setting))

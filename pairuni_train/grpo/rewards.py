@@ -15,10 +15,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 
-from pairuni_eval import catalog
-from pairuni_eval.errors import BoundaryError, UserError, boundary
-from pairuni_eval.models.base import Reply
-from pairuni_eval.scorers.answer_form import same_answer, tagged_answer
+from pairuni_eval.api.scorers import same_answer, tagged_answer
+from pairuni_eval.toolkit import BoundaryError, UserError, boundary
+from pairuni_eval.toolkit.models import Reply, catalog
 from pairuni_train.config import RewardSpec
 from pairuni_train.pair_data.record import Generation, Understanding
 
@@ -220,8 +219,7 @@ class TinyChecker(Reward):
         return [self._judge(one) for one in batch]
 
     def _judge(self, one: Judged) -> float:
-        from pairuni_eval.tiny.prompts import satisfies
-        from pairuni_eval.tiny.world import detect
+        from pairuni_eval.api.tiny import detect, satisfies
 
         row = one.half.facts.get("row")
         if row is None or one.reply.image is None:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.errors import DatasetError, UserError
-from pairuni_eval.models.base import Policy, Reply, Request, Rollout, Task
-from pairuni_eval.pictures import read_rgb
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.api.images import read_rgb
+from pairuni_eval.toolkit import DatasetError, UserError, seed_for
+from pairuni_eval.toolkit.models import Policy, Reply, Request, Rollout, Task
 from pairuni_train.config import TaskSpec
 from pairuni_train.grpo.advantages import Weighting, normalize
 from pairuni_train.grpo.rewards import Judged, WeightedSum

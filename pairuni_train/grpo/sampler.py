@@ -14,8 +14,7 @@ import random
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.toolkit import UserError, seed_for
 from pairuni_train.pair_data.record import Kind, Pair
 
 

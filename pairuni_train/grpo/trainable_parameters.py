@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from pairuni_eval.errors import UserError, nearest
-from pairuni_eval.models.base import Policy
+from pairuni_eval.toolkit import UserError, nearest
+from pairuni_eval.toolkit.models import Policy
 from pairuni_train.config import LoraSpec, Recipe
 from pairuni_train.distributed.sharded import full_tensor, laid_out_like
 

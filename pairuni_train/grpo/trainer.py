@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import torch
 
-from pairuni_eval.models.base import Policy, Task
-from pairuni_eval.records import GradientRow
+from pairuni_eval.toolkit.models import Policy, Task
+from pairuni_eval.toolkit.store import GradientRow
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, task_batches

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.builder import PairPool, PairRef
 from pairuni_train.pair_data.complete import RowRef, halves_of
 from pairuni_train.pair_data.config import PairArm

@@ -15,10 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 from filelock import FileLock
 
-from pairuni_eval.errors import UserError, writing
-from pairuni_eval.seeds import stable_hash
-from pairuni_eval.store.json_lines import encode_lines
-from pairuni_eval.store.write import clear_temporaries, exclusive, write_whole
+from pairuni_eval.toolkit import UserError, stable_hash, writing
+from pairuni_eval.toolkit.store import clear_temporaries, encode_lines, exclusive, write_whole
 from pairuni_train.pair_data.arms import clustering_of, completes, select_arm, to_pair
 from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairPool, PairRef
 from pairuni_train.pair_data.card import write_card

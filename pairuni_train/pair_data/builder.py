@@ -19,9 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.seeds import stable_hash
-from pairuni_eval.store.write import write_whole
+from pairuni_eval.toolkit import UserError, stable_hash
+from pairuni_eval.toolkit.store import write_whole
 from pairuni_train.pair_data.complete import (
     CompletedRow,
     Completer,

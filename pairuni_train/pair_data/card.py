@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairuni_eval.store.write import write_whole
+from pairuni_eval.toolkit.store import write_whole
 from pairuni_train.pair_data.card_plot import plot_card
 from pairuni_train.pair_data.dataset import read_about
 from pairuni_train.pair_data.rows import Reject

@@ -14,10 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.cards import Card
-from pairuni_eval.contamination.fingerprints import Fingerprints, read_fingerprints
-from pairuni_eval.contamination.search import BenchmarkLeak, EvaluationItem, describe_leaks, search
-from pairuni_eval.errors import DatasetError, UserError
+from pairuni_eval.api import Card
+from pairuni_eval.toolkit import DatasetError, UserError
+from pairuni_eval.toolkit.contamination import (
+    BenchmarkLeak,
+    EvaluationItem,
+    Fingerprints,
+    describe_leaks,
+    read_fingerprints,
+    search,
+)
 from pairuni_train.pair_data.dataset import examine_pairs
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Pair
@@ -136,7 +142,7 @@ def _against(
 
 
 def _cards(against: str) -> list[Card]:
-    from pairuni_eval import catalog
+    from pairuni_eval.toolkit.models import catalog
 
     if against in catalog.suites():
         return [catalog.find_card(name) for name in catalog.find_suite(against).benchmarks]
@@ -145,8 +151,8 @@ def _cards(against: str) -> list[Card]:
 
 def _asked(name: str, data: Path | None) -> Iterator[EvaluationItem]:
     """The items of a benchmark as they are asked, with the pictures that they bring."""
-    from pairuni_eval.catalog import load_benchmark
-    from pairuni_eval.data import Data
+    from pairuni_eval.api import Data
+    from pairuni_eval.toolkit.models import load_benchmark
 
     benchmark = load_benchmark(name)
     for item in benchmark.samples(Data(benchmark.card, benchmark.folder, data)):

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairuni_eval.cli.options import Data, split_names
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError
-from pairuni_eval.extras import needs
+from pairuni_eval.toolkit import UserError, as_typed, needs
+from pairuni_eval.toolkit.cli import Data, split_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,7 +113,7 @@ def neighbors(
     """Find the most similar image of a set for every image of runs, for the report to read."""
     from rich.console import Console
 
-    from pairuni_eval.contamination.neighbors import NEAR, neighbors_path, write_neighbors
+    from pairuni_eval.toolkit.contamination import NEAR, neighbors_path, write_neighbors
     from pairuni_train.pair_data.encoders import load_encoder
     from pairuni_train.pair_data.neighbors import encoder_of, find_neighbors
 
@@ -152,7 +150,7 @@ def _bars(console: Console) -> Iterator[BuildProgress]:
     """One progress bar per stage."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-    from pairuni_eval.progress import Progress
+    from pairuni_eval.toolkit.progress import Progress
     from pairuni_train.pair_data.builder import BuildProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from pairuni_eval.config import Strict, as_record, read_table
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.user_text import text_of
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.data import Strict, as_record, read_table, text_of
 
 PairArm = Literal[
     "pairug",

@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 
-from pairuni_eval.commands import as_typed
-from pairuni_eval.contamination.pair_set import open_pair_set, pair_rows
-from pairuni_eval.data_folder import DataFolder
-from pairuni_eval.errors import DatasetError, UserError, nearest
-from pairuni_eval.image_cell import encoded_image
-from pairuni_eval.store.write import atomic_path
+from pairuni_eval.api import DataFolder
+from pairuni_eval.api.images import encoded_image
+from pairuni_eval.toolkit import DatasetError, UserError, as_typed, nearest
+from pairuni_eval.toolkit.contamination import open_pair_set, pair_rows
+from pairuni_eval.toolkit.store import atomic_path
 from pairuni_train.pair_data.record import (
     SIDES,
     Generation,

@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pairuni_eval.errors import DatasetError, UserError, writing
-from pairuni_eval.store.write import atomic_path
+from pairuni_eval.toolkit import DatasetError, UserError, writing
+from pairuni_eval.toolkit.store import atomic_path
 from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
 from pairuni_train.pair_data.rows import Reject, RowStore
 
@@ -183,7 +183,7 @@ def decode(data: bytes) -> Image:
     Raises:
         DatasetError: if it is cut off or no image.
     """
-    from pairuni_eval.pictures import read_rgb
+    from pairuni_eval.api.images import read_rgb
 
     return read_rgb(io.BytesIO(data), DatasetError)
 

@@ -22,8 +22,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import check_weights, find_folder, read_config
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.models import check_weights, find_folder, read_config
 from pairuni_train.pair_data.config import EncoderSpec
 
 if TYPE_CHECKING:
@@ -216,13 +216,13 @@ class TinyEncoder(WeightlessEncoder):
 
     def prepare(self, image: Image) -> FloatArray:
         """The picture as the world reads it, (3, 32, 32)."""
-        from pairuni_eval.tiny.world import to_array
+        from pairuni_eval.api.tiny import to_array
 
         return to_array(image).transpose(2, 0, 1).astype(np.float32)
 
     def encode(self, pixels_BCHW: FloatArray) -> FloatArray:
         """Counts (B, 34): things, shapes, colors."""
-        from pairuni_eval.tiny.world import COLORS, SHAPES, states_shown
+        from pairuni_eval.api.tiny import COLORS, SHAPES, states_shown
 
         states_BN = states_shown(pixels_BCHW.astype(np.uint8).transpose(0, 2, 3, 1))
         things_BT = (states_BN[:, :, None] == np.arange(1, 1 + len(SHAPES) * len(COLORS))).sum(1)
@@ -259,7 +259,7 @@ def _transformer(
 
 def _device(spec: EncoderSpec) -> str:
     """The device that a pair file names, found to be here."""
-    from pairuni_eval.devices import pick_device
+    from pairuni_eval.toolkit.networks import pick_device
 
     return str(pick_device(spec.device, setting="encoder.device"))
 
@@ -302,7 +302,7 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
     Raises:
         UserError: for an unknown name, or weights that cannot be had.
     """
-    from pairuni_eval.catalog import load_plugin
+    from pairuni_eval.toolkit.models import load_plugin
 
     encoder: Encoder = load_plugin("encoders", spec.name).load(spec)
     return encoder

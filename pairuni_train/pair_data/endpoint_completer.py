@@ -25,10 +25,10 @@ from pairuni_eval.api import (
     JudgeSpec,
     Question,
     Status,
-    seed_for,
     usage_of,
 )
-from pairuni_eval.prompts import LETTERS, mmmu_prompt
+from pairuni_eval.api.prompts import LETTERS, mmmu_prompt
+from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.complete import (
     Declined,
     Draft,
@@ -216,7 +216,7 @@ def load_completer(
     Raises:
         UserError: for a plugin, an option or a key that cannot be had.
     """
-    from pairuni_eval.catalog import load_plugin
+    from pairuni_eval.toolkit.models import load_plugin
 
     def judge(options: dict[str, Any], place: str) -> Judge:
         name = judge_name(options)

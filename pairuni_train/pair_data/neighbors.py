@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from pairuni_eval.contamination.neighbors import Neighbor, Neighbors, nearest
-from pairuni_eval.errors import UserError
-from pairuni_eval.store.partial_run import open_run
-from pairuni_eval.store.read import StoredRun, decode_cell
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.contamination import Neighbor, Neighbors, nearest
+from pairuni_eval.toolkit.store import StoredRun, decode_cell, open_run
 from pairuni_train.pair_data.config import EncoderSpec, read_config
 from pairuni_train.pair_data.dataset import iterate_pairs
 from pairuni_train.pair_data.embed import THREADS, encode_images, joined

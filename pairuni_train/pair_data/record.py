@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pairuni_eval.seeds import stable_hash
+from pairuni_eval.toolkit import stable_hash
 
 Side = Literal["understanding", "generation"]
 SIDES: tuple[Side, ...] = ("understanding", "generation")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pairuni_eval.store.write import atomic_path
+from pairuni_eval.toolkit.store import atomic_path
 from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
 
 _ROWS, _IMAGES, _ABOUT = "rows.parquet", "images.bin", "about.json"

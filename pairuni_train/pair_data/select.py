@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.toolkit import UserError, seed_for
 from pairuni_train.pair_data.encoders import FloatArray
 
 _BATCH = 4096  # rows of a step of MiniBatchKMeans

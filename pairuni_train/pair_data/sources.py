@@ -16,10 +16,10 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairuni_eval.data_folder import DataFolder, files_matching
-from pairuni_eval.errors import DatasetError, UserError, nearest
-from pairuni_eval.image_cell import SeveralImagesError, encoded_image
-from pairuni_eval.user_text import json_lines
+from pairuni_eval.api import DataFolder
+from pairuni_eval.api.images import SeveralImagesError, encoded_image
+from pairuni_eval.toolkit import DatasetError, UserError, nearest
+from pairuni_eval.toolkit.data import files_matching, json_lines
 from pairuni_train.pair_data import tiny_rows
 from pairuni_train.pair_data.config import FileSource, Source, TinySource
 from pairuni_train.pair_data.record import Generation, Half, Side, Understanding

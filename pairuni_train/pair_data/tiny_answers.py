@@ -13,11 +13,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Protocol
 
-from pairuni_eval.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST, lettered
-from pairuni_eval.tiny.knowledge import shape_phrases
-from pairuni_eval.tiny.prompts import PLURALS, TAGS, Row, geneval_rows, sample_scene, satisfies
-from pairuni_eval.tiny.questions import ORDINALS, sides
-from pairuni_eval.tiny.world import COLORS, SHAPES, Scene, Thing, detections_of
+from pairuni_eval.api.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST, lettered
+from pairuni_eval.api.tiny import (
+    COLORS,
+    ORDINALS,
+    PLURALS,
+    SHAPES,
+    TAGS,
+    Row,
+    Scene,
+    Thing,
+    detections_of,
+    geneval_rows,
+    sample_scene,
+    satisfies,
+    shape_phrases,
+    sides,
+)
 
 _IMAGE_MARK = "<image 1>"
 _OPTION_LINE = re.compile(r"^\(([A-Z])\) (.+)$", re.MULTILINE)  # tiny-mmmu

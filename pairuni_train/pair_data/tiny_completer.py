@@ -12,9 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from pairuni_eval.seeds import seed_for
-from pairuni_eval.tiny.benchmark_forms import ask
-from pairuni_eval.tiny.world import Scene, read
+from pairuni_eval.api.tiny import Scene, ask, read
+from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data import tiny_answers
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode

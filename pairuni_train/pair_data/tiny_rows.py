@@ -11,10 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from pairuni_eval.records import Picture
-from pairuni_eval.seeds import seed_for
-from pairuni_eval.tiny import prompts, world
-from pairuni_eval.tiny.benchmark_forms import ask
+from pairuni_eval.api import Picture
+from pairuni_eval.api.tiny import ask, prompts, world
+from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.record import Generation, Understanding
 
 LICENCE = "Apache-2.0"

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pairuni_eval.commands import as_typed
-from pairuni_eval.errors import UserError
-from pairuni_eval.report.gallery import choose, verdicts
-from pairuni_eval.stats.tables import Tables
-from pairuni_eval.store.archive import given_pictures, pack
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.toolkit import UserError, as_typed
+from pairuni_eval.toolkit.report import choose, verdicts
+from pairuni_eval.toolkit.stats import Tables
+from pairuni_eval.toolkit.store import StoredRun, given_pictures, pack
 from pairuni_train.study.jobs import StudyOptions, TrainJob, last_checkpoint, run_folder
 from pairuni_train.study.processes import last_words, measure_command, run_logged
 from pairuni_train.study.spec import Experiment

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pairuni_eval.commands import as_typed
-from pairuni_eval.extras import needs
+from pairuni_eval.toolkit import as_typed, needs
 from pairuni_train.former_options import FormerRecipe, read_recipe
 
 

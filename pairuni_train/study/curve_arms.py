@@ -9,11 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pairuni_eval.report.charts import smooth
-from pairuni_eval.stats.aggregate import Array, Bounds
-from pairuni_eval.stats.compare import TIE_MARGIN
-from pairuni_eval.stats.intervals import Estimate
-from pairuni_eval.stats.over_seeds import over_seeds
+from pairuni_eval.toolkit.report import smooth
+from pairuni_eval.toolkit.stats import TIE_MARGIN, Array, Bounds, Estimate, over_seeds
 from pairuni_train.study.fixed_curves import Comparability, FixedRewards
 
 Measure = Literal["area", "end", "steps"]

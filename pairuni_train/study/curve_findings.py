@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pairuni_eval.stats.scope import ENOUGH_SEEDS
-from pairuni_eval.stats.verdict import Word
+from pairuni_eval.toolkit.stats import ENOUGH_SEEDS, Word
 from pairuni_train.study.curve_arms import ArmCurve, Panel
 from pairuni_train.study.curve_verdicts import CurveVerdict
 from pairuni_train.study.curves import CurveFigure

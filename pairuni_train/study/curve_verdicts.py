@@ -15,15 +15,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.cards import MetricSpec
-from pairuni_eval.report.curves import TASKS
-from pairuni_eval.stats.aggregate import Array
-from pairuni_eval.stats.intervals import Interval
-from pairuni_eval.stats.multiple import Step, steps_where_known
-from pairuni_eval.stats.over_seeds import compare_seeds, joint_interval, over_seeds
-from pairuni_eval.stats.paired import Evidence, detectable
-from pairuni_eval.stats.scope import ENOUGH_SEEDS
-from pairuni_eval.stats.verdict import Word, choose, p_words
+from pairuni_eval.api import MetricSpec
+from pairuni_eval.toolkit.report import TASKS
+from pairuni_eval.toolkit.stats import (
+    ENOUGH_SEEDS,
+    Array,
+    Evidence,
+    Interval,
+    Step,
+    Word,
+    choose,
+    compare_seeds,
+    detectable,
+    joint_interval,
+    over_seeds,
+    p_words,
+    steps_where_known,
+)
 from pairuni_train.study.curve_arms import ArmCurve, Measure, Panel
 
 REWARD = MetricSpec(name="reward", scale=1.0, decimals=3)

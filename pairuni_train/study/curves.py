@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.report.curves import TASKS
-from pairuni_eval.stats.aggregate import Array, Bounds
-from pairuni_eval.store.training import read_metrics
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.report import TASKS
+from pairuni_eval.toolkit.stats import Array, Bounds
+from pairuni_eval.toolkit.store import read_metrics
 from pairuni_train.study.curve_arms import (
     ArmCurve,
     Panel,

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.stats.aggregate import Array
-from pairuni_eval.store.training import FixedRow, read_fixed
+from pairuni_eval.toolkit.stats import Array
+from pairuni_eval.toolkit.store import FixedRow, read_fixed
 
 _EQUAL = 1e-9  # apart by rounding alone
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pairuni_eval.gradients.alignment import Alignment, Stance
-from pairuni_eval.gradients.interference import BlockInterference
+from pairuni_eval.toolkit.gradients import Alignment, BlockInterference, Stance
 from pairuni_train.study.gradients import CANNOT_TELL, GradientFigure
 
 

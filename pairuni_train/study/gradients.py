@@ -22,14 +22,18 @@ from typing import NamedTuple
 import msgspec
 import pandas as pd
 
-from pairuni_eval.gradients.alignment import Alignment, alignments
-from pairuni_eval.gradients.correlation import ArmPoint, Correlation, correlate
-from pairuni_eval.gradients.interference import ScenarioInterference, scenarios
-from pairuni_eval.gradients.scenario_comparison import (
+from pairuni_eval.toolkit.gradients import (
+    Alignment,
+    ArmPoint,
+    Correlation,
     ScenarioComparison,
+    ScenarioInterference,
     ScenarioVerdict,
+    alignments,
     compare_two,
     corrected_together,
+    correlate,
+    scenarios,
 )
 from pairuni_train.study.jobs import StudyOptions
 from pairuni_train.study.probes import (

@@ -21,13 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairuni_eval.catalog import find_card
-from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import TINY
-from pairuni_eval.seeds import stable_hash
-from pairuni_eval.store import layout
-from pairuni_eval.store.read import StoredRun
-from pairuni_eval.store.training import read_fixed
+from pairuni_eval.toolkit import UserError, stable_hash
+from pairuni_eval.toolkit.models import TINY, find_card
+from pairuni_eval.toolkit.store import StoredRun, layout, read_fixed
 from pairuni_train.config import Recipe, find_arm
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pair_data.build import build

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pairuni_eval.config import assignment, changed
+from pairuni_eval.toolkit.data import assignment, changed
 from pairuni_train.pair_data.config import PairConfig
 
 _PLACE = "the pair configuration"

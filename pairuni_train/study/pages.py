@@ -14,36 +14,31 @@ from typing import Any
 
 import numpy as np
 
-from pairuni_eval.errors import writing
-from pairuni_eval.gradients.interference import BlockInterference, cosines
-from pairuni_eval.gradients.rows import ALL
-from pairuni_eval.report import arm_table
-from pairuni_eval.report.charts import (
-    IntervalChart,
-    LineChart,
-    Series,
-    Span,
-    interval_chart,
-    line_chart,
-)
-from pairuni_eval.report.export import sheet
-from pairuni_eval.report.gradients import gradient_section
-from pairuni_eval.report.pages import write_page
-from pairuni_eval.report.rerun import Rerun
-from pairuni_eval.report.study import (
+from pairuni_eval.toolkit import writing
+from pairuni_eval.toolkit.gradients import ALL, BlockInterference, cosines
+from pairuni_eval.toolkit.report import (
     Grid,
     GridCell,
     GridRow,
+    IntervalChart,
+    LineChart,
     QuotedNumbers,
+    Rerun,
+    Series,
+    Span,
     Study,
     StudyPart,
+    arm_table,
     as_cell,
     asked,
+    gradient_section,
+    interval_chart,
+    line_chart,
+    sheet,
+    write_page,
     write_study,
 )
-from pairuni_eval.stats.aggregate import Array
-from pairuni_eval.stats.arm_table import ArmTable
-from pairuni_eval.stats.verdict import p_words
+from pairuni_eval.toolkit.stats import ArmTable, Array, p_words
 from pairuni_train.study import curve_findings, gradient_findings
 from pairuni_train.study.curve_arms import ArmCurve, SeedCurve, part_of, spread_of, window_of
 from pairuni_train.study.curves import CurveFigure

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairuni_eval.report.charts import IntervalChart, LineChart
+from pairuni_eval.toolkit.report import IntervalChart, LineChart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

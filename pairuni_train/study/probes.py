@@ -20,10 +20,9 @@ from typing import NamedTuple
 import msgspec
 import pandas as pd
 
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.gradients.rows import read_gradients
-from pairuni_eval.store.json_lines import whole_lines
-from pairuni_eval.store.training import GRADIENTS
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.gradients import read_gradients
+from pairuni_eval.toolkit.store import GRADIENTS, whole_lines
 from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.study.jobs import StudyOptions, ensure_pairs, pair_file
 from pairuni_train.study.processes import Failure, run_logged, run_together

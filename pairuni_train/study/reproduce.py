@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from pairuni_eval.errors import UserError
-from pairuni_eval.progress import Progress
+from pairuni_eval.toolkit import UserError
+from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.study.curves import make_curves
 from pairuni_train.study.gradients import make_gradients
 from pairuni_train.study.jobs import StudyOptions, run_all, train_jobs

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from pairuni_eval.models.base import Task
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.gradient_probe.scenarios import addressed, read_scenario
 from pairuni_train.grpo.sampler import PairSampler
 from pairuni_train.pair_data.dataset import read_columns

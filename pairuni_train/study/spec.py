@@ -15,10 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from pairuni_eval import catalog
-from pairuni_eval.config import Strict, as_record, read_table
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.models.base import Task
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.data import Strict, as_record, read_table
+from pairuni_eval.toolkit.models import Task, catalog
 
 BASE = "base"
 World = Literal["tiny", "real"]

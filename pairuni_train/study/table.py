@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pairuni_eval.config import assignment
-from pairuni_eval.errors import UserError, unknown_name
-from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
-from pairuni_eval.stats.arms import ArmRuns
-from pairuni_eval.stats.compare import Place
-from pairuni_eval.stats.paired import narrowed
-from pairuni_eval.stats.tables import Tables
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.data import assignment
+from pairuni_eval.toolkit.stats import (
+    ArmColumn,
+    ArmRuns,
+    ArmTable,
+    Entrant,
+    Place,
+    Tables,
+    arm_table,
+    narrowed,
+)
+from pairuni_eval.toolkit.store import StoredRun
 from pairuni_train.config import find_arm
 from pairuni_train.pair_data.record import Kind
 from pairuni_train.pair_data.stats import read_stats

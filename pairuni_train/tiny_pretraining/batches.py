@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import JanusProcessor
 
-from pairuni_eval.tiny import janus, world
-from pairuni_eval.tiny.world import IntArray
+from pairuni_eval.api.tiny import IntArray, world
+from pairuni_eval.toolkit.networks import janus
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import ORDER, WEIGHTS, Example, Turn, sources
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pairuni_eval.tiny import janus
+from pairuni_eval.toolkit.networks import janus
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from pairuni_eval import prompts as forms
-from pairuni_eval.tiny import benchmark_forms, edits, janus, knowledge, prompts, questions, world
+from pairuni_eval.api.prompts import prompts as forms
+from pairuni_eval.api.tiny import benchmark_forms, edits, knowledge, prompts, questions, world
+from pairuni_eval.toolkit.networks import janus
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from pairuni_eval.tiny import world
-from pairuni_eval.tiny.world import IntArray
+from pairuni_eval.api.tiny import IntArray, world
 from pairuni_train.tiny_pretraining.batches import pixels_of
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.optimizers import Muon, Optimizers

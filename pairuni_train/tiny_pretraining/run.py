@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration
 
-from pairuni_eval.progress import Progress
-from pairuni_eval.tiny import janus
+from pairuni_eval.toolkit.networks import janus
+from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, PretrainBatch, step_examples
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS

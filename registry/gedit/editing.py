@@ -13,12 +13,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, UserError
-from pairuni_eval.scorers.judge_calls import (
+from pairuni_eval.api.scorers import (
+    METRICS,
+    EditQuestions,
     NotAsked,
+    ask_edits,
+    edit_marks,
     marks_without_score,
     question_about,
 )
-from pairuni_eval.scorers.viescore import METRICS, EditQuestions, ask_edits, edit_marks
 
 from . import judge_prompts
 

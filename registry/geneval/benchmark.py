@@ -30,8 +30,7 @@ from pairuni_eval.api import (
     UserError,
     boundary,
 )
-from pairuni_eval.scorers.licensed_prompts import check_complete
-from pairuni_eval.scorers.objects import OBJECT_NAMES, geneval_marks
+from pairuni_eval.api.scorers import OBJECT_NAMES, check_complete, geneval_marks
 
 from .metadata import Metadata
 
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from pairuni_eval.grading_models.colors import ColorNamer
-    from pairuni_eval.grading_models.detector import Observer
+    from pairuni_eval.api.grading_models import ColorNamer, Observer
 
 _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protocol
 _READERS = 8  # threads that decode pictures while a detector waits for them
@@ -120,10 +118,7 @@ class GenEval(Benchmark):
         if self._equipment is None:
             raise UserError("no detector")
         detector_files, clip_files = self._files(_DETECTORS[protocol]), self._files("clip")
-        from pairuni_eval.grading_models.colors import ColorNamer
-        from pairuni_eval.grading_models.detector import Observer
-        from pairuni_eval.grading_models.mask2former import Mask2Former
-        from pairuni_eval.grading_models.weight_file import digest_of
+        from pairuni_eval.api.grading_models import ColorNamer, Mask2Former, Observer, digest_of
 
         device = self._equipment.device
         detector = Mask2Former.load(detector_files, device=device, classes=len(OBJECT_NAMES))

@@ -30,13 +30,13 @@ from pairuni_eval.api import (
     Status,
     UserError,
     boundary,
+    json_value,
 )
-from pairuni_eval.user_text import json_value
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pairuni_eval.grading_models.hps import HpsScorer
+    from pairuni_eval.api.grading_models import HpsScorer
 
 
 SCALE = 100  # the benchmark prints cosines times this
@@ -114,7 +114,7 @@ class HpsV2(Benchmark):
         data, device = self._equipment
         try:
             weights, tokenizer = data.weights(version), data.weights("tokenizer")
-            from pairuni_eval.grading_models.hps import HpsScorer
+            from pairuni_eval.api.grading_models import HpsScorer
 
             beside = [path.with_name(_CONFIGURATION) for path in weights]
             sizes = [path for path in beside if path.is_file()]

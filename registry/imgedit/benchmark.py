@@ -27,18 +27,20 @@ from pairuni_eval.api import (
     Picture,
     Question,
     UserError,
+    json_value,
 )
-from pairuni_eval.image_cell import image_file
-from pairuni_eval.scorers.judge_calls import NotAsked, question_about, replies_about
-from pairuni_eval.scorers.licensed_prompts import (
+from pairuni_eval.api.images import image_file
+from pairuni_eval.api.scorers import (
+    NotAsked,
     check_complete,
     find_beside,
+    imgedit_marks,
     judge_with_prompt,
     no_prompt,
+    question_about,
+    replies_about,
     text_fields,
 )
-from pairuni_eval.scorers.rubric import imgedit_marks
-from pairuni_eval.user_text import json_value
 
 _FIELDS = ("id", "prompt", "edit_type")
 _PLACEHOLDER = "<edit_prompt>"

@@ -26,8 +26,8 @@ from pairuni_eval.api import (
     Status,
     UserError,
 )
-from pairuni_eval.prompts import mme_prompt
-from pairuni_eval.scorers.yes_no import MME_COGNITION, MME_PERCEPTION, mme_marks
+from pairuni_eval.api.prompts import mme_prompt
+from pairuni_eval.api.scorers import MME_COGNITION, MME_PERCEPTION, mme_marks
 
 _TEXT_COLUMNS = ("question_id", "question", "answer", "category")
 _TASKS = (*MME_PERCEPTION, *MME_COGNITION)

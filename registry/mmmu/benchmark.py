@@ -27,10 +27,15 @@ from pairuni_eval.api import (
     Status,
     UserError,
 )
-from pairuni_eval.prompts import LETTERS, mmmu_parts, mmmu_prompt
-from pairuni_eval.scorers.choice import choice_letters, mmmu_marks, spelled_list
-from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
-from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
+from pairuni_eval.api.prompts import LETTERS, mmmu_parts, mmmu_prompt
+from pairuni_eval.api.scorers import (
+    MMMU_DISCIPLINES,
+    choice_letters,
+    mmmu_marks,
+    mmmu_subject,
+    spelled_list,
+    vlmevalkit_question,
+)
 
 _TEXT_COLUMNS = (
     "id",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, Sample
-from pairuni_eval.prompts import mmstar_prompt
-from pairuni_eval.scorers.choice import MMSTAR_LETTERS, inline_options, mmstar_marks
+from pairuni_eval.api.prompts import mmstar_prompt
+from pairuni_eval.api.scorers import MMSTAR_LETTERS, inline_options, mmstar_marks
 
 _COLUMNS = ("index", "question", "image", "answer", "category", "l2_category", "meta_info")
 

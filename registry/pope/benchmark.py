@@ -21,8 +21,8 @@ from pairuni_eval.api import (
     Sample,
     UserError,
 )
-from pairuni_eval.prompts import pope_prompt
-from pairuni_eval.scorers.yes_no import pope_marks
+from pairuni_eval.api.prompts import pope_prompt
+from pairuni_eval.api.scorers import pope_marks
 
 _TEXT_COLUMNS = ("question_id", "question", "answer", "image_source", "category")
 

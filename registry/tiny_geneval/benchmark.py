@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.scorers.objects import CountedObject, Observation, geneval_marks
-from pairuni_eval.tiny.prompts import geneval_benchmark
-from pairuni_eval.tiny.world import Detection, detect
+from pairuni_eval.api.scorers import CountedObject, Observation, geneval_marks
+from pairuni_eval.api.tiny import Detection, detect, geneval_benchmark
 
 if TYPE_CHECKING:
     from PIL import Image

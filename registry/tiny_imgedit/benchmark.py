@@ -24,9 +24,8 @@ from pairuni_eval.api import (
     consult,
     seed_for,
 )
-from pairuni_eval.scorers.rubric import imgedit_marks
-from pairuni_eval.tiny.edits import Edit, imgedit_rows, satisfied
-from pairuni_eval.tiny.world import read, render
+from pairuni_eval.api.scorers import imgedit_marks
+from pairuni_eval.api.tiny import Edit, imgedit_rows, read, render, satisfied
 
 _PER_TYPE = 20
 

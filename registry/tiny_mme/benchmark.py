@@ -20,9 +20,9 @@ from pairuni_eval.api import (
     Sample,
     seed_for,
 )
-from pairuni_eval.prompts import mme_prompt
-from pairuni_eval.scorers.yes_no import MME_PERCEPTION, mme_marks
-from pairuni_eval.tiny.question_rows import mme_rows
+from pairuni_eval.api.prompts import mme_prompt
+from pairuni_eval.api.scorers import MME_PERCEPTION, mme_marks
+from pairuni_eval.api.tiny import mme_rows
 
 _IMAGES_PER_KIND = 20
 

@@ -21,9 +21,9 @@ from pairuni_eval.api import (
     Sample,
     seed_for,
 )
-from pairuni_eval.prompts import mmmu_prompt
-from pairuni_eval.scorers.choice import choice_letters, mmmu_marks
-from pairuni_eval.tiny.question_rows import mmmu_rows
+from pairuni_eval.api.prompts import mmmu_prompt
+from pairuni_eval.api.scorers import choice_letters, mmmu_marks
+from pairuni_eval.api.tiny import mmmu_rows
 
 _PER_KIND = 17
 

@@ -16,9 +16,9 @@ from pairuni_eval.api import (
     Sample,
     seed_for,
 )
-from pairuni_eval.prompts import mmstar_prompt
-from pairuni_eval.scorers.choice import MMSTAR_LETTERS, mmstar_marks
-from pairuni_eval.tiny.question_rows import mmstar_rows
+from pairuni_eval.api.prompts import mmstar_prompt
+from pairuni_eval.api.scorers import MMSTAR_LETTERS, mmstar_marks
+from pairuni_eval.api.tiny import mmstar_rows
 
 _PER_CATEGORY = 34
 

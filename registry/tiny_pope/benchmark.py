@@ -21,9 +21,9 @@ from pairuni_eval.api import (
     Sample,
     seed_for,
 )
-from pairuni_eval.prompts import pope_prompt
-from pairuni_eval.scorers.yes_no import pope_marks
-from pairuni_eval.tiny.question_rows import POPE_SPLITS, pope_rows, pope_scenes
+from pairuni_eval.api.prompts import pope_prompt
+from pairuni_eval.api.scorers import pope_marks
+from pairuni_eval.api.tiny import POPE_SPLITS, pope_rows, pope_scenes
 
 _SCENES = 60
 _PER_SCENE = 6

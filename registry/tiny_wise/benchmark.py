@@ -9,18 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pairuni_eval.api import (
-    Answer,
-    Benchmark,
-    Data,
-    Item,
-    Judge,
-    MetricValue,
-    Question,
-    consult,
-)
-from pairuni_eval.scorers.rubric import wise_category, wise_marks
-from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark
+from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, Question, consult
+from pairuni_eval.api.scorers import wise_category, wise_marks
+from pairuni_eval.api.tiny import KnowledgePrompt, knowledge_benchmark
 
 
 class TinyWise(Benchmark):

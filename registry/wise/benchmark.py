@@ -7,7 +7,7 @@ the data and `scorers/rubric.py` for the rules.
 from __future__ import annotations
 
 from pairuni_eval.api import JudgeReply, MetricValue
-from pairuni_eval.scorers.rubric import LEGACY, wise_is_complete, wise_marks
+from pairuni_eval.api.scorers import LEGACY, wise_is_complete, wise_marks
 
 from .knowledge import KnowledgeBenchmark
 

@@ -25,17 +25,20 @@ from pairuni_eval.api import (
     MetricValue,
     Question,
     UserError,
+    json_value,
 )
-from pairuni_eval.scorers.judge_calls import NotAsked, question_about, replies_about
-from pairuni_eval.scorers.licensed_prompts import (
+from pairuni_eval.api.scorers import (
+    Edition,
+    NotAsked,
     check_complete,
     find_beside,
     judge_with_prompt,
     no_prompt,
+    question_about,
+    replies_about,
     text_fields,
+    wise_category,
 )
-from pairuni_eval.scorers.rubric import Edition, wise_category
-from pairuni_eval.user_text import json_value
 
 from .judge_script import JudgePrompt, NoPromptError, read_prompt
 

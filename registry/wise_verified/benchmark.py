@@ -7,7 +7,7 @@ differ. See `registry/wise/knowledge.py` for the data and `scorers/rubric.py` fo
 from __future__ import annotations
 
 from pairuni_eval.api import JudgeReply, MetricValue
-from pairuni_eval.scorers.rubric import VERIFIED, verified_marks, verified_score
+from pairuni_eval.api.scorers import VERIFIED, verified_marks, verified_score
 
 from ..wise.knowledge import KnowledgeBenchmark
 
