@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import small_training as small
+from support import small_training as small
 
 from pairuni_eval.models.base import Task
 from pairuni_train.distributed.engine import start_process

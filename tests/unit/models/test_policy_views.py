@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import small_training as small
 import torch
 from accelerate import Accelerator
+from support import small_training as small
 from torch import Tensor, nn
 
 from pairuni_eval.models.base import LogProbs, Rollout, View
