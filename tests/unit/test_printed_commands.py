@@ -207,7 +207,7 @@ def test_a_hint_names_options_that_exist(side: str) -> None:
 
 
 def test_hints_are_found() -> None:
-    found = dict(hints(ROOT / "pairuni_train" / "checkpoint.py"))
+    found = dict(hints(ROOT / "pairuni_train" / "checkpoints.py"))
     assert any("--set" in text for text in found.values())
 
 
