@@ -50,10 +50,12 @@ def _measured(job: TrainJob, options: StudyOptions, suite: str, experiment: str)
     """The run of a suite at a job's last checkpoint, made unless it is there."""
     root, checkpoint = options.root, last_checkpoint(job, options)
     if not checkpoint.is_dir():
-        words = ("--steps", options.recipe.steps, "--root", root)
+        steps = options.recipe.steps
         raise UserError(
             f"The arm '{job.arm.name}' was not trained: {checkpoint} is not there.",
-            hint=as_typed("pairuni-train", "reproduce", experiment, *words),
+            hint=as_typed(
+                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
+            ),
         )
     run = run_folder(job, f"suite-{suite}", options)
     log = root / "logs" / f"suite-{suite}-{job.arm.trained_as}.txt"
