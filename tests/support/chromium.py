@@ -125,12 +125,14 @@ class Browser:
         return list(self._call("POST", f"{self._session}/se/log", {"type": kind}))
 
     def requests(self) -> list[str]:
+        """The addresses that pages asked for, but for pictures that stand inside them."""
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
-        return [
+        asked = [
             event["params"]["request"]["url"]
             for event in events
             if event["method"] == "Network.requestWillBeSent"
         ]
+        return [url for url in asked if not url.startswith("data:image/")]
 
     def screenshot(self, path: Path) -> None:
         height = self.run("return document.documentElement.scrollHeight")
