@@ -96,7 +96,8 @@ def test_the_options_of_run_are_these() -> None:
     """A new option is a decision: change this list with it."""
     assert options("run") == RUN_OPTIONS
     assert options("report") == [
-        *("--baseline", "--out", "--pairs", "--partial-results", "--sibling", "--training")
+        *("--baseline", "--out", "--pairs", "--partial-results", "--pictures", "--sibling"),
+        "--training",
     ]
     assert options("compare") == ["--json"]
     assert options("grade") == GRADE_OPTIONS

@@ -337,7 +337,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gradients\.jsonl is missing"):
         read_gradients([tmp_path])
     (tmp_path / "gradients.jsonl").write_bytes(b'{"scenario": 1}\n')
-    with pytest.raises(UserError, match=r"gradients\.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"gradients\.jsonl, line 1: cannot be read"):
         read_gradients([tmp_path])
 
 

@@ -246,7 +246,7 @@ def test_a_call_of_a_process_that_was_killed_counts_as_spent(path: Path) -> None
 def test_a_number_that_is_none_is_named(path: Path) -> None:
     ReplyCache(path)
     path.with_suffix(".under-way").write_text("many")
-    with pytest.raises(UserError, match=r"replies\.under-way holds no number"):
+    with pytest.raises(UserError, match=r"replies\.under-way does not hold a number of calls"):
         ReplyCache(path).begin(at_most(3))
 
 

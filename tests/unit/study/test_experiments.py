@@ -234,7 +234,7 @@ def test_a_file_may_name_its_arms_by_the_former_key(tmp_path: Path) -> None:
     path.write_text(GOOD.replace("arm = ", "recipe = "))
     assert [arm.trained_as for arm in read_experiment(path).arms] == ["base", "grpo"]
     path.write_text(GOOD.replace('arm = "grpo"', 'arm = "grpo", recipe = "grpo"'))
-    with pytest.raises(UserError, match="unknown field `recipe`"):
+    with pytest.raises(UserError, match="unknown key 'recipe' in arms"):
         read_experiment(path)
 
 
