@@ -12,8 +12,10 @@ clusters (Cameron, Gelbach and Miller 2011):
 
 with v the variance over unit draws of one run's number and c the covariance of two runs' of an arm.
 t has the joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1
-where seeds matter most; departure: what is taken off does not lower the weight of the seeds there,
-so that freedom that cannot be known is not claimed.
+where seeds matter most. Departures: what is taken off does not lower the seeds' term there; where
+nothing is left of them, which may be chance, that term counts half. Without it the corrected p of a
+page of equal arms was too small (a false word on 8.7 % of pages), with the whole of it the intervals
+of arms whose seeds hardly differ were too wide.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from pairuni_eval.stats.intervals import (
     t_point,
 )
 from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
+
+
+_NOTHING_LEFT = 0.5  # what the seeds' term counts where they differ by chance alone
 
 
 class TwoLevels(NamedTuple):
@@ -92,19 +97,21 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
     sides = [side for side in (slice(0, ours), slice(ours, None)) if len(numbers[side])]
     means = [known[:, side].mean(axis=1) for side in sides]
     units = correction * float(np.var(means[0] - sum(means[1:])))
-    seeds, chance, weighed = 0.0, 0.0, units**2 / (clusters - 1)
+    seeds, chance, by_freedom = 0.0, 0.0, 0.0
     for side in sides:
         runs = len(numbers[side])
         if runs > 1:
             variance = float(np.var(numbers[side], ddof=1)) / runs
             seeds += variance
             chance += correction * _chance(known[:, side]) / runs
-            weighed += variance**2 / (runs - 1)
+            by_freedom += variance**2 / (runs - 1)
     between = max(0.0, seeds - chance)
-    if between == 0:
-        return TwoLevels(units**0.5, float(clusters - 1), 0.0)
     total = units + between
-    return TwoLevels(total**0.5, total**2 / weighed, between / total)
+    if total == 0:
+        return TwoLevels(0.0, float(clusters - 1), 0.0)
+    by_freedom *= 1.0 if between > 0 else _NOTHING_LEFT
+    freedom = total**2 / (units**2 / (clusters - 1) + by_freedom)
+    return TwoLevels(total**0.5, freedom, between / total)
 
 
 def _chance(draws: Array) -> float:
