@@ -14,8 +14,8 @@ with v the variance over unit draws of one run's number and c the covariance of 
 t has the joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1
 where seeds matter most. Departures: what is taken off does not lower the seeds' term there; where
 nothing is left of them, which may be chance, that term counts half. Without it the corrected p of a
-page of equal arms was too small (a false word on 8.7 % of pages), with the whole of it the intervals
-of arms whose seeds hardly differ were too wide.
+page of equal arms was too small (a false word on 8.7 % of pages), with the whole of it the
+intervals of arms whose seeds hardly differ were too wide.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from pairuni_eval.stats.intervals import (
     t_point,
 )
 from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
-
 
 _NOTHING_LEFT = 0.5  # what the seeds' term counts where they differ by chance alone
 
