@@ -13,9 +13,9 @@ clusters (Cameron, Gelbach and Miller 2011):
 with v the variance over unit draws of one run's number and c the covariance of two runs' of an arm.
 t has the joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1
 where seeds matter most. Departures: what is taken off does not lower the seeds' term there; where
-nothing is left of them, which may be chance, that term counts two thirds. Without it the corrected p of a
-page of equal arms was too small (a false word on 8.7 % of pages), with the whole of it the
-intervals of arms whose seeds hardly differ were too wide.
+nothing is left of them, which may be chance, that term counts two thirds. Without it the corrected
+p of a page of equal arms was too small (a false word on 8.7 % of pages); with the whole of it the
+intervals of arms whose seeds hardly differ were wider still.
 """
 
 from __future__ import annotations
