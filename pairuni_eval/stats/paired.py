@@ -301,10 +301,9 @@ def compare_pair(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     span = pair.span
     found = pair.spread()
     interval, error, freedom = found
-    agreeing = no_spread(found, value)
     p, test = _p_value(pair, seed=seed)
     limit = margin * span if span else None
-    tied = tie_evidence(pair, value, 0.0 if agreeing else error, freedom, limit)
+    tied = tie_of_pair(pair, found, margin=margin)
     return Evidence(
         interval=interval,
         error=error,
@@ -312,7 +311,7 @@ def compare_pair(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
         test=test if pair.single else "t over units",
         margin=limit,
         tie_p=tied.p,
-        detectable=None if agreeing else detectable(error, freedom),
+        detectable=None if no_spread(found, value) else detectable(error, freedom),
         freedom=freedom,
         span=span,
         equivalence=tied.interval,
@@ -329,6 +328,14 @@ class Tie(NamedTuple):
 
     p: float | None
     interval: Interval | None = None
+
+
+def tie_of_pair(pair: PairedSums, found: Spread, *, margin: float) -> Tie:
+    """How surely two runs differ by less than a share of the range; see `tie_evidence`."""
+    value = float(pair.difference(pair.stacked.sum(axis=0)))
+    error = 0.0 if no_spread(found, value) else found.error
+    limit = margin * pair.span if pair.span else None
+    return tie_evidence(pair, value, error, found.freedom, limit)
 
 
 def tie_evidence(

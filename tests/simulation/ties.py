@@ -26,7 +26,7 @@ from simulation.worlds import columns
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import Array, GradedRows
-from pairuni_eval.stats.paired import compare_pair, pair_rows
+from pairuni_eval.stats.paired import pair_rows
 
 ALPHA = 0.05
 MARGIN = 0.01
@@ -208,10 +208,9 @@ def study(shape: Shape, units: int, sets: int, seed: int = 1, times: float = 1.0
     tied = 0
     for _ in range(sets):
         ours, theirs = shape.draw(rng, units, times * MARGIN)
-        found = compare_pair(
-            pair_rows([ours], [theirs], shape.spec, names), margin=MARGIN, seed=seed
-        )
-        tied += found.tie_p is not None and found.tie_p < ALPHA
+        pair = pair_rows([ours], [theirs], shape.spec, names)
+        found = tie_of_pair(pair, pair.spread(), margin=MARGIN)
+        tied += found.p is not None and found.p < ALPHA
     return Ties(shape, units, times, tied, sets)
 
 
