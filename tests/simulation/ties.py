@@ -26,7 +26,7 @@ from simulation.worlds import columns
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import Array, GradedRows
-from pairuni_eval.stats.paired import pair_rows
+from pairuni_eval.stats.paired import pair_rows, tie_of_pair
 
 ALPHA = 0.05
 MARGIN = 0.01
