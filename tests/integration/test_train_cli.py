@@ -57,7 +57,7 @@ def strangers_weightings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     info = tmp_path / "site" / "acme_weightings-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-weightings\nVersion: 1\n")
-    lines = ("weighty = small_training:negative", "nothing = operator:nothing")
+    lines = ("weighty = support.small_training:negative", "nothing = operator:nothing")
     (info / "entry_points.txt").write_text("\n".join(("[pairuni.weightings]", *lines)))
     monkeypatch.syspath_prepend(str(info.parent))
 
@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_size_cannot_go_on(
         (Path("out/checkpoint-1") / name).write_bytes((tiny_weights / name).read_bytes())
     ran = train(*common, "--steps", 2)
     assert ran.code == 2
-    assert "no parameter of that shape" in ran.error
+    assert "is not a parameter of that shape" in ran.error
 
 
 def test_adapters_go_on_from_a_file_of_their_own(
@@ -413,5 +413,5 @@ def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
     config = pair_sources.write_config(tmp_path / "pairs.toml", **changes)
     ran = train("pairs", "build", "--config", config, "--out", "built")
     assert ran.code == 2
-    wanted = {"endpoint": "OPENAI_API_KEY is not set", "encoder": "no checkpoint"}
+    wanted = {"endpoint": "OPENAI_API_KEY is not set", "encoder": "is not a checkpoint"}
     assert wanted[module] in ran.error

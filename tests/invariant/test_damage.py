@@ -150,7 +150,7 @@ def shown(folder: Path) -> Shown:
     }
     return Shown(
         tuple(frame.to_csv() for frame in tables),
-        repr((run.card, run.cards, run.figures, sound)),
+        repr((run.card, run.cards, run.external_metrics, sound)),
         {image: run.pictures.data(image) for image in images},
     )
 
