@@ -10,7 +10,7 @@ PACKAGES = ["pairuni_eval", "pairuni_train", "registry"]
 HEAVY = ("torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "matplotlib")
 
 EXAMPLE = (
-    "pairuni-train run --recipe pairuni --backbone tiny --seed 0 --out runs/pairuni",
+    "pairuni-train run --arm pairuni --recipe tiny --seed 0 --out runs/pairuni",
     "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/base",
     "pairuni-eval run --checkpoint runs/pairuni/checkpoint-300 --suite tiny --seed 0"
     " --out runs/PairUni",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.user_text import text_of
 
 _UNKNOWN_KEY = re.compile(r"unknown field `([^`]+)`")
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # a key, or a place in a list
 _UNKNOWN_WORD = re.compile(r"Invalid enum value '([^']+)'")
 
 
@@ -134,45 +135,62 @@ def _toml(value: Any) -> str:
 def _explain(message: str, kind: type[msgspec.Struct], also: Collection[str]) -> str:
     """Msgspec's message, with the nearest valid key or word for an unknown one."""
     where = message.partition(" - at ")[2].strip("`").removeprefix("$").removeprefix(".")
+    there = _known(inspect.type_info(kind), where)
     if unknown := _UNKNOWN_KEY.search(message):
-        known = _known(inspect.type_info(kind))
-        offer = _offer(unknown[1], {*known.keys, *also})
-        if not offer and not where:
-            offer = f" Known: {', '.join((*kind.__struct_fields__, *also))}."
-        return f"unknown key '{unknown[1]}'{f' in {where}' if where else ''}.{offer}"
+        keys = there.keys if where else [*there.keys, *also]
+        place = f" in {where}" if where else ""
+        return f"unknown key '{unknown[1]}'{place}.{_offer(unknown[1], keys)}"
     if word := _UNKNOWN_WORD.search(message):
-        offer = _offer(word[1], _known(inspect.type_info(kind)).words)
-        return f"'{word[1]}' is not a value of {where}.{offer}"
+        return f"'{word[1]}' is not a value of {where}.{_offer(word[1], there.words)}"
     return message.replace(" - at `$.", " at `") + "."
 
 
-def _offer(name: str, known: Iterable[str]) -> str:
+def _offer(name: str, known: Sequence[str]) -> str:
+    """The nearest of the known, or all of them."""
     guess = nearest(name, sorted(known))
-    return f" Did you mean '{guess}'?" if guess else ""
+    if guess:
+        return f" Did you mean '{guess}'?"
+    return f" Known: {', '.join(known)}." if known else ""
 
 
 class _Known(NamedTuple):
-    """Every key of the tables within a type, and every word that one of its values may be."""
+    """The keys that a table may have, and the words that may stand for a value."""
 
-    keys: set[str]
-    words: set[str]
+    keys: list[str]
+    words: list[str]
 
 
-def _known(kind: inspect.Type) -> _Known:
-    found, waiting = _Known(set(), set()), [kind]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, inspect.StructType):
-            found.keys.update(field.encode_name for field in one.fields)
-            waiting += [field.type for field in one.fields]
-        elif isinstance(one, inspect.LiteralType):
-            found.words.update(map(str, one.values))
-        elif isinstance(one, inspect.EnumType):
-            found.words.update(str(member.value) for member in one.cls)
-        elif isinstance(one, inspect.UnionType):
-            waiting += one.types
-        elif isinstance(one, inspect.DictType):
-            waiting.append(one.value_type)
-        elif isinstance(one, inspect.ListType | inspect.VarTupleType):
-            waiting.append(one.item_type)
-    return found
+def _known(kind: inspect.Type, where: str) -> _Known:
+    """What may stand at a place within a type, e.g. "arms[1].pairs"."""
+    found = _options([kind])
+    for step in _STEP.findall(where):
+        found = _options(inner for one in found for inner in _inside_type(one, step))
+    keys = [field.encode_name for one in found for field in getattr(one, "fields", ())]
+    words = [str(word) for one in found for word in _words_of(one)]
+    return _Known(list(dict.fromkeys(keys)), list(dict.fromkeys(words)))
+
+
+def _options(kinds: Iterable[inspect.Type]) -> list[inspect.Type]:
+    """The types themselves, and those of unions one by one."""
+    return [
+        option
+        for kind in kinds
+        for option in (_options(kind.types) if isinstance(kind, inspect.UnionType) else [kind])
+    ]
+
+
+def _inside_type(kind: inspect.Type, step: str) -> list[inspect.Type]:
+    """What a key of a table or a place of a list holds."""
+    if isinstance(kind, inspect.StructType):
+        return [field.type for field in kind.fields if field.encode_name == step]
+    if isinstance(kind, inspect.DictType):
+        return [kind.value_type]
+    if isinstance(kind, inspect.ListType | inspect.VarTupleType):
+        return [kind.item_type]
+    return []
+
+
+def _words_of(kind: inspect.Type) -> Iterable[object]:
+    if isinstance(kind, inspect.LiteralType):
+        return kind.values
+    return [member.value for member in kind.cls] if isinstance(kind, inspect.EnumType) else []

@@ -442,7 +442,7 @@ class GradientRow(msgspec.Struct, frozen=True, kw_only=True):
     Every triple is (a.a, a.b, b.b), summed in float64.
 
     Attributes:
-        scenario: What was paired how, e.g. the recipe.
+        scenario: What was paired how, e.g. the arm.
         step: Training step, or number of the batch in an offline probe.
         block: Name of the block; "all" is every shared parameter together.
         preconditioned: True if both gradients were divided by Adam's root mean square first.

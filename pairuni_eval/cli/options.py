@@ -47,8 +47,8 @@ Baseline = Annotated[
 Sibling = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Run of another training seed of the same recipe as this one; may be given several "
-        "times. From three seeds on both sides verdicts are about the recipe."
+        help="Run of another training seed of the same arm as this one; may be given several "
+        "times. From three seeds on both sides verdicts are about the arm."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]

@@ -64,7 +64,7 @@ def _deciding(pairs: Sequence[ArmPair], command: str) -> Iterator[OpeningAnswer]
         said, seeds = list(remedies(rows)), seeds_lacking(rows)
         about = one.comparison.about
         if about.needed and one.asked and not seeds:
-            said.append(f"{seeds_warning([about])}; a word about the recipe needs {about.needed}")
+            said.append(f"{seeds_warning([about])}; a word about the arm needs {about.needed}")
             seeds = ENOUGH_SEEDS
         if said:
             again = (with_seeds(command, seeds),) if seeds else ()

@@ -252,7 +252,7 @@ def _scopes(found: Sequence[BaselineComparison]) -> Iterator[str]:
         ours, _ = next(iter(means.values()))
         yield (
             f"Both numbers of a difference are means over training seeds: "
-            f"{_seeds(ours)} of this run's recipe; {said}."
+            f"{_seeds(ours)} of this run's arm; {said}."
         )
 
 

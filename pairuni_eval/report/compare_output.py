@@ -144,5 +144,5 @@ def as_lines(found: ComparedRuns) -> Iterator[str]:
     yield from (f"Not compared: {clean(one)}." for one in gathered(comparison.refusals))
     warning = seeds_warning([comparison.about])
     if warning is not None:
-        yield clean(f"{warning}; a word about the recipe needs {comparison.about.needed}.")
+        yield clean(f"{warning}; a word about the arm needs {comparison.about.needed}.")
     yield comparison.family.sentence

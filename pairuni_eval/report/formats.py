@@ -269,7 +269,7 @@ class ComparisonFile(FormatRecord, frozen=True, kw_only=True):
         b: The run it is compared with.
         sentence: What the headlines say about the first run.
         same_weights: Whether both are the same weights.
-        scope: What the verdicts hold for, where it is less than the recipe.
+        scope: What the verdicts hold for, where it is less than the arm.
         family: The tests that were corrected together.
         differences: Every metric that both have.
         groups: The groups of every headline.

@@ -249,7 +249,7 @@ class BaselineEntry(FormatRecord, frozen=True, kw_only=True):
         weights: Hash of its weights.
         sentence: What the headlines say.
         same_weights: Whether both sides are the same weights.
-        scope: What the verdicts hold for, where it is less than the recipe.
+        scope: What the verdicts hold for, where it is less than the arm.
         family: The tests that were corrected together, those of all baselines.
         differences: Every metric that both have.
         groups: The groups of every headline.

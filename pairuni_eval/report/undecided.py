@@ -1,7 +1,7 @@
 """Remedies for headlines about which nothing can be told, and what to type for them.
 
 A partial run is made whole by its own command without `--limit`; what a whole benchmark cannot
-show, no command can; a word about the recipe takes further training seeds.
+show, no command can; a word about the arm takes further training seeds.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
         return None
     warning = seeds_warning(abouts)
     return (
-        f"{f'{warning}. ' if warning else ''}A word about the recipe needs "
+        f"{f'{warning}. ' if warning else ''}A word about the arm needs "
         f"{' or '.join(needed)}: --sibling RUN for each further seed of this run, "
         "--baseline NAME=RUN again under one NAME for each of a baseline."
     )

@@ -1,8 +1,8 @@
-"""Arms in place of checkpoints: numbers over several training seeds of a recipe.
+"""Arms in place of checkpoints: numbers over several training seeds of an arm.
 
 Shapes: R runs (training seeds) of an arm, C clusters, B draws.
 
-An arm is a recipe that was trained R times; its number is the mean over its runs, on the outputs
+An arm is trained R times; its number is the mean over its runs, on the outputs
 that have a value in all of them. From three seeds on its error has two levels, units and seeds; see
 `two_levels`.
 
@@ -38,7 +38,7 @@ from pairuni_eval.stats.two_levels import two_levels
 
 
 class ArmRuns(NamedTuple):
-    """The runs of one recipe, one a training seed.
+    """The runs of one arm, one a training seed.
 
     Attributes:
         trained: False for a checkpoint that is its own only run, e.g. the base model.

@@ -7,7 +7,7 @@ out in silence.
 
 `meeting` holds the outputs that are compared, `comparable` the reasons why some are not, `paired`
 the tests, `families` the correction for everything that a page looks at, `conclusions` and
-`verdict` the words; `arms` compares recipes of several runs.
+`verdict` the words; `arms` compares arms of several runs.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def compare_page(
 ) -> dict[str, Comparison]:
     """Our side against every baseline of a page, everything corrected together.
 
-    A side is one run or the training seeds of one recipe. From three seeds on both sides, or on
+    A side is one run or the training seeds of one arm. From three seeds on both sides, or on
     ours against the parent that it was trained from, seeds are drawn as well as units.
 
     Args:

@@ -211,7 +211,7 @@ class Comparison(NamedTuple):
 
     @property
     def scope(self) -> str | None:
-        """What the verdicts hold for, where it is less than the recipe, in a few words."""
+        """What the verdicts hold for, where it is less than the arm, in a few words."""
         return self.about.scope
 
     @property

@@ -2,7 +2,7 @@
 
 Shapes: R runs of a side (training seeds), N shared outputs, C clusters, K sums of one run, B draws.
 
-A side is one run, or several runs of one recipe whose numbers are averaged. Which outputs meet is
+A side is one run, or several runs of one arm whose numbers are averaged. Which outputs meet is
 the business of `meeting`. The difference of two sides is a function of the
 sums over clusters like every other number, so its interval is that of `intervals.spread`.
 

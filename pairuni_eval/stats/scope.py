@@ -1,7 +1,7 @@
-"""The scope of a verdict: these checkpoints, or the recipes that they were trained by.
+"""The scope of a verdict: these checkpoints, or the arms that they were trained by.
 
 Training again with another seed moves a score by points, which one checkpoint cannot show. So a
-verdict is about a recipe from three training seeds on each side on; with fewer it is about the
+verdict is about an arm from three training seeds on each side on; with fewer it is about the
 checkpoints that were measured, and says so. The parent that a side was trained from is not trained
 again: it has no seeds to draw. Only against its parent did a checkpoint get better or worse;
 against any other it is better or worse.
@@ -35,7 +35,7 @@ class Scope(NamedTuple):
         other: The other side, as it is printed; "" where nobody printed it.
         parent: Whether the other side is the parent of ours.
         same_weights: Whether both sides are the same weights.
-        scope: What a verdict holds for, where it is less than the recipe: "this checkpoint, one
+        scope: What a verdict holds for, where it is less than the arm: "this checkpoint, one
             seed".
         needed: What would let it say more: "three training seeds a side".
         note: What the verdicts do not cover, in sentences.
@@ -54,21 +54,21 @@ class Scope(NamedTuple):
 
     @property
     def holds_for(self) -> str | None:
-        """What a sentence says of its scope: it, or the seeds that speak about the recipe."""
+        """What a sentence says of its scope: it, or the seeds that speak about the arm."""
         ours, theirs = self.seeds
         if self.scope is not None or ours == theirs == 1:
             return self.scope
         if theirs == 1 or ours == 1:
-            return f"{max(ours, theirs)} seeds, about the recipe"
+            return f"{max(ours, theirs)} seeds, about the arm"
         each = f"{ours} seeds a side" if ours == theirs else f"{ours} and {theirs} seeds"
-        return f"{each}, about the recipe"
+        return f"{each}, about the arm"
 
 
 NOBODY = Scope()
 
 
 class NamedSide(NamedTuple):
-    """A side with its name and whether it is a recipe that can be trained again."""
+    """A side with its name and whether it is an arm that can be trained again."""
 
     name: str
     side: Side

@@ -76,7 +76,7 @@ class SentenceParts(NamedTuple):
         parent: Whether our side was trained from it.
         identical: Whether both sides are the same weights and gave the same outputs.
         equal: Whether no score of a shared output differs.
-        scope: What the verdict holds for, where it is less than the recipe.
+        scope: What the verdict holds for, where it is less than the arm.
     """
 
     p: float | None = None

@@ -238,7 +238,7 @@ def main() -> None:
     theirs: list[dict[str, float]] = []
     mine: list[dict[str, float]] = []
     for step in range(given.rounds + 1):
-        theirs.append(plain.step(trainer.parts.order.of_step(step)))
+        theirs.append(plain.step(trainer.parts.sampler.of_step(step)))
         mine.append(trainer.step(step).seconds)
     theirs, mine = theirs[1:], mine[1:]  # the first warms up
     print(

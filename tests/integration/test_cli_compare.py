@@ -165,7 +165,7 @@ def test_an_unfinished_run_is_reported_as_partial(cli: Any, runs: Path, tmp_path
     assert "PARTIAL" in out
     assert out.startswith("good PARTIAL against poor")
     assert "not compared on Tiny MMStar; this checkpoint, one seed.\n" in out
-    assert "another seed could change the verdict; a word about the recipe needs three" in out
+    assert "another seed could change the verdict; a word about the arm needs three" in out
     assert "30 shared of 30 planned" in out  # what was not reached counts for nothing
     lacking = "tiny-mmstar@official, accuracy: no output has a value on both sides."
     assert f"Not compared: {lacking}" in out
@@ -213,11 +213,11 @@ def test_three_seeds_of_both_sides_speak_about_the_recipe(
     (said,) = json.loads((tmp_path / "out" / "summary.json").read_text())["baselines"].values()
     (headline,) = [row for row in said["differences"] if row["headline"]]
     assert said["scope"] is None
-    assert said["sentence"].endswith("; 3 seeds a side, about the recipe.")
+    assert said["sentence"].endswith("; 3 seeds a side, about the arm.")
     for name in ("report.html", "report.md"):
         page = (tmp_path / "out" / name).read_text()
         assert "This run, mean of 3 seeds" in page and "GRPO, mean of 3 seeds" in page
-        assert "3 seeds of this run's recipe; GRPO 3 seeds" in unescape(page)
+        assert "3 seeds of this run's arm; GRPO 3 seeds" in unescape(page)
     assert headline["seeds"] == [3, 3] and headline["test"] == "t over seeds and units"
     assert headline["word"] == "better"
     one_short = cli(
@@ -229,7 +229,7 @@ def test_three_seeds_of_both_sides_speak_about_the_recipe(
     assert said["sentence"].endswith("; these checkpoints, two seeds.")
     page = (tmp_path / "out" / "report.html").read_text()
     warning = "ours-0 is two training seeds; another seed could change the verdict."
-    needed = "A word about the recipe needs three training seeds a side: --sibling RUN"
+    needed = "A word about the arm needs three training seeds a side: --sibling RUN"
     assert page.count(f"{warning} {needed}") == 1
     assert "This run, mean of 2 seeds" in page and "GRPO, mean of 3 seeds" in page
 

@@ -182,7 +182,7 @@ def test_seeds_are_asked_for_once(folder: Path) -> None:
     found = seeds_needed([beside(run, [], few), beside(run, [], few)])
     assert found is not None and found.startswith(
         "a and GRPO are one training seed each; another seed could change the verdict. A word "
-        "about the recipe needs three training seeds a side: "
+        "about the arm needs three training seeds a side: "
     )
     assert "--sibling RUN" in found and "--baseline NAME=RUN" in found
     assert seeds_needed([beside(run, [])]) is None
