@@ -86,7 +86,7 @@ def _check_scenarios(experiment: str, files: Mapping[str, Path]) -> None:
         where = f"{experiment}: the arm '{arm}'"
         if file.stem not in PAIR_ARMS:
             known = "pairuni-train pairs build --help"
-            raise unknown_name(f"pair set (of {where})", file.stem, PAIR_ARMS, list_command=known)
+            raise unknown_name(f"pair set of {where}:", file.stem, PAIR_ARMS, list_command=known)
         if file.stem in arm_of:
             raise UserError(
                 f"{where} has the pairs '{file.stem}' of the arm '{arm_of[file.stem]}': without "
