@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairuni_eval.api import Decoding
-from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit import UserError, nearest, unknown_name
 from pairuni_eval.toolkit.data import Strict, changed, read_record
 from pairuni_eval.toolkit.models import PolicyLogits, Task
 
@@ -182,7 +182,15 @@ def _place(name: str, kind: type[Arm] | type[Recipe]) -> Path:
         return Path(name)
     known = names_of(kind)
     if name not in known:
-        raise unknown_name(kind.__name__.lower(), name, known, list_command="pairuni-train list")
+        word, other = kind.__name__.lower(), Arm if kind is Recipe else Recipe
+        meant = nearest(name, [*known, *names_of(other)])
+        if meant in names_of(other):
+            theirs = other.__name__.lower()
+            raise UserError(
+                f"There is no {word} '{name}', but the {theirs} '{meant}'.",
+                hint=f"--{theirs} {meant}",
+            )
+        raise unknown_name(word, name, known, list_command="pairuni-train list")
     return _folder(kind) / f"{name}.toml"
 
 

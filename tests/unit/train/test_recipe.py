@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,16 @@ def test_every_shipped_recipe_reads() -> None:
     assert names_of(Recipe) == ["janus-pro-1b", "janus-pro-7b", "tiny"]
     for name in names_of(Recipe):
         assert find_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "said"),
+    [
+        (find_recipe, "pairuny", "There is no recipe 'pairuny', but the arm 'pairuni'."),
+        (find_arm, "tiny", "There is no arm 'tiny', but the recipe 'tiny'."),
+        (find_arm, "pairuny", "Unknown arm 'pairuny'. Did you mean 'pairuni'?"),
+    ],
+)
+def test_a_name_of_the_other_kind_is_told(find: Callable[[str], Any], name: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        find(name)
