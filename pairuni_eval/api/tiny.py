@@ -10,7 +10,9 @@ from pairuni_eval.tiny.prompts import (
     Row,
     geneval_benchmark,
     geneval_rows,
+    observed,
     sample_scene,
+    satisfied_rows,
     satisfies,
 )
 from pairuni_eval.tiny.question_rows import (

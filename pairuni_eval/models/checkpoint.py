@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,9 +48,7 @@ def find_folder(checkpoint: str) -> Path:
         UserError: if there is no such checkpoint.
     """
     if checkpoint == TINY:
-        import pairuni_eval.tiny
-
-        shipped = Path(pairuni_eval.tiny.__file__).parent / "weights"
+        shipped = Path(str(files("pairuni_eval"))) / "tiny" / "weights"
         if not shipped.is_dir():
             raise UserError(
                 f"This install has no shipped weights: there is no {shipped}.",

@@ -3,16 +3,25 @@
 GenEval prompts follow the six kinds and the metadata schema of GenEval's
 `evaluation_metadata.jsonl`: `tag`, `include`, for counting also `exclude`, `prompt`; counts are
 two to four and the two things of a prompt differ in class, as there. `satisfies` is GenEval's
-rule on detections, `facts_held` the same rule taken apart. The prompts are our own.
+own rule on what the world's checker finds, `facts_held` tells which of the asked facts a picture
+holds. The prompts are our own.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
+from pairuni_eval.scorers.objects import (
+    CountedObject,
+    Objects,
+    Observation,
+    evaluate,
+    keep,
+    relative_position,
+)
 from pairuni_eval.tiny.world import (
     CELLS,
     COLORS,
@@ -153,84 +162,70 @@ def random_row(rng: random.Random, tag: str | None = None) -> Row:
 # GenEval's rule
 
 
-def relative_position(target: Detection, anchor: Detection) -> frozenset[str]:
-    """The relations in which `target` stands to `anchor`, by GenEval's geometry.
+def observed(detections: Sequence[Detection]) -> Observation:
+    """What the world's checker found in a picture, in the form of GenEval's detector."""
+    by_shape: dict[str, list[Detection]] = {}
+    for one in detections:
+        by_shape.setdefault(one.shape, []).append(one)
 
-    Offset of the centers, each axis shortened by 0.1 of the two sizes, divided by the length of
-    the whole offset; a component above 0.5 counts.
-    """
-    x, y = _revised_offset(target.box, anchor.box)
-    names = (("left of", -x), ("right of", x), ("above", -y), ("below", y))
-    return frozenset(name for name, component in names if component > 0.5)
+    def color_of(shape: str, found: Sequence[CountedObject]) -> list[str]:
+        return [by_shape[shape][one.place].color for one in found]
 
-
-def _revised_offset(a: Sequence[int], b: Sequence[int]) -> tuple[float, float]:
-    offsets = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
-    sizes = [(a[i + 2] - a[i]) + (b[i + 2] - b[i]) for i in (0, 1)]
-    norm = sum(offset * offset for offset in offsets) ** 0.5
-    if norm == 0:
-        return 0.0, 0.0
-    revised = [
-        max(abs(o) - 0.1 * size, 0.0) * (1 if o > 0 else -1)
-        for o, size in zip(offsets, sizes, strict=True)
-    ]
-    return revised[0] / norm, revised[1] / norm
+    rows = {shape: [(*one.box, one.score) for one in them] for shape, them in by_shape.items()}
+    return Observation(rows, color_of)
 
 
 def satisfies(row: Row, detections: Sequence[Detection]) -> bool:
-    """GenEval's verdict: only the `count` best objects of a class are looked at."""
-    groups: list[list[Detection]] = []
-    for wanted in row["include"]:
-        found = _of_class(detections, wanted["class"])[: wanted["count"]]
-        if len(found) < wanted["count"] or not (
-            _colored(wanted, found) and _placed(wanted, found, groups)
-        ):
-            return False
-        groups.append(found)
-    return all(
-        len(_of_class(detections, barred["class"])) < barred["count"]
-        for barred in row.get("exclude", [])
-    )
+    """GenEval's verdict (`scorers.objects`) on what the world's checker found."""
+    return bool(satisfied_rows([row], detections))
+
+
+def satisfied_rows(rows: Iterable[Row], detections: Sequence[Detection]) -> list[Row]:
+    """The rows that a picture satisfies, in order; what was found is sorted once for all."""
+    seen = observed(detections)
+    sorted_for: dict[bool, Objects] = {}  # counting has a threshold of its own
+    satisfied = []
+    for row in rows:
+        tag = row.get("tag", "")  # rows of knowledge prompts have none
+        counts = tag == "counting"
+        if counts not in sorted_for:
+            sorted_for[counts] = keep(seen.detections, tag=tag)
+        if evaluate(row, sorted_for[counts], seen.color_of).correct:
+            satisfied.append(row)
+    return satisfied
 
 
 def facts_held(row: Row, detections: Sequence[Detection]) -> list[bool]:
-    """GenEval's rule fact by fact: which of what a row asks a picture holds.
+    """Which of what a row asks a picture holds, fact by fact, for judges that give part of a score.
 
     For every entry: the class is there; where the row bars one more, the count is exact; the
     colors of the `count` best are right; the position is. An absent class holds none of its facts.
     """
+    seen = observed(detections)
+    objects = keep(seen.detections, tag="")
     exact = {barred["class"] for barred in row.get("exclude", [])}
     held: list[bool] = []
-    groups: list[list[Detection]] = []
+    groups: list[Sequence[CountedObject]] = []
     for wanted in row["include"]:
-        of_class = _of_class(detections, wanted["class"])
+        name = wanted["class"]
+        of_class = objects.get(name, [])
         found = of_class[: wanted["count"]]
         held.append(bool(found))
-        if wanted["class"] in exact:
+        if name in exact:
             held.append(len(of_class) == wanted["count"])
         if "color" in wanted:
-            held.append(bool(found) and _colored(wanted, found))
+            colors = seen.color_of(name, found)
+            held.append(bool(found) and all(color == wanted["color"] for color in colors))
         if "position" in wanted:
-            held.append(bool(found) and _placed(wanted, found, groups))
+            relation, index = wanted["position"]
+            held.append(bool(found) and _stand(relation, found, groups[index]))
         groups.append(found)
     return held
 
 
-def _of_class(detections: Sequence[Detection], name: str) -> list[Detection]:
-    return sorted((d for d in detections if d.shape == name), key=lambda d: -d.score)
-
-
-def _colored(wanted: Row, found: list[Detection]) -> bool:
-    return "color" not in wanted or all(d.color == wanted["color"] for d in found)
-
-
-def _placed(wanted: Row, found: list[Detection], groups: list[list[Detection]]) -> bool:
-    if "position" not in wanted:
-        return True
-    relation, index = wanted["position"]
-    anchors = groups[index]
+def _stand(relation: str, found: Sequence[CountedObject], anchors: Sequence[CountedObject]) -> bool:
     return bool(anchors) and all(
-        relation in relative_position(d, a) for d in found for a in anchors
+        relation in relative_position(one.box, anchor.box) for one in found for anchor in anchors
     )
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from pairuni_eval.scorers.objects import relative_position
 from pairuni_eval.tiny.knowledge import shape_phrases
-from pairuni_eval.tiny.prompts import PLURALS, relative_position, with_article
+from pairuni_eval.tiny.prompts import PLURALS, with_article
 from pairuni_eval.tiny.world import (
     COLORS,
     MAX_THINGS,
@@ -150,7 +151,7 @@ def _existence(rng: random.Random, scene: Scene) -> Choice | None:
 def sides(a: Thing, b: Thing) -> frozenset[str]:
     """On which sides of `b` thing `a` lies, by GenEval's geometry: left, right, above, below."""
     first, second = detections_of(Scene((a,)))[0], detections_of(Scene((b,)))[0]
-    return frozenset(name.removesuffix(" of") for name in relative_position(first, second))
+    return frozenset(name.removesuffix(" of") for name in relative_position(first.box, second.box))
 
 
 def _pair(rng: random.Random, scene: Scene) -> tuple[Thing, Thing, str] | None:

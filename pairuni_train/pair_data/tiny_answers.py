@@ -26,6 +26,7 @@ from pairuni_eval.api.tiny import (
     detections_of,
     geneval_rows,
     sample_scene,
+    satisfied_rows,
     satisfies,
     shape_phrases,
     sides,
@@ -246,8 +247,8 @@ def shown_by(prompt: str, scene: Scene) -> bool:
 
 def prompts_shown_by(scene: Scene) -> list[str]:
     """Every prompt of the six kinds that a scene satisfies."""
-    seen = detections_of(scene)
-    return [prompt for prompt, row in rows_by_prompt().items() if satisfies(row, seen)]
+    satisfied = satisfied_rows(rows_by_prompt().values(), detections_of(scene))
+    return [str(row["prompt"]) for row in satisfied]
 
 
 def carries(prompt: str, question: str, answer: str) -> bool:

@@ -108,7 +108,7 @@ def test_a_plugin_that_lacks_a_package_names_it(install: Install, package: Path)
 
 
 def test_a_plugin_without_its_object_is_refused(install: Install) -> None:
-    install("judges", "strange", "pairuni_eval.judges.tiny:Missing")
+    install("judges", "strange", "pairuni_eval.tiny.judge:Missing")
     with pytest.raises(UserError, match="Missing"):
         catalog.load_plugin("judges", "strange")
 
