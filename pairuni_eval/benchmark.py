@@ -207,6 +207,27 @@ class Benchmark(ABC):
         """The answer that must score full, for the benchmark's self-check; None if it has none."""
         return None
 
+    def reward_reference(
+        self,
+        request: str,  # noqa: ARG002
+        answer: str | None,  # noqa: ARG002
+        facts: Mapping[str, Any],  # noqa: ARG002
+    ) -> dict[str, Any] | None:
+        """The `reference` by which an answer to a training question or prompt is graded.
+
+        A benchmark that defines it can be a training reward: what training pays is then what the
+        benchmark's own rule says.
+
+        Args:
+            request: The whole question, options included, or the prompt.
+            answer: The gold answer; None for a prompt.
+            facts: What the row's source knows about it, e.g. GenEval's `row`.
+
+        Returns:
+            None if the rule cannot grade it.
+        """
+        return None
+
     def aliases(self, sample: Sample) -> Iterable[str]:
         """Every id by which recorded answers may name a sample: its key, and those of its rows."""
         return (sample.key,)

@@ -218,6 +218,8 @@ class ProtocolSpec(Strict, frozen=True, kw_only=True):
         final_answer: The protocol of the card whose rule this one applies to the final answer of a
             text alone (see `scorers.answer_form`); None for a rule of its own, over the whole text.
             It is shown where answers carry tags, for without them both say the same.
+        counts_empty: Whether an answer that says nothing may be right, because an option is drawn
+            for it or it is taken for a yes. Such a protocol is refused as a training reward.
     """
 
     summary: str
@@ -227,6 +229,7 @@ class ProtocolSpec(Strict, frozen=True, kw_only=True):
     unparsed: Literal["wrong", "excluded"] = "wrong"
     scorer: str = ""
     final_answer: str | None = None
+    counts_empty: bool = False
 
     def metric(self, name: str) -> MetricSpec:
         """The metric of that name; KeyError if the card has none."""

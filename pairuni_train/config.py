@@ -42,7 +42,7 @@ class RewardSpec(Strict, frozen=True, kw_only=True):
     """One reward of a weighted sum.
 
     Attributes:
-        name: The plugin's name, e.g. "accuracy".
+        name: The plugin's name, e.g. "hps", or a benchmark's rule, e.g. "scorer:mmmu@no-guess".
         weight: Its factor in the sum.
         options: Its own settings.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pairuni_eval.toolkit import extra_of
 from pairuni_eval.toolkit.models import catalog
-from pairuni_train.config import Recipe
+from pairuni_train.config import Recipe, RewardSpec
+from pairuni_train.grpo.rewards import reward_plugin
 from pairuni_train.pair_data.config import PairConfig
 
 _TRAIN = "train"
@@ -16,10 +17,15 @@ def extras_of(recipe: Recipe) -> tuple[str, ...]:
     Raises:
         UserError: for a reward that is not known or cannot be imported.
     """
-    rewards = [spec.name for task in (recipe.und, recipe.gen) for spec in task.rewards]
-    plugins = [catalog.import_plugin("rewards", name) for name in dict.fromkeys(rewards)]
+    specs = [spec for task in (recipe.und, recipe.gen) for spec in task.rewards]
     adapters = ("lora",) if recipe.lora is not None else ()
-    return (_TRAIN, *adapters, *(extra for one in plugins for extra in extra_of(one)))
+    return (_TRAIN, *adapters, *(extra for spec in specs for extra in _extras_of_reward(spec)))
+
+
+def _extras_of_reward(spec: RewardSpec) -> tuple[str, ...]:
+    plugin, options = reward_plugin(spec)
+    extra = plugin.extra_for(options)
+    return (extra,) if extra else ()
 
 
 def extras_of_pairs(config: PairConfig, *, completes: bool) -> tuple[str, ...]:

@@ -4,13 +4,15 @@ Each is a function of plain values (see `pairuni_eval.scorers`), so that what a 
 and what training rewards are one rule.
 """
 
-from pairuni_eval.scorers.answer_form import same_answer, tagged_answer
+from pairuni_eval.scorers.answer_form import tagged_answer
 from pairuni_eval.scorers.choice import (
     MMSTAR_LETTERS,
     choice_letters,
     inline_options,
     mmmu_marks,
+    mmmu_reference,
     mmstar_marks,
+    mmstar_reference,
     spelled_list,
 )
 from pairuni_eval.scorers.judge_calls import (
@@ -27,7 +29,13 @@ from pairuni_eval.scorers.licensed_prompts import (
     text_fields,
 )
 from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
-from pairuni_eval.scorers.objects import OBJECT_NAMES, CountedObject, Observation, geneval_marks
+from pairuni_eval.scorers.objects import (
+    OBJECT_NAMES,
+    CountedObject,
+    Observation,
+    geneval_marks,
+    geneval_reference,
+)
 from pairuni_eval.scorers.rubric import (
     LEGACY,
     VERIFIED,
@@ -41,4 +49,10 @@ from pairuni_eval.scorers.rubric import (
 )
 from pairuni_eval.scorers.viescore import METRICS, EditQuestions, ask_edits, edit_marks
 from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
-from pairuni_eval.scorers.yes_no import MME_COGNITION, MME_PERCEPTION, mme_marks, pope_marks
+from pairuni_eval.scorers.yes_no import (
+    MME_COGNITION,
+    MME_PERCEPTION,
+    mme_marks,
+    pope_marks,
+    yes_no_reference,
+)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairuni_eval.benchmark import MetricValue
-from pairuni_eval.prompts import lettered
+from pairuni_eval.prompts import LETTERS, lettered
 from pairuni_eval.records import Status
 from pairuni_eval.scorers.vlmevalkit_rules import (
     NO_OPTION,
@@ -283,6 +283,41 @@ def _vlmevalkit_mark(letter: str | None, gold: str) -> MetricValue:
     return MetricValue("correct", float(letter == gold), verdict=letter)
 
 
+_OPTION_LINE = re.compile(r"^\(?([A-Z])[).:]\s+(.*\S)\s*$", re.MULTILINE)
+
+
+def listed_options(question: str) -> dict[str, str]:
+    """The options that a question lists: lines `(A) ...`, `A. ...`, or inline as MMStar's.
+
+    Empty without a list of two or more whose letters are A, B and so on in order.
+    """
+    found = dict(_OPTION_LINE.findall(question))
+    if len(found) > 1 and LETTERS.startswith("".join(found)):
+        return found
+    return inline_options(question)
+
+
+def mmmu_reference(question: str, answer: str) -> dict[str, Any] | None:
+    """What `mmmu_marks` needs to grade an answer to a question from elsewhere.
+
+    Options are read back from the text. A gold answer in words stands for the one option that it
+    spells; without options it is an open answer.
+
+    Returns:
+        None where the rule has nothing to compare: no gold answer, a letter without options, or a
+        gold answer that is none of them.
+    """
+    options, gold = listed_options(question), answer.strip()
+    if not options:
+        lone = len(gold) == 1 and gold in LETTERS
+        return None if lone or not gold else {"type": "open", "answer": gold, "options": []}
+    spelled = [letter for letter, text in options.items() if text == gold]
+    letter = gold if gold in options else spelled[0] if len(spelled) == 1 else None
+    if letter is None:
+        return None
+    return {"type": "multiple-choice", "answer": letter, "options": list(options.values())}
+
+
 # MMStar
 
 MMSTAR_LETTERS = "ABCD"
@@ -399,6 +434,14 @@ def inline_options(question: str) -> dict[str, str]:
         mark.group(1): listed[mark.end() : end].strip()
         for mark, end in zip(marks, ends, strict=True)
     }
+
+
+def mmstar_reference(question: str, answer: str) -> dict[str, Any] | None:
+    """What `mmstar_marks` needs for a question from elsewhere; None unless A to D is right."""
+    gold = answer.strip().upper()
+    if len(gold) != 1 or gold not in MMSTAR_LETTERS:
+        return None
+    return {"answer": gold, "options": inline_options(question)}
 
 
 def mmstar_marks(

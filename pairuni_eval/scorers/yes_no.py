@@ -35,6 +35,13 @@ MME_COGNITION: tuple[str, ...] = (
     "code_reasoning",
 )
 
+
+def yes_no_reference(answer: str) -> dict[str, str] | None:
+    """The reference of a yes-or-no question from elsewhere; None if another answer is right."""
+    gold = answer.strip().lower()
+    return {"answer": gold} if gold in ("yes", "no") else None
+
+
 # POPE
 
 

@@ -2,8 +2,10 @@
 
 A reward sees a batch of judged rollouts and gives one number each; NaN means that it declines
 (nothing to judge by), which is not the same as zero. Rewards enter through the entry points
-`pairuni.rewards` as classes with `load(options)`. The reward of a task is a weighted sum; a rollout
-that any of its rewards declines has none.
+`pairuni.rewards` as classes with `load(options)`; what follows a colon in a reward's name is its
+option `of`, as in `scorer:mmmu@no-guess` (`scorer_reward`). The reward of a task is a weighted sum
+over the rewards that are meant for a half (`Reward.judges`); a rollout that any of these declines
+has none, nor has one that none is meant for.
 
 The paper rewards understanding by the accuracy of the parsed answer and generation by HPSv2.
 """
@@ -15,11 +17,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 
-from pairuni_eval.api.scorers import same_answer, tagged_answer
-from pairuni_eval.toolkit import BoundaryError, UserError, boundary
+from pairuni_eval.toolkit import BoundaryError, UserError, boundary, needs
 from pairuni_eval.toolkit.models import Reply, catalog
 from pairuni_train.config import RewardSpec
-from pairuni_train.pair_data.record import Generation, Understanding
+from pairuni_train.pair_data.record import Half
 
 
 class RewardError(BoundaryError):
@@ -29,7 +30,7 @@ class RewardError(BoundaryError):
 class Judged(NamedTuple):
     """A rollout to be rewarded: the half of the pair it answers, and what the policy gave."""
 
-    half: Understanding | Generation
+    half: Half
     reply: Reply
 
 
@@ -52,6 +53,15 @@ class Reward(ABC):
         check_options(cls.__name__, options, ())
         return cls()
 
+    @classmethod
+    def extra_for(cls, options: Mapping[str, Any]) -> str | None:  # noqa: ARG003
+        """The extra of pairuni that it needs with these options."""
+        return cls.extra
+
+    def judges(self, half: Half) -> bool:  # noqa: ARG002
+        """Whether it is meant for a half; what is not meant for it counts neither way."""
+        return True
+
     @abstractmethod
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """One number per rollout, in order; NaN where the reward declines."""
@@ -68,23 +78,54 @@ class WeightedSum(NamedTuple):
         Raises:
             UserError: if a reward fails or returns another number of values; it names the reward.
         """
-        found = {name: _called(name, reward, batch) for name, _, reward in self.parts}
-        weights = {name: weight for name, weight, _ in self.parts}
-        total = [
-            sum(weights[name] * values[i] for name, values in found.items())
-            for i in range(len(batch))
-        ]
-        return {**found, "total": total}
+        found: dict[str, list[float]] = {}
+        total = [0.0] * len(batch)
+        meant = [False] * len(batch)
+        for name, weight, reward in self.parts:
+            places = [place for place, one in enumerate(batch) if reward.judges(one.half)]
+            values = _called(name, reward, [batch[place] for place in places])
+            found[name] = [math.nan] * len(batch)
+            for place, value in zip(places, values, strict=True):
+                found[name][place] = value
+                total[place] += weight * value
+                meant[place] = True
+        return {**found, "total": [t if m else math.nan for t, m in zip(total, meant, strict=True)]}
 
 
 def load_rewards(specs: Sequence[RewardSpec]) -> WeightedSum:
-    """The rewards that a task names, ready to be called."""
-    return WeightedSum(
-        tuple(
-            (spec.name, spec.weight, catalog.load_plugin("rewards", spec.name).load(spec.options))
-            for spec in specs
+    """The rewards that a task names, ready to be called.
+
+    Raises:
+        UserError: for an unknown name or option, an extra that is not installed, or weights that
+            cannot be found.
+    """
+    parts = []
+    for spec in specs:
+        plugin, options = reward_plugin(spec)
+        extra = plugin.extra_for(options)
+        needs(f"The reward '{spec.name}'", *((extra,) if extra else ()))
+        parts.append((spec.name, spec.weight, plugin.load(options)))
+    return WeightedSum(tuple(parts))
+
+
+def reward_plugin(spec: RewardSpec) -> tuple[type[Reward], dict[str, Any]]:
+    """The class behind a reward's name and its options, `of` among them.
+
+    Raises:
+        UserError: for an unknown name, or a plugin that cannot be imported.
+    """
+    name, colon, of = spec.name.partition(":")
+    if name in _FORMER:
+        raise UserError(
+            f"There is no reward '{name}': a benchmark's own rule is the reward.",
+            hint=f'rewards = [{{ name = "{_FORMER[name]}" }}]',
         )
-    )
+    plugin: type[Reward] = catalog.import_plugin("rewards", name)
+    return plugin, {**spec.options, "of": of} if colon else dict(spec.options)
+
+
+# Rewards of recipes written for an earlier release, and what says the same.
+_FORMER = {"accuracy": "scorer:mmmu@reasoning", "tiny-checker": "scorer:tiny-geneval"}
 
 
 def check_options(reward: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -156,79 +197,23 @@ def _number(name: str, value: object) -> float:
     return number
 
 
-class Accuracy(Reward):
-    """1 if the parsed answer is the gold one, else 0.
+class TinyObjects(Reward):
+    """The share of the objects a prompt asks for that a picture of the tiny world holds, 0 to 1.
 
-    Forms: "plain" takes the whole text; "think-answer" takes what stands between the answer tags
-    and is 0 without them. Both are compared by `same_answer`: where the gold answer is a letter,
-    it may come with punctuation, in brackets, in bold or in a box; words and numbers are compared
-    without case.
+    Needs `facts["row"]`, the GenEval metadata of the prompt.
     """
-
-    FORMS = ("plain", "think-answer")
-
-    def __init__(self, form: str) -> None:
-        self._form = form
-
-    @classmethod
-    def load(cls, options: Mapping[str, Any]) -> Self:
-        """Options: `form`."""
-        check_options("accuracy", options, ("form",))
-        form = str(options.get("form", "plain"))
-        if form not in cls.FORMS:
-            raise UserError(
-                f"The reward 'accuracy' has no form '{form}'; it has: {', '.join(cls.FORMS)}."
-            )
-        return cls(form)
-
-    def __call__(self, batch: Sequence[Judged]) -> list[float]:
-        """0 or 1 for answers; NaN for what is not an answer."""
-        return [
-            float(self._right(one.reply.text or "", one.half.answer))
-            if isinstance(one.half, Understanding)
-            else math.nan
-            for one in batch
-        ]
-
-    def _right(self, text: str, gold: str) -> bool:
-        said = text if self._form == "plain" else tagged_answer(text)
-        return said is not None and same_answer(said, gold)
-
-
-class TinyChecker(Reward):
-    """GenEval's verdict on pictures of the tiny world: 1 if the picture is what was asked, else 0.
-
-    Needs `facts["row"]`, the GenEval metadata of the prompt. With `partial`, the verdict counts
-    1 - partial and the share of expected objects that are there counts `partial`.
-    """
-
-    def __init__(self, partial: float) -> None:
-        self._partial = partial
-
-    @classmethod
-    def load(cls, options: Mapping[str, Any]) -> Self:
-        """Options: `partial`, 0 to 1."""
-        check_options("tiny-checker", options, ("partial",))
-        partial = float(options.get("partial", 0.0))
-        if not 0.0 <= partial <= 1.0:
-            raise UserError(f"tiny-checker: partial is {partial}; it lies between 0 and 1.")
-        return cls(partial)
 
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """A number from 0 to 1; NaN without a picture or without the facts to judge it by."""
-        return [self._judge(one) for one in batch]
+        return [self._share(one) for one in batch]
 
-    def _judge(self, one: Judged) -> float:
-        from pairuni_eval.api.tiny import detect, satisfies
+    def _share(self, one: Judged) -> float:
+        from pairuni_eval.api.tiny import detect
 
         row = one.half.facts.get("row")
         if row is None or one.reply.image is None:
             return math.nan
-        seen = detect(one.reply.image)
-        right = float(satisfies(row, seen))
-        if not self._partial:
-            return right
-        names = [thing.shape for thing in seen]
+        names = [thing.shape for thing in detect(one.reply.image)]
         asked = sum(int(entry["count"]) for entry in row["include"])
         there = sum(min(names.count(e["class"]), int(e["count"])) for e in row["include"])
-        return (1 - self._partial) * right + self._partial * there / asked
+        return there / asked

@@ -10,9 +10,9 @@ detector fail (out of memory) is tried again alone, and then has no verdict.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pairuni_eval.api import (
     Answer,
@@ -30,7 +30,7 @@ from pairuni_eval.api import (
     UserError,
     boundary,
 )
-from pairuni_eval.api.scorers import OBJECT_NAMES, check_complete, geneval_marks
+from pairuni_eval.api.scorers import OBJECT_NAMES, check_complete, geneval_marks, geneval_reference
 
 from .metadata import Metadata
 
@@ -77,6 +77,12 @@ class GenEval(Benchmark):
                 reference=dict(row),
                 tags={"task": row["tag"]},
             )
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A prompt whose facts hold GenEval's metadata as `row`."""
+        return geneval_reference(facts)
 
     def equip(self, data: Data, *, device: str) -> None:
         """Remember where weights are; they are loaded when a protocol is first graded."""

@@ -12,7 +12,8 @@ as missing with the reason: lmms-eval stops there, and the official tool as well
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import (
     Answer,
@@ -27,7 +28,7 @@ from pairuni_eval.api import (
     UserError,
 )
 from pairuni_eval.api.prompts import mme_prompt
-from pairuni_eval.api.scorers import MME_COGNITION, MME_PERCEPTION, mme_marks
+from pairuni_eval.api.scorers import MME_COGNITION, MME_PERCEPTION, mme_marks, yes_no_reference
 
 _TEXT_COLUMNS = ("question_id", "question", "answer", "category")
 _TASKS = (*MME_PERCEPTION, *MME_COGNITION)
@@ -70,6 +71,12 @@ class MME(Benchmark):
         if "broken" in reference:
             return [MetricValue("correct", None, Status.MISSING_OUTPUT, reference["broken"])]
         return mme_marks(answer.text, reference["answer"], protocol)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is yes or no."""
+        return yes_no_reference(answer or "")
 
     def gold(self, sample: Sample) -> str | None:
         """The gold word."""

@@ -32,6 +32,7 @@ from pairuni_eval.api.scorers import (
     MMMU_DISCIPLINES,
     choice_letters,
     mmmu_marks,
+    mmmu_reference,
     mmmu_subject,
     spelled_list,
     vlmevalkit_question,
@@ -87,6 +88,12 @@ class MMMU(Benchmark):
     def option_letters(self, sample: Sample) -> Collection[str]:
         """Those of a multiple-choice question."""
         return choice_letters(sample.reference)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Options are read back from the question; without any it is an open one."""
+        return mmmu_reference(request, answer or "")
 
     def gold(self, sample: Sample) -> str | None:
         """The gold letter or value; None where `vlmevalkit` takes no answer for right."""

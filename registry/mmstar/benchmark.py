@@ -5,11 +5,12 @@ Columns: index, question, image, answer, category, l2_category, meta_info.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, Sample
 from pairuni_eval.api.prompts import mmstar_prompt
-from pairuni_eval.api.scorers import MMSTAR_LETTERS, inline_options, mmstar_marks
+from pairuni_eval.api.scorers import MMSTAR_LETTERS, inline_options, mmstar_marks, mmstar_reference
 
 _COLUMNS = ("index", "question", "image", "answer", "category", "l2_category", "meta_info")
 
@@ -44,6 +45,12 @@ class MMStar(Benchmark):
     def option_letters(self, sample: Sample) -> Collection[str]:
         """Those that the question lists, else A to D."""
         return tuple(sample.reference["options"]) or MMSTAR_LETTERS
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is A to D."""
+        return mmstar_reference(request, answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

@@ -7,8 +7,8 @@ Columns: question_id, question, answer, image_source, image, category.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from pairuni_eval.api import (
     Answer,
@@ -22,7 +22,7 @@ from pairuni_eval.api import (
     UserError,
 )
 from pairuni_eval.api.prompts import pope_prompt
-from pairuni_eval.api.scorers import pope_marks
+from pairuni_eval.api.scorers import pope_marks, yes_no_reference
 
 _TEXT_COLUMNS = ("question_id", "question", "answer", "image_source", "category")
 
@@ -58,6 +58,12 @@ class Pope(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and `said_yes` of the answer."""
         return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is yes or no."""
+        return yes_no_reference(answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

@@ -6,10 +6,11 @@ single_object, which has one for each of the four shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.api.scorers import geneval_marks
+from pairuni_eval.api.scorers import geneval_marks, geneval_reference
 from pairuni_eval.api.tiny import detect, geneval_benchmark, observed
 
 _PER_TAG = 10
@@ -32,3 +33,9 @@ class TinyGenEval(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the picture."""
         return geneval_marks(answer.sample.reference, observed(detect(answer.image)))
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A prompt whose facts hold GenEval's metadata as `row`."""
+        return geneval_reference(facts)

@@ -7,7 +7,8 @@ accuracy+.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import (
     Answer,
@@ -21,7 +22,7 @@ from pairuni_eval.api import (
     seed_for,
 )
 from pairuni_eval.api.prompts import mme_prompt
-from pairuni_eval.api.scorers import MME_PERCEPTION, mme_marks
+from pairuni_eval.api.scorers import MME_PERCEPTION, mme_marks, yes_no_reference
 from pairuni_eval.api.tiny import mme_rows
 
 _IMAGES_PER_KIND = 20
@@ -47,6 +48,12 @@ class TinyMME(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the answer."""
         return mme_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is yes or no."""
+        return yes_no_reference(answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

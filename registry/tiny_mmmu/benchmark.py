@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import (
     Answer,
@@ -22,7 +23,7 @@ from pairuni_eval.api import (
     seed_for,
 )
 from pairuni_eval.api.prompts import mmmu_prompt
-from pairuni_eval.api.scorers import choice_letters, mmmu_marks
+from pairuni_eval.api.scorers import choice_letters, mmmu_marks, mmmu_reference
 from pairuni_eval.api.tiny import mmmu_rows
 
 _PER_KIND = 17
@@ -53,6 +54,12 @@ class TinyMMMU(Benchmark):
     def option_letters(self, sample: Sample) -> Collection[str]:
         """Those of a multiple-choice question."""
         return choice_letters(sample.reference)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Options are read back from the question; without any it is an open one."""
+        return mmmu_reference(request, answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold letter, or the word of an open question."""

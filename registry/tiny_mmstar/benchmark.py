@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from pairuni_eval.api import (
     Answer,
@@ -17,7 +18,7 @@ from pairuni_eval.api import (
     seed_for,
 )
 from pairuni_eval.api.prompts import mmstar_prompt
-from pairuni_eval.api.scorers import MMSTAR_LETTERS, mmstar_marks
+from pairuni_eval.api.scorers import MMSTAR_LETTERS, mmstar_marks, mmstar_reference
 from pairuni_eval.api.tiny import mmstar_rows
 
 _PER_CATEGORY = 34
@@ -44,6 +45,12 @@ class TinyMMStar(Benchmark):
     def option_letters(self, sample: Sample) -> Collection[str]:
         """A to D."""
         return MMSTAR_LETTERS
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is A to D."""
+        return mmstar_reference(request, answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold letter."""

@@ -7,7 +7,7 @@ lacks. As with POPE itself, a question that several splits share is asked once.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pairuni_eval.api import (
@@ -22,7 +22,7 @@ from pairuni_eval.api import (
     seed_for,
 )
 from pairuni_eval.api.prompts import pope_prompt
-from pairuni_eval.api.scorers import pope_marks
+from pairuni_eval.api.scorers import pope_marks, yes_no_reference
 from pairuni_eval.api.tiny import POPE_SPLITS, pope_rows, pope_scenes
 
 _SCENES = 60
@@ -60,6 +60,12 @@ class TinyPope(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` and `said_yes` of the answer."""
         return pope_marks(answer.text, answer.sample.reference["answer"], protocol)
+
+    def reward_reference(
+        self, request: str, answer: str | None, facts: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """A question whose right answer is yes or no."""
+        return yes_no_reference(answer or "")
 
     def gold(self, sample: Sample) -> str:
         """The gold word."""

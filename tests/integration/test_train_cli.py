@@ -227,7 +227,13 @@ def test_adapters_go_on_from_a_file_of_their_own(
     train: Train, folder: Path, settings: list[str]
 ) -> None:
     pytest.importorskip("peft")
-    lora = [*settings, "--set", "lora.rank=2", "--set", "gen.rewards=[{name='tiny-checker'}]"]
+    lora = [
+        *settings,
+        "--set",
+        "lora.rank=2",
+        "--set",
+        "gen.rewards=[{name='scorer:tiny-geneval'}]",
+    ]
     for out, stops in (("straight", (2,)), ("stopped", (1, 2))):
         for steps in stops:
             ran = train("run", "--pairs", folder, "--out", out, "--steps", steps, *lora)
@@ -253,7 +259,7 @@ def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list
     [
         (["--set", "checkpoint=nowhere"], "There is no checkpoint 'nowhere'"),
         (["--set", "trainable=['janus.model.language.']"], "No parameter's name begins with 'ja"),
-        (["--set", "gen.rewards=[{name='tiny-cheker'}]"], "Did you mean 'tiny-checker'"),
+        (["--set", "gen.rewards=[{name='scorer:tiny-genevl'}]"], "Did you mean 'tiny-geneval'"),
         (["--pairs-per-step", "9"], "The pair set has 8 rows, a step takes 9"),
         (["--arm", "weighty.toml"], "gives pair pair0 the weight -1.0"),
         (["--arm", "nothing.toml"], "The weighting 'nothing' cannot be imported"),
@@ -289,12 +295,12 @@ def test_a_model_that_only_evaluates_cannot_be_trained(
 def test_a_reward_that_fails_stops_the_run_and_is_named(
     train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pairuni_train.grpo.rewards import Accuracy
+    from pairuni_train.grpo.scorer_reward import ScorerReward
 
-    monkeypatch.setattr(Accuracy, "__call__", lambda self, batch: [1.0])
+    monkeypatch.setattr(ScorerReward, "__call__", lambda self, batch: [1.0] * 3)
     ran = train("run", "--pairs", folder, "--steps", 1, *settings)
     assert ran.code == 2
-    assert ran.error == "The reward 'accuracy' gave 1 values for 16 rollouts."
+    assert ran.error.startswith("The reward 'scorer:tiny-mmmu@no-guess' gave 3 values for ")
 
 
 def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(

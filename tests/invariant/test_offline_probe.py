@@ -42,7 +42,7 @@ def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained model's pictures hold nothing and its answers are wrong: no group has spread."""
 
     def load(specs: Sequence[RewardSpec]) -> WeightedSum:
-        return small.REWARDS["gen" if specs[0].name == "tiny-checker" else "und"]
+        return small.REWARDS["gen" if specs[0].name == "scorer:tiny-geneval" else "und"]
 
     monkeypatch.setattr("pairuni_train.setup.load_rewards", load)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,15 +19,8 @@ from pairuni_eval.models.base import Reply
 from pairuni_eval.tiny import world
 from pairuni_train.config import RewardSpec
 from pairuni_train.grpo.image_rewards import ClipScore, Hps, PickScore
-from pairuni_train.grpo.rewards import (
-    Accuracy,
-    Judged,
-    Reward,
-    TinyChecker,
-    WeightedSum,
-    load_rewards,
-)
-from pairuni_train.pair_data.record import Generation, Understanding
+from pairuni_train.grpo.rewards import Judged, Reward, TinyObjects, WeightedSum, load_rewards
+from pairuni_train.pair_data.record import Generation, Half, Understanding
 
 
 def answer(text: str, gold: str) -> Judged:
@@ -39,97 +32,6 @@ def picture(image: Image.Image | None, row: dict[str, Any] | None = None) -> Jud
     facts = {} if row is None else {"row": row}
     half = Generation(id="p", source="s", licence="l", prompt="the cat", facts=facts)
     return Judged(half, Reply(image=image))
-
-
-@pytest.mark.parametrize(
-    ("said", "gold", "plain"),
-    [
-        ("B", "B", 1.0),
-        (" (B) ", "B", 1.0),
-        ("B. a red circle", "B", 1.0),
-        ("b", "B", 1.0),
-        ("A", "B", 0.0),
-        ("Bananas", "B", 0.0),
-        ("Yes.", "yes", 1.0),
-        ("yes it is", "yes", 0.0),
-        ("3", "3", 1.0),
-        ("", "B", 0.0),
-        # The forms of the tiny world's answers and of what a sampled model makes of them.
-        ("B B", "B", 0.0),
-        ("B. B", "B", 1.0),
-        ("AB", "B", 0.0),
-        ("yes yes", "yes", 0.0),
-        ("Red circle", "red circle", 1.0),
-        ("a red circle", "red circle", 0.0),
-        ("two", "2", 0.0),
-        # What other models put around an answer.
-        ("**B**", "B", 1.0),
-        (r"\boxed{B}", "B", 1.0),
-        ("B\u3002", "B", 1.0),
-        ("\uff22", "B", 1.0),
-        ("The answer is B", "B", 1.0),
-        ("The answer is (C).", "B", 0.0),
-        ("**3**", "3", 1.0),
-        ("`B`", "B", 1.0),
-        ("$B$", "B", 1.0),
-        ("[B]", "B", 1.0),
-        ("(B) or (C)", "B", 0.0),
-        # Words that begin as an option would.
-        ("U.K.", "U.S.", 0.0),
-        ("U.S.", "U.S.", 1.0),
-        ("J. R. R. Tolkien", "J. K. Rowling", 0.0),
-        ("j. k. rowling", "J. K. Rowling", 1.0),
-        ("E.T.", "E. coli", 0.0),
-        ("A: 4", "A: 3", 0.0),
-        ("B. blue", "blue", 0.0),
-        # Numbers.
-        (".5", "5", 0.0),
-        (".5", ".5", 1.0),
-        ("-5", "5", 0.0),
-        ("5!", "5", 0.0),
-        ("5.", "5", 1.0),
-        ("...", "?", 0.0),
-    ],
-)
-def test_plain_answers(said: str, gold: str, plain: float) -> None:
-    assert Accuracy("plain")([answer(said, gold)]) == [plain]
-
-
-def test_words_of_the_tiny_world_are_compared_as_themselves(tiny_weights: Path) -> None:
-    """Its answers are single words: no reading of a form may move what training rewards."""
-    vocabulary = json.loads((tiny_weights / "tokenizer.json").read_text())["model"]["vocab"]
-    words = [word for word in vocabulary if word.isalnum()]
-    assert {"A", "D", "yes", "no", "red", "3", "answer"} <= set(words)
-    for gold in words:
-        batch = [answer(word, gold) for word in words]
-        rewarded = {word for word, r in zip(words, Accuracy("plain")(batch), strict=True) if r}
-        assert rewarded == {word for word in words if word.lower() == gold.lower()}
-
-
-@pytest.mark.parametrize(
-    ("said", "right"),
-    [
-        ("<think>it is red</think><answer>B</answer>", 1.0),
-        ("<think>B?</think>\n<ANSWER> b. </ANSWER>", 1.0),
-        ("<answer>A</answer> no, <answer>B</answer>", 1.0),
-        ("<answer>A</answer>", 0.0),
-        ("B", 0.0),
-        ("<answer>B", 0.0),
-        ("<think>x</think><answer>**B**</answer>", 1.0),
-        (r"<think>x</think><answer>\boxed{B}</answer>", 1.0),
-        ("<answer>\uff22\u3002</answer>", 1.0),
-        ("<answer>The answer is B</answer>", 1.0),
-        ("<answer>The answer is A</answer>", 0.0),
-        ("<think>say <answer>B</answer></think><answer>A</answer>", 0.0),
-        ("<think>say <answer>B</answer></think>A", 0.0),
-    ],
-)
-def test_tagged_answers(said: str, right: float) -> None:
-    assert Accuracy("think-answer")([answer(said, "B")]) == [right]
-
-
-def test_accuracy_declines_pictures() -> None:
-    assert math.isnan(Accuracy("plain")([picture(None)])[0])
 
 
 def scene(*things: tuple[str, str, int]) -> Image.Image:
@@ -149,23 +51,22 @@ TWO = {
 }
 
 
-def test_the_tiny_checker_is_genevals_verdict() -> None:
+def test_the_share_of_the_objects_that_are_there() -> None:
     both = scene(("red", "circle", 0), ("blue", "square", 5))
     one = scene(("red", "circle", 0), ("blue", "cross", 5))
     judged = [picture(both, TWO), picture(one, TWO), picture(None, TWO), picture(both)]
-    assert TinyChecker(0.0)(judged)[:2] == [1.0, 0.0]
-    assert TinyChecker(0.5)(judged)[:2] == [1.0, 0.25]  # one of two objects, at half weight
-    assert all(math.isnan(value) for value in TinyChecker(0.0)(judged)[2:])
+    found = TinyObjects()(judged)
+    assert found[:2] == [1.0, 0.5]
+    assert all(math.isnan(value) for value in found[2:])
 
 
-def test_noise_and_plain_colors_earn_nothing() -> None:
-    """Not even the part that counts the objects which are there."""
+def test_noise_and_plain_colors_hold_no_object() -> None:
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
     shapes = [{"include": [{"class": shape, "count": 1}]} for shape in world.SHAPES]
     nothings = [noise, Image.new("RGB", (32, 32), world.RGB["red"])]
     judged = [picture(image, row) for image in nothings for row in shapes]
-    assert TinyChecker(0.5)(judged) == [0.0] * 8
+    assert TinyObjects()(judged) == [0.0] * 8
 
 
 class Fixed(Reward):
@@ -182,6 +83,21 @@ def test_rewards_are_summed_with_their_weights() -> None:
     assert found["total"][0] == 2.0
     assert math.isnan(found["total"][1]), "what one of them declines has no reward"
     assert found["a"] == [1.0, 0.0]
+
+
+class ForBriefAnswers(Fixed):
+    def judges(self, half: Half) -> bool:
+        return half.facts.get("form") == "brief"
+
+
+def test_a_reward_counts_only_where_it_is_meant_to() -> None:
+    brief = answer("B", "B")
+    brief = brief._replace(half=msgspec.structs.replace(brief.half, facts={"form": "brief"}))
+    long = answer("C", "B")
+    meant = WeightedSum((("brief", 1.0, ForBriefAnswers(3.0)),))([long, brief])
+    assert meant["total"][1] == 3.0 and math.isnan(meant["total"][0])
+    both = WeightedSum((("brief", 1.0, ForBriefAnswers(3.0)), ("all", 2.0, Fixed(1.0, 0.5))))
+    assert both([long, brief])["total"] == [2.0, 4.0]
 
 
 def test_a_reward_of_the_wrong_length_is_named() -> None:
@@ -244,14 +160,11 @@ def test_a_reward_that_raises_is_named() -> None:
 
 
 def test_unknown_names_and_options_are_refused() -> None:
-    with pytest.raises(UserError, match="Did you mean 'accuracy'"):
-        load_rewards([RewardSpec(name="acuracy")])
-    with pytest.raises(UserError, match="'accuracy' has no option 'shape'; it has: form"):
-        load_rewards([RewardSpec(name="accuracy", options={"shape": "plain"})])
-    with pytest.raises(UserError, match="no form 'tagged'; it has: plain, think-answer"):
-        load_rewards([RewardSpec(name="accuracy", options={"form": "tagged"})])
-    with pytest.raises(UserError, match=r"partial is 1\.5"):
-        load_rewards([RewardSpec(name="tiny-checker", options={"partial": 1.5})])
+    with pytest.raises(UserError, match="Did you mean 'scorer'"):
+        load_rewards([RewardSpec(name="scorrer:mmmu")])
+    with pytest.raises(UserError, match="There is no reward 'accuracy'") as former:
+        load_rewards([RewardSpec(name="accuracy", options={"form": "plain"})])
+    assert "scorer:mmmu@reasoning" in str(former.value.hint)
     with pytest.raises(UserError, match="no version 'v3'"):
         load_rewards([RewardSpec(name="hps", options={"version": "v3"})])
     with pytest.raises(UserError, match="'clipscore' needs `files`"):

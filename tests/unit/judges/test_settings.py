@@ -15,7 +15,6 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question, consult_all
 from pairuni_eval.judges.openai_compatible import OpenAIJudge
 from pairuni_eval.judges.settings import JudgeChoice, read_choices
-from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.judges.usage import JudgeCall
 from pairuni_eval.records import Status
 from pairuni_eval.runner.judging import (
@@ -25,6 +24,7 @@ from pairuni_eval.runner.judging import (
     load_judges,
     seen_samples,
 )
+from pairuni_eval.tiny.judge import TinyJudge
 
 
 @pytest.fixture(autouse=True)

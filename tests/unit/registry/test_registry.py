@@ -21,10 +21,10 @@ from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
-from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Status, TextPart
 from pairuni_eval.stats.aggregate import find_maker
 from pairuni_eval.tiny import edits, prompts
+from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.tiny.world import Scene, render
 
 TINY = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pairuni_eval.judges.judge import JudgeReply, Question
-from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.records import Status
 from pairuni_eval.scorers import choice, objects, rubric, vlmevalkit_rules, yes_no
+from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.tiny.world import Scene, Thing, render
 
 OPTIONS = {"A": "a cat", "B": "a dog", "C": "a horse"}

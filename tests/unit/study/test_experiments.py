@@ -14,7 +14,7 @@ from pairuni_eval.catalog import all_cards, find_card, import_plugin
 from pairuni_eval.config import read_assignments
 from pairuni_eval.errors import UserError
 from pairuni_train.config import RewardSpec, find_arm, find_recipe
-from pairuni_train.grpo.rewards import load_rewards
+from pairuni_train.grpo.rewards import load_rewards, reward_plugin
 from pairuni_train.pair_data.config import check_arms, find_preset
 from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs
 from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
@@ -52,7 +52,8 @@ def test_what_the_arms_name_is_there(name: str, tiny: bool) -> None:
         import_plugin("encoders", config.encoder.name)
         recipe = find_recipe(RECIPES[tiny], arm.settings)
         for reward in (*recipe.und.rewards, *recipe.gen.rewards):
-            import_plugin("rewards", reward.name)
+            plugin, options = reward_plugin(reward)
+            plugin.extra_for(options)
         if tiny:  # these need no download
             load_rewards(recipe.gen.rewards)
             import_plugin("encoders", config.encoder.name).load(config.encoder)
@@ -166,7 +167,7 @@ def test_a_change_reaches_into_lists() -> None:
 
 def test_settings_survive_the_command_line() -> None:
     settings = {
-        "gen.rewards": [{"name": "tiny-checker", "weight": 2.0, "options": {"partial": 0.5}}],
+        "gen.rewards": [{"name": "scorer:geneval", "weight": 2.0, "options": {"device": "cpu"}}],
         "lr": 1e-5,
         "gen.decoding.cfg_scale": 3,
         "probe.halves": False,
@@ -177,7 +178,7 @@ def test_settings_survive_the_command_line() -> None:
     found = find_recipe("tiny", read_assignments(words[1::2]))
     assert found == find_recipe("tiny", settings)
     assert found.gen.rewards == (
-        RewardSpec(name="tiny-checker", weight=2.0, options={"partial": 0.5}),
+        RewardSpec(name="scorer:geneval", weight=2.0, options={"device": "cpu"}),
     )
 
 

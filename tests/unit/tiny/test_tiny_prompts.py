@@ -9,10 +9,10 @@ import pytest
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.judges.judge import Question
-from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.scorers.rubric import wise_category
 from pairuni_eval.tiny import edits, knowledge, prompts, question_rows, questions, world
 from pairuni_eval.tiny.edits import Edit
+from pairuni_eval.tiny.judge import TinyJudge
 from pairuni_eval.tiny.questions import Choice
 from pairuni_eval.tiny.world import Scene, Thing
 
