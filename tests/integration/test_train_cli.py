@@ -306,8 +306,8 @@ def test_a_reward_that_fails_stops_the_run_and_is_named(
 def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
     train: Train, folder: Path, settings: list[str]
 ) -> None:
-    # An untrained model gives no right answer, and accuracy declines its pictures.
-    dead = ["gen.rewards=[{name='accuracy'}]", "pairs_per_step=1", "gen.rollouts=2"]
+    # An untrained model gives no right answer, and a rule for answers declines its pictures.
+    dead = ["gen.rewards=[{name='scorer:tiny-mme'}]", "pairs_per_step=1", "gen.rollouts=2"]
     changes = [part for one in dead for part in ("--set", one)]
     ran = train("run", "--pairs", folder, "--steps", 12, "--out", "out", *settings, *changes)
     assert ran.code == 2

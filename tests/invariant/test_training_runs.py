@@ -49,7 +49,7 @@ def command(pairs: Path, out: Path, *, steps: int = STEPS, **changes: object) ->
         **small.SMALL,
         "pairs_per_step": 2,
         "gen.decoding.cfg_scale": 1.0,
-        "gen.rewards": '[{ name = "tiny-objects" }]',
+        "gen.rewards": '[{ name = "scorer:tiny-geneval" }, { name = "tiny-objects" }]',
         "checkpoint_every": 3,
         "probe.every": 2,
         "lr": 1e-4,
