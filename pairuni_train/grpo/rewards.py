@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 from pairuni_eval.api.scorers import same_answer, tagged_answer
 from pairuni_eval.toolkit import BoundaryError, UserError, boundary
 from pairuni_eval.toolkit.models import Reply, catalog
-from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.pair_data.record import Generation, Understanding
 
 
