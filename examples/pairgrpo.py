@@ -66,7 +66,7 @@ def pairgrpo_step(recipe: Recipe, pairs: list[Pair]) -> dict[str, float]:
     # What is needed: one process, the model's policy in float32, and who may change.
     accelerator = start_process()  # knows the device, and other ranks if there are some
     policy = load_trainable(recipe.checkpoint, accelerator.device).policy  # samples and scores
-    parameters = select_trainable(policy, recipe.trainable)  # the language model: both tasks' part
+    parameters = select_trainable(policy, recipe.trainable)  # what both tasks share
     engine = Engine(accelerator, policy)  # backward passes, and sums over ranks
     optimizer = make_optimizer(parameters, recipe.optimizer)  # AdamW
     before = {name: one.detach().clone() for name, one in parameters.items()}  # to compare with

@@ -95,19 +95,9 @@ def _keys() -> Iterator[FieldInfo]:
 
 
 # What is read and changed: one table, so that an error names the key that the user wrote.
+_FIELDS = [(key.name, key.type, key.default) for key in _keys()]
 WrittenRecipe = msgspec.defstruct(
-    "WrittenRecipe",
-    [
-        (
-            key.name,
-            key.type,
-            msgspec.field(default=key.default, default_factory=key.default_factory),
-        )
-        for key in _keys()
-    ],
-    bases=(Strict,),
-    frozen=True,
-    kw_only=True,
+    "WrittenRecipe", _FIELDS, bases=(Strict,), frozen=True, kw_only=True
 )
 
 

@@ -23,6 +23,8 @@ from pairuni_train.config import (
 )
 from pairuni_train.pair_data.config import PAIR_ARMS
 
+DOCS = Path(__file__).parents[3] / "docs"
+
 
 def test_every_arm_names_an_arm_that_can_be_built() -> None:
     arms = [find_arm(name) for name in names_of(Arm)]
@@ -154,6 +156,18 @@ def test_a_recipe_is_stored_as_the_first_release_stored_it() -> None:
     assert table == stored
     for task in tasks.values():
         assert set(task) == {"rollouts", "decoding", "rewards", "instruction", "weight"}
+
+
+def test_every_key_of_a_recipe_stands_in_the_docs() -> None:
+    page = DOCS.joinpath("training.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Recipes\n")[2].partition("\n## ")[0]
+    written = set(re.findall(r"`(\w+)`", table))
+    found = find_recipe("tiny", {"lora.rank": 4})
+    keys = set(as_written(found))
+    for inner in (found.und, found.lora, found.probe):
+        assert inner is not None
+        keys |= set(inner.__struct_fields__)
+    assert keys <= written
 
 
 @pytest.mark.parametrize("name", ["janus-pro-1b", "janus-pro-7b", "tiny"])
