@@ -11,16 +11,14 @@ Legend of names: N rollouts of a task, P prompts of a task, T token positions of
 
 from __future__ import annotations
 
-import torch
-
 from pairuni_eval.toolkit.models import Task
 from pairuni_train.config import Recipe, find_arm, find_recipe
 from pairuni_train.distributed.engine import Engine, start_process
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs
+from pairuni_train.grpo.optimizer import make_optimizer, set_rate
 from pairuni_train.grpo.rollouts import TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import PairSampler
 from pairuni_train.grpo.trainable_parameters import select_trainable
-from pairuni_train.grpo.trainer import set_rate
 from pairuni_train.grpo.update import accumulate
 from pairuni_train.pair_data.record import Kind, Pair
 from pairuni_train.pair_data.tiny_rows import generation_rows, understanding_rows
@@ -68,15 +66,13 @@ def pairgrpo_step(recipe: Recipe, pairs: list[Pair]) -> dict[str, float]:
     # What is needed: one process, the model's policy in float32, and who may change.
     accelerator = start_process()  # knows the device, and other ranks if there are some
     policy = load_trainable(recipe.checkpoint, accelerator.device).policy  # samples and scores
-    parameters = select_trainable(policy, recipe)  # the language model: what both tasks share
+    parameters = select_trainable(policy, recipe.trainable)  # what both tasks share
     engine = Engine(accelerator, policy)  # backward passes, and sums over ranks
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
-    )
+    optimizer = make_optimizer(parameters, recipe.optimizer)  # AdamW
     before = {name: one.detach().clone() for name, one in parameters.items()}  # to compare with
 
     # 1. Which pairs: a permutation of the set, a function of the seed and the step.
-    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=SEED)
+    sampler = PairSampler(pairs, pairs_per_step=recipe.batch.pairs_per_step, seed=SEED)
     chosen = sampler.of_step(STEP)  # both halves of a pair are in the same step
 
     # 2. Sample and reward: G rollouts of every prompt, each with a seed of its own. The advantage
@@ -93,22 +89,23 @@ def pairgrpo_step(recipe: Recipe, pairs: list[Pair]) -> dict[str, float]:
     #    one has a single view, the rollout itself. Old log-probs are replayed by the function that
     #    trains; with one optimizer step on the same rollouts they are its own, and None stands for
     #    them. M, over which the loss is a mean, is the number of the task's rollouts.
+    objective = recipe.objective  # clip range, KL weight, how often the same rollouts are used
     batches: dict[Task, TaskBatch] = {}
     for task, one in rollouts.items():
-        cut = micro_batches(policy, one, recipe)
-        compared = with_old_log_probs(engine, policy, None, cut, recipe)  # None: no KL penalty
+        cut = micro_batches(policy, one, objective, size=recipe.batch.micro_batch)
+        compared = with_old_log_probs(engine, policy, None, cut, objective)  # None: no KL penalty
         batches[task] = TaskBatch(one, compared, sequences=float(len(one.group_N)))
 
     # 4. Update: each task's clipped surrogate adds its gradient, and the optimizer sees the sum,
     #    which is the joint objective of PairGRPO.
     optimizer.zero_grad(set_to_none=True)
     losses = {
-        task: accumulate(engine, policy, batch, recipe).terms.loss
+        task: accumulate(engine, policy, batch, objective).terms.loss
         for task, batch in batches.items()
     }
     engine.sum_gradients()  # over ranks; here there is one
-    norm = engine.clip_gradients(recipe.max_grad_norm)  # returns the norm before clipping
-    set_rate(optimizer, recipe, STEP)  # linear warm-up, then constant
+    norm = engine.clip_gradients(recipe.optimizer.max_grad_norm)  # returns the norm before clipping
+    set_rate(optimizer, recipe.optimizer, STEP)  # linear warm-up, then constant
     optimizer.step()
 
     # What a person would watch: rewards, how many groups taught anything, and how far it went.
@@ -126,7 +123,7 @@ def pairgrpo_step(recipe: Recipe, pairs: list[Pair]) -> dict[str, float]:
 def main() -> None:
     """Print the numbers of one step."""
     recipe = small_recipe()
-    for name, value in pairgrpo_step(recipe, make_pairs(2 * recipe.pairs_per_step)).items():
+    for name, value in pairgrpo_step(recipe, make_pairs(2 * recipe.batch.pairs_per_step)).items():
         print(f"{name:16} {value:.4g}")
 
 

@@ -159,7 +159,7 @@ def list_command() -> None:
     typer.echo("Recipes")
     for name in names_of(Recipe):
         found = find_recipe(name)
-        sizes = f"{found.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
+        sizes = f"{found.batch.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
         typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
     typer.echo("Experiments")
     for name in sorted(experiments(), key=lambda name: (len(name), name)):

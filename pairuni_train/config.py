@@ -4,20 +4,32 @@ An arm (`arms/NAME.toml`) is what differs between the rows of a table: which pai
 how a pair's similarity weights the advantages, whether conflicting gradients are projected. A
 recipe (`recipes/NAME.toml`) holds everything else: checkpoint, rollouts, learning rate, decoding,
 rewards. Any arm runs under any recipe, so that two arms differ in their arm alone. Unknown keys are
-errors.
+errors. A recipe is made of records that each stand beside the part that they configure, with their
+ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pairuni_eval.api import Decoding
+import msgspec
+from msgspec.structs import FieldInfo, fields
+
 from pairuni_eval.toolkit import UserError, nearest, unknown_name
-from pairuni_eval.toolkit.data import Strict, changed, read_record
-from pairuni_eval.toolkit.models import PolicyLogits, Task
+from pairuni_eval.toolkit.data import Count, Strict, changed, read_record
+from pairuni_eval.toolkit.models import Task
+from pairuni_train.distributed.config import ParallelismSpec
+from pairuni_train.gradient_probe.config import ProbeSpec
+from pairuni_train.grpo.config import (
+    BatchSpec,
+    LoraSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    TaskSpec,
+)
 
 
 class Arm(Strict, frozen=True, kw_only=True):
@@ -38,78 +50,17 @@ class Arm(Strict, frozen=True, kw_only=True):
     source: str = ""
 
 
-class RewardSpec(Strict, frozen=True, kw_only=True):
-    """One reward of a weighted sum.
-
-    Attributes:
-        name: The plugin's name, e.g. "hps", or a benchmark's rule, e.g. "scorer:mmmu@no-guess".
-        weight: Its factor in the sum.
-        options: Its own settings.
-    """
-
-    name: str
-    weight: float = 1.0
-    options: dict[str, Any] = {}
-
-
-class TaskSpec(Strict, frozen=True, kw_only=True):
-    """How one task is sampled, rewarded and weighed.
-
-    Attributes:
-        rollouts: Rollouts per prompt: the size of a group.
-        decoding: Temperature 1, top_k 0 and top_p 1, or the policy learns from a distribution that
-            is not its own.
-        instruction: Appended to the question, e.g. the form of the answer.
-        weight: lambda, the factor of this task's loss.
-    """
-
-    rollouts: int
-    decoding: Decoding
-    rewards: tuple[RewardSpec, ...]
-    instruction: str = ""
-    weight: float = 1.0
-
-
-class LoraSpec(Strict, frozen=True, kw_only=True):
-    """Low-rank adapters instead of full weights (peft)."""
-
-    rank: int = 16
-    alpha: int = 32
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-
-class ProbeSpec(Strict, frozen=True, kw_only=True):
-    """When gradients are looked at.
-
-    Attributes:
-        every: Steps between two looks; 0 never looks.
-        halves: Also take the two halves of each task's batch apart, for the noise ceiling.
-    """
-
-    every: int = 0
-    halves: bool = True
-
-
 class Recipe(Strict, frozen=True, kw_only=True):
     """Everything about a training run but its arm.
+
+    Files, `--set` and stored settings have the keys of batch, objective, optimizer and parallelism
+    side by side with the rest: short to type, and as trl has them.
 
     Attributes:
         checkpoint: Folder, hub id or "tiny".
         steps: Optimizer steps.
-        pairs_per_step: Pairs in the global batch of a step, over all ranks.
-        rollout_batch: Rollouts that are sampled together.
-        micro_batch: Rollouts per forward and backward pass.
-        inner_steps: Optimizer steps on the same rollouts.
-        lr: Learning rate, constant after `warmup` steps.
-        beta: Weight of the KL to the checkpoint that training starts from; 0 keeps no copy of it.
-        clip_low: How far below 1 a ratio may move.
-        clip_high: How far above 1 a ratio may move.
-        policy_logits: Whose probability an image token has; see `pairuni_eval.models.janus.policy`.
-        trainable: Prefixes of the parameter names that train.
         checkpoint_every: Steps between two checkpoints.
-        precision: "bf16" runs the model in bfloat16 (autocast); weights stay in float32.
-        gradient_checkpointing: Layers run again in the backward pass, to save memory.
-        sharding: "fsdp2" splits the weights over ranks; else each rank holds them all.
+        trainable: Prefixes of the parameter names that train.
         lora: Train low-rank adapters; checkpoints hold them merged into the weights.
         pairs: Preset of `pairuni-train pairs build` that a run without pair sets builds.
     """
@@ -118,25 +69,13 @@ class Recipe(Strict, frozen=True, kw_only=True):
     checkpoint: str
     und: TaskSpec
     gen: TaskSpec
-    steps: int
-    pairs_per_step: int
-    rollout_batch: int
-    micro_batch: int
-    lr: float
-    inner_steps: int = 1
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    warmup: int = 0
-    max_grad_norm: float = 1.0
-    beta: float = 0.0
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    policy_logits: PolicyLogits = "conditional"
+    steps: Count
+    batch: BatchSpec
+    objective: ObjectiveSpec
+    optimizer: OptimizerSpec
+    parallelism: ParallelismSpec
     trainable: tuple[str, ...] = ("janus.model.language_model.",)
-    checkpoint_every: int = 100
-    precision: Literal["no", "bf16"] = "no"
-    gradient_checkpointing: bool = False
-    sharding: Literal["none", "fsdp2"] = "none"
+    checkpoint_every: Count = 100
     lora: LoraSpec | None = None
     probe: ProbeSpec = ProbeSpec()
     pairs: str | None = None
@@ -144,6 +83,43 @@ class Recipe(Strict, frozen=True, kw_only=True):
     def task(self, task: Task) -> TaskSpec:
         """The settings of one task."""
         return self.und if task == "und" else self.gen
+
+
+_GROUPS: tuple[type[Strict], ...] = (BatchSpec, ObjectiveSpec, OptimizerSpec, ParallelismSpec)
+
+
+def _keys() -> Iterator[FieldInfo]:
+    """The keys of a recipe as they are written."""
+    for field in fields(Recipe):
+        yield from fields(field.type) if field.type in _GROUPS else (field,)
+
+
+# What is read and changed: one table, so that an error names the key that the user wrote.
+_FIELDS = [(key.name, key.type, key.default) for key in _keys()]
+WrittenRecipe = msgspec.defstruct(
+    "WrittenRecipe", _FIELDS, bases=(Strict,), frozen=True, kw_only=True
+)
+
+
+def _grouped(written: msgspec.Struct) -> Recipe:
+    """The recipe of a `WrittenRecipe`."""
+    return Recipe(
+        **{
+            field.name: msgspec.convert(written, field.type, from_attributes=True)
+            if field.type in _GROUPS
+            else getattr(written, field.name)
+            for field in fields(Recipe)
+        }
+    )
+
+
+def as_written(recipe: Recipe) -> dict[str, Any]:
+    """The table of a recipe, as a file or stored settings have it."""
+    table: dict[str, Any] = msgspec.to_builtins(recipe)
+    for field in fields(Recipe):
+        if field.type in _GROUPS:
+            table |= table.pop(field.name)
+    return table
 
 
 _FOLDERS: dict[type, str] = {Arm: "arms", Recipe: "recipes"}
@@ -165,8 +141,8 @@ def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         UserError: for an unknown name, an unknown key or a value out of range.
     """
     place = _place(name, Recipe)
-    found = read_record(place, Recipe)
-    return _checked(changed(found, changes, place) if changes else found)
+    written = read_record(place, WrittenRecipe)
+    return _grouped(changed(written, changes, place) if changes else written)
 
 
 def names_of(kind: type[Arm] | type[Recipe]) -> list[str]:
@@ -196,50 +172,3 @@ def _place(name: str, kind: type[Arm] | type[Recipe]) -> Path:
 
 def _folder(kind: type[Arm] | type[Recipe]) -> Path:
     return Path(str(files("pairuni_train"))) / _FOLDERS[kind]
-
-
-def _checked(recipe: Recipe) -> Recipe:
-    for key in _COUNTS:
-        if getattr(recipe, key) < 1:
-            raise UserError(f"{recipe.name}: {key} is {getattr(recipe, key)}; at least 1.")
-    for task in ("und", "gen"):
-        _check_task(f"{recipe.name}: {task}", getattr(recipe, task))
-    return recipe
-
-
-_COUNTS = (
-    "steps",
-    "pairs_per_step",
-    "rollout_batch",
-    "micro_batch",
-    "inner_steps",
-    "checkpoint_every",
-)
-
-
-def _check_task(where: str, spec: TaskSpec) -> None:
-    if spec.rollouts < 2:
-        raise UserError(
-            f"{where}.rollouts is {spec.rollouts}; a group needs at least 2, or no rollout has "
-            "anything to be compared with."
-        )
-    if not spec.rewards:
-        raise UserError(f"{where} has no reward.")
-    names = [reward.name for reward in spec.rewards]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"{where}.rewards names '{name}' {names.count(name)} times; a reward is known by "
-                "its name.",
-                hint="Add the weights up, or enter the second one under a name of its own.",
-            )
-    if spec.decoding.temperature <= 0.0:
-        raise UserError(
-            f"{where}.decoding.temperature is {spec.decoding.temperature}: greedy rollouts of one "
-            "prompt are all alike, and nothing can be learned from them."
-        )
-    if spec.decoding.top_k or spec.decoding.top_p != 1.0:
-        raise UserError(
-            f"{where}.decoding cuts the distribution (top_k or top_p): the log-probs that are "
-            "trained would be those of another policy than the one that samples."
-        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pairuni_eval.toolkit import extra_of
 from pairuni_eval.toolkit.models import catalog
-from pairuni_train.config import Recipe, RewardSpec
+from pairuni_train.config import Recipe
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import reward_plugin
 from pairuni_train.pair_data.config import PairConfig
 

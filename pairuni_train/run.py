@@ -25,6 +25,7 @@ from pairuni_train.checkpoints import (
     open_run_dir,
     save_checkpoint,
 )
+from pairuni_train.config import as_written
 from pairuni_train.distributed.engine import start_process
 from pairuni_train.grpo.gauge import Gauge, catch_up, write_rows
 from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
@@ -132,10 +133,8 @@ def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
     if done % recipe.checkpoint_every and done != recipe.steps:
         return
     parts = setup.trainer.parts
-    weights = full_weights(parts.policy, recipe)
-    state = ResumeState(
-        optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy, recipe)
-    )
+    weights = full_weights(parts.policy, sharded=parts.engine.sharded)
+    state = ResumeState(optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy))
     if parts.engine.rank == 0:
         declaration = {
             "capabilities": setup.origin.capabilities,
@@ -159,7 +158,7 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "arm": msgspec.to_builtins(job.arm),
-        "recipe": msgspec.to_builtins(job.recipe),
+        "recipe": as_written(job.recipe),
         "pairs": digest,
         "seed": job.seed,
     }

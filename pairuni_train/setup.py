@@ -23,10 +23,11 @@ from pairuni_eval.toolkit.models import (
 from pairuni_train.checkpoints import LastCheckpoint, load_resume_state
 from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine
-from pairuni_train.distributed.sharded import ShardedEngine, check_sharding, shard
+from pairuni_train.distributed.sharded import ShardedEngine, shard
 from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting
 from pairuni_train.grpo.fixed_prompts import FixedPrompts
+from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rewards import WeightedSum, load_rewards
 from pairuni_train.grpo.rollouts import TASKS, Sampling
 from pairuni_train.grpo.sampler import PairSampler
@@ -101,7 +102,7 @@ def samplings(recipe: Recipe, scheme: RewardScheme, seed: int) -> dict[Task, Sam
             recipe.task(task),
             scheme.rewards[task],
             scheme.weighting,
-            recipe.rollout_batch,
+            recipe.batch.rollout_batch,
             seed,
         )
         for task in TASKS
@@ -122,26 +123,24 @@ def setup_trainer(
     """
     recipe = job.recipe
     check_weights(job.arm.weighting, scheme.weighting, pairs)
-    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=job.seed)
+    sampler = PairSampler(pairs, pairs_per_step=recipe.batch.pairs_per_step, seed=job.seed)
     torch.manual_seed(job.seed)  # adapters begin at random
     model = load_trainable(_weights_of(recipe, former), accelerator.device)
     policy = model.policy
     reference = _reference(recipe, former, policy, accelerator.device)
-    select_trainable(policy, recipe)
-    if recipe.gradient_checkpointing:
+    select_trainable(policy, recipe.trainable, recipe.lora)
+    if recipe.parallelism.gradient_checkpointing:
         policy.checkpoint_activations()
         policy.train()
     engine = _engine(recipe, accelerator, policy, reference)
     parameters = trainable_parameters(policy)  # sharding has put others in their place
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
-    )
+    optimizer = make_optimizer(parameters, recipe.optimizer)
     if former is not None:
         state = load_resume_state(former.folder)
         policy.load_state_dict(state.adapters, strict=False)
         restore_optimizer(policy, optimizer, state.optimizer)
     hooks = gradient_hooks(
-        job.arm, recipe, engine, parameters, optimizer, rows=sampler.rows_per_step
+        job.arm, recipe.probe, engine, parameters, optimizer, rows=sampler.rows_per_step
     )
     parts = TrainerParts(
         engine=engine,
@@ -158,20 +157,43 @@ def setup_trainer(
 
 def _engine(recipe: Recipe, accelerator: Any, policy: Policy, reference: Policy | None) -> Engine:
     """The engine of this process; shards the weights if they are to be."""
-    bfloat16 = recipe.precision == "bf16"
-    if recipe.sharding == "none":
+    bfloat16 = recipe.parallelism.bfloat16
+    if recipe.parallelism.sharding == "none":
         return Engine(accelerator, policy, bfloat16=bfloat16)
-    if accelerator.num_processes == 1:
-        raise UserError(
-            f"{recipe.name}: weights are sharded over several processes, and this is one.",
-            hint="accelerate launch --num_processes N -m pairuni_train.cli run ...",
-        )
-    check_sharding(recipe, accelerator.num_processes)
+    _check_sharding(recipe, accelerator.num_processes)
     for model in (policy, reference):
         if model is not None:
             # A policy is a module, whose hooks gather the weights of a pass.
             shard(cast(nn.Module, model), model.layers(), accelerator.device)
     return ShardedEngine(accelerator, policy, bfloat16=bfloat16)
+
+
+def _check_sharding(recipe: Recipe, ranks: int) -> None:
+    """Raise a UserError for settings that sharded weights cannot have."""
+    if ranks == 1:
+        raise UserError(
+            f"{recipe.name}: weights are sharded over several processes, and this is one.",
+            hint="accelerate launch --num_processes N -m pairuni_train.cli run ...",
+        )
+    if recipe.batch.pairs_per_step < ranks:
+        raise UserError(
+            f"{recipe.name}: a step has {recipe.batch.pairs_per_step} pairs for {ranks} processes; "
+            "where weights are sharded, each needs one.",
+            hint=f"--pairs-per-step {ranks}, or fewer processes.",
+        )
+    if recipe.lora is not None:
+        raise UserError(
+            f"{recipe.name}: adapters (lora) are small enough for every rank; sharding is for "
+            "whole weights.",
+            hint="Leave out one of lora and sharding.",
+        )
+    logits = recipe.objective.policy_logits
+    if logits != "conditional":
+        raise UserError(
+            f"{recipe.name}: with policy_logits = {logits!r} pictures take more passes than "
+            "answers, and sharded ranks would wait for each other forever.",
+            hint="Use policy_logits = 'conditional', or no sharding.",
+        )
 
 
 class Trainable(NamedTuple):
@@ -210,7 +232,7 @@ def _reference(
     recipe: Recipe, former: LastCheckpoint | None, policy: Policy, device: torch.device
 ) -> Policy | None:
     """A frozen copy of the weights that training began from, if the KL penalty needs one."""
-    if recipe.beta == 0.0:
+    if recipe.objective.beta == 0.0:
         return None
     began = (
         deepcopy(policy)

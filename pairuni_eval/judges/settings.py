@@ -13,16 +13,13 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from pairuni_eval.config import Strict, as_record, read_table
+from pairuni_eval.config import Count, NotNegative, Positive, Strict, as_record, read_table
 from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_file
 
 _DEFAULT_PLUGIN = "openai"
 _OWN_KEYS = ("name", "second", "share")  # of the file, whatever the plugin
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 

@@ -1,6 +1,9 @@
 """Files that a user brings: folders, and text read strictly."""
 
 from pairuni_eval.config import (
+    Count,
+    NotNegative,
+    Positive,
     Strict,
     as_record,
     assignment,

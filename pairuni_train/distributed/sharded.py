@@ -17,31 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairuni_eval.toolkit import UserError
-from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine, Parameterized
-
-
-def check_sharding(recipe: Recipe, ranks: int) -> None:
-    """Raise a UserError for settings that sharded weights cannot have."""
-    if recipe.pairs_per_step < ranks:
-        raise UserError(
-            f"{recipe.name}: a step has {recipe.pairs_per_step} pairs for {ranks} processes; "
-            "where weights are sharded, each needs one.",
-            hint=f"--pairs-per-step {ranks}, or fewer processes.",
-        )
-    if recipe.lora is not None:
-        raise UserError(
-            f"{recipe.name}: adapters (lora) are small enough for every rank; sharding is for "
-            "whole weights.",
-            hint="Leave out one of lora and sharding.",
-        )
-    if recipe.policy_logits != "conditional":
-        raise UserError(
-            f"{recipe.name}: with policy_logits = {recipe.policy_logits!r} pictures take more "
-            "passes than answers, and sharded ranks would wait for each other forever.",
-            hint="Use policy_logits = 'conditional', or no sharding.",
-        )
 
 
 def shard(model: nn.Module, layers: Iterable[nn.Module], device: torch.device) -> None:

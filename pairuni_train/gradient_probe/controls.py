@@ -23,10 +23,10 @@ from torch import nn
 
 from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.models import Policy, Task
-from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.gram import ALL, Gram, task_grams, total_grams
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs
+from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.hooks import TaskGradients
 from pairuni_train.grpo.rollouts import TASKS, TaskRollouts
 from pairuni_train.grpo.update import accumulate
@@ -55,7 +55,8 @@ class ControlCases:
         engine: Runs the model.
         policy: The model.
         parameters: Its parameters that train, by name.
-        recipe: Settings.
+        objective: Settings of the objective.
+        size: Rows of a micro-batch.
     """
 
     def __init__(
@@ -63,12 +64,15 @@ class ControlCases:
         engine: Engine,
         policy: Policy,
         parameters: Mapping[str, nn.Parameter],
-        recipe: Recipe,
+        objective: ObjectiveSpec,
+        *,
+        size: int,
     ) -> None:
         self._engine = engine
         self._policy = policy
         self._parameters = parameters
-        self._recipe = recipe
+        self._objective = objective
+        self._size = size
 
     def run(self, rollouts: Mapping[Task, TaskRollouts]) -> list[ControlCase]:
         """Every control on some rollouts.
@@ -118,10 +122,10 @@ class ControlCases:
         lively = rollouts._replace(
             advantage_N=factor * by_turns_N, live_P=torch.ones_like(rollouts.live_P)
         )
-        engine, policy, recipe = self._engine, self._policy, self._recipe
-        cut = micro_batches(policy, lively, recipe)
-        compared = with_old_log_probs(engine, policy, None, cut, recipe)
-        accumulate(engine, policy, TaskBatch(lively, compared, float(max(count, 1))), recipe)
+        engine, policy, objective = self._engine, self._policy, self._objective
+        cut = micro_batches(policy, lively, objective, size=self._size)
+        compared = with_old_log_probs(engine, policy, None, cut, objective)
+        accumulate(engine, policy, TaskBatch(lively, compared, float(max(count, 1))), objective)
 
 
 def mixture(gram: Gram, cosine: float) -> tuple[float, float]:

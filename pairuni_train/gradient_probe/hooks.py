@@ -10,8 +10,9 @@ from torch import nn
 
 from pairuni_eval.toolkit.models import Task
 from pairuni_eval.toolkit.store import GradientRow
-from pairuni_train.config import Arm, Recipe
+from pairuni_train.config import Arm
 from pairuni_train.distributed.engine import Engine
+from pairuni_train.gradient_probe.config import ProbeSpec
 from pairuni_train.gradient_probe.gram import ALL, task_grams, total_grams
 from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.grpo.batch import TaskBatch
@@ -88,27 +89,28 @@ class PCGrad(NamedTuple):
 
 def gradient_hooks(
     arm: Arm,
-    recipe: Recipe,
+    probe: ProbeSpec,
     engine: Engine,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     *,
     rows: int,
 ) -> list[GradientHook]:
-    """The hooks that an arm under a recipe asks for; the probe looks before PCGrad changes.
+    """The hooks that are asked for; the probe looks before PCGrad changes.
 
     Args:
         arm: Its surgery, and the name of the probe's rows.
-        recipe: When the probe looks.
+        probe: When the probe looks.
         engine: Sums over ranks.
         parameters: Every parameter that trains, by name.
         optimizer: Of these parameters.
         rows: Rows of the pair set in a step.
     """
     hooks: list[GradientHook] = []
-    if recipe.probe.every > 0:
-        every, halves = recipe.probe.every, recipe.probe.halves
-        hooks.append(ProbeHook(engine, parameters, optimizer, arm.name, rows, every, halves))
+    if probe.every > 0:
+        hooks.append(
+            ProbeHook(engine, parameters, optimizer, arm.name, rows, probe.every, probe.halves)
+        )
     if arm.surgery == "pcgrad":
         hooks.append(PCGrad(engine))
     return hooks

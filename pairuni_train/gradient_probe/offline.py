@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import torch
 from rich.console import Console
 
 from pairuni_eval.toolkit.models import Task, find_folder
@@ -34,13 +33,14 @@ from pairuni_eval.toolkit.store import (
     write_whole,
 )
 from pairuni_train.checkpoints import can_resume, load_resume_state, open_run_dir
-from pairuni_train.config import Recipe
+from pairuni_train.config import Recipe, as_written
 from pairuni_train.distributed.engine import Engine, start_process
 from pairuni_train.gradient_probe.controls import ControlCase, ControlCases
 from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.gradient_probe.scenarios import Scenario, addressed, read_scenario
 from pairuni_train.grpo.batch import task_batches
 from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import PairSampler, slice_of
 from pairuni_train.grpo.trainable_parameters import restore_optimizer, select_trainable
@@ -128,33 +128,39 @@ class _Prober:
         model = load_trainable(recipe.checkpoint, accelerator.device)
         self.weights = model.weights
         self._policy = model.policy
-        self._parameters = select_trainable(self._policy, recipe)
+        self._parameters = select_trainable(self._policy, recipe.trainable, recipe.lora)
         self._blocks = self._policy.shared_parameters()
-        self._optimizer = torch.optim.AdamW(self._parameters.values(), betas=recipe.betas)
+        self._optimizer = make_optimizer(self._parameters, recipe.optimizer)
         folder = find_folder(recipe.checkpoint)
         conditioned = can_resume(folder) and recipe.lora is None
         if conditioned:
             restore_optimizer(self._policy, self._optimizer, load_resume_state(folder).optimizer)
         blocks = {block for name, block in self._blocks.items() if name in self._parameters}
         self.rows_per_batch = (len(blocks) + 1) * (1 + conditioned)
-        bfloat16 = recipe.precision == "bf16"
-        self._engine = Engine(accelerator, self._policy, bfloat16=bfloat16)
+        self._engine = Engine(accelerator, self._policy, bfloat16=recipe.parallelism.bfloat16)
         self._weighting = scheme.weighting
         self._sampling = samplings(recipe, scheme, job.seed)
 
     def controls(self, scenario: Scenario) -> list[ControlCase]:
         """The cases with a known answer, on the first batch of a scenario."""
         _, rollouts = self._sample(scenario, 0)
-        cases = ControlCases(self._engine, self._policy, self._parameters, self._job.recipe)
+        cases = ControlCases(
+            self._engine,
+            self._policy,
+            self._parameters,
+            self._job.recipe.objective,
+            size=self._job.recipe.batch.micro_batch,
+        )
         return cases.run(rollouts)
 
     def rows(self, scenario: Scenario, step: int) -> list[GradientRow]:
         """The gradients of a batch."""
-        engine, policy, recipe = self._engine, self._policy, self._job.recipe
+        engine, policy, objective = self._engine, self._policy, self._job.recipe.objective
+        size = self._job.recipe.batch.micro_batch
         pairs, rollouts = self._sample(scenario, step)
-        batches = task_batches(engine, policy, None, rollouts, recipe)
+        batches = task_batches(engine, policy, None, rollouts, objective, size=size)
         held = TaskGradients(self._parameters, self._blocks)
-        capture_task_gradients(engine, policy, held, batches, recipe, halves=True)
+        capture_task_gradients(engine, policy, held, batches, objective, halves=True)
         return gradient_rows(
             engine,
             held,
@@ -170,7 +176,7 @@ class _Prober:
         """The rows of a batch over all ranks, and the rollouts of this rank's."""
         job, engine = self._job, self._engine
         check_weights(job.weighting, self._weighting, scenario.pairs)
-        count = job.recipe.pairs_per_step
+        count = job.recipe.batch.pairs_per_step
         rows = PairSampler(scenario.pairs, pairs_per_step=count, seed=job.seed).of_step(step)
         mine = slice_of(rows, engine.rank, engine.ranks)
         with engine.unsharded(), engine.precision():
@@ -192,7 +198,7 @@ def _settings(job: ProbeJob, scenarios: Sequence[Scenario], weights: str) -> dic
         digest = hashlib.sha256(ids.encode()).hexdigest()
         sets[scenario.name] = {"from": scenario.origin, "pairs": digest}
     return {
-        "recipe": msgspec.to_builtins(job.recipe),
+        "recipe": as_written(job.recipe),
         "weights": weights,
         "scenarios": sets,
         "batches": job.batches,

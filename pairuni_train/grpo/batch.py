@@ -20,9 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.toolkit.models import LogProbs, Policy, Rollout, Task, View
-from pairuni_train.config import Recipe
+from pairuni_eval.toolkit.models import LogProbs, Policy, PolicyLogits, Rollout, Task, View
 from pairuni_train.distributed.engine import Engine
+from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.rollouts import TaskRollouts
 
 
@@ -76,22 +76,22 @@ def task_batches(
     policy: Policy,
     reference: Policy | None,
     rollouts: Mapping[Task, TaskRollouts],
-    recipe: Recipe,
+    objective: ObjectiveSpec,
+    *,
+    size: int,
 ) -> dict[Task, TaskBatch]:
     """Both tasks of a step, ready to train on: cut, padded, compared and normalized."""
-    sequences = normalizers(engine, rollouts, recipe)
-    cut = {task: micro_batches(policy, one, recipe) for task, one in rollouts.items()}
+    sequences = normalizers(engine, rollouts)
+    cut = {task: micro_batches(policy, one, objective, size=size) for task, one in rollouts.items()}
     padded = pad_micro_batches(cut, engine)
     compared = {
-        task: with_old_log_probs(engine, policy, reference, found, recipe)
+        task: with_old_log_probs(engine, policy, reference, found, objective)
         for task, found in padded.items()
     }
     return {task: TaskBatch(one, compared[task], sequences[task]) for task, one in rollouts.items()}
 
 
-def normalizers(
-    engine: Engine, rollouts: Mapping[Task, TaskRollouts], recipe: Recipe
-) -> dict[Task, float]:
+def normalizers(engine: Engine, rollouts: Mapping[Task, TaskRollouts]) -> dict[Task, float]:
     """M per task over all ranks: the number of pairs times the rollouts of a prompt.
 
     With pairs this is the number of the task's rollouts. Rows of one half count half a pair, so a
@@ -99,25 +99,27 @@ def normalizers(
     """
     prompts = sum(len(one.prompts) for one in rollouts.values())
     pairs = float(engine.total(torch.tensor([float(prompts)]))[0]) / 2
-    return {task: pairs * recipe.task(task).rollouts for task in rollouts}
+    return {task: pairs * one.spec.rollouts for task, one in rollouts.items()}
 
 
-def micro_batches(policy: Policy, rollouts: TaskRollouts, recipe: Recipe) -> list[MicroBatch]:
-    """Cut a task's rollouts into micro-batches, in order.
+def micro_batches(
+    policy: Policy, rollouts: TaskRollouts, objective: ObjectiveSpec, *, size: int
+) -> list[MicroBatch]:
+    """Cut a task's rollouts into micro-batches of at most `size` rows, in order.
 
     Raises:
         ValueError: if the weights of a row's views do not sum to 1.
     """
     second_N = rollouts.group_N >= len(rollouts.prompts) // 2
     # A penalty has a gradient in every row.
-    teaches_N = rollouts.live_P[rollouts.group_N] | (recipe.beta > 0)
+    teaches_N = rollouts.live_P[rollouts.group_N] | (objective.beta > 0)
     found: list[MicroBatch] = []
     first = 0
     for chunk in rollouts.chunks:
         here = slice(first, first + len(chunk))
         for half, teaches in product((0, 1), (True, False)):
             chosen_N = (second_N[here] == half) & (teaches_N[here] == teaches)
-            for row_N in torch.split(chosen_N.nonzero()[:, 0], recipe.micro_batch):
+            for row_N in torch.split(chosen_N.nonzero()[:, 0], size):
                 if len(row_N):
                     rollout = chunk.rows(row_N.to(chunk.tokens_NT.device))
                     advantage_N = rollouts.advantage_N[here][row_N].to(chunk.tokens_NT.device)
@@ -172,13 +174,16 @@ def _filler(batch: MicroBatch, half: int, teaches: bool) -> MicroBatch:
 
 
 def score(
-    engine: Engine, policy: Policy, batch: MicroBatch, recipe: Recipe, *, entropy: bool = False
+    engine: Engine,
+    policy: Policy,
+    batch: MicroBatch,
+    policy_logits: PolicyLogits,
+    *,
+    entropy: bool = False,
 ) -> LogProbs:
     """Log-probs of a micro-batch by the one entry that carries gradients."""
     with engine.precision():
-        return policy(
-            batch.rollout, batch.view, policy_logits=recipe.policy_logits, with_entropy=entropy
-        )
+        return policy(batch.rollout, batch.view, policy_logits=policy_logits, with_entropy=entropy)
 
 
 @torch.no_grad()
@@ -187,7 +192,7 @@ def with_old_log_probs(
     policy: Policy,
     reference: Policy | None,
     batches: Sequence[MicroBatch],
-    recipe: Recipe,
+    objective: ObjectiveSpec,
 ) -> list[MicroBatch]:
     """Micro-batches with what the objective compares with, replayed at the geometry that trains.
 
@@ -195,11 +200,11 @@ def with_old_log_probs(
     """
 
     def under(other: Policy, batch: MicroBatch) -> Tensor:
-        return score(engine, other, batch, recipe).logp_NT
+        return score(engine, other, batch, objective.policy_logits).logp_NT
 
     return [
         batch._replace(
-            old_logp_NT=under(policy, batch) if recipe.inner_steps > 1 else None,
+            old_logp_NT=under(policy, batch) if objective.inner_steps > 1 else None,
             reference_logp_NT=None if reference is None else under(reference, batch),
         )
         for batch in batches

@@ -94,7 +94,7 @@ class Gauge:
 
     def _sampling(self, task: Task) -> Sampling:
         spec = msgspec.structs.replace(self._recipe.task(task), rollouts=self.asked.draws)
-        size = self._recipe.rollout_batch
+        size = self._recipe.batch.rollout_batch
         return Sampling(task, spec, self._rewards[task], no_weight, size, _SEED)
 
 
@@ -128,7 +128,7 @@ def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Policy, first: int)
             kept += gauge.measure(engine, policy, step, PhaseTimer())
         elif (weights := _weights_after(step, job)) is not None:
             former = load_trainable(weights, engine.device).policy
-            plain = Engine(engine.accelerator, former, bfloat16=job.recipe.precision == "bf16")
+            plain = Engine(engine.accelerator, former, bfloat16=job.recipe.parallelism.bfloat16)
             kept += gauge.measure(plain, former, step, PhaseTimer())
     return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
 

@@ -13,7 +13,6 @@ import torch
 
 from pairuni_eval.toolkit.models import Task
 from pairuni_eval.toolkit.store import GradientRow
-from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch
 from pairuni_train.grpo.rollouts import TaskRollouts
@@ -39,17 +38,14 @@ class UpdateResult(NamedTuple):
 
 
 def step_metrics(
-    engine: Engine,
-    batches: Mapping[Task, TaskBatch],
-    updates: Sequence[UpdateResult],
-    recipe: Recipe,
+    engine: Engine, batches: Mapping[Task, TaskBatch], updates: Sequence[UpdateResult]
 ) -> Metrics:
     """The metrics of a step with one or more optimizer steps; the last one's loss is shown."""
     first, last = updates[0], updates[-1]
     found: Metrics = {"loss": 0.0, "grad_norm": last.norm}
     for task, batch in batches.items():
         found |= _term_metrics(engine, task, last.totals[task])
-        found["loss"] += found[f"loss/{task}"] * recipe.task(task).weight
+        found["loss"] += found[f"loss/{task}"] * batch.rollouts.spec.weight
         ratio_off = first.totals[task].terms.ratio_off
         found[f"first_ratio_off/{task}"] = float(engine.largest(ratio_off[None])[0])
         found[f"live_groups/{task}"] = live_share(engine, batch.rollouts)

@@ -25,12 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class ClipRange(NamedTuple):
-    """How far a token's probability ratio may move before it stops counting."""
-
-    low: float = 0.2
-    high: float = 0.2
+from pairuni_train.grpo.config import ObjectiveSpec
 
 
 class Terms(NamedTuple):
@@ -57,13 +52,12 @@ def surrogate(
     logp_NT: Tensor,
     mask_NT: Tensor,
     advantage_N: Tensor,
+    objective: ObjectiveSpec,
     *,
     sequences: float,
-    clip: ClipRange,
     weight_N: Tensor | None = None,
     old_logp_NT: Tensor | None = None,
     reference_logp_NT: Tensor | None = None,
-    beta: float = 0.0,
 ) -> Terms:
     """The clipped surrogate of a micro-batch.
 
@@ -71,28 +65,27 @@ def surrogate(
         logp_NT: Log-probs under the policy, with gradient.
         mask_NT: True at the view's targets.
         advantage_N: Advantages, pair weight included.
+        objective: Bounds of the ratio and weight of the KL penalty.
         sequences: M, the number of sequences that the mean is taken over.
-        clip: The trust region.
         weight_N: Weight of the view in each sequence; None is 1, the weight of an only view.
         old_logp_NT: Log-probs under the policy that sampled, from the same scoring function; None
             on the first inner step, where they equal `logp_NT`.
         reference_logp_NT: Log-probs under the reference; needed for `beta` > 0.
-        beta: Weight of the KL penalty.
 
     Raises:
         ValueError: `beta` without a reference.
     """
-    if beta and reference_logp_NT is None:
+    if objective.beta and reference_logp_NT is None:
         raise ValueError("a KL penalty needs the reference's log-probs")
     old_NT = logp_NT.detach() if old_logp_NT is None else old_logp_NT
     ratio_NT = (logp_NT - old_NT).exp()
-    bound_NT = ratio_NT.clamp(1 - clip.low, 1 + clip.high)
+    bound_NT = ratio_NT.clamp(1 - objective.clip_low, 1 + objective.clip_high)
     scale_N1 = advantage_N[:, None]
     gain_NT = torch.minimum(ratio_NT * scale_N1, bound_NT * scale_N1)
     kl_NT = (
         torch.zeros_like(logp_NT) if reference_logp_NT is None else k3(logp_NT, reference_logp_NT)
     )
-    mean_N = _token_means(gain_NT - beta * kl_NT, mask_NT)
+    mean_N = _token_means(gain_NT - objective.beta * kl_NT, mask_NT)
     loss = -(mean_N if weight_N is None else weight_N * mean_N).sum() / sequences
     with torch.no_grad():
         held_NT = mask_NT & (gain_NT < ratio_NT * scale_N1)

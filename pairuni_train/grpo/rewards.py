@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple, Self, SupportsFloat
 
 from pairuni_eval.toolkit import BoundaryError, UserError, boundary, needs
 from pairuni_eval.toolkit.models import Reply, catalog
-from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.pair_data.record import Half
 
 

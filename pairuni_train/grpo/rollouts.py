@@ -19,8 +19,8 @@ from torch import Tensor
 from pairuni_eval.api.images import read_rgb
 from pairuni_eval.toolkit import DatasetError, UserError, seed_for
 from pairuni_eval.toolkit.models import Policy, Reply, Request, Rollout, Task
-from pairuni_train.config import TaskSpec
 from pairuni_train.grpo.advantages import Weighting, normalize
+from pairuni_train.grpo.config import TaskSpec
 from pairuni_train.grpo.rewards import Judged, WeightedSum
 from pairuni_train.pair_data.record import Generation, Pair, Understanding
 from pairuni_train.phase_timer import PhaseTimer
@@ -44,6 +44,7 @@ class TaskRollouts(NamedTuple):
     """The rollouts of one task in one step.
 
     Attributes:
+        spec: How they were sampled, and what their loss counts.
         prompts: The P prompts, in order.
         chunks: Rollouts as they were sampled together; one after the other they are the N rows.
         group_N: The prompt of each rollout.
@@ -54,6 +55,7 @@ class TaskRollouts(NamedTuple):
     """
 
     task: Task
+    spec: TaskSpec
     prompts: list[Prompted]
     chunks: list[Rollout]
     replies: list[Reply]
@@ -131,6 +133,7 @@ def sample_task(
     weight_P = torch.tensor([prompt.weight for prompt in prompts])
     return TaskRollouts(
         sampling.task,
+        sampling.spec,
         prompts,
         chunks,
         replies,

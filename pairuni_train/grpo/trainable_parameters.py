@@ -14,27 +14,31 @@ from torch import Tensor, nn
 
 from pairuni_eval.toolkit import UserError, nearest
 from pairuni_eval.toolkit.models import Policy
-from pairuni_train.config import LoraSpec, Recipe
 from pairuni_train.distributed.sharded import full_tensor, laid_out_like
+from pairuni_train.grpo.config import LoraSpec
 
 _ADAPTER = "default"
 # What peft puts into the name of a weight that has an adapter, and of the adapter.
 _BESIDE, _ADAPTED = ".base_layer.", ".lora_"
 
 
-def select_trainable(policy: Policy, recipe: Recipe) -> dict[str, nn.Parameter]:
-    """Let the recipe's parameters train and no others; returns them by name.
+def select_trainable(
+    policy: Policy, prefixes: Sequence[str], lora: LoraSpec | None = None
+) -> dict[str, nn.Parameter]:
+    """Let the parameters with these prefixes train and no others; returns them by name.
+
+    With `lora`, adapters beside them train in their place.
 
     Raises:
         UserError: if a prefix or an adapter's target names no parameter.
     """
-    _check_prefixes(policy, recipe.trainable)
+    _check_prefixes(policy, prefixes)
     policy.requires_grad_(False)
-    if recipe.lora is not None:
-        _add_adapters(policy, recipe.lora, recipe.trainable)
+    if lora is not None:
+        _add_adapters(policy, lora, prefixes)
     for name, parameter in policy.named_parameters():
-        inside = name.startswith(tuple(recipe.trainable))
-        parameter.requires_grad_(inside and (recipe.lora is None or _ADAPTED in name))
+        inside = name.startswith(tuple(prefixes))
+        parameter.requires_grad_(inside and (lora is None or _ADAPTED in name))
     return trainable_parameters(policy)
 
 
@@ -75,14 +79,14 @@ def _add_adapters(policy: Policy, spec: LoraSpec, prefixes: Sequence[str]) -> No
 
 
 @torch.no_grad()
-def full_weights(policy: Policy, recipe: Recipe) -> dict[str, Tensor] | None:
+def full_weights(policy: Policy, *, sharded: bool) -> dict[str, Tensor] | None:
     """All weights as a checkpoint holds them: shards gathered, adapters merged; the policy's names.
 
     None if the policy holds them so itself.
     """
-    if recipe.sharding != "none":
+    if sharded:
         return {name: full_tensor(tensor).cpu() for name, tensor in policy.state_dict().items()}
-    return None if recipe.lora is None else _merged(policy)
+    return _merged(policy) if adapters_of(policy) else None
 
 
 def _merged(policy: Policy) -> dict[str, Tensor]:
@@ -101,11 +105,13 @@ def _merged(policy: Policy) -> dict[str, Tensor]:
     return found
 
 
-def adapters_of(policy: Policy, recipe: Recipe) -> dict[str, Tensor]:
-    """The adapters, where a checkpoint's weights hold them merged; else nothing."""
-    if recipe.lora is None:
-        return {}
-    return {name: one.detach().cpu() for name, one in trainable_parameters(policy).items()}
+def adapters_of(policy: Policy) -> dict[str, Tensor]:
+    """The adapters by name, which a checkpoint's weights hold merged; empty without."""
+    return {
+        name: one.detach().cpu()
+        for name, one in trainable_parameters(policy).items()
+        if _ADAPTED in name
+    }
 
 
 def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, task_batches
 from pairuni_train.grpo.hooks import GradientHook, TaskGradients
 from pairuni_train.grpo.metrics import Metrics, UpdateResult, step_metrics
+from pairuni_train.grpo.optimizer import set_rate
 from pairuni_train.grpo.rollouts import TASKS, Sampling, TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import PairSampler, slice_of
 from pairuni_train.grpo.trainable_parameters import trainable_parameters
@@ -81,13 +82,20 @@ class Trainer:
 
     def step(self, step: int) -> StepResult:
         """Sample, reward, compare, update."""
-        parts, recipe, timer = self.parts, self.recipe, PhaseTimer()
+        parts, objective, timer = self.parts, self.recipe.objective, PhaseTimer()
         rollouts = self._sample(step, timer)
         with timer.phase("replay"):
-            batches = task_batches(parts.engine, parts.policy, parts.reference, rollouts, recipe)
+            batches = task_batches(
+                parts.engine,
+                parts.policy,
+                parts.reference,
+                rollouts,
+                objective,
+                size=self.recipe.batch.micro_batch,
+            )
         with timer.phase("update"):
-            updates = [self._update(step, inner, batches) for inner in range(recipe.inner_steps)]
-        metrics = step_metrics(parts.engine, batches, updates, recipe)
+            updates = [self._update(step, inner, batches) for inner in range(objective.inner_steps)]
+        metrics = step_metrics(parts.engine, batches, updates)
         rows = [row for update in updates for row in update.gradients]
         return StepResult(step, metrics, timer.seconds, rows)
 
@@ -103,29 +111,19 @@ class Trainer:
     def _update(self, step: int, inner: int, batches: Mapping[Task, TaskBatch]) -> UpdateResult:
         """One optimizer step: both tasks' gradients, the hooks, clipping, AdamW."""
         engine, policy, optimizer = self.parts.engine, self.parts.policy, self.parts.optimizer
+        objective = self.recipe.objective
         optimizer.zero_grad(set_to_none=True)
         rows: list[GradientRow] = []
         if hooks := [hook for hook in self.parts.hooks if hook.due(step, inner)]:
             held = TaskGradients(self._parameters, self._blocks)
             halves = any(hook.halves for hook in hooks)
-            totals = capture_task_gradients(
-                engine, policy, held, batches, self.recipe, halves=halves
-            )
+            totals = capture_task_gradients(engine, policy, held, batches, objective, halves=halves)
             for hook in hooks:
                 rows += hook(held, batches, step)
             held.restore()
         else:
-            totals = accumulate_tasks(engine, policy, batches, self.recipe)
-        norm = engine.clip_gradients(self.recipe.max_grad_norm)
-        rate = set_rate(optimizer, self.recipe, step)
+            totals = accumulate_tasks(engine, policy, batches, objective)
+        norm = engine.clip_gradients(self.recipe.optimizer.max_grad_norm)
+        rate = set_rate(optimizer, self.recipe.optimizer, step)
         optimizer.step()
         return UpdateResult(totals, norm, rate, rows)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then constant; returns the learning rate."""
-    share = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    rate = recipe.lr * share
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.toolkit.models import LogProbs, Policy, Task, View
-from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, score
+from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.hooks import TaskGradients
-from pairuni_train.grpo.objective import ClipRange, Terms, surrogate
+from pairuni_train.grpo.objective import Terms, surrogate
 from pairuni_train.grpo.rollouts import TASKS
 
 
@@ -29,7 +29,9 @@ class TaskTotals(NamedTuple):
     entropy: Tensor
 
 
-def accumulate(engine: Engine, policy: Policy, batch: TaskBatch, recipe: Recipe) -> TaskTotals:
+def accumulate(
+    engine: Engine, policy: Policy, batch: TaskBatch, objective: ObjectiveSpec
+) -> TaskTotals:
     """Add the gradient of one task's objective to the parameters; returns its terms.
 
     Gradients of several ranks are left unsummed: `Engine.sum_gradients` follows once, after the
@@ -39,35 +41,34 @@ def accumulate(engine: Engine, policy: Policy, batch: TaskBatch, recipe: Recipe)
         engine: Runs the backward pass.
         policy: What trains.
         batch: What this rank has of the task.
-        recipe: Settings.
+        objective: Its settings.
     """
     totals = nothing(engine.device)
-    clip = ClipRange(recipe.clip_low, recipe.clip_high)
+    weight = batch.rollouts.spec.weight
     for one in batch.micro_batches:
         with torch.set_grad_enabled(one.teaches):
-            scored = score(engine, policy, one, recipe, entropy=True)
+            scored = score(engine, policy, one, objective.policy_logits, entropy=True)
             terms = surrogate(
                 scored.logp_NT,
                 one.view.target_NT,
                 one.advantage_N,
+                objective,
                 sequences=batch.sequences,
-                clip=clip,
                 weight_N=one.view.weight_N,
                 old_logp_NT=one.old_logp_NT,
                 reference_logp_NT=one.reference_logp_NT,
-                beta=recipe.beta,
             )
         if one.teaches:
-            engine.backward(terms.loss * recipe.task(batch.task).weight)
+            engine.backward(terms.loss * weight)
         totals = plus(totals, TaskTotals(terms, _entropy(scored, one.view)))
     return totals
 
 
 def accumulate_tasks(
-    engine: Engine, policy: Policy, batches: Mapping[Task, TaskBatch], recipe: Recipe
+    engine: Engine, policy: Policy, batches: Mapping[Task, TaskBatch], objective: ObjectiveSpec
 ) -> dict[Task, TaskTotals]:
     """The gradient of the joint objective, summed over ranks, in the parameters."""
-    totals = {task: accumulate(engine, policy, batches[task], recipe) for task in TASKS}
+    totals = {task: accumulate(engine, policy, batches[task], objective) for task in TASKS}
     engine.sum_gradients()
     return totals
 
@@ -77,7 +78,7 @@ def capture_task_gradients(
     policy: Policy,
     held: TaskGradients,
     batches: Mapping[Task, TaskBatch],
-    recipe: Recipe,
+    objective: ObjectiveSpec,
     *,
     halves: bool,
 ) -> dict[Task, TaskTotals]:
@@ -89,7 +90,7 @@ def capture_task_gradients(
     for task in TASKS:
         totals, batch = nothing(engine.device), batches[task]
         for half, part in enumerate(map(batch.of_half, (0, 1)) if halves else (batch,)):
-            some = accumulate(engine, policy, part, recipe)
+            some = accumulate(engine, policy, part, objective)
             engine.sum_gradients()
             held.capture(task, half)
             totals = plus(totals, some)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import msgspec
 
 from pairuni_eval.toolkit import UserError, unknown_name
-from pairuni_eval.toolkit.data import Strict, as_record, read_table, text_of
+from pairuni_eval.toolkit.data import Count, Strict, as_record, read_table, text_of
 
 PairArm = Literal[
     "pairug",
@@ -33,7 +33,6 @@ PAIR_ARMS: tuple[PairArm, ...] = get_args(PairArm)
 # Keys that a configuration once had, each with the only value that is left.
 _SETTLED = (("retrieval", "order", "given"), ("completion", "lying", 0.0))
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 

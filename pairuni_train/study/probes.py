@@ -71,7 +71,7 @@ def plan_probes(
     _check_scenarios(experiment.name, files)
     name, recipe = options.recipe.name, options.recipe
     count = batches or experiment.batches.get(name, _BATCHES)
-    pairs = experiment.pairs_per_batch.get(name, recipe.pairs_per_step)
+    pairs = experiment.pairs_per_batch.get(name, recipe.batch.pairs_per_step)
     return Probes(
         experiment,
         options,

@@ -36,7 +36,8 @@ from pairuni_eval.adapters import load_model
 from pairuni_eval.models.base import LoadOptions, Reply, Task
 from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.grpo.advantages import normalize
-from pairuni_train.grpo.objective import ClipRange, surrogate
+from pairuni_train.grpo.objective import surrogate
+from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rewards import Judged, load_rewards
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import select_trainable
@@ -53,10 +54,12 @@ class Plain:
         loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
         self.policy = loaded.policy
         self.janus, self.processor = self.policy.janus, self.policy.processor
-        self.reference = deepcopy(self.janus).requires_grad_(False) if recipe.beta else None
+        self.reference = (
+            deepcopy(self.janus).requires_grad_(False) if recipe.objective.beta else None
+        )
         self.recipe = recipe
-        trained = select_trainable(self.policy, recipe)
-        self.optimizer = torch.optim.AdamW(trained.values(), lr=recipe.lr, weight_decay=0.0)
+        trained = select_trainable(self.policy, recipe.trainable)
+        self.optimizer = make_optimizer(trained, recipe.optimizer)
         self.rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
 
     def step(self, pairs: Sequence[Pair]) -> dict[str, float]:
@@ -76,11 +79,10 @@ class Plain:
                     self.logp(self.janus, task, inputs, tokens_NT),
                     mask_NT,
                     advantage_N,
+                    self.recipe.objective,
                     sequences=len(tokens_NT),
-                    clip=ClipRange(),
                     old_logp_NT=old_NT,
                     reference_logp_NT=reference_NT,
-                    beta=self.recipe.beta,
                 )
                 terms.loss.backward()
         with clock.phase("update"):
@@ -193,7 +195,7 @@ class Plain:
 def ours(checkpoint: str, recipe: Recipe, pairs: Sequence[Pair]) -> Any:
     """Our trainer on a model of its own."""
     loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
-    reference = deepcopy(loaded.policy).requires_grad_(False) if recipe.beta else None
+    reference = deepcopy(loaded.policy).requires_grad_(False) if recipe.objective.beta else None
     rewards = {task: load_rewards(recipe.task(task).rewards) for task in TASKS}
     arm = Arm(name="bench", summary="", pairs="random")
     return small.small_trainer(

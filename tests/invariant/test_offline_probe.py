@@ -16,12 +16,12 @@ from support import small_training as small
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store.training import read_settings, training_folder
-from pairuni_train.config import RewardSpec
 from pairuni_train.gradient_probe import controls
 from pairuni_train.gradient_probe.controls import mixture
 from pairuni_train.gradient_probe.gram import Gram
 from pairuni_train.gradient_probe.offline import ProbeJob, probe
 from pairuni_train.gradient_probe.scenarios import addressed, read_scenario, repaired
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import WeightedSum
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.pair_data.record import Kind

@@ -191,4 +191,4 @@ def test_a_run_with_pcgrad_follows_both_tasks(policy: JanusPolicy, pairs: Sequen
     if inner < 0:
         expected = u - inner / (g @ g) * g + g - inner / (u @ u) * u
     assert float((found - expected).norm()) < 1e-4 * float(expected.norm())
-    assert select_trainable(policy, recipe)
+    assert select_trainable(policy, recipe.trainable)

@@ -132,7 +132,7 @@ def test_on_the_first_inner_step_the_ratio_is_one_and_nothing_is_clipped(
 def test_a_picture_is_never_taken_as_cut_off(policy: JanusPolicy, pairs: Sequence[Pair]) -> None:
     recipe = small.small_recipe(gen__decoding__max_tokens=2)
     rollouts = small.sampled(policy, "gen", pairs[:2], recipe)
-    batches = micro_batches(policy, rollouts, recipe)
+    batches = micro_batches(policy, rollouts, recipe.objective, size=recipe.batch.micro_batch)
     assert all(batch.rollout.fixed_length for batch in batches)
     assert sum(int(batch.view.target_NT.sum()) for batch in batches) == 2 * 4 * 16
     assert all(reply.tokens == 16 for reply in rollouts.replies)

@@ -108,7 +108,7 @@ def test_a_strangers_model_is_not_asked_for_what_it_cannot_do(site: Path, tmp_pa
 
 REWARDED = """
 from pairuni_eval.api import Reply
-from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import Judged, load_rewards
 from pairuni_train.pair_data.record import Understanding
 

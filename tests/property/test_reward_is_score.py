@@ -24,8 +24,8 @@ from pairuni_eval.models.base import Reply
 from pairuni_eval.prompts import LETTERS, mmmu_prompt
 from pairuni_eval.records import ImagePart, Output, Sample, TextPart
 from pairuni_eval.tiny import world
-from pairuni_train.config import Recipe as _Recipe
-from pairuni_train.config import RewardSpec, find_recipe, names_of
+from pairuni_train.config import Recipe, find_recipe, names_of
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import Judged, WeightedSum, load_rewards
 from pairuni_train.pair_data.record import Generation, Half, Understanding
 
@@ -35,7 +35,7 @@ GEN = {spec.name: spec for spec in TINY.gen.rewards}
 
 
 def test_every_scorer_that_a_shipped_recipe_names_is_tested_here() -> None:
-    recipes = [find_recipe(name) for name in names_of(_Recipe)]
+    recipes = [find_recipe(name) for name in names_of(Recipe)]
     specs = [spec for one in recipes for task in (one.und, one.gen) for spec in task.rewards]
     scorers = {spec.name for spec in specs if spec.name.startswith("scorer:")}
     assert scorers == {*UND, *GEN, "scorer:mmmu@reasoning"}

@@ -16,6 +16,7 @@ from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting, no_weight
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, normalizers, with_old_log_probs
+from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rewards import Judged, Reward, WeightedSum
 from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import PairSampler
@@ -112,10 +113,10 @@ def small_trainer(
     seed: int = 0,
 ) -> Trainer:
     """A trainer of a policy, as `setup_trainer` makes it."""
-    parameters = select_trainable(policy, recipe)
-    optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.lr, weight_decay=0.0)
-    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
-    sampler = PairSampler(pairs, pairs_per_step=recipe.pairs_per_step, seed=seed)
+    parameters = select_trainable(policy, recipe.trainable, recipe.lora)
+    optimizer = make_optimizer(parameters, recipe.optimizer)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.parallelism.bfloat16)
+    sampler = PairSampler(pairs, pairs_per_step=recipe.batch.pairs_per_step, seed=seed)
     asked = arm or Arm(name="arm", summary="", pairs="random")
     rows = sampler.rows_per_step
     parts = TrainerParts(
@@ -125,7 +126,7 @@ def small_trainer(
         optimizer=optimizer,
         sampler=sampler,
         sampling=samplings(recipe, RewardScheme(dict(rewards), weighting), seed),
-        hooks=gradient_hooks(asked, recipe, engine, parameters, optimizer, rows=rows),
+        hooks=gradient_hooks(asked, recipe.probe, engine, parameters, optimizer, rows=rows),
     )
     return Trainer(recipe, parts)
 
@@ -146,14 +147,15 @@ def sampled(
 
 def loss_and_gradient(policy: Any, rollouts: TaskRollouts, recipe: Recipe) -> tuple[float, Tensor]:
     """Loss of some rollouts and its gradient, all trained parameters in one float64 vector."""
-    for parameter in select_trainable(policy, recipe).values():
+    for parameter in select_trainable(policy, recipe.trainable, recipe.lora).values():
         parameter.grad = None
-    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.precision == "bf16")
-    cut = micro_batches(policy, rollouts, recipe)
-    compared = with_old_log_probs(engine, policy, None, cut, recipe)
+    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.parallelism.bfloat16)
+    objective = recipe.objective
+    cut = micro_batches(policy, rollouts, objective, size=recipe.batch.micro_batch)
+    compared = with_old_log_probs(engine, policy, None, cut, objective)
     # Two tasks of as many prompts make as many pairs.
-    sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts), recipe)[rollouts.task]
-    totals = accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), recipe)
+    sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts))[rollouts.task]
+    totals = accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), objective)
     engine.sum_gradients()
     return float(totals.terms.loss), flat_gradient(policy)
 

@@ -39,7 +39,7 @@ def test_the_example_takes_the_trainers_step(
     rewards: dict[Task, WeightedSum] = {
         task: load_rewards(recipe.task(task).rewards) for task in TASKS
     }
-    pairs = example.make_pairs(2 * recipe.pairs_per_step)
+    pairs = example.make_pairs(2 * recipe.batch.pairs_per_step)
     trainer = small.small_trainer(policy, recipe, pairs, rewards=rewards, weighting=sqrt_weight)
     metrics = trainer.step(0).metrics
     shared = sorted(printed.keys() & metrics.keys())
@@ -47,4 +47,6 @@ def test_the_example_takes_the_trainers_step(
     assert shared == sorted(["grad_norm", *of_tasks])
     for name in shared:
         assert float(printed[name]) == pytest.approx(metrics[name], rel=1e-2, abs=1e-4), name
-    assert 0 < float(printed["moved"]) <= 1.01 * recipe.lr, "Adam's first step is the rate"
+    assert 0 < float(printed["moved"]) <= 1.01 * recipe.optimizer.lr, (
+        "Adam's first step is the rate"
+    )

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
+from support import small_training as small
 from torch import nn
 
 from pairuni_eval.models.base import Task
@@ -92,7 +93,8 @@ def test_a_look_is_a_row_for_each_block() -> None:
 
 def with_live(task: Task, live: list[int]) -> TaskRollouts:
     none = torch.zeros(0)
-    return TaskRollouts(task, [], [], [], none, {}, none, torch.tensor(live).bool(), [])
+    spec = small.small_recipe().task(task)
+    return TaskRollouts(task, spec, [], [], [], none, {}, none, torch.tensor(live).bool(), [])
 
 
 def test_sums_are_float64() -> None:

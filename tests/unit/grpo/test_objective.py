@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
-from pairuni_train.grpo.objective import ClipRange, k3, surrogate
+from pairuni_train.grpo.config import ObjectiveSpec
+from pairuni_train.grpo.objective import k3, surrogate
 
-CLIP = ClipRange(low=0.2, high=0.3)
+CLIP = ObjectiveSpec(clip_low=0.2, clip_high=0.3)
+PENALTY = ObjectiveSpec(beta=0.1)
 
 
 def logs(*ratios: float) -> torch.Tensor:
@@ -19,7 +21,7 @@ def logs(*ratios: float) -> torch.Tensor:
 def test_tokens_are_averaged_within_a_sequence_and_sequences_with_each_other() -> None:
     logp_NT = torch.zeros(2, 4)
     mask_NT = torch.tensor([[True, True, True, True], [True, False, False, False]])
-    terms = surrogate(logp_NT, mask_NT, torch.tensor([1.0, 3.0]), sequences=2, clip=CLIP)
+    terms = surrogate(logp_NT, mask_NT, torch.tensor([1.0, 3.0]), CLIP, sequences=2)
     assert terms.loss.item() == -2.0  # -(1 + 3) / 2, not -(4 * 1 + 3) / 5
     assert int(terms.tokens) == 5
 
@@ -40,8 +42,8 @@ def test_the_clip(ratio: float, advantage: float, gain: float, held: str | None)
         logp_NT,
         torch.ones(1, 1, dtype=torch.bool),
         torch.tensor([advantage]),
+        CLIP,
         sequences=1,
-        clip=CLIP,
         old_logp_NT=torch.zeros(1, 1),
     )
     assert terms.loss.item() == pytest.approx(-gain)
@@ -53,7 +55,7 @@ def test_the_clip(ratio: float, advantage: float, gain: float, held: str | None)
 def test_on_policy_the_ratio_is_one_and_the_gradient_is_reinforce() -> None:
     logp_NT = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     mask_NT = torch.tensor([[True, True]])
-    terms = surrogate(logp_NT, mask_NT, torch.tensor([0.5]), sequences=4, clip=CLIP)
+    terms = surrogate(logp_NT, mask_NT, torch.tensor([0.5]), CLIP, sequences=4)
     assert float(terms.ratio_off) == 0.0
     assert int(terms.clipped_low) == int(terms.clipped_high) == 0
     terms.loss.backward()
@@ -70,28 +72,20 @@ def test_the_penalty_is_k3_and_pulls_towards_the_reference() -> None:
         logp_NT,
         torch.ones(1, 1, dtype=torch.bool),
         torch.zeros(1),
+        PENALTY,
         sequences=1,
-        clip=CLIP,
         reference_logp_NT=reference_NT,
-        beta=0.1,
     )
     assert terms.loss.item() == pytest.approx(0.1 * (math.exp(-0.5) - 0.5))
     terms.loss.backward()
     assert float(logp_NT.grad) == pytest.approx(0.1 * (1 - math.exp(-0.5)))  # falls when lowered
     with pytest.raises(ValueError, match="reference"):
-        surrogate(
-            logp_NT,
-            torch.ones(1, 1, dtype=torch.bool),
-            torch.zeros(1),
-            sequences=1,
-            clip=CLIP,
-            beta=0.1,
-        )
+        surrogate(logp_NT, torch.ones(1, 1, dtype=torch.bool), torch.zeros(1), PENALTY, sequences=1)
 
 
 def test_masked_tokens_and_empty_sequences_count_nothing() -> None:
     logp_NT = torch.tensor([[0.0, float("-inf")], [0.0, 0.0]], requires_grad=True)
     mask_NT = torch.tensor([[True, False], [False, False]])
-    terms = surrogate(logp_NT, mask_NT, torch.tensor([2.0, 5.0]), sequences=2, clip=CLIP)
+    terms = surrogate(logp_NT, mask_NT, torch.tensor([2.0, 5.0]), CLIP, sequences=2)
     assert terms.loss.item() == -1.0
     assert float(terms.ratio_off) == 0.0

@@ -17,7 +17,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.models.base import Reply
 from pairuni_eval.tiny import world
-from pairuni_train.config import RewardSpec
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.image_rewards import ClipScore, Hps, PickScore
 from pairuni_train.grpo.rewards import Judged, Reward, TinyObjects, WeightedSum, load_rewards
 from pairuni_train.pair_data.record import Generation, Half, Understanding

@@ -15,8 +15,9 @@ from pairuni_eval.models.base import Reply
 from pairuni_eval.prompts import mmmu_prompt
 from pairuni_eval.records import Status
 from pairuni_eval.tiny import world
-from pairuni_train.config import RewardSpec, find_recipe
+from pairuni_train.config import find_recipe
 from pairuni_train.extras import extras_of
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import Judged, WeightedSum, load_rewards
 from pairuni_train.pair_data.record import Generation, Understanding
 

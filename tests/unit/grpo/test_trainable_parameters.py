@@ -14,6 +14,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusPolicy
 from pairuni_eval.tiny import janus
+from pairuni_train.grpo.config import LoraSpec
 from pairuni_train.grpo.trainable_parameters import (
     adapters_of,
     full_weights,
@@ -22,6 +23,8 @@ from pairuni_train.grpo.trainable_parameters import (
     select_trainable,
     trainable_parameters,
 )
+
+PREFIXES = small.small_recipe().trainable
 
 
 @pytest.fixture
@@ -32,25 +35,23 @@ def policy(untrained: Path) -> JanusPolicy:
 
 
 def test_the_language_model_trains_and_nothing_else(policy: JanusPolicy) -> None:
-    trained = select_trainable(policy, small.small_recipe())
+    trained = select_trainable(policy, PREFIXES)
     assert set(trained) == set(policy.shared_parameters())
     assert set(trainable_parameters(policy)) == set(trained)
-    more = select_trainable(
-        policy, small.small_recipe(trainable=["janus.model.language_model.", "janus.lm_head."])
-    )
+    more = select_trainable(policy, [*PREFIXES, "janus.lm_head."])
     assert set(more) - set(trained) == {"janus.lm_head.weight"}
 
 
 def test_a_prefix_without_parameters_offers_the_nearest(policy: JanusPolicy) -> None:
     with pytest.raises(UserError, match=r"Did you mean 'janus\.lm_head\.'"):
-        select_trainable(policy, small.small_recipe(trainable=["janus.lm_heat."]))
+        select_trainable(policy, ["janus.lm_heat."])
 
 
 def test_adapters_begin_without_influence_and_alone_train(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     pairs = small.tiny_pairs(2)
     plain = small.sampled(policy, "gen", pairs, small.small_recipe())
-    trained = select_trainable(policy, small.small_recipe(lora__rank=2))
+    trained = select_trainable(policy, PREFIXES, LoraSpec(rank=2))
     again = small.sampled(policy, "gen", pairs, small.small_recipe())
     assert torch.equal(again.chunks[0].tokens_NT, plain.chunks[0].tokens_NT)
     assert len(trained) == 2 * 4  # A and B of four projections in one layer
@@ -64,7 +65,7 @@ def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_pat
     trainer = small.small_trainer(policy, recipe, small.tiny_pairs(8))
     for step in range(2):
         trainer.step(step)
-    weights = full_weights(policy, recipe)
+    weights = full_weights(policy, sharded=False)
     assert weights is not None
     policy.save(tmp_path / "merged", {}, weights=weights)
     loaded = load_model(str(tmp_path / "merged"), None, LoadOptions(device="cpu"))
@@ -78,14 +79,14 @@ def test_a_checkpoint_of_adapters_is_the_same_model(policy: JanusPolicy, tmp_pat
     theirs = loaded.policy.sample("gen", asked, record_logp=True)  # type: ignore[attr-defined]
     assert torch.equal(ours.tokens_NT, theirs.tokens_NT)
     assert torch.allclose(ours.sampler_logp_NT, theirs.sampler_logp_NT, atol=1e-4)
-    kept = adapters_of(policy, recipe)
+    kept = adapters_of(policy)
     assert all(tensor.abs().max() > 0 for tensor in kept.values()), "they have moved"
 
 
 def test_a_target_that_is_no_layer_is_refused(policy: JanusPolicy) -> None:
     pytest.importorskip("peft")
     with pytest.raises(UserError, match=r"lora\.targets: no linear layer .* is called w_proj"):
-        select_trainable(policy, small.small_recipe(lora__targets=["q_proj", "w_proj"]))
+        select_trainable(policy, PREFIXES, LoraSpec(targets=("q_proj", "w_proj")))
 
 
 def test_the_optimizer_is_kept_by_the_names_of_parameters(policy: JanusPolicy) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pairuni_eval.models.base import LogProbs, Rollout, View
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs
+from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.rollouts import TaskRollouts
 from pairuni_train.grpo.update import accumulate
 
@@ -54,6 +55,7 @@ def two_rollouts() -> TaskRollouts:
     rollout = Rollout("gen", token_NT, torch.ones_like(token_NT).bool(), {}, True)
     return TaskRollouts(
         task="gen",
+        spec=small.small_recipe().gen,
         prompts=["a prompt"],  # type: ignore[list-item]
         chunks=[rollout],
         replies=[],
@@ -65,20 +67,22 @@ def two_rollouts() -> TaskRollouts:
     )
 
 
-def batch_of(policy: Any, size: int) -> tuple[Engine, TaskBatch, Any]:
-    recipe = small.small_recipe(micro_batch=size, inner_steps=2)
+OBJECTIVE = ObjectiveSpec(inner_steps=2)
+
+
+def batch_of(policy: Any, size: int) -> tuple[Engine, TaskBatch]:
     engine = Engine(Accelerator(cpu=True), policy)
-    cut = micro_batches(policy, two_rollouts(), recipe)
-    compared = with_old_log_probs(engine, policy, None, cut, recipe)
-    return engine, TaskBatch(two_rollouts(), compared, 2.0), recipe
+    cut = micro_batches(policy, two_rollouts(), OBJECTIVE, size=size)
+    compared = with_old_log_probs(engine, policy, None, cut, OBJECTIVE)
+    return engine, TaskBatch(two_rollouts(), compared, 2.0)
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_views_count_by_their_weights(size: int) -> None:
     policy: Any = TwoViews()
-    engine, batch, recipe = batch_of(policy, size)
+    engine, batch = batch_of(policy, size)
     assert len(batch.micro_batches) == 4 // size
-    totals = accumulate(engine, policy, batch, recipe)
+    totals = accumulate(engine, policy, batch, OBJECTIVE)
     # Row 0: 0.25 * 1 + 0.75 * (5 + 7) / 2 = 4.75; row 1: 0.25 * 3 + 0.75 * 1 = 1.5.
     assert policy.slope.grad.item() == pytest.approx(-(4.75 - 1.5) / 2)
     assert totals.terms.loss.item() == pytest.approx(0.0, abs=1e-7)
@@ -88,10 +92,10 @@ def test_views_count_by_their_weights(size: int) -> None:
 
 def test_views_are_replayed_as_they_were_planned() -> None:
     policy: Any = TwoViews()
-    engine, batch, recipe = batch_of(policy, 2)
+    engine, batch = batch_of(policy, 2)
     with torch.no_grad():
         policy.slope.fill_(math.log(1.1))
-    totals = accumulate(engine, policy, batch, recipe)
+    totals = accumulate(engine, policy, batch, OBJECTIVE)
     # Ratios are 1.1 to the power of the input, held at 1.2 where the advantage is positive:
     # row 0: 0.25 * 1.1 + 0.75 * 1.2 = 1.175; row 1: -(0.25 * 1.331 + 0.75 * 1.1) = -1.15775.
     assert totals.terms.loss.item() == pytest.approx(-(1.175 - 1.15775) / 2, abs=1e-6)
@@ -101,7 +105,7 @@ def test_views_are_replayed_as_they_were_planned() -> None:
 def test_weights_of_views_must_sum_to_one() -> None:
     policy: Any = TwoViews(weights=(0.5, 0.75))
     with pytest.raises(ValueError, match=r"sum to \[1\.25, 1\.25\], not to 1"):
-        micro_batches(policy, two_rollouts(), small.small_recipe())
+        micro_batches(policy, two_rollouts(), OBJECTIVE, size=2)
 
 
 def test_some_rows_of_a_view() -> None:

@@ -13,7 +13,8 @@ from support import ROOT
 from pairuni_eval.catalog import all_cards, find_card, import_plugin
 from pairuni_eval.config import read_assignments
 from pairuni_eval.errors import UserError
-from pairuni_train.config import RewardSpec, find_arm, find_recipe
+from pairuni_train.config import find_arm, find_recipe
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import load_rewards, reward_plugin
 from pairuni_train.pair_data.config import check_arms, find_preset
 from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +16,14 @@ from pairuni_eval.errors import UserError
 from pairuni_train.config import (
     Arm,
     Recipe,
+    as_written,
     find_arm,
     find_recipe,
     names_of,
 )
 from pairuni_train.pair_data.config import PAIR_ARMS
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_every_arm_names_an_arm_that_can_be_built() -> None:
@@ -33,12 +38,13 @@ def test_every_arm_names_an_arm_that_can_be_built() -> None:
 def test_recipes_have_the_papers_settings(name: str, rollouts: int) -> None:
     found = find_recipe(name)
     assert (found.und.rollouts, found.gen.rollouts) == (rollouts, rollouts)
-    assert (found.pairs_per_step, found.steps, found.lr, found.beta) == (16, 1200, 1e-6, 0.0)
+    assert (found.batch.pairs_per_step, found.steps) == (16, 1200)
+    assert (found.optimizer.lr, found.objective.beta) == (1e-6, 0.0)
     for task in (found.und, found.gen):
         decoding = task.decoding
         assert (decoding.temperature, decoding.top_k, decoding.top_p) == (1.0, 0, 1.0)
     assert found.gen.decoding.cfg_scale == 5.0
-    assert found.policy_logits == "conditional"
+    assert found.objective.policy_logits == "conditional"
     assert found.und.instruction.endswith("<think> ... </think><answer> ... </answer>")
     assert "\n" not in found.und.instruction
 
@@ -50,7 +56,7 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
     assert changes["gen.decoding.cfg_scale"] == 2.0
     found = find_recipe("tiny", changes)
     assert found.gen.decoding.cfg_scale == 2.0
-    assert found.lr == 3e-4
+    assert found.optimizer.lr == 3e-4
     assert found.und.instruction == "Say it."
     assert found.lora is not None
     assert found.lora.rank == 4
@@ -65,12 +71,22 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"gen.decoding.cfg": 3.0}, r"unknown key 'cfg'"),
         ({"steps": "many"}, "Expected `int`, got `str` at `steps`"),
         ({"lr.start": 1.0}, "there is no key 'lr.start': 'lr' is not a table"),
-        ({"steps": 0}, "tiny: steps is 0; at least 1"),
-        ({"und.rollouts": 1}, "und.rollouts is 1; a group needs at least 2"),
-        ({"gen.rewards": []}, "tiny: gen has no reward"),
-        ({"gen.rewards": [{"name": "hps"}, {"name": "hps"}]}, "names 'hps' 2 times"),
-        ({"gen.decoding.temperature": 0.0}, "greedy rollouts of one prompt are all alike"),
-        ({"gen.decoding.top_k": 50}, "cuts the distribution"),
+        ({"optimizer.lr": 1.0}, "unknown key 'optimizer'"),
+        ({"steps": 0}, r"tiny\.toml, with steps changed: Expected `int` >= 1 at `steps`"),
+        ({"micro_batch": 0}, "Expected `int` >= 1 at `micro_batch`"),
+        ({"lr": -1e-4}, "Expected `float` >= 0.0 at `lr`"),
+        ({"lr": math.nan}, "Expected `float` >= 0.0 at `lr`"),
+        ({"betas": [0.9, 1.0]}, r"Expected `float` < 1.0 at `betas\[1\]`"),
+        ({"warmup": -1}, "Expected `int` >= 0 at `warmup`"),
+        ({"max_grad_norm": 0.0}, "Expected `float` > 0.0 at `max_grad_norm`"),
+        ({"beta": -0.1}, "Expected `float` >= 0.0 at `beta`"),
+        ({"probe.every": -1}, r"Expected `int` >= 0 at `probe\.every`"),
+        ({"und.rollouts": 1}, r"Expected `int` >= 2 at `und\.rollouts`"),
+        ({"und.weight": -1.0}, r"Expected `float` >= 0.0 at `und\.weight`"),
+        ({"gen.rewards": []}, "there is no reward at `gen`"),
+        ({"gen.rewards": [{"name": "hps"}, {"name": "hps"}]}, "'hps' is named 2 times at `gen`"),
+        ({"gen.decoding.temperature": 0.0}, "are all alike, .* is 0.0 at `gen`"),
+        ({"gen.decoding.top_k": 50}, "top_k or top_p cuts the distribution at `gen`"),
         ({"precision": "fp16"}, "'fp16' is not a value of precision. Did you mean 'bf16'"),
     ],
 )
@@ -106,6 +122,59 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         find_arm(str(path))
     with pytest.raises(UserError, match="There is no file"):
         find_recipe(str(tmp_path / "none.toml"))
+
+
+def test_a_recipe_is_stored_as_the_first_release_stored_it() -> None:
+    stored = {
+        "name": "tiny",
+        "checkpoint": "tiny",
+        "steps": 300,
+        "pairs_per_step": 8,
+        "rollout_batch": 64,
+        "micro_batch": 64,
+        "lr": 1e-4,
+        "inner_steps": 1,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.0,
+        "warmup": 0,
+        "max_grad_norm": 1.0,
+        "beta": 0.0,
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "policy_logits": "conditional",
+        "trainable": ["janus.model.language_model."],
+        "checkpoint_every": 100,
+        "precision": "no",
+        "gradient_checkpointing": False,
+        "sharding": "none",
+        "lora": None,
+        "probe": {"every": 10, "halves": True},
+        "pairs": "tiny",
+    }
+    table = json.loads(json.dumps(as_written(find_recipe("tiny"))))
+    tasks = {task: table.pop(task) for task in ("und", "gen")}
+    assert table == stored
+    for task in tasks.values():
+        assert set(task) == {"rollouts", "decoding", "rewards", "instruction", "weight"}
+
+
+def test_every_key_of_a_recipe_stands_in_the_docs() -> None:
+    page = DOCS.joinpath("training.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Recipes\n")[2].partition("\n## ")[0]
+    written = set(re.findall(r"`(\w+)`", table))
+    found = find_recipe("tiny", {"lora.rank": 4})
+    keys = set(as_written(found))
+    for inner in (found.und, found.lora, found.probe):
+        assert inner is not None
+        keys |= set(inner.__struct_fields__)
+    assert keys <= written
+
+
+@pytest.mark.parametrize("name", ["janus-pro-1b", "janus-pro-7b", "tiny"])
+def test_what_is_stored_reads_as_the_same_recipe(name: str) -> None:
+    found = find_recipe(name, {"lora.rank": 4, "betas": [0.5, 0.75], "sharding": "fsdp2"})
+    assert found.optimizer.betas == (0.5, 0.75)
+    assert find_recipe("tiny", as_written(found)) == found
 
 
 def test_every_shipped_recipe_reads() -> None:

@@ -1,0 +1,28 @@
+"""AdamW over the parameters that train, and its learning rate at a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from pairuni_train.grpo.config import OptimizerSpec
+
+
+def make_optimizer(
+    parameters: Mapping[str, nn.Parameter], spec: OptimizerSpec
+) -> torch.optim.Optimizer:
+    """The optimizer of these parameters, before its first step."""
+    return torch.optim.AdamW(
+        parameters.values(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> float:
+    """Linear warm-up, then constant; returns the learning rate."""
+    share = min(1.0, (step + 1) / spec.warmup) if spec.warmup else 1.0
+    rate = spec.lr * share
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
