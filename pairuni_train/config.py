@@ -38,6 +38,8 @@ class Arm(Strict, frozen=True, kw_only=True):
     Attributes:
         pairs: The pair set it trains on, as `pairuni-train pairs build` names it.
         weighting: How a pair weighs: "none", "linear", "sqrt", or that of a plugin.
+        repaired: The two halves of a pair go to different steps, dealt at random: the control that
+            tells what is trained from what meets in one step.
         surgery: "pcgrad" projects each task's gradient off the other's where they conflict.
         source: Where the paper describes it.
     """
@@ -46,6 +48,7 @@ class Arm(Strict, frozen=True, kw_only=True):
     summary: str
     pairs: str
     weighting: str = "none"
+    repaired: bool = False
     surgery: Literal["none", "pcgrad"] = "none"
     source: str = ""
 

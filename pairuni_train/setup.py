@@ -123,7 +123,12 @@ def setup_trainer(
     """
     recipe = job.recipe
     check_weights(job.arm.weighting, scheme.weighting, pairs)
-    sampler = PairSampler(pairs, pairs_per_step=recipe.batch.pairs_per_step, seed=job.seed)
+    sampler = PairSampler(
+        pairs,
+        pairs_per_step=recipe.batch.pairs_per_step,
+        seed=job.seed,
+        repaired=job.arm.repaired,
+    )
     torch.manual_seed(job.seed)  # adapters begin at random
     model = load_trainable(_weights_of(recipe, former), accelerator.device)
     policy = model.policy

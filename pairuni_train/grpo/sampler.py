@@ -2,8 +2,10 @@
 
 Every epoch is a permutation with an address of its own, so a resumed run needs to know its step and
 nothing else, and two arms of one size walk through their pairs alike. Both halves of a pair are
-always in the same optimizer step. A row that holds one half only counts half, so that arms with and
-without pairs see the same number of prompts a step.
+always in the same optimizer step, unless an arm deals them anew (`repaired`): then the generation
+halves go in an order of their own, each still once an epoch and with its own pair's weight. What is
+trained is the same; what meets in a step is chance. A row that holds one half only counts half, so
+that arms with and without pairs see the same number of prompts a step.
 
 Ranks take contiguous slices of the step's rows: which rank holds a row changes no seed.
 """
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from pairuni_eval.toolkit import UserError, seed_for
+from pairuni_eval.toolkit.models import Task
 from pairuni_train.pair_data.record import Kind, Pair
 
 
@@ -25,12 +28,16 @@ class PairSampler:
         pairs: The whole pair set.
         pairs_per_step: Pairs in a global batch; rows of one half come two for one.
         seed: The run's seed.
+        repaired: Whether the generation halves go in an order of their own.
 
     Raises:
-        UserError: if the set is smaller than one step's batch.
+        UserError: if the set is smaller than one step's batch, or holds rows of one half that
+            cannot be dealt anew.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, pairs_per_step: int, seed: int) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], *, pairs_per_step: int, seed: int, repaired: bool = False
+    ) -> None:
         single = all(pair.kind is Kind.UNPAIRED for pair in pairs)
         self.rows_per_step = pairs_per_step * (2 if single else 1)
         if len(pairs) < self.rows_per_step:
@@ -38,22 +45,39 @@ class PairSampler:
                 f"The pair set has {len(pairs)} rows, a step takes {self.rows_per_step}.",
                 hint="Build a larger set, or lower pairs_per_step.",
             )
+        if repaired and any(pair.kind is Kind.UNPAIRED for pair in pairs):
+            raise UserError(
+                "The pair set has rows of one half only: there is no other half to deal anew.",
+                hint="Take an arm whose pairs have two halves, as pairuni does.",
+            )
         self._pairs = list(pairs)
-        self._permutation = lru_cache(maxsize=2)(self._permute)
+        self._repaired = repaired
+        self._permutation = lru_cache(maxsize=4)(self._permute)
         self._seed = seed
 
     def of_step(self, step: int) -> list[Pair]:
         """The rows of a step (from 0), whole over all ranks."""
+        return self._rows(step, "order")
+
+    def answered(self, step: int, task: Task) -> list[Pair]:
+        """The rows whose half a task answers in a step: those of the step, or others in its place.
+
+        Only where halves are dealt anew do the two tasks answer halves of different rows.
+        """
+        dealt = self._repaired and task == "gen"
+        return self._rows(step, "order of the other halves" if dealt else "order")
+
+    def _rows(self, step: int, address: str) -> list[Pair]:
         first = step * self.rows_per_step
-        return [self._at(place) for place in range(first, first + self.rows_per_step)]
+        return [self._at(place, address) for place in range(first, first + self.rows_per_step)]
 
-    def _at(self, place: int) -> Pair:
+    def _at(self, place: int, address: str) -> Pair:
         epoch, index = divmod(place, len(self._pairs))
-        return self._pairs[self._permutation(epoch)[index]]
+        return self._pairs[self._permutation(epoch, address)[index]]
 
-    def _permute(self, epoch: int) -> list[int]:
+    def _permute(self, epoch: int, address: str) -> list[int]:
         order = list(range(len(self._pairs)))
-        random.Random(seed_for(self._seed, "pairs", epoch, "order")).shuffle(order)
+        random.Random(seed_for(self._seed, "pairs", epoch, address)).shuffle(order)
         return order
 
 

@@ -101,10 +101,13 @@ class Trainer:
 
     def _sample(self, step: int, timer: PhaseTimer) -> dict[Task, TaskRollouts]:
         parts, engine = self.parts, self.parts.engine
-        pairs = slice_of(parts.sampler.of_step(step), engine.rank, engine.ranks)
+        pairs = {
+            task: slice_of(parts.sampler.answered(step, task), engine.rank, engine.ranks)
+            for task in TASKS
+        }
         with engine.unsharded(), engine.precision():
             return {
-                task: sample_task(parts.policy, pairs, parts.sampling[task], step, timer)
+                task: sample_task(parts.policy, pairs[task], parts.sampling[task], step, timer)
                 for task in TASKS
             }
 

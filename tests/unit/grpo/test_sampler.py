@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.models.base import Task
 from pairuni_train.grpo.sampler import PairSampler, slice_of
 from pairuni_train.pair_data.record import Kind, Pair
 
@@ -54,3 +57,30 @@ def test_ranks_share_a_step_without_gap_or_overlap(ranks: int, sizes: list[int] 
     assert [pair for part in parts for pair in part] == step
     assert sizes is None or [len(part) for part in parts] == sizes
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def answered(order: PairSampler, step: int, task: Task) -> list[str]:
+    return [pair.id for pair in order.answered(step, task)]
+
+
+def test_both_tasks_answer_the_halves_of_the_steps_own_pairs() -> None:
+    order = PairSampler(rows(20), pairs_per_step=4, seed=0)
+    for step in range(5):
+        assert answered(order, step, "und") == answered(order, step, "gen") == ids(order, step)
+
+
+def test_halves_that_are_dealt_anew_are_the_same_ones_and_meet_by_chance() -> None:
+    """Questions come as without it; every prompt once an epoch, with its own pair's weight."""
+    paired = PairSampler(rows(200), pairs_per_step=4, seed=0)
+    dealt = PairSampler(rows(200), pairs_per_step=4, seed=0, repaired=True)
+    questions = [answered(dealt, step, "und") for step in range(50)]
+    prompts = [answered(dealt, step, "gen") for step in range(50)]
+    assert questions == [ids(paired, step) for step in range(50)]
+    assert sorted(chain(*prompts)) == sorted(chain(*questions))
+    met = sum(len(set(u) & set(g)) for u, g in zip(questions, prompts, strict=True))
+    assert met < 20, "4 of 200 are expected"
+
+
+def test_rows_of_one_half_cannot_be_dealt_anew() -> None:
+    with pytest.raises(UserError, match="rows of one half only"):
+        PairSampler(rows(20, Kind.UNPAIRED), pairs_per_step=4, seed=0, repaired=True)
