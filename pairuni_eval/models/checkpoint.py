@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,7 +23,9 @@ from pairuni_eval.records import Capability
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PretrainedConfig
 
+Config = TypeVar("Config", bound="PretrainedConfig")
 TINY = "tiny"
 DECLARATION = "pairuni.json"
 WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
@@ -96,6 +98,33 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected an object, found {type(config).__name__}.")
     return config
+
+
+def checked_config(kind: type[Config], table: Mapping[str, Any], place: Path | None) -> Config:
+    """A network's configuration of a table, checked by its own class.
+
+    Args:
+        kind: The class, of transformers.
+        table: Values by key.
+        place: Where the table stands, for errors.
+
+    Raises:
+        UserError: naming the place, for a value that the class refuses.
+    """
+    from huggingface_hub.errors import (
+        StrictDataclassClassValidationError,
+        StrictDataclassFieldValidationError,
+    )
+
+    try:
+        return kind.from_dict(dict(table))
+    except (
+        StrictDataclassClassValidationError,
+        StrictDataclassFieldValidationError,
+        TypeError,
+        ValueError,
+    ) as failure:
+        raise UserError(f"{place}: {str(failure).strip()}") from failure
 
 
 def read_declaration(folder: Path) -> Declaration:
