@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.errors import UserError, offer
 from pairuni_eval.places import exists, is_folder
 from pairuni_eval.records import Capability
 
@@ -67,10 +67,10 @@ def find_folder(checkpoint: str) -> Path:
         )
     if is_hub_id(checkpoint):
         return _fetch(checkpoint)
-    guess = nearest(checkpoint, [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())])
+    known = [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())]
     raise UserError(
         f"There is no checkpoint '{checkpoint}': no such folder, and not a hub id."
-        + (f" Did you mean '{guess}'?" if guess else ""),
+        + offer(checkpoint, known),
         hint="Try: pairuni-eval run --checkpoint tiny",
     )
 

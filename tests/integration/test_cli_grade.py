@@ -417,7 +417,7 @@ def test_a_row_in_another_form_is_named(grade: Any, tmp_path: Path, line: str, n
 
 def test_an_unknown_protocol_offers_the_nearest(grade: Any, write: Write) -> None:
     ran = grade(write([recorded(0)]), protocol="oficial")
-    refused(ran, "protocol of 'pope'", "'oficial'", "Did you mean 'official'")
+    refused(ran, "Unknown protocol 'oficial' of 'pope'.", "Did you mean 'official'")
 
 
 def test_a_missing_file_is_named(grade: Any) -> None:

@@ -142,6 +142,18 @@ def test_former_options_are_taken_with_a_note(
     assert capsys.readouterr().err.splitlines() == [f"Note: {note}." for note in notes]
 
 
+def test_the_file_of_an_arm_is_taken_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pairuni_train.former_options import read_names
+
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\n')
+    assert read_names(None, str(path), None) == (str(path), "tiny")
+    assert capsys.readouterr().err == f"Note: --recipe {path} is now --arm {path}.\n"
+    assert read_names("grpo", str(path), None) == ("grpo", str(path))  # refused where it is read
+
+
 def test_a_former_command_line_does_what_it_did(train: Cli, folder: Path) -> None:
     ran = train("run", "--recipe", "random_pair", "--backbone", "tiny", "--pairs", folder)
     assert ran.code == 2

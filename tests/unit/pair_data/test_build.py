@@ -278,6 +278,10 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
         ),
         ({"arms": ["pairugg"]}, "'pairugg' is not a value of arms[0]. Did you mean 'pairug'?"),
         ({"retrieval": {"threshold": 1.5}}, "Expected `float` <= 1.0"),
+        (
+            {"understanding": [{"kind": "file", "rows": 3}]},
+            "'file' is not a value of understanding[0].kind. Did you mean 'files'?",
+        ),
         ({"understanding": []}, "understanding names no source."),
         (
             {"completion": {"completer": "tiny", "lying": 0.1}},
