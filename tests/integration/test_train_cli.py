@@ -69,6 +69,8 @@ def test_list_names_arms_recipes_and_experiments(train: Cli) -> None:
     assert "pairuni_linear" in ran.out
     assert "janus-pro-7b" in ran.out
     assert "How pairs are made (table 5)" in ran.out
+    tables = re.findall(r"^  (table\w+)", ran.out, re.MULTILINE)
+    assert tables == [f"table{n}" for n in ("1", "2", "3", "4", "4b", *range(5, 11))]
     assert ran.next == "pairuni-train run --arm pairuni --recipe tiny"
 
 
