@@ -28,7 +28,7 @@ from pairuni_train.pair_data.record import Half
 SOUND = json.dumps({"sound": True, "problem": ""})
 WRITTEN = json.dumps({"prompt": "a red field"})
 ASKED = json.dumps(
-    {"question": "What color is it?", "right": "red", "wrong": ["blue", "green", "grey"]}
+    {"question": "What color is it?", "right": "red", "wrong": ["blue", "green", "gray"]}
 )
 
 

@@ -121,7 +121,7 @@ def test_down_is_better_where_the_card_says_so(tmp_path: Path) -> None:
 
 
 def test_exact_permutation_by_hand(tmp_path: Path) -> None:
-    # five clusters, every one in favour: only all-kept and all-swapped are as extreme, 2 / 32
+    # five clusters, every one in favor: only all-kept and all-swapped are as extreme, 2 / 32
     values = [1.0, 1.0, 1.0, 1.0, 1.0]
     found = only(run(tmp_path / "a", values), run(tmp_path / "b", [0.0] * 5))
     assert found.p == pytest.approx(2 / 32)
