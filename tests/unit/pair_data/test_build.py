@@ -162,7 +162,7 @@ def test_halves_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> N
 # Selection
 
 
-def test_the_medoid_has_the_largest_product_with_the_centre() -> None:
+def test_the_medoid_has_the_largest_product_with_the_center() -> None:
     # Two tight groups; in the first, row 1 lies in the middle.
     angles = np.radians([0, 10, 20, 90, 92])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
