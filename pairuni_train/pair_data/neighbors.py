@@ -63,7 +63,7 @@ def find_neighbors(
         done: Called with the number of images after each batch.
 
     Raises:
-        UserError: if the set is no pair set, a folder is no run, or either has no sound image.
+        UserError: if it is not a pair set, a folder is not a run, or either has no sound image.
     """
     count = 0
 

@@ -263,7 +263,7 @@ def tagged(number: int) -> dict[str, Any]:
 def test_answers_in_tags_are_read_by_a_protocol_of_their_own(grade: Any, write: Write) -> None:
     path = write([tagged(i) for i in ALL])
     found = json.loads(grade(path, "--json", protocol=None).out)
-    # "<think>no" is no word no, so the official rule takes all five answers for a yes; two are.
+    # "<think>no" is not "no", so the official rule takes all five answers for a yes; two are.
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(2 / 6 + 1 / 6)
     assert found["protocols"]["reasoning"]["metrics"]["accuracy"]["value"] == 1.0
     notice = (

@@ -181,7 +181,7 @@ def gradients(policy: JanusPolicy, rollout: Rollout, logits: PolicyLogits) -> di
     for name, parameter in policy.janus.named_parameters():
         part = name.removeprefix("model.").split(".")[0]
         size = 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
-        assert size == size, f"{name} has a gradient that is no number"
+        assert size == size, f"{name} has a gradient that is not a number"
         found[part] = max(found.get(part, 0.0), size)
     policy.zero_grad(set_to_none=True)
     return found

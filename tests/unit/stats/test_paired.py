@@ -143,7 +143,7 @@ def test_gains_of_f1_by_hand() -> None:
     spec = MetricSpec(name="f1", aggregate="f1", of="said_yes")
     both = pair([1, 1], [0, 1], spec=spec, label=["yes", "yes"])
     assert both.gains().tolist() == pytest.approx([1 / 3, 0])
-    assert both.counts() is None  # F1 is no share of outputs
+    assert both.counts() is None  # F1 is not a share of outputs
 
 
 def test_counts_of_right_outputs() -> None:
