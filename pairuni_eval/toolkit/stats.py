@@ -16,4 +16,4 @@ from pairuni_eval.stats.over_seeds import (
 from pairuni_eval.stats.paired import Evidence, detectable, narrowed
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.stats.verdict import Word, choose, p_words
+from pairuni_eval.stats.verdict import Word, choose_word, p_words
