@@ -251,9 +251,10 @@ def shipped_baseline(address: str) -> Path | None:
     known = _shipped(find_suite(suite).name)
     if name not in known:
         raise unknown_name(
-            f"baseline of the suite '{suite}'",
+            "baseline",
             name,
             known,
+            of=f"the suite '{suite}'",
             list_command="pairuni-eval list suites",
         )
     return known[name]

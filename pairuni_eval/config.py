@@ -18,12 +18,13 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import inspect
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.errors import UserError, offer
 from pairuni_eval.user_text import text_of
 
 _UNKNOWN_KEY = re.compile(r"unknown field `([^`]+)`")
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # a key, or a place in a list
 _UNKNOWN_WORD = re.compile(r"Invalid enum value '([^']+)'")
+_UNKNOWN_TAG = re.compile(r"Invalid value '([^']+)'")  # the word that says which record it is
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,18 +144,15 @@ def _explain(message: str, kind: type[msgspec.Struct], also: Collection[str]) ->
     if unknown := _UNKNOWN_KEY.search(message):
         keys = there.keys if where else [*there.keys, *also]
         place = f" in {where}" if where else ""
-        return f"unknown key '{unknown[1]}'{place}.{_offer(unknown[1], keys)}"
-    if word := _UNKNOWN_WORD.search(message):
-        return f"'{word[1]}' is not a value of {where}.{_offer(word[1], there.words)}"
+        return f"unknown key '{unknown[1]}'{place}.{_near(unknown[1], keys)}"
+    if word := _UNKNOWN_WORD.search(message) or _UNKNOWN_TAG.search(message):
+        return f"'{word[1]}' is not a value of {where}.{_near(word[1], there.words)}"
     return message.replace(" - at `$.", " at `") + "."
 
 
-def _offer(name: str, known: Sequence[str]) -> str:
+def _near(name: str, known: Sequence[str]) -> str:
     """The nearest of the known, or all of them."""
-    guess = nearest(name, sorted(known))
-    if guess:
-        return f" Did you mean '{guess}'?"
-    return f" Known: {', '.join(known)}." if known else ""
+    return offer(name, sorted(known)) or (f" Known: {', '.join(known)}." if known else "")
 
 
 class _Known(NamedTuple):
@@ -166,11 +164,12 @@ class _Known(NamedTuple):
 
 def _known(kind: inspect.Type, where: str) -> _Known:
     """What may stand at a place within a type, e.g. "arms[1].pairs"."""
-    found = _options([kind])
+    found, tags = _options([kind]), list[str]()
     for step in _STEP.findall(where):
+        tags = [str(one.tag) for one in found if getattr(one, "tag_field", None) == step]
         found = _options(inner for one in found for inner in _inside_type(one, step))
     keys = [field.encode_name for one in found for field in getattr(one, "fields", ())]
-    words = [str(word) for one in found for word in _words_of(one)]
+    words = [*tags, *(str(word) for one in found for word in _words_of(one))]
     return _Known(list(dict.fromkeys(keys)), list(dict.fromkeys(words)))
 
 

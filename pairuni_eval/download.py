@@ -176,7 +176,7 @@ def _refuse_offline(url: str) -> None:
 
 @contextmanager
 def _half(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file beside the target, gone afterwards unless it was moved; no link is followed."""
+    """A new file beside the target, gone afterward unless it was moved; no link is followed."""
     path = target.with_name(f"{_HALF}{os.getpid()}-{secrets.token_hex(4)}")
     with writing(str(target)):
         stream = path.open("xb")

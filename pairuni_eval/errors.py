@@ -130,13 +130,35 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, list_command: str) -> UserError:
-    """The error for a name that is not in a list: offers the nearest one."""
+def offer(name: str, known: Iterable[str]) -> str:
+    """The words "Did you mean X?" with the known name closest to `name`; "" if none is close."""
+    guess = nearest(name, known)
+    return f" Did you mean '{guess}'?" if guess else ""
+
+
+def unknown_name(
+    kind: str,
+    name: str,
+    known: Iterable[str],
+    *,
+    of: str = "",
+    list_command: str = "",
+    hint: str | None = None,
+) -> UserError:
+    """The error for a name that is not in a list: offers the nearest one.
+
+    Args:
+        kind: What it would be the name of: "protocol".
+        name: The name.
+        known: The names that there are.
+        of: Where it was looked for: "'pope'", "the suite 'tiny'".
+        list_command: The command that lists them all.
+        hint: What to do next, where no command lists them.
+    """
     names = sorted(known)
-    guess = nearest(name, names)
-    offer = f" Did you mean '{guess}'?" if guess else ""
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    place = f" of {of}" if of else ""
     return UserError(
-        f"Unknown {kind} '{name}'.{offer} Known: {shown or 'none'}.",
-        hint=f"See them all: {list_command}",
+        f"Unknown {kind} '{name}'{place}.{offer(name, names)} Known: {shown or 'none'}.",
+        hint=f"See them all: {list_command}" if list_command else hint,
     )

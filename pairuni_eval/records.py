@@ -118,7 +118,7 @@ class Picture:
         """Encode a PIL image as PNG, addressed by its mode, size and pixels."""
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
-        return cls(buffer.getvalue(), _pixel_id(image))
+        return cls(buffer.getvalue(), pixel_id(image))
 
 
 def is_picture(data: bytes, identity: str) -> bool:
@@ -128,12 +128,12 @@ def is_picture(data: bytes, identity: str) -> bool:
     from pairuni_eval.pictures import read_as_stored
 
     try:
-        return _pixel_id(read_as_stored(io.BytesIO(data), DatasetError)) == identity
+        return pixel_id(read_as_stored(io.BytesIO(data), DatasetError)) == identity
     except DatasetError:
         return False
 
 
-def _pixel_id(image: Image.Image) -> str:
+def pixel_id(image: Image.Image) -> str:
     """The SHA-256 of an image's mode, size and pixels."""
     digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
     digest.update(image.tobytes())

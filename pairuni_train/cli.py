@@ -162,7 +162,7 @@ def list_command() -> None:
         sizes = f"{found.batch.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
         typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
     typer.echo("Experiments")
-    for name in sorted(experiments(), key=lambda name: (len(name), name)):
+    for name in experiments():
         typer.echo(f"  {name:18} {find_experiment(name).title}")
     typer.echo("Next: pairuni-train run --arm pairuni --recipe tiny", err=True)
     typer.echo("      pairuni-train reproduce table5", err=True)

@@ -1,11 +1,11 @@
 """What a training run is: an arm of the experiment under a recipe.
 
-An arm (`arms/NAME.toml`) is what differs between the rows of a table: which pair set it trains on,
-how a pair's similarity weights the advantages, whether conflicting gradients are projected. A
-recipe (`recipes/NAME.toml`) holds everything else: checkpoint, rollouts, learning rate, decoding,
-rewards. Any arm runs under any recipe, so that two arms differ in their arm alone. Unknown keys are
-errors. A recipe is made of records that each stand beside the part that they configure, with their
-ranges.
+An arm (a table of `arms.toml`, or a file of your own) is what differs between the rows of a table:
+which pair set it trains on, how a pair's similarity weights the advantages, whether conflicting
+gradients are projected. A recipe (`recipes/NAME.toml`) holds everything else: checkpoint, rollouts,
+learning rate, decoding, rewards. Any arm runs under any recipe, so that two arms differ in their
+arm alone. Unknown keys are errors. A recipe is made of records that each stand beside the part that
+they configure, with their ranges.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pairuni_eval.toolkit import UserError, nearest, unknown_name
-from pairuni_eval.toolkit.data import Count, Strict, changed, read_record
+from pairuni_eval.toolkit import UserError, as_typed, nearest, unknown_name
+from pairuni_eval.toolkit.data import Count, Strict, as_record, changed, read_record, read_table
 from pairuni_eval.toolkit.models import Task
 from pairuni_train.distributed.config import ParallelismSpec
 from pairuni_train.gradient_probe.config import ProbeSpec
@@ -125,12 +125,25 @@ def as_written(recipe: Recipe) -> dict[str, Any]:
     return table
 
 
-_FOLDERS: dict[type, str] = {Arm: "arms", Recipe: "recipes"}
+_HERE = Path(str(files("pairuni_train")))
+_WORDS: dict[type, str] = {Arm: "an arm", Recipe: "a recipe"}
+# Keys of one kind that the other does not have.
+_TELLING: dict[type, frozenset[str]] = {
+    Arm: frozenset({"summary", "weighting", "repaired", "surgery", "source"}),
+    Recipe: frozenset({"checkpoint", "und", "gen", "steps"}),
+}
 
 
 def find_arm(name: str) -> Arm:
-    """An arm by the name of a shipped one or the path of a TOML file."""
-    return read_record(_place(name, Arm), Arm)
+    """An arm by the name of a shipped one or the path of a TOML file.
+
+    Raises:
+        UserError: for an unknown name or key, or the file of a recipe.
+    """
+    if name.endswith(".toml"):
+        return read_record(_place(name, Arm), Arm)
+    _check_name(name, Arm)
+    return _shipped_arms()[name]
 
 
 def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -150,18 +163,49 @@ def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 def names_of(kind: type[Arm] | type[Recipe]) -> list[str]:
     """Names of the shipped arms or recipes."""
-    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
+    if kind is Arm:
+        return sorted(_shipped_arms())
+    return sorted(path.stem for path in (_HERE / "recipes").glob("*.toml"))
+
+
+def is_file_of(name: str, kind: type[Arm] | type[Recipe]) -> bool:
+    """Whether a name is that of a TOML file of this kind, as far as its keys tell."""
+    if not (name.endswith(".toml") and Path(name).is_file()):
+        return False
+    keys = read_table(Path(name)).keys()
+    return [one for one, telling in _TELLING.items() if telling & keys] == [kind]
+
+
+def _shipped_arms() -> dict[str, Arm]:
+    place = _HERE / "arms.toml"
+    return {
+        name: as_record({"name": name, **table}, Arm, f"{place}: {name}")
+        for name, table in read_table(place).items()
+    }
 
 
 def _place(name: str, kind: type[Arm] | type[Recipe]) -> Path:
     """The TOML file of that name."""
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise UserError(f"There is no file {name}.", hint="pairuni-train list")
-        return Path(name)
+    if not name.endswith(".toml"):
+        _check_name(name, kind)
+        return _HERE / "recipes" / f"{name}.toml"
+    if not Path(name).is_file():
+        raise UserError(f"There is no file {name}.", hint="pairuni-train list")
+    other = _other(kind)
+    if is_file_of(name, other):
+        option = f"--{other.__name__.lower()}"
+        raise UserError(
+            f"{name} holds the keys of {_WORDS[other]}, not of {_WORDS[kind]}.",
+            hint=as_typed("pairuni-train", "run", option, name),
+        )
+    return Path(name)
+
+
+def _check_name(name: str, kind: type[Arm] | type[Recipe]) -> None:
+    """UserError, with the nearest name of either kind, unless it is the name of a shipped one."""
     known = names_of(kind)
     if name not in known:
-        word, other = kind.__name__.lower(), Arm if kind is Recipe else Recipe
+        word, other = kind.__name__.lower(), _other(kind)
         meant = nearest(name, [*known, *names_of(other)])
         if meant in names_of(other):
             theirs = other.__name__.lower()
@@ -170,8 +214,7 @@ def _place(name: str, kind: type[Arm] | type[Recipe]) -> Path:
                 hint=f"--{theirs} {meant}",
             )
         raise unknown_name(word, name, known, list_command="pairuni-train list")
-    return _folder(kind) / f"{name}.toml"
 
 
-def _folder(kind: type[Arm] | type[Recipe]) -> Path:
-    return Path(str(files("pairuni_train"))) / _FOLDERS[kind]
+def _other(kind: type[Arm] | type[Recipe]) -> type[Arm] | type[Recipe]:
+    return Arm if kind is Recipe else Recipe

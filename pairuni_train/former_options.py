@@ -54,10 +54,10 @@ def read_recipe(recipe: str | None, backbone: str | None) -> str:
 
 def _names_arm(name: str, *, beside: bool) -> bool:
     """Whether a name is an arm's and not a recipe's; `beside` a recipe, a file is an arm's."""
-    from pairuni_train.config import Arm, Recipe, names_of
+    from pairuni_train.config import Arm, Recipe, is_file_of, names_of
 
     if name.endswith(".toml"):
-        return beside
+        return beside or is_file_of(name, Arm)
     return name in names_of(Arm) and name not in names_of(Recipe)
 
 

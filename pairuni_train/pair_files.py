@@ -7,13 +7,13 @@ runs that start together wait for the one that builds.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 from filelock import FileLock
 
 from pairuni_eval.toolkit import UserError, __version__, as_typed, stable_hash, writing
+from pairuni_eval.toolkit.store import cache_folder
 from pairuni_train.config import Recipe
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs
@@ -58,7 +58,7 @@ def _built(arm: str, recipe: Recipe) -> Path:
 
     read = find_preset(recipe.pairs)
     digest = stable_hash(__version__, msgspec.to_builtins(read.config))[:12]
-    folder = _cache() / "pairs" / f"{recipe.pairs}-{digest}"
+    folder = cache_folder() / "pairs" / f"{recipe.pairs}-{digest}"
     arms = check_arms((arm,))
     file = folder / f"{arm}.parquet"
     if file.is_file():
@@ -83,9 +83,3 @@ def _no_pairs(arm: str, recipe: Recipe) -> UserError:
 def _building(preset: str, arm: str, out: Path | str) -> str:
     words = ("pairs", "build", "--preset", preset, "--arms", arm, "--out", out)
     return as_typed("pairuni-train", *words)
-
-
-def _cache() -> Path:
-    """Where this user's caches are."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "pairuni"

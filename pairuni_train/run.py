@@ -27,7 +27,7 @@ from pairuni_train.checkpoints import (
 )
 from pairuni_train.config import as_written
 from pairuni_train.distributed.engine import start_process
-from pairuni_train.grpo.gauge import Gauge, catch_up, write_rows
+from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
 from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import Alarm, HealthMonitor
@@ -60,40 +60,44 @@ def train(job: Job, console: Console) -> Path | None:
             open_run_dir(job.out, settings)
         if job.tracker is not None:
             accelerator.init_trackers("pairuni", config=_dotted(settings))
-        gauge = _start_gauge(job, setup, first, scheme)
+        fixed_reward = _start_fixed_reward(job, setup, first, scheme)
         if accelerator.is_main_process:
-            _run_first_rank(job, setup, first, console, gauge)
+            _run_first_rank(job, setup, first, console, fixed_reward)
             return job.out / f"checkpoint-{job.recipe.steps}"
         for result in setup.trainer.steps(first):
-            _measure(gauge, setup, result)
+            _measure(fixed_reward, setup, result)
             _checkpoint(job, setup, result)
     return None
 
 
-def _start_gauge(job: Job, setup: TrainerSetup, first: int, scheme: RewardScheme) -> Gauge | None:
-    """The gauge of a run, if it has one, with all rows up to here written."""
+def _start_fixed_reward(
+    job: Job, setup: TrainerSetup, first: int, scheme: RewardScheme
+) -> FixedReward | None:
+    """The reward on fixed prompts of a run that has them, with all rows up to here written."""
     if job.fixed is None:
         return None
-    gauge, parts = Gauge(job.fixed, job.recipe, scheme.rewards), setup.trainer.parts
-    rows = catch_up(job, gauge, parts.engine, parts.policy, first)
+    fixed_reward, parts = FixedReward(job.fixed, job.recipe, scheme.rewards), setup.trainer.parts
+    rows = catch_up(job, fixed_reward, parts.engine, parts.policy, first)
     if parts.engine.rank == 0:
         write_rows(job.out, rows)
-    return gauge
+    return fixed_reward
 
 
-def _measure(gauge: Gauge | None, setup: TrainerSetup, result: StepResult) -> list[FixedRow]:
+def _measure(
+    fixed_reward: FixedReward | None, setup: TrainerSetup, result: StepResult
+) -> list[FixedRow]:
     """What fixed prompts earn after a step, where that is due. Every rank takes part."""
     done, parts = result.step + 1, setup.trainer.parts
-    if gauge is None or not gauge.due(done):
+    if fixed_reward is None or not fixed_reward.due(done):
         return []
     timer = PhaseTimer()
-    rows = gauge.measure(parts.engine, parts.policy, done, timer)
+    rows = fixed_reward.measure(parts.engine, parts.policy, done, timer)
     result.seconds.update(timer.seconds)
     return rows
 
 
 def _run_first_rank(
-    job: Job, setup: TrainerSetup, first: int, console: Console, gauge: Gauge | None
+    job: Job, setup: TrainerSetup, first: int, console: Console, fixed_reward: FixedReward | None
 ) -> None:
     """The first rank's run: the one that writes, shows and watches."""
     journal, monitor = TrainingJournal(job.out), HealthMonitor()
@@ -103,7 +107,7 @@ def _run_first_rank(
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
         for result in setup.trainer.steps(first):
-            journal.write(result, _measure(gauge, setup, result))
+            journal.write(result, _measure(fixed_reward, setup, result))
             accelerator.log(result.metrics, step=result.step)
             progress.step(result)
             _report_alarms(monitor.check(result.metrics), result.step, console)

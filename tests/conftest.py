@@ -10,14 +10,13 @@ import importlib.util
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import ROOT
-from support.command_line import Cli, Ran
+from support.command_line import Cli, command_line
 from support.fork_server import Forked
 from support.upstream import write_parquet
 
@@ -70,19 +69,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     from pairuni_eval.cli import main
 
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["pairuni-eval", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(bool(end.code))
-        said = capfd.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return run
+    return command_line("pairuni-eval", main, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The public surface: everything a plugin or a notebook imports.
 
 `runs_frame`, `samples_frame` and `scores_frame` are those of `pairuni_eval.frames`, which stands
-above the store and the analysis and is imported when one of them is asked for: a plugin needs none.
+above the store and the statistics and is imported when one of them is asked for: a plugin needs
+none.
 """
 
 from collections.abc import Callable

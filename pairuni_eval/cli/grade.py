@@ -93,7 +93,7 @@ def _default_out(
 
 @contextmanager
 def _folder(out: Path | None) -> Iterator[Path]:
-    """The run folder asked for, or one that is gone afterwards."""
+    """The run folder asked for, or one that is gone afterward."""
     if out is not None:
         yield out
         return

@@ -57,7 +57,7 @@ class _NeighborsHeader(msgspec.Struct, frozen=True):
     pairs: int
 
 
-def nearest(items_ND: Floats, pairs_PD: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+def nearest_pairs(items_ND: Floats, pairs_PD: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
     """The row of the most similar pair image and its cosine, (N,) each; rows have length one."""
     best, cosine = [], []
     for start in range(0, len(items_ND), _BLOCK):

@@ -26,10 +26,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub.errors import (
-    StrictDataclassClassValidationError,
-    StrictDataclassFieldValidationError,
-)
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
@@ -40,6 +36,7 @@ from pairuni_eval.grading_models import clip_text, open_clip_keys
 from pairuni_eval.grading_models.exact import exact_inference
 from pairuni_eval.grading_models.open_clip_keys import Architecture, Shapes
 from pairuni_eval.grading_models.weight_file import check_shapes, read_weights, weight_files
+from pairuni_eval.models.checkpoint import checked_config
 
 # Constants that older versions of transformers stored with the weights.
 _POSITIONS = frozenset(
@@ -201,7 +198,7 @@ def _transformers_layout(path: Path) -> _Layout:
     kind = table.get("model_type") if isinstance(table, dict) else None
     if kind != "clip":
         raise UserError(f"{path}: model_type is {kind!r}, expected 'clip'.")
-    config = _checked_config(path, table)
+    config = _config_of(path, table)
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in CLIPModel(config).state_dict().items()}
     return _Layout(
@@ -211,7 +208,7 @@ def _transformers_layout(path: Path) -> _Layout:
 
 def _open_clip_layout(architecture: Architecture, path: Path | None) -> _Layout:
     return _Layout(
-        config=_checked_config(path, _as_config(architecture)),
+        config=_config_of(path, _as_config(architecture)),
         model=f"the model of {path.name}" if path else "the published model",
         expected=open_clip_keys.expected_shapes(architecture),
         ignored=open_clip_keys.NO_WEIGHTS,
@@ -252,20 +249,12 @@ def _as_config(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _checked_config(path: Path | None, table: Mapping[str, Any]) -> CLIPConfig:
+def _config_of(path: Path | None, table: Mapping[str, Any]) -> CLIPConfig:
     """Make the configuration; the end token, where texts are read, is the vocabulary's last.
 
     (Configurations from before transformers 4.31 name a wrong one.)
     """
-    try:
-        config = CLIPConfig.from_dict(dict(table))
-    except (
-        StrictDataclassClassValidationError,
-        StrictDataclassFieldValidationError,
-        TypeError,
-        ValueError,
-    ) as failure:
-        raise UserError(f"{path}: {str(failure).strip()}") from failure
+    config = checked_config(CLIPConfig, table, path)
     config.text_config.eos_token_id = config.text_config.vocab_size - 1
     return config
 

@@ -1,7 +1,7 @@
 """GenEval's detector: objects in a picture from Mask2Former, their colors from CLIP.
 
 Detection goes in batches of pictures; the colors that the prompts of all of them ask for are named
-in one go afterwards. Only what the rules can use is kept: detections at or above the lowest
+in one go afterward. Only what the rules can use is kept: detections at or above the lowest
 threshold, and the cut-outs of the few objects whose color matters, never a mask.
 """
 

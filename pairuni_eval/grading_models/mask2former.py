@@ -43,7 +43,7 @@ from pairuni_eval.finite import is_finite
 from pairuni_eval.grading_models import openmmlab
 from pairuni_eval.grading_models.exact import exact_inference
 from pairuni_eval.grading_models.resize import resize_bilinear
-from pairuni_eval.models.checkpoint import check_weights, read_config
+from pairuni_eval.models.checkpoint import check_weights, checked_config, read_config
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -300,10 +300,6 @@ def _load_network(files: Sequence[Path]) -> Mask2FormerForUniversalSegmentation:
 
 
 def _read_config(folder: Path) -> Mask2FormerConfig:
-    from huggingface_hub.errors import (
-        StrictDataclassClassValidationError,
-        StrictDataclassFieldValidationError,
-    )
     from transformers import Mask2FormerConfig
 
     table = read_config(folder)
@@ -312,15 +308,7 @@ def _read_config(folder: Path) -> Mask2FormerConfig:
         raise UserError(
             f"{folder / 'config.json'}: model_type is {kind!r}, expected 'mask2former'."
         )
-    try:
-        return Mask2FormerConfig.from_dict(table)
-    except (
-        StrictDataclassClassValidationError,
-        StrictDataclassFieldValidationError,
-        TypeError,
-        ValueError,
-    ) as failure:
-        raise UserError(f"{folder / 'config.json'}: {str(failure).strip()}") from failure
+    return checked_config(Mask2FormerConfig, table, folder / "config.json")
 
 
 def _check_loaded(

@@ -15,7 +15,6 @@ An interruption gives calls under way half a second and ends them.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
@@ -36,11 +35,11 @@ from pairuni_eval.judges.refusals import Fault, remedy
 from pairuni_eval.judges.replies import CachedReply, ReplyCache, Spent
 from pairuni_eval.judges.settings import EndpointOptions, read_options
 from pairuni_eval.judges.usage import JudgeCall, count_of, sum_of
-from pairuni_eval.records import Status
+from pairuni_eval.records import Status, pixel_id
 from pairuni_eval.seeds import stable_hash
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 _NO_KEY = "none"  # what the client sends to an endpoint that asks for no key
 _HOPELESS_AFTER = 8  # questions in a row that got no reply
@@ -144,7 +143,7 @@ class OpenAIJudge(Judge):
         return [outcomes[key].reply._replace(call=self._call(key, outcomes[key])) for key in keys]
 
     def _key(self, question: Question) -> str:
-        images = [_pixels(image) for image in question.images]
+        images = [pixel_id(image) for image in question.images]
         texts = [question.system, question.prompt]
         return stable_hash("judge/1", self._settings, texts, images, question.attempt)
 
@@ -384,10 +383,3 @@ def _cost(options: EndpointOptions, prompt: int | None, completion: int | None) 
     if prompt is None or completion is None:
         return None
     return (prompt * options.input_price + completion * options.output_price) / _PER_PRICE
-
-
-def _pixels(image: Image.Image) -> str:
-    """Hash of what an image shows, whatever file it is from."""
-    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()

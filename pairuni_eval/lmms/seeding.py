@@ -1,7 +1,7 @@
 """Seeds for foreign code that guesses: by the row, not by whatever ran before.
 
 Some of lmms-eval's scorers draw a random option where they cannot read an answer, from Python's or
-numpy's global generator. Inside a block both start from the row's own seed, and afterwards both are
+numpy's global generator. Inside a block both start from the row's own seed, and afterward both are
 as they were; the block says whether it drew.
 """
 

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.errors import UserError, offer
 from pairuni_eval.places import exists, is_folder
 from pairuni_eval.records import Capability
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PretrainedConfig
 
+Config = TypeVar("Config", bound="PretrainedConfig")
 TINY = "tiny"
 DECLARATION = "pairuni.json"
 WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
@@ -64,10 +66,10 @@ def find_folder(checkpoint: str) -> Path:
         )
     if is_hub_id(checkpoint):
         return _fetch(checkpoint)
-    guess = nearest(checkpoint, [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())])
+    known = [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())]
     raise UserError(
         f"There is no checkpoint '{checkpoint}': no such folder, and not a hub id."
-        + (f" Did you mean '{guess}'?" if guess else ""),
+        + offer(checkpoint, known),
         hint="Try: pairuni-eval run --checkpoint tiny",
     )
 
@@ -95,6 +97,33 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected an object, found {type(config).__name__}.")
     return config
+
+
+def checked_config(kind: type[Config], table: Mapping[str, Any], place: Path | None) -> Config:
+    """A network's configuration of a table, checked by its own class.
+
+    Args:
+        kind: The class, of transformers.
+        table: Values by key.
+        place: Where the table stands, for errors.
+
+    Raises:
+        UserError: naming the place, for a value that the class refuses.
+    """
+    from huggingface_hub.errors import (
+        StrictDataclassClassValidationError,
+        StrictDataclassFieldValidationError,
+    )
+
+    try:
+        return kind.from_dict(dict(table))
+    except (
+        StrictDataclassClassValidationError,
+        StrictDataclassFieldValidationError,
+        TypeError,
+        ValueError,
+    ) as failure:
+        raise UserError(f"{place}: {str(failure).strip()}") from failure
 
 
 def read_declaration(folder: Path) -> Declaration:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pairuni_eval.report.charts import Array, LineChart, Series, line_chart
+from pairuni_eval.stats.over_seeds import spread_of
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import TRAINING, has_training, read_metrics
 
@@ -147,17 +148,8 @@ def _over_seeds(
     lines = np.full((len(having), len(steps)), np.nan)
     for line, one in zip(lines, having, strict=True):
         line[np.searchsorted(steps, one["step"])] = one[metric]
-    known = np.isfinite(lines)
-    count = known.sum(axis=0)
-    mean = np.where(known, lines, 0.0).sum(axis=0) / np.maximum(count, 1)
-    mean[count == 0] = np.nan
-    if len(having) == 1:
-        return Series(name, arm, steps, mean)
-    low = np.where(known, lines, np.inf).min(axis=0)
-    high = np.where(known, lines, -np.inf).max(axis=0)
-    return Series(
-        name, arm, steps, mean, np.where(count, low, np.nan), np.where(count, high, np.nan)
-    )
+    curve = spread_of(lines)
+    return Series(name, arm, steps, *(curve if len(having) > 1 else curve[:1]))
 
 
 def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> TrainingRow:

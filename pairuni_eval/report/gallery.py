@@ -212,7 +212,7 @@ def gallery_items(
         others: The baselines, whose outputs stand beside.
     """
     frame = verdicts(tables, benchmark)
-    chosen = choose(frame)
+    chosen = choose_rows(frame)
     found = {
         name: _rows_by_place(frame_of, chosen)
         for name, other in others.items()
@@ -293,7 +293,7 @@ def _rows_by_place(
     return {(row["sample"], row["draw"]): row for row in _records(mine)}
 
 
-def choose(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
+def choose_rows(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
     """Rows spread over `group` and `tone`, in an order that depends on their samples alone."""
     keys = [
         stable_hash("gallery", sample, int(draw))

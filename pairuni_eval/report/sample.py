@@ -74,8 +74,13 @@ def sample_lines(run: StoredRun, uid: str, protocols: Sequence[str]) -> Iterator
     known = Tables(run).graded_under(sample["benchmark"])
     for name in protocols:
         if name not in known:
-            kind = f"protocol of '{sample['benchmark']}'"
-            raise unknown_name(kind, name, known, list_command="pairuni-eval list benchmarks")
+            raise unknown_name(
+                "protocol",
+                name,
+                known,
+                of=f"'{sample['benchmark']}'",
+                list_command="pairuni-eval list benchmarks",
+            )
     yield f"{sample['benchmark']}  {clean(sample['key'])}  ({uid})"
     yield from _facts("tags", decode_cell(sample["tags"]))
     yield "request:"

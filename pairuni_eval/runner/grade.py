@@ -226,15 +226,15 @@ class Grader:
         answers = [self._answer(o) for o in chunk.outputs if trouble[o.id] is None]
         if answers:
             self._equip(chunk.benchmark)
-        marks = iter(
+        graded = iter(
             chunk.benchmark.score_under(answers, protocol=chunk.protocol, judge=judge)
             if answers
             else ()
         )
         for output in chunk.outputs:
             absent = trouble[output.id]
-            for mark in next(marks) if absent is None else absent:
-                yield _as_score(chunk, output, mark)
+            for value in next(graded) if absent is None else absent:
+                yield _as_score(chunk, output, value)
 
     def _equip(self, benchmark: Benchmark) -> None:
         """Let a benchmark load what it grades with, once and only when there is work for it."""
@@ -289,15 +289,15 @@ def _rests_on_a_lost_picture(score: Score) -> bool:
     return score.status is Status.MISSING_OUTPUT and score.verdict in TROUBLES
 
 
-def _as_score(chunk: Chunk, output: Output, mark: MetricValue) -> Score:
+def _as_score(chunk: Chunk, output: Output, given: MetricValue) -> Score:
     card = chunk.benchmark.card
     return Score(
         output=output.id,
         protocol=chunk.address,
-        metric=mark.metric,
-        value=mark.value,
-        status=mark.status,
+        metric=given.metric,
+        value=given.value,
+        status=given.status,
         scorer=card.protocols[chunk.protocol].scorer or f"{card.name}/{card.version}",
-        judge=mark.judge,
-        verdict=mark.verdict,
+        judge=given.judge,
+        verdict=given.verdict,
     )

@@ -37,27 +37,29 @@ class GradedAnswers(NamedTuple):
     """Samples with what one answer each is worth under one protocol."""
 
     samples: Sequence[Sample]
-    marks: Sequence[Mapping[str, MetricValue]]
+    metrics: Sequence[Mapping[str, MetricValue]]
     rule: ProtocolSpec
 
     @property
     def verdict_metric(self) -> str:
         """The score metric that says whether an answer is right; needs at least one sample."""
-        return "correct" if "correct" in self.marks[0] else self.rule.metric(self.rule.headline).of
+        return (
+            "correct" if "correct" in self.metrics[0] else self.rule.metric(self.rule.headline).of
+        )
 
     def values(self, metric: str) -> list[float | None]:
         """The values of a score metric, unparsed ones as the protocol counts them."""
         wrong = 0.0 if self.rule.unparsed == "wrong" else None
-        marks = [marks.get(metric) for marks in self.marks]
+        found = [row.get(metric) for row in self.metrics]
         return [
-            None if mark is None else wrong if mark.status is Status.UNPARSED else mark.value
-            for mark in marks
+            None if one is None else wrong if one.status is Status.UNPARSED else one.value
+            for one in found
         ]
 
     def statuses(self, metric: str) -> str:
         """How often each status occurs, in words."""
-        counts = Counter(str(marks[metric].status) for marks in self.marks if metric in marks)
-        return ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no marks"
+        counts = Counter(str(row[metric].status) for row in self.metrics if metric in row)
+        return ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no values"
 
     def number(self, spec: MetricSpec) -> float | None:
         """What a metric of the card makes of the answers, unscaled; None if it makes no number."""
@@ -144,8 +146,8 @@ NOTHINGS: Mapping[str, Callable[[np.random.Generator], Image.Image]] = {
 def _graded(
     benchmark: Benchmark, protocol: str, answers: Sequence[Answer], judge: Judge | None = None
 ) -> GradedAnswers:
-    marks = benchmark.score_under(answers, protocol=protocol, judge=judge) if answers else ()
-    rows = [{mark.metric: mark for mark in row} for row in marks]
+    graded = benchmark.score_under(answers, protocol=protocol, judge=judge) if answers else ()
+    rows = [{one.metric: one for one in row} for row in graded]
     samples = [answer.sample for answer in answers]
     return GradedAnswers(samples, rows, benchmark.card.protocols[protocol])
 

@@ -120,9 +120,10 @@ def _restricted(card: Card, names: Sequence[str]) -> Card:
     for name in names:
         if name not in card.protocols:
             raise unknown_name(
-                f"protocol of '{card.name}'",
+                "protocol",
                 name,
                 card.protocols,
+                of=f"'{card.name}'",
                 list_command="pairuni-eval list benchmarks",
             )
     chosen = {name: card.protocols[name] for name in names or card.protocols}

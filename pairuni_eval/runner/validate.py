@@ -7,7 +7,7 @@ differ (POPE's official rule takes it for a yes). Printed as well is the floor: 
 answer, given everywhere, makes of each headline.
 
 A benchmark of drawn or edited pictures has no gold answer in text. Then pictures that show nothing
-are graded: a blank, noise, patches of colors. Their marks must carry the card's score metrics, as
+are graded: a blank, noise, patches of colors. Each must have the card's score metrics, as
 numbers or statuses, and none may be worth more than what the card says noise may be worth. A few
 samples from everywhere are tried, without a judge; in the tiny world with its own judge. That a
 right picture scores full is not checked.
@@ -70,7 +70,7 @@ class Validation(NamedTuple):
 
 
 _UNGRADED = Check(
-    "marks", None, "its grading models are large: they are loaded where --data DIR holds them"
+    "values", None, "its grading models are large: they are loaded where --data DIR holds them"
 )
 
 
@@ -205,7 +205,7 @@ def _answers(benchmark: Benchmark, samples: Sequence[Sample]) -> tuple[list[Chec
     common = Counter(gold for _, gold in known).most_common(_CONSTANTS)
     for protocol, rule in benchmark.card.protocols.items():
         empty = grade_texts(benchmark, protocol, [(sample, "") for sample in samples])
-        checks.append(_marked(protocol, empty))
+        checks.append(_numbered(protocol, empty))
         gold = grade_texts(benchmark, protocol, known)
         checks.append(_full(protocol, gold, len(samples)))
         checks.append(_empty(protocol, empty, gold))
@@ -215,27 +215,27 @@ def _answers(benchmark: Benchmark, samples: Sequence[Sample]) -> tuple[list[Chec
     return checks, floors
 
 
-def _marked(protocol: str, graded: GradedAnswers) -> Check:
+def _numbered(protocol: str, graded: GradedAnswers) -> Check:
     """Whether every row has the score metrics that the card's metrics read, as numbers."""
     wanted = {spec.of for spec in graded.rule.metrics}
-    for sample, marks in zip(graded.samples, graded.marks, strict=True):
-        missing = sorted(wanted - marks.keys())
+    name = f"values of {protocol}"
+    for sample, found in zip(graded.samples, graded.metrics, strict=True):
+        missing = sorted(wanted - found.keys())
         if missing:
-            words = f"'{sample.key}' has no mark {', '.join(missing)}"
-            return Check(f"marks of {protocol}", False, words)
-        odd = [m.metric for m in marks.values() if m.value is not None and not np.isfinite(m.value)]
+            return Check(name, False, f"'{sample.key}' has no value of {', '.join(missing)}")
+        odd = [m.metric for m in found.values() if m.value is not None and not np.isfinite(m.value)]
         if odd:
-            return Check(f"marks of {protocol}", False, f"'{sample.key}': {odd[0]} is not a number")
-    return Check(f"marks of {protocol}", True, ", ".join(sorted(wanted)))
+            return Check(name, False, f"'{sample.key}': {odd[0]} is not a number")
+    return Check(name, True, ", ".join(sorted(wanted)))
 
 
 def _full(protocol: str, graded: GradedAnswers, samples: int) -> Check:
     name = f"gold under {protocol}"
-    if not graded.marks:
+    if not graded.metrics:
         return Check(name, None, "the benchmark gives no gold answers")
     metric = graded.verdict_metric
-    if all(marks[metric].status is Status.SKIPPED for marks in graded.marks):
-        return Check(name, None, f"not graded: {graded.marks[0][metric].verdict}")
+    if all(row[metric].status is Status.SKIPPED for row in graded.metrics):
+        return Check(name, None, f"not graded: {graded.metrics[0][metric].verdict}")
     values = graded.values(metric)
     wrong = [s.key for s, value in zip(graded.samples, values, strict=True) if value != 1.0]
     if wrong:
@@ -248,12 +248,12 @@ def _full(protocol: str, graded: GradedAnswers, samples: int) -> Check:
 
 def _empty(protocol: str, empty: GradedAnswers, gold: GradedAnswers) -> Check:
     name = f"empty answer under {protocol}"
-    if not empty.marks:
+    if not empty.metrics:
         return Check(name, None, "no samples")
     metric = empty.verdict_metric
     words = empty.statuses(metric)
     values = empty.values(metric)
-    if gold.marks and all(value == 1.0 for value in values):
+    if gold.metrics and all(value == 1.0 for value in values):
         return Check(name, False, f"{words}, all of them as good as gold")
     right = sum(value or 0.0 for value in values)
     return Check(name, True, f"{words}; {metric} is {right / len(values):.3f} on average")
@@ -285,7 +285,7 @@ def _pictures(benchmark: Benchmark, items: _Items) -> list[Check]:
             )
             for kind in NOTHINGS
         }
-        checks.append(_marked(protocol, next(iter(graded_by_kind.values()))))
+        checks.append(_numbered(protocol, next(iter(graded_by_kind.values()))))
         checks += [
             _nothing(kind, protocol, graded) for kind, graded in graded_by_kind.items() if samples
         ]
@@ -294,7 +294,7 @@ def _pictures(benchmark: Benchmark, items: _Items) -> list[Check]:
 
 def _nothing(kind: str, protocol: str, graded: GradedAnswers) -> Check:
     """Whether a picture that shows nothing is worth no more than the card allows."""
-    name, said = f"{kind} under {protocol}", f"{len(graded.marks)} graded"
+    name, said = f"{kind} under {protocol}", f"{len(graded.metrics)} graded"
     rule = graded.rule
     passed: bool | None = True
     for spec in rule.metrics:

@@ -18,7 +18,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import Array, Bounds
@@ -59,13 +58,6 @@ class Agreement(NamedTuple):
     both: int
     exact: Estimate
     alphas: tuple[Alpha, ...]
-
-
-def krippendorff_alpha(ratings_UR: ArrayLike, *, level: Level) -> float | None:
-    """Alpha of any number of judges; NaN is a missing value; None if alpha is not defined."""
-    counts_UV, values_V = _counts(np.asarray(ratings_UR, dtype=np.float64))
-    alpha = float(_alphas(np.ones((1, len(counts_UV))), counts_UV, values_V, level)[0])
-    return alpha if np.isfinite(alpha) else None
 
 
 def agreements(tables: Tables, benchmark: str) -> tuple[Agreement, ...]:

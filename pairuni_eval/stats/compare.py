@@ -32,7 +32,7 @@ from pairuni_eval.stats.comparable import (
 from pairuni_eval.stats.deciding import Deciding
 from pairuni_eval.stats.difference import Comparison, Difference, NotCompared, Place
 from pairuni_eval.stats.families import UncorrectedComparison, together
-from pairuni_eval.stats.meeting import Meeting, Planned, pair_up, plan
+from pairuni_eval.stats.meeting import Meeting, Planned, plan
 from pairuni_eval.stats.multiple import holm
 from pairuni_eval.stats.paired import Counts, Evidence, PairedSums, Units, compare_pair, narrowed
 from pairuni_eval.stats.planned import planned_frame
@@ -40,7 +40,6 @@ from pairuni_eval.stats.scope import NamedSide, Scope, about, checked_seeds
 from pairuni_eval.stats.tables import Tables, draw_seed
 from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.stats.verdict import ALPHA, Word
-from pairuni_eval.store.read import StoredRun
 
 __all__ = [
     "ALPHA",
@@ -53,34 +52,15 @@ __all__ = [
     "Place",
     "Scope",
     "Side",
-    "UnitResult",
     "Units",
     "Word",
-    "compare",
     "compare_page",
-    "compare_runs",
-    "compare_sides",
     "holm",
     "shared_places",
-    "unit_results",
 ]
 
 TIE_MARGIN = 0.01  # of the metric's range: one point of a percentage
 _LEVEL_GAIN = 1e-12  # of the range: a unit that moves the number less is level
-
-
-class UnitResult(NamedTuple):
-    """One unit on both sides.
-
-    Attributes:
-        gain: What the unit adds to ours - theirs: positive where our outputs make the number
-            higher.
-        winner: "ours", "theirs" or "level", after the metric's direction.
-    """
-
-    unit: str
-    gain: float
-    winner: str
 
 
 class ComparePair(Protocol):
@@ -89,23 +69,6 @@ class ComparePair(Protocol):
     def __call__(self, pair: PairedSums, *, seed: int) -> Evidence:
         """The evidence; all random draws come from the seed."""
         ...
-
-
-def compare_runs(ours: StoredRun, theirs: StoredRun) -> tuple[Difference, ...]:
-    """Every metric that both runs have, in the order of the first run."""
-    return compare(Tables(ours), Tables(theirs)).differences
-
-
-def compare(ours: Tables, theirs: Tables, *, margin: float = TIE_MARGIN) -> Comparison:
-    """Everything that two runs say about each other.
-
-    Args:
-        ours: The tables of our run.
-        theirs: The tables of the run it is compared with.
-        margin: What counts as no difference, as a share of each metric's range.
-    """
-    name = theirs.run.printed_name
-    return compare_page((ours,), {name: (theirs,)}, margin=margin)[name]
 
 
 def compare_page(
@@ -131,11 +94,6 @@ def compare_page(
         checked_seeds(name, [one.run for one in theirs])
         found[name] = find_differences(us, NamedSide(name, theirs), margin=margin)
     return together(found)
-
-
-def compare_sides(ours: NamedSide, theirs: NamedSide, *, margin: float = TIE_MARGIN) -> Comparison:
-    """Two sides by themselves; as `compare_page`."""
-    return together({theirs.name: find_differences(ours, theirs, margin=margin)})[theirs.name]
 
 
 def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> UncorrectedComparison:
@@ -347,17 +305,3 @@ def _count_units(pair: PairedSums, direction: str) -> Units | None:
         return None
     found = _winners(pair.gains().tolist(), direction, pair.span)
     return Units(found.count("ours"), found.count("theirs"), found.count("level"))
-
-
-def unit_results(ours: Tables, theirs: Tables, place: Place) -> tuple[UnitResult, ...]:
-    """Who won which unit, the one that adds most first; see `PairedSums.gains`."""
-    pair = pair_up(
-        _frames((ours,), place), _frames((theirs,), place), place.spec, group=place.group
-    )
-    gains = pair.gains().tolist()
-    winners = _winners(gains, place.spec.direction, pair.span)
-    found = [
-        UnitResult(str(name), gain, winner)
-        for name, gain, winner in zip(pair.units, gains, winners, strict=True)
-    ]
-    return tuple(sorted(found, key=lambda one: (-abs(one.gain), one.unit)))

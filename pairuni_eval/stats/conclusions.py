@@ -23,7 +23,7 @@ from pairuni_eval.stats.verdict import (
     SentenceParts,
     Word,
     change,
-    choose,
+    choose_word,
     distance,
     plain,
     sentence,
@@ -65,7 +65,7 @@ def concluded(row: Difference, step: Step | None) -> Difference:
     p = None if step is None else step.p
     times = 1 if step is None else step.times
     joint = _joint(row, times)
-    word = choose(joint, p, _tie_p(row), row.spec.direction)
+    word = choose_word(joint, p, _tie_p(row), row.spec.direction)
     if joint is not None and word not in (Word.BETTER, Word.WORSE):
         joint = Interval(min(joint.low, 0.0), max(joint.high, 0.0))
     tied = _equivalence(row) if word is Word.TIED else row.equivalence
@@ -144,7 +144,7 @@ def _word_alone(row: Difference, times: int) -> Word:
     """What the shared outputs would say if nothing were missing."""
     alone = row._replace(missing=row.missing._replace(any=0), at_ends=None, ends=None)
     p = None if row.p is None else min(1.0, row.p * times)
-    return choose(_joint(alone, times), p, row.tie_p, row.spec.direction)
+    return choose_word(_joint(alone, times), p, row.tie_p, row.spec.direction)
 
 
 def _missing_words(row: Difference, word: Word, times: int) -> str:

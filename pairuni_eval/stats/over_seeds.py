@@ -1,6 +1,6 @@
 """Numbers that a training seed has one of: a mean over seeds, and two arms against each other.
 
-Shapes: R seeds of an arm.
+Shapes: R seeds of an arm, S steps.
 
 The seeds are all there is: a mean has a t interval on R - 1 degrees of freedom, two arms are
 compared by Welch's t test, since nothing pairs their seeds. Whatever else is chance (prompts,
@@ -10,6 +10,8 @@ corrected together by Holm, and the joint interval of each belongs to its correc
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,24 @@ from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.ties import equivalence_p
 
 _ROUNDING = 1e-12  # of numbers that are all equal
+
+
+class SeedCurve(NamedTuple):
+    """Mean over seeds, lowest and highest seed: (S,) each, NaN where no seed has a number."""
+
+    mean: Array
+    low: Array
+    high: Array
+
+
+def spread_of(lines_RS: Array) -> SeedCurve:
+    """Mean, lowest and highest of the lines that have a number, step by step."""
+    known = np.isfinite(lines_RS)
+    some = known.any(axis=0)
+    mean = np.where(known, lines_RS, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    low = np.where(known, lines_RS, np.inf).min(axis=0)
+    high = np.where(known, lines_RS, -np.inf).max(axis=0)
+    return SeedCurve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
 
 
 def over_seeds(numbers_R: Array, bounds: Bounds | None = None) -> Estimate:

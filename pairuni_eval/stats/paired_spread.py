@@ -11,7 +11,7 @@ show too little.
 A larger difference needs more clusters that differ: beyond the difference seen, away from zero, the
 variance grows in proportion, as in Tango's score interval (1998), by the mean square of the
 clusters' differences over their mean size. Half of that growth is counted; so much keeps both ends
-near 2.5 % in simulation (docs/statistics.md). Towards zero nothing grows, so whether the interval
+near 2.5 % in simulation (docs/statistics.md). Toward zero nothing grows, so whether the interval
 leaves out zero is decided by the variance that was seen.
 """
 

@@ -405,14 +405,6 @@ def benchmark_metrics(tables: Tables, benchmark: str) -> tuple[MetricRow, ...]:
     )
 
 
-def metric_rows(run: StoredRun) -> tuple[MetricRow, ...]:
-    """Every metric of every protocol of every benchmark of a run."""
-    tables = Tables(run)
-    return tuple(
-        row for benchmark in run.card.benchmarks for row in benchmark_metrics(tables, benchmark)
-    )
-
-
 def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[StatusCount, ...]:
     """Rows by status and reason for the score metric of the headline; most frequent first."""
     rule = tables.spec(benchmark, protocol)

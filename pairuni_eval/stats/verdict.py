@@ -26,7 +26,7 @@ __all__ = [
     "SentenceParts",
     "Word",
     "change",
-    "choose",
+    "choose_word",
     "distance",
     "p_words",
     "plain",
@@ -45,7 +45,9 @@ class Word(StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
-def choose(interval: Interval | None, p: float | None, tie_p: float | None, direction: str) -> Word:
+def choose_word(
+    interval: Interval | None, p: float | None, tie_p: float | None, direction: str
+) -> Word:
     """The word that the evidence allows; see the module docstring.
 
     Args:

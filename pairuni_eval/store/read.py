@@ -1,4 +1,4 @@
-"""A reader of finished run folders, on which analysis and report stand.
+"""A reader of finished run folders, on which statistics and report stand.
 
 Tables come back as data frames with the columns of the records. `parts`, `reference` and `tags`
 are decoded on demand, because most readers need none of them. Whatever is read is compared first

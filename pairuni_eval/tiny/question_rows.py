@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 from pairuni_eval.tiny.prompts import (
@@ -22,17 +21,12 @@ from pairuni_eval.tiny.questions import (
     STATEMENT_KINDS,
     Choice,
     Statement,
+    names_without,
     random_question,
     random_statement,
     statement,
 )
-from pairuni_eval.tiny.world import (
-    COLORS,
-    SHAPES,
-    Scene,
-    random_scene,
-    render,
-)
+from pairuni_eval.tiny.world import Scene, random_scene, render
 
 Row = dict[str, Any]
 
@@ -192,8 +186,7 @@ def absent_names(
     if split not in POPE_SPLITS:
         raise ValueError(f"unknown split {split!r}; POPE has {', '.join(POPE_SPLITS)}")
     present = {thing.name for thing in scene.things}
-    names = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
-    absent = [name for name in names if name not in present]
+    absent = names_without(scene)
     rng.shuffle(absent)
     if split == "popular":
         popular = Counter(name for other in scenes for name in {t.name for t in other.things})

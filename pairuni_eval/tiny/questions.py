@@ -32,6 +32,7 @@ LETTERS = "ABCD"
 ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth")
 SIDES: tuple[str, ...] = ("left", "right", "above", "below")
 DIGITS: tuple[str, ...] = tuple(str(n) for n in range(MAX_THINGS + 1))
+_NAMES = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,18 @@ def _shape(rng: random.Random, scene: Scene) -> Choice | None:
     return _choice(rng, "shape", f"What shape is {thing.color}?", thing.shape, SHAPES)
 
 
+def names_without(scene: Scene) -> list[str]:
+    """A color and a shape of every thing that a scene does not have, in the order of `world`."""
+    present = {thing.name for thing in scene.things}
+    return [name for name in _NAMES if name not in present]
+
+
 def _existence(rng: random.Random, scene: Scene) -> Choice | None:
     if not scene.things:
         return None
-    present = {thing.name for thing in scene.things}
-    names = [f"{color} {shape}" for color, shape in product(COLORS, SHAPES)]
-    absent = [name for name in names if name not in present]
+    absent = names_without(scene)
     answer = rng.choice(scene.things).name
-    options = sorted([answer, *rng.sample(absent, 3)], key=names.index)
+    options = sorted([answer, *rng.sample(absent, 3)], key=_NAMES.index)
     first, second, third = (name for name in options if name != answer)
     letter = LETTERS[options.index(answer)]
     return Choice(

@@ -5,7 +5,7 @@ from pairuni_eval.contamination.neighbors import (
     NEAR,
     Neighbor,
     Neighbors,
-    nearest,
+    nearest_pairs,
     neighbors_path,
     write_neighbors,
 )

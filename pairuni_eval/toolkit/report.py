@@ -12,7 +12,7 @@ from pairuni_eval.report.charts import (
 )
 from pairuni_eval.report.curves import TASKS
 from pairuni_eval.report.export import sheet
-from pairuni_eval.report.gallery import choose, verdicts
+from pairuni_eval.report.gallery import choose_rows, verdicts
 from pairuni_eval.report.gradients import gradient_section
 from pairuni_eval.report.pages import write_page
 from pairuni_eval.report.rerun import Rerun

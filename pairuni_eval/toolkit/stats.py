@@ -6,8 +6,14 @@ from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import TIE_MARGIN, Place
 from pairuni_eval.stats.intervals import Estimate, Interval
 from pairuni_eval.stats.multiple import Step, steps_where_known
-from pairuni_eval.stats.over_seeds import compare_seeds, joint_interval, over_seeds
+from pairuni_eval.stats.over_seeds import (
+    SeedCurve,
+    compare_seeds,
+    joint_interval,
+    over_seeds,
+    spread_of,
+)
 from pairuni_eval.stats.paired import Evidence, detectable, narrowed
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.stats.verdict import Word, choose, p_words
+from pairuni_eval.stats.verdict import Word, choose_word, p_words

@@ -1,5 +1,6 @@
-"""The run folder, the training records in it, and files that are whole or absent."""
+"""The run folder, the training records in it, the cache, and files that are whole or absent."""
 
+from pairuni_eval.cache import cache_folder
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import given_pictures, pack

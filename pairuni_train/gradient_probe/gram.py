@@ -2,7 +2,7 @@
 
 A probe of one step holds the gradient of each half of each task's batch as it stands after the
 reduction over ranks: the mean over the global batch, for a cosine of per-rank gradients is noisier
-and biased towards 0. From them come, per block of parameters and exact (float64 sums of the
+and biased toward 0. From them come, per block of parameters and exact (float64 sums of the
 gradients' own values): u.u, u.g, g.g, and for each task the Gram of its two halves. The halves tell
 how much of a gradient is noise: without that ceiling a low cosine may only mean a small batch.
 

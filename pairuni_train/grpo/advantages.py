@@ -36,7 +36,7 @@ class Advantages(NamedTuple):
     """Advantages of one task's rollouts.
 
     Attributes:
-        value_N: Normalised within the group, not yet weighted by the pair; float32.
+        value_N: Normalized within the group, not yet weighted by the pair; float32.
         live_P: True where a group has spread, i.e. teaches something.
     """
 

@@ -49,7 +49,7 @@ class TaskRollouts(NamedTuple):
         chunks: Rollouts as they were sampled together; one after the other they are the N rows.
         group_N: The prompt of each rollout.
         rewards: Every reward by name (N,), and "total"; NaN where declined.
-        advantage_N: Normalised in the group and weighted by the pair.
+        advantage_N: Normalized in the group and weighted by the pair.
         live_P: True where a group has something to teach.
         seeds: A seed of each rollout, for what its policy draws to score it.
     """

@@ -186,8 +186,8 @@ class PairPool:
             wanted=clusters,
             done=self._progress.step,
         )
-        if completer.bill:
-            self._progress.note(f"{stage}: {completer.bill}")
+        if completer.usage:
+            self._progress.note(f"{stage}: {completer.usage}")
         return msgspec.structs.replace(completed, empty_clusters=empty)
 
     def _find_completer(self) -> Completer:

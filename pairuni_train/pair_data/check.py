@@ -111,7 +111,7 @@ def check_pairs(path: Path, *, against: str | None, data: Path | None) -> PairCh
         data: Folder with the benchmarks' files.
 
     Raises:
-        UserError: if the file is no pair set, a name is unknown, or the neighbors beside the file
+        UserError: for a file that is not a pair set, an unknown name, or neighbors beside the file
             are another set's.
     """
     cards = _cards(against) if against else []

@@ -77,7 +77,7 @@ class Completer(Protocol):
     verifier: str
 
     @property
-    def bill(self) -> str:
+    def usage(self) -> str:
         """What was paid for so far, in words; empty where nothing costs anything."""
         ...
 

@@ -86,21 +86,21 @@ def examine_pairs(path: Path) -> Iterator[Pair | UserError]:
     """Every row of a file as a pair, or what is wrong with it.
 
     Raises:
-        UserError: if the file itself is no pair set.
+        UserError: if the file itself is not a pair set.
     """
     for number, cells in enumerate(pair_rows(path, _schema().names), 1):
         yield _examined(cells, path, number)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Some columns of a pair set, without the images; UserError if it is no pair set."""
+    """Some columns of a pair set, without the images; UserError if it is not a pair set."""
     with open_pair_set(path, _schema().names) as file:
         found: dict[str, list[Any]] = file.read(columns=list(columns)).to_pydict()
     return found
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a pair set says about itself; UserError if it is no pair set."""
+    """What a pair set says about itself; UserError if it is not a pair set."""
     with open_pair_set(path, _schema().names) as file:
         metadata = file.schema_arrow.metadata or {}
     about: dict[str, Any] = msgspec.json.decode(metadata.get(_META, b"{}"))

@@ -86,7 +86,7 @@ def read_features(path: Path) -> Features:
     """Map a file of features into memory.
 
     Raises:
-        UserError: if it is no such file.
+        UserError: if it is not such a file.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -155,7 +155,7 @@ class EndpointCompleter:
         return [_finding(reply) for reply in self._ask(self._verifier, asked, halves)]
 
     @property
-    def bill(self) -> str:
+    def usage(self) -> str:
         """What this build paid for, in words."""
         usage = usage_of(self._calls)
         if not usage.calls:

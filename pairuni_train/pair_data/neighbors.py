@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from pairuni_eval.toolkit import UserError
-from pairuni_eval.toolkit.contamination import Neighbor, Neighbors, nearest
+from pairuni_eval.toolkit.contamination import Neighbor, Neighbors, nearest_pairs
 from pairuni_eval.toolkit.store import StoredRun, decode_cell, open_run
 from pairuni_train.pair_data.config import EncoderSpec, read_config
 from pairuni_train.pair_data.dataset import iterate_pairs
@@ -63,7 +63,7 @@ def find_neighbors(
         done: Called with the number of images after each batch.
 
     Raises:
-        UserError: if the set is no pair set, a folder is no run, or either has no sound image.
+        UserError: if it is not a pair set, a folder is not a run, or either has no sound image.
     """
     count = 0
 
@@ -79,7 +79,7 @@ def find_neighbors(
     for found, where in ((owners, pairs), (images, runs[0])):
         if not found:
             raise UserError(f"{where} has no image that can be decoded: there is nothing to find.")
-    places, cosines = nearest(items_ND, pairs_PD)
+    places, cosines = nearest_pairs(items_ND, pairs_PD)
     by_image = {
         image: Neighbor(owners[place], float(cosine))
         for image, place, cosine in zip(images, places, cosines, strict=True)

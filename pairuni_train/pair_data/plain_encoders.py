@@ -26,7 +26,7 @@ _SIDE, _LEVELS = 16, 4
 class PixelEncoder(WeightlessEncoder):
     """See the module docstring. The cosine of two pictures is the correlation of their pixels."""
 
-    identity = Identity(name="pixels", weights="pixels/1", preprocessing="16 x 16 box, centred")
+    identity = Identity(name="pixels", weights="pixels/1", preprocessing="16 x 16 box, centered")
 
     def prepare(self, image: Image) -> FloatArray:
         """To 16 x 16, averaged, whatever the shape; values in [0, 1]."""

@@ -28,7 +28,7 @@ class TinyCompleter:
 
     writer = "tiny-writer/1"
     verifier = "tiny-verifier/1"
-    bill = ""
+    usage = ""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -16,7 +16,7 @@ from pairuni_eval.api.tiny import ask, prompts, world
 from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.record import Generation, Understanding
 
-LICENCE = "Apache-2.0"
+LICENSE = "Apache-2.0"
 _EXTRAS = (0, 0, 1, 2)  # further things in a prompt's picture
 
 
@@ -29,7 +29,7 @@ def understanding_rows(count: int, seed: int) -> Iterator[Understanding]:
         yield Understanding(
             id=f"q{number:05d}",
             source=f"tiny/{asked.form}",
-            licence=LICENCE,
+            licence=LICENSE,
             image=Picture.from_image(world.render(scene)).data,
             question=asked.text,
             answer=asked.answer,
@@ -45,7 +45,7 @@ def generation_rows(count: int, seed: int) -> Iterator[Generation]:
         yield Generation(
             id=f"p{number:05d}",
             source=f"tiny/{row['tag']}",
-            licence=LICENCE,
+            licence=LICENSE,
             prompt=row["prompt"],
             image=Picture.from_image(world.render(_scene_of(rng, row))).data,
             facts={"row": row},

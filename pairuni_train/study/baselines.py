@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval.toolkit import UserError, as_typed
-from pairuni_eval.toolkit.report import choose, verdicts
+from pairuni_eval.toolkit.report import choose_rows, verdicts
 from pairuni_eval.toolkit.stats import Tables
 from pairuni_eval.toolkit.store import StoredRun, given_pictures, pack
 from pairuni_train.study.jobs import StudyOptions, TrainJob, last_checkpoint, run_folder
@@ -74,6 +74,6 @@ def _shown_first(run: StoredRun) -> set[str]:
     found: set[str] = set()
     for benchmark in run.card.benchmarks:
         frame = verdicts(tables, benchmark)
-        chosen = frame if len(frame) <= _SMALL else choose(frame, at_most=_FIRST)
+        chosen = frame if len(frame) <= _SMALL else choose_rows(frame, at_most=_FIRST)
         found |= given_pictures(run.outputs[run.outputs["id"].isin(chosen["id"])])
     return found

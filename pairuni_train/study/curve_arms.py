@@ -10,7 +10,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pairuni_eval.toolkit.report import smooth
-from pairuni_eval.toolkit.stats import TIE_MARGIN, Array, Bounds, Estimate, over_seeds
+from pairuni_eval.toolkit.stats import (
+    TIE_MARGIN,
+    Array,
+    Bounds,
+    Estimate,
+    SeedCurve,
+    over_seeds,
+    spread_of,
+)
 from pairuni_train.study.fixed_curves import Comparability, FixedRewards
 
 Measure = Literal["area", "end", "steps"]
@@ -25,14 +33,6 @@ class RewardRuns(NamedTuple):
 
     seeds: tuple[int, ...]
     reward_RS: Array
-
-
-class SeedCurve(NamedTuple):
-    """Mean over seeds, lowest and highest seed: (S,) or (T,) each."""
-
-    mean: Array
-    low: Array
-    high: Array
 
 
 class ArmCurve(NamedTuple):
@@ -168,16 +168,6 @@ def curve_of(reward_RS: Array) -> SeedCurve:
     """The mean over seeds of the smoothed rewards, with the lowest and the highest seed."""
     window = window_of(reward_RS.shape[1])
     return spread_of(np.stack([smooth(line, window) for line in reward_RS]))
-
-
-def spread_of(lines_RS: Array) -> SeedCurve:
-    """Mean, lowest and highest of the lines that have a number, step by step."""
-    known = np.isfinite(lines_RS)
-    some = known.any(axis=0)
-    mean = np.where(known, lines_RS, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    low = np.where(known, lines_RS, np.inf).min(axis=0)
-    high = np.where(known, lines_RS, -np.inf).max(axis=0)
-    return SeedCurve(*(np.where(some, one, np.nan) for one in (mean, low, high)))
 
 
 def _mean(line: Array) -> float:

@@ -24,7 +24,7 @@ from pairuni_eval.toolkit.stats import (
     Interval,
     Step,
     Word,
-    choose,
+    choose_word,
     compare_seeds,
     detectable,
     joint_interval,
@@ -72,7 +72,7 @@ class CurveVerdict(NamedTuple):
         """What may be said."""
         if self.evidence is None:
             return Word.CANNOT_TELL
-        return choose(self.joint, self.p, self.evidence.tie_p, self.spec.direction)
+        return choose_word(self.joint, self.p, self.evidence.tie_p, self.spec.direction)
 
     @property
     def subject(self) -> str:

@@ -2,9 +2,9 @@
 
 Shapes: R seeds of an arm, T measured steps, P prompts.
 
-Goes in: the rows that trainings left (`pairuni_train.grpo.gauge`). Comes out, for each arm: the
-reward at the steps that all trainings measured, its level at the end, the area under the curve (its
-mean over the steps, by trapezoids), and the steps to a level. And what may be compared at all:
+Goes in: the rows that trainings left (`pairuni_train.grpo.fixed_reward`). Comes out, for each arm:
+the reward at the steps that all trainings measured, its level at the end, the area under the curve
+(its mean over the steps, by trapezoids), and the steps to a level. And what may be compared at all:
 
 - measured on the same prompts, with equal rewards before any update: everything
 - measured on the same prompts, with others before any update: the level at the end alone

@@ -38,9 +38,9 @@ from pairuni_eval.toolkit.report import (
     write_page,
     write_study,
 )
-from pairuni_eval.toolkit.stats import ArmTable, Array, p_words
+from pairuni_eval.toolkit.stats import ArmTable, Array, SeedCurve, p_words, spread_of
 from pairuni_train.study import curve_findings, gradient_findings
-from pairuni_train.study.curve_arms import ArmCurve, SeedCurve, part_of, spread_of, window_of
+from pairuni_train.study.curve_arms import ArmCurve, part_of, window_of
 from pairuni_train.study.curves import CurveFigure
 from pairuni_train.study.gradients import GradientFigure
 from pairuni_train.study.paper_figures import draw_charts

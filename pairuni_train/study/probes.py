@@ -83,14 +83,18 @@ def plan_probes(
 def _check_scenarios(experiment: str, files: Mapping[str, Path]) -> None:
     arm_of: dict[str, str] = {}
     for arm, file in files.items():
-        where = f"{experiment}: the arm '{arm}'"
         if file.stem not in PAIR_ARMS:
-            known = "pairuni-train pairs build --help"
-            raise unknown_name(f"pair set of {where}:", file.stem, PAIR_ARMS, list_command=known)
+            raise unknown_name(
+                "pair set",
+                file.stem,
+                PAIR_ARMS,
+                of=f"the arm '{arm}' of {experiment}",
+                list_command="pairuni-train pairs build --help",
+            )
         if file.stem in arm_of:
             raise UserError(
-                f"{where} has the pairs '{file.stem}' of the arm '{arm_of[file.stem]}': without "
-                "training there is nothing that could differ."
+                f"{experiment}: the arm '{arm}' has the pairs '{file.stem}' of the arm "
+                f"'{arm_of[file.stem]}': without training there is nothing that could differ."
             )
         arm_of[file.stem] = arm
     if len({file.parent for file in files.values()}) > 1:

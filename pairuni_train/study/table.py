@@ -87,7 +87,13 @@ def _place(column: Column, name: str, tables: Tables, *, tiny: bool) -> Place:
     wanted = (column.tiny_metric if tiny else None) or column.metric or spec.headline
     known = [metric.name for metric in spec.metrics]
     if wanted not in known:
-        raise unknown_name(f"metric of {name}@{protocol}", wanted, known, list_command="")
+        raise unknown_name(
+            "metric",
+            wanted,
+            known,
+            of=f"{name}@{protocol}",
+            hint=f"Name one of them in the experiment's column '{column.title}'.",
+        )
     metric = spec.metric(wanted)
     group = (column.tiny_group if tiny else None) or column.group
     if group is not None:

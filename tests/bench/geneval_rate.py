@@ -174,6 +174,7 @@ def main() -> None:
     detector = Mask2Former(given.detector, batch_size=batch_size)
     benchmark = load_benchmark("geneval")
     benchmark._observers["official"] = Observer(detector, ColorNamer(given.clip))  # type: ignore[attr-defined]
+    benchmark._weights["official"] = "random"  # type: ignore[attr-defined]
     files = encoded(options.images, options.side)
     asked = answers(files, detector)
     detect, name = bare(given, files, batch_size)

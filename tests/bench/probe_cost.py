@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def trainer(policy: Any, pairs: int, *, every: int, copies: bool) -> Any:
     return made
 
 
+def _at_least_one(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return int(text)
+
+
 def main() -> None:
     """Print seconds and the share."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=_at_least_one, default=25)
     given = parser.parse_args()
     torch.set_num_threads(1)
     loaded: Any = load_model(given.checkpoint, "janus", LoadOptions(device="cpu"))
@@ -81,8 +88,17 @@ def report(rounds: list[dict[str, dict[str, float]]]) -> None:
         (one["look"]["update"] - one["copy"]["update"]) / sum(one["plain"].values())
         for one in rounds
     ]
-    low, middle, high = statistics.quantiles(shares, n=4)
-    print(f"  the look adds {middle:+.1%} of a step to the copy ({low:+.1%} to {high:+.1%})")
+    print(
+        f"  the look adds {statistics.median(shares):+.1%} of a step to the copy{_spread(shares)}"
+    )
+
+
+def _spread(shares: Sequence[float]) -> str:
+    """The quartiles, which one round does not have."""
+    if len(shares) < 2:
+        return ""
+    low, _, high = statistics.quantiles(shares, n=4)
+    return f" ({low:+.1%} to {high:+.1%})"
 
 
 if __name__ == "__main__":

@@ -276,7 +276,7 @@ def use_everything(browser: Browser, page: Path) -> None:
 
 
 def test_every_string_is_there_to_read(browser: Browser, page: Path, named: Path) -> None:
-    """So that the test above is no accident of strings that never reached the page."""
+    """So that the test above is not an accident of strings that never reached the page."""
     for one, texts in ((page, STRINGS), (named, NAMES)):
         browser.open(one, width=1280)
         browser.run(SHOW_ALL)

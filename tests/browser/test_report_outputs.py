@@ -35,7 +35,7 @@ def answered(card: Any, right: tuple[bool, ...], *, skill: str) -> list[example.
     """Answers of a run to the same five questions; the last one could not be read."""
     made = []
     for n, good in enumerate(right):
-        image = example.picture(list(example.COLOURS)[n % 4], "circle")
+        image = example.picture(list(example.COLORS)[n % 4], "circle")
         tags = {"category": "counting" if n < 3 else "color"}
         item = example._question(card, n, tags, "yes", image)
         scores = {"correct": None if n == 4 else float(good)}

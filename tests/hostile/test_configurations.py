@@ -24,6 +24,14 @@ from pairuni_eval.judges.settings import EndpointOptions, read_choices, read_opt
 REGISTRY = benchmark_folders()["tiny-pope"].folder.parent
 TRAINING = Path(pairuni_train.__file__).parent
 
+ARM = """\
+name = "mine"
+summary = "Half of the pairs."
+pairs = "half"
+weighting = "linear"
+surgery = "pcgrad"
+source = "our own"
+"""
 JUDGE = """
 name = "openai"
 model = "judge-1"
@@ -107,7 +115,7 @@ KINDS: dict[str, tuple[list[Path] | str, Callable[[Path], object]]] = {
     "suites": (sorted(REGISTRY.glob("suites/*.toml")), read_suite),
     "judges": (JUDGE, _judge),
     "pairs": (sorted(TRAINING.glob("pair_data/presets/*.toml")), _pairs),
-    "arms": (sorted(TRAINING.glob("arms/*.toml")), _arm),
+    "arms": (ARM, _arm),
     "recipes": (sorted(TRAINING.glob("recipes/*.toml")), _recipe),
     "experiments": (sorted(REGISTRY.glob("suites/experiments/*.toml")), _experiment),
 }

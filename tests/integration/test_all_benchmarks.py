@@ -212,7 +212,7 @@ def assert_judged_by_hand(result: Result, judge: Loopback) -> None:
     # The prose counts 0: CULTURE 0.425.
     assert result.values("wise", "lmms-eval", "overall") == pytest.approx([0.37825 / 0.8])
     assert result.scored("wise", "lmms-eval") == (5, 1000)
-    # add 4, replace 4.5 of two lines, style 3, background 2; "5/5" is no score.
+    # add 4, replace 4.5 of two lines, style 3, background 2; "5/5" is not a score.
     assert result.values("imgedit", "official", "overall") == pytest.approx([13.5 / 4])
     assert result.scored("imgedit", "official") == (4, 737)
     assert result.statuses("imgedit", "official") == {"scored": 4, "judge_failed": 1}

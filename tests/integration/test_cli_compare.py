@@ -46,7 +46,7 @@ def test_a_table_of_the_headlines_and_sentences_of_the_groups(cli: Any, runs: Pa
     assert lines[n + 2].strip() == "40 shared of 40 planned"
     assert "\nBetter than poor at Tiny MMMU (+" in ran.out
     assert re.search(
-        r"(?m)^colour \(Tiny MMStar\) is better than poor: \d+ -> \d+ of 14, p ", ran.out
+        r"(?m)^color \(Tiny MMStar\) is better than poor: \d+ -> \d+ of 14, p ", ran.out
     )
     assert ran.next == f"pairuni-eval report {runs / 'good'} --baseline poor={runs / 'poor'}"
     table = ran.out.partition("\nBetter")[0]
@@ -68,7 +68,7 @@ def test_json_for_programs(cli: Any, runs: Path) -> None:
     assert headline["ours"] == 37 / 40  # three answers cannot be read and count as wrong
     assert headline["word"] == "better" and headline["shared"] == 40
     assert headline["counts"]["ours"] == 37
-    assert {row["group"] for row in found["groups"]} == {"count", "colour", "commonsense_reasoning"}
+    assert {row["group"] for row in found["groups"]} == {"count", "color", "commonsense_reasoning"}
     assert found["refusals"] == []
 
 

@@ -263,7 +263,7 @@ def tagged(number: int) -> dict[str, Any]:
 def test_answers_in_tags_are_read_by_a_protocol_of_their_own(grade: Any, write: Write) -> None:
     path = write([tagged(i) for i in ALL])
     found = json.loads(grade(path, "--json", protocol=None).out)
-    # "<think>no" is no word no, so the official rule takes all five answers for a yes; two are.
+    # "<think>no" is not "no", so the official rule takes all five answers for a yes; two are.
     assert found["metrics"]["accuracy"]["value"] == pytest.approx(2 / 6 + 1 / 6)
     assert found["protocols"]["reasoning"]["metrics"]["accuracy"]["value"] == 1.0
     notice = (
@@ -417,7 +417,7 @@ def test_a_row_in_another_form_is_named(grade: Any, tmp_path: Path, line: str, n
 
 def test_an_unknown_protocol_offers_the_nearest(grade: Any, write: Write) -> None:
     ran = grade(write([recorded(0)]), protocol="oficial")
-    refused(ran, "protocol of 'pope'", "'oficial'", "Did you mean 'official'")
+    refused(ran, "Unknown protocol 'oficial' of 'pope'.", "Did you mean 'official'")
 
 
 def test_a_missing_file_is_named(grade: Any) -> None:

@@ -232,7 +232,7 @@ def test_a_missing_score_metric_fails(cli: Any, monkeypatch: pytest.MonkeyPatch)
     broken("tiny-geneval", monkeypatch, mark)
     ran = cli("validate", "tiny-geneval", "--json")
     assert ran.code == 1
-    assert "has no mark correct" in checks(ran)["marks of official"][1]
+    assert "has no value of correct" in checks(ran)["values of official"][1]
 
 
 def test_gold_that_needs_a_judge_is_left_open(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,40 +6,25 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import small_training as small
-from support.command_line import Ran, is_light
+from support.command_line import Cli, command_line, is_light
 
 from pairuni_train.pair_data.dataset import write_pairs
-
-Train = Callable[..., Ran]
 
 
 @pytest.fixture
 def train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Train:
+) -> Cli:
     """`pairuni-train ARGUMENTS` in this process, in a folder of its own."""
     from pairuni_train.cli import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["pairuni-train", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(bool(end.code))
-        said = capfd.readouterr()
-        return Ran(code, said.out, said.err)
-
-    return run
+    return command_line("pairuni-train", main, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="module")
@@ -78,23 +63,25 @@ def test_help_is_quick_and_loads_no_model_code() -> None:
     assert is_light("-m", "pairuni_train.cli", "--help"), "not once in twelve times"
 
 
-def test_list_names_arms_recipes_and_experiments(train: Train) -> None:
+def test_list_names_arms_recipes_and_experiments(train: Cli) -> None:
     ran = train("list")
     assert ran.code == 0
     assert "pairuni_linear" in ran.out
     assert "janus-pro-7b" in ran.out
     assert "How pairs are made (table 5)" in ran.out
+    tables = re.findall(r"^  (table\w+)", ran.out, re.MULTILINE)
+    assert tables == [f"table{n}" for n in ("1", "2", "3", "4", "4b", *range(5, 11))]
     assert ran.next == "pairuni-train run --arm pairuni --recipe tiny"
 
 
-def test_a_format_that_no_figure_has_is_refused_before_anything_runs(train: Train) -> None:
+def test_a_format_that_no_figure_has_is_refused_before_anything_runs(train: Cli) -> None:
     ran = train("reproduce", "table2", "--figures", "gif")
     assert ran.code == 2 and "'gif' is not one of" in ran.err
     assert not Path("runs").exists()
 
 
 def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
-    train: Train, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str]
 ) -> None:
     ran = train("run", "--pairs", folder, "--steps", 2, "--seed", 3, *settings)
     assert ran.code == 0, ran.err
@@ -113,7 +100,7 @@ def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
 
 
 def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
-    train: Train, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str]
 ) -> None:
     from pairuni_eval.adapters import load_model
     from pairuni_eval.models.base import LoadOptions
@@ -157,7 +144,19 @@ def test_former_options_are_taken_with_a_note(
     assert capsys.readouterr().err.splitlines() == [f"Note: {note}." for note in notes]
 
 
-def test_a_former_command_line_does_what_it_did(train: Train, folder: Path) -> None:
+def test_the_file_of_an_arm_is_taken_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pairuni_train.former_options import read_names
+
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nsummary = "s"\npairs = "half"\n')
+    assert read_names(None, str(path), None) == (str(path), "tiny")
+    assert capsys.readouterr().err == f"Note: --recipe {path} is now --arm {path}.\n"
+    assert read_names("grpo", str(path), None) == ("grpo", str(path))  # refused where it is read
+
+
+def test_a_former_command_line_does_what_it_did(train: Cli, folder: Path) -> None:
     ran = train("run", "--recipe", "random_pair", "--backbone", "tiny", "--pairs", folder)
     assert ran.code == 2
     assert "Note: --recipe random_pair is now --arm random_pair." in ran.err
@@ -182,7 +181,7 @@ def test_a_former_command_line_does_what_it_did(train: Train, folder: Path) -> N
     ],
 )
 def test_another_run_is_not_written_over(
-    train: Train, folder: Path, settings: list[str], change: list[str], message: str
+    train: Cli, folder: Path, settings: list[str], change: list[str], message: str
 ) -> None:
     common = ["run", "--pairs", folder, "--out", "out", *settings]
     assert train(*common, "--steps", 2).code == 0
@@ -194,7 +193,7 @@ def test_another_run_is_not_written_over(
     assert Path("out/metrics.jsonl").read_bytes() == before
 
 
-def test_other_pairs_are_another_run(train: Train, folder: Path, settings: list[str]) -> None:
+def test_other_pairs_are_another_run(train: Cli, folder: Path, settings: list[str]) -> None:
     common = ["run", "--out", "out", "--steps", 1, *settings]
     assert train(*common, "--pairs", folder).code == 0
     write_pairs(Path("other.parquet"), small.tiny_pairs(8, seed=1))
@@ -203,7 +202,7 @@ def test_other_pairs_are_another_run(train: Train, folder: Path, settings: list[
     assert "pairs is" in ran.error
 
 
-def test_a_finished_run_says_so_again(train: Train, folder: Path, settings: list[str]) -> None:
+def test_a_finished_run_says_so_again(train: Cli, folder: Path, settings: list[str]) -> None:
     common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
     first = train(*common)
     before = Path("out/metrics.jsonl").read_bytes()
@@ -212,7 +211,7 @@ def test_a_finished_run_says_so_again(train: Train, folder: Path, settings: list
 
 
 def test_a_checkpoint_of_another_size_cannot_go_on(
-    train: Train, folder: Path, settings: list[str], tiny_weights: Path
+    train: Cli, folder: Path, settings: list[str], tiny_weights: Path
 ) -> None:
     common = ["run", "--pairs", folder, "--out", "out", *settings]
     assert train(*common, "--steps", 1).code == 0
@@ -224,7 +223,7 @@ def test_a_checkpoint_of_another_size_cannot_go_on(
 
 
 def test_adapters_go_on_from_a_file_of_their_own(
-    train: Train, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str]
 ) -> None:
     pytest.importorskip("peft")
     lora = [
@@ -243,7 +242,7 @@ def test_adapters_go_on_from_a_file_of_their_own(
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list[str]) -> None:
+def test_a_damaged_optimizer_is_named(train: Cli, folder: Path, settings: list[str]) -> None:
     common = ["run", "--pairs", folder, "--out", "out", *settings]
     assert train(*common, "--steps", 1).code == 0
     state = Path("out/checkpoint-1/trainer/optimizer.safetensors")
@@ -271,7 +270,7 @@ def test_a_damaged_optimizer_is_named(train: Train, folder: Path, settings: list
 )
 @pytest.mark.usefixtures("strangers_weightings")
 def test_what_cannot_be_trained_is_refused(
-    train: Train, folder: Path, settings: list[str], arguments: list[str], message: str
+    train: Cli, folder: Path, settings: list[str], arguments: list[str], message: str
 ) -> None:
     for name, weighting in {"weighty": "weighty", "nothing": "nothing", "words": "sqr"}.items():
         Path(f"{name}.toml").write_text(
@@ -283,7 +282,7 @@ def test_what_cannot_be_trained_is_refused(
 
 
 def test_a_model_that_only_evaluates_cannot_be_trained(
-    train: Train, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str]
 ) -> None:
     Path("script.jsonl").write_text('{"prompt": "a", "text": "b"}\n')
     only = ["--set", "checkpoint=scripted:script.jsonl"]
@@ -293,7 +292,7 @@ def test_a_model_that_only_evaluates_cannot_be_trained(
 
 
 def test_a_reward_that_fails_stops_the_run_and_is_named(
-    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    train: Cli, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairuni_train.grpo.scorer_reward import ScorerReward
 
@@ -304,7 +303,7 @@ def test_a_reward_that_fails_stops_the_run_and_is_named(
 
 
 def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
-    train: Train, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str]
 ) -> None:
     # An untrained model gives no right answer, and a rule for answers declines its pictures.
     dead = ["gen.rewards=[{name='scorer:tiny-mme'}]", "pairs_per_step=1", "gen.rollouts=2"]
@@ -316,7 +315,7 @@ def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
 
 
 def test_without_pairs_a_recipe_builds_its_own_once(
-    train: Train, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    train: Cli, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairuni_train import pair_files
     from pairuni_train.config import find_recipe
@@ -339,7 +338,7 @@ def fields(config: object) -> dict[str, object]:
 SMALLER: dict[str, object] = {"pairs": 4}
 
 
-def test_a_large_recipe_says_how_to_build_pairs(train: Train) -> None:
+def test_a_large_recipe_says_how_to_build_pairs(train: Cli) -> None:
     ran = train("run", "--recipe", "janus-pro-1b")
     assert ran.code == 2
     assert "give them with --pairs" in ran.error
@@ -347,7 +346,7 @@ def test_a_large_recipe_says_how_to_build_pairs(train: Train) -> None:
 
 
 def test_a_folder_is_claimed_only_when_everything_is_there(
-    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    train: Cli, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fails before the first step leaves nothing that stands in another command's way."""
     common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
@@ -360,7 +359,7 @@ def test_a_folder_is_claimed_only_when_everything_is_there(
 
 
 def test_a_missing_reward_is_found_before_a_row_is_read(
-    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    train: Cli, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairuni_train import run
 
@@ -376,7 +375,7 @@ def test_a_missing_reward_is_found_before_a_row_is_read(
 
 
 def test_training_tells_a_log_how_far_it_is(
-    train: Train, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+    train: Cli, folder: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.005)
     ran = train("run", "--pairs", folder, "--steps", 2, *settings)
@@ -385,7 +384,7 @@ def test_training_tells_a_log_how_far_it_is(
 
 
 def test_building_pairs_tells_a_log_how_far_it_is(
-    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from support import pair_sources
 
@@ -399,7 +398,7 @@ def test_building_pairs_tells_a_log_how_far_it_is(
 
 @pytest.mark.parametrize("module", ["endpoint", "encoder"])
 def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
-    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
+    train: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str
 ) -> None:
     from support import pair_sources
 

@@ -181,7 +181,7 @@ def gradients(policy: JanusPolicy, rollout: Rollout, logits: PolicyLogits) -> di
     for name, parameter in policy.janus.named_parameters():
         part = name.removeprefix("model.").split(".")[0]
         size = 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
-        assert size == size, f"{name} has a gradient that is no number"
+        assert size == size, f"{name} has a gradient that is not a number"
         found[part] = max(found.get(part, 0.0), size)
     policy.zero_grad(set_to_none=True)
     return found
@@ -400,7 +400,7 @@ def test_batch_size_and_order_change_nothing(policy: JanusPolicy, kind: str) -> 
         assert same >= 0.99 * len(base), f"{same} of {len(base)}"
 
 
-def test_neighbours_in_the_batch_do_not_matter(policy: JanusPolicy) -> None:
+def test_neighbors_in_the_batch_do_not_matter(policy: JanusPolicy) -> None:
     asked = draw_requests(24, drawing(5.0))
     mine = asked[0]
     long = request(["please draw " + asked[3].text + " and " + asked[9].text], mine.decoding, 99)

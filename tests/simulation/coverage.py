@@ -130,7 +130,7 @@ def _weighed(world: World, rng: np.random.Generator, lift: float, seed: int) -> 
 
 
 def _lift(world: World, difference: float) -> float:
-    """By how much all means must move, towards one half, for a difference of the score."""
+    """By how much all means must move, toward one half, for a difference of the score."""
     sign = 1.0 if np.mean(world.means) < 0.5 else -1.0
     low = 0.0
     high = 0.99 - max(world.means) if sign > 0 else min(world.means) - 0.01

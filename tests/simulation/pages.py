@@ -56,7 +56,7 @@ class Bench(NamedTuple):
         steps: A value is this many steps of right and wrong; 1 for right or wrong.
         means: Mean chance of each group.
         metrics: The first is the headline.
-        yes: Whether a value is "said yes" and every other row of a unit is labelled yes.
+        yes: Whether a value is "said yes" and every other row of a unit is labeled yes.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Bench(NamedTuple):
 
     @property
     def gold(self) -> Array:
-        """(N,): the rows labelled yes."""
+        """(N,): the rows labeled yes."""
         return np.tile(np.arange(self.rows) % 2 == 0, self.units)
 
     def card(self) -> Card:

@@ -196,8 +196,8 @@ const lum = text => {
 };
 const ground = one => {
   for (; one; one = one.parentElement) {
-    const colour = getComputedStyle(one).backgroundColor;
-    if (!/rgba\\(0, 0, 0, 0\\)/.test(colour)) return colour;
+    const color = getComputedStyle(one).backgroundColor;
+    if (!/rgba\\(0, 0, 0, 0\\)/.test(color)) return color;
   }
   return 'rgb(255, 255, 255)';
 };

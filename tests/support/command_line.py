@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
+
 
 def processor_seconds(*arguments: str) -> float:
     """Processor time of `python ARGUMENTS`, its own and the system's for it.
@@ -55,3 +57,28 @@ class Ran(NamedTuple):
 
 
 Cli = Callable[..., Ran]
+
+
+def command_line(
+    name: str,
+    main: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Cli:
+    """`NAME ARGUMENTS` in this process: what it printed, and how it ended.
+
+    What the command line does not catch, the test sees as an exception.
+    """
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run

@@ -36,7 +36,7 @@ from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.seal import Seal, compact, own_files
 from pairuni_eval.store.write import write_record
 
-COLOURS = {"red": "#d1352b", "blue": "#2b5fd1", "green": "#2a9d4a", "yellow": "#e8c33b"}
+COLORS = {"red": "#d1352b", "blue": "#2b5fd1", "green": "#2a9d4a", "yellow": "#e8c33b"}
 SHAPES = ("circle", "square", "triangle")
 HOSTILE = (
     "<script>alert(1)</script> | `x` | <img src=http://evil.test/a.png> "
@@ -61,20 +61,18 @@ class Graded(NamedTuple):
     error: str | None = None
 
 
-def picture(colour: str, shape: str, *, place: int = 0, size: int = 32) -> Picture:
-    """A coloured shape on light grey."""
+def picture(color: str, shape: str, *, place: int = 0, size: int = 32) -> Picture:
+    """A colored shape on light gray."""
     image = Image.new("RGB", (size, size), "#dddddd")
     pen = ImageDraw.Draw(image)
     left, top = (place % 3) * size // 3, (place // 3 % 3) * size // 3
     box = (left + 1, top + 1, left + size // 3, top + size // 3)
     if shape == "circle":
-        pen.ellipse(box, fill=COLOURS[colour])
+        pen.ellipse(box, fill=COLORS[color])
     elif shape == "square":
-        pen.rectangle(box, fill=COLOURS[colour])
+        pen.rectangle(box, fill=COLORS[color])
     else:
-        pen.polygon(
-            [(box[0], box[3]), (box[2], box[3]), (left + size // 6, box[1])], COLOURS[colour]
-        )
+        pen.polygon([(box[0], box[3]), (box[2], box[3]), (left + size // 6, box[1])], COLORS[color])
     return Picture.from_image(image)
 
 
@@ -96,7 +94,7 @@ def card(name: str, title: str, capability: str, expected: int, **more: object) 
     return Card(
         name=name,
         title=title,
-        summary=f"{title} asks small things about coloured shapes.",
+        summary=f"{title} asks small things about colored shapes.",
         version="1",
         capability=Capability(capability),
         expected=expected,
@@ -287,19 +285,19 @@ def graded(card: Card, count: int, skill: float, rng: random.Random) -> list[Gra
     made = []
     for n in range(count):
         right = rng.random() < skill
-        colour, shape = list(COLOURS)[n // 3 % 4], SHAPES[n // 12 % 3]
+        color, shape = list(COLORS)[n // 3 % 4], SHAPES[n // 12 % 3]
         if card.capability is Capability.UNDERSTAND:
-            made.append(_answered(card, n, right, colour, shape))
+            made.append(_answered(card, n, right, color, shape))
         else:
-            made.append(_drawn(card, n, right, colour, shape, rng))
+            made.append(_drawn(card, n, right, color, shape, rng))
     return made
 
 
-def _answered(card: Card, n: int, right: bool, colour: str, shape: str) -> Graded:
-    image = picture(list(COLOURS)[n // 2 % 4], SHAPES[n // 8 % 3], place=n // 24 % 9)
+def _answered(card: Card, n: int, right: bool, color: str, shape: str) -> Graded:
+    image = picture(list(COLORS)[n // 2 % 4], SHAPES[n // 8 % 3], place=n // 24 % 9)
     answer = "yes" if n % 2 else "no"
     splits = ("random", "random,popular", "popular,adversarial")
-    names = splits if card.name == "tiny-pope" else ("count", "colour", "commonsense_reasoning")
+    names = splits if card.name == "tiny-pope" else ("count", "color", "commonsense_reasoning")
     tags = {"category": names[n // 2 % 3], "label": answer}
     said = answer if right else ("no" if answer == "yes" else "yes")
     if n % 17 == 5:
@@ -310,17 +308,17 @@ def _answered(card: Card, n: int, right: bool, colour: str, shape: str) -> Grade
     return Graded(_question(card, n, tags, answer, image), f"{said.capitalize()}.", scores)
 
 
-def _drawn(card: Card, n: int, right: bool, colour: str, shape: str, rng: random.Random) -> Graded:
+def _drawn(card: Card, n: int, right: bool, color: str, shape: str, rng: random.Random) -> Graded:
     tasks = {
         "tiny-wise": ("culture", "time", "physics"),
-        "tiny-imgedit": ("add", "remove", "recolour"),
+        "tiny-imgedit": ("add", "remove", "recolor"),
     }
     task = tasks.get(card.name, ("single object", "two objects", "counting"))[n % 3]
     editing = card.capability is Capability.EDIT
-    text = f"make the {shape} {colour}" if editing else f"a photo of a {colour} {shape}"
+    text = f"make the {shape} {color}" if editing else f"a photo of a {color} {shape}"
     source = picture("blue", SHAPES[n % 3], place=n % 9) if editing else None
     item = _prompt(card, n, {"task": task}, text, source)
-    shown = colour if right else rng.choice(list(COLOURS))
+    shown = color if right else rng.choice(list(COLORS))
     scores: dict[str, float | None] = {
         "correct": float(right),
         "wiscore": rng.choice((0.5, 0.85, 1.0)) if right else 0.2,

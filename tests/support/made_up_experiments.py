@@ -11,7 +11,7 @@ import msgspec
 
 from pairuni_eval.store.training import FixedRow
 from pairuni_train.config import find_recipe
-from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.grpo.fixed_reward import write_rows
 from pairuni_train.study.curves import make_curves
 from pairuni_train.study.jobs import StudyOptions, TrainJob, run_folder, train_folder, train_jobs
 from pairuni_train.study.pages import write_curves, write_table

@@ -214,14 +214,14 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).view(batch, length, self.heads, -1).softmax(-1)
         weights = weights.view(shape)
         value = self.value_proj(x_BLC).view(batch, length, self.heads, -1)
-        centres = torch.cat([_centres(size, x_BLC.dtype) for size in sizes])
+        centers = torch.cat([_centers(size, x_BLC.dtype) for size in sizes])
         total = torch.zeros_like(value)
         start = 0
         for level, (rows, columns) in enumerate(sizes):
             grid = value[:, start : start + rows * columns].permute(0, 2, 3, 1)
             grid = grid.reshape(batch * self.heads, -1, rows, columns)
             start += rows * columns
-            spot = centres[None, :, None, None] + offsets[:, :, :, level] / torch.tensor(
+            spot = centers[None, :, None, None] + offsets[:, :, :, level] / torch.tensor(
                 [columns, rows], dtype=x_BLC.dtype
             )
             spot = spot.permute(0, 2, 1, 3, 4).flatten(0, 1) * 2 - 1
@@ -232,8 +232,8 @@ class DeformableAttention(nn.Module):
         return self.output_proj(total.reshape(batch, length, width))
 
 
-def _centres(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """x and y of each pixel's centre as shares of the map, (rows * columns, 2)."""
+def _centers(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """x and y of each pixel's center as shares of the map, (rows * columns, 2)."""
     rows, columns = size
     y = (torch.arange(rows, dtype=dtype) + 0.5) / rows
     x = (torch.arange(columns, dtype=dtype) + 0.5) / columns

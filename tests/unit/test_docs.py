@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -59,11 +60,35 @@ def test_nothing_that_is_made_lacks_words() -> None:
 
 def test_eight_questions_are_answered_by_one_file_each() -> None:
     part = text(DOCS / "architecture.md").partition("## Eight questions")[2]
-    rows = re.findall(r"^\| ([^|]+\?) \| `([^`|]+)` \|$", part, re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+\?) \| `([^`|]+)` \| (`[^|]+`) \|$", part, re.MULTILINE)
     assert len(rows) == len(QUESTIONS)
-    for (question, answer), words in zip(rows, QUESTIONS, strict=True):
+    for (question, place, there), words in zip(rows, QUESTIONS, strict=True):
         assert words in question
-        assert (ROOT / answer).is_file(), answer
+        for name in re.findall(r"`(\w+)`", there):
+            assert holders(name, Path(place).suffix) == [place], name
+
+
+def holders(name: str, suffix: str) -> list[str]:
+    """The files of the product that hold what goes by a name, and that anybody asks for it.
+
+    A function or class is held where it is defined, once another file imports it from there, or the
+    catalog does, which loads a benchmark by its file; a part of a page where its block is filled.
+    """
+    if suffix == ".j2":
+        files = (ROOT / "pairuni_eval" / "report" / "templates").glob("report.*.j2")
+        block = f"{{% block {name} %}}"
+        return [str(path.relative_to(ROOT)) for path in files if block in text(path)]
+    defined, asked = [], set()
+    for package in ("pairuni_eval", "pairuni_train", "registry"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            place = path.relative_to(ROOT)
+            for node in ast.parse(text(path)).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                    defined.append(place)
+                if isinstance(node, ast.ImportFrom) and name in {one.name for one in node.names}:
+                    asked.add(Path(*(node.module or "").split(".")).with_suffix(".py"))
+    asked |= {place for place in defined if place.name == "benchmark.py"}
+    return [str(place) for place in defined if place in asked]
 
 
 def test_the_run_folder_is_named_file_by_file() -> None:

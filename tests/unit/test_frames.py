@@ -13,7 +13,7 @@ from support import example_run as example
 from pairuni_eval import api
 from pairuni_eval.errors import UserError
 from pairuni_eval.frames import RUN_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS
-from pairuni_eval.stats.tables import Tables, metric_rows
+from pairuni_eval.stats.tables import Tables, benchmark_metrics
 from pairuni_eval.store.archive import pack
 from pairuni_eval.store.read import StoredRun
 
@@ -38,7 +38,8 @@ def test_a_line_for_each_metric_and_group_with_the_numbers_of_the_report(runs: P
     frame = api.runs_frame(runs / "a", runs / "b")
     assert tuple(frame.columns) == RUN_COLUMNS
     assert list(frame["run"].unique()) == ["mine", "mine (2)"]
-    told = metric_rows(StoredRun(runs / "a"))
+    tables = Tables(StoredRun(runs / "a"))
+    told = [row for name in tables.run.card.benchmarks for row in benchmark_metrics(tables, name)]
     mine = frame[(frame["run"] == "mine") & frame["group"].isna()]
     assert mine["value"].tolist() == [row.estimate.value for row in told]
     assert mine["scored"].tolist() == [row.scored for row in told]

@@ -30,7 +30,7 @@ def test_parts_do_not_run_into_each_other() -> None:
     assert stable_hash(1) != stable_hash("1") != stable_hash(1.0)
 
 
-def test_a_hash_survives_hash_randomisation() -> None:
+def test_a_hash_survives_hash_randomization() -> None:
     code = "from pairuni_eval.seeds import stable_hash; print(stable_hash('a', {'k': [1]}))"
     found = {
         subprocess.run(

@@ -1,6 +1,6 @@
 """Recorded WISE cases as calls of ours.
 
-The judge prompts have no licence, so their cases can be compared in full only where the user's copy
+The judge prompts have no license, so their cases can be compared in full only where the user's copy
 of the repository is at hand: PAIRUNI_WISE names a checkout, or the scripts lie in `wise` beside the
 golden folder. Without it only the length of the text is compared.
 """

@@ -17,7 +17,7 @@ from pairuni_eval.contamination.fingerprints import read_fingerprints
 from pairuni_eval.contamination.neighbors import (
     Neighbor,
     Neighbors,
-    nearest,
+    nearest_pairs,
     neighbors_path,
     read_neighbors,
     write_neighbors,
@@ -178,9 +178,9 @@ def test_a_copy_counts_before_a_neighbor(tables: Tables, tmp_path: Path) -> None
 
 def test_the_nearest_pair_by_hand() -> None:
     items = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
-    place, cosine = nearest(items, np.array([[0.0, 1.0], [0.8, 0.6]], dtype=np.float32))
+    place, cosine = nearest_pairs(items, np.array([[0.0, 1.0], [0.8, 0.6]], dtype=np.float32))
     assert place.tolist() == [1, 1] and cosine == pytest.approx([0.8, 0.96])
-    assert nearest(items[:0], items)[0].shape == (0,)
+    assert nearest_pairs(items[:0], items)[0].shape == (0,)
 
 
 def test_neighbors_are_read_as_they_were_written(tmp_path: Path) -> None:

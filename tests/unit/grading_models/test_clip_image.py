@@ -36,12 +36,12 @@ def wide_filter(old: int, new: int) -> Array:
     """Rows of weights (new, old): the kernel with a = -0.5, as wide as an output pixel is."""
     step = old / new
     width = max(step, 1.0)
-    centre = (np.arange(new)[:, None] + 0.5) * step
+    center = (np.arange(new)[:, None] + 0.5) * step
     place = np.arange(old)[None, :] + 0.5
     # The window is cut at whole pixels before it is normalized.
-    first, last = np.floor(centre - 2 * width + 0.5), np.floor(centre + 2 * width + 0.5)
+    first, last = np.floor(center - 2 * width + 0.5), np.floor(center + 2 * width + 0.5)
     inside = (place - 0.5 >= first) & (place - 0.5 < last)
-    weights = np.where(inside, cubic((place - centre) / width, -0.5), 0.0)
+    weights = np.where(inside, cubic((place - center) / width, -0.5), 0.0)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -126,7 +126,7 @@ def test_black_borders_are_where_they_belong(
 
 
 def columns(width: int, height: int) -> Image.Image:
-    """A picture whose grey level is its column."""
+    """A picture whose gray level is its column."""
     return Image.fromarray(np.tile(np.arange(width, dtype=np.uint8), (height, 1))).convert("RGB")
 
 

@@ -53,7 +53,7 @@ def tokenizer() -> ClipTokenizer:
         ("< &amp;lt;", [27 + 256] * 2),  # twice, even where ftfy leaves entities alone
         ("a <end_of_text> b", [320, END, 321]),
         ("<start_of_text>", [START]),
-        # "!<" is one word, so what follows is no special token: end _ of _ text >
+        # "!<" is one word, so what follows is not a special token: end _ of _ text >
         ("!<end_of_text>", [0, 283, 68, 77, 323, 318, 78, 325, 318, 83, 68, 87, 339, 285]),
     ],
 )

@@ -64,7 +64,7 @@ def test_scores_equal_those_of_the_official_code(
     assert scores == pytest.approx([score for row in RECORDED for score in row], abs=1e-5)
 
 
-def test_scores_do_not_depend_on_the_batch_or_the_neighbours(
+def test_scores_do_not_depend_on_the_batch_or_the_neighbors(
     files: list[Path], pictures: list[Image.Image]
 ) -> None:
     images, texts = every_pair(pictures)

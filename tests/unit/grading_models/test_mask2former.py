@@ -93,8 +93,8 @@ def test_the_padding_is_grey_before_it_is_normalized() -> None:
     border = [(128 - 123.675) / 58.395, (128 - 116.28) / 57.12, (128 - 103.53) / 57.375]
     assert pixels[:, 799, 1066].tolist() == pytest.approx(inside, abs=1e-5)
     assert pixels[:, 0, 1067].tolist() == pytest.approx(border, abs=1e-5)
-    grey = network_input(picture.convert("L"), CPU)
-    assert grey.shape == pixels.shape
+    gray = network_input(picture.convert("L"), CPU)
+    assert gray.shape == pixels.shape
 
 
 # Behind the network

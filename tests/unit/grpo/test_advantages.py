@@ -12,7 +12,7 @@ from pairuni_train.pair_data.record import Kind, Pair
 from pairuni_train.setup import find_weighting
 
 
-def test_a_group_is_centred_and_divided_by_its_sample_deviation() -> None:
+def test_a_group_is_centered_and_divided_by_its_sample_deviation() -> None:
     # mean 0.5; deviations -.5 .5 -.5 .5; sample variance 4 * .25 / 3; std 0.57735027
     found = normalize(torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.zeros(4, dtype=torch.long))
     expected = 0.5 / (math.sqrt(1 / 3) + EPSILON)

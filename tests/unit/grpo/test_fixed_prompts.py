@@ -16,7 +16,7 @@ from pairuni_train.grpo.fixed_prompts import (
     set_name,
     write_prompts,
 )
-from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.grpo.fixed_reward import write_rows
 from pairuni_train.pair_data.dataset import read_pairs, write_pairs
 
 

@@ -162,7 +162,7 @@ def test_halves_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> N
 # Selection
 
 
-def test_the_medoid_has_the_largest_product_with_the_centre() -> None:
+def test_the_medoid_has_the_largest_product_with_the_center() -> None:
     # Two tight groups; in the first, row 1 lies in the middle.
     angles = np.radians([0, 10, 20, 90, 92])
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -278,6 +278,10 @@ def test_broken_images_are_counted_in_the_card(tmp_path: Path) -> None:
         ),
         ({"arms": ["pairugg"]}, "'pairugg' is not a value of arms[0]. Did you mean 'pairug'?"),
         ({"retrieval": {"threshold": 1.5}}, "Expected `float` <= 1.0"),
+        (
+            {"understanding": [{"kind": "file", "rows": 3}]},
+            "'file' is not a value of understanding[0].kind. Did you mean 'files'?",
+        ),
         ({"understanding": []}, "understanding names no source."),
         (
             {"completion": {"completer": "tiny", "lying": 0.1}},

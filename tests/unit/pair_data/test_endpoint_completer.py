@@ -28,7 +28,7 @@ from pairuni_train.pair_data.record import Half
 SOUND = json.dumps({"sound": True, "problem": ""})
 WRITTEN = json.dumps({"prompt": "a red field"})
 ASKED = json.dumps(
-    {"question": "What color is it?", "right": "red", "wrong": ["blue", "green", "grey"]}
+    {"question": "What color is it?", "right": "red", "wrong": ["blue", "green", "gray"]}
 )
 
 
@@ -85,7 +85,7 @@ def test_prompts_are_written_and_checked(make: Make, loopback: Loopback) -> None
     first = loopback.calls[0]
     assert first.images[0].size == (40, 30)
     assert first.request["response_format"] == {"type": "json_object"}
-    assert completer.bill == "8 replies paid for, 800 tokens asked and 80 replied"
+    assert completer.usage == "8 replies paid for, 800 tokens asked and 80 replied"
 
 
 def test_the_writer_sees_question_and_answer_and_the_verifier_the_prompt(

@@ -131,7 +131,7 @@ def rows() -> dict[Side, list[Half]]:
 class Liar:
     """Writes something false for every third row, and of the others what the truth is."""
 
-    writer, verifier, bill = "liar", "tiny-verifier/1", ""
+    writer, verifier, usage = "liar", "tiny-verifier/1", ""
 
     def __init__(self) -> None:
         self._truthful = TinyCompleter(seed=0)

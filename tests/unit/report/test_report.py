@@ -20,7 +20,7 @@ from pairuni_eval.records import make_item
 from pairuni_eval.report import text
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.gallery import AT_MOST
-from pairuni_eval.stats.tables import Tables, metric_rows, status_counts
+from pairuni_eval.stats.tables import Tables, benchmark_metrics, status_counts
 from pairuni_eval.store import layout
 from pairuni_eval.store.read import StoredRun
 
@@ -263,7 +263,7 @@ def test_nothing_graded_for_lack_of_a_detector(tmp_path: Path) -> None:
     assert "0/10" in page.text and "10 skipped (no detector)" in " ".join(page.text.split())
     assert len(page.named("img")) == 10 and "skipped: no detector" in page.text
     assert "unpinned" in page.text
-    (row,) = metric_rows(StoredRun(run))
+    (row,) = benchmark_metrics(Tables(StoredRun(run)), card.name)
     assert row.estimate.value is None and row.coverage == 0
 
 
@@ -342,8 +342,9 @@ def test_failed_rows_keep_their_reason(tmp_path: Path) -> None:
 
 
 def test_unparsed_follows_the_protocol(whole: Path) -> None:
-    rows = {(row.benchmark, row.protocol): row for row in metric_rows(StoredRun(whole / "a"))}
-    wrong, left_out = rows["tiny-mmmu", "official"], rows["tiny-mmmu", "lmms-eval"]
+    tables = Tables(StoredRun(whole / "a"))
+    rows = {row.protocol: row for row in benchmark_metrics(tables, "tiny-mmmu")}
+    wrong, left_out = rows["official"], rows["lmms-eval"]
     assert wrong.scored == 36 and left_out.scored == 34  # rows 5 and 22 cannot be read
     assert wrong.estimate.value == pytest.approx(left_out.estimate.value * 34 / 36)
     assert "2 outputs graded differently" in Page(whole / "out" / "report.html").text

@@ -29,7 +29,7 @@ PROMPT = "a very long prompt of which every single word is found in the training
 
 def item(card: Any, n: int, text: str) -> Any:
     image = example.picture(
-        list(example.COLOURS)[n % 4], example.SHAPES[n % 3], place=4 * n, size=96
+        list(example.COLORS)[n % 4], example.SHAPES[n % 3], place=4 * n, size=96
     )
     drawn = card.capability is not Capability.UNDERSTAND
     return make_item(

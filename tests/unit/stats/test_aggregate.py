@@ -124,7 +124,7 @@ def test_a_total_keeps_its_scale_in_a_draw_that_misses_a_group() -> None:
     assert made.finish(np.array([[1.0, 1, 0, 0]]) @ made.features(given)) == pytest.approx([400])
 
 
-def test_weighted_mean_normalises_over_the_groups_that_are_there() -> None:
+def test_weighted_mean_normalizes_over_the_groups_that_are_there() -> None:
     given = rows([1, 0, 1], task=["a", "a", "b"])
     weights = {"a": 0.6, "b": 0.2, "absent": 0.2}
     assert number(given, "weighted_mean", by="task", weights=weights) == pytest.approx(0.5 / 0.8)

@@ -9,8 +9,17 @@ from support import example_run as example
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.arms import ArmRuns, arm_row
-from pairuni_eval.stats.compare import Place, Word, compare_sides, shared_places
+from pairuni_eval.stats.compare import (
+    TIE_MARGIN,
+    Comparison,
+    Place,
+    Word,
+    find_differences,
+    shared_places,
+)
+from pairuni_eval.stats.families import together
 from pairuni_eval.stats.paired import pair_rows
+from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.tables import Tables, metric_row
 from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.store.read import StoredRun
@@ -109,8 +118,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Tables]:
     ]
 
 
+def compared(ours: NamedSide, theirs: NamedSide) -> Comparison:
+    return together({theirs.name: find_differences(ours, theirs, margin=TIE_MARGIN)})[theirs.name]
+
+
 def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
-    found = compare_sides(
+    found = compared(
         ArmRuns("pairuni", tuple(runs[:3])).named, ArmRuns("grpo", tuple(runs[3:])).named
     )
     assert found.note is None
@@ -120,9 +133,7 @@ def test_three_seeds_each_speak_about_the_recipe(runs: list[Tables]) -> None:
 
 
 def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
-    found = compare_sides(
-        ArmRuns("pairuni", tuple(runs[:2])).named, ArmRuns("grpo", (runs[3],)).named
-    )
+    found = compared(ArmRuns("pairuni", tuple(runs[:2])).named, ArmRuns("grpo", (runs[3],)).named)
     assert found.note == (
         "pairuni has two training seeds: what is said about it holds for these checkpoints, not "
         "for training it again. grpo has one training seed: what is said about it holds for this "
@@ -132,13 +143,13 @@ def test_fewer_seeds_speak_about_the_checkpoints(runs: list[Tables]) -> None:
 
 
 def test_one_run_each_is_the_plain_comparison(runs: list[Tables]) -> None:
-    found = compare_sides(ArmRuns("pairuni", (runs[0],)).named, ArmRuns("grpo", (runs[3],)).named)
+    found = compared(ArmRuns("pairuni", (runs[0],)).named, ArmRuns("grpo", (runs[3],)).named)
     assert found.headlines[0].test.startswith("permutation") and found.note is not None
 
 
 def test_the_base_model_needs_no_seeds(runs: list[Tables]) -> None:
     base = ArmRuns("base", (runs[3],), trained=False)
-    found = compare_sides(ArmRuns("pairuni", tuple(runs[:3])).named, base.named)
+    found = compared(ArmRuns("pairuni", tuple(runs[:3])).named, base.named)
     assert found.note is None and found.headlines[0].seeds == (3, 1)
 
 

@@ -17,13 +17,10 @@ from pairuni_eval.stats.compare import (
     Comparison,
     Counts,
     Difference,
-    Place,
     Units,
     Word,
-    compare,
-    compare_runs,
+    compare_page,
     holm,
-    unit_results,
 )
 from pairuni_eval.stats.scope import seeds_warning
 from pairuni_eval.stats.tables import Tables
@@ -92,8 +89,17 @@ def run(
     return StoredRun(folder)
 
 
+def compared(ours: Tables, theirs: Tables, **settings: float) -> Comparison:
+    name = theirs.run.printed_name
+    return compare_page((ours,), {name: (theirs,)}, **settings)[name]
+
+
+def both(ours: StoredRun, theirs: StoredRun) -> Comparison:
+    return compared(Tables(ours), Tables(theirs))
+
+
 def only(ours: StoredRun, theirs: StoredRun) -> Difference:
-    (found,) = compare_runs(ours, theirs)
+    (found,) = both(ours, theirs).differences
     return found
 
 
@@ -115,7 +121,7 @@ def test_down_is_better_where_the_card_says_so(tmp_path: Path) -> None:
 
 
 def test_exact_permutation_by_hand(tmp_path: Path) -> None:
-    # five clusters, every one in favour: only all-kept and all-swapped are as extreme, 2 / 32
+    # five clusters, every one in favor: only all-kept and all-swapped are as extreme, 2 / 32
     values = [1.0, 1.0, 1.0, 1.0, 1.0]
     found = only(run(tmp_path / "a", values), run(tmp_path / "b", [0.0] * 5))
     assert found.p == pytest.approx(2 / 32)
@@ -192,7 +198,7 @@ def test_one_cluster_cannot_be_told(tmp_path: Path) -> None:
 
 def test_nothing_in_common(tmp_path: Path) -> None:
     ours = run(tmp_path / "a", [1.0] * 4)
-    assert compare_runs(ours, run(tmp_path / "b", [1.0] * 4, cards=(card("other"),))) == ()
+    assert both(ours, run(tmp_path / "b", [1.0] * 4, cards=(card("other"),))).differences == ()
     found = only(ours, run(tmp_path / "c", [1.0] * 4, first=100))
     assert found.shared == 0 and found.value is None and found.word is Word.CANNOT_TELL
 
@@ -205,16 +211,12 @@ def test_holm_by_hand() -> None:
 
 def test_headlines_are_corrected_together(tmp_path: Path) -> None:
     cards = tuple(card(name) for name in ("one", "two", "three"))
-    rows = compare_runs(
+    rows = both(
         run(tmp_path / "a", [1.0] * 6, cards=cards), run(tmp_path / "b", [0.0] * 6, cards=cards)
-    )
+    ).differences
     assert [row.p for row in rows] == pytest.approx([2 / 64] * 3)
     assert [row.corrected for row in rows] == pytest.approx([6 / 64] * 3)
     assert {row.word for row in rows} == {Word.CANNOT_TELL}
-
-
-def both(ours: StoredRun, theirs: StoredRun) -> Comparison:
-    return compare(Tables(ours), Tables(theirs))
 
 
 def rewrite(run: StoredRun, table: str, **columns: str) -> StoredRun:
@@ -253,25 +255,14 @@ def test_mcnemar_for_single_outputs(tmp_path: Path) -> None:
     )
 
 
-def test_who_won_which_unit(tmp_path: Path) -> None:
-    ours = Tables(run(tmp_path / "a", [1, 1, 1, 0, 0, 0], per_unit=2))
-    theirs = Tables(run(tmp_path / "b", [0, 0, 1, 0, 0, 1], per_unit=2))
-    place = Place("toy", "official", card().protocols["official"].metrics[0])
-    found = unit_results(ours, theirs, place)
-    assert [(one.unit, one.winner) for one in found] == [
-        ("u0", "ours"),
-        ("u2", "theirs"),
-        ("u1", "level"),
-    ]
-    assert [one.gain for one in found] == pytest.approx([2 / 6, -1 / 6, 0])
-
-
-def test_lower_is_the_winner_where_the_card_says_so(tmp_path: Path) -> None:
-    cards = (card(direction="down"),)
-    ours = Tables(run(tmp_path / "a", [1, 0], cards=cards))
-    theirs = Tables(run(tmp_path / "b", [0, 0], cards=cards))
-    place = Place("toy", "official", cards[0].protocols["official"].metrics[0])
-    assert [one.winner for one in unit_results(ours, theirs, place)] == ["theirs", "level"]
+@pytest.mark.parametrize(("direction", "won"), [("up", Units(2, 1, 1)), ("down", Units(1, 2, 1))])
+def test_a_unit_is_won_after_the_direction_of_the_metric(
+    tmp_path: Path, direction: str, won: Units
+) -> None:
+    cards = (card(direction=direction),)
+    ours = run(tmp_path / "a", [1, 1, 1, 1, 0, 0, 1, 1], per_unit=2, cards=cards)
+    theirs = run(tmp_path / "b", [0, 0, 1, 0, 0, 1, 1, 1], per_unit=2, cards=cards)
+    assert only(ours, theirs).units == won
 
 
 def test_a_benchmark_of_one_run_alone_is_refused(tmp_path: Path) -> None:
@@ -361,13 +352,13 @@ def test_the_margin_is_stated_and_can_be_chosen(tmp_path: Path) -> None:
     other = [0.0, 1.0, *base[2:]]
     tables = Tables(run(tmp_path / "a", base)), Tables(run(tmp_path / "b", other))
     # two of 400 differ: the error is sqrt(2 / 399) / 20 = 0.00354, so 1 % is 2.8 errors away
-    (narrow,) = compare(*tables).differences
+    (narrow,) = compared(*tables).differences
     assert narrow.margin == pytest.approx(0.01) and narrow.word is Word.TIED
     assert narrow.sentence == (
         "toy is tied: 200 -> 200 of 400; they differ by less than 1.0 points, p = .04; "
         "this checkpoint, one seed"
     )
-    (strict,) = compare(*tables, margin=0.005).differences
+    (strict,) = compared(*tables, margin=0.005).differences
     assert strict.word is Word.CANNOT_TELL and strict.tie_p is not None and strict.tie_p > 0.05
 
 

@@ -17,7 +17,7 @@ from pairuni_eval.records import Item
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.grade_output import as_lines, read_benchmark
 from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
-from pairuni_eval.stats.compare import compare_runs
+from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.tables import MetricRow, Tables, as_measured, protocol_metrics
 from pairuni_eval.store.read import StoredRun
 
@@ -72,7 +72,8 @@ def test_the_most_of_a_total_is_that_of_the_groups_that_were_measured(tmp_path: 
 
 def test_a_difference_is_of_what_both_measured(tmp_path: Path) -> None:
     ours, theirs = measured(tmp_path / "a", 40), measured(tmp_path / "b", None, wrong=2)
-    found = compare_runs(StoredRun(ours), StoredRun(theirs))
+    sides = [(Tables(StoredRun(folder)),) for folder in (ours, theirs)]
+    found = compare_page(sides[0], {"theirs": sides[1]})["theirs"].differences
     row = next(row for row in found if row.spec.name == "perception")
     assert row.spec.title == "perception, of 200, 1 of 4 tasks"
     assert (row.ours, row.theirs) == (200.0, pytest.approx(200 - 100 * 2 / 40 - 100 / 20))

@@ -143,7 +143,7 @@ def test_gains_of_f1_by_hand() -> None:
     spec = MetricSpec(name="f1", aggregate="f1", of="said_yes")
     both = pair([1, 1], [0, 1], spec=spec, label=["yes", "yes"])
     assert both.gains().tolist() == pytest.approx([1 / 3, 0])
-    assert both.counts() is None  # F1 is no share of outputs
+    assert both.counts() is None  # F1 is not a share of outputs
 
 
 def test_counts_of_right_outputs() -> None:
@@ -170,7 +170,7 @@ def test_evidence_of_a_mean_by_hand() -> None:
 
 
 def test_an_interval_reaches_farther_away_from_zero() -> None:
-    # as above; towards 0 t x error; away from it the variance grows by half of what clusters that
+    # as above; toward 0 t x error; away from it the variance grows by half of what clusters that
     # differ add: their mean square over their mean size is 1, over 4 clusters .125
     found = compare_pair(pair([1, 1, 1, 0], [0, 0, 1, 0]), margin=0.01, seed=0).interval
     assert found is not None and found.low == pytest.approx(0.5 - 2.570582 * 0.25, abs=1e-5)

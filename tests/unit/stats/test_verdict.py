@@ -11,7 +11,7 @@ from pairuni_eval.stats.verdict import (
     SentenceParts,
     Word,
     change,
-    choose,
+    choose_word,
     distance,
     p_words,
     sentence,
@@ -41,7 +41,7 @@ APART = Interval(0.01, 0.2)
 def test_the_word_follows_from_the_evidence(
     interval: Interval | None, p: float | None, tie_p: float | None, direction: str, word: Word
 ) -> None:
-    assert choose(interval, p, tie_p, direction) is word
+    assert choose_word(interval, p, tie_p, direction) is word
 
 
 def test_a_regression_is_named_with_its_counts() -> None:

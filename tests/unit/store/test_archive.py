@@ -16,7 +16,7 @@ from pairuni_eval.cards import Card
 from pairuni_eval.catalog import find_card, find_suite, suite_baselines
 from pairuni_eval.cli import app
 from pairuni_eval.errors import UserError
-from pairuni_eval.stats.compare import compare
+from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import archive
 from pairuni_eval.store.archive import given_pictures, pack, unpacked
@@ -143,7 +143,8 @@ def _rules(card: Card) -> tuple[object, ...]:
 
 
 def test_the_shipped_baselines_can_be_compared(shipped: dict[str, StoredRun]) -> None:
-    found = compare(*(Tables(run) for run in shipped.values()))
+    ours, theirs = ((Tables(run),) for run in shipped.values())
+    found = compare_page(ours, {"theirs": theirs})["theirs"]
     assert len(found.headlines) == len(find_suite("tiny").benchmarks)
     assert found.refusals == ()
 

@@ -10,10 +10,11 @@ import pytest
 from support.made_up_experiments import EVERY, STEPS, Rewards, fixed_rows, training, write_trainings
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.stats.over_seeds import spread_of
 from pairuni_eval.stats.verdict import Word
-from pairuni_train.grpo.gauge import write_rows
+from pairuni_train.grpo.fixed_reward import write_rows
 from pairuni_train.study import curve_findings
-from pairuni_train.study.curve_arms import curve_of, part_of, spread_of, window_of
+from pairuni_train.study.curve_arms import curve_of, part_of, window_of
 from pairuni_train.study.curves import CurveFigure, make_curves
 from pairuni_train.study.fixed_curves import FixedRewards, steps_to
 from pairuni_train.study.jobs import TrainJob, train_folder

@@ -189,8 +189,21 @@ def test_every_shipped_recipe_reads() -> None:
         (find_recipe, "pairuny", "There is no recipe 'pairuny', but the arm 'pairuni'."),
         (find_arm, "tiny", "There is no arm 'tiny', but the recipe 'tiny'."),
         (find_arm, "pairuny", "Unknown arm 'pairuny'. Did you mean 'pairuni'?"),
+        (find_recipe, "arm.toml", "arm.toml holds the keys of an arm, not of a recipe."),
+        (find_arm, "recipe.toml", "recipe.toml holds the keys of a recipe, not of an arm."),
     ],
 )
-def test_a_name_of_the_other_kind_is_told(find: Callable[[str], Any], name: str, said: str) -> None:
-    with pytest.raises(UserError, match=re.escape(said)):
+def test_a_name_of_the_other_kind_is_told(
+    find: Callable[[str], Any],
+    name: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("arm.toml").write_text('name = "mine"\nsumary = "s"\npairs = "half"\nsurgery = "none"\n')
+    Path("recipe.toml").write_text('name = "mine"\ncheckpoint = "tiny"\nstepps = 3\n')
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
         find(name)
+    if name.endswith(".toml"):
+        assert caught.value.hint == f"pairuni-train run --{Path(name).stem} {name}"

@@ -1,4 +1,4 @@
-"""A reward of brevity: 1 for an answer of one word, 1/2 for two; it declines what is no text."""
+"""A reward of brevity: 1 for an answer of one word, 1/2 for two; it declines what is not text."""
 
 from __future__ import annotations
 

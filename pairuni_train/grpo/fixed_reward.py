@@ -1,7 +1,7 @@
 """Measures the reward on fixed prompts while a run trains (`pairuni_train.grpo.fixed_prompts`).
 
 Rewards, decoding and instruction are those of training. A run that goes on, or one that was trained
-without a gauge, is measured at the weights that are still there: those it began from, its
+without fixed prompts, is measured at the weights that are still there: those it began from, its
 checkpoints, and where it stands. All ranks take part.
 """
 
@@ -30,7 +30,7 @@ from pairuni_train.setup import Job, load_trainable
 _SEED, _STEP = 0, 0  # of every address: no run and no step has rollouts of its own
 
 
-class Gauge:
+class FixedReward:
     """What is measured, and with which rewards.
 
     Args:
@@ -108,33 +108,35 @@ def _sums(rollouts: TaskRollouts, first: int, prompts: int) -> torch.Tensor:
     return found
 
 
-def catch_up(job: Job, gauge: Gauge, engine: Engine, policy: Policy, first: int) -> list[FixedRow]:
+def catch_up(
+    job: Job, fixed_reward: FixedReward, engine: Engine, policy: Policy, first: int
+) -> list[FixedRow]:
     """The rows up to step `first`: those that are there, and what is due and can still be measured.
 
     Args:
         job: The run.
-        gauge: What is measured; rows of other prompts are dropped.
+        fixed_reward: What is measured; rows of other prompts are dropped.
         engine: The engine of the run.
         policy: The weights after `first` steps.
         first: Steps done.
     """
-    kept = [] if first == 0 else _rows_of(job.out, gauge, first)
+    kept = [] if first == 0 else _rows_of(job.out, fixed_reward, first)
     engine.wait()
     there = {row.step for row in kept}
-    for step in filter(gauge.due, range(first + 1)):
+    for step in filter(fixed_reward.due, range(first + 1)):
         if step in there:
             continue
         if step == first:
-            kept += gauge.measure(engine, policy, step, PhaseTimer())
+            kept += fixed_reward.measure(engine, policy, step, PhaseTimer())
         elif (weights := _weights_after(step, job)) is not None:
             former = load_trainable(weights, engine.device).policy
             plain = Engine(engine.accelerator, former, bfloat16=job.recipe.parallelism.bfloat16)
-            kept += gauge.measure(plain, former, step, PhaseTimer())
+            kept += fixed_reward.measure(plain, former, step, PhaseTimer())
     return sorted(kept, key=lambda row: (row.step, TASKS.index(row.task)))
 
 
-def _rows_of(out: Path, gauge: Gauge, first: int) -> list[FixedRow]:
-    return [row for row in read_fixed(out) if row.set == gauge.set and row.step <= first]
+def _rows_of(out: Path, fixed_reward: FixedReward, first: int) -> list[FixedRow]:
+    return [row for row in read_fixed(out) if row.set == fixed_reward.set and row.step <= first]
 
 
 def _weights_after(step: int, job: Job) -> str | None:
