@@ -43,9 +43,14 @@ class ControlCase(NamedTuple):
     found: float
 
     @property
+    def within(self) -> float:
+        """How far off it may be."""
+        return _WITHIN
+
+    @property
     def holds(self) -> bool:
         """Whether the probe is right."""
-        return abs(self.found - self.expected) <= _WITHIN
+        return abs(self.found - self.expected) <= self.within
 
 
 class ControlCases:
