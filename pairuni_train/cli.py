@@ -197,7 +197,7 @@ def _matrix(job: MatrixJob, recipe: Sequence[str]) -> None:
     words = (
         *("pairuni-train", "probe", "--matrix", "--checkpoint", job.recipe.checkpoint, *recipe),
         *("--pairs", job.pairs, "--scenario", ",".join(job.scenarios)),
-        *("--matrix-pairs", job.count, *(("--project", job.places) if job.places else ())),
+        *("--matrix-pairs", job.size, *(("--project", job.places) if job.places else ())),
         *(("--weighting", job.weighting) if job.weighting != "none" else ()),
         *("--seed", job.seed + 1, "--out", out),
         *(word for folder in (*job.beside, job.out) for word in ("--beside", folder)),

@@ -18,14 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.gradients.pair_matrix import NOT_KNOWN, PairTable
-from pairuni_eval.stats.aggregate import Array
+from pairuni_eval.gradients.rows import ALL
+from pairuni_eval.stats.aggregate import Array, Codes
 from pairuni_eval.store.write import atomic_path
+
+Number = TypeVar("Number", np.float64, np.int64)
 
 MATRIX_FILE = "matrix.parquet"
 SUMMARY_FILE = "matrix.json"
@@ -96,37 +101,36 @@ def _nullable(values: Array) -> pd.Series:
 
 
 def _table(scenario: str, rows: pd.DataFrame) -> PairTable:
-    blocks = {str(name): part for name, part in rows.groupby("block", sort=False)}
-    inner, und, gen = {}, {}, {}
-    for name, part in blocks.items():
-        ordered = part.sort_values(list(_PLACES), kind="stable")
-        count = _count_of(ordered)
-        numbers = {one: _numbers(ordered[one]).reshape(count, count) for one in _NUMBERS}
-        inner[name] = numbers["inner"]
-        und[name], gen[name] = numbers["und_square"][:, 0], numbers["gen_square"][0]
-        first = ordered
-    common = first["in_common"].astype("Int8").fillna(NOT_KNOWN).to_numpy(dtype=np.int64)
-    diagonal = first[first["und_place"] == first["gen_place"]]
+    parts = {str(name): _in_order(part) for name, part in rows.groupby("block", sort=False)}
+    whole = parts[ALL]
+    partners = whole[whole["und_place"] == whole["gen_place"]]
+    common: Codes = np.asarray(whole["in_common"].astype("Int64").fillna(NOT_KNOWN), dtype=np.int64)
     return PairTable(
         scenario,
-        tuple(str(one) for one in diagonal["und"]),
-        diagonal["und_no"].to_numpy(dtype=bool),
-        common.reshape(count, count),
-        inner,
-        und,
-        gen,
+        tuple(str(one) for one in partners["und"]),
+        partners["und_no"].to_numpy(dtype=bool),
+        _square(common),
+        {block: _square(_numbers(part["inner"])) for block, part in parts.items()},
+        {block: _square(_numbers(part["und_square"]))[:, 0] for block, part in parts.items()},
+        {block: _square(_numbers(part["gen_square"]))[0] for block, part in parts.items()},
     )
 
 
-def _count_of(rows: pd.DataFrame) -> int:
-    count = math.isqrt(len(rows))
-    i, j = (one.ravel() for one in np.indices((count, count)))
-    places = rows[list(_PLACES)].to_numpy()
-    if count * count != len(rows) or (places != np.stack([i, j], axis=1)).any():
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a block, row by row of the square that they are."""
+    found = rows.sort_values(list(_PLACES), kind="stable")
+    count = math.isqrt(len(found))
+    places = np.stack([one.ravel() for one in np.indices((count, count))], axis=1)
+    if count * count != len(found) or (found[list(_PLACES)].to_numpy() != places).any():
         raise ValueError("its rows are not those of a square table")
-    return count
+    return found
+
+
+def _square(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    count = math.isqrt(len(values))
+    return values.reshape(count, count)
 
 
 def _numbers(column: pd.Series) -> Array:
-    found: Array = column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    found: Array = np.asarray(column.astype("Float64").to_numpy(na_value=np.nan), dtype=np.float64)
     return found

@@ -24,7 +24,14 @@ from torch import Tensor
 from pairuni_eval.toolkit.gradients import ALL, PairTable
 from pairuni_eval.toolkit.models import Task
 from pairuni_eval.toolkit.stats import Array
-from pairuni_eval.toolkit.store import HALVES, append, atomic_path, encode_lines, read_lines
+from pairuni_eval.toolkit.store import (
+    HALVES,
+    append,
+    atomic_path,
+    encode_lines,
+    keep_lines,
+    read_lines,
+)
 from pairuni_train.gradient_probe.concepts import in_common
 
 _VECTORS = "vectors"
@@ -69,6 +76,10 @@ class HalfStore:
     def __init__(self, folder: Path) -> None:
         self._rows = folder / HALVES
         self._vectors = folder / _VECTORS
+
+    def mend(self) -> None:
+        """Take away the line that was being written when an earlier measurement was stopped."""
+        keep_lines(self._rows, lambda _: True)
 
     def read(self) -> list[HalfRow]:
         """The rows that were written.

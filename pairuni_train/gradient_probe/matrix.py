@@ -69,7 +69,7 @@ class MatrixJob(NamedTuple):
         recipe: Its checkpoint is the one that is measured.
         pairs: The folder of pair sets.
         scenarios: Names of arms.
-        count: Pairs of each scenario.
+        size: Pairs of each scenario.
         places: Numbers that are kept of each block of a gradient; None decides by their size.
         beside: Folders of matrices that were measured before, with which p values are corrected.
         weighting: Of the pairs; it changes pooled cosines alone.
@@ -78,7 +78,7 @@ class MatrixJob(NamedTuple):
     recipe: Recipe
     pairs: Path
     scenarios: tuple[str, ...]
-    count: int
+    size: int
     seed: int
     out: Path
     places: int | None = None
@@ -112,7 +112,7 @@ class MatrixSummary(msgspec.Struct, frozen=True, kw_only=True):
         seed: Of pairs, rollouts and re-pairings.
         concept_rule: What says which concepts a half asks for.
         projection: How gradients were kept.
-        controls: Name, expected, found, and how far off it may be; those of the probe first.
+        controls: Those of the probe first.
         beside: Matrices whose tests are corrected together with these.
         findings: Of these scenarios, then of those beside.
         sentences: What may be said.
@@ -146,13 +146,14 @@ def measure_matrix(job: MatrixJob, console: Console) -> MatrixSummary:
         )
     beside = [table for folder in job.beside for table in _named_tables(folder)]
     scheme = load_reward_scheme(job.recipe, job.weighting)
-    chosen = [_chosen(read_scenario(name, job.pairs, job.seed), job) for name in job.scenarios]
+    whole = [read_scenario(name, job.pairs, job.seed) for name in job.scenarios]
+    chosen = [_chosen(scenario, job) for scenario in whole]
     for scenario in chosen:
         check_weights(job.weighting, scheme.weighting, scenario.pairs)
     with exclusive(job.out):
         gradients = HalfGradients(job.recipe, scheme, accelerator, job.seed)
         measurement = _Measurement(job, chosen, gradients)
-        open_run_dir(job.out, _settings(job, chosen, measurement))
+        open_run_dir(job.out, _settings(job, whole, measurement))
         return measurement.summary(console, beside)
 
 
@@ -217,6 +218,7 @@ class _Measurement:
         return (*through_model, *([itself] if itself else []), *made)
 
     def _measure_halves(self, console: Console) -> None:
+        self._store.mend()
         done = {(row.scenario, row.task, row.place) for row in self._store.read()}
         together = self._job.recipe.pairs_per_step
         with Progress(*Progress.get_default_columns(), console=console) as progress:
@@ -242,7 +244,7 @@ class _Measurement:
             self._store.add(_row(scenario, place, pair, task, one, kept), vectors)
 
     def _places_by_size(self) -> int | None:
-        halves = 2 * self._job.count * len(self._scenarios)
+        halves = 2 * self._job.size * len(self._scenarios)
         whole = 4 * halves * sum(self._gradients.sizes.values()) <= _WHOLE_BYTES
         return None if whole else _PLACES
 
@@ -255,7 +257,7 @@ class _Measurement:
             checkpoint=job.recipe.checkpoint,
             weights=self.weights,
             rollouts={task: job.recipe.task(task).rollouts for task in TASKS},
-            pairs=job.count,
+            pairs=job.size,
             seed=job.seed,
             concept_rule=CONCEPT_RULE,
             projection=ProjectionFacts(
@@ -298,19 +300,19 @@ def _chosen(scenario: Scenario, job: MatrixJob) -> Scenario:
     Raises:
         UserError: if there are too few.
     """
-    found = list(_distinct(scenario.pairs, job.seed))
-    if len(found) < job.count:
+    found = list(distinct_pairs(scenario.pairs, job.seed))
+    if len(found) < job.size:
         raise UserError(
             f"{scenario.name} has {len(found)} pairs of two halves and pictures that come once, "
-            f"not {job.count}.",
+            f"not {job.size}.",
             hint=as_typed("--matrix-pairs", len(found))
             if found
             else "Measure a set of pairs: --scenario aligned",
         )
-    return scenario._replace(pairs=found[: job.count])
+    return scenario._replace(pairs=found[: job.size])
 
 
-def _distinct(pairs: Sequence[Pair], seed: int) -> Iterator[Pair]:
+def distinct_pairs(pairs: Sequence[Pair], seed: int) -> Iterator[Pair]:
     """Pairs with halves and pictures that have not come before, in the order of the seed."""
     order = sorted(pairs, key=lambda pair: pair.id)
     random.Random(seed_for(seed, "pairs", 0, "matrix")).shuffle(order)
@@ -357,13 +359,13 @@ def _settings(
     """All that a row depends on."""
     sets = {}
     for scenario in scenarios:
-        ids = "\n".join(pair.id for pair in scenario.pairs)
+        ids = "\n".join(sorted(pair.id for pair in scenario.pairs))
         digest = hashlib.sha256(ids.encode()).hexdigest()
         sets[scenario.name] = {"from": scenario.origin, "pairs": digest}
     return {
         "recipe": msgspec.to_builtins(job.recipe),
         "weights": measurement.weights,
-        "matrix": {"scenarios": sets, "pairs": job.count, "places": measurement.places},
+        "matrix": {"scenarios": sets, "pairs": job.size, "places": measurement.places},
         "seed": job.seed,
         "weighting": job.weighting,
     }

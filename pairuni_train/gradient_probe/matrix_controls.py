@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,8 +41,15 @@ _ERRORS = 5.0  # standard errors that a control may be off
 _ROUNDING = 1e-5  # vectors are kept in float32
 
 
-class MatrixControl(NamedTuple):
-    """A case, what its cosine is, what the table says, and how far off it may be."""
+class MatrixControl(msgspec.Struct, frozen=True):
+    """A case with a known answer.
+
+    Attributes:
+        name: See the module docstring, and that of `controls`.
+        expected: What its cosine is.
+        found: What the table, or the probe, says.
+        within: How far off it may be.
+    """
 
     name: str
     expected: float
