@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairuni_eval.toolkit import __version__, as_typed, needs, writing
+from pairuni_eval.toolkit import UserError, __version__, as_typed, needs, writing
 from pairuni_eval.toolkit.cli import make_app, run_app
 from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
@@ -149,6 +149,8 @@ def probe(
     needs("pairuni-train probe", *extras_of(whole))
 
     name = checkpoint.rstrip("/").replace("/", "-")
+    if not matrix and (project or beside):
+        raise UserError("--project and --beside are options of a matrix.", hint="--matrix")
     if matrix:
         from pairuni_train.gradient_probe.matrix import MatrixJob
 

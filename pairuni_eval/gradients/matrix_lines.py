@@ -105,6 +105,11 @@ def _said(group: GroupFinding) -> Iterator[str]:
     else:
         yield f"{name}: gradients {test.stance} within a pair than re-paired; {_numbers(test)}."
         yield _beyond_the_concept(group)
+    if not group.known:
+        yield (
+            "Which halves ask for a concept in common is not known, so the classes "
+            f"'{PairClass.SAME_CONCEPT}' and '{PairClass.NOTHING}' are empty."
+        )
     yield from _by_block(group)
     yield from _left_out(group)
 

@@ -36,7 +36,7 @@ from pairuni_train.gradient_probe.half_store import HalfRow
 from pairuni_train.gradient_probe.projection import Projection, squares
 
 PLANTED = 0.5
-_PAIRS = 8  # of vectors that are made
+_PAIRS = 4  # of vectors that are made
 _ERRORS = 5.0  # standard errors that a control may be off
 _ROUNDING = 1e-5  # vectors are kept in float32
 

@@ -437,9 +437,7 @@ def test_a_matrix_of_single_pairs_from_the_command_line(train: Train, tmp_path: 
     assert "--seed 1 --out out-seed1 --beside out" in ran.next
     assert "--set und.rollouts=6" in ran.next and "--project 5000" in ran.next
 
-    again = train("probe", *common, *sizes, "--out", "out")
-    assert again.out == ran.out, "a finished one is read again"
-    other = train("probe", *common, "--project", 5000, "--out", "out")
-    assert other.code == 2 and "recipe.gen.rollouts is 4, now it is 8" in other.error
+    alone = train("probe", *common[1:5], "--project", 5000)
+    assert alone.code == 2 and "options of a matrix" in alone.error
     missing = train("probe", *common, *sizes, "--out", "new", "--beside", "nowhere")
     assert missing.code == 2 and "There is no gradient matrix" in missing.error

@@ -75,6 +75,8 @@ def test_without_concepts_the_pair_and_the_concept_are_not_told_apart() -> None:
     (group,) = found.groups
     assert (group.known, group.picture.p, found.tests) == (False, None, 1)
     assert "cannot be told: what the halves ask for is not known" in text
+    _, text = said(world(common=unknown))
+    assert "cannot tell" in text and "'nothing in common' are empty" in text
 
 
 def test_answers_of_no_are_a_group_of_their_own() -> None:

@@ -134,6 +134,8 @@ def test_every_re_pairing_of_three_pairs() -> None:
     found = re_pair(by_hand().cosines(), seed=0)
     assert (found.exact, found.draws, found.p) == (True, 6, 0.5)
     assert (found.seen, found.mean) == (pytest.approx(0.5), pytest.approx(5 / 18))
+    # Away from 5/6 by 4, 4, 2, 5, 1 and 2 sixths.
+    assert found.spread == pytest.approx((66 / 6) ** 0.5 / 6 / 3)
 
 
 def test_a_planted_effect_has_the_smallest_p_there_is() -> None:
