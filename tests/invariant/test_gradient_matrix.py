@@ -62,14 +62,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair]) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def reward_with_spread(patch: pytest.MonkeyPatch) -> None:
     """An untrained model's pictures hold nothing and its answers are wrong: no group has spread."""
 
     def load(specs: Sequence[RewardSpec]) -> WeightedSum:
         return small.REWARDS["gen" if specs[0].name == "tiny-checker" else "und"]
 
-    monkeypatch.setattr("pairuni_train.setup.load_rewards", load)
+    patch.setattr("pairuni_train.setup.load_rewards", load)
+
+
+@pytest.fixture(autouse=True)
+def rewards_with_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    reward_with_spread(monkeypatch)
 
 
 def job(untrained: Path, pairs: Path, out: Path, **changes: Any) -> MatrixJob:
@@ -91,7 +95,7 @@ def whole(
     """A finished matrix."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        rewards_with_spread.__wrapped__(patch)
+        reward_with_spread(patch)
         out = tmp_path_factory.mktemp("whole") / "out"
         return out, run(job(untrained, folder, out))
 

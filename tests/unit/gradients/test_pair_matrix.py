@@ -197,6 +197,17 @@ def test_what_the_pair_does_beyond_the_concept_is_found() -> None:
     assert re_pair_among(cosines, np.zeros((8, 8), dtype=bool), seed=0) is None
 
 
+def test_where_everything_is_allowed_both_questions_are_one() -> None:
+    everything = np.ones((5, 5), dtype=bool)
+    for seed in range(3):
+        cosines = np.random.default_rng(seed).normal(size=(5, 5))
+        among = re_pair_among(cosines, everything, seed=seed)
+        assert among is not None
+        listed = re_pair(cosines, seed=seed)
+        assert among.p == pytest.approx(listed.p, abs=0.06)
+        assert among.mean == pytest.approx(listed.mean, abs=0.05)
+
+
 # The file
 
 
