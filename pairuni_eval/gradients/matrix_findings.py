@@ -29,7 +29,7 @@ from pairuni_eval.gradients.pair_matrix import (
 )
 from pairuni_eval.gradients.re_pairing import DRAWS, RePaired, re_pair, re_pair_among
 from pairuni_eval.gradients.rows import ALL
-from pairuni_eval.seeds import seed_for
+from pairuni_eval.seeds import seed_for, stable_hash
 from pairuni_eval.stats.aggregate import Mask
 from pairuni_eval.stats.multiple import ALPHA, steps_where_known
 
@@ -179,7 +179,8 @@ def _groups(table: PairTable) -> Iterator[_Group]:
 
 def _group(whole: PairTable, group: _Group, seed: int) -> GroupFinding:
     table = whole.among(group.chosen_N)
-    address = f"{table.scenario}/{group.answers}"
+    # Of the pairs alone: a p is the same whatever else is looked at, and under any name.
+    address = f"{stable_hash(table.pairs)}/{group.answers}"
     parts = [block for block in table.blocks if block != ALL] if len(table.blocks) > 2 else []
     return GroupFinding(
         scenario=table.scenario,

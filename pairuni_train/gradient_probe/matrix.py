@@ -109,7 +109,7 @@ class MatrixSummary(msgspec.Struct, frozen=True, kw_only=True):
         weights: Hash of its weights.
         rollouts: Of a half, by task.
         pairs: Of each scenario.
-        seed: Of pairs, rollouts and re-pairings.
+        seed: Of pairs and rollouts.
         concept_rule: What says which concepts a half asks for.
         projection: How gradients were kept.
         controls: Those of the probe first.
@@ -185,7 +185,7 @@ class _Measurement:
         else:
             controls = self._measure(console)
         tables = read_matrix(self._job.out)
-        findings = matrix_findings([*tables, *beside], seed=self._job.seed)
+        findings = matrix_findings([*tables, *beside])
         found = self._summed_up(controls, findings)
         write_whole(path, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
         self._store.forget_vectors()

@@ -97,6 +97,8 @@ def test_all_designs_are_corrected_together() -> None:
     assert (found.tests, found.block_tests) == (4, 4)
     together = [test for group in found.groups for test in (group.pairing, group.picture)]
     assert found.groups[0].pairing.p == alone.pairing.p
+    (renamed,) = matrix_findings([one._replace(scenario="elsewhere/aligned")]).groups
+    assert renamed.pairing == alone.pairing
     smallest = min(together, key=lambda test: test.p)
     assert smallest.corrected == pytest.approx(min(1.0, 4 * smallest.p))
     assert all(test.corrected >= test.p for test in together)
