@@ -24,6 +24,7 @@ from pairuni_eval.toolkit import UserError, as_typed
 from pairuni_eval.toolkit.models import Policy
 from pairuni_eval.toolkit.store import (
     GRADIENTS,
+    HALVES,
     METRICS,
     SETTINGS,
     atomic_path,
@@ -161,7 +162,7 @@ def open_run_dir(out: Path, settings: Mapping[str, Any]) -> None:
 
 def _has_steps(out: Path) -> bool:
     """Whether anything was done there that another command would write over."""
-    lines = (out / name for name in (METRICS, GRADIENTS))
+    lines = (out / name for name in (METRICS, GRADIENTS, HALVES))
     written = any(path.is_file() and path.stat().st_size > 0 for path in lines)
     return written or last_checkpoint(out) is not None
 

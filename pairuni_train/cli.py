@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairuni_eval.toolkit import __version__, as_typed, needs, writing
+from pairuni_eval.toolkit import UserError, __version__, as_typed, needs, writing
 from pairuni_eval.toolkit.cli import make_app, run_app
 from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
@@ -17,6 +17,7 @@ from pairuni_train.study.commands import baselines, reproduce
 if TYPE_CHECKING:
     from pairuni_eval.toolkit.store import GradientRow
     from pairuni_train.config import Recipe
+    from pairuni_train.gradient_probe.matrix import MatrixJob
 
 app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
@@ -98,11 +99,16 @@ def probe(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint to look at: folder, hub id, tiny.")],
     pairs: Annotated[Path, typer.Option(help="The folder that `pairs build` wrote.")],
     scenario: Annotated[
-        str, typer.Option(help="Arms whose gradients are compared, comma-separated.")
-    ] = "pairug,retrieved,low_similarity,g_only,u_only,random",
+        str | None,
+        typer.Option(
+            help="Arms whose gradients are compared, comma-separated; default: pairug, retrieved, "
+            "low_similarity, g_only, u_only, random; with --matrix: aligned."
+        ),
+    ] = None,
     batches: Annotated[int, typer.Option(help="Batches of each scenario.")] = 32,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the rows; default: runs/probe-CHECKPOINT.")
+        Path | None,
+        typer.Option(help="Folder for the rows; default: runs/probe- or matrix-CHECKPOINT."),
     ] = None,
     recipe: RecipeName = None,
     seed: Seed = 0,
@@ -110,6 +116,26 @@ def probe(
         str, typer.Option(help="Weights of pairs: none, linear, sqrt or a plugin's.")
     ] = "none",
     settings: Set = None,
+    matrix: Annotated[
+        bool,
+        typer.Option("--matrix", help="Each half of a pair against each other half, not batches."),
+    ] = False,
+    matrix_pairs: Annotated[int, typer.Option(min=2, help="Pairs of the matrix.")] = 64,
+    project: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Numbers that the matrix keeps of each block of a gradient; default: all, or "
+            "65536 where all would take more than 2 GiB.",
+        ),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a matrix measured before, whose tests count in the correction; may be "
+            "given several times."
+        ),
+    ] = None,
     backbone: FormerRecipe = None,
 ) -> None:
     """Compare both tasks' gradients between scenarios at one checkpoint, without training."""
@@ -118,20 +144,67 @@ def probe(
     from pairuni_eval.toolkit.cli import split_names
     from pairuni_train.extras import extras_of
 
-    whole = _recipe(read_recipe(recipe, backbone), settings, {"checkpoint": checkpoint})
+    named = read_recipe(recipe, backbone)
+    whole = _recipe(named, settings, {"checkpoint": checkpoint})
     needs("pairuni-train probe", *extras_of(whole))
+
+    name = checkpoint.rstrip("/").replace("/", "-")
+    if not matrix and (project or beside):
+        raise UserError("--project and --beside are options of a matrix.", hint="--matrix")
+    if matrix:
+        from pairuni_train.gradient_probe.matrix import MatrixJob
+
+        place = out or Path("runs") / f"matrix-{name}"
+        arms = split_names(scenario or "aligned")
+        asked = MatrixJob(whole, pairs, arms, matrix_pairs, seed, place)
+        asked = asked._replace(places=project, beside=tuple(beside or ()), weighting=weighting)
+        changes = [word for value in settings or () for word in ("--set", value)]
+        _matrix(asked, ("--recipe", named, *changes))
+        return
 
     from pairuni_train.gradient_probe.offline import ProbeJob
     from pairuni_train.gradient_probe.offline import probe as run_probe
+    from pairuni_train.gradient_probe.scenarios import FIGURE_8
 
-    place = out or Path("runs") / f"probe-{checkpoint.rstrip('/').replace('/', '-')}"
-    job = ProbeJob(whole, pairs, split_names(scenario), batches, seed, place, weighting)
+    place = out or Path("runs") / f"probe-{name}"
+    arms = split_names(scenario) if scenario else FIGURE_8
+    job = ProbeJob(whole, pairs, arms, batches, seed, place, weighting)
     rows = run_probe(job, Console(stderr=True))
     for line in _summary(rows):
         typer.echo(line)
     typer.echo(f"Rows: {place / 'gradients.jsonl'}")
     words = ("pairuni-eval", "report", "RUN", "--training", f"probe={place}")
     typer.echo(f"Next: {as_typed(*words)}")
+
+
+def _matrix(job: MatrixJob, recipe: Sequence[str]) -> None:
+    """Measure a matrix, print what it says, and name what adds to it: other pairs and rollouts.
+
+    Args:
+        job: What is measured.
+        recipe: The options that made its recipe.
+    """
+    import re
+
+    from rich.console import Console
+
+    from pairuni_eval.toolkit.gradients import matrix_lines
+    from pairuni_train.gradient_probe.matrix import matrix_notes, measure_matrix
+
+    summary = measure_matrix(job, Console(stderr=True))
+    for line in (*matrix_lines(summary.findings), *matrix_notes(summary)):
+        typer.echo(line)
+    typer.echo(f"Matrix: {job.out}")
+    out = job.out.with_name(re.sub(r"-seed\d+$", "", job.out.name) + f"-seed{job.seed + 1}")
+    words = (
+        *("pairuni-train", "probe", "--matrix", "--checkpoint", job.recipe.checkpoint, *recipe),
+        *("--pairs", job.pairs, "--scenario", ",".join(job.scenarios)),
+        *("--matrix-pairs", job.size, *(("--project", job.places) if job.places else ())),
+        *(("--weighting", job.weighting) if job.weighting != "none" else ()),
+        *("--seed", job.seed + 1, "--out", out),
+        *(word for folder in (*job.beside, job.out) for word in ("--beside", folder)),
+    )
+    typer.echo(f"Next:   {as_typed(*words)}")
 
 
 def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:

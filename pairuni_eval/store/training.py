@@ -24,6 +24,7 @@ from pairuni_eval.store.json_lines import read_lines
 TRAINING = "training"
 METRICS = "metrics.jsonl"
 GRADIENTS = "gradients.jsonl"
+HALVES = "halves.jsonl"  # of a probe of single pairs: what was measured of each half
 SECONDS = "seconds.jsonl"
 FIXED = "fixed.jsonl"
 SETTINGS = "settings.json"

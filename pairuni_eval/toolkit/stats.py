@@ -1,6 +1,6 @@
 """Intervals, comparisons and verdicts."""
 
-from pairuni_eval.stats.aggregate import Array, Bounds
+from pairuni_eval.stats.aggregate import Array, Bounds, Codes
 from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
 from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import TIE_MARGIN, Place

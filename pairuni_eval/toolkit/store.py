@@ -10,6 +10,7 @@ from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.training import (
     FIXED,
     GRADIENTS,
+    HALVES,
     METRICS,
     SETTINGS,
     FixedRow,

@@ -1,7 +1,8 @@
 """Cases whose cosine is known, by which an offline probe shows that it can be believed.
 
 They run through the model, the objective and the probe as everything else does, with advantages of
-+1 and -1 by turns in every group, so that there is always a gradient:
+1 and -1/2 by turns in every group. So there is always a gradient: where all rollouts of a group are
+the same, it does not cancel, as it would with 1 and -1.
 
     same   the same rollouts as both tasks             1
     flip   the same rollouts, advantages negated      -1
@@ -43,9 +44,14 @@ class ControlCase(NamedTuple):
     found: float
 
     @property
+    def within(self) -> float:
+        """How far off it may be."""
+        return _WITHIN
+
+    @property
     def holds(self) -> bool:
         """Whether the probe is right."""
-        return abs(self.found - self.expected) <= _WITHIN
+        return abs(self.found - self.expected) <= self.within
 
 
 class ControlCases:
@@ -118,7 +124,7 @@ class ControlCases:
 
     def _accumulate(self, rollouts: TaskRollouts, factor: float) -> None:
         count = len(rollouts.group_N)
-        by_turns_N = 1.0 - 2.0 * (torch.arange(count) % 2)
+        by_turns_N = 1.0 - 1.5 * (torch.arange(count) % 2)
         lively = rollouts._replace(
             advantage_N=factor * by_turns_N, live_P=torch.ones_like(rollouts.live_P)
         )

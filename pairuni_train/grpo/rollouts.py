@@ -65,6 +65,28 @@ class TaskRollouts(NamedTuple):
     live_P: Tensor
     seeds: list[int]
 
+    def of_prompt(self, place: int) -> TaskRollouts:
+        """The rollouts of one prompt alone, as a task of one group."""
+        mine_N = self.group_N == place
+        chunks, first = [], 0
+        for chunk in self.chunks:
+            row_N = mine_N[first : first + len(chunk)].nonzero()[:, 0]
+            first += len(chunk)
+            if len(row_N):
+                chunks.append(chunk.rows(row_N.to(chunk.tokens_NT.device)))
+        rows = mine_N.nonzero()[:, 0].tolist()
+        return TaskRollouts(
+            self.task,
+            [self.prompts[place]],
+            chunks,
+            [self.replies[row] for row in rows],
+            torch.zeros(len(rows), dtype=self.group_N.dtype),
+            {name: values_N[mine_N] for name, values_N in self.rewards.items()},
+            self.advantage_N[mine_N],
+            self.live_P[place : place + 1],
+            [self.seeds[row] for row in rows],
+        )
+
 
 class Sampling(NamedTuple):
     """How a task is sampled: its settings, its rewards, and the addresses of its seeds."""

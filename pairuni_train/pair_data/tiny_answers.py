@@ -264,6 +264,12 @@ def carries(prompt: str, question: str, answer: str) -> bool:
     return set(found) <= {answer, None} and 3 * found.count(answer) >= len(found)
 
 
+def words_asked_for(question: str, answer: str) -> frozenset[str]:
+    """What a question and its right answer name of the world; other options do not count."""
+    right = options_of(question).get(answer, answer)
+    return frozenset(words_of_world(f"{stem_of(question)} {right}"))
+
+
 def words_of_world(text: str) -> Iterator[str]:
     """The shapes, colors and relations that a text names, plurals and phrases as their shape."""
     for phrase, shape in _PHRASES.items():

@@ -65,9 +65,7 @@ def _write_prompt(rng: random.Random, half: Understanding) -> Draft | Declined:
 
 def _prompts_about(rng: random.Random, half: Understanding, scene: Scene) -> list[str]:
     """True prompts, those first that name most of what the question and its answer name."""
-    right = tiny_answers.options_of(half.question).get(half.answer, half.answer)
-    asked = f"{tiny_answers.stem_of(half.question)} {right}"
-    words = set(tiny_answers.words_of_world(asked))
+    words = tiny_answers.words_asked_for(half.question, half.answer)
     prompts = tiny_answers.prompts_shown_by(scene)
     rng.shuffle(prompts)
 

@@ -420,3 +420,29 @@ def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
     assert ran.code == 2
     wanted = {"endpoint": "OPENAI_API_KEY is not set", "encoder": "is not a checkpoint"}
     assert wanted[module] in ran.error
+
+
+def test_a_matrix_of_single_pairs_from_the_command_line(train: Train, tmp_path: Path) -> None:
+    pairs = tmp_path / "my pairs"
+    write_pairs(pairs / "aligned.parquet", small.tiny_pairs(10))
+    common = ["--matrix", "--checkpoint", "tiny", "--pairs", pairs, "--matrix-pairs", 6]
+    sizes = ["--set", "und.rollouts=6", "--set", "gen.rollouts=4", "--project", 5000]
+    ran = train("probe", *common, *sizes, "--out", "out")
+    assert ran.code == 0, ran.err
+    head = ran.out.splitlines()[0].split()
+    assert head[:4] == ["scenario", "answers", "class", "cosines"]
+    for words in ("within the pair", "same concept, another picture", "nothing in common"):
+        assert words in ran.out
+    assert "p values are corrected by Holm" in ran.out
+    assert "Controls, what was found and what is right: same 1.0000 (1), flip -1.0000" in ran.out
+    assert "Gradients were projected to at most 5000 numbers of each block" in ran.out
+    assert "\nMatrix: out\n" in ran.out
+    summary = json.loads(Path("out/matrix.json").read_text())
+    assert (summary["rollouts"], summary["pairs"]) == ({"und": 6, "gen": 4}, 6)
+    assert "--seed 1 --out out-seed1 --beside out" in ran.next
+    assert "--set und.rollouts=6" in ran.next and "--project 5000" in ran.next
+
+    alone = train("probe", *common[1:5], "--project", 5000)
+    assert alone.code == 2 and "options of a matrix" in alone.error
+    missing = train("probe", *common, *sizes, "--out", "new", "--beside", "nowhere")
+    assert missing.code == 2 and "There is no gradient matrix" in missing.error
