@@ -71,17 +71,19 @@ class HalfGradients:
     """
 
     def __init__(self, recipe: Recipe, scheme: RewardScheme, accelerator: Any, seed: int) -> None:
-        self._recipe = msgspec.structs.replace(recipe, beta=0.0)
+        # No copy of the start is held to be near to.
+        self._objective = msgspec.structs.replace(recipe.objective, beta=0.0)
+        self._size = recipe.batch.micro_batch
         model = load_trainable(recipe.checkpoint, accelerator.device)
         self.weights = model.weights
         self._policy = model.policy
-        self._parameters = select_trainable(self._policy, recipe)
-        if recipe.gradient_checkpointing:
+        self._parameters = select_trainable(self._policy, recipe.trainable, recipe.lora)
+        if recipe.parallelism.gradient_checkpointing:
             self._policy.checkpoint_activations()
             self._policy.train()
         self.blocks = self._held().blocks
         self.sizes = {name: self._parameters[name].numel() for name in self.blocks}
-        bfloat16 = recipe.precision == "bf16"
+        bfloat16 = recipe.parallelism.bfloat16
         self._engine = Engine(accelerator, self._policy, bfloat16=bfloat16)
         self._sampling = samplings(recipe, scheme, seed)
 
@@ -97,7 +99,9 @@ class HalfGradients:
             UserError: for the first that does not hold.
         """
         rollouts = {task: self._sample(pairs[:_CONTROLLED], task) for task in TASKS}
-        cases = ControlCases(self._engine, self._policy, self._parameters, self._recipe)
+        cases = ControlCases(
+            self._engine, self._policy, self._parameters, self._objective, size=self._size
+        )
         return cases.run(rollouts)
 
     def measure(self, pairs: Sequence[Pair], task: Task) -> Iterator[HalfGradient]:
@@ -128,13 +132,12 @@ class HalfGradients:
         reward = float(judged.double().mean()) if len(judged) else None
         if not rollouts.live_P.any():
             return HalfGradient(reward, None, {})
-        engine, policy, recipe = self._engine, self._policy, self._recipe
-        compared = with_old_log_probs(
-            engine, policy, None, micro_batches(policy, rollouts, recipe), recipe
-        )
+        engine, policy, objective = self._engine, self._policy, self._objective
+        cut = micro_batches(policy, rollouts, objective, size=self._size)
+        compared = with_old_log_probs(engine, policy, None, cut, objective)
         # As of a step of one pair: M is the number of its rollouts.
-        sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts), recipe)[rollouts.task]
-        accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), recipe)
+        sequences = normalizers(engine, dict.fromkeys(TASKS, rollouts))[rollouts.task]
+        accumulate(engine, policy, TaskBatch(rollouts, compared, sequences), objective)
         held = self._held()
         held.capture(rollouts.task, 0)
         part = held.parts[rollouts.task, 0]

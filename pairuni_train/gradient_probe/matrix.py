@@ -220,7 +220,7 @@ class _Measurement:
     def _measure_halves(self, console: Console) -> None:
         self._store.mend()
         done = {(row.scenario, row.task, row.place) for row in self._store.read()}
-        together = self._job.recipe.pairs_per_step
+        together = self._job.recipe.batch.pairs_per_step
         with Progress(*Progress.get_default_columns(), console=console) as progress:
             for scenario in self._scenarios:
                 for task in TASKS:

@@ -23,6 +23,7 @@ from pairuni_train.pair_data.config import PAIR_ARMS
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding
 
+FIGURE_8 = ("pairug", "retrieved", "low_similarity", "g_only", "u_only", "random")
 _PAIRED, _REPAIRED = "pairug", "random"
 
 

@@ -77,6 +77,7 @@ class TaskRollouts(NamedTuple):
         rows = mine_N.nonzero()[:, 0].tolist()
         return TaskRollouts(
             self.task,
+            self.spec,
             [self.prompts[place]],
             chunks,
             [self.replies[row] for row in rows],
