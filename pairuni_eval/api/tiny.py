@@ -3,6 +3,7 @@
 from pairuni_eval.tiny import benchmark_forms, edits, knowledge, prompts, questions, world
 from pairuni_eval.tiny.benchmark_forms import ask
 from pairuni_eval.tiny.edits import Edit, imgedit_rows, satisfied
+from pairuni_eval.tiny.exact_drawing import drawing_flaw, prompt_row
 from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark, shape_phrases
 from pairuni_eval.tiny.prompts import (
     PLURALS,
@@ -22,6 +23,8 @@ from pairuni_eval.tiny.question_rows import (
     pope_scenes,
 )
 from pairuni_eval.tiny.questions import ORDINALS, sides
+from pairuni_eval.tiny.split_rows import split_prompts, split_questions
+from pairuni_eval.tiny.splits import Split
 from pairuni_eval.tiny.world import (
     COLORS,
     SHAPES,

@@ -11,10 +11,12 @@ a row bars (`exclude`) needs no look, for a count is exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
-from pairuni_eval.tiny.prompts import Row
+from pairuni_eval.tiny.name_prompts import name_rows
+from pairuni_eval.tiny.prompts import TAGS, Row, geneval_rows
 from pairuni_eval.tiny.questions import sides
 from pairuni_eval.tiny.world import Scene, Thing, read
 
@@ -38,6 +40,17 @@ def exact_flaw(row: Row, scene: Scene) -> str | None:
     if any(_fills(row["include"], entries, order) for order in permutations(scene.things)):
         return None
     return f"not what was asked for: {', '.join(thing.name for thing in scene.things)}"
+
+
+@cache
+def _rows() -> dict[str, Row]:
+    plain = {row["prompt"]: row for tag in TAGS for row in geneval_rows(tag)}
+    return plain | name_rows()
+
+
+def prompt_row(prompt: str) -> Row | None:
+    """The row of a prompt of GenEval's six kinds or of names; None for other words."""
+    return _rows().get(prompt)
 
 
 def drawing_flaw(row: Row, picture: Image) -> str | None:
