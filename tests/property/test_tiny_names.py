@@ -52,7 +52,7 @@ def test_a_thought_comes_to_the_answer(seed: int, name: str, kind: name_question
     assert final_answer(said) == one.answer
 
 
-@given(st.lists(st.integers(0, world.STATES - 1), min_size=16, max_size=16))
-def test_every_scene_is_of_one_split(states_N: list[int]) -> None:
-    scene = world.scene_of(states_N)
+@given(st.binary(min_size=world.CELLS, max_size=world.CELLS))
+def test_every_scene_is_of_one_split(cells: bytes) -> None:
+    scene = world.scene_of([cell % world.STATES for cell in cells])
     assert (splits.split_of_scene(scene) == "training") == (not world.held_out(scene))
