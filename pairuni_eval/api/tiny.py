@@ -21,12 +21,14 @@ from pairuni_eval.tiny.name_questions import (
 )
 from pairuni_eval.tiny.names import (
     ALL,
+    NAME_TOKENS,
     NAMES,
     color_of,
     name_of,
     names_in,
     overlapping,
     read_names,
+    said_with_thought,
     shape_of,
 )
 from pairuni_eval.tiny.prompts import (

@@ -256,7 +256,7 @@ def build(seed: int, size: TinySize | None = None, further: Sequence[str] = ()) 
     Args:
         seed: Of the weights.
         size: Widths and depths.
-        further: Tokens behind the words of the world, e.g. `names.TOKENS`.
+        further: Tokens behind the words of the world, e.g. `names.NAME_TOKENS`.
     """
     processor = build_processor(further)
     config = build_config(processor.tokenizer, size or TinySize())
@@ -293,7 +293,7 @@ def with_tokens(tiny: Tiny, further: Sequence[str], *, seed: int) -> Tiny:
 
     Args:
         tiny: A model with the words of the world; it is left as it is.
-        further: The new tokens, e.g. `names.TOKENS`.
+        further: The new tokens, e.g. `names.NAME_TOKENS`.
         seed: Of their rows, which are drawn as an untrained model's are.
 
     Raises:

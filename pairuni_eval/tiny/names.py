@@ -76,7 +76,7 @@ def said_with_thought(thought: str, answer: str) -> str:
 
 THINK, END_OF_THOUGHT = "<think>", "</think>"
 # What a tokenizer needs besides the words of the world.
-TOKENS: tuple[str, ...] = (*NAMES, THINK, END_OF_THOUGHT)
+NAME_TOKENS: tuple[str, ...] = (*NAMES, THINK, END_OF_THOUGHT)
 
 
 # Parts of the list

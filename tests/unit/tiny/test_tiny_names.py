@@ -206,7 +206,7 @@ def test_no_held_out_scene_is_for_training() -> None:
 
 
 def test_names_and_tags_stand_behind_the_words_that_were_there() -> None:
-    old, new = janus.vocabulary(), janus.vocabulary(names.TOKENS)
+    old, new = janus.vocabulary(), janus.vocabulary(names.NAME_TOKENS)
     assert {word: new[word] for word in old} == old
     assert list(new)[len(old) :] == [*NAMES, "<think>", "</think>"]
     assert list(new.values()) == list(range(len(new)))
@@ -215,7 +215,7 @@ def test_names_and_tags_stand_behind_the_words_that_were_there() -> None:
 
 
 def test_a_thought_is_read_as_it_was_said() -> None:
-    tokenizer = janus.build_tokenizer(names.TOKENS)
+    tokenizer = janus.build_tokenizer(names.NAME_TOKENS)
     text = names.said_with_thought("red circle", "yes")
     assert text == "<think>red circle</think> yes"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -225,7 +225,7 @@ def test_a_thought_is_read_as_it_was_said() -> None:
 
 
 def test_the_tokenizer_knows_every_word_about_names() -> None:
-    tokenizer, rng = janus.build_tokenizer(names.TOKENS), random.Random(0)
+    tokenizer, rng = janus.build_tokenizer(names.NAME_TOKENS), random.Random(0)
     texts = list(name_prompts.name_rows())
     for name in NAMES:
         for kind in name_questions.NAME_KINDS:
@@ -241,9 +241,9 @@ def test_the_tokenizer_knows_every_word_about_names() -> None:
 def test_new_tokens_are_rows_behind_a_models_own() -> None:
     tiny = janus.build(0, SMALL)
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
-    grown = janus.with_tokens(tiny, names.TOKENS, seed=3)
+    grown = janus.with_tokens(tiny, names.NAME_TOKENS, seed=3)
     after, words = grown.model.state_dict(), len(janus.vocabulary())
-    assert grown.model.config.text_config.vocab_size == words + len(names.TOKENS)
+    assert grown.model.config.text_config.vocab_size == words + len(names.NAME_TOKENS)
     for name, tensor in before.items():
         assert torch.equal(tiny.model.state_dict()[name], tensor), name
         new = after[name]
@@ -252,8 +252,8 @@ def test_new_tokens_are_rows_behind_a_models_own() -> None:
         "model.language_model.embed_tokens.weight",
         "lm_head.weight",
     }
-    again = janus.with_tokens(tiny, names.TOKENS, seed=3)
+    again = janus.with_tokens(tiny, names.NAME_TOKENS, seed=3)
     assert torch.equal(again.model.lm_head.weight, grown.model.lm_head.weight)
     assert (grown.model.lm_head.weight[words:] != 0).all()
     with pytest.raises(ValueError, match="only a model with the words of the world"):
-        janus.with_tokens(grown, names.TOKENS, seed=0)
+        janus.with_tokens(grown, names.NAME_TOKENS, seed=0)
