@@ -249,15 +249,57 @@ def pretrain_tiny(
     ] = None,
     seed: Seed = 0,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint folder to go on from.")] = None,
+    early: Annotated[
+        bool,
+        typer.Option(
+            "--early",
+            help="A base with something left to learn: names in half a percent of the lessons, "
+            "stopped at three quarters.",
+        ),
+    ] = False,
+    names: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of the questions that are about made-up names."),
+    ] = None,
+    drawn: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of the drawings that are of made-up names."),
+    ] = None,
+    thoughts: Annotated[
+        bool, typer.Option(help="Say what a name stands for before answering.")
+    ] = True,
+    from_tiny: Annotated[
+        bool, typer.Option("--from-tiny", help="Begin with the weights of tiny.")
+    ] = False,
+    end: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of the steps after which it stops."),
+    ] = None,
 ) -> None:
     """Train the tiny model from nothing: VQ first, then vision tower and language model."""
     from dataclasses import replace
 
-    from pairuni_train.tiny_pretraining import PretrainConfig, pretrain
+    from pairuni_train.tiny_pretraining import (
+        EARLY_END,
+        EARLY_NAMES,
+        NameLessons,
+        PretrainConfig,
+        pretrain,
+    )
 
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
-    config = PretrainConfig(seed=seed)
+    share = EARLY_NAMES if early else 0.0
+    config = PretrainConfig(
+        seed=seed,
+        names=NameLessons(
+            asked=share if names is None else names,
+            drawn=share if drawn is None else drawn,
+            thoughts=thoughts,
+        ),
+        start="tiny" if from_tiny else "nothing",
+        end=(EARLY_END if early else 1.0) if end is None else end,
+    )
     pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")
     typer.echo(f"Next:       {as_typed('pairuni-eval', 'run', '--checkpoint', out)}")

@@ -11,6 +11,7 @@ Layouts, with `<boi>` for the begin-of-image token and the chat template of Janu
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -113,19 +114,29 @@ def _texts() -> Iterator[str]:
     yield ". , ; : ! ? ' \" ( ) < >"
 
 
-def vocabulary() -> dict[str, int]:
-    """Words to ids: the special tokens first, then the four option letters, then sorted words."""
+def vocabulary(further: Sequence[str] = ()) -> dict[str, int]:
+    """Words to ids: the special tokens first, then the four option letters, then sorted words.
+
+    Args:
+        further: Tokens behind all of these, whose ids they do not move.
+
+    Raises:
+        ValueError: for a further token that is there already.
+    """
     words = {word for text in _texts() for word in words_of(text)}
-    return {word: i for i, word in enumerate((*SPECIAL, *questions.LETTERS, *sorted(words)))}
+    tokens = (*SPECIAL, *questions.LETTERS, *sorted(words), *further)
+    if len(set(tokens)) < len(tokens):
+        raise ValueError(f"tokens that are there already: {', '.join(words & set(further))}")
+    return {token: i for i, token in enumerate(tokens)}
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(further: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """A word-level tokenizer: lower case, punctuation split off, begin token put in front.
 
     Option letters in capitals are tokens of their own, so that a decoded answer is "A" and the
-    article "a" is another word.
+    article "a" is another word. Of the further tokens those with punctuation are kept in one piece.
     """
-    raw = Tokenizer(WordLevel(vocabulary(), unk_token=UNK))
+    raw = Tokenizer(WordLevel(vocabulary(further), unk_token=UNK))
     raw.normalizer = normalizers.Lowercase()
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -137,6 +148,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     raw.add_tokens(
         [AddedToken(mark, single_word=True, normalized=False) for mark in questions.LETTERS]
     )
+    raw.add_tokens([AddedToken(one, normalized=False) for one in further if words_of(one) != [one]])
     raw.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, raw.token_to_id(BOS))]
     )
@@ -153,7 +165,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> JanusProcessor:
+def build_processor(further: Sequence[str] = ()) -> JanusProcessor:
     """Tokenizer, chat template and PIL image processor (pixels in [-1, 1]) in one."""
     images = JanusImageProcessorPil(
         size={"height": world.SIZE, "width": world.SIZE},
@@ -164,7 +176,7 @@ def build_processor() -> JanusProcessor:
         min_size=world.SIZE,
     )
     return JanusProcessor(
-        images, build_tokenizer(), chat_template=CHAT_TEMPLATE, num_image_tokens=world.CELLS
+        images, build_tokenizer(further), chat_template=CHAT_TEMPLATE, num_image_tokens=world.CELLS
     )
 
 
@@ -180,6 +192,8 @@ def pixel_values(pictures: Sequence[Image]) -> Tensor:
 
 
 # Model
+
+_EMBEDDING, _OUTPUT = 0.5, 0.02  # standard deviations of an untrained token's rows
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast, size: TinySize) -> JanusConfig:
@@ -236,9 +250,15 @@ def _vq_config(size: TinySize) -> JanusVQVAEConfig:
     )
 
 
-def build(seed: int, size: TinySize | None = None) -> Tiny:
-    """An untrained model, initialized so that it learns, and its processor; set by `seed`."""
-    processor = build_processor()
+def build(seed: int, size: TinySize | None = None, further: Sequence[str] = ()) -> Tiny:
+    """An untrained model, initialized so that it learns, and its processor; set by `seed`.
+
+    Args:
+        seed: Of the weights.
+        size: Widths and depths.
+        further: Tokens behind the words of the world, e.g. `names.NAME_TOKENS`.
+    """
+    processor = build_processor(further)
     config = build_config(processor.tokenizer, size or TinySize())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -255,8 +275,8 @@ def _initialize(model: JanusForConditionalGeneration) -> None:
     transformers' 0.02 for everything leaves a model this narrow unable to learn.
     """
     inner = model.model
-    inner.language_model.embed_tokens.weight.normal_(std=0.5)
-    model.lm_head.weight.normal_(std=0.02)
+    inner.language_model.embed_tokens.weight.normal_(std=_EMBEDDING)
+    model.lm_head.weight.normal_(std=_OUTPUT)
     inner.generation_embeddings.weight.normal_()
     inner.vision_model.embeddings.position_embedding.weight.normal_(std=0.5)
     for part in (inner.aligner, inner.generation_aligner, inner.generation_head):
@@ -265,6 +285,28 @@ def _initialize(model: JanusForConditionalGeneration) -> None:
                 layer.weight.normal_(std=layer.in_features**-0.5)
                 layer.bias.zero_()
     _initialize_vq(inner.vqmodel)
+
+
+@torch.no_grad()
+def with_tokens(tiny: Tiny, further: Sequence[str], *, seed: int) -> Tiny:
+    """A model like this one, with rows for tokens behind its own; of those nothing is changed.
+
+    Args:
+        tiny: A model with the words of the world; it is left as it is.
+        further: The new tokens, e.g. `names.NAME_TOKENS`.
+        seed: Of their rows, which are drawn as an untrained model's are.
+
+    Raises:
+        ValueError: if the model has another vocabulary.
+    """
+    if dict(tiny.processor.tokenizer.get_vocab()) != vocabulary():
+        raise ValueError("only a model with the words of the world takes further tokens")
+    model, rng = copy.deepcopy(tiny.model), torch.Generator().manual_seed(seed)
+    grown = model.config.text_config.vocab_size + len(further)
+    model.resize_token_embeddings(grown, mean_resizing=False)
+    for layer, size in ((model.get_input_embeddings(), _EMBEDDING), (model.lm_head, _OUTPUT)):
+        layer.weight[-len(further) :].normal_(std=size, generator=rng)
+    return Tiny(model.eval(), build_processor(further))
 
 
 def _initialize_vq(vq: nn.Module) -> None:

@@ -324,7 +324,11 @@ def read(image: Image.Image) -> Scene:
 
 def held_out(scene: Scene) -> bool:
     """Whether a scene is of the tenth on which training never asks a question or an edit."""
-    return zlib.crc32(states_of(scene).astype(np.uint8).tobytes()) % 10 == 0
+    return _held_out(states_of(scene).astype(np.uint8).tobytes())
+
+
+def _held_out(states: bytes | bytearray) -> bool:
+    return zlib.crc32(states) % 10 == 0
 
 
 def random_scene(
@@ -342,6 +346,8 @@ def random_scene(
     while True:
         count = rng.randint(min_things, max_things)
         cells = rng.sample(range(CELLS), count)
-        scene = Scene(tuple(thing_of(rng.randrange(1, STATES), *divmod(c, GRID)) for c in cells))
-        if held is None or held_out(scene) == held:
-            return scene
+        states = bytearray(CELLS)
+        for cell in cells:
+            states[cell] = rng.randrange(1, STATES)
+        if held is None or _held_out(states) == held:
+            return scene_of(states)

@@ -14,20 +14,23 @@ of one half for each pair of the others; `half` alone has half of it, as its nam
 
 A row whose completion is rejected is not used up: it may still be retrieved. Where the rows do not
 give as many pairs, an arm is short and its card says so. What is too much is left out by the hash
-of the seed and the pair, so that neither files nor their order favor a row.
+of the seed and the pair, so that neither files nor their order favor a row. A `balanced` set has
+as many answers yes as no in each arm: of one word no more pairs are taken than of the other, and
+more is clustered or drawn than needed, so that there is something to leave out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isqrt
 from typing import NamedTuple
 
 import msgspec
 
 from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.builder import PairPool, PairRef
-from pairuni_train.pair_data.complete import RowRef, halves_of
-from pairuni_train.pair_data.config import PairArm
+from pairuni_train.pair_data.complete import NewQuestion, RowRef, halves_of
+from pairuni_train.pair_data.config import PairArm, PairConfig
 from pairuni_train.pair_data.record import (
     SIDES,
     Generation,
@@ -66,7 +69,17 @@ def clustering_of(arm: PairArm, pool: PairPool) -> Clustering | None:
         return None
     config = pool.config
     mixed = arm in ("pairug", "half")
-    return Clustering(_COMPLETED[arm], config.selection.clusters if mixed else config.pairs)
+    return Clustering(_COMPLETED[arm], config.selection.clusters if mixed else _with_spare(config))
+
+
+def _with_spare(config: PairConfig) -> int:
+    """As many candidates as an arm needs to have its pairs, whatever is left out.
+
+    Of fair answers the excess of one word stays below three times the root of their number; a
+    sixteenth more is for completions that one word is refused more often than the other.
+    """
+    spare = config.pairs // 16 + 3 * isqrt(config.pairs)
+    return config.pairs + (spare if config.balanced else 0)
 
 
 def select_arm(arm: PairArm, pool: PairPool) -> list[PairRef]:
@@ -77,15 +90,18 @@ def select_arm(arm: PairArm, pool: PairPool) -> list[PairRef]:
         found = _filled_up(found, pool)
     elif arm == "half":
         found = _halved(_filled_up(found, pool), pool)
+    elif clustering:
+        found = _drawn(found, pairs, pool)
     elif arm == "retrieved":
         found = _drawn(pool.retrieved(frozenset()), pairs, pool)
     elif arm == "unpaired":
         us, gs = _shuffled(pool, "unpaired")
-        found = [PairRef(Kind.UNPAIRED, understanding=u) for u in us[:pairs]]
+        found = _cut([PairRef(Kind.UNPAIRED, understanding=u) for u in us], pairs, pool)
         found += [PairRef(Kind.UNPAIRED, generation=g) for g in gs[:pairs]]
     elif arm == "random":
         us, gs = _shuffled(pool, "random")
-        found = [PairRef(Kind.RANDOM, u, g) for u, g in zip(us[:pairs], gs, strict=False)]
+        drawn = [PairRef(Kind.RANDOM, u, g) for u, g in zip(us, gs, strict=False)]
+        found = _cut(drawn, pairs, pool)
     elif arm == "low_similarity":
         found = _dissimilar(pool)
     return _drawn(found, None, pool)
@@ -131,7 +147,38 @@ def _drawn(refs: Sequence[PairRef], count: int | None, pool: PairPool) -> list[P
         rows = " ".join(f"{row.side} {row.number}" for row in sorted(ref.rows))
         return seed_for(pool.config.seed, f"{ref.kind} {rows}", 0, "arm")
 
-    return sorted(refs, key=address)[:count]
+    ordered = sorted(refs, key=address)
+    return ordered if count is None else _cut(ordered, count, pool)
+
+
+def _cut(refs: Sequence[PairRef], count: int, pool: PairPool) -> list[PairRef]:
+    """The first so many pairs; in a balanced set no yes or no that has none to go with it."""
+    if not pool.config.balanced:
+        return list(refs[:count])
+    chosen: list[PairRef] = []
+    waiting: dict[str, list[PairRef]] = {word: [] for word in _OTHER_WORD}
+    for ref in refs:
+        word = _answer(ref, pool)
+        if len(chosen) == count:
+            break
+        if word not in _OTHER_WORD:
+            chosen.append(ref)
+        elif waiting[_OTHER_WORD[word]] and len(chosen) + 2 <= count:
+            chosen += [waiting[_OTHER_WORD[word]].pop(0), ref]
+        else:
+            waiting[word].append(ref)
+    return chosen
+
+
+_OTHER_WORD = {"yes": "no", "no": "yes"}
+
+
+def _answer(ref: PairRef, pool: PairPool) -> str | None:
+    """The gold answer of a pair's understanding half, in small letters."""
+    if ref.completion is not None and isinstance(ref.completion.new, NewQuestion):
+        return ref.completion.new.answer.lower()
+    row = next((row for row in ref.rows if row.side == "understanding"), None)
+    return None if row is None else pool.rows["understanding"].answer(row.number).lower()
 
 
 def _shuffled(pool: PairPool, purpose: str) -> tuple[list[int], ...]:
@@ -166,7 +213,7 @@ def _dissimilar(pool: PairPool) -> list[PairRef]:
     us, gs = _shuffled(pool, "low similarity")
     refs: list[PairRef] = []
     for g in gs:
-        if len(refs) == pool.config.pairs:
+        if len(refs) == _with_spare(pool.config):
             break
         for place, u in enumerate(us):
             cosine = pool.cosine(u, g)
@@ -174,4 +221,4 @@ def _dissimilar(pool: PairPool) -> list[PairRef]:
                 refs.append(PairRef(Kind.LOW_SIMILARITY, u, g, max(0.0, cosine)))
                 del us[place]
                 break
-    return refs
+    return _cut(refs, pool.config.pairs, pool)

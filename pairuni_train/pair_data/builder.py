@@ -195,7 +195,7 @@ class PairPool:
         if self._completer is None and spec.completer == "tiny":
             from pairuni_train.pair_data.tiny_completer import TinyCompleter
 
-            self._completer = TinyCompleter(seed)
+            self._completer = TinyCompleter(seed, spare=self.config.spares)
         elif self._completer is None:
             from pairuni_train.pair_data.endpoint_completer import load_completer
 
@@ -250,7 +250,7 @@ class PairPool:
         )
 
     def _make_rows(self, side: Side) -> RowStore:
-        sources = getattr(self.config, side)
+        sources = self.config.sources(side)
         found = [(source, locate(source, self._source.parent)) for source in sources]
         state = [[msgspec.to_builtins(source), fingerprint(paths)] for source, paths in found]
         folder = self._path(f"rows-{side}", state, self.config.seed)

@@ -5,7 +5,7 @@ Every command imports what it needs when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_train.pair_data.builder import BuildProgress
-    from pairuni_train.pair_data.config import LoadedConfig
+    from pairuni_train.pair_data.config import LoadedConfig, PairConfig
 
 app = typer.Typer(no_args_is_help=True, help="Build and check sets of U-G pairs.")
 
@@ -31,7 +31,11 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder for the pair sets and their stages.")],
     config: Annotated[Path | None, typer.Option(help="Configuration, a TOML file.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Shipped configuration: tiny, orsta-blip3o.")
+        str | None, typer.Option(help="Shipped configuration: tiny, tiny-names, orsta-blip3o.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the configuration, e.g. overlap=0.5."),
     ] = None,
     arms: Annotated[
         str | None,
@@ -53,7 +57,7 @@ def build(
     from pairuni_train.pair_data.build import build as build_pairs
     from pairuni_train.pair_data.config import check_arms
 
-    read = _configuration(config, preset)
+    read = _configuration(config, preset, settings or ())
     chosen = check_arms(split_names(arms)) if arms else None
     extras = extras_of_pairs(read.config, completes=completes(chosen or read.config.arms))
     needs("pairuni-train pairs build", *extras)
@@ -64,7 +68,7 @@ def build(
         typer.echo(f"{one.rows:>7} rows  {one.path}{short}")
     first = written[0].path
     typer.echo(f"Cards and rejects: {out}")
-    words = ("pairs", "check", first, "--against", _suite(read.config.name))
+    words = ("pairs", "check", first, "--against", _suite(read.config))
     typer.echo(f"Next: {as_typed('pairuni-train', *words)}")
 
 
@@ -129,20 +133,25 @@ def neighbors(
     typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run[0], '--pairs', file)}")
 
 
-def _configuration(config: Path | None, preset: str | None) -> LoadedConfig:
-    from pairuni_train.pair_data.config import find_preset, read_config
+def _configuration(
+    config: Path | None, preset: str | None, settings: Sequence[str]
+) -> LoadedConfig:
+    from pairuni_train.pair_data.config import find_preset, read_config, with_settings
 
     if (config is None) == (preset is None):
         raise UserError(
             "Give exactly one of --config and --preset.",
             hint="pairuni-train pairs build --preset tiny --out DIR",
         )
-    return read_config(config) if config is not None else find_preset(preset or "")
+    read = read_config(config) if config is not None else find_preset(preset or "")
+    return with_settings(read, settings)
 
 
-def _suite(name: str) -> str:
-    """The suite that a pair set of this name will be measured on."""
-    return "tiny" if name == "tiny" else "paper"
+def _suite(config: PairConfig) -> str:
+    """The suite that a pair set of this configuration will be measured on."""
+    if config.spares:
+        return "tiny-heldout"
+    return "tiny" if config.name == "tiny" else "paper"
 
 
 @contextmanager

@@ -7,15 +7,25 @@ errors that name the file and the nearest key. Shipped files are presets (`--pre
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from pairuni_eval.api.tiny import ALL, overlapping, read_names
 from pairuni_eval.toolkit import UserError, unknown_name
-from pairuni_eval.toolkit.data import Count, Strict, as_record, read_table, text_of
+from pairuni_eval.toolkit.data import (
+    Count,
+    Strict,
+    as_record,
+    changed,
+    read_assignments,
+    read_table,
+    text_of,
+)
+from pairuni_train.pair_data.record import SIDES, Side
 
 PairArm = Literal[
     "pairug",
@@ -32,6 +42,8 @@ PAIR_ARMS: tuple[PairArm, ...] = get_args(PairArm)
 
 # Keys that a configuration once had, each with the only value that is left.
 _SETTLED = (("retrieval", "order", "given"), ("completion", "lying", 0.0))
+
+MIN_NAMES = 8  # of a source: a choice has four, a scene up to four others
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -83,9 +95,29 @@ class FileSource(Strict, frozen=True, kw_only=True, tag_field="kind", tag="files
 
 
 class TinySource(Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny"):
-    """Rows that the tiny world makes; see `tiny_rows`."""
+    """Rows that the tiny world makes; see `tiny_rows` and `tiny_name_rows`.
+
+    Attributes:
+        rows: How many.
+        names: The made-up names that the source is about: "all", or places in the list of 24, such
+            as "0-15". None makes rows about shapes and colors.
+        common: With `names`, the share of rows that are about shapes and colors all the same, of
+            units that no suite holds out.
+
+    Raises:
+        ValueError: for names that there are none of, or too few to choose from, and for `common`
+            without names.
+    """
 
     rows: Count
+    names: str | None = None
+    common: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.names is not None and len(read_names(self.names)) < MIN_NAMES:
+            raise ValueError(f"names '{self.names}': a source needs at least {MIN_NAMES}")
+        if self.names is None and self.common:
+            raise ValueError("common is for sources with names; without them all rows are")
 
 
 Source = FileSource | TinySource
@@ -176,6 +208,13 @@ class PairConfig(Strict, frozen=True, kw_only=True):
         seed: Of every draw.
         arms: Which arms to cut.
         generation_images: Store the picture of the generation half. Training never looks at it.
+        overlap: How much the tiny sources of both sides know in common: their common names by all
+            of both, a multiple of 1/12. It settles what `names = "all"` means on either side.
+        balanced: As many yes as no among the answers of an arm. What is too much of one is left
+            out, so there are more clusters than pairs to be made of them.
+
+    Raises:
+        ValueError: for an overlap that 24 names cannot have, or that no source asks for.
     """
 
     name: str
@@ -189,6 +228,35 @@ class PairConfig(Strict, frozen=True, kw_only=True):
     seed: int = 0
     arms: tuple[PairArm, ...] = PAIR_ARMS
     generation_images: bool = True
+    overlap: Share | None = None
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.overlap is None:
+            return
+        overlapping(self.overlap)
+        sources = (*self.understanding, *self.generation)
+        if not any(isinstance(one, TinySource) and one.names == ALL for one in sources):
+            raise ValueError(f"overlap settles names = '{ALL}' of tiny sources, and there are none")
+
+    @property
+    def spares(self) -> bool:
+        """Whether the set keeps to the units that no suite holds out: where a source has names."""
+        sources = (*self.understanding, *self.generation)
+        return any(isinstance(one, TinySource) and one.names is not None for one in sources)
+
+    def sources(self, side: Side) -> tuple[Source, ...]:
+        """The sources of a side; what a tiny one knows is settled by `overlap`."""
+        sources: tuple[Source, ...] = getattr(self, side)
+        if self.overlap is None:
+            return sources
+        known = overlapping(self.overlap)[SIDES.index(side)]
+        return tuple(
+            msgspec.structs.replace(one, names=known)
+            if isinstance(one, TinySource) and one.names == ALL
+            else one
+            for one in sources
+        )
 
 
 class LoadedConfig(NamedTuple):
@@ -240,6 +308,20 @@ def find_preset(name: str) -> LoadedConfig:
     if name not in names:
         raise unknown_name("preset", name, names, list_command="pairuni-train pairs build --help")
     return read_config(folder / f"{name}.toml")
+
+
+def with_settings(read: LoadedConfig, settings: Iterable[str]) -> LoadedConfig:
+    """A configuration with keys replaced that are written as KEY=VALUE.
+
+    Raises:
+        UserError: for a key that there is none of, a wrong value, or what does not fit together.
+    """
+    changes = read_assignments(settings)
+    if not changes:
+        return read
+    config = changed(read.config, changes, "the pair configuration")
+    _check(config, read.path)
+    return read._replace(config=config)
 
 
 def check_arms(names: tuple[str, ...]) -> tuple[PairArm, ...]:

@@ -96,6 +96,10 @@ class RowStore:
         self._images.seek(found["offset"])
         return self._images.read(found["length"])
 
+    def answer(self, row: int) -> str:
+        """The gold answer of a row; empty on the generation side."""
+        return self._table[row]["answer"] or ""
+
     def name(self, row: int) -> str:
         """Source and id, which no other row of the side shares."""
         return f"{self._table[row]['source']} {self._table[row]['id']}"

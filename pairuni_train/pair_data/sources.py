@@ -20,7 +20,7 @@ from pairuni_eval.api import DataFolder
 from pairuni_eval.api.images import SeveralImagesError, encoded_image
 from pairuni_eval.toolkit import DatasetError, UserError, nearest
 from pairuni_eval.toolkit.data import files_matching, json_lines
-from pairuni_train.pair_data import tiny_rows
+from pairuni_train.pair_data import tiny_name_rows, tiny_rows
 from pairuni_train.pair_data.config import FileSource, Source, TinySource
 from pairuni_train.pair_data.record import Generation, Half, Side, Understanding
 from pairuni_train.pair_data.rows import Reject, SourceRow
@@ -84,10 +84,7 @@ def read_source(
         UserError: if a file cannot be read or lacks a column, naming both.
     """
     if isinstance(source, TinySource):
-        halves: Iterator[Half] = tiny_rows.generation_rows(source.rows, seed)
-        if side == "understanding":
-            halves = tiny_rows.understanding_rows(source.rows, seed)
-        yield from map(SourceRow, halves)
+        yield from map(SourceRow, _tiny_halves(source, side, seed))
         return
     left = source.rows
     for path in paths:
@@ -98,6 +95,18 @@ def read_source(
             found = reader.read(row, number)
             left = left if left is None or found.half is None else left - 1
             yield found
+
+
+def _tiny_halves(source: TinySource, side: Side, seed: int) -> Iterator[Half]:
+    if source.names is not None:
+        make = tiny_name_rows.generation_rows
+        if side == "understanding":
+            make = tiny_name_rows.understanding_rows
+        yield from make(source.rows, seed, names=source.names, common=source.common)
+    elif side == "understanding":
+        yield from tiny_rows.understanding_rows(source.rows, seed)
+    else:
+        yield from tiny_rows.generation_rows(source.rows, seed)
 
 
 def _download(source: FileSource) -> Path:

@@ -17,8 +17,10 @@ from pairuni_train.pair_data.dataset import read_about, read_columns
 from pairuni_train.pair_data.record import Kind
 
 BINS = 20  # of the histogram, over [0, 1]
+_WORDS = ("yes", "no")
 _COLUMNS = (
     "kind",
+    "answer",
     "similarity",
     "understanding_source",
     "understanding_licence",
@@ -39,6 +41,7 @@ class Stats(NamedTuple):
         rows: Rows of the file.
         halves: Training halves: two for a pair, one for an unpaired row.
         similarities: Of pairs of two images whose cosine is known.
+        answers: Answers that are yes or no.
         completed: Pairs by the half that was written, its writer and its verifier.
     """
 
@@ -48,6 +51,7 @@ class Stats(NamedTuple):
     understanding: Counts
     generation: Counts
     licences: Counts
+    answers: Counts
     completed: Counts
     similarities: tuple[float, ...]
 
@@ -72,6 +76,7 @@ def read_stats(path: Path) -> Stats:
         licences=most_first(
             _present([*found["understanding_licence"], *found["generation_licence"]])
         ),
+        answers=most_first(_yes_and_no(found["answer"])),
         completed=most_first(_completed(found)),
         similarities=tuple(
             similarity
@@ -83,6 +88,11 @@ def read_stats(path: Path) -> Stats:
 
 def _present(values: Iterable[str | None]) -> Counter[str]:
     return Counter(value for value in values if value is not None)
+
+
+def _yes_and_no(answers: Iterable[str | None]) -> Counter[str]:
+    words = ((answer or "").strip().lower() for answer in answers)
+    return Counter(word for word in words if word in _WORDS)
 
 
 def _completed(found: Mapping[str, Sequence[Any]]) -> Counter[str]:
@@ -123,6 +133,7 @@ def tables_of(stats: Stats) -> list[tuple[str, Counts]]:
         ("understanding, by source", stats.understanding),
         ("generation, by source", stats.generation),
         ("licence of a half", stats.licences),
+        ("answer, where it is yes or no", stats.answers),
         ("completed halves", stats.completed),
     ]
     return [(title, counts) for title, counts in tables if counts]

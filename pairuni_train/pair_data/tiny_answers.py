@@ -16,6 +16,7 @@ from typing import Protocol
 from pairuni_eval.api.prompts import LETTER_SUFFIX, WORD_SUFFIX, YES_NO_REQUEST, lettered
 from pairuni_eval.api.tiny import (
     COLORS,
+    NAMES,
     ORDINALS,
     PLURALS,
     SHAPES,
@@ -23,15 +24,24 @@ from pairuni_eval.api.tiny import (
     Row,
     Scene,
     Thing,
+    color_of,
     detections_of,
     geneval_rows,
+    holds_names,
+    name_of,
+    name_rows,
+    name_scene,
+    names_in,
+    names_of,
     sample_scene,
     satisfied_rows,
     satisfies,
+    shape_of,
     shape_phrases,
     sides,
 )
 
+WHICH = "Which shape is in the image?"  # one of the options, which are things or names
 _IMAGE_MARK = "<image 1>"
 _OPTION_LINE = re.compile(r"^\(([A-Z])\) (.+)$", re.MULTILINE)  # tiny-mmmu
 _OPTIONS = re.compile(r"^Options: (.+)$", re.MULTILINE)  # tiny-mmstar
@@ -79,7 +89,7 @@ def _reader(question: str) -> Callable[[Scene], str | None]:
 
 
 def _reader_of_stem(stem: str, options: Mapping[str, str]) -> Callable[[Scene], str | None]:
-    if stem == "Which shape is in the image?":
+    if stem == WHICH:
         return lambda scene: _only_present(options, scene)
     for pattern, answer in _READERS:
         match = pattern.fullmatch(stem)
@@ -89,7 +99,7 @@ def _reader_of_stem(stem: str, options: Mapping[str, str]) -> Callable[[Scene], 
 
 
 def _only_present(options: Mapping[str, str], scene: Scene) -> str | None:
-    names = {thing.name for thing in scene.things}
+    names = {word for thing in scene.things for word in (thing.name, name_of(thing))}
     present = [option for option in options.values() if option in names]
     return present[0] if len(present) == 1 else None
 
@@ -105,6 +115,7 @@ _SINGULAR = {plural: shape for shape, plural in PLURALS.items()}
 _PHRASES = dict(shape_phrases())
 _SHAPE, _COLOR = _one_of(SHAPES), _one_of(COLORS)
 _PLURAL, _PHRASE = _one_of(list(_SINGULAR)), _one_of(list(_PHRASES))
+_MADE_UP = _one_of(NAMES)
 
 
 class Answerer(Protocol):
@@ -177,6 +188,22 @@ def _holds(scene: Scene, words: tuple[str, ...]) -> str:
     return _yes(bool(scene.select(shape=shape, color=color.strip() or None)))
 
 
+def _is_there(scene: Scene, words: tuple[str, ...]) -> str:
+    return _yes(words[0] in names_in(scene))
+
+
+def _color_of_name(scene: Scene, words: tuple[str, ...]) -> str | None:
+    return color_of(words[0]) if _once(scene, words[0]) else None
+
+
+def _shape_of_name(scene: Scene, words: tuple[str, ...]) -> str | None:
+    return shape_of(words[0]) if _once(scene, words[0]) else None
+
+
+def _once(scene: Scene, name: str) -> bool:
+    return len(scene.select(shape_of(name), color_of(name))) == 1
+
+
 def _is_number(scene: Scene, words: tuple[str, ...]) -> str:
     return _yes(_count(scene, words) == words[1])
 
@@ -218,6 +245,9 @@ _READERS: tuple[tuple[re.Pattern[str], Answerer], ...] = tuple(
         (rf"Is the {_SHAPE} (left of|right of|above|below) the {_SHAPE}\?", _is_beside),
         (rf"Is the {_SHAPE} {_COLOR}\?", _is_color),
         (rf"Are there more {_PLURAL} than {_PLURAL} in the image\?", _more),
+        (rf"Is there a {_MADE_UP} in the image\?", _is_there),
+        (rf"What color is the {_MADE_UP}\?", _color_of_name),
+        (rf"What shape is the {_MADE_UP}\?", _shape_of_name),
     )
 )
 
@@ -240,7 +270,12 @@ def _plain_scenes(prompt: str) -> tuple[Scene, ...]:
 
 
 def shown_by(prompt: str, scene: Scene) -> bool:
-    """Whether a scene shows what a prompt of the six kinds asks for; False for other prompts."""
+    """Whether a scene shows what a prompt of the six kinds or of names asks for.
+
+    False for other prompts. Further things do no harm: a prompt need not name all of a picture.
+    """
+    if prompt in name_rows():
+        return holds_names(name_rows()[prompt], scene)
     row = rows_by_prompt().get(prompt)
     return row is not None and satisfies(row, detections_of(scene))
 
@@ -256,8 +291,11 @@ def carries(prompt: str, question: str, answer: str) -> bool:
 
     Looked up on scenes that show what the prompt names and nothing else: none of them has another
     answer, and at least a third have this one. (Not all, since what stands askew has two sides and
-    the question where it stands then no single answer.)
+    the question where it stands then no single answer.) A prompt of names leaves nothing free that
+    a question could ask for: its one scene has this answer.
     """
+    if prompt in name_rows():
+        return true_answer(question, _scene_of_names(prompt)) == answer
     if prompt not in rows_by_prompt():
         return False
     found = [true_answer(question, scene) for scene in _plain_scenes(prompt)]
@@ -268,6 +306,13 @@ def words_asked_for(question: str, answer: str) -> frozenset[str]:
     """What a question and its right answer name of the world; other options do not count."""
     right = options_of(question).get(answer, answer)
     return frozenset(words_of_world(f"{stem_of(question)} {right}"))
+
+
+@cache
+def _scene_of_names(prompt: str) -> Scene:
+    """A scene that shows what a prompt of names asks for and nothing else."""
+    rng = random.Random(f"scene of names:{prompt}")
+    return name_scene(rng, names_of(name_rows()[prompt]))
 
 
 def words_of_world(text: str) -> Iterator[str]:

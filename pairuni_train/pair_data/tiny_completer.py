@@ -2,36 +2,45 @@
 
 The writer finds, among all prompts of the six kinds, one that the scene shows and that carries what
 the question needs, or asks a question about a prompt's scene that the prompt alone answers. Where
-there is none it declines. The verifier reads the picture and the words, nothing else: it does not
-know what the writer knew. Free choices are drawn from the seed and the row, so that a resumed build
-makes the same ones.
+there is none it declines. Halves about made-up names are completed by `tiny_name_completer`, and
+where a set has any, no prompt is written that a suite holds out. The verifier reads the picture and
+the words, nothing else: it does not know what the writer knew. Free choices are drawn from the seed
+and the row, so that a resumed build makes the same ones.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
-from pairuni_eval.api.tiny import Scene, ask, read
+from pairuni_eval.api.tiny import Scene, ask, read, split_of_prompt
 from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data import tiny_answers
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
 from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Generation, Half, Understanding
+from pairuni_train.pair_data.tiny_name_completer import complete_names
+from pairuni_train.pair_data.tiny_name_rows import prompt_facts
 
 _CANDIDATES = 16  # prompts that are tried for one question
 _QUESTIONS = 60  # questions that are tried for one prompt
 
 
 class TinyCompleter:
-    """See the module docstring; `seed` is where the free choices come from."""
+    """See the module docstring.
+
+    Args:
+        seed: Where the free choices come from.
+        spare: Write only prompts of the training split.
+    """
 
     writer = "tiny-writer/1"
     verifier = "tiny-verifier/1"
     usage = ""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, *, spare: bool = False) -> None:
+        self._seed, self._spare = seed, spare
 
     def write(self, halves: Sequence[Half]) -> list[Draft | Declined]:
         """Write the missing halves."""
@@ -44,9 +53,12 @@ class TinyCompleter:
     def _write(self, half: Half) -> Draft | Declined:
         rng = random.Random(seed_for(self._seed, f"{half.source} {half.id}", 0, "tiny writer"))
         rng.random()  # the first draw is left out: the sets that were built so far stay as they are
+        scene = _scene(half)
+        if half.facts.get("concepts"):
+            return complete_names(rng, half, scene)
         if isinstance(half, Understanding):
-            return _write_prompt(rng, half)
-        return _write_question(rng, half)
+            return _write_prompt(rng, half, scene, spare=self._spare)
+        return _write_question(rng, half, scene, spare=self._spare)
 
 
 def _scene(half: Half) -> Scene:
@@ -54,12 +66,16 @@ def _scene(half: Half) -> Scene:
     return read(decode(half.image))
 
 
-def _write_prompt(rng: random.Random, half: Understanding) -> Draft | Declined:
-    scene = _scene(half)
+def _write_prompt(
+    rng: random.Random, half: Understanding, scene: Scene, *, spare: bool
+) -> Draft | Declined:
     rows = tiny_answers.rows_by_prompt()
     for prompt in _prompts_about(rng, half, scene):
+        row = rows[prompt]
+        if spare and split_of_prompt(row) != "training":
+            continue
         if tiny_answers.carries(prompt, half.question, half.answer):
-            return Draft(NewPrompt(prompt), {"row": rows[prompt]})
+            return Draft(NewPrompt(prompt), prompt_facts(row) if spare else {"row": row})
     return Declined("no prompt of the six kinds carries what the question needs")
 
 
@@ -75,12 +91,14 @@ def _prompts_about(rng: random.Random, half: Understanding, scene: Scene) -> lis
     return sorted(prompts, key=lambda prompt: (-named(prompt), -len(prompt)))[:_CANDIDATES]
 
 
-def _write_question(rng: random.Random, half: Generation) -> Draft | Declined:
-    scene = _scene(half)
+def _write_question(
+    rng: random.Random, half: Generation, scene: Scene, *, spare: bool
+) -> Draft | Declined:
     for _ in range(_QUESTIONS):
         asked = ask(rng, scene)
         if tiny_answers.carries(half.prompt, asked.text, asked.answer):
-            facts = {"form": asked.form, "kind": asked.kind}
+            facts: dict[str, Any] = {"form": asked.form, "kind": asked.kind}
+            facts |= {"concepts": []} if spare else {}
             return Draft(NewQuestion(asked.text, asked.answer), facts)
     return Declined("no question was found that the prompt answers")
 

@@ -5,9 +5,18 @@ the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and two
 reading the colors or shapes of all 16 cells off a picture, and drawing from such a list. Each
 lesson has its own share of the loss, so that a long answer does not drown a letter. Matrices are
 updated by Muon, everything else by AdamW. The same config gives the same weights on one machine.
+
+A base that reinforcement learning shall still teach something hears of made-up names in a small
+share of its lessons and is stopped early (`NameLessons`, `PretrainConfig.end`); it begins with
+nothing, or with the weights of `tiny` and new rows for the names.
 """
 
-from pairuni_train.tiny_pretraining.config import PretrainConfig
+from pairuni_train.tiny_pretraining.config import (
+    EARLY_END,
+    EARLY_NAMES,
+    NameLessons,
+    PretrainConfig,
+)
 from pairuni_train.tiny_pretraining.run import pretrain
 
-__all__ = ["PretrainConfig", "pretrain"]
+__all__ = ["EARLY_END", "EARLY_NAMES", "NameLessons", "PretrainConfig", "pretrain"]

@@ -132,10 +132,10 @@ def pixels_of(states_BN: IntArray) -> Tensor:
     return pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def step_examples(rng: random.Random, scale: float) -> dict[str, list[Example]]:
-    """The examples of one step by group, `scale` times the rows of every source."""
+def step_examples(rng: random.Random, cfg: PretrainConfig) -> dict[str, list[Example]]:
+    """The examples of one step by group, `batch_scale` times the rows of every source."""
     groups: dict[str, list[Example]] = {}
-    for source in sources():
-        made = [source.make(rng) for _ in range(max(1, round(source.rows * scale)))]
+    for source in sources(cfg.names):
+        made = [source.make(rng) for _ in range(max(1, round(source.rows * cfg.batch_scale)))]
         groups.setdefault(source.group, []).extend(made)
     return groups

@@ -2,19 +2,37 @@
 
 The prompt forms of the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and
 dense companions: listing what stands in which row and column, reading all cells off a picture, and
-drawing from such a list.
+drawing from such a list. A share of questions and drawings may be about made-up names; each takes
+the place of an ordinary one and has its weight: a question counts as one of its form, a drawing of
+one name as one of `colors`, of two as one of `color_attr`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from pairuni_eval.api.prompts import prompts as forms
-from pairuni_eval.api.tiny import benchmark_forms, edits, knowledge, prompts, questions, world
+from pairuni_eval.api.tiny import (
+    NAMES,
+    NameKind,
+    ask_about,
+    benchmark_forms,
+    edits,
+    knowledge,
+    name_row,
+    name_scene,
+    names_in,
+    prompts,
+    questions,
+    said_with_thought,
+    split_of_prompt,
+    world,
+)
 from pairuni_eval.toolkit.networks import janus
+from pairuni_train.tiny_pretraining.config import NameLessons
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -65,23 +83,23 @@ class ExampleSource(NamedTuple):
     make: Callable[[random.Random], Example]
 
 
-def sources() -> tuple[ExampleSource, ...]:
+def sources(names: NameLessons) -> tuple[ExampleSource, ...]:
     """All makers of training rows.
 
     Questions come as talks of several turns on one picture, for that gives three times as many
     answers per second as one picture per question.
     """
     return (
-        ExampleSource("choice", 9, _choice_talk),
-        ExampleSource("short", 14, _short_talk),
+        ExampleSource("choice", 9, partial(_choice_talk, names)),
+        ExampleSource("short", 14, partial(_short_talk, names)),
         ExampleSource("dense", 4, _locate),
         ExampleSource("dense", 1, _read_grid),
-        ExampleSource("draw", 1, _draw("single_object")),
-        ExampleSource("draw", 1, _draw("two_object")),
-        ExampleSource("draw", 1, _draw("counting")),
-        ExampleSource("draw", 1, _draw("colors")),
-        ExampleSource("draw", 2, _draw("position")),
-        ExampleSource("draw", 2, _draw("color_attr")),
+        ExampleSource("draw", 1, _draw("single_object", names)),
+        ExampleSource("draw", 1, _draw("two_object", names)),
+        ExampleSource("draw", 1, _draw("counting", names)),
+        ExampleSource("draw", 1, _draw("colors", names)),
+        ExampleSource("draw", 2, _draw("position", names)),
+        ExampleSource("draw", 2, _draw("color_attr", names)),
         ExampleSource("draw", 3, _knowledge),
         ExampleSource("draw", 1, _draw_grid),
         ExampleSource("edit", 2, _edit("add")),
@@ -91,16 +109,58 @@ def sources() -> tuple[ExampleSource, ...]:
     )
 
 
-def _choice_talk(rng: random.Random) -> Example:
+def _choice_talk(names: NameLessons, rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
     makers = rng.choices((_mmmu, _mmstar), k=4)
-    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+    return Example(_shortened(rng, _talk(rng, scene, makers, names, ("name_choice",))), scene)
 
 
-def _short_talk(rng: random.Random) -> Example:
+def _short_talk(names: NameLessons, rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
     makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=8)
-    return Example(_shortened(rng, [make(rng, scene) for make in makers]), scene)
+    return Example(_shortened(rng, _talk(rng, scene, makers, names, _SHORT)), scene)
+
+
+_Making = Callable[[random.Random, world.Scene], Turn]
+_SHORT: tuple[NameKind, ...] = ("name_exists", "name_exists", "name_color", "name_shape")
+
+
+def _talk(
+    rng: random.Random,
+    scene: world.Scene,
+    makers: Sequence[_Making],
+    names: NameLessons,
+    kinds: Sequence[NameKind],
+) -> list[Turn]:
+    """A turn of each maker, or now and then one about a name."""
+    return [
+        _about_name(rng, scene, names, kinds) if _now(rng, names.asked) else make(rng, scene)
+        for make in makers
+    ]
+
+
+def _now(rng: random.Random, share: float) -> bool:
+    """Whether it is the turn of a share; without one nothing is drawn."""
+    return share > 0 and rng.random() < share
+
+
+def _about_name(
+    rng: random.Random, scene: world.Scene, names: NameLessons, kinds: Sequence[NameKind]
+) -> Turn:
+    """A question about a name that is there, or as often about one that is not; never a loop.
+
+    A scene may hold every name twice or more. Then only whether one is there can be asked.
+    """
+    there, kind = names_in(scene), rng.choice(kinds)
+    name = rng.choice(there)
+    if kind == "name_exists" and rng.random() < 0.5:
+        name = rng.choice([one for one in NAMES if one not in there])
+    asked = ask_about(rng, scene, name, kind) or ask_about(rng, scene, name, "name_exists")
+    assert asked is not None
+    answer = asked.answer
+    if names.thoughts:
+        answer = said_with_thought(asked.facts["thought"], answer)
+    return Turn(asked.form, asked.text, answer)
 
 
 def _shortened(rng: random.Random, turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -187,12 +247,24 @@ def _plain_prompts() -> tuple[knowledge.KnowledgePrompt, ...]:
     return tuple(knowledge.plain_prompts())
 
 
-def _draw(tag: str) -> Callable[[random.Random], Example]:
+def _draw(tag: str, names: NameLessons) -> Callable[[random.Random], Example]:
     def make(rng: random.Random) -> Example:
+        if _now(rng, names.drawn):
+            return _draw_names(rng)
         row = rng.choice(_rows(tag))
         return Example((Turn(tag, row["prompt"]),), drawing=prompts.sample_scene(rng, row))
 
     return make
+
+
+def _draw_names(rng: random.Random) -> Example:
+    """One name or two, of which the prompt is of the training split."""
+    while True:
+        named = rng.sample(NAMES, rng.choice((1, 2)))
+        row = name_row(*named)
+        if split_of_prompt(row) == "training":
+            lesson = "colors" if len(named) == 1 else "color_attr"
+            return Example((Turn(lesson, row["prompt"]),), drawing=name_scene(rng, named))
 
 
 def _knowledge(rng: random.Random) -> Example:

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration
 
+from pairuni_eval.api.tiny import NAME_TOKENS
 from pairuni_eval.toolkit.networks import janus
 from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, PretrainBatch, step_examples
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS
+from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_state
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, build_optimizers, rate_share
 from pairuni_train.tiny_pretraining.picture_codes import train_vq
 
@@ -76,8 +79,9 @@ def _loss_line(losses: Tensor) -> str:
 def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) -> janus.Tiny:
     """Train and write the folder `out_dir`; checkpoints lie in `out_dir/step-N`.
 
-    `resume` names a checkpoint to go on from: its weights and its step number. The optimizers
-    start afresh there, so a resumed run is not bit-identical to one that was never stopped.
+    `resume` names a checkpoint to go on from: its weights, its step number and, where they lie
+    beside them, what its optimizers remember. With these a run that was stopped ends as one that
+    never was, to the bit on one machine; without them the optimizers start afresh.
 
     Returns:
         the trained model and its processor.
@@ -85,30 +89,56 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
     torch.set_num_threads(cfg.threads)
     with _console_progress() as progress:
         if resume is None:
-            tiny, start = _with_picture_codes(cfg, progress), 0
+            tiny, start = _untaught(cfg, progress), 0
         else:
             tiny, start = janus.load(resume), janus.step_of(resume)
-        for step in _train_with_bar(tiny, cfg, start, progress):
-            if step % cfg.save_every == 0 and step < cfg.steps:
-                janus.save(tiny, out_dir / f"step-{step}", recipe=RECIPE, step=step)
-    janus.save(tiny, out_dir, recipe=RECIPE, step=cfg.steps)
+        optimizers = build_optimizers(tiny.model, cfg)
+        warm_from = start
+        if resume is not None and load_state(optimizers, tiny.model, resume):
+            warm_from = 0
+        lessons = Lessons(tiny, optimizers, start, warm_from)
+        for step in _train_with_bar(lessons, cfg, progress):
+            if step % cfg.save_every == 0 and step < cfg.last_step:
+                folder = out_dir / f"step-{step}"
+                janus.save(tiny, folder, recipe=RECIPE, step=step)
+                save_state(optimizers, tiny.model, folder)
+    janus.save(tiny, out_dir, recipe=RECIPE, step=cfg.last_step)
     return tiny
 
 
+def _untaught(cfg: PretrainConfig, progress: Progress) -> janus.Tiny:
+    """What the first step begins with."""
+    if cfg.start == "tiny":
+        return janus.with_tokens(janus.load(janus.shipped()), NAME_TOKENS, seed=cfg.seed)
+    return _with_picture_codes(cfg, progress)
+
+
 def _with_picture_codes(cfg: PretrainConfig, progress: Progress) -> janus.Tiny:
-    tiny = janus.build(cfg.seed, cfg.size)
+    tiny = janus.build(cfg.seed, cfg.size, NAME_TOKENS if cfg.names.any else ())
     bar = progress.add_task("picture codes", total=cfg.vq_steps, losses="")
     for step, loss in train_vq(tiny.model.model.vqmodel, cfg):
         progress.update(bar, completed=step, losses=f"loss {loss:.4f}")
     return tiny
 
 
-def _train_with_bar(
-    tiny: janus.Tiny, cfg: PretrainConfig, start: int, progress: Progress
-) -> Iterator[int]:
-    bar = progress.add_task("model", total=cfg.steps, completed=start, losses="")
+class Lessons(NamedTuple):
+    """A model in training.
+
+    Attributes:
+        start: The last step that is done.
+        warm_from: The step at which its optimizers began.
+    """
+
+    tiny: janus.Tiny
+    optimizers: Optimizers
+    start: int = 0
+    warm_from: int = 0
+
+
+def _train_with_bar(lessons: Lessons, cfg: PretrainConfig, progress: Progress) -> Iterator[int]:
+    bar = progress.add_task("model", total=cfg.last_step, completed=lessons.start, losses="")
     started = time.monotonic()
-    for step, losses in train_model(tiny, cfg, start=start):
+    for step, losses in train_model(lessons, cfg):
         progress.update(bar, completed=step, losses=_loss_line(losses))
         if step % 50 == 0:
             seconds = time.monotonic() - started
@@ -116,18 +146,16 @@ def _train_with_bar(
         yield step
 
 
-def train_model(
-    tiny: janus.Tiny, cfg: PretrainConfig, *, start: int = 0
-) -> Iterator[tuple[int, Tensor]]:
+def train_model(lessons: Lessons, cfg: PretrainConfig) -> Iterator[tuple[int, Tensor]]:
     """Train in place; after each step yield its number, from 1, and the smoothed losses."""
+    tiny, optimizers, start, warm_from = lessons
     encoder = ExampleEncoder(tiny.processor, cfg)
-    optimizers = build_optimizers(tiny.model, cfg)
     tiny.model.train()
     smooth = torch.zeros(len(WEIGHTS))
-    for step in range(start, cfg.steps):
+    for step in range(start, cfg.last_step):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
-        share = rate_share(step, cfg, start=start)
+        share = rate_share(step, cfg, start=warm_from)
         optimizers.set_rate(cfg.matrix_lr, cfg.other_lr, share)
         losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
         memory = min(0.95, (step - start) / (step - start + 1))
@@ -144,7 +172,7 @@ def _train_step(
     rng: random.Random,
 ) -> Tensor:
     total = torch.zeros(len(WEIGHTS))
-    for examples in step_examples(rng, cfg.batch_scale).values():
+    for examples in step_examples(rng, cfg).values():
         losses = batch_losses(model, encoder.batch(examples, rng))
         losses.sum().backward()  # type: ignore[no-untyped-call]
         total += losses.detach()

@@ -60,6 +60,10 @@ def test_the_worlds_of_this_package_are_there() -> None:
         "tiny-geneval",
         "tiny-wise",
         "tiny-imgedit",
+        "tiny-heldout-questions",
+        "tiny-heldout-drawings",
+        "tiny-tuning-questions",
+        "tiny-tuning-drawings",
     }
 
 

@@ -1,0 +1,1 @@
+"""Prompts for name pairs and common kinds of tiny pictures that no training draws."""

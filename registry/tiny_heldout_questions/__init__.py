@@ -1,0 +1,1 @@
+"""Questions about names and common kinds on tiny scenes that no training has."""

@@ -1,0 +1,1 @@
+"""Prompts as those of tiny-heldout-drawings, for choosing settings."""

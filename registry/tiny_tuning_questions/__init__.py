@@ -1,0 +1,1 @@
+"""Questions as those of tiny-heldout-questions, for choosing settings."""

@@ -1,0 +1,58 @@
+"""Laws of names and splits that hold for every scene, name and draw."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairuni_eval.scorers.answer_form import final_answer
+from pairuni_eval.tiny import name_prompts, name_questions, names, splits, world
+from pairuni_eval.tiny.exact_drawing import exact_flaw
+
+seeds = st.integers(0, 2**32)
+one_or_two = st.lists(st.sampled_from(names.NAMES), min_size=1, max_size=2, unique=True)
+split = st.sampled_from(("training", "heldout", "tuning"))
+
+
+@given(seeds, one_or_two, st.integers(0, 3))
+def test_a_scene_of_names_is_exact_if_it_has_nothing_else(
+    seed: int, asked: list[str], extra: int
+) -> None:
+    row = name_prompts.name_row(*asked)
+    scene = name_prompts.name_scene(random.Random(seed), asked, extra=extra)
+    assert name_prompts.holds_names(row, scene)
+    assert (exact_flaw(row, scene) is None) == (extra == 0)
+
+
+@given(seeds, st.sampled_from(names.NAMES), split)
+def test_scenes_to_ask_about_are_of_their_split_and_have_the_name_or_not(
+    seed: int, name: str, wanted: splits.Split
+) -> None:
+    rng = random.Random(seed)
+    there = name_questions.scene_with(rng, name, wanted)
+    absent = name_questions.scene_without(rng, name, wanted, known=names.NAMES[:3])
+    assert [splits.split_of_scene(scene) for scene in (there, absent)] == [wanted, wanted]
+    assert [names.name_of(thing) for thing in there.things].count(name) == 1
+    assert name not in names.names_in(absent)
+    assert set(names.names_in(absent)) & set(names.NAMES[:3])
+    for scene in (there, absent):
+        assert 2 <= len(scene.things) <= 4
+
+
+@given(seeds, st.sampled_from(names.NAMES), st.sampled_from(name_questions.NAME_KINDS))
+def test_a_thought_comes_to_the_answer(seed: int, name: str, kind: name_questions.NameKind) -> None:
+    rng = random.Random(seed)
+    scene = name_questions.scene_with(rng, name, "training")
+    one = name_questions.ask_about(rng, scene, name, kind)
+    assert one is not None
+    assert one.name in one.facts["concepts"]
+    said = names.said_with_thought(one.facts["thought"], one.answer)
+    assert final_answer(said) == one.answer
+
+
+@given(st.binary(min_size=world.CELLS, max_size=world.CELLS))
+def test_every_scene_is_of_one_split(cells: bytes) -> None:
+    scene = world.scene_of([cell % world.STATES for cell in cells])
+    assert (splits.split_of_scene(scene) == "training") == (not world.held_out(scene))

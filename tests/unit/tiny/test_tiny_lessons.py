@@ -1,0 +1,141 @@
+"""Lessons about made-up names: how many, what they say, and how a base that has them is made."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from pairuni_eval.scorers.answer_form import final_answer
+from pairuni_eval.tiny import janus, names, splits, world
+from pairuni_eval.tiny.exact_drawing import exact_flaw
+from pairuni_eval.tiny.name_prompts import name_rows
+from pairuni_eval.tiny.names import NAMES
+from pairuni_train.pair_data.tiny_answers import true_answer
+from pairuni_train.tiny_pretraining import NameLessons, PretrainConfig, pretrain
+from pairuni_train.tiny_pretraining.batches import ExampleEncoder, step_examples
+from pairuni_train.tiny_pretraining.curriculum import WEIGHTS, Example, Turn
+
+SMALL = janus.TinySize(hidden=32, layers=1, heads=2, feed_forward=32, vision_hidden=32)
+
+
+def lessons(steps: int, **settings: object) -> list[Example]:
+    cfg = PretrainConfig(names=NameLessons(**settings))  # type: ignore[arg-type]
+    rng = random.Random(0)
+    found: list[Example] = []
+    for _ in range(steps):
+        for examples in step_examples(rng, cfg).values():
+            found += examples
+    return found
+
+
+def named(text: str) -> list[str]:
+    return [name for name in NAMES if name in janus.words_of(text)]
+
+
+def about_names(examples: list[Example]) -> list[tuple[Example, Turn]]:
+    return [(one, turn) for one in examples for turn in one.turns if named(turn.text)]
+
+
+def test_without_a_share_no_lesson_is_about_names() -> None:
+    assert about_names(lessons(3)) == []
+
+
+def test_names_take_their_share_of_questions_and_of_drawings() -> None:
+    examples = lessons(12, asked=0.25, drawn=0.5)
+    found = about_names(examples)
+    asked = [turn for one, turn in found if one.picture is not None]
+    turns = sum(len(one.turns) for one in examples if len(one.turns) > 1)
+    assert len(asked) / turns == pytest.approx(0.25, abs=0.05)
+    drawn = [one for one, _ in found if one.picture is None]
+    rows = 12 * 8  # prompts of GenEval's kinds
+    assert len(drawn) / rows == pytest.approx(0.5, abs=0.2)
+    assert {turn.lesson for _, turn in found} <= set(WEIGHTS)
+
+
+def test_questions_about_names_are_true_with_their_thought_before_the_answer() -> None:
+    found = about_names(lessons(6, asked=0.5))
+    answers = Counter[str]()
+    for one, turn in found:
+        assert turn.answer is not None
+        assert one.picture is not None
+        assert not world.held_out(one.picture)
+        assert turn.answer.startswith("<think>")
+        said = final_answer(turn.answer)
+        assert said == true_answer(turn.text, one.picture)
+        thought = turn.answer.removeprefix("<think>").partition("</think>")[0]
+        concept = named(turn.text)
+        assert thought in {names.thought_of(name) for name in concept}
+        answers[said or ""] += 1
+    assert set(answers) >= {"yes", "no", "A", "B", "C", "D", "red", "circle"}
+    assert 0.6 < answers["yes"] / answers["no"] < 1.9
+
+
+def test_without_the_naming_step_the_answer_stands_alone() -> None:
+    for _, turn in about_names(lessons(2, asked=0.5, thoughts=False)):
+        assert turn.answer is not None
+        assert "<think>" not in turn.answer
+        assert final_answer(turn.answer) == turn.answer
+
+
+def test_names_are_drawn_exactly_and_never_in_held_out_pairs() -> None:
+    drawn = [(one, turn) for one, turn in about_names(lessons(20, drawn=1.0))]
+    assert Counter(turn.lesson for _, turn in drawn).keys() == {"colors", "color_attr"}
+    for one, turn in drawn:
+        row = name_rows()[turn.text]
+        assert splits.split_of_prompt(row) == "training"
+        assert one.drawing is not None
+        assert exact_flaw(row, one.drawing) is None
+
+
+def test_a_thought_is_a_target_of_known_tokens() -> None:
+    cfg = PretrainConfig(names=NameLessons(asked=1.0), unknown_words=0.0, size=SMALL)
+    processor = janus.build_processor(names.NAME_TOKENS)
+    rng = random.Random(1)
+    examples = step_examples(rng, cfg)["short"]
+    batch = ExampleEncoder(processor, cfg).batch(examples, rng)
+    tokenizer = processor.tokenizer
+    assert tokenizer.unk_token_id not in batch.ids_BT
+    think = tokenizer.convert_tokens_to_ids("<think>")
+    places = batch.ids_BT == think
+    assert int(places.sum()) == sum(len(one.turns) for one in examples)
+    assert (batch.weight_BT[places] > 0).all()
+
+
+def test_a_share_beyond_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        NameLessons(asked=1.5)
+
+
+def test_a_base_stops_early_and_knows_the_tokens_of_names(tmp_path: Path) -> None:
+    cfg = PretrainConfig(
+        steps=8, end=0.75, vq_steps=4, vq_batch=4, batch_scale=0.1, save_every=4, threads=1,
+        size=SMALL, names=NameLessons(asked=0.2, drawn=0.2),
+    )  # fmt: skip
+    base = pretrain(cfg, tmp_path / "base")
+    assert janus.step_of(tmp_path / "base") == 6
+    assert base.processor.tokenizer.get_vocab() == janus.vocabulary(names.NAME_TOKENS)
+    again = pretrain(cfg, tmp_path / "again", resume=tmp_path / "base" / "step-4")
+    state = again.model.state_dict()
+    for name, tensor in base.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+    (tmp_path / "base" / "step-4" / "optimizers.safetensors").unlink()
+    other = pretrain(cfg, tmp_path / "other", resume=tmp_path / "base" / "step-4")
+    assert not torch.equal(other.model.lm_head.weight, base.model.lm_head.weight)
+
+
+def test_a_base_may_begin_with_the_weights_of_tiny(tmp_path: Path) -> None:
+    cfg = PretrainConfig(
+        steps=1, matrix_lr=0.0, other_lr=0.0, weight_decay=0.0, batch_scale=0.05, threads=1,
+        names=NameLessons(asked=0.5), start="tiny",
+    )  # fmt: skip
+    base = pretrain(cfg, tmp_path)
+    old = janus.load(janus.shipped()).model.state_dict()
+    words = len(janus.vocabulary())
+    for name, tensor in base.model.state_dict().items():
+        kept = tensor[:words] if tensor.shape != old[name].shape else tensor
+        assert torch.equal(kept, old[name]), name
+    assert base.processor.tokenizer.get_vocab() == janus.vocabulary(names.NAME_TOKENS)
