@@ -166,7 +166,8 @@ def _known(kind: inspect.Type, where: str) -> _Known:
     """What may stand at a place within a type, e.g. "arms[1].pairs"."""
     found, tags = _options([kind]), list[str]()
     for step in _STEP.findall(where):
-        tags = [str(one.tag) for one in found if getattr(one, "tag_field", None) == step]
+        records = [one for one in found if isinstance(one, inspect.StructType)]
+        tags = [str(one.tag) for one in records if one.tag_field == step]
         found = _options(inner for one in found for inner in _inside_type(one, step))
     keys = [field.encode_name for one in found for field in getattr(one, "fields", ())]
     words = [*tags, *(str(word) for one in found for word in _words_of(one))]

@@ -116,7 +116,7 @@ def checked_config(kind: type[Config], table: Mapping[str, Any], place: Path | N
     )
 
     try:
-        return kind.from_dict(dict(table))
+        config: Config = kind.from_dict(dict(table))
     except (
         StrictDataclassClassValidationError,
         StrictDataclassFieldValidationError,
@@ -124,6 +124,7 @@ def checked_config(kind: type[Config], table: Mapping[str, Any], place: Path | N
         ValueError,
     ) as failure:
         raise UserError(f"{place}: {str(failure).strip()}") from failure
+    return config
 
 
 def read_declaration(folder: Path) -> Declaration:

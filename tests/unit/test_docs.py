@@ -30,7 +30,6 @@ WORDS = (
     *("group", "medoid", "scenario", "advantage", "reward", "policy", "view", "status", "card"),
 )
 PLACE = re.compile(r"`((?:pairuni_eval|pairuni_train|registry|tests|docs|examples)/[\w./*-]*)`")
-LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
 
 
 def script(name: str) -> ModuleType:
@@ -113,8 +112,6 @@ def test_the_glossary_has_each_word_once_and_in_order() -> None:
 def test_a_file_that_a_page_names_exists(page: Path) -> None:
     for place in PLACE.findall(text(page)):
         assert list(ROOT.glob(place.rstrip("/"))), place
-    for target in LINK.findall(text(page)):
-        assert (page.parent / target).exists(), target
 
 
 def test_a_link_of_the_site_leads_to_a_page_or_says_where_the_file_is() -> None:
