@@ -4,7 +4,7 @@ Each is a function of plain values (see `pairuni_eval.scorers`), so that what a 
 and what training rewards are one rule.
 """
 
-from pairuni_eval.scorers.answer_form import final_answer, tagged_answer
+from pairuni_eval.scorers.answer_form import final_answer, same_answer, tagged_answer
 from pairuni_eval.scorers.choice import (
     MMSTAR_LETTERS,
     choice_letters,

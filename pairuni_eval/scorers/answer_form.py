@@ -4,8 +4,9 @@ Models that were taught to reason answer `<think>...</think><answer>B</answer>`;
 answer in bold, in `\boxed{}` or in full-width letters. Official rules were written before there
 were such answers: they read a letter of the thought, or nothing. `final_answer` finds the answer
 and takes its dress off; a protocol with `final_answer` in its card applies an official rule to it,
-or to the `option_letter` that it states. Of a text without any of these forms only the white space
-around it goes, so that a rule gives it what it gives the whole text.
+or to the `option_letter` that it states; `same_answer` compares it with a gold answer. Of a text
+without any of these forms only the white space around it goes, so that a rule gives it what it
+gives the whole text.
 """
 
 from __future__ import annotations
@@ -102,6 +103,28 @@ def _letter_in_front(plain: str) -> str | None:
     letter: str = found["round"] or found["square"] or found["bare"]
     others = {(one[1] or one[2]).upper() for one in _OTHER.finditer(plain[found.end() :])}
     return None if others - {letter} else letter
+
+
+def same_answer(said: str, gold: str) -> bool:
+    """Whether a short answer says what the gold one says.
+
+    A gold answer that is a letter from A to J stands for an option: any `option_letter` of the
+    answer is compared with it. Else words and numbers are compared by `plain_answer`.
+    """
+    bare = _ONLY.fullmatch(_trimmed(_bare(gold)))
+    if bare is not None and bare[1].upper() in _LETTERS:
+        return option_letter(said) == bare[1].upper()
+    plain = plain_answer(gold)
+    return plain_answer(said) == plain if plain else _bare(said) == _bare(gold)
+
+
+def plain_answer(text: str) -> str:
+    """A short answer as it is compared: undressed, no lead, case or outer punctuation.
+
+    "The answer is a cat." says "a cat". Signs that change a value stay: ".5", "-5", "5!" and "5'".
+    """
+    plain = _trimmed(undressed(text))
+    return (_trimmed(_LEAD.sub("", plain, count=1)) or plain).lower()
 
 
 def _bare(text: str) -> str:

@@ -99,10 +99,11 @@ def read_source(
 
 def _tiny_halves(source: TinySource, side: Side, seed: int) -> Iterator[Half]:
     if source.names is not None:
-        make = tiny_name_rows.generation_rows
+        rows, names, common = source.rows, source.names, source.common
         if side == "understanding":
-            make = tiny_name_rows.understanding_rows
-        yield from make(source.rows, seed, names=source.names, common=source.common)
+            yield from tiny_name_rows.understanding_rows(rows, seed, names=names, common=common)
+        else:
+            yield from tiny_name_rows.generation_rows(rows, seed, names=names, common=common)
     elif side == "understanding":
         yield from tiny_rows.understanding_rows(source.rows, seed)
     else:

@@ -38,7 +38,7 @@ from pairuni_eval.api.tiny import (
 )
 from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data.record import Generation, Understanding
-from pairuni_train.pair_data.tiny_rows import LICENCE
+from pairuni_train.pair_data.tiny_rows import LICENSE
 
 DRAWING = "drawing"  # the form of every prompt
 # What eight questions in a row ask, and whether it is there.
@@ -75,7 +75,7 @@ def understanding_rows(
         yield Understanding(
             id=f"n{number:05d}",
             source=f"tiny/{asked.kind}",
-            licence=LICENCE,
+            licence=LICENSE,
             image=Picture.from_image(render(scene)).data,
             question=asked.text,
             answer=asked.answer,
@@ -97,7 +97,7 @@ def generation_rows(count: int, seed: int, *, names: str, common: float) -> Iter
         yield Generation(
             id=f"n{number:05d}",
             source=f"tiny/{row['tag']}",
-            licence=LICENCE,
+            licence=LICENSE,
             prompt=row["prompt"],
             image=Picture.from_image(render(_picture_of(rng, row))).data,
             facts={**prompt_facts(row), "names": names},
@@ -154,7 +154,7 @@ def _common_question(rng: random.Random, number: int) -> Understanding:
     return Understanding(
         id=f"n{number:05d}",
         source=f"tiny/{asked.form}",
-        licence=LICENCE,
+        licence=LICENSE,
         image=Picture.from_image(render(scene)).data,
         question=asked.text,
         answer=asked.answer,
@@ -171,7 +171,7 @@ def _common_prompt(rng: random.Random, number: int) -> Generation:
     return Generation(
         id=f"n{number:05d}",
         source=f"tiny/{row['tag']}",
-        licence=LICENCE,
+        licence=LICENSE,
         prompt=row["prompt"],
         image=Picture.from_image(render(scene)).data,
         facts=prompt_facts(row),

@@ -422,7 +422,7 @@ def test_who_writes_and_who_embeds_are_found_before_rows_are_read(
     assert wanted[module] in ran.error
 
 
-def test_a_matrix_of_single_pairs_from_the_command_line(train: Train, tmp_path: Path) -> None:
+def test_a_matrix_of_single_pairs_from_the_command_line(train: Cli, tmp_path: Path) -> None:
     pairs = tmp_path / "my pairs"
     write_pairs(pairs / "aligned.parquet", small.tiny_pairs(10))
     common = ["--matrix", "--checkpoint", "tiny", "--pairs", pairs, "--matrix-pairs", 6]

@@ -15,6 +15,8 @@ from pairuni_eval.records import Capability, Output, Sample, Status, TextPart
 from pairuni_eval.scorers.answer_form import (
     final_answer,
     option_letter,
+    plain_answer,
+    same_answer,
     tagged_answer,
     undressed,
 )
@@ -113,6 +115,32 @@ def test_a_final_answer_holds_no_tags_and_says_something(parts: list[str]) -> No
     assert not carries_tags(text) or said is None or "B" in said
 
 
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("The answer is a cat.", "a cat"),
+        ("A cat", "a cat"),
+        ("Answers", "answers"),
+        ("answer", "answer"),
+        ("Yes.", "yes"),
+        ("3", "3"),
+        ("B, C", "b, c"),
+        ("Bananas", "bananas"),
+        ("U.S.", "u.s"),
+        ("A: 3", "a: 3"),
+        (".5", ".5"),
+        ("-5.", "-5"),
+        ("...yes...", "yes"),
+        ("'5'", "5"),
+        ("5'", "5'"),
+        ("5!", "5!"),
+        ("", ""),
+    ],
+)
+def test_short_answers_as_they_are_compared(text: str, plain: str) -> None:
+    assert plain_answer(text) == plain
+
+
 DRESSED = (
     *(
         "B",
@@ -165,11 +193,13 @@ NO_OPTION = (
 def test_an_option_is_read_in_any_dress(text: str) -> None:
     assert option_letter(text) == "B"
     assert option_letter(text, "AC") is None
+    assert same_answer(text, "B") and not same_answer(text, "C")
 
 
 @pytest.mark.parametrize("text", NO_OPTION)
 def test_what_states_no_option_or_several(text: str) -> None:
     assert option_letter(text) is None
+    assert not any(same_answer(text, gold) for gold in "ABCDE")
 
 
 def test_long_texts_are_read_in_no_time() -> None:
@@ -189,6 +219,7 @@ def test_long_texts_are_read_in_no_time() -> None:
     ):
         final_answer(piece * 10_000)
         option_letter(piece * 10_000)
+        plain_answer(piece * 10_000)
 
 
 # Protocols
@@ -300,9 +331,11 @@ def test_an_open_question_has_no_letters() -> None:
     assert mark.value == 1.0
 
 
-def test_a_letter_is_right_in_every_form_and_with_a_thought() -> None:
+def test_what_is_the_same_answer_is_right_under_the_protocol() -> None:
+    """Letters in every form that both are said to read."""
     benchmark = load_benchmark("mmmu")
     for form in ("B", "**B**", r"\boxed{B}", "B.", "B\u3002", "\uff22", "The answer is B", "(B)"):
+        assert same_answer(form, "B")
         for text in (form, f"<think>A or C</think><answer>{form}</answer>"):
             assert graded(benchmark, CHOICE, text, "reasoning")["correct"].value == 1.0
 
