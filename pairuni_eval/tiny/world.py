@@ -324,7 +324,11 @@ def read(image: Image.Image) -> Scene:
 
 def held_out(scene: Scene) -> bool:
     """Whether a scene is of the tenth on which training never asks a question or an edit."""
-    return zlib.crc32(states_of(scene).astype(np.uint8).tobytes()) % 10 == 0
+    return _is_held(states_of(scene).astype(np.uint8).tobytes())
+
+
+def _is_held(states_N: bytes | bytearray) -> bool:
+    return zlib.crc32(states_N) % 10 == 0
 
 
 def random_scene(
@@ -341,7 +345,8 @@ def random_scene(
     """
     while True:
         count = rng.randint(min_things, max_things)
-        cells = rng.sample(range(CELLS), count)
-        scene = Scene(tuple(thing_of(rng.randrange(1, STATES), *divmod(c, GRID)) for c in cells))
-        if held is None or held_out(scene) == held:
-            return scene
+        states_N = bytearray(CELLS)
+        for cell in rng.sample(range(CELLS), count):
+            states_N[cell] = rng.randrange(1, STATES)
+        if held is None or _is_held(states_N) == held:
+            return scene_of(states_N)
