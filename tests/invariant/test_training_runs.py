@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +27,8 @@ STEPS = 7
 
 
 @pytest.fixture(scope="module")
-def starter() -> Iterator[Starter]:
-    server = Starter()
-    yield server
-    server.close()
+def starter(fork_server: str) -> Starter:
+    return Starter(fork_server)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +99,8 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
     rng = random.Random()
     for steps in (rng.randint(1, 2), rng.randint(4, 6)):  # before and behind the first checkpoint
         process = starter.start([*command(pair_folder, killed), *fixed(pair_folder)])
-        kill_after(process, killed, steps)
-        assert starter.wait(process) == -signal.SIGKILL
+        kill_after(process.pid, killed, steps)
+        assert process.wait() == -signal.SIGKILL
     assert (killed / "checkpoint-3").is_dir()
     assert not (killed / f"checkpoint-{STEPS}").exists()
     with (killed / "metrics.jsonl").open("ab") as file:
