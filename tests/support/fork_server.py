@@ -6,10 +6,10 @@ product itself (`write_python`). One
 server serves all workers of a test run; it ends with the last of those who hold a connection.
 
 An order is one message over a connection of its own: a JSON object with `module`, `arguments`,
-`environment`, `folder` and `die`, and with the three standard streams. The reply is {"pid": N} at
-once and {"code": N} at the end, once {"wait": N} asks for it: until then the number belongs to that
-process. A command whose connection is cut is killed. {"hold": true}, which only keeps the server
-alive, is answered in kind.
+`environment`, `folder`, `python` and `die`, and with the three standard streams. The reply is
+{"pid": N} at once and {"code": N} at the end, once {"wait": N} asks for it: until then the number
+belongs to that process. A command whose connection is cut is killed. {"hold": true}, which only
+keeps the server alive, is answered in kind.
 
 `die` is null or a moment at which the command kills itself with SIGKILL: inside the `nth` call of
 fsync on a file whose path holds `file`, or the `nth` removal of one (`"call": "unlink"`); with
@@ -19,6 +19,7 @@ fsync on a file whose path holds `file`, or the `nth` removal of one (`"call": "
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -96,6 +97,7 @@ class Child:
         streams: Standard input, output and error.
         environment: Its whole environment; that of this process if None.
         die: When it kills itself; see the module.
+        python: What the command is to take for its Python; that of the server if None.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Child:
         streams: Sequence[int | IO[Any]],
         environment: Mapping[str, str] | None = None,
         die: Mapping[str, Any] | None = None,
+        python: str | None = None,
     ) -> None:
         self._connection = _connect(address)
         order = {
@@ -114,6 +117,7 @@ class Child:
             "environment": dict(os.environ if environment is None else environment),
             "folder": str(Path.cwd()),
             "die": die,
+            "python": python,
         }
         handles = [one if isinstance(one, int) else one.fileno() for one in streams]
         socket.send_fds(self._connection, [json.dumps(order).encode()], handles)
@@ -168,7 +172,8 @@ def run_as_python(address: str, python: str) -> None:
     """Be the command that this process's arguments name; see `write_python`."""
     if sys.argv[1:2] != ["-m"]:
         os.execv(python, [python, *sys.argv[1:]])
-    code = Child(address, sys.argv[2], sys.argv[3:], (0, 1, 2)).wait()
+    child = Child(address, sys.argv[2], sys.argv[3:], (0, 1, 2), python=sys.argv[0])
+    code = child.wait()
     if code < 0:
         os.kill(os.getpid(), -code)
     sys.exit(code)
@@ -256,6 +261,7 @@ def main() -> None:
     _preload()
     folder = tempfile.mkdtemp(prefix="forks")  # the address of a socket must be short
     _warm_up(Path(folder))
+    gc.freeze()  # children share these pages and need not look through them
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(f"{folder}/socket")
     listener.listen(64)
@@ -301,6 +307,8 @@ def _child(order: dict[str, Any], streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
+    if order["python"]:
+        sys.executable = order["python"]
     if order["die"]:
         _arm(order["die"])
     sys.argv = [order["module"], *order["arguments"]]
