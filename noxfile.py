@@ -34,7 +34,7 @@ def install(session: nox.Session, *extras: str) -> None:
 def tests(session: nox.Session) -> None:
     """All tests; arguments go to pytest."""
     install(session, "dev")
-    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]))
+    session.run("pytest", *session.posargs)
 
 
 @nox.session
@@ -72,7 +72,7 @@ def light(session: nox.Session) -> None:
     """Reading runs (report, compare, show, list) in an environment without torch."""
     declared = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     wanted = [one for one in declared if not one.startswith(HEAVY)]
-    session.install("-c", "constraints.txt", "pytest", *wanted)
+    session.install("-c", "constraints.txt", "pytest", "pytest-xdist", *wanted)
     session.install("--no-deps", "-e", ".")
     session.run("python", "-c", "import importlib.util as i; assert not i.find_spec('torch')")
     session.run("pytest", "-q", "-m", "light", *session.posargs)
@@ -88,7 +88,7 @@ def accessibility(session: nox.Session) -> None:
         external=True,
     )
     axe = f"{folder}/node_modules/axe-core/axe.min.js"
-    arguments = ("tests/browser", "-m", "accessibility", "-q", *session.posargs)
+    arguments = ("tests/browser", "-m", "accessibility", "-q", "-n", "0", *session.posargs)
     session.run("pytest", *arguments, env={"AXE_CORE": axe})
 
 
@@ -110,8 +110,7 @@ def bench_report(session: nox.Session) -> None:
 def simulate(session: nox.Session) -> None:
     """Coverage of intervals and size of tests over 1,000 data sets a world; 20 minutes or so."""
     install(session, "dev")
-    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
-    session.run("pytest", "tests/simulation", "-m", "slow", "-q", *arguments)
+    session.run("pytest", "tests/simulation", "-m", "slow", "-q", *session.posargs)
 
 
 @nox.session
@@ -124,7 +123,7 @@ def lmms(session: nox.Session) -> None:
     # Beside a CPU torch the torchvision that lmms-eval brings cannot be imported, and transformers'
     # vision imports break on it; none of the tasks run here needs it.
     session.run("python", "-m", "pip", "uninstall", "-y", "torchvision")
-    session.run("pytest", "tests/integration", "-m", "lmms", "-s")
+    session.run("pytest", "tests/integration", "-m", "lmms", "-s", "-n", "0")
     session.run("python", "tests/bench/harness_rate.py", *session.posargs)
 
 

@@ -17,11 +17,15 @@ from typing import Any
 import pytest
 from support import ROOT
 from support.command_line import Cli, command_line
-from support.fork_server import Forked
+from support.fork_server import Forked, held_server, write_python
 from support.upstream import write_parquet
 
 # Read by the hub client at import: no test may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Read by torch at import, here and in the processes that tests start: several workers share the
+# processor, and networks this small gain nothing from a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+MOST_WORKERS = 4  # of `-n auto`, which is the default: each worker holds torch
 
 HERE = Path(__file__).parent
 FOLDERS = frozenset(
@@ -34,6 +38,13 @@ PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 def pytest_configure() -> None:
     # A shell has its background jobs ignore interruptions, and whatever they start inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker per processor up to `MOST_WORKERS`; none where one file is asked for."""
+    if len(config.args) == 1 and ".py" in config.args[0]:
+        return 0
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -179,9 +190,22 @@ def write_script(tmp_path: Path) -> Callable[[Mapping[str, str]], str]:
     return write
 
 
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the server that forks commands, one for all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    with held_server(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def forked(fork_server: str) -> Forked:
     """A starter of real processes."""
-    server = Forked()
-    yield server
-    server.close()
+    return Forked(fork_server)
+
+
+@pytest.fixture
+def forked_python(fork_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the product starts as `sys.executable -m MODULE` is forked from the server."""
+    python = write_python(tmp_path / "python", fork_server)
+    monkeypatch.setattr(sys, "executable", str(python))

@@ -18,6 +18,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -94,6 +95,11 @@ def escape_latex(value: Any) -> str:
 
 def latex(template: str, **context: Any) -> str:
     """A file for LaTeX; what is not `LatexText` is escaped."""
+    return _latex().get_template(template).render(raw=LatexText, **context)
+
+
+@cache  # compiling the template takes longer than filling it in
+def _latex() -> Environment:
     environment = Environment(
         loader=PackageLoader("pairuni_eval.report"),
         undefined=StrictUndefined,
@@ -108,7 +114,7 @@ def latex(template: str, **context: Any) -> str:
         comment_end_string="#>",
     )
     environment.filters |= NUMBERS
-    return environment.get_template(template).render(raw=LatexText, **context)
+    return environment
 
 
 def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

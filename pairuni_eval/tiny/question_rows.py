@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import permutations
+from typing import Any, NamedTuple, Self
+
+from PIL import Image
 
 from pairuni_eval.tiny.prompts import (
     with_article,
@@ -171,13 +174,30 @@ def pope_text(name: str) -> str:
     return f"Is there {with_article(name)} in the image?"
 
 
-def absent_names(
-    rng: random.Random, scene: Scene, split: str, scenes: Sequence[Scene]
-) -> list[str]:
+class ThingCounts(NamedTuple):
+    """How many of some scenes hold a thing, and how many hold two things beside each other.
+
+    Attributes:
+        scenes: By the thing's name.
+        together: By both names, in either order.
+    """
+
+    scenes: Counter[str]
+    together: Counter[tuple[str, str]]
+
+    @classmethod
+    def of(cls, scenes: Iterable[Scene]) -> Self:
+        """Count what scenes hold."""
+        held = [sorted({thing.name for thing in scene.things}) for scene in scenes]
+        together = Counter(pair for names in held for pair in permutations(names, 2))
+        return cls(Counter(name for names in held for name in names), together)
+
+
+def absent_names(rng: random.Random, scene: Scene, split: str, counts: ThingCounts) -> list[str]:
     """The names that `scene` lacks, the ones POPE would ask for first in front.
 
-    random: shuffled. popular: by how many of `scenes` have the thing. adversarial: by how often
-    the thing occurs in `scenes` beside what this scene holds, names made of a color and a shape
+    random: shuffled. popular: by how many of the counted scenes have the thing. adversarial: by how
+    often the thing occurs in them beside what this scene holds, names made of a color and a shape
     that the scene has (though never in one thing) before all others. Ties are shuffled.
 
     Raises:
@@ -189,10 +209,9 @@ def absent_names(
     absent = names_without(scene)
     rng.shuffle(absent)
     if split == "popular":
-        popular = Counter(name for other in scenes for name in {t.name for t in other.things})
-        absent.sort(key=lambda name: -popular[name])
+        absent.sort(key=lambda name: -counts.scenes[name])
     elif split == "adversarial":
-        absent.sort(key=lambda name: (-_mixed(name, scene), -_beside(name, present, scenes)))
+        absent.sort(key=lambda name: (-_mixed(name, scene), -_beside(name, present, counts)))
     return absent
 
 
@@ -201,9 +220,8 @@ def _mixed(name: str, scene: Scene) -> int:
     return bool(scene.select(color=color)) + bool(scene.select(shape=shape))
 
 
-def _beside(name: str, present: set[str], scenes: Sequence[Scene]) -> int:
-    held = ({thing.name for thing in other.things} for other in scenes)
-    return sum(len(present & names) for names in held if name in names)
+def _beside(name: str, present: set[str], counts: ThingCounts) -> int:
+    return sum(counts.together[name, other] for other in present)
 
 
 def pope_rows(rng: random.Random, split: str, *, scenes: Sequence[Scene]) -> list[SceneRow]:
@@ -215,25 +233,28 @@ def pope_rows(rng: random.Random, split: str, *, scenes: Sequence[Scene]) -> lis
         ValueError: an unknown split or a scene with fewer than three different things.
     """
     rows: list[SceneRow] = []
+    counts = ThingCounts.of(scenes)
     for number, scene in enumerate(scenes):
+        picture = render(scene)
         present = sorted({thing.name for thing in scene.things})
         if len(present) < 3:
             raise ValueError(f"scene {number} has {len(present)} different things, POPE needs 3")
         yes = rng.sample(present, 3)
-        no = absent_names(rng, scene, split, scenes)[:3]
+        no = absent_names(rng, scene, split, counts)[:3]
         for pair in zip(yes, no, strict=True):
             for name, label in zip(pair, ("yes", "no"), strict=True):
-                rows.append(SceneRow(_pope_row(len(rows) + 1, number, name, label, scene), scene))
+                row = _pope_row(len(rows) + 1, number, name, label, picture)
+                rows.append(SceneRow(row, scene))
     return rows
 
 
-def _pope_row(question_id: int, number: int, name: str, label: str, scene: Scene) -> Row:
+def _pope_row(question_id: int, number: int, name: str, label: str, picture: Image.Image) -> Row:
     return {
         "question_id": question_id,
         "image": f"tiny_{number:06d}.png",
         "text": pope_text(name),
         "label": label,
-        "picture": render(scene),
+        "picture": picture,
     }
 
 

@@ -19,6 +19,7 @@ from pairuni_train.study.reproduce import reproduce
 from pairuni_train.study.spec import Experiment, find_experiment
 
 QUIET = Console(quiet=True)
+pytestmark = pytest.mark.usefixtures("forked_python")
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def edits_only() -> Experiment:
     )
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_path: Path) -> None:
     options = StudyOptions(find_recipe("tiny", {"steps": 1}), 1, root, workers=2)
     out = tmp_path / "out"

@@ -7,8 +7,6 @@ read, what cannot is a status, every response with status 200 is counted, and no
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.fork_server import Forked
 from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint
 
 from pairuni_eval.store.read import StoredRun
@@ -187,23 +186,15 @@ def test_a_judge_that_had_to_be_mended_goes_on_in_the_same_folder(
 
 
 def test_two_runs_at_once_keep_the_cap_of_a_cache_together(
-    tmp_path: Path, loopback: Loopback, judged: Any
+    forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
     loopback.plan = lambda prompt, seen: Served(TEXT, delay=0.05)
     more = 'cache = "shared"\nmax_calls = 25\n'
     commands = [judged(name, more, samples=30) for name in "ab"]
-    code = "import sys; from pairuni_eval.cli import main; main()"
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, command)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for command in commands
-    ]
-    for one in running:
-        _, said = one.communicate(timeout=300)
-        assert one.returncode == 0, said.decode()
+    logs = [tmp_path / f"{name}.log" for name in "ab"]
+    running = [forked.start(*one, log=log) for one, log in zip(commands, logs, strict=True)]
+    for one, log in zip(running, logs, strict=True):
+        assert one.wait() == 0, log.read_text()
     assert len(loopback.calls) == 25
     assert len((tmp_path / "shared" / "replies.jsonl").read_text().splitlines()) == 25
 

@@ -19,7 +19,7 @@ import pytest
 from support.fork_server import Forked
 
 SKIPPED = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
-LIMIT = 6
+LIMIT = 4
 
 
 def command(checkpoint: Path, base: Path) -> list[object]:
@@ -95,7 +95,7 @@ MOMENTS = {
     "planning the samples": {"file": "rows/samples.jsonl", "nth": 1, "torn": True},
     "planning the card": {"file": ".run.json", "nth": 1},
     "sampling answers": {"file": "rows/outputs", "nth": 1, "torn": True},
-    "sampling a picture": {"file": "/images/", "nth": 15},
+    "sampling a picture": {"file": "/images/", "nth": 10},
     "grading": {"file": "rows/scores", "nth": 1, "torn": True},
     "compaction": {"file": ".outputs.parquet", "nth": 1},
     "compaction, marker": {"file": ".COMPLETE", "nth": 1},

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +27,8 @@ STEPS = 7
 
 
 @pytest.fixture(scope="module")
-def starter() -> Iterator[Starter]:
-    server = Starter()
-    yield server
-    server.close()
+def starter(fork_server: str) -> Starter:
+    return Starter(fork_server)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +99,8 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
     rng = random.Random()
     for steps in (rng.randint(1, 2), rng.randint(4, 6)):  # before and behind the first checkpoint
         process = starter.start([*command(pair_folder, killed), *fixed(pair_folder)])
-        kill_after(process, killed, steps)
-        assert starter.wait(process) == -signal.SIGKILL
+        kill_after(process.pid, killed, steps)
+        assert process.wait() == -signal.SIGKILL
     assert (killed / "checkpoint-3").is_dir()
     assert not (killed / f"checkpoint-{STEPS}").exists()
     with (killed / "metrics.jsonl").open("ab") as file:
@@ -184,9 +181,18 @@ def same_grams(one: Path, two: Path) -> None:
         assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
 
 
-def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert starter.run([*command(pair_folder, one, steps=3), *fixed(pair_folder)]) == 0
+@pytest.fixture(scope="module")
+def one(starter: Starter, pair_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps of one process, with what it earns on fixed prompts."""
+    out = tmp_path_factory.mktemp("one")
+    assert starter.run([*command(pair_folder, out, steps=3), *fixed(pair_folder)]) == 0
+    return out
+
+
+def test_two_ranks_run_as_one(
+    starter: Starter, pair_folder: Path, one: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
     words = [*command(pair_folder, two, steps=3), *fixed(pair_folder)]
     assert starter.run_on_ranks(words, 2) == [0, 0]
     same_run(one, two, 3)
@@ -198,12 +204,10 @@ def test_two_ranks_run_as_one(starter: Starter, pair_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
-def test_accelerate_starts_two_on_the_cpu(
-    starter: Starter, pair_folder: Path, tmp_path: Path
-) -> None:
-    one, two, hosts = tmp_path / "one", tmp_path / "two", tmp_path / "hosts"
+@pytest.mark.usefixtures("forked_python")
+def test_accelerate_starts_two_on_the_cpu(pair_folder: Path, one: Path, tmp_path: Path) -> None:
+    two, hosts = tmp_path / "two", tmp_path / "hosts"
     hosts.write_text("localhost slots=2\n")
-    assert starter.run(command(pair_folder, one, steps=3)) == 0
     launch = ["--num_processes=2", "--num_machines=1", "--cpu", f"--mpirun_hostfile={hosts}"]
     launch.append(f"--main_process_port={free_port()}")
     plain = ["--mixed_precision=no", "--dynamo_backend=no", "-m", "pairuni_train.cli"]
@@ -231,10 +235,9 @@ def test_one_process_where_several_were_asked_for_is_said(monkeypatch: pytest.Mo
 
 
 def test_sharded_weights_train_as_whole_ones(
-    starter: Starter, pair_folder: Path, tmp_path: Path
+    starter: Starter, pair_folder: Path, one: Path, tmp_path: Path
 ) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert starter.run(command(pair_folder, one, steps=3)) == 0
+    two = tmp_path / "two"
     # In two goes: shards are gathered into a checkpoint and scattered again.
     for steps in (2, 3):
         sharded = command(pair_folder, two, steps=steps, sharding="fsdp2", checkpoint_every=2)

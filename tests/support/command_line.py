@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -29,9 +30,14 @@ def is_light(*arguments: str) -> bool:
     On a slow or very busy processor it may take twice what importing the command line's libraries
     does there; torch takes more than ten times as long.
     """
-    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
-    bound = max(0.5, 2 * min(processor_seconds(*libraries) for _ in range(3)))
+    bound = max(0.5, 2 * _libraries())
     return any(processor_seconds(*arguments) < bound for _ in range(12))
+
+
+@cache
+def _libraries() -> float:
+    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
+    return min(processor_seconds(*libraries) for _ in range(3))
 
 
 class Ran(NamedTuple):

@@ -1,95 +1,276 @@
-"""Starts `pairuni-eval` commands on order, each in a forked process and a process group of its own.
+"""Starts `pairuni-eval` and `pairuni-train` in processes forked from one that has imported all.
 
-Orders are JSON lines on standard input: {"arguments": [...], "log": FILE, "die": null or MOMENT}.
-The reply is {"pid": N} at once and {"code": N} at the end, once a further line asks for it: until
-then the number belongs to that process. MOMENT makes the command kill itself with SIGKILL inside
-the `nth` call of fsync on a file whose path holds `file`, or the `nth` removal of one (`"call":
-"unlink"`); with `torn`, half of the file's last line is cut off first, as if the disk had got no
-further.
+A start from nothing spends seconds on imports and on compiling the report's templates; here each
+command is still a real process that can be killed, be one of several ranks, or be started by the
+product itself (`write_python`). One
+server serves all workers of a test run; it ends with the last of those who hold a connection.
+
+An order is one message over a connection of its own: a JSON object with `module`, `arguments`,
+`environment`, `folder`, `python` and `die`, and with the three standard streams. The reply is
+{"pid": N} at once and {"code": N} at the end, once {"wait": N} asks for it: until then the number
+belongs to that process. A command whose connection is cut is killed. {"hold": true}, which only
+keeps the server alive, is answered in kind.
+
+`die` is null or a moment at which the command kills itself with SIGKILL: inside the `nth` call of
+fsync on a file whose path holds `file`, or the `nth` removal of one (`"call": "unlink"`); with
+`torn`, half of the file's last line is cut off first, as if the disk had got no further.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import runpy
+import selectors
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+_MOST = 1 << 20  # bytes of a message
+
+
+@contextlib.contextmanager
+def held_server(folder: Path) -> Iterator[str]:
+    """The address of the server of a folder, started if there is none; it lives meanwhile."""
+    from filelock import FileLock  # `run_as_python` has the standard library alone
+
+    note = folder / "fork-server"
+    with FileLock(folder / "fork-server.lock"):
+        try:
+            connection = _held(note.read_text())
+        except (FileNotFoundError, ConnectionError):  # nobody's yet, or nobody's any more
+            note.write_text(_start_server())
+            connection = _held(note.read_text())
+    with connection:
+        yield note.read_text()
+
+
+def _connect(address: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _held(address: str) -> socket.socket:
+    """A connection that the server has taken."""
+    connection = _connect(address)
+    connection.send(json.dumps({"hold": True}).encode())
+    if not connection.recv(_MOST):
+        connection.close()
+        raise ConnectionResetError("the server has ended")
+    return connection
+
+
+def _start_server() -> str:
+    process = subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert address, "the process that starts the commands has ended"
+    return address
 
 
 class Child:
-    """One command in a process group of its own."""
+    """One command in a process group of its own.
 
-    def __init__(self, server: Forked, pid: int, log: Path) -> None:
-        self._server = server
-        self.pid = pid
-        self.log = log
+    Args:
+        address: Where the server listens.
+        module: What runs, as of `python -m MODULE`.
+        arguments: Its words.
+        streams: Standard input, output and error.
+        environment: Its whole environment; that of this process if None.
+        die: When it kills itself; see the module.
+        python: What the command is to take for its Python; that of the server if None.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        module: str,
+        arguments: Sequence[object],
+        streams: Sequence[int | IO[Any]],
+        environment: Mapping[str, str] | None = None,
+        die: Mapping[str, Any] | None = None,
+        python: str | None = None,
+    ) -> None:
+        self._connection = _connect(address)
+        order = {
+            "module": module,
+            "arguments": [str(argument) for argument in arguments],
+            "environment": dict(os.environ if environment is None else environment),
+            "folder": str(Path.cwd()),
+            "die": die,
+            "python": python,
+        }
+        handles = [one if isinstance(one, int) else one.fileno() for one in streams]
+        socket.send_fds(self._connection, [json.dumps(order).encode()], handles)
+        self.pid = int(self._read()["pid"])
 
     def wait(self) -> int:
         """The exit code; minus the signal's number after a kill."""
-        self._server.send({"wait": self.pid})
-        return int(self._server.read()["code"])
+        self._connection.send(json.dumps({"wait": self.pid}).encode())
+        code = int(self._read()["code"])
+        self._connection.close()
+        return code
+
+    def _read(self) -> dict[str, int]:
+        said = self._connection.recv(_MOST)
+        assert said, "the process that starts the commands has ended"
+        answer: dict[str, int] = json.loads(said)
+        return answer
 
 
 class Forked:
-    """Starts commands from a process that has imported everything already.
+    """Starts `pairuni-eval` commands from the server at an address."""
 
-    A start from nothing spends seconds on imports; here each command is still a real process
-    that can be killed.
-    """
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.read() == {"ready": True}
+    def __init__(self, address: str) -> None:
+        self._address = address
 
     def start(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> Child:
-        """Start `pairuni-eval ARGUMENTS`; with `die`, see above."""
-        self.send({"arguments": [str(a) for a in arguments], "log": str(log), "die": die})
-        return Child(self, int(self.read()["pid"]), log)
+        """Start `pairuni-eval ARGUMENTS`, whose words go to `log`; with `die`, see above."""
+        with log.open("wb") as said, Path(os.devnull).open("rb") as nothing:
+            return Child(
+                self._address, "pairuni_eval.cli", arguments, (nothing, said, said), die=die
+            )
 
     def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:
         """Start a command and wait for its end."""
         return self.start(*arguments, log=log, die=die).wait()
 
-    def send(self, order: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
 
-    def read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the process that starts the commands has ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def write_python(path: Path, address: str) -> Path:
+    """An executable that runs `-m MODULE` by the server, and all else as this Python does."""
+    tests = str(Path(__file__).parents[1])
+    path.write_text(
+        f"#!{sys.executable} -IS\n"
+        f"import sys\nsys.path.insert(0, {tests!r})\n"
+        "from support.fork_server import run_as_python\n"
+        f"run_as_python({address!r}, {sys.executable!r})\n"
+    )
+    path.chmod(0o755)
+    return path
 
-    def close(self) -> None:
-        self._process.communicate()
+
+def run_as_python(address: str, python: str) -> None:
+    """Be the command that this process's arguments name; see `write_python`."""
+    if sys.argv[1:2] != ["-m"]:
+        os.execv(python, [python, *sys.argv[1:]])
+    child = Child(address, sys.argv[2], sys.argv[3:], (0, 1, 2), python=sys.argv[0])
+    code = child.wait()
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+class _Server:
+    """Carries out orders until no connection is left."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._children: dict[socket.socket, int] = {}
+
+    def serve(self) -> None:
+        """Serve the first connection and those that come before the last has gone."""
+        open_connections = 0
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._listener:
+                    connection, _ = self._listener.accept()
+                    self._selector.register(connection, selectors.EVENT_READ)
+                    open_connections += 1
+                elif isinstance(key.fileobj, socket.socket):
+                    open_connections -= not self._hear(key.fileobj)
+                else:
+                    self._end(key.fd, key.data)
+            if not open_connections:
+                return
+
+    def _hear(self, connection: socket.socket) -> bool:
+        """Do what a message asks for; whether there was one."""
+        said, streams, *_ = socket.recv_fds(connection, _MOST, 3)
+        if not said:
+            self._cut(connection)
+            return False
+        order = json.loads(said)
+        if "hold" in order:
+            connection.send(said)
+            return True
+        if "wait" in order:
+            handle = os.pidfd_open(order["wait"])
+            self._selector.register(handle, selectors.EVENT_READ, (order["wait"], connection))
+            return True
+        pid = os.fork()
+        if pid == 0:
+            self._close()
+            _child(order, streams)
+        for stream in streams:
+            os.close(stream)
+        with contextlib.suppress(PermissionError):  # the child was first, and is at work
+            os.setpgid(pid, pid)
+        self._children[connection] = pid
+        connection.send(json.dumps({"pid": pid}).encode())
+        return True
+
+    def _cut(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        connection.close()
+        pid = self._children.pop(connection, None)
+        if pid is not None:  # nobody has waited for its end
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    def _end(self, handle: int, waiting: tuple[int, socket.socket]) -> None:
+        self._selector.unregister(handle)
+        os.close(handle)
+        pid, connection = waiting
+        if self._children.pop(connection, None) is None:
+            return  # cut while it was waited for
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(BrokenPipeError):
+            connection.send(json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
+
+    def _close(self) -> None:
+        """Let go, in a child, of what is the server's."""
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+        self._selector.close()
 
 
 def main() -> None:
-    """Serve orders until the input ends."""
+    """Import everything, tell the address, serve."""
     _preload()
-    print(json.dumps({"ready": True}), flush=True)
-    while line := sys.stdin.readline():
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _child(order)
-        os.setpgid(pid, pid)
-        print(json.dumps({"pid": pid}), flush=True)
-        sys.stdin.readline()
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+    folder = tempfile.mkdtemp(prefix="forks")  # the address of a socket must be short
+    _warm_up(Path(folder))
+    gc.freeze()  # children share these pages and need not look through them
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"{folder}/socket")
+    listener.listen(64)
+    print(f"{folder}/socket", flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        _Server(listener).serve()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _preload() -> None:
@@ -97,34 +278,43 @@ def _preload() -> None:
     import torch
     import transformers
 
-    import pairuni_eval.models.janus
-    import pairuni_eval.report.build
-    import pairuni_eval.runner.run
-    import pairuni_eval.tiny.janus  # noqa: F401
-    from pairuni_eval import catalog
-    from pairuni_eval.data import Data
+    import pairuni_train.run  # noqa: F401
 
     torch.set_num_threads(1)
-    for name in ("tiny-pope", "tiny-geneval"):  # fills what children would each fill again
-        benchmark = catalog.load_benchmark(name)
-        list(benchmark.samples(Data(benchmark.card, benchmark.folder)))
     _ = transformers.JanusForConditionalGeneration, transformers.AutoProcessor
 
 
-def _child(order: dict[str, Any]) -> None:
+def _warm_up(folder: Path) -> None:
+    """Do once what every child would do again: load what comes late, compile templates."""
     from pairuni_eval.cli import main as command
 
+    script = folder / "script.jsonl"
+    script.write_text('{"prompt": "*", "text": "yes"}\n')
+    words = ["run", "--checkpoint", f"scripted:{script}", "--benchmarks", "tiny-pope,tiny-geneval"]
+    words += ["--limit", "2", "--out", str(folder / "run"), "--report", str(folder / "report")]
+    sys.argv = ["pairuni-eval", *words]
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+        command()
+    assert (folder / "report" / "report.html").is_file()
+
+
+def _child(order: dict[str, Any], streams: Sequence[int]) -> None:
+    """Be `python -m MODULE ARGUMENTS`; ends the process."""
     with contextlib.suppress(PermissionError):  # the server was first
         os.setpgid(0, 0)
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    code = 0
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["folder"])
+    if order["python"]:
+        sys.executable = order["python"]
     if order["die"]:
         _arm(order["die"])
-    sys.argv = ["pairuni-eval", *order["arguments"]]
+    sys.argv = [order["module"], *order["arguments"]]
+    code = 0
     try:
-        command()
+        runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
     except BaseException:  # noqa: BLE001 - the child must not return into the server's loop

@@ -13,6 +13,7 @@ from pairuni_eval.scorers.rubric import wise_category
 from pairuni_eval.tiny import edits, knowledge, prompts, question_rows, questions, world
 from pairuni_eval.tiny.edits import Edit
 from pairuni_eval.tiny.judge import TinyJudge
+from pairuni_eval.tiny.question_rows import ThingCounts
 from pairuni_eval.tiny.questions import Choice
 from pairuni_eval.tiny.world import Scene, Thing
 
@@ -281,13 +282,15 @@ def test_pope_rows_ask_three_present_and_three_absent(split: str) -> None:
 
 
 def test_adversarial_absent_things_mix_what_the_scene_has() -> None:
-    names = question_rows.absent_names(random.Random(0), SCENE, "adversarial", ())
+    names = question_rows.absent_names(random.Random(0), SCENE, "adversarial", ThingCounts.of(()))
     assert set(names[:2]) == {"blue circle", "red square"}
 
 
 def test_popular_absent_things_come_by_frequency() -> None:
     others = [Scene((Thing("cross", "green", 0, 0),))] * 2 + [Scene((SQUARE,))]
-    names = question_rows.absent_names(random.Random(0), Scene((CIRCLE,)), "popular", others)
+    names = question_rows.absent_names(
+        random.Random(0), Scene((CIRCLE,)), "popular", ThingCounts.of(others)
+    )
     assert names[:2] == ["green cross", "blue square"]
 
 
