@@ -73,16 +73,16 @@ def mme(rng: random.Random, scene: Scene) -> TinyQuestion:
             )
 
 
-_UNCOUNTED = question_rows.ThingCounts.of(())
-
-
 def pope(rng: random.Random, scene: Scene) -> TinyQuestion:
     """POPE's question about a thing that is there, or as often about one that is not."""
     if rng.random() < 0.5:
         name, answer = rng.choice(scene.things).name, "yes"
     else:
         split = rng.choice(("random", "adversarial"))
-        name, answer = question_rows.absent_names(rng, scene, split, _UNCOUNTED)[0], "no"
+        name, answer = (
+            question_rows.absent_names(rng, scene, split, question_rows.UNCOUNTED)[0],
+            "no",
+        )
     return TinyQuestion(
         "pope", "existence", forms.pope_prompt(question_rows.pope_text(name)), answer
     )

@@ -193,6 +193,9 @@ class ThingCounts(NamedTuple):
         return cls(Counter(name for names in held for name in names), together)
 
 
+UNCOUNTED = ThingCounts.of(())
+
+
 def absent_names(rng: random.Random, scene: Scene, split: str, counts: ThingCounts) -> list[str]:
     """The names that `scene` lacks, the ones POPE would ask for first in front.
 

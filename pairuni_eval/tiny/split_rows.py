@@ -161,7 +161,9 @@ def _existence(truth: bool, rng: random.Random, split: Split) -> _Asked:
     if truth:
         name = rng.choice(scene.things).name
     else:
-        name = question_rows.absent_names(rng, scene, rng.choice(_ABSENT), ())[0]
+        name = question_rows.absent_names(rng, scene, rng.choice(_ABSENT), question_rows.UNCOUNTED)[
+            0
+        ]
     text = forms.pope_prompt(question_rows.pope_text(name))
     question = TinyQuestion("pope", "say_existence", text, "yes" if truth else "no")
     return scene, "common", question, ()
