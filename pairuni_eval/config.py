@@ -23,6 +23,7 @@ from pairuni_eval.user_text import text_of
 
 _UNKNOWN_KEY = re.compile(r"unknown field `([^`]+)`")
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # a key, or a place in a list
+_MISSING_KEY = re.compile(r"missing required field `([^`]+)`")
 _UNKNOWN_WORD = re.compile(r"Invalid enum value '([^']+)'")
 _UNKNOWN_TAG = re.compile(r"Invalid value '([^']+)'")  # the word that says which record it is
 
@@ -140,10 +141,11 @@ def _toml(value: Any) -> str:
 def _explain(message: str, kind: type[msgspec.Struct], also: Collection[str]) -> str:
     """Msgspec's message, with the nearest valid key or word for an unknown one."""
     where = message.partition(" - at ")[2].strip("`").removeprefix("$").removeprefix(".")
-    there = _known(inspect.type_info(kind), where)
+    there, place = _known(inspect.type_info(kind), where), f" in {where}" if where else ""
+    if missing := _MISSING_KEY.search(message):
+        return f"the key '{missing[1]}' is missing{place}."
     if unknown := _UNKNOWN_KEY.search(message):
         keys = there.keys if where else [*there.keys, *also]
-        place = f" in {where}" if where else ""
         return f"unknown key '{unknown[1]}'{place}.{_near(unknown[1], keys)}"
     if word := _UNKNOWN_WORD.search(message) or _UNKNOWN_TAG.search(message):
         return f"'{word[1]}' is not a value of {where}.{_near(word[1], there.words)}"

@@ -120,7 +120,7 @@ def read_choices(judge: str | None) -> tuple[JudgeChoice, ...]:
         return (first,)
     if not isinstance(second, dict):
         raise UserError(f"{path}: second is not a table.", hint="[second]\nshare = 0.1")
-    share = read_options(_Share, second, path).share
+    share = as_record(second, _Share, f"{path}, [second]").share
     options = {key: value for key, value in second.items() if key != "share"}
     return first, JudgeChoice(_plugin(path, options), options, path, share)
 

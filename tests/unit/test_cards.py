@@ -128,7 +128,7 @@ def test_metrics_that_protocols_share_stand_once(tmp_path: Path) -> None:
             "top (accuracy, guessed)",
         ),
         (CARD + OTHER + 'metrics = ["f1"]\n', "names 'f1', which is none of"),
-        (CARD + OTHER, "missing required field `metrics`"),
+        (CARD + OTHER, "the key 'metrics' is missing"),
         (SHARED.replace('of = "guessed"', 'off = "x"'), "unknown key 'off' in metrics[1]"),
     ],
 )

@@ -11,7 +11,7 @@ unconditional rows). The paper does not say which it uses; conditional is the de
 nearest relatives.
 
 Every gradient goes through a call of this module as wrapped by the trainer; calling the inner
-modules of a distributed wrapper would leave gradients unsynchronised without an error.
+modules of a distributed wrapper would leave gradients unsynchronized without an error.
 
 Legend: N rows, T completion positions, P prompt positions, V vocabulary or codebook, D hidden size.
 """

@@ -85,7 +85,7 @@ def test_pictures_are_scaled_to_fit_and_padded(
     assert frame(height, width) == Framing((height, width), scaled, padded)
 
 
-def test_the_padding_is_grey_before_it_is_normalized() -> None:
+def test_the_padding_is_gray_before_it_is_normalized() -> None:
     picture = Image.new("RGB", (640, 480), (255, 0, 100))
     pixels = network_input(picture, CPU)
     assert pixels.shape == (3, 800, 1088)

@@ -63,7 +63,7 @@ def test_on_policy_the_ratio_is_one_and_the_gradient_is_reinforce() -> None:
     assert logp_NT.grad.tolist() == [[-0.0625, -0.0625]]
 
 
-def test_the_penalty_is_k3_and_pulls_towards_the_reference() -> None:
+def test_the_penalty_is_k3_and_pulls_toward_the_reference() -> None:
     logp_NT = torch.tensor([[-1.0]], requires_grad=True)
     reference_NT = torch.tensor([[-1.5]])
     # d = -0.5: exp(-0.5) + 0.5 - 1

@@ -70,7 +70,7 @@ def test_a_file_names_a_plugin_its_options_and_a_second_judge(tmp_path: Path) ->
         ("not toml", "not valid TOML"),
         ("name = 3", "name is not text"),
         ("second = 3", "second is not a table"),
-        ("[second]\nretries = 3", "missing required field `share`"),
+        ("[second]\nretries = 3", ", [second]: the key 'share' is missing."),
         ("[second]\nshare = 0.0", "`share`"),
         ("[second]\nshare = 1.5", "`share`"),
     ],

@@ -54,7 +54,7 @@ def make(tmp_path: Path, loopback: Loopback) -> Make:
         own = {
             "snapshot": "loopback-1",
             "base_url": loopback.url,
-            "timeout_s": 0.5,
+            "timeout_s": 30,
             "retries": 1,
             "backoff_s": 0.001,
         }

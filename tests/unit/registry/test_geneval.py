@@ -142,7 +142,7 @@ def test_the_sentences_of_a_color() -> None:
     )
 
 
-def test_an_object_is_cut_out_on_grey() -> None:
+def test_an_object_is_cut_out_on_gray() -> None:
     picture = Image.new("RGB", (4, 3), (10, 20, 30))
     mask = np.zeros((3, 4), dtype=bool)
     mask[1, 1] = mask[2, 2] = True
