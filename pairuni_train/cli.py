@@ -275,6 +275,9 @@ def pretrain_tiny(
         float | None,
         typer.Option(min=0, max=1, help="Share of the steps after which it stops."),
     ] = None,
+    rate: Annotated[
+        float, typer.Option(min=0, help="What the learning rates are multiplied by.")
+    ] = 1.0,
 ) -> None:
     """Train the tiny model from nothing: VQ first, then vision tower and language model."""
     from dataclasses import replace
@@ -299,6 +302,7 @@ def pretrain_tiny(
         ),
         start="tiny" if from_tiny else "nothing",
         end=(EARLY_END if early else 1.0) if end is None else end,
+        rate=rate,
     )
     pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")

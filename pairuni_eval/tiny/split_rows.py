@@ -89,9 +89,9 @@ def split_questions(
         for name, (place, (kind, there)) in product(NAMES, enumerate(_ROUND)):
             key = f"{name} {number * len(_ROUND) + place}"
             yield drawing.fresh(partial(_about_name, name, kind, there), key)
-    for asked, number in product(questions.KINDS, range(per_choice)):
+    for common, number in product(questions.KINDS, range(per_choice)):
         letter, form = LETTERS[number % 4], ("mmmu", "mmstar")[(number + number // 4) % 2]
-        yield drawing.fresh(partial(_choice, asked, letter, form), f"{asked} {number}")
+        yield drawing.fresh(partial(_choice, common, letter, form), f"{common} {number}")
     for said, number in product(questions.STATEMENT_KINDS, range(per_statement)):
         yield drawing.fresh(partial(_statement, said, number % 2 == 0), f"say {said} {number}")
     for number in range(2 * per_statement):

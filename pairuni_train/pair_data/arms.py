@@ -28,6 +28,7 @@ from typing import NamedTuple
 import msgspec
 
 from pairuni_eval.toolkit import seed_for
+from pairuni_train.pair_data.balance import balanced
 from pairuni_train.pair_data.builder import PairPool, PairRef
 from pairuni_train.pair_data.complete import NewQuestion, RowRef, halves_of
 from pairuni_train.pair_data.config import PairArm, PairConfig
@@ -155,30 +156,15 @@ def _cut(refs: Sequence[PairRef], count: int, pool: PairPool) -> list[PairRef]:
     """The first so many pairs; in a balanced set no yes or no that has none to go with it."""
     if not pool.config.balanced:
         return list(refs[:count])
-    chosen: list[PairRef] = []
-    waiting: dict[str, list[PairRef]] = {word: [] for word in _OTHER_WORD}
-    for ref in refs:
-        word = _answer(ref, pool)
-        if len(chosen) == count:
-            break
-        if word not in _OTHER_WORD:
-            chosen.append(ref)
-        elif waiting[_OTHER_WORD[word]] and len(chosen) + 2 <= count:
-            chosen += [waiting[_OTHER_WORD[word]].pop(0), ref]
-        else:
-            waiting[word].append(ref)
-    return chosen
-
-
-_OTHER_WORD = {"yes": "no", "no": "yes"}
+    return [refs[place] for place in balanced((_answer(ref, pool) for ref in refs), count)]
 
 
 def _answer(ref: PairRef, pool: PairPool) -> str | None:
-    """The gold answer of a pair's understanding half, in small letters."""
+    """The gold answer of a pair's understanding half; None without one."""
     if ref.completion is not None and isinstance(ref.completion.new, NewQuestion):
-        return ref.completion.new.answer.lower()
+        return ref.completion.new.answer
     row = next((row for row in ref.rows if row.side == "understanding"), None)
-    return None if row is None else pool.rows["understanding"].answer(row.number).lower()
+    return None if row is None else pool.rows["understanding"].answer(row.number)
 
 
 def _shuffled(pool: PairPool, purpose: str) -> tuple[list[int], ...]:

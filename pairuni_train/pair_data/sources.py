@@ -98,16 +98,15 @@ def read_source(
 
 
 def _tiny_halves(source: TinySource, side: Side, seed: int) -> Iterator[Half]:
-    if source.names is not None:
-        rows, names, common = source.rows, source.names, source.common
-        if side == "understanding":
-            yield from tiny_name_rows.understanding_rows(rows, seed, names=names, common=common)
-        else:
-            yield from tiny_name_rows.generation_rows(rows, seed, names=names, common=common)
+    count, names, common = source.rows, source.names, source.common
+    if names is not None and side == "understanding":
+        yield from tiny_name_rows.understanding_rows(count, seed, names=names, common=common)
+    elif names is not None:
+        yield from tiny_name_rows.generation_rows(count, seed, names=names, common=common)
     elif side == "understanding":
-        yield from tiny_rows.understanding_rows(source.rows, seed)
+        yield from tiny_rows.understanding_rows(count, seed)
     else:
-        yield from tiny_rows.generation_rows(source.rows, seed)
+        yield from tiny_rows.generation_rows(count, seed)
 
 
 def _download(source: FileSource) -> Path:

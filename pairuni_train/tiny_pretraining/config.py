@@ -46,6 +46,8 @@ class PretrainConfig:
         start: From untrained weights, or from those of `tiny` with rows for the tokens of names.
         end: Share of the steps after which it stops, with the rate that it then has: a base that
             still has something to learn.
+        rate: What both learning rates are multiplied by; a trained model that goes on may want
+            less than an untrained one.
     """
 
     seed: int = 0
@@ -67,6 +69,7 @@ class PretrainConfig:
     names: NameLessons = field(default_factory=NameLessons)
     start: Literal["nothing", "tiny"] = "nothing"
     end: float = 1.0
+    rate: float = 1.0
 
     @property
     def last_step(self) -> int:

@@ -155,7 +155,7 @@ def train_model(lessons: Lessons, cfg: PretrainConfig) -> Iterator[tuple[int, Te
     for step in range(start, cfg.last_step):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
-        share = rate_share(step, cfg, start=warm_from)
+        share = cfg.rate * rate_share(step, cfg, start=warm_from)
         optimizers.set_rate(cfg.matrix_lr, cfg.other_lr, share)
         losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
         memory = min(0.95, (step - start) / (step - start + 1))

@@ -446,3 +446,27 @@ def test_a_matrix_of_single_pairs_from_the_command_line(train: Cli, tmp_path: Pa
     assert alone.code == 2 and "options of a matrix" in alone.error
     missing = train("probe", *common, *sizes, "--out", "new", "--beside", "nowhere")
     assert missing.code == 2 and "There is no gradient matrix" in missing.error
+
+
+FEW = ("--set", "pairs=6", "--set", "understanding.0.rows=40", "--set", "generation.0.rows=40")
+
+
+def test_pair_sets_of_names_are_built_with_another_overlap(train: Cli) -> None:
+    build = ("pairs", "build", "--preset", "tiny-names", "--arms", "random", "--out", "out")
+    ran = train(*build, *FEW, "--set", "overlap=0.5")
+    assert (ran.code, "SHORT" in ran.out) == (0, False)
+    assert ran.next == "pairuni-train pairs check out/random.parquet --against tiny-heldout"
+    assert json.loads(Path("out/config.json").read_text())["overlap"] == 0.5
+    wrong = train(*build, *FEW, "--set", "overlap=0.55")
+    assert wrong.code == 2
+    assert "overlap 0.55: the nearest of 24 names is 0.583" in wrong.error
+
+
+@pytest.mark.slow
+def test_a_base_may_begin_with_tiny_and_stop_early(train: Cli) -> None:
+    ran = train("pretrain-tiny", "--early", "--from-tiny", "--steps", 1, "--out", "base")
+    assert ran.code == 0
+    assert ran.next == "pairuni-eval run --checkpoint base"
+    vocabulary = json.loads(Path("base/tokenizer.json").read_text())["model"]["vocab"]
+    assert "bafem" in vocabulary
+    assert json.loads(Path("base/pairuni.json").read_text())["step"] == 1

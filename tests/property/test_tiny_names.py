@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pairuni_eval.scorers.answer_form import final_answer
 from pairuni_eval.tiny import name_prompts, name_questions, names, splits, world
 from pairuni_eval.tiny.exact_drawing import exact_flaw
+from pairuni_train.pair_data.balance import balanced
 
+answers = st.lists(st.sampled_from(("yes", "no", "No ", "A", "red", None)), max_size=40)
 seeds = st.integers(0, 2**32)
 one_or_two = st.lists(st.sampled_from(names.NAMES), min_size=1, max_size=2, unique=True)
 split = st.sampled_from(("training", "heldout", "tuning"))
@@ -50,6 +52,29 @@ def test_a_thought_comes_to_the_answer(seed: int, name: str, kind: name_question
     assert one.name in one.facts["concepts"]
     said = names.said_with_thought(one.facts["thought"], one.answer)
     assert final_answer(said) == one.answer
+
+
+@given(st.integers(0, 12))
+def test_two_sources_know_the_whole_list_and_share_what_they_should(twelfths: int) -> None:
+    first, second = (set(names.read_names(part)) for part in names.overlapping(twelfths / 12))
+    assert len(first) == len(second) == 12 + twelfths
+    assert first | second == set(names.NAMES)
+    assert len(first & second) == 2 * twelfths
+
+
+@given(answers, st.integers(0, 45))
+def test_a_balanced_choice_has_as_many_yes_as_no_and_as_much_as_there_is(
+    given_: list[str | None], count: int
+) -> None:
+    places = balanced(given_, count)
+    words = [(given_[place] or "").strip().lower() for place in places]
+    assert len(set(places)) == len(places) <= count
+    assert words.count("yes") == words.count("no")
+    plain = [(word or "").strip().lower() for word in given_]
+    couples = min(plain.count("yes"), plain.count("no"))
+    others = sum(word not in ("yes", "no") for word in plain)
+    full = min(count, others + 2 * couples)
+    assert full - len(places) in (0, 1)  # one place may be left over for a couple that needs two
 
 
 @given(st.binary(min_size=world.CELLS, max_size=world.CELLS))

@@ -19,6 +19,7 @@ from pairuni_eval.tiny.name_prompts import holds_names, name_row, name_rows, nam
 from pairuni_eval.tiny.names import NAMES
 from pairuni_eval.tiny.world import Scene, Thing
 from pairuni_train.pair_data import tiny_answers, tiny_name_rows
+from pairuni_train.pair_data.balance import balanced
 from pairuni_train.pair_data.build import build
 from pairuni_train.pair_data.check import check_pairs
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion
@@ -263,6 +264,22 @@ def test_settings_of_the_command_line_are_checked() -> None:
 
 
 # Arms
+
+
+@pytest.mark.parametrize(
+    ("answers", "count", "places"),
+    [
+        (["yes", "yes", "A", "no", "no"], 9, [2, 0, 3, 1, 4]),
+        (["yes", "yes", "A", "no", "no"], 3, [2, 0, 3]),
+        (["yes", "no", "yes", "no"], 3, [0, 1]),  # one place is left, a couple needs two
+        (["yes", "no", "yes", "no", "A"], 3, [0, 1, 4]),
+        (["yes", "yes", "yes"], 3, []),
+        (["B", None, "red"], 2, [0, 1]),
+        (["No", " YES "], 2, [0, 1]),
+    ],
+)
+def test_a_yes_is_taken_with_a_no(answers: list[str | None], count: int, places: list[int]) -> None:
+    assert balanced(answers, count) == places
 
 
 @pytest.fixture(scope="module")

@@ -169,11 +169,11 @@ def test_a_split_without_enough_prompts_says_so() -> None:
 
 def test_a_training_half_is_graded_as_the_benchmark_grades() -> None:
     questions, items = samples_of(QUESTIONS[0])
-    assert questions.reward_reference("Is it?", "yes", {}) == {"answer": "yes"}  # type: ignore[attr-defined]
-    assert questions.reward_reference("a photo of a bafem", None, {}) is None  # type: ignore[attr-defined]
+    assert questions.reward_reference("Is it?", "yes", {}) == {"answer": "yes"}
+    assert questions.reward_reference("a photo of a bafem", None, {}) is None
     assert {"answer"} == set(items[0].sample.reference)
     drawings, _ = samples_of(DRAWINGS[0])
-    grade = drawings.reward_reference  # type: ignore[attr-defined]
+    grade = drawings.reward_reference
     assert grade("a photo of a bafem and a dolib", None, {}) == name_row("bafem", "dolib")
     assert grade("a photo of a red circle", None, {})["tag"] == "colors"
     assert grade("a photo of a house", None, {}) is None

@@ -129,8 +129,7 @@ def test_a_base_stops_early_and_knows_the_tokens_of_names(tmp_path: Path) -> Non
 
 def test_a_base_may_begin_with_the_weights_of_tiny(tmp_path: Path) -> None:
     cfg = PretrainConfig(
-        steps=1, matrix_lr=0.0, other_lr=0.0, weight_decay=0.0, batch_scale=0.05, threads=1,
-        names=NameLessons(asked=0.5), start="tiny",
+        steps=1, rate=0.0, batch_scale=0.05, threads=1, names=NameLessons(asked=0.5), start="tiny",
     )  # fmt: skip
     base = pretrain(cfg, tmp_path)
     old = janus.load(janus.shipped()).model.state_dict()
