@@ -137,12 +137,12 @@ class ScorerReward(Reward):
         return 0.0 if wrong else math.nan
 
 
-class _Named(NamedTuple):
+class _Rule(NamedTuple):
     benchmark: Benchmark
     protocol: str
 
 
-def _named(options: Mapping[str, Any]) -> _Named:
+def _named(options: Mapping[str, Any]) -> _Rule:
     """The benchmark and the protocol that `of` names; without "@" the card's first one."""
     name, _, protocol = str(options.get("of", "")).partition("@")
     if not name:
@@ -157,7 +157,7 @@ def _named(options: Mapping[str, Any]) -> _Named:
         raise unknown_name(
             f"protocol of {name}", protocol, known, list_command=f"pairuni-eval show {name}"
         )
-    return _Named(benchmark, protocol or benchmark.card.default_protocol)
+    return _Rule(benchmark, protocol or benchmark.card.default_protocol)
 
 
 def _check_can_reward(benchmark: Benchmark, protocol: str) -> None:
