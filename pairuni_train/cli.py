@@ -268,6 +268,15 @@ def pretrain_tiny(
     thoughts: Annotated[
         bool, typer.Option(help="Say what a name stands for before answering.")
     ] = True,
+    aloud: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the questions about one thing in common words that are answered with a "
+            "thought as well.",
+        ),
+    ] = None,
     from_tiny: Annotated[
         bool, typer.Option("--from-tiny", help="Begin with the weights of tiny.")
     ] = False,
@@ -299,6 +308,7 @@ def pretrain_tiny(
             asked=share if names is None else names,
             drawn=share if drawn is None else drawn,
             thoughts=thoughts,
+            aloud=float(early and thoughts) if aloud is None else aloud,
         ),
         start="tiny" if from_tiny else "nothing",
         end=(EARLY_END if early else 1.0) if end is None else end,

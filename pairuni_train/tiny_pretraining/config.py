@@ -19,22 +19,25 @@ class NameLessons:
         asked: Share of the questions that are about a name instead.
         drawn: Share of the drawings of GenEval's six kinds that are of names instead.
         thoughts: Whether what a name stands for is said before the answer.
+        aloud: Share of the questions about one thing in common words (`thoughts`) that are answered
+            with a thought as well: so the way to answer is learned though names are scarce.
     """
 
     asked: float = 0.0
     drawn: float = 0.0
     thoughts: bool = True
+    aloud: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is no share."""
-        for share in (self.asked, self.drawn):
+        for share in (self.asked, self.drawn, self.aloud):
             if not 0 <= share <= 1:
                 raise ValueError(f"{share} is no share of lessons: it lies between 0 and 1")
 
     @property
     def any(self) -> bool:
         """Whether a model needs the tokens of names."""
-        return self.asked > 0 or self.drawn > 0
+        return max(self.asked, self.drawn, self.aloud) > 0
 
 
 @dataclass(frozen=True)

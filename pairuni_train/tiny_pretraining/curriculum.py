@@ -33,6 +33,7 @@ from pairuni_eval.api.tiny import (
 )
 from pairuni_eval.toolkit.networks import janus
 from pairuni_train.tiny_pretraining.config import NameLessons
+from pairuni_train.tiny_pretraining.thoughts import thought_about
 
 # The share of each lesson in the loss of a step.
 WEIGHTS: dict[str, float] = {
@@ -134,9 +135,20 @@ def _talk(
 ) -> list[Turn]:
     """A turn of each maker, or now and then one about a name."""
     return [
-        _about_name(rng, scene, names, kinds) if _now(rng, names.asked) else make(rng, scene)
+        _about_name(rng, scene, names, kinds)
+        if _now(rng, names.asked)
+        else _aloud(rng, make(rng, scene), scene, names)
         for make in makers
     ]
+
+
+def _aloud(rng: random.Random, turn: Turn, scene: world.Scene, names: NameLessons) -> Turn:
+    """Now and then with a thought before the answer, if the turn is about one thing."""
+    assert turn.answer is not None
+    if not _now(rng, names.aloud):
+        return turn
+    thought = thought_about(turn.text, turn.answer, scene)
+    return turn._replace(answer=said_with_thought(thought, turn.answer)) if thought else turn
 
 
 def _now(rng: random.Random, share: float) -> bool:

@@ -18,6 +18,7 @@ from pairuni_train.pair_data.tiny_answers import true_answer
 from pairuni_train.tiny_pretraining import NameLessons, PretrainConfig, pretrain
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, step_examples
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS, Example, Turn
+from pairuni_train.tiny_pretraining.thoughts import thought_about
 
 SMALL = janus.TinySize(hidden=32, layers=1, heads=2, feed_forward=32, vision_hidden=32)
 
@@ -72,6 +73,53 @@ def test_questions_about_names_are_true_with_their_thought_before_the_answer() -
         answers[said or ""] += 1
     assert set(answers) >= {"yes", "no", "A", "B", "C", "D", "red", "circle"}
     assert 0.6 < answers["yes"] / answers["no"] < 1.9
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "thought"),
+    [
+        ("Is there a green cross in the image?", "no", "green cross"),
+        ("Is there a circle in the image? Please answer yes or no.", "yes", None),
+        ("What color is the circle?\nAnswer the question using a single word or phrase.", "red",
+         "red circle"),
+        ("<image 1> What shape is blue?\n(A) circle\n(B) square\n(C) triangle\n(D) cross\n", "B",
+         "blue square"),
+        ("What color is the cross?", "red", None),  # two of them
+        ("Is the square red? Please answer yes or no.", "no", "blue square"),
+        ("Which shape is in the image?\nOptions: A: red circle, B: blue cross, C: green square, D: "
+         "red cross", "A", "red circle"),
+        ("How many circles are there?", "1", None),
+        ("In which row is the circle?", "first", None),
+    ],
+)  # fmt: skip
+def test_a_thought_is_about_the_one_thing_that_is_asked_for(
+    question: str, answer: str, thought: str | None
+) -> None:
+    scene = world.Scene(
+        (
+            world.Thing("circle", "red", 0, 0),
+            world.Thing("square", "blue", 0, 2),
+            world.Thing("cross", "red", 3, 0),
+            world.Thing("cross", "green", 3, 3),
+        )
+    )
+    assert thought_about(question, answer, scene) == thought
+
+
+def test_common_questions_may_be_answered_aloud_and_stay_true() -> None:
+    talks = [one for one in lessons(3, aloud=1.0) if len(one.turns) > 1]
+    plain = [one for one in lessons(3, aloud=0.0) if len(one.turns) > 1]
+    assert not any("<think>" in (turn.answer or "") for one in plain for turn in one.turns)
+    aloud = [
+        (one, turn)
+        for one in talks
+        for turn in one.turns
+        if (turn.answer or "").startswith("<think>")
+    ]
+    assert 0.15 < len(aloud) / sum(len(one.turns) for one in talks) < 0.5
+    for one, turn in aloud:
+        assert one.picture is not None
+        assert final_answer(turn.answer or "") == true_answer(turn.text, one.picture)
 
 
 def test_without_the_naming_step_the_answer_stands_alone() -> None:
