@@ -41,11 +41,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker per processor up to `MOST_WORKERS`; none where one file is asked for."""
     if len(config.args) == 1 and ".py" in config.args[0]:
         return 0
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    mine = hasattr(os, "sched_getaffinity")
+    return min(len(os.sched_getaffinity(0)) if mine else os.cpu_count() or 1, MOST_WORKERS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

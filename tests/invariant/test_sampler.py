@@ -390,14 +390,14 @@ def cut(asked: Sequence[Request], size: int) -> list[Sequence[Request]]:
 
 @pytest.mark.parametrize("kind", ["draw", "edit", "answer"])
 def test_batch_size_and_order_change_nothing(policy: JanusPolicy, kind: str) -> None:
-    task, asked = requests_of(kind, 48, 5.0)
+    task, asked = requests_of(kind, 24, 5.0)
     base = replies(policy, task, cut(asked, 16))
     assert len(set(base.values())) > 3, "the case needs different replies"
     shuffled = random.Random(1).sample(asked, len(asked))
     for batches in (cut(asked, 1), cut(asked, 3), cut(shuffled, 16)):
         other = replies(policy, task, batches)
         same = sum(base[uid] == other[uid] for uid in base)
-        assert same >= 0.99 * len(base), f"{same} of {len(base)}"
+        assert same == len(base), f"{same} of {len(base)}"
 
 
 def test_neighbors_in_the_batch_do_not_matter(policy: JanusPolicy) -> None:

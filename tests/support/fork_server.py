@@ -285,12 +285,14 @@ def _preload() -> None:
 
 
 def _warm_up(folder: Path) -> None:
-    """Do once what every child would do again: load what comes late, compile templates."""
+    """Do once what every child would do again: load what comes late, compile templates.
+
+    Nothing here computes a gradient: after a backward pass a fork could do none of its own.
+    """
     from pairuni_eval.cli import main as command
 
-    script = folder / "script.jsonl"
-    script.write_text('{"prompt": "*", "text": "yes"}\n')
-    words = ["run", "--checkpoint", f"scripted:{script}", "--benchmarks", "tiny-pope,tiny-geneval"]
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else a fork is warned about
+    words = ["run", "--checkpoint", "tiny", "--benchmarks", "tiny-pope,tiny-geneval"]
     words += ["--limit", "2", "--out", str(folder / "run"), "--report", str(folder / "report")]
     sys.argv = ["pairuni-eval", *words]
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
