@@ -194,6 +194,7 @@ def pixel_values(pictures: Sequence[Image]) -> Tensor:
 # Model
 
 _EMBEDDING, _OUTPUT = 0.5, 0.02  # standard deviations of an untrained token's rows
+_FURTHER = 0.02  # of rows that a trained model gets for new tokens
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast, size: TinySize) -> JanusConfig:
@@ -294,7 +295,8 @@ def with_tokens(tiny: Tiny, further: Sequence[str], *, seed: int) -> Tiny:
     Args:
         tiny: A model with the words of the world; it is left as it is.
         further: The new tokens, e.g. `names.NAME_TOKENS`.
-        seed: Of their rows, which are drawn as an untrained model's are.
+        seed: Of their rows, which are drawn small: an optimizer's steps then turn them to a meaning
+            soon, as they would not turn a row of the size of a trained one.
 
     Raises:
         ValueError: if the model has another vocabulary.
@@ -304,8 +306,8 @@ def with_tokens(tiny: Tiny, further: Sequence[str], *, seed: int) -> Tiny:
     model, rng = copy.deepcopy(tiny.model), torch.Generator().manual_seed(seed)
     grown = model.config.text_config.vocab_size + len(further)
     model.resize_token_embeddings(grown, mean_resizing=False)
-    for layer, size in ((model.get_input_embeddings(), _EMBEDDING), (model.lm_head, _OUTPUT)):
-        layer.weight[-len(further) :].normal_(std=size, generator=rng)
+    for layer in (model.get_input_embeddings(), model.lm_head):
+        layer.weight[-len(further) :].normal_(std=_FURTHER, generator=rng)
     return Tiny(model.eval(), build_processor(further))
 
 
