@@ -218,8 +218,9 @@ class ProtocolSpec(Strict, frozen=True, kw_only=True):
         final_answer: The protocol of the card whose rule this one applies to the final answer of a
             text alone (see `scorers.answer_form`); None for a rule of its own, over the whole text.
             It is shown where answers carry tags, for without them both say the same.
-        counts_empty: Whether an answer that says nothing may be right, because an option is drawn
-            for it or it is taken for a yes. Such a protocol is refused as a training reward.
+        counts_empty: Whether an answer that says nothing of the question may be right: an option is
+            drawn for it, it is taken for a yes, or one letter is right of every open question. Such
+            a protocol is refused as a training reward.
     """
 
     summary: str

@@ -35,6 +35,10 @@ class HealthMonitor:
         for task in ("und", "gen"):
             if f"reward/{task}" in metrics:
                 found += self._task(task, metrics)
+            if self._lasts(f"declined/{task}", metrics.get(f"declined/{task}") == 1.0):
+                found.append(
+                    Alarm(f"{task}: no reward judged a rollout in {_PATIENCE} steps", False)
+                )
         return found
 
     def _broken(self, metrics: Mapping[str, float]) -> list[Alarm]:

@@ -87,12 +87,17 @@ def words_of(recent: list[Metrics]) -> str:
     parts = []
     for task in TASKS:
         rewards = [one[f"reward/{task}"] for one in recent if f"reward/{task}" in one]
+        declined = [one[f"declined/{task}"] for one in recent if f"declined/{task}" in one]
+        if declined and not rewards:
+            parts.append(f"{task}: no rollout was judged")
         if not rewards:
             continue
         live = _mean(recent, f"live_groups/{task}")
         clipped = _mean(recent, f"clip_ratio/low/{task}") + _mean(recent, f"clip_ratio/high/{task}")
         mean = sum(rewards) / len(rewards)
-        parts.append(f"{task} reward {mean:.2f} ({live:.0%} live, {clipped:.1%} clipped)")
+        share = sum(declined) / len(declined) if declined else 0.0
+        more = f", {share:.0%} declined" if share else ""
+        parts.append(f"{task} reward {mean:.2f} ({live:.0%} live, {clipped:.1%} clipped{more})")
     return "   ".join(parts)
 
 

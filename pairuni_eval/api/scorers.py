@@ -31,8 +31,6 @@ from pairuni_eval.scorers.licensed_prompts import (
 from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
 from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
-    CountedObject,
-    Observation,
     geneval_marks,
     geneval_reference,
 )

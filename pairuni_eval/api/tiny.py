@@ -56,7 +56,6 @@ from pairuni_eval.tiny.splits import Split, split_of_prompt, split_of_scene
 from pairuni_eval.tiny.world import (
     COLORS,
     SHAPES,
-    Detection,
     IntArray,
     Scene,
     Thing,

@@ -81,6 +81,11 @@ class PairingTest(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
     @property
+    def least_p(self) -> float:
+        """The smallest p that so few re-pairings can give, before any correction."""
+        return 1 / (self.draws + (not self.exact))
+
+    @property
     def stance(self) -> PairingStance:
         """What may be said, at the corrected p."""
         if self.corrected is None or self.within is None or self.re_paired is None:

@@ -13,6 +13,7 @@ from pairuni_eval.gradients.matrix_findings import (
     PairingTest,
 )
 from pairuni_eval.gradients.pair_matrix import ClassMean, PairClass
+from pairuni_eval.stats.multiple import ALPHA
 from pairuni_eval.stats.verdict import p_words
 
 _NAMED = 3  # blocks that a sentence names
@@ -47,7 +48,7 @@ def matrix_lines(findings: MatrixFindings) -> Iterator[str]:
 def sentences(findings: MatrixFindings) -> Iterator[str]:
     """What may be said, a sentence or two a group; the number of tests last."""
     for group in findings.groups:
-        yield " ".join(_said(group))
+        yield " ".join(_said(group, findings.tests))
     yield (
         f"p values are corrected by Holm: {_tests(findings.tests)} over all shared parameters "
         f"together, and {_tests(findings.block_tests)} of blocks together."
@@ -93,14 +94,19 @@ def _with_error(value: float | None, error: float | None) -> str:
     return f"{value:+.4f}" + (f" +- {error:.4f}" if error is not None else "")
 
 
-def _said(group: GroupFinding) -> Iterator[str]:
+def _said(group: GroupFinding, tests: int) -> Iterator[str]:
     test, name = group.pairing, _name(group)
     if test.stance is PairingStance.NOT_TESTED:
         yield f"{name}: not tested, {test.reason}."
     elif test.stance is PairingStance.CANNOT_TELL:
+        told = (
+            f"before any correction a difference below {test.detectable:.4f} would hardly be found"
+            if test.least_p * tests < ALPHA
+            else f"{test.pairs} pairs are too few to tell any difference"
+        )
         yield (
-            f"{name}: cannot tell whether it matters which halves are paired; {_numbers(test)}; a "
-            f"difference below {test.detectable:.4f} would hardly be found."
+            f"{name}: cannot tell whether it matters which halves are paired; {_numbers(test)}; "
+            f"{told}."
         )
     else:
         yield f"{name}: gradients {test.stance} within a pair than re-paired; {_numbers(test)}."
@@ -154,8 +160,8 @@ def _left_out(group: GroupFinding) -> Iterator[str]:
 
 def _numbers(test: PairingTest) -> str:
     return (
-        f"mean cosine {test.within:+.4f} against {test.re_paired:+.4f}, {p_words(test.corrected)} "
-        f"({test.pairs} pairs)"
+        f"mean cosine {test.within:+.4f} against {test.re_paired:+.4f} re-paired, corrected "
+        f"{p_words(test.corrected)} ({test.pairs} pairs with both gradients)"
     )
 
 

@@ -118,14 +118,21 @@ def reward_plugin(spec: RewardSpec) -> tuple[type[Reward], dict[str, Any]]:
     if name in _FORMER:
         raise UserError(
             f"There is no reward '{name}': a benchmark's own rule is the reward.",
-            hint=f'rewards = [{{ name = "{_FORMER[name]}" }}]',
+            hint=f'rewards = [{{ name = "{_FORMER[name]}',
         )
     plugin: type[Reward] = catalog.import_plugin("rewards", name)
+    if colon and "of" in spec.options:
+        raise UserError(
+            f"The reward '{spec.name}' says twice of what it is: leave the option `of` out."
+        )
     return plugin, {**spec.options, "of": of} if colon else dict(spec.options)
 
 
 # Rewards of recipes written for an earlier release, and what says the same.
-_FORMER = {"accuracy": "scorer:mmmu@reasoning", "tiny-checker": "scorer:tiny-geneval"}
+_FORMER = {
+    "accuracy": 'scorer:mmmu@reasoning", options = { tagged = true } }]',
+    "tiny-checker": 'scorer:tiny-geneval" }]',
+}
 
 
 def check_options(reward: str, options: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -45,6 +45,8 @@ class PairSampler:
                 f"The pair set has {len(pairs)} rows, a step takes {self.rows_per_step}.",
                 hint="Build a larger set, or lower pairs_per_step.",
             )
+        if repaired and len(pairs) < 2:
+            raise UserError("One pair alone cannot be dealt anew.", hint="Build a larger set.")
         if repaired and any(pair.kind is Kind.UNPAIRED for pair in pairs):
             raise UserError(
                 "The pair set has rows of one half only: there is no other half to deal anew.",

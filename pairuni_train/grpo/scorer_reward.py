@@ -35,7 +35,7 @@ from pairuni_train.pair_data.record import Generation, Half, Understanding
 if TYPE_CHECKING:
     from PIL import Image
 
-_OPTIONS = ("of", "form", "tagged", "data", "device")
+_OPTIONS = {"of": str, "form": str, "tagged": bool, "data": str, "device": str}
 _DRAWN = "drawn"  # the id by which a rollout's picture is asked for
 
 
@@ -74,7 +74,8 @@ class ScorerReward(Reward):
         Raises:
             UserError: for an unknown benchmark or protocol, and for one that cannot be a reward.
         """
-        check_options("scorer", options, _OPTIONS)
+        check_options("scorer", options, tuple(_OPTIONS))
+        _check_kinds(options)
         benchmark, protocol = _named(options)
         _check_can_reward(benchmark, protocol)
         from pairuni_eval.toolkit.networks import AUTO, pick_device
@@ -82,7 +83,11 @@ class ScorerReward(Reward):
         device = pick_device(
             str(options.get("device", AUTO)), setting="the option `device` of the reward 'scorer'"
         )
-        folder = Path(options["data"]) if "data" in options else None
+        folder = Path(options["data"]).expanduser() if "data" in options else None
+        if folder is not None and not folder.is_dir():
+            raise UserError(
+                f"The option `data` of the reward 'scorer': there is no folder {folder}."
+            )
         benchmark.equip(benchmark.data(folder), device=str(device))
         return cls(
             benchmark,
@@ -125,7 +130,7 @@ class ScorerReward(Reward):
 
     def _value(self, answer: Answer, marks: Sequence[MetricValue]) -> float:
         spec = self._benchmark.card.protocols[self._protocol]
-        if self._tagged and tagged_answer(answer.text) is None:
+        if self._tagged and answer.output.image is None and tagged_answer(answer.text) is None:
             return 0.0
         named = {mark.metric: mark for mark in marks}
         mark = named.get("correct") or named[spec.metric(spec.headline).of or spec.headline]
@@ -142,6 +147,15 @@ class _Rule(NamedTuple):
     protocol: str
 
 
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if not isinstance(value, _OPTIONS[name]):
+            wanted = "true or false" if _OPTIONS[name] is bool else "a text"
+            raise UserError(
+                f"The option `{name}` of the reward 'scorer' is {value!r}, not {wanted}."
+            )
+
+
 def _named(options: Mapping[str, Any]) -> _Rule:
     """The benchmark and the protocol that `of` names; without "@" the card's first one."""
     name, _, protocol = str(options.get("of", "")).partition("@")
@@ -155,25 +169,25 @@ def _named(options: Mapping[str, Any]) -> _Rule:
     known = benchmark.card.protocols
     if protocol and protocol not in known:
         raise unknown_name(
-            f"protocol of {name}", protocol, known, list_command=f"pairuni-eval show {name}"
+            "protocol", protocol, known, of=f"'{name}'", list_command="pairuni-eval list benchmarks"
         )
     return _Rule(benchmark, protocol or benchmark.card.default_protocol)
 
 
 def _check_can_reward(benchmark: Benchmark, protocol: str) -> None:
     card = benchmark.card
+    if card.judge is not None:
+        raise UserError(f"{card.title} cannot be a reward: it asks a judge about every output.")
     if type(benchmark).reward_reference is Benchmark.reward_reference:
         raise UserError(
             f"{card.title} cannot be a reward: it does not say how an answer to a question from "
             "elsewhere is graded (`Benchmark.reward_reference`)."
         )
-    if card.judge is not None:
-        raise UserError(f"{card.title} cannot be a reward: it asks a judge about every output.")
     if card.protocols[protocol].counts_empty:
         fit = [name for name, spec in card.protocols.items() if not spec.counts_empty]
         raise UserError(
             f"scorer:{card.name}@{protocol} cannot be a reward: under this protocol an answer that "
-            "says nothing may be right, and a policy would be paid for it.",
+            "says nothing of the question may be right, and a policy would be paid for it.",
             hint=" or ".join(f"scorer:{card.name}@{name}" for name in fit),
         )
 

@@ -182,7 +182,7 @@ def test_the_address_of_a_shipped_baseline() -> None:
     assert run.address == "suite:tiny/GRPO" and run.packed
     assert run.printed_name == "GRPO" != run.card.name
     assert opened(located("suite:tiny/GRPO")).address is None
-    with pytest.raises(UserError, match=r"baseline of the suite 'tiny' 'GRP'\. Did you mean"):
+    with pytest.raises(UserError, match=r"baseline 'GRP' of the suite 'tiny'\. Did you mean"):
         located("suite:tiny/GRP")
     with pytest.raises(UserError, match=r"Unknown suite 'tyni'\. Did you mean"):
         located("suite:tyni/GRPO")

@@ -165,7 +165,7 @@ def options(app: typer.Typer) -> set[str]:
 
     def below(command: Any) -> Iterator[str]:
         for parameter in command.params:
-            yield from parameter.opts
+            yield from (*parameter.opts, *parameter.secondary_opts)
         for inner in getattr(command, "commands", {}).values():
             yield from below(inner)
 

@@ -19,7 +19,6 @@ from support import small_training as small
 from pairuni_eval.errors import UserError
 from pairuni_eval.gradients.matrix_file import read_matrix
 from pairuni_eval.gradients.rows import ALL
-from pairuni_train.config import RewardSpec
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.controls import ControlCases
 from pairuni_train.gradient_probe.half_gradients import HalfGradients
@@ -32,6 +31,7 @@ from pairuni_train.gradient_probe.matrix import (
 from pairuni_train.gradient_probe.projection import Projection
 from pairuni_train.gradient_probe.scenarios import addressed
 from pairuni_train.grpo.advantages import no_weight
+from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import WeightedSum
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import select_trainable
@@ -66,7 +66,7 @@ def reward_with_spread(patch: pytest.MonkeyPatch) -> None:
     """An untrained model's pictures hold nothing and its answers are wrong: no group has spread."""
 
     def load(specs: Sequence[RewardSpec]) -> WeightedSum:
-        return small.REWARDS["gen" if specs[0].name == "tiny-checker" else "und"]
+        return small.REWARDS["gen" if specs[0].name == "scorer:tiny-geneval" else "und"]
 
     patch.setattr("pairuni_train.setup.load_rewards", load)
 
@@ -173,13 +173,14 @@ def test_controls_hold_where_all_rollouts_of_a_prompt_are_the_same(
 ) -> None:
     recipe = small.small_recipe(checkpoint=str(untrained))
     policy = load_trainable(str(untrained), torch.device("cpu")).policy
-    parameters = select_trainable(policy, recipe)
+    parameters = select_trainable(policy, recipe.trainable)
     rollouts = {}
     for task in TASKS:
         one = small.sampled(policy, task, pairs[:1], recipe)
         copies = one.chunks[0].rows(torch.zeros(recipe.task(task).rollouts, dtype=torch.long))
         rollouts[task] = one._replace(chunks=[copies])
-    cases = ControlCases(Engine(Accelerator(cpu=True), policy), policy, parameters, recipe)
+    engine, size = Engine(Accelerator(cpu=True), policy), recipe.batch.micro_batch
+    cases = ControlCases(engine, policy, parameters, recipe.objective, size=size)
     assert [one.found for one in cases.run(rollouts)] == pytest.approx([1.0, -1.0, 0.5], abs=1e-4)
 
 

@@ -69,6 +69,16 @@ def test_nothing_is_said_of_noise() -> None:
     assert "concept" not in text and "By block" not in text
 
 
+def test_few_pairs_are_not_said_to_have_shown_anything() -> None:
+    """Four pairs have 24 re-pairings: after the correction no p can be below .05."""
+    few = [world(scenario=name).among(np.arange(COUNT) < 4) for name in ("one", "two")]
+    found, text = said(*few)
+    assert found.groups[0].pairing.least_p == 1 / 24
+    assert "4 pairs are too few to tell any difference" in text
+    assert "hardly be found" not in text
+    assert "before any correction a difference below" in said(world())[1]
+
+
 def test_without_concepts_the_pair_and_the_concept_are_not_told_apart() -> None:
     unknown = np.full((COUNT, COUNT), NOT_KNOWN)
     found, text = said(world(0.03 * np.eye(COUNT), common=unknown))

@@ -84,3 +84,8 @@ def test_halves_that_are_dealt_anew_are_the_same_ones_and_meet_by_chance() -> No
 def test_rows_of_one_half_cannot_be_dealt_anew() -> None:
     with pytest.raises(UserError, match="rows of one half only"):
         PairSampler(rows(20, Kind.UNPAIRED), pairs_per_step=4, seed=0, repaired=True)
+
+
+def test_one_pair_cannot_be_dealt_anew() -> None:
+    with pytest.raises(UserError, match="One pair alone"):
+        PairSampler(rows(1), pairs_per_step=1, seed=0, repaired=True)

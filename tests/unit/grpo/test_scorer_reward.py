@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pairuni_eval.benchmark import Benchmark
 from pairuni_eval.catalog import all_cards, load_benchmark
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import Reply
-from pairuni_eval.prompts import mmmu_prompt
+from pairuni_eval.prompts import LETTER_SUFFIX, mmmu_prompt
 from pairuni_eval.records import Status
 from pairuni_eval.tiny import world
 from pairuni_train.config import find_recipe
@@ -109,6 +110,61 @@ ROW = {
 }
 
 
+@pytest.mark.parametrize(
+    ("lines", "gold", "options", "letter"),
+    [
+        ("(A) cat\n(B) dog", "B", ["cat", "dog"], "B"),
+        ("(a) cat\n(b) dog", "b", ["cat", "dog"], "B"),
+        ("A. cat\nB. dog", "B. dog", ["cat", "dog"], "B"),
+        ("  A) cat\n  B) dog", "(A)", ["cat", "dog"], "A"),
+        ("(A) cat\n(B) dog", "Dog", ["cat", "dog"], "B"),
+        ("(A) first line\nsecond line\n(B) dog", "A", ["first line\nsecond line", "dog"], "A"),
+        ("A. red\nB. blue\n\n(A) warm\n(B) cool", "B", ["warm", "cool"], "B"),
+        ("B. Obama said this.\n(A) cat\n(B) dog", "A", ["cat", "dog"], "A"),
+        ("(A) cat\n(B) dog\n(C)", "B", ["cat", "dog", ""], "B"),
+    ],
+)
+def test_options_are_read_back_from_the_text(
+    lines: str, gold: str, options: list[str], letter: str
+) -> None:
+    asked = f"Which is it?\n{lines}\n\n{LETTER_SUFFIX}"
+    reference = load_benchmark("mmmu").reward_reference(asked, gold, {})
+    assert reference == {"type": "multiple-choice", "answer": letter, "options": options}
+
+
+def test_what_lists_no_options_is_open_or_declined() -> None:
+    mmmu = load_benchmark("mmmu")
+    assert mmmu.reward_reference("How many?", "3", {}) == {
+        "type": "open",
+        "answer": "3",
+        "options": [],
+    }
+    for gold in ("b", "B", ""):
+        assert mmmu.reward_reference("Which letter?", gold, {}) is None
+    assert mmmu.reward_reference("Which?\n(A) cat\n(B) dog", "hen", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tagged": "false"}, "`tagged` of the reward 'scorer' is 'false', not true or false"),
+        ({"data": 5}, "`data` of the reward 'scorer' is 5, not a text"),
+        ({"data": "/nowhere/at/all"}, "there is no folder /nowhere/at/all"),
+        ({"of": "pope@official"}, "says twice of what it is"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        reward("scorer:mmmu@no-guess", **options)
+    assert told in refused.value.message
+
+
+def test_pictures_need_no_answer_tags() -> None:
+    square = world.render(world.Scene((world.Thing("square", "red", 0, 0),)))
+    row = {"tag": "single_object", "include": [{"class": "square", "count": 1}], "prompt": "a"}
+    assert paid("scorer:tiny-geneval", picture(square, row), tagged=True) == [1.0]
+
+
 def test_genevals_verdict_is_paid() -> None:
     circle, square = world.Thing("circle", "red", 0, 0), world.Thing("square", "blue", 1, 1)
     both = world.render(world.Scene((circle, square)))
@@ -116,16 +172,31 @@ def test_genevals_verdict_is_paid() -> None:
     assert paid("scorer:tiny-geneval", picture(both, ROW), picture(one, ROW)) == [1.0, 0.0]
 
 
+NOTHING = "an answer that says nothing of the question may be right"
+
+
 @pytest.mark.parametrize(
     ("name", "told", "hint"),
     [
         ("scorer", "does not say which benchmark's", "pairuni-eval list benchmarks"),
         ("scorer:mmu", "Did you mean 'mm", "pairuni-eval list benchmarks"),
-        ("scorer:mmmu@no-gues", "Did you mean 'no-guess'", "pairuni-eval show mmmu"),
-        ("scorer:mmmu@official", "an answer that says nothing may be right", "@no-guess"),
-        ("scorer:pope", "an answer that says nothing may be right", "scorer:pope@lmms-eval"),
-        ("scorer:pope@reasoning", "an answer that says nothing may be right", "@vlmevalkit"),
-        ("scorer:wise", "cannot be a reward: it does not say how", ""),
+        ("scorer:mmmu@no-gues", "Did you mean 'no-guess'", "pairuni-eval list benchmarks"),
+        (
+            "scorer:mmmu@official",
+            NOTHING,
+            "@no-guess",
+        ),
+        (
+            "scorer:pope",
+            NOTHING,
+            "scorer:pope@lmms-eval",
+        ),
+        (
+            "scorer:pope@reasoning",
+            NOTHING,
+            "@vlmevalkit",
+        ),
+        ("scorer:wise", "cannot be a reward: it asks a judge", ""),
     ],
 )
 def test_what_cannot_be_a_reward_is_refused_with_what_can(name: str, told: str, hint: str) -> None:
@@ -135,8 +206,8 @@ def test_what_cannot_be_a_reward_is_refused_with_what_can(name: str, told: str, 
     assert hint in (refused.value.hint or "")
 
 
-def test_a_detector_that_is_not_there_stops_training() -> None:
-    rewards = reward("scorer:geneval", data="/nowhere")
+def test_a_detector_that_is_not_there_stops_training(tmp_path: Path) -> None:
+    rewards = reward("scorer:geneval", data=str(tmp_path))
     with pytest.raises(UserError, match="'scorer:geneval' failed: GenEval cannot grade"):
         rewards([picture(Image.new("RGB", (8, 8)), ROW)])
 
@@ -157,25 +228,26 @@ GOLDS = {"choice": ("A", "B", "C", "D"), "yes-no": ("yes", "no")}
 @pytest.mark.parametrize("benchmark", _rewarding(), ids=lambda benchmark: benchmark.card.name)
 def test_cards_say_rightly_where_an_empty_answer_may_be_right(benchmark: Benchmark) -> None:
     """Graded under every protocol with every gold answer; geneval's pictures are never empty."""
-    questions = [(QUESTION, gold) for gold in GOLDS["choice"]]
-    questions += [("Is it?", gold) for gold in GOLDS["yes-no"]]
+    questions = [(QUESTION, gold, "") for gold in GOLDS["choice"]]
+    questions += [("Is it?", gold, "") for gold in GOLDS["yes-no"]]
+    questions += [("What is it?", "red", "A")]  # a letter where no option was given
     for protocol, spec in benchmark.card.protocols.items():
         right = []
-        for question, gold in questions:
+        for question, gold, said in questions:
             reference = benchmark.reward_reference(question, gold, {})
             if reference is None:
                 continue
             for key in "abcdefghijkl":  # an option is drawn by the sample
                 sample = benchmark.item(key=key, parts=(question,), reference=reference).sample
-                right.append(_graded(benchmark, protocol, sample))
+                right.append(_graded(benchmark, protocol, sample, said))
         assert any(right) == spec.counts_empty, f"{benchmark.card.name}@{protocol}"
 
 
-def _graded(benchmark: Benchmark, protocol: str, sample: Any) -> bool:
+def _graded(benchmark: Benchmark, protocol: str, sample: Any, said: str) -> bool:
     from pairuni_eval.benchmark import Answer
     from pairuni_eval.records import Output, TextPart
 
-    output = Output(id="o", sample=sample.uid, draw=0, seed=0, decoding="", parts=(TextPart(""),))
+    output = Output(id="o", sample=sample.uid, draw=0, seed=0, decoding="", parts=(TextPart(said),))
     (marks,) = benchmark.score_under(
         [Answer(sample, output, lambda _: Image.new("RGB", (1, 1)))], protocol=protocol, judge=None
     )

@@ -25,7 +25,9 @@ from pairuni_eval.thought_tags import carries_tags
 UNDERSTANDING = [
     card.name
     for card in all_cards()
-    if card.capability is Capability.UNDERSTAND and not card.name.startswith("lmms:")
+    if card.capability is Capability.UNDERSTAND
+    and not card.name.startswith("lmms:")
+    and "exact" not in card.protocols  # our own rule reads the final answer already
 ]
 BUILT_IN = ["mme", "mmmu", "mmstar", "pope", "tiny-mme", "tiny-mmmu", "tiny-mmstar", "tiny-pope"]
 

@@ -54,6 +54,15 @@ def test_a_task_without_live_groups_warns_every_ten_steps() -> None:
     assert found[0][1].text == "und: no group had spread for 10 steps"
 
 
+def test_a_task_that_no_reward_judges_warns() -> None:
+    """Its reward is not among the metrics, so nothing else would tell."""
+    monitor = HealthMonitor()
+    steps = [monitor.check({**QUIET, "declined/gen": 1.0}) for _ in range(10)]
+    (alarm,) = (one for one in steps[9] if one.text.startswith("gen"))
+    assert (alarm.text, alarm.stops) == ("gen: no reward judged a rollout in 10 steps", False)
+    assert not any(steps[:9])
+
+
 def test_a_ratio_far_from_one_stops_the_run() -> None:
     assert heard({"first_ratio_off/und": 0.009}) == []
     ((_, alarm),) = heard({"first_ratio_off/und": 0.02})
