@@ -155,7 +155,7 @@ def test_the_shipped_baselines_are_small() -> None:
     (root,) = (root for root in catalog.registry_roots() if (root / "tiny_wise").is_dir())
     files = list((root / "suites" / "baselines").rglob("*.zip"))
     assert len(files) == 2
-    assert sum(path.stat().st_size for path in files) < 1.7e6
+    assert sum(path.stat().st_size for path in files) < 1.8e6
 
 
 def test_a_cache_that_cannot_be_made_says_what_to_set(
