@@ -10,9 +10,7 @@ from pairuni_eval.scorers.choice import (
     choice_letters,
     inline_options,
     mmmu_marks,
-    mmmu_reference,
     mmstar_marks,
-    mmstar_reference,
     spelled_list,
 )
 from pairuni_eval.scorers.judge_calls import (
@@ -32,7 +30,6 @@ from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
 from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
     geneval_marks,
-    geneval_reference,
 )
 from pairuni_eval.scorers.rubric import (
     LEGACY,
@@ -45,6 +42,12 @@ from pairuni_eval.scorers.rubric import (
     wise_is_complete,
     wise_marks,
 )
+from pairuni_eval.scorers.training_questions import (
+    geneval_reference,
+    mmmu_reference,
+    mmstar_reference,
+    yes_no_reference,
+)
 from pairuni_eval.scorers.viescore import METRICS, EditQuestions, ask_edits, edit_marks
 from pairuni_eval.scorers.vlmevalkit_rules import vlmevalkit_question
 from pairuni_eval.scorers.yes_no import (
@@ -52,5 +55,4 @@ from pairuni_eval.scorers.yes_no import (
     MME_PERCEPTION,
     mme_marks,
     pope_marks,
-    yes_no_reference,
 )

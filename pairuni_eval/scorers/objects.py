@@ -303,9 +303,3 @@ def geneval_marks(
         return [MetricValue("correct", None, Status.SKIPPED, "no detector")]
     verdict = judge(metadata, observation)
     return [MetricValue("correct", float(verdict.correct), verdict=verdict.reason or None)]
-
-
-def geneval_reference(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The metadata of a prompt from elsewhere, which its source holds as `row`; None without."""
-    row = facts.get("row")
-    return dict(row) if isinstance(row, Mapping) and "include" in row else None

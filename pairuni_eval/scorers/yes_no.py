@@ -36,12 +36,6 @@ MME_COGNITION: tuple[str, ...] = (
 )
 
 
-def yes_no_reference(answer: str) -> dict[str, str] | None:
-    """The reference of a yes-or-no question from elsewhere; None if another answer is right."""
-    gold = answer.strip().lower()
-    return {"answer": gold} if gold in ("yes", "no") else None
-
-
 # POPE
 
 

@@ -83,7 +83,8 @@ class WeightedSum(NamedTuple):
         meant = [False] * len(batch)
         for name, weight, reward in self.parts:
             places = [place for place, one in enumerate(batch) if reward.judges(one.half)]
-            values = _called(name, reward, [batch[place] for place in places])
+            mine = [batch[place] for place in places]
+            values = _called(name, reward, mine) if mine else []
             found[name] = [math.nan] * len(batch)
             for place, value in zip(places, values, strict=True):
                 found[name][place] = value

@@ -100,6 +100,18 @@ def test_a_reward_counts_only_where_it_is_meant_to() -> None:
     assert both([long, brief])["total"] == [2.0, 4.0]
 
 
+class BriefBroken(ForBriefAnswers):
+    def __call__(self, batch: Sequence[Judged]) -> list[float]:
+        raise AssertionError("there is nothing to judge")
+
+
+def test_a_reward_is_not_asked_about_nothing() -> None:
+    found = WeightedSum((("brief", 1.0, BriefBroken()), ("all", 1.0, Fixed(0.5))))(
+        [answer("C", "B")]
+    )
+    assert found["total"] == [0.5] and math.isnan(found["brief"][0])
+
+
 def test_a_reward_of_the_wrong_length_is_named() -> None:
     with pytest.raises(UserError, match="'short' gave 1 values for 2 rollouts"):
         WeightedSum((("short", 1.0, Fixed(1.0)),))([answer("B", "B")] * 2)
