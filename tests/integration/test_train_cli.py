@@ -297,9 +297,11 @@ def test_a_reward_that_fails_stops_the_run_and_is_named(
     from pairuni_train.grpo.scorer_reward import ScorerReward
 
     monkeypatch.setattr(ScorerReward, "__call__", lambda self, batch: [1.0] * 3)
-    ran = train("run", "--pairs", folder, "--steps", 1, *settings)
+    # Without a form it is asked about every question, whichever pairs the first step drew.
+    only = ["--set", "und.rewards=[{name='scorer:tiny-mme'}]"]
+    ran = train("run", "--pairs", folder, "--steps", 1, *settings, *only)
     assert ran.code == 2
-    assert ran.error.startswith("The reward 'scorer:tiny-mmmu@no-guess' gave 3 values for ")
+    assert ran.error.startswith("The reward 'scorer:tiny-mme' gave 3 values for ")
 
 
 def test_an_alarm_that_stops_keeps_the_checkpoints_before_it(
