@@ -249,71 +249,25 @@ def pretrain_tiny(
     ] = None,
     seed: Seed = 0,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint folder to go on from.")] = None,
-    early: Annotated[
+    early_base: Annotated[
         bool,
         typer.Option(
             "--early",
-            help="A base with something left to learn: names in half a percent of the lessons, "
-            "stopped at three quarters.",
+            help="Make tiny-early: from tiny, with made-up names that are half known at the end.",
         ),
     ] = False,
-    names: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of the questions that are about made-up names."),
-    ] = None,
-    drawn: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of the drawings that are of made-up names."),
-    ] = None,
     thoughts: Annotated[
-        bool, typer.Option(help="Say what a name stands for before answering.")
+        bool, typer.Option(help="With --early: say what a name stands for before answering.")
     ] = True,
-    aloud: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of the questions about one thing in common words that are answered with a "
-            "thought as well.",
-        ),
-    ] = None,
-    from_tiny: Annotated[
-        bool, typer.Option("--from-tiny", help="Begin with the weights of tiny.")
-    ] = False,
-    end: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of the steps after which it stops."),
-    ] = None,
-    rate: Annotated[
-        float, typer.Option(min=0, help="What the learning rates are multiplied by.")
-    ] = 1.0,
 ) -> None:
     """Train the tiny model from nothing: VQ first, then vision tower and language model."""
     from dataclasses import replace
 
-    from pairuni_train.tiny_pretraining import (
-        EARLY_END,
-        EARLY_NAMES,
-        NameLessons,
-        PretrainConfig,
-        pretrain,
-    )
+    from pairuni_train.tiny_pretraining import PretrainConfig, early, pretrain
 
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
-    share = EARLY_NAMES if early else 0.0
-    config = PretrainConfig(
-        seed=seed,
-        names=NameLessons(
-            asked=share if names is None else names,
-            drawn=share if drawn is None else drawn,
-            thoughts=thoughts,
-            aloud=float(early and thoughts) if aloud is None else aloud,
-        ),
-        start="tiny" if from_tiny else "nothing",
-        end=(EARLY_END if early else 1.0) if end is None else end,
-        rate=rate,
-    )
+    config = early(seed, thoughts=thoughts) if early_base else PretrainConfig(seed=seed)
     pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")
     typer.echo(f"Next:       {as_typed('pairuni-eval', 'run', '--checkpoint', out)}")

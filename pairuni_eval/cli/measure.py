@@ -68,10 +68,11 @@ def run(
     """Measure a checkpoint and end with a report. The same command continues an interrupted run."""
     from rich.console import Console
 
+    from pairuni_eval.models.checkpoint import SHIPPED
     from pairuni_eval.runner.settings import RunSettings, in_order
 
     names = in_order(split_names(benchmarks, "--benchmarks"))
-    chosen = suite or (None if names else "tiny" if checkpoint == "tiny" else "paper")
+    chosen = suite or (None if names else "tiny" if checkpoint in SHIPPED else "paper")
     settings = RunSettings(
         checkpoint=checkpoint,
         out=out or _default_out(checkpoint, chosen, names, limit),

@@ -1,7 +1,7 @@
 """A checkpoint folder: where it lies, what it says of itself, whether its weights are sound.
 
-`tiny` is the folder shipped with the package; an existing path is taken as it is; `owner/name` is
-fetched from the hub.
+`SHIPPED` are the folders that come with the package; an existing path is taken as it is;
+`owner/name` is fetched from the hub.
 
 Only safetensors are read. A folder that holds nothing but pickled weights is refused, because
 unpickling runs whatever the file says.
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="PretrainedConfig")
 TINY = "tiny"
+# The tiny model, and two that have seen little of the made-up names (docs/tiny-names.md).
+SHIPPED = {TINY: "weights", "tiny-early": "early-0", "tiny-early-1": "early-1"}
 DECLARATION = "pairuni.json"
 WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -49,8 +51,8 @@ def find_folder(checkpoint: str) -> Path:
     Raises:
         UserError: if there is no such checkpoint.
     """
-    if checkpoint == TINY:
-        shipped = Path(str(files("pairuni_eval"))) / "tiny" / "weights"
+    if checkpoint in SHIPPED:
+        shipped = Path(str(files("pairuni_eval"))) / "tiny" / SHIPPED[checkpoint]
         if not shipped.is_dir():
             raise UserError(
                 f"This install has no shipped weights: there is no {shipped}.",
@@ -66,7 +68,7 @@ def find_folder(checkpoint: str) -> Path:
         )
     if is_hub_id(checkpoint):
         return _fetch(checkpoint)
-    known = [TINY, *(p.name for p in Path.cwd().iterdir() if p.is_dir())]
+    known = [*SHIPPED, *(p.name for p in Path.cwd().iterdir() if p.is_dir())]
     raise UserError(
         f"There is no checkpoint '{checkpoint}': no such folder, and not a hub id."
         + offer(checkpoint, known),

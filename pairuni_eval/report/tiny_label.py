@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 
 from pairuni_eval.cards import Card
+from pairuni_eval.models.checkpoint import SHIPPED
 from pairuni_eval.records import RunCard
 
-_TINY_CHECKPOINT = "tiny"  # as --checkpoint names it
 # "pairuni-tiny-1" for the shipped weights; "grpo on tiny, seed 3" for what was trained from them
 _TINY_RECIPE = re.compile(r"pairuni-tiny\b|.* on tiny\b")
 
 
 def is_tiny(card: Card, run: RunCard) -> bool:
     """Whether a run's numbers on a benchmark are tiny."""
-    named = _TINY_CHECKPOINT in (run.name, run.checkpoint.name)
+    named = run.name in SHIPPED or run.checkpoint.name in SHIPPED
     trained = _TINY_RECIPE.match(run.checkpoint.recipe or "") is not None
     return card.tiny or named or trained

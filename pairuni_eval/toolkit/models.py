@@ -18,7 +18,7 @@ from pairuni_eval.models.base import (
     View,
 )
 from pairuni_eval.models.checkpoint import (
-    TINY,
+    SHIPPED,
     check_weights,
     find_folder,
     read_config,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairuni_eval.toolkit import UserError, stable_hash
-from pairuni_eval.toolkit.models import TINY, find_card
+from pairuni_eval.toolkit.models import SHIPPED, find_card
 from pairuni_eval.toolkit.store import StoredRun, layout, read_fixed
 from pairuni_train.config import Recipe, find_arm
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
@@ -61,7 +61,7 @@ class StudyOptions(NamedTuple):
     @property
     def tiny(self) -> bool:
         """Whether this is the embedded model, measured in the tiny world."""
-        return self.recipe.checkpoint == TINY
+        return self.recipe.checkpoint in SHIPPED
 
 
 class TrainJob(NamedTuple):

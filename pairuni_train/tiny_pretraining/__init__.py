@@ -6,17 +6,11 @@ reading the colors or shapes of all 16 cells off a picture, and drawing from suc
 lesson has its own share of the loss, so that a long answer does not drown a letter. Matrices are
 updated by Muon, everything else by AdamW. The same config gives the same weights on one machine.
 
-A base that reinforcement learning shall still teach something hears of made-up names in a small
-share of its lessons and is stopped early (`NameLessons`, `PretrainConfig.end`); it begins with
-nothing, or with the weights of `tiny` and new rows for the names.
+A base that reinforcement learning shall still teach something (`early`) begins with the weights of
+`tiny` and new rows for made-up names, hears of them in a part of its lessons, and stops soon.
 """
 
-from pairuni_train.tiny_pretraining.config import (
-    EARLY_END,
-    EARLY_NAMES,
-    NameLessons,
-    PretrainConfig,
-)
+from pairuni_train.tiny_pretraining.config import NameLessons, PretrainConfig, early
 from pairuni_train.tiny_pretraining.run import pretrain
 
-__all__ = ["EARLY_END", "EARLY_NAMES", "NameLessons", "PretrainConfig", "pretrain"]
+__all__ = ["NameLessons", "PretrainConfig", "early", "pretrain"]

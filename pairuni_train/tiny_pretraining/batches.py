@@ -136,6 +136,7 @@ def step_examples(rng: random.Random, cfg: PretrainConfig) -> dict[str, list[Exa
     """The examples of one step by group, `batch_scale` times the rows of every source."""
     groups: dict[str, list[Example]] = {}
     for source in sources(cfg.names):
-        made = [source.make(rng) for _ in range(max(1, round(source.rows * cfg.batch_scale)))]
+        rows = max(1, round(source.rows * cfg.batch_scale)) if source.rows else 0
+        made = [source.make(rng) for _ in range(rows)]
         groups.setdefault(source.group, []).extend(made)
     return groups

@@ -2,9 +2,7 @@
 
 The prompt forms of the benchmarks (`pairuni_eval.prompts`) on scenes that are not held out, and
 dense companions: listing what stands in which row and column, reading all cells off a picture, and
-drawing from such a list. A share of questions and drawings may be about made-up names; each takes
-the place of an ordinary one and has its weight: a question counts as one of its form, a drawing of
-one name as one of `colors`, of two as one of `color_attr`.
+drawing from such a list. Talks and drawings about made-up names may come besides.
 """
 
 from __future__ import annotations
@@ -56,6 +54,9 @@ WEIGHTS: dict[str, float] = {
     "remove": 0.3,
     "replace": 0.35,
     "adjust": 0.3,
+    "name_question": 2.0,
+    "name_alone": 1.0,
+    "two_names": 1.5,
 }
 ORDER = {name: place for place, name in enumerate(WEIGHTS)}
 
@@ -95,75 +96,70 @@ def sources(names: NameLessons) -> tuple[ExampleSource, ...]:
         ExampleSource("short", 14, partial(_short_talk, names)),
         ExampleSource("dense", 4, _locate),
         ExampleSource("dense", 1, _read_grid),
-        ExampleSource("draw", 1, _draw("single_object", names)),
-        ExampleSource("draw", 1, _draw("two_object", names)),
-        ExampleSource("draw", 1, _draw("counting", names)),
-        ExampleSource("draw", 1, _draw("colors", names)),
-        ExampleSource("draw", 2, _draw("position", names)),
-        ExampleSource("draw", 2, _draw("color_attr", names)),
+        ExampleSource("draw", 1, _draw("single_object")),
+        ExampleSource("draw", 1, _draw("two_object")),
+        ExampleSource("draw", 1, _draw("counting")),
+        ExampleSource("draw", 1, _draw("colors")),
+        ExampleSource("draw", 2, _draw("position")),
+        ExampleSource("draw", 2, _draw("color_attr")),
         ExampleSource("draw", 3, _knowledge),
         ExampleSource("draw", 1, _draw_grid),
         ExampleSource("edit", 2, _edit("add")),
         ExampleSource("edit", 2, _edit("remove")),
         ExampleSource("edit", 3, _edit("replace")),
         ExampleSource("edit", 2, _edit("adjust")),
+        ExampleSource("short", names.talks, partial(_name_talk, names)),
+        ExampleSource("draw", names.drawings, _draw_names),
     )
 
 
 def _choice_talk(names: NameLessons, rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
     makers = rng.choices((_mmmu, _mmstar), k=4)
-    return Example(_shortened(rng, _talk(rng, scene, makers, names, ("name_choice",))), scene)
+    return Example(_shortened(rng, _talk(rng, scene, makers, names)), scene)
 
 
 def _short_talk(names: NameLessons, rng: random.Random) -> Example:
     scene = world.random_scene(rng, held=False)
     makers = rng.choices((_open, _mme, _pope), weights=(5, 3, 2), k=8)
-    return Example(_shortened(rng, _talk(rng, scene, makers, names, _SHORT)), scene)
+    return Example(_shortened(rng, _talk(rng, scene, makers, names)), scene)
 
 
 _Making = Callable[[random.Random, world.Scene], Turn]
-_SHORT: tuple[NameKind, ...] = ("name_exists", "name_exists", "name_color", "name_shape")
 
 
 def _talk(
-    rng: random.Random,
-    scene: world.Scene,
-    makers: Sequence[_Making],
-    names: NameLessons,
-    kinds: Sequence[NameKind],
+    rng: random.Random, scene: world.Scene, makers: Sequence[_Making], names: NameLessons
 ) -> list[Turn]:
-    """A turn of each maker, or now and then one about a name."""
-    return [
-        _about_name(rng, scene, names, kinds)
-        if _now(rng, names.asked)
-        else _aloud(rng, make(rng, scene), scene, names)
-        for make in makers
-    ]
+    """A turn of each maker."""
+    return [_aloud(rng, make(rng, scene), scene, names) for make in makers]
 
 
 def _aloud(rng: random.Random, turn: Turn, scene: world.Scene, names: NameLessons) -> Turn:
     """Now and then with a thought before the answer, if the turn is about one thing."""
     assert turn.answer is not None
-    if not _now(rng, names.aloud):
+    if not names.aloud or rng.random() >= names.aloud:
         return turn
     thought = thought_about(turn.text, turn.answer, scene)
     return turn._replace(answer=said_with_thought(thought, turn.answer)) if thought else turn
 
 
-def _now(rng: random.Random, share: float) -> bool:
-    """Whether it is the turn of a share; without one nothing is drawn."""
-    return share > 0 and rng.random() < share
+_NAME_KINDS: tuple[NameKind, ...] = (
+    *("name_exists", "name_exists", "name_color", "name_shape", "name_choice"),
+)
 
 
-def _about_name(
-    rng: random.Random, scene: world.Scene, names: NameLessons, kinds: Sequence[NameKind]
-) -> Turn:
+def _name_talk(names: NameLessons, rng: random.Random) -> Example:
+    scene = world.random_scene(rng, held=False)
+    return Example(tuple(_about_name(rng, scene, names) for _ in range(8)), scene)
+
+
+def _about_name(rng: random.Random, scene: world.Scene, names: NameLessons) -> Turn:
     """A question about a name that is there, or as often about one that is not; never a loop.
 
     A scene may hold every name twice or more. Then only whether one is there can be asked.
     """
-    there, kind = names_in(scene), rng.choice(kinds)
+    there, kind = names_in(scene), rng.choice(_NAME_KINDS)
     name = rng.choice(there)
     if kind == "name_exists" and rng.random() < 0.5:
         name = rng.choice([one for one in NAMES if one not in there])
@@ -172,7 +168,7 @@ def _about_name(
     answer = asked.answer
     if names.thoughts:
         answer = said_with_thought(asked.facts["thought"], answer)
-    return Turn(asked.form, asked.text, answer)
+    return Turn("name_question", asked.text, answer)
 
 
 def _shortened(rng: random.Random, turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -259,10 +255,8 @@ def _plain_prompts() -> tuple[knowledge.KnowledgePrompt, ...]:
     return tuple(knowledge.plain_prompts())
 
 
-def _draw(tag: str, names: NameLessons) -> Callable[[random.Random], Example]:
+def _draw(tag: str) -> Callable[[random.Random], Example]:
     def make(rng: random.Random) -> Example:
-        if _now(rng, names.drawn):
-            return _draw_names(rng)
         row = rng.choice(_rows(tag))
         return Example((Turn(tag, row["prompt"]),), drawing=prompts.sample_scene(rng, row))
 
@@ -275,7 +269,7 @@ def _draw_names(rng: random.Random) -> Example:
         named = rng.sample(NAMES, rng.choice((1, 2)))
         row = name_row(*named)
         if split_of_prompt(row) == "training":
-            lesson = "colors" if len(named) == 1 else "color_attr"
+            lesson = "name_alone" if len(named) == 1 else "two_names"
             return Example((Turn(lesson, row["prompt"]),), drawing=name_scene(rng, named))
 
 

@@ -28,7 +28,7 @@ from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_stat
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, build_optimizers, rate_share
 from pairuni_train.tiny_pretraining.picture_codes import train_vq
 
-RECIPE = "pairuni-tiny-1"
+RECIPE, EARLY_RECIPE = "pairuni-tiny-1", "pairuni-tiny-early-1"
 
 
 def batch_losses(model: JanusForConditionalGeneration, batch: PretrainBatch) -> Tensor:
@@ -87,6 +87,7 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
         the trained model and its processor.
     """
     torch.set_num_threads(cfg.threads)
+    recipe = EARLY_RECIPE if cfg.names.any else RECIPE
     with _console_progress() as progress:
         if resume is None:
             tiny, start = _untaught(cfg, progress), 0
@@ -98,11 +99,11 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
             warm_from = 0
         lessons = Lessons(tiny, optimizers, start, warm_from)
         for step in _train_with_bar(lessons, cfg, progress):
-            if step % cfg.save_every == 0 and step < cfg.last_step:
+            if step % cfg.save_every == 0 and step < cfg.steps:
                 folder = out_dir / f"step-{step}"
-                janus.save(tiny, folder, recipe=RECIPE, step=step)
+                janus.save(tiny, folder, recipe=recipe, step=step)
                 save_state(optimizers, tiny.model, folder)
-    janus.save(tiny, out_dir, recipe=RECIPE, step=cfg.last_step)
+    janus.save(tiny, out_dir, recipe=recipe, step=cfg.steps)
     return tiny
 
 
@@ -136,7 +137,7 @@ class Lessons(NamedTuple):
 
 
 def _train_with_bar(lessons: Lessons, cfg: PretrainConfig, progress: Progress) -> Iterator[int]:
-    bar = progress.add_task("model", total=cfg.last_step, completed=lessons.start, losses="")
+    bar = progress.add_task("model", total=cfg.steps, completed=lessons.start, losses="")
     started = time.monotonic()
     for step, losses in train_model(lessons, cfg):
         progress.update(bar, completed=step, losses=_loss_line(losses))
@@ -152,10 +153,10 @@ def train_model(lessons: Lessons, cfg: PretrainConfig) -> Iterator[tuple[int, Te
     encoder = ExampleEncoder(tiny.processor, cfg)
     tiny.model.train()
     smooth = torch.zeros(len(WEIGHTS))
-    for step in range(start, cfg.last_step):
+    for step in range(start, cfg.steps):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
-        share = cfg.rate * rate_share(step, cfg, start=warm_from)
+        share = rate_share(step, cfg, start=warm_from)
         optimizers.set_rate(cfg.matrix_lr, cfg.other_lr, share)
         losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
         memory = min(0.95, (step - start) / (step - start + 1))

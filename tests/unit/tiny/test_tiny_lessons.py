@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from pairuni_eval.tiny.exact_drawing import exact_flaw
 from pairuni_eval.tiny.name_prompts import name_rows
 from pairuni_eval.tiny.names import NAMES
 from pairuni_train.pair_data.tiny_answers import true_answer
-from pairuni_train.tiny_pretraining import NameLessons, PretrainConfig, pretrain
+from pairuni_train.tiny_pretraining import NameLessons, PretrainConfig, early, pretrain
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, step_examples
-from pairuni_train.tiny_pretraining.curriculum import WEIGHTS, Example, Turn
+from pairuni_train.tiny_pretraining.curriculum import Example, Turn
 from pairuni_train.tiny_pretraining.thoughts import thought_about
 
 SMALL = janus.TinySize(hidden=32, layers=1, heads=2, feed_forward=32, vision_hidden=32)
@@ -45,20 +46,17 @@ def test_without_a_share_no_lesson_is_about_names() -> None:
     assert about_names(lessons(3)) == []
 
 
-def test_names_take_their_share_of_questions_and_of_drawings() -> None:
-    examples = lessons(12, asked=0.25, drawn=0.5)
+def test_talks_and_drawings_of_names_come_besides_the_ordinary_lessons() -> None:
+    examples, plain = lessons(2, talks=3, drawings=5), lessons(2)
+    assert len(examples) == len(plain) + 2 * (3 + 5)
     found = about_names(examples)
-    asked = [turn for one, turn in found if one.picture is not None]
-    turns = sum(len(one.turns) for one in examples if len(one.turns) > 1)
-    assert len(asked) / turns == pytest.approx(0.25, abs=0.05)
-    drawn = [one for one, _ in found if one.picture is None]
-    rows = 12 * 8  # prompts of GenEval's kinds
-    assert len(drawn) / rows == pytest.approx(0.5, abs=0.2)
-    assert {turn.lesson for _, turn in found} <= set(WEIGHTS)
+    assert len([one for one, _ in found if one.picture is not None]) == 2 * 3 * 8
+    assert len([one for one, _ in found if one.picture is None]) == 2 * 5
+    assert {turn.lesson for _, turn in found} == {"name_question", "name_alone", "two_names"}
 
 
 def test_questions_about_names_are_true_with_their_thought_before_the_answer() -> None:
-    found = about_names(lessons(6, asked=0.5))
+    found = about_names(lessons(6, talks=12))
     answers = Counter[str]()
     for one, turn in found:
         assert turn.answer is not None
@@ -123,15 +121,15 @@ def test_common_questions_may_be_answered_aloud_and_stay_true() -> None:
 
 
 def test_without_the_naming_step_the_answer_stands_alone() -> None:
-    for _, turn in about_names(lessons(2, asked=0.5, thoughts=False)):
+    for _, turn in about_names(lessons(2, talks=4, thoughts=False)):
         assert turn.answer is not None
         assert "<think>" not in turn.answer
         assert final_answer(turn.answer) == turn.answer
 
 
 def test_names_are_drawn_exactly_and_never_in_held_out_pairs() -> None:
-    drawn = [(one, turn) for one, turn in about_names(lessons(20, drawn=1.0))]
-    assert Counter(turn.lesson for _, turn in drawn).keys() == {"colors", "color_attr"}
+    drawn = [(one, turn) for one, turn in about_names(lessons(2, drawings=80))]
+    assert Counter(turn.lesson for _, turn in drawn).keys() == {"name_alone", "two_names"}
     for one, turn in drawn:
         row = name_rows()[turn.text]
         assert splits.split_of_prompt(row) == "training"
@@ -140,10 +138,10 @@ def test_names_are_drawn_exactly_and_never_in_held_out_pairs() -> None:
 
 
 def test_a_thought_is_a_target_of_known_tokens() -> None:
-    cfg = PretrainConfig(names=NameLessons(asked=1.0), unknown_words=0.0, size=SMALL)
+    cfg = PretrainConfig(names=NameLessons(talks=4), unknown_words=0.0, size=SMALL)
     processor = janus.build_processor(names.NAME_TOKENS)
     rng = random.Random(1)
-    examples = step_examples(rng, cfg)["short"]
+    examples = [one for one in step_examples(rng, cfg)["short"] if named(one.turns[0].text)]
     batch = ExampleEncoder(processor, cfg).batch(examples, rng)
     tokenizer = processor.tokenizer
     assert tokenizer.unk_token_id not in batch.ids_BT
@@ -155,13 +153,13 @@ def test_a_thought_is_a_target_of_known_tokens() -> None:
 
 def test_a_share_beyond_one_is_refused() -> None:
     with pytest.raises(ValueError, match="is no share"):
-        NameLessons(asked=1.5)
+        NameLessons(aloud=1.5)
 
 
-def test_a_base_stops_early_and_knows_the_tokens_of_names(tmp_path: Path) -> None:
+def test_a_base_knows_the_tokens_of_names_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     cfg = PretrainConfig(
-        steps=8, end=0.75, vq_steps=4, vq_batch=4, batch_scale=0.1, save_every=4, threads=1,
-        size=SMALL, names=NameLessons(asked=0.2, drawn=0.2),
+        steps=6, vq_steps=4, vq_batch=4, batch_scale=0.1, save_every=4, threads=1,
+        size=SMALL, names=NameLessons(talks=10, drawings=10),
     )  # fmt: skip
     base = pretrain(cfg, tmp_path / "base")
     assert janus.step_of(tmp_path / "base") == 6
@@ -175,10 +173,8 @@ def test_a_base_stops_early_and_knows_the_tokens_of_names(tmp_path: Path) -> Non
     assert not torch.equal(other.model.lm_head.weight, base.model.lm_head.weight)
 
 
-def test_a_base_may_begin_with_the_weights_of_tiny(tmp_path: Path) -> None:
-    cfg = PretrainConfig(
-        steps=1, rate=0.0, batch_scale=0.05, threads=1, names=NameLessons(asked=0.5), start="tiny",
-    )  # fmt: skip
+def test_an_early_base_begins_with_the_weights_of_tiny(tmp_path: Path) -> None:
+    cfg = replace(early(0), steps=1, matrix_lr=0.0, other_lr=0.0, batch_scale=0.05)
     base = pretrain(cfg, tmp_path)
     old = janus.load(janus.shipped()).model.state_dict()
     words = len(janus.vocabulary())
