@@ -158,6 +158,7 @@ def reproduce(name: str) -> None:
     nox.session(session, name=f"reproduce_{name}")
 
 
+reproduce("flagship")
 for number in range(1, 11):
     reproduce(f"table{number}")
 reproduce("table4b")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from pairuni_eval.runner.settings import RunSettings
 
+_NO_REPORT = "none"
+
 
 def run(
     checkpoint: Checkpoint,
@@ -48,7 +50,7 @@ def run(
         typer.Option(
             parser=folder_to_write,
             metavar="PATH",
-            help="Report folder; default: reports/NAME OF RUN.",
+            help="Report folder, or 'none'; default: reports/NAME OF RUN.",
         ),
     ] = None,
     baseline: Baseline = None,
@@ -100,6 +102,10 @@ def run(
     baselines, seeds = open_sides(baseline, sibling, settings.suite)
     folder = measure(settings, console)
     keep_training(folder, checkpoint)
+    if report == Path(_NO_REPORT):
+        typer.echo(f"Run:    {folder}")
+        typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
+        return
     write_report(folder, report, Sources(baselines, {}, None, seeds), console)
 
 

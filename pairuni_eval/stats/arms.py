@@ -81,26 +81,33 @@ def arm_row(arm: ArmRuns, place: Place) -> ArmMetric:
         estimate = metric_row(arm.runs[0], *place[:3]).estimate
         return ArmMetric(place, estimate, () if estimate.value is None else (estimate.value,), None)
     frames = [run.joined(place.benchmark, place.protocol, place.spec.of) for run in arm.runs]
-    pair = pair_up(frames, (), place.spec)
+    seed = seed_for(arm.runs[0].run.card.seed, place.name, 0, "arm")
+    found, by_seed = number_over_seeds(pair_up(frames, (), place.spec), few=arm.few, seed=seed)
+    return ArmMetric(place, found, by_seed, float(np.std(by_seed, ddof=1)) if by_seed else None)
+
+
+def number_over_seeds(
+    pair: PairedSums, *, few: bool, seed: int
+) -> tuple[Estimate, tuple[float, ...]]:
+    """The mean over several runs of an arm with its interval, and the number of each run.
+
+    Args:
+        pair: The runs; there is no other side.
+        few: Whether there are too few of them to say anything about training again.
+        seed: Of the draws.
+    """
     by_seed = pair.numbers(pair.stacked.sum(axis=0))
     if not np.isfinite(by_seed).all():
-        return ArmMetric(place, Estimate(None, None, pair.clusters, pair.bounds), (), None)
-    interval = None
-    if pair.clusters > 1:
-        seed = seed_for(arm.runs[0].run.card.seed, place.name, 0, "arm")
-        interval = _arm_interval(arm, pair, by_seed, seed)
-    return ArmMetric(
-        place=place,
-        estimate=Estimate(float(by_seed.mean()), interval, pair.clusters, pair.bounds),
-        by_seed=tuple(by_seed.tolist()),
-        spread=float(np.std(by_seed, ddof=1)),
-    )
+        return Estimate(None, None, pair.clusters, pair.bounds), ()
+    interval = _arm_interval(pair, by_seed, seed, few=few) if pair.clusters > 1 else None
+    found = Estimate(float(by_seed.mean()), interval, pair.clusters, pair.bounds)
+    return found, tuple(by_seed.tolist())
 
 
-def _arm_interval(arm: ArmRuns, pair: PairedSums, by_seed: Array, seed: int) -> Interval | None:
+def _arm_interval(pair: PairedSums, by_seed: Array, seed: int, *, few: bool) -> Interval | None:
     """Interval of the mean over an arm's runs; `pair` has no other side."""
     value = float(by_seed.mean())
-    if not arm.few:
+    if not few:
         draws = bootstrap_numbers(pair.stacked, pair.numbers, seed=seed)
         level = two_levels(draws, by_seed, len(by_seed), pair.clusters)
         return level.interval(value, pair.bounds)

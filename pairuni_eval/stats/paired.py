@@ -44,7 +44,7 @@ from pairuni_eval.stats.multiple import ALPHA
 from pairuni_eval.stats.paired_spread import difference_spread
 from pairuni_eval.stats.strata import Strata, moves_of, strata_of, whole
 from pairuni_eval.stats.swaps import monte_carlo_p, random_swaps, sign_flip_p
-from pairuni_eval.stats.ties import equivalence_interval, equivalence_p, guard_p
+from pairuni_eval.stats.ties import equivalence_interval, equivalence_p, guard_below_p, guard_p
 
 POWER = 0.8
 _EXACT_UP_TO = 11  # clusters that differ: 2,048 swaps are listed instead of drawn
@@ -366,6 +366,26 @@ def tie_evidence(
     if p >= ALPHA:
         return Tie(p)
     return Tie(p, equivalence_interval(value, error, freedom, gains, swings))
+
+
+def not_worse_p(pair: PairedSums, found: Evidence, margin: float) -> float | None:
+    """P of "ours is lower by the margin or more": one side of the test for a tie, its guard too.
+
+    Args:
+        pair: The two sides, of a metric of which more is better.
+        found: Their evidence.
+        margin: In the metric's own scale, above 0.
+
+    Returns:
+        The larger p of a one-sided t test and of its exact guard (`ties`); None where the range of
+        the values is not known.
+    """
+    swings = pair.swings()
+    if swings is None or found.freedom is None:
+        return None
+    value = float(pair.difference(pair.stacked.sum(axis=0)))
+    by_t = t_tail((margin + value) / found.error, found.freedom) if found.error > 0 else 0.0
+    return max(by_t, guard_below_p(value, pair.gains(), swings, margin))
 
 
 def difference_p(value: float, error: float, freedom: float) -> float | None:

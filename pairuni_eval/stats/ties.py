@@ -14,6 +14,8 @@ differently count as the smaller number of equal units that has the same exact b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import betaincinv
 
@@ -78,15 +80,24 @@ def _below(share: float, size: float, alpha: float) -> float:
 
 def guard_p(value: float, gains: Array, swings: Array, margin: float) -> float:
     """The smallest alpha at which `farthest` is inside the margin; 1 where that is above .5."""
-    if not swings.sum() > 0:
+    return _smallest(lambda alpha: farthest(value, gains, swings, alpha) < margin, swings)
+
+
+def guard_below_p(value: float, gains: Array, swings: Array, margin: float) -> float:
+    """The smallest alpha at which the lower bound is above minus the margin; 1 above .5."""
+    return _smallest(
+        lambda alpha: guard_interval(value, gains, swings, alpha).low > -margin, swings
+    )
+
+
+def _smallest(inside: Callable[[float], bool], swings: Array) -> float:
+    """The smallest alpha whose bounds are inside, where these narrow as alpha grows."""
+    if not swings.sum() > 0 or not inside(_MOST):
         return 1.0
-    low, high = np.log(_LEAST), np.log(_MOST)
-    if farthest(value, gains, swings, _MOST) >= margin:
-        return 1.0
-    if farthest(value, gains, swings, _LEAST) < margin:
+    if inside(_LEAST):
         return _LEAST
+    low, high = np.log(_LEAST), np.log(_MOST)
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        inside = farthest(value, gains, swings, float(np.exp(middle))) < margin
-        low, high = (low, middle) if inside else (middle, high)
+        low, high = (low, middle) if inside(float(np.exp(middle))) else (middle, high)
     return float(np.exp(high))

@@ -15,5 +15,13 @@ from pairuni_eval.stats.over_seeds import (
 )
 from pairuni_eval.stats.paired import Evidence, detectable, narrowed
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
+from pairuni_eval.stats.score_arms import (
+    ScoredArm,
+    ScoreDifference,
+    ScoreNumber,
+    arms_in,
+    compare_scores,
+    score_number,
+)
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.stats.verdict import Word, choose_word, p_words

@@ -1,4 +1,4 @@
-"""`pairuni-train reproduce`: a table or figure of the paper, end to end."""
+"""`pairuni-train reproduce`: a table, a figure or the flagship, end to end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pairuni_eval.toolkit import as_typed, needs
+from pairuni_eval.toolkit import UserError, as_typed, needs
 from pairuni_train.former_options import FormerRecipe, read_recipe
 
 
@@ -22,13 +22,23 @@ class PaperFormat(StrEnum):
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Experiment: table1 to table10, figure4, figure8.")],
+    name: Annotated[
+        str, typer.Argument(help="Experiment: flagship, table1 to table10, figure4, figure8.")
+    ],
     recipe: Annotated[
-        str | None, typer.Option(help="tiny, janus-pro-1b, ... or FILE.toml; default: tiny.")
+        str | None,
+        typer.Option(
+            help="tiny, janus-pro-1b, ... or FILE.toml; default: tiny, of flagship its own."
+        ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Training seeds per arm; in figure8 seeds of the probe.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Training seeds per arm; in figure8 seeds of the probe; default: 3, of flagship "
+            "as its file has them.",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     batches: Annotated[
         int | None, typer.Option(min=1, help="Batches per scenario and seed (figure8).")
@@ -45,6 +55,16 @@ def reproduce(
     ] = "",
     data: Annotated[Path | None, typer.Option(help="Datasets' own files.")] = None,
     judge: Annotated[str | None, typer.Option(help="Judge instead of the cards'.")] = None,
+    overlap: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="How much both sources know in common (flagship); may be given several times; "
+            "default: all that its file has."
+        ),
+    ] = None,
+    base: Annotated[
+        int | None, typer.Option(min=0, help="Number of the base (flagship); default: 0.")
+    ] = None,
     figures: Annotated[
         list[PaperFormat],
         typer.Option(help="Charts for a paper as well; may be given several times."),
@@ -59,28 +79,39 @@ def reproduce(
     from pairuni_train.study.spec import find_experiment
 
     experiment = find_experiment(name)
-    recipe = read_recipe(recipe, backbone)
-    own = steps or experiment.steps.get(recipe)
+    design = experiment.design
+    if design is None and (overlap or base is not None):
+        raise UserError(f"{name} has neither --overlap nor --base; flagship has.")
+    own_recipe = design.recipe if design is not None and backbone is None else None
+    recipe = read_recipe(recipe or own_recipe, backbone)
+    own = steps or (design.steps if design else experiment.steps.get(recipe))
     whole = find_recipe(recipe, {} if own is None else {"steps": own})
     needs("pairuni-train reproduce", *extras_of(whole))
     from pairuni_train.study.jobs import StudyOptions
     from pairuni_train.study.processes import given_options
+    from pairuni_train.study.reproduce import Placed
     from pairuni_train.study.reproduce import reproduce as run
 
     options = StudyOptions(
-        whole, seeds, root, workers or 1, tuple(shlex.split(launcher)), data, judge
+        whole, seeds or 3, root, workers or 1, tuple(shlex.split(launcher)), data, judge, recipe
     )
     if workers is None and options.tiny:
         options = options._replace(workers=2)
-    words = ["pairuni-train", "reproduce", name, "--recipe", recipe, "--seeds", str(seeds)]
-    given = {"--steps": whole.steps, "--batches": batches, "--data": data, "--judge": judge}
-    words += given_options(given)
+    said = seeds if design else seeds or 3
+    words = ["pairuni-train", "reproduce", name, "--recipe", recipe]
+    given = {"--seeds": said, "--steps": whole.steps, "--batches": batches, "--data": data}
+    words += given_options({**given, "--judge": judge, "--base": base})
+    words += [word for one in overlap or () for word in ("--overlap", f"{one:g}")]
     if figures != [PaperFormat.SVG]:
         words += [word for one in figures for word in ("--figures", one)]
-    folder = out or Path("reports") / f"{name}-{whole.name}"
+    folder = out or Path("reports") / f"{name}-{whole.name}{f'-base-{base}' if base else ''}"
     console, command = Console(stderr=True), as_typed(*words)
     found = run(
-        *(experiment, options, folder, console), command=command, batches=batches, figures=figures
+        *(experiment, options, folder, console),
+        command=command,
+        batches=batches,
+        figures=figures,
+        placed=Placed(base or 0, tuple(overlap or ()), seeds),
     )
     typer.echo(f"Page:  {found.page}")
     if found.failed:
@@ -89,8 +120,9 @@ def reproduce(
         typer.echo(f"{found.failed} failed; the same command goes on.")
         typer.echo(f"Next:  {as_typed(*words)}")
         raise typer.Exit(1)
-    larger = ("pairuni-train", "reproduce", name, "--recipe", "janus-pro-1b")
-    typer.echo(f"Next:  {as_typed(*larger)}")
+    further = ("--recipe", "janus-pro-1b") if design is None else ("--base", (base or 0) + 1)
+    if design is None or (base or 0) + 1 < len(design.bases):
+        typer.echo(f"Next:  {as_typed('pairuni-train', 'reproduce', name, *further)}")
 
 
 def baselines(

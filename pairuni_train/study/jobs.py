@@ -4,7 +4,8 @@ Every job is a command that a person could type, run as a process of its own, an
 continues where it was stopped; so an interrupted experiment continues by the same command, and arms
 that another experiment has finished are reused. Folders below the root:
 
-    pairs/KEY/ARM.parquet               KEY names what differs from the recipe's pair preset
+    pairs/KEY/ARM.parquet               KEY names what differs from the pair preset, and a preset
+                                        that is the recipe's own
     pairs/stages/                       what all pair sets are cut from, each stage made once
     train/ARM-KEY-STEPS/seed-S/         checkpoints, metrics, gradients
     eval/ARM-KEY-STEPS/seed-S/BENCH/    one run folder per benchmark
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from pairuni_eval.toolkit.store import StoredRun, layout, read_fixed
 from pairuni_train.config import Recipe, find_arm
 from pairuni_train.grpo.fixed_prompts import FixedPrompts, choose_prompts, set_name, write_prompts
 from pairuni_train.pair_data.build import build
-from pairuni_train.pair_data.config import LoadedConfig, check_arms, find_preset
+from pairuni_train.pair_data.config import LoadedConfig, TinySource, check_arms, find_preset
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
 from pairuni_train.study.processes import (
@@ -39,7 +40,7 @@ from pairuni_train.study.processes import (
 )
 from pairuni_train.study.spec import Experiment, StudyArm
 
-_PRESETS = {True: "tiny", False: "orsta-blip3o"}
+_PRESETS = {True: "tiny", False: "orsta-blip3o"}  # of a recipe that names none
 
 
 class StudyOptions(NamedTuple):
@@ -48,6 +49,7 @@ class StudyOptions(NamedTuple):
     Attributes:
         workers: Processes at a time; 1 where each fills the machine.
         launcher: Words before the training module, e.g. ("accelerate", "launch").
+        given: What named the recipe, where it is a file of the user's.
     """
 
     recipe: Recipe
@@ -57,11 +59,19 @@ class StudyOptions(NamedTuple):
     launcher: tuple[str, ...] = ()
     data: Path | None = None
     judge: str | None = None
+    given: str | None = None
 
     @property
     def tiny(self) -> bool:
-        """Whether this is the embedded model, measured in the tiny world."""
-        return self.recipe.checkpoint in SHIPPED
+        """Whether this is measured in the tiny world: the embedded model, or one on tiny pairs."""
+        config = preset_of(self.recipe).config
+        sources = (*config.understanding, *config.generation)
+        return all(isinstance(source, TinySource) for source in sources)
+
+
+def preset_of(recipe: Recipe) -> LoadedConfig:
+    """The pair preset that a recipe names; where it names none, that of its world."""
+    return find_preset(recipe.pairs or _PRESETS[recipe.checkpoint in SHIPPED])
 
 
 class TrainJob(NamedTuple):
@@ -123,6 +133,13 @@ def last_checkpoint(job: TrainJob, options: StudyOptions) -> Path:
     return train_folder(job, options) / f"checkpoint-{options.recipe.steps}"
 
 
+def measured_checkpoint(job: TrainJob, options: StudyOptions) -> Path | str:
+    """What a job's scores are of: its last checkpoint, or of a base the base itself."""
+    if job.arm.trained:
+        return last_checkpoint(job, options)
+    return str(job.arm.settings.get("checkpoint", options.recipe.checkpoint))
+
+
 def is_finished(run: Path) -> bool:
     """Whether an evaluation is whole."""
     return (run / layout.COMPLETE).exists()
@@ -131,15 +148,16 @@ def is_finished(run: Path) -> bool:
 def pair_file(arm: StudyArm, options: StudyOptions) -> Path:
     """The pair set of an arm."""
     name = arm.pairs or find_arm(arm.trained_as).pairs
-    return options.root / "pairs" / _key(_pair_changes(arm, options)) / f"{name}.parquet"
+    return options.root / "pairs" / _pairs_key(arm, options) / f"{name}.parquet"
 
 
-def _pair_changes(arm: StudyArm, options: StudyOptions) -> dict[str, Any]:
-    return real_changes(_preset(options).config, arm.changes)
-
-
-def _preset(options: StudyOptions) -> LoadedConfig:
-    return find_preset(_PRESETS[options.tiny])
+def _pairs_key(arm: StudyArm, options: StudyOptions) -> str:
+    """E.g. "preset", "1a2b3c4d" where the arm changes it, "tiny-names" of a preset of its own."""
+    preset = preset_of(options.recipe)
+    changes = real_changes(preset.config, arm.changes)
+    if preset.config.name in _PRESETS.values():
+        return _key(changes)
+    return "-".join([preset.config.name, *([_key(changes)] if changes else [])])
 
 
 def _key(changes: Mapping[str, Any]) -> str:
@@ -148,10 +166,10 @@ def _key(changes: Mapping[str, Any]) -> str:
 
 def _name(job: TrainJob, options: StudyOptions) -> str:
     arm, recipe = job.arm, options.recipe
-    if not arm.trained:
-        return f"{recipe.name}-base"
     own = f"set{_key(arm.settings)}" if arm.settings else ""
-    words = [recipe.name, arm.trained_as, arm.pairs or "", _key(_pair_changes(arm, options)), own]
+    if not arm.trained:
+        return "-".join(filter(None, (recipe.name, "base", own)))
+    words = [recipe.name, arm.trained_as, arm.pairs or "", _pairs_key(arm, options), own]
     return "-".join([word for word in words if word] + [str(recipe.steps)])
 
 
@@ -172,15 +190,17 @@ def _build_pairs(
     return None
 
 
-def ensure_pairs(arm: StudyArm, options: StudyOptions) -> None:
-    """Build the pair set of an arm, unless it is there."""
+def ensure_pairs(arm: StudyArm, options: StudyOptions, *, also: Sequence[str] = ()) -> None:
+    """Build the pair set of an arm, and others of the same rows, unless they are there."""
     target = pair_file(arm, options)
-    if target.is_file():
+    lacking = [
+        name for name in dict.fromkeys((target.stem, *also)) if not target.with_stem(name).is_file()
+    ]
+    if not lacking:
         return
-    preset = _preset(options)
+    preset = preset_of(options.recipe)
     config = changed_pairs(preset.config, arm.changes)
-    stages = options.root / "pairs" / "stages"
-    arms = check_arms((target.stem,))
+    stages, arms = options.root / "pairs" / "stages", check_arms(tuple(lacking))
     build(LoadedConfig(config, preset.path), target.parent, arms=arms, stages=stages)
 
 
@@ -201,7 +221,7 @@ def choose_fixed_prompts(experiment: Experiment, options: StudyOptions) -> Fixed
     return FixedPrompts(file, math.ceil(options.recipe.steps / asked.points), asked.draws)
 
 
-def _is_trained(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> bool:
+def is_trained(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None = None) -> bool:
     """Whether a training is finished, and measured on its fixed prompts at the start and the end.
 
     One that was trained without them is measured at the checkpoints that it has kept.
@@ -228,9 +248,9 @@ def _train_and_measure(
     """Do what is left of a job; the first command that fails ends it."""
     log = options.root / "logs" / f"{_name(job, options)}-seed-{job.seed}.txt"
     commands = []
-    if job.arm.trained and not _is_trained(job, options, fixed):
-        commands.append(_train_command(job, options, fixed))
-    checkpoint = last_checkpoint(job, options) if job.arm.trained else options.recipe.checkpoint
+    if job.arm.trained and not is_trained(job, options, fixed):
+        commands.append(train_command(job, options, fixed))
+    checkpoint = measured_checkpoint(job, options)
     for benchmark in experiment.benchmarks(tiny=options.tiny):
         out = run_folder(job, benchmark, options)
         if not _is_measured(out, benchmark):
@@ -242,11 +262,14 @@ def _train_and_measure(
     return next(filter(None, failures), None)
 
 
-def _train_command(job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None) -> list[str]:
+def train_command(
+    job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None = None
+) -> list[str]:
+    """The command that trains a job, or goes on with it."""
     command = [
         *(options.launcher or (sys.executable,)),
         *("-m", "pairuni_train.cli", "run", "--arm", job.arm.trained_as),
-        *("--recipe", options.recipe.name, "--steps", str(options.recipe.steps)),
+        *("--recipe", options.given or options.recipe.name, "--steps", str(options.recipe.steps)),
         *("--pairs", str(pair_file(job.arm, options))),
         *("--seed", str(job.seed), "--out", str(train_folder(job, options))),
         *as_options(job.arm.settings),

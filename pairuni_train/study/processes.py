@@ -65,11 +65,13 @@ def run_together(
     return failures
 
 
-def measure_command(checkpoint: Path | str, out: Path, *what: str) -> list[str]:
-    """The command that measures a checkpoint into the run folder `out`."""
+def measure_command(
+    checkpoint: Path | str, out: Path, *what: str, report: bool = True
+) -> list[str]:
+    """The command that measures a checkpoint into the run folder `out`, with its report or not."""
     return [
         *(sys.executable, "-m", "pairuni_eval.cli", "run", "--checkpoint", str(checkpoint)),
-        *(*what, "--out", str(out), "--report", str(out / "report")),
+        *(*what, "--out", str(out), "--report", str(out / "report") if report else "none"),
     ]
 
 

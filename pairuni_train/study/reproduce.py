@@ -13,12 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.study.curves import make_curves
+from pairuni_train.study.flagship_jobs import Flagship, plan_flagship, run_flagship, work_of
 from pairuni_train.study.gradients import make_gradients
 from pairuni_train.study.jobs import StudyOptions, run_all, train_jobs
 from pairuni_train.study.pages import write_curves, write_gradients, write_table
 from pairuni_train.study.probes import plan_probes, run_probes
 from pairuni_train.study.processes import Failure, last_words
-from pairuni_train.study.spec import Experiment
+from pairuni_train.study.registration import registration_of
+from pairuni_train.study.score_table import SCORES_FILE, gather_scores, write_scores
+from pairuni_train.study.spec import Experiment, experiments
 from pairuni_train.study.table import make_table
 
 
@@ -27,6 +30,17 @@ class Reproduced(NamedTuple):
 
     page: Path
     failed: int
+
+
+class Placed(NamedTuple):
+    """What of a flagship is done: a base, some overlaps, other numbers of seeds than its file's."""
+
+    base: int = 0
+    overlaps: tuple[float, ...] = ()
+    seeds: int | None = None
+
+
+_WHOLE = Placed()
 
 
 class _StudyWork(NamedTuple):
@@ -55,6 +69,7 @@ def reproduce(
     command: str,
     batches: int | None = None,
     figures: Sequence[str] = ("svg",),
+    placed: Placed = _WHOLE,
 ) -> Reproduced:
     """Run what an experiment still lacks and write its table or figure.
 
@@ -66,11 +81,12 @@ def reproduce(
         command: What does the same again; it is printed on the page.
         batches: Of each scenario, instead of the experiment's; for gradients only.
         figures: Formats that the charts are drawn in for papers: pdf, svg, png.
+        placed: What of a flagship is done.
 
     Raises:
         UserError: if nothing at all could be run; it names the log of the first failure.
     """
-    work = _work(experiment.on(tiny=options.tiny), options, batches)
+    work = _work(experiment.on(tiny=options.tiny), options, batches, placed)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -91,7 +107,9 @@ def reproduce(
     return Reproduced(work.write(out, command=command, figures=figures), len(failures))
 
 
-def _work(experiment: Experiment, options: StudyOptions, batches: int | None) -> _StudyWork:
+def _work(
+    experiment: Experiment, options: StudyOptions, batches: int | None, placed: Placed
+) -> _StudyWork:
     if experiment.kind == "gradients":
         probes = plan_probes(experiment, options, batches)
         return _StudyWork(
@@ -102,12 +120,30 @@ def _work(experiment: Experiment, options: StudyOptions, batches: int | None) ->
         )
     if batches is not None:
         raise UserError(f"{experiment.name} probes no gradients: it has no --batches.")
+    if experiment.kind == "flagship":
+        return _flagship_work(experiment, options, placed)
     return _StudyWork(
         sum(arm.trained for arm in experiment.arms),
         len(train_jobs(experiment, options)),
         partial(run_all, experiment, options),
         partial(_write_arms, experiment, options),
     )
+
+
+def _flagship_work(experiment: Experiment, options: StudyOptions, placed: Placed) -> _StudyWork:
+    file = registration_of(experiments()[experiment.name], experiment.name)
+    flagship = plan_flagship(experiment, options, file, **placed._asdict())
+    return _StudyWork(
+        *work_of(flagship),
+        partial(run_flagship, flagship),
+        lambda out, **_: _write_scores(flagship, out),
+    )
+
+
+def _write_scores(flagship: Flagship, out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    write_scores(out / SCORES_FILE, gather_scores(flagship))
+    return out / SCORES_FILE
 
 
 def _write_arms(experiment: Experiment, options: StudyOptions, out: Path, **page: Any) -> Path:

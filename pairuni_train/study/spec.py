@@ -19,6 +19,7 @@ import msgspec
 from pairuni_eval.toolkit import UserError, unknown_name
 from pairuni_eval.toolkit.data import Strict, as_record, read_table
 from pairuni_eval.toolkit.models import Task, catalog
+from pairuni_train.study.design import Design, design_troubles
 
 BASE = "base"
 World = Literal["tiny", "real"]
@@ -103,7 +104,8 @@ class Experiment(Strict, frozen=True, kw_only=True):
 
     Attributes:
         kind: "table" compares arms by benchmarks; "curves" draws rewards over steps; "gradients"
-            compares scenarios of the probe at one set of weights.
+            compares scenarios of the probe at one set of weights; "flagship" tests the hypotheses
+            of its design.
         source: Where the paper prints it.
         arms: Rows, in order.
         against: Names of the arms that the others are compared with.
@@ -120,13 +122,14 @@ class Experiment(Strict, frozen=True, kw_only=True):
         batches: Batches of each scenario that a probe looks at, by recipe.
         pairs_per_batch: Pairs in such a batch by recipe, where it is not a training step's.
         notes: In what it is not the paper's experiment, a sentence each.
+        design: Of a flagship: bases, overlaps, scores, hypotheses and their number.
     """
 
     name: str
     title: str
     question: str
     source: str
-    kind: Literal["table", "curves", "gradients"] = "table"
+    kind: Literal["table", "curves", "gradients", "flagship"] = "table"
     arms: tuple[StudyArm, ...] = ()
     against: tuple[str, ...] = ()
     method: str | None = None
@@ -140,6 +143,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
     batches: dict[str, int] = {}
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
+    design: Design | None = None
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -241,7 +245,11 @@ def _troubles(found: Experiment) -> Iterator[str]:
             yield f"sisters lacks '{column.benchmark}'"
     if found.fixed is not None:
         yield from _fixed_troubles(found.fixed, found.kind)
-    if found.kind != "table" and (len(found.arms) < 2 or not found.against):
+    if (found.kind == "flagship") != (found.design is not None):
+        yield "a design belongs to a flagship, and a flagship has one"
+    if found.design is not None:
+        yield from design_troubles(found.design, tuple(names))
+    if found.kind in ("curves", "gradients") and (len(found.arms) < 2 or not found.against):
         yield "a figure needs two arms, and `against` that names one of them"
 
 

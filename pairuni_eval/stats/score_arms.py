@@ -1,0 +1,181 @@
+"""Arms in a plain table of scores: the number of each, and two against each other.
+
+Goes in: of each training seed of an arm a frame with a row an output (sample, draw, unit, score).
+Comes out: what `arms` and `compare` say of run folders, by the same tests: outputs meet by sample
+and draw, from three training seeds on the error is over units and seeds (`two_levels`), below that
+over units alone, about these checkpoints. Besides better, worse and tied there is a one-sided test
+of "not worse by the margin or more".
+
+Departure: where an output of either arm has no score nothing is tested, and the reason says so;
+`compare` looks at both ends of what it may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pairuni_eval.cards import MetricSpec
+from pairuni_eval.records import Status
+from pairuni_eval.seeds import seed_for
+from pairuni_eval.stats.aggregate import make_aggregate
+from pairuni_eval.stats.arms import number_over_seeds
+from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.stats.meeting import pair_up
+from pairuni_eval.stats.paired import Evidence, compare_pair, not_worse_p
+from pairuni_eval.stats.scope import ENOUGH_SEEDS, Few, Scope, seeds_warning
+from pairuni_eval.stats.tables import rows_of
+from pairuni_eval.stats.two_levels import compare_over_seeds
+
+_SPEC = MetricSpec(name="score")
+_NEEDED = ["sample", "draw", "unit"]
+
+
+class ScoredArm(NamedTuple):
+    """An arm by its scores.
+
+    Attributes:
+        frames: One of each training seed, with the columns sample, draw, unit and score.
+        trained: False for a checkpoint that is its own only run.
+    """
+
+    name: str
+    frames: tuple[pd.DataFrame, ...]
+    trained: bool = True
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few seeds to say anything about training again."""
+        return self.trained and len(self.frames) < ENOUGH_SEEDS
+
+
+class ScoreNumber(NamedTuple):
+    """The mean over seeds, the number of each seed, and how many outputs have no score."""
+
+    estimate: Estimate
+    by_seed: tuple[float, ...]
+    missing: int
+
+
+class ScoreDifference(NamedTuple):
+    """Ours against theirs.
+
+    Attributes:
+        ours: Mean over our seeds, on the outputs that all have.
+        theirs: The same of the other arm.
+        evidence: None where nothing was tested.
+        not_worse: p of "ours is worse by the margin or more"; None without a margin.
+        clusters: Units that were compared.
+        seeds: Seeds of both.
+        warning: What the seeds cannot say, in words; None where there are enough.
+        reason: Why nothing was tested.
+    """
+
+    ours: float | None
+    theirs: float | None
+    evidence: Evidence | None
+    not_worse: float | None
+    clusters: int
+    seeds: tuple[int, int]
+    warning: str | None
+    reason: str | None
+
+    @property
+    def value(self) -> float | None:
+        """Ours - theirs."""
+        if self.ours is None or self.theirs is None:
+            return None
+        return self.ours - self.theirs
+
+
+def score_number(arm: ScoredArm, *, address: str) -> ScoreNumber:
+    """The number of an arm.
+
+    Args:
+        arm: The arm; one without frames has no number.
+        address: Of the random draws.
+    """
+    frames, missing = [_graded(one) for one in arm.frames], _missing(arm)
+    if not frames:
+        return ScoreNumber(Estimate(None, None, 0), (), 0)
+    if len(frames) == 1:
+        rows = rows_of(frames[0], _SPEC)
+        found = estimate(make_aggregate(_SPEC, rows), rows)
+        return ScoreNumber(found, () if found.value is None else (found.value,), missing)
+    pair = pair_up(frames, (), _SPEC)
+    found, by_seed = number_over_seeds(pair, few=arm.few, seed=seed_for(0, address, 0, "arm"))
+    return ScoreNumber(found, by_seed, missing)
+
+
+def compare_scores(
+    ours: ScoredArm, theirs: ScoredArm, *, margin: float | None, address: str
+) -> ScoreDifference:
+    """What two arms show, before any correction.
+
+    Args:
+        ours: Our arm.
+        theirs: The other.
+        margin: The largest difference that counts as none, in scores; None tests for none.
+        address: Of the random draws.
+    """
+    sides = (ours, theirs)
+    few = tuple(Few(one.name, len(one.frames)) for one in sides if one.few and one.frames)
+    blank = ScoreDifference(
+        *(None, None, None, None, 0),
+        seeds=(len(ours.frames), len(theirs.frames)),
+        warning=seeds_warning([Scope(few=few)]) if few else None,
+        reason=None,
+    )
+    for one in sides:
+        if not one.frames:
+            return blank._replace(reason=f"{one.name} has no run")
+        if missing := _missing(one):
+            return blank._replace(reason=f"{missing:,} outputs of {one.name} have no score")
+    pair = pair_up(*([_graded(frame) for frame in one.frames] for one in sides), _SPEC)
+    one, two = pair.seen()
+    if one is None or two is None or pair.clusters < 2:
+        return blank._replace(reason="they have fewer than two units in common")
+    over_seeds = not few and len(ours.frames) + len(theirs.frames) > 2
+    test = compare_over_seeds if over_seeds else compare_pair
+    found = test(pair, margin=margin or 0.0, seed=seed_for(0, address, 0, "bootstrap"))
+    return blank._replace(
+        ours=one,
+        theirs=two,
+        evidence=found,
+        not_worse=not_worse_p(pair, found, margin) if margin else None,
+        clusters=pair.clusters,
+    )
+
+
+def _missing(arm: ScoredArm) -> int:
+    return sum(int(frame["score"].isna().sum()) for frame in arm.frames)
+
+
+def _graded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that outputs are paired by, as the tables of a run have them."""
+    return frame[_NEEDED].assign(
+        value=frame["score"].to_numpy(dtype=np.float64),
+        status=str(Status.SCORED),
+        skipped=None,
+        parts="",
+    )
+
+
+def arms_in(scores: pd.DataFrame, arms: Sequence[tuple[str, bool]]) -> dict[str, ScoredArm]:
+    """The arms of a table that has the columns arm and seed besides those of a frame.
+
+    Args:
+        scores: The rows of one score.
+        arms: Name of each arm, and whether it is trained.
+    """
+    return {
+        name: ScoredArm(
+            name,
+            tuple(rows for _, rows in scores[scores["arm"] == name].groupby("seed", sort=True)),
+            trained,
+        )
+        for name, trained in arms
+    }
