@@ -208,7 +208,7 @@ def _number(name: str, value: object) -> float:
 class TinyObjects(Reward):
     """The share of the objects a prompt asks for that a picture of the tiny world holds, 0 to 1.
 
-    Needs `facts["row"]`, the GenEval metadata of the prompt.
+    Needs the metadata of the prompt in GenEval's schema: `facts["row"]`, or `facts["exactly"]`.
     """
 
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
@@ -218,7 +218,7 @@ class TinyObjects(Reward):
     def _share(self, one: Judged) -> float:
         from pairuni_eval.api.tiny import detect
 
-        row = one.half.facts.get("row")
+        row = one.half.facts.get("row") or one.half.facts.get("exactly")
         if row is None or one.reply.image is None:
             return math.nan
         names = [thing.shape for thing in detect(one.reply.image)]

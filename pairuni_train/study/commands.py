@@ -12,6 +12,9 @@ import typer
 from pairuni_eval.toolkit import UserError, as_typed, needs
 from pairuni_train.former_options import FormerRecipe, read_recipe
 
+# What an experiment runs on that names no recipe: a base with something left to learn.
+TINY_RECIPE = "tiny-names"
+
 
 class PaperFormat(StrEnum):
     """Formats of figures for papers."""
@@ -28,7 +31,7 @@ def reproduce(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="tiny, janus-pro-1b, ... or FILE.toml; default: tiny, of flagship its own."
+            help=f"{TINY_RECIPE}, janus-pro-1b, ... or FILE.toml; default: {TINY_RECIPE}."
         ),
     ] = None,
     seeds: Annotated[
@@ -82,8 +85,9 @@ def reproduce(
     design = experiment.design
     if design is None and (overlap or base is not None):
         raise UserError(f"{name} has neither --overlap nor --base; flagship has.")
-    own_recipe = design.recipe if design is not None and backbone is None else None
-    recipe = read_recipe(recipe or own_recipe, backbone)
+    if backbone is None:
+        recipe = recipe or (design.recipe if design else TINY_RECIPE)
+    recipe = read_recipe(recipe, backbone)
     own = steps or (design.steps if design else experiment.steps.get(recipe))
     whole = find_recipe(recipe, {} if own is None else {"steps": own})
     needs("pairuni-train reproduce", *extras_of(whole))

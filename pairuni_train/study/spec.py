@@ -23,6 +23,8 @@ from pairuni_train.study.design import Design, design_troubles
 
 BASE = "base"
 World = Literal["tiny", "real"]
+HeldOut = Literal["answers", "drawings"]
+_HELD_OUT = {"answers": "tiny-heldout-questions", "drawings": "tiny-heldout-drawings"}
 
 
 class Column(Strict, frozen=True, kw_only=True):
@@ -111,6 +113,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
         against: Names of the arms that the others are compared with.
         method: The arm that the experiment is about, if it is about one; its answers come first.
         columns: Columns, in order.
+        held_out: What the table shows of the held-out suite besides, in the tiny world alone.
         printed: The paper's rows.
         printed_heads: Titles of the paper's columns, where they are not those of `columns`.
         sisters: For each real benchmark, the tiny world's.
@@ -134,6 +137,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
     against: tuple[str, ...] = ()
     method: str | None = None
     columns: tuple[Column, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
     printed: tuple[PaperRow, ...] = ()
     printed_heads: tuple[str, ...] = ()
     sisters: dict[str, str] = {}
@@ -161,13 +165,23 @@ class Experiment(Strict, frozen=True, kw_only=True):
         return tuple(found.values())
 
     def on(self, *, tiny: bool) -> Experiment:
-        """The experiment with the arms of one world alone."""
+        """The experiment in one world: with its arms alone, on tiny with the held-out columns."""
         other = "real" if tiny else "tiny"
+        columns = self.columns + tuple(_held_out_columns(self.held_out) if tiny else ())
         arms = tuple(arm for arm in self.arms if arm.only != other)
         names = {arm.name for arm in arms}
         against = tuple(name for name in self.against if name in names)
         method = self.method if self.method in names else None
-        return msgspec.structs.replace(self, arms=arms, against=against, method=method)
+        return msgspec.structs.replace(
+            self,
+            arms=arms,
+            against=against,
+            method=method,
+            columns=columns,
+            printed_heads=self.heads,
+            sisters=self.sisters | {name: name for name in _HELD_OUT.values()},
+            held_out=(),
+        )
 
     def benchmark_of(self, column: Column, *, tiny: bool) -> str | None:
         """What a column reads; None where the tiny world has nothing that stands for it."""
@@ -179,6 +193,14 @@ class Experiment(Strict, frozen=True, kw_only=True):
         """The benchmarks that its columns read, each once."""
         read = (self.benchmark_of(column, tiny=tiny) for column in self.columns)
         return tuple(dict.fromkeys(name for name in read if name is not None))
+
+
+def _held_out_columns(shown: tuple[HeldOut, ...]) -> Iterator[Column]:
+    """The score of a task, and its parts: made-up names, and what the base could do before."""
+    for what in shown:
+        yield Column(title=f"held-out {what}", benchmark=_HELD_OUT[what])
+        for part in ("new", "common"):
+            yield Column(title=f"{what}, {part}", benchmark=_HELD_OUT[what], metric=part)
 
 
 def experiments() -> dict[str, Path]:

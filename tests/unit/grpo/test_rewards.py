@@ -60,6 +60,12 @@ def test_the_share_of_the_objects_that_are_there() -> None:
     assert all(math.isnan(value) for value in found[2:])
 
 
+def test_objects_are_those_of_a_prompt_for_names_as_well() -> None:
+    one = Reply(image=scene(("red", "circle", 0)))
+    half = Generation(id="p", source="s", licence="l", prompt="bafem", facts={"exactly": TWO})
+    assert TinyObjects()([Judged(half, one)]) == [0.5]
+
+
 def test_noise_and_plain_colors_hold_no_object() -> None:
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))

@@ -210,7 +210,7 @@ def test_a_picture_without_a_known_name_is_declined() -> None:
 
 def test_overlap_settles_what_either_side_knows() -> None:
     config = find_preset("tiny-names").config
-    assert (config.pairs, config.overlap, config.balanced) == (2400, 1.0, True)
+    assert (config.pairs, config.overlap, config.balanced) == (2400, 0.5, True)
 
     def known(overlap: float) -> list[set[str]]:
         changed = with_settings(find_preset("tiny-names"), [f"overlap={overlap}"]).config

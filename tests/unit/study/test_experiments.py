@@ -30,8 +30,8 @@ from pairuni_train.study.spec import (
 )
 
 NAMES = sorted(experiments())
-RECIPES = {True: "tiny", False: "janus-pro-1b"}
-PRESETS = {True: "tiny", False: "orsta-blip3o"}
+RECIPES = {True: "tiny-names", False: "janus-pro-1b"}
+PRESETS = {True: "tiny-names", False: "orsta-blip3o"}
 
 
 def options_of(*, tiny: bool, root: Path = Path("root")) -> StudyOptions:
@@ -141,6 +141,21 @@ def test_an_experiment_on_one_world_keeps_what_belongs_there() -> None:
 
 
 # Changes
+
+
+def test_the_held_out_suite_has_columns_in_the_tiny_world_alone() -> None:
+    found = find_experiment("table2")
+    assert found.on(tiny=False).columns == found.columns
+    tiny = found.on(tiny=True)
+    further = tiny.columns[len(found.columns) :]
+    assert [(one.title, one.benchmark, one.metric) for one in further] == [
+        ("held-out drawings", "tiny-heldout-drawings", None),
+        ("drawings, new", "tiny-heldout-drawings", "new"),
+        ("drawings, common", "tiny-heldout-drawings", "common"),
+    ]
+    assert tiny.benchmarks(tiny=True) == ("tiny-wise", "tiny-heldout-drawings")
+    assert tiny.heads == found.heads
+    assert tiny.on(tiny=True) == tiny
 
 
 def test_a_change_to_what_is_there_anyway_is_the_same_arm() -> None:
