@@ -140,7 +140,7 @@ def example(session: nox.Session) -> None:
 
 @nox.session
 def baselines(session: nox.Session) -> None:
-    """The packed baselines of the suite tiny anew, of the arms that reproduce_table2 trained."""
+    """The packed baselines of the suite tiny anew, of reproduce_table2 -- --recipe tiny."""
     install(session, "train")
     session.run(
         "pairuni-train", "baselines", "--out", "registry/suites/baselines/tiny", *session.posargs

@@ -54,7 +54,8 @@ def _measured(job: TrainJob, options: StudyOptions, suite: str, experiment: str)
         raise UserError(
             f"The arm '{job.arm.name}' was not trained: {checkpoint} is not there.",
             hint=as_typed(
-                "pairuni-train", "reproduce", experiment, "--steps", steps, "--root", root
+                *("pairuni-train", "reproduce", experiment, "--recipe", options.recipe.name),
+                *("--steps", steps, "--root", root),
             ),
         )
     run = run_folder(job, f"suite-{suite}", options)

@@ -87,7 +87,7 @@ def _check_baselines(options: StudyOptions, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="The arm 'GRPO' was not trained") as refused:
         list(make_baselines(untrained, options, "smoke", tmp_path / "packed"))
     assert refused.value.hint is not None
-    assert refused.value.hint.startswith("pairuni-train reproduce table2 --steps 1")
+    assert refused.value.hint.startswith("pairuni-train reproduce table2 --recipe tiny --steps 1")
 
 
 SLEEPER = "import sys, time; print('started', flush=True); time.sleep(60)"
