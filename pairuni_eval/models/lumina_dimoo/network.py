@@ -1,0 +1,189 @@
+"""The network of Lumina-DiMOO: LLaDA's decoder blocks with attention in both directions.
+
+Pre-norm blocks of rotary attention and a gated MLP, as in Llama, without a causal mask, biases or
+tied weights (Nie et al. 2025, LLaDA; Xin et al. 2025, Lumina-DiMOO). Parameters are named as in the
+official checkpoint.
+
+Departures from the official code: keys of padding are masked (there the bias is computed and
+dropped, so that a padded row sees its padding), and logits are computed for the asked places and
+columns alone.
+
+Legend: B rows, T places, H heads, D width of a head, C hidden size, P places asked for, V columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pairuni_eval.models.lumina_dimoo.config import NetworkConfig
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of the rotary embedding, (T, D) each, in float32."""
+
+    cos_TD: Tensor
+    sin_TD: Tensor
+
+
+def rotation(length: int, width: int, theta: float, device: torch.device) -> Rotation:
+    """The rotary embedding of places 0 to `length`, computed in float32."""
+    exponent = torch.arange(0, width, 2, dtype=torch.float32, device=device) / width
+    angle_TF = torch.outer(
+        torch.arange(length, dtype=torch.float32, device=device), theta**-exponent
+    )
+    angle_TD = torch.cat((angle_TF, angle_TF), dim=-1)
+    return Rotation(angle_TD.cos(), angle_TD.sin())
+
+
+def rotated(states_BHTD: Tensor, by: Rotation) -> Tensor:
+    """Queries or keys turned by their place; in float32, whatever they come in."""
+    x = states_BHTD.float()
+    first, second = x.chunk(2, dim=-1)
+    turned = x * by.cos_TD + torch.cat((-second, first), dim=-1) * by.sin_TD
+    return turned.to(states_BHTD.dtype)
+
+
+class RmsNorm(nn.Module):
+    """Root-mean-square normalization in float32, scaled by a weight for each channel."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self._eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the last axis."""
+        wide = x.float()
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)
+        return self.weight * scaled.to(x.dtype)
+
+
+class Block(nn.Module):
+    """Attention over all places, then a gated MLP, each added to what came in."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        width, inner = config.d_model, config.mlp_hidden_size
+        self._heads = config.n_heads
+        self.attn_norm = RmsNorm(width, config.rms_norm_eps)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width, bias=False)
+        self.attn_out = nn.Linear(width, width, bias=False)
+        self.ff_norm = RmsNorm(width, config.rms_norm_eps)
+        self.ff_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.ff_out = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x_BTC: Tensor, by: Rotation, keys_B11T: Tensor | None) -> Tensor:
+        """The next hidden states.
+
+        Args:
+            x_BTC: Hidden states.
+            by: The rotary embedding of their places.
+            keys_B11T: True where a place may be looked at; None where all may.
+        """
+        h_BTC = self.attn_norm(x_BTC)
+        query, key, value = (self._split(p(h_BTC)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        seen_BHTD = F.scaled_dot_product_attention(
+            rotated(query, by), rotated(key, by), value, attn_mask=keys_B11T
+        )
+        x_BTC = x_BTC + self.attn_out(seen_BHTD.transpose(1, 2).flatten(2))
+        h_BTC = self.ff_norm(x_BTC)
+        out: Tensor = x_BTC + self.ff_out(F.silu(self.ff_proj(h_BTC)) * self.up_proj(h_BTC))
+        return out
+
+    def _split(self, x_BTC: Tensor) -> Tensor:
+        return x_BTC.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+
+
+class _Transformer(nn.Module):
+    """What the official checkpoint calls `model.transformer`."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.ln_f = RmsNorm(config.d_model, config.rms_norm_eps)
+        self.ff_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+
+class _Body(nn.Module):
+    """What the official checkpoint calls `model`."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.transformer = _Transformer(config)
+
+
+class Columns(NamedTuple):
+    """Columns of the vocabulary, from `start` to before `stop`."""
+
+    start: int
+    stop: int
+
+
+class Network(nn.Module):
+    """The whole network; `model.transformer` holds all parameters under their official names."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.model = _Body(config)
+        self.recomputes = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.transformer.wte.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are kept in."""
+        return self.model.transformer.wte.weight.dtype
+
+    def hidden(self, ids_BT: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        """Hidden states after the final norm, (B, T, C).
+
+        Args:
+            ids_BT: Tokens, padded on either side where rows differ in length.
+            keep_BT: True where there is no padding; None where no row has any. Rotary places are
+                relative, so the side of the padding does not matter.
+        """
+        transformer, config = self.model.transformer, self.config
+        width = config.d_model // config.n_heads
+        by = rotation(ids_BT.shape[1], width, config.rope_theta, ids_BT.device)
+        keys_B11T = None if keep_BT is None else keep_BT[:, None, None, :]
+        x_BTC = transformer.wte(ids_BT)
+        for block in transformer.blocks:
+            if self.recomputes and torch.is_grad_enabled():
+                x_BTC = checkpoint(block, x_BTC, by, keys_B11T, use_reentrant=False)
+            else:
+                x_BTC = block(x_BTC, by, keys_B11T)
+        out: Tensor = transformer.ln_f(x_BTC)
+        return out
+
+    def logits(self, hidden: Tensor, columns: Columns | None = None) -> Tensor:
+        """Logits of hidden states of any shape, of some columns of the vocabulary or of all."""
+        weight = self.model.transformer.ff_out.weight
+        return F.linear(hidden, weight if columns is None else weight[slice(*columns)])
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        keep_BT: Tensor | None = None,
+        *,
+        places_BP: Tensor | None = None,
+        columns: Columns | None = None,
+    ) -> Tensor:
+        """Logits of the asked places and columns, (B, P, V); of all without `places_BP`."""
+        hidden = self.hidden(ids_BT, keep_BT)
+        if places_BP is not None:
+            index = places_BP[..., None].expand(-1, -1, hidden.shape[-1])
+            hidden = hidden.gather(1, index)
+        return self.logits(hidden, columns)
