@@ -3,7 +3,7 @@
 The official config class takes a key that is missing from GPT-2's defaults; here it is an error. A
 setting that would need other code (biases, tied weights, several keys a head, dropout) is refused
 by name. Ids are LLaDA's for the full vocabulary and stand in the file under `dimoo_token_ids` for
-any other; sizes of pictures are those of the VQ's factor, unless the file names its own.
+any other; sizes of pictures are the official ones, unless the file has its own (`dimoo_sides`).
 """
 
 from __future__ import annotations
@@ -84,12 +84,29 @@ class VqConfig(msgspec.Struct, frozen=True, kw_only=True):
         return int(2 ** (len(self.block_out_channels) - 1))
 
 
+class Sides(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of pictures in pixels, under `dimoo_sides` of config.json where they are not these.
+
+    Attributes:
+        small: Side of a square with the smaller area that pictures are brought to.
+        large: Side of one with the larger area.
+        unit: What both sides are multiples of.
+        drawn: Side of a picture that is drawn, unless another size is asked for.
+    """
+
+    small: int = 512
+    large: int = 1_024
+    unit: int = 32
+    drawn: int = 1_024
+
+
 class DimooConfig(NamedTuple):
     """All that an adapter needs to know of a folder."""
 
     network: NetworkConfig
     vq: VqConfig
     ids: TokenIds
+    sides: Sides
 
 
 # Settings that the modules are written for; another value would need other code.
@@ -151,7 +168,14 @@ def read_dimoo_config(folder: Path) -> DimooConfig:
     vq = _read(vq_table, VqConfig, vq_place)
     ids = _read(table.get("dimoo_token_ids", {}), TokenIds, place)
     _check_sizes(network, vq, ids, place)
-    return DimooConfig(network, vq, ids)
+    sides = _read(table.get("dimoo_sides", {}), Sides, place)
+    for key in ("small", "large", "unit", "drawn"):
+        if getattr(sides, key) % vq.factor or getattr(sides, key) < sides.unit:
+            raise UserError(
+                f"{place}: dimoo_sides.{key} is {getattr(sides, key)}; it is a multiple of "
+                f"{vq.factor} px, which one code stands for, and at least the unit."
+            )
+    return DimooConfig(network, vq, ids, sides)
 
 
 def _check_sizes(network: NetworkConfig, vq: VqConfig, ids: TokenIds, place: Path) -> None:

@@ -1,10 +1,11 @@
 """What is said to Lumina-DiMOO, in words: the official system sentences and the frame around them.
 
 `<system>S</system><user>U</user>`, without blanks or newlines; the unconditional branch of guidance
-has `<uncondition>` for U. Ten kinds of edits are told apart by what their names contain, as the
-official code does; kinds of ImgEdit and GEdit all have the sentence of `edit`.
+has `<uncondition>` for U. Kinds of edits are told apart by what their names contain, as the official
+code does; kinds of ImgEdit and GEdit all have the sentence of `edit`.
 
-Departure from the official code: special tokens that stand in a user's text are text (`layout`).
+Departures from the official code: special tokens that stand in a user's text are text (`layout`),
+and dense prediction has no sentence of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ SYSTEM_DRAW = "Generate an image according to the text prompt."
 _STYLE = "Transform the current image into the style of the provided image."
 # By what a kind's name contains, in this order.
 _SYSTEM_EDIT = (
-    ("dense", "Perform dense prediction on the given image."),
     ("control", "Generate an image according to the text prompt and the given control image."),
     ("subject", "Generate an image according to the text prompt and the given object image."),
     (

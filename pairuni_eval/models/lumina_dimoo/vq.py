@@ -161,13 +161,13 @@ class Vq(nn.Module):
 
     def latents(self, pixels_BCHW: Tensor) -> Tensor:
         """What is quantized, (B, L, h, w), of pixels in [0, 1]."""
-        out: Tensor = self.encoder(pixels_BCHW)
+        out: Tensor = self.quant_conv(self.encoder(pixels_BCHW))
         return out
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor) -> Tensor:
         """The codes of pictures, (B, h, w): the nearest row of the codebook for each vector."""
-        vectors_BLhw = self.quant_conv(self.latents(pixels_BCHW))
+        vectors_BLhw = self.latents(pixels_BCHW)
         flat_BNL = vectors_BLhw.flatten(2).mT.contiguous()
         book_KL = self.quantize.embedding.weight
         nearest_BN = torch.cdist(flat_BNL, book_KL.expand(len(flat_BNL), -1, -1)).argmin(-1)
