@@ -19,8 +19,8 @@ from pairuni_eval.models.base import (
 )
 from pairuni_eval.models.checkpoint import (
     SHIPPED,
-    check_weights,
     find_folder,
     read_config,
     read_declaration,
 )
+from pairuni_eval.models.weights import check_weights
