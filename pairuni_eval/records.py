@@ -250,6 +250,7 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         timestep_shift: How far the steps move towards noise; 1 leaves them evenly spaced.
         thinking: Whether the model writes its thoughts before it answers or draws.
         size: Width and height of an image, in pixels.
+        noise: "official-bf16" draws a diffusion's tokens with the authors' own, coarser noise.
     """
 
     temperature: float = 0.0
@@ -269,6 +270,7 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     size: tuple[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=1)]] | None = (
         None
     )
+    noise: Literal["exact", "official-bf16"] | None = None
 
     @property
     def further(self) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 The official config class takes a key that is missing from GPT-2's defaults; here it is an error. A
 setting that would need other code (biases, tied weights, several keys a head, dropout) is refused
 by name. Ids are LLaDA's for the full vocabulary and stand in the file under `dimoo_token_ids` for
-any other; sizes of pictures are the official ones, unless the file has its own (`dimoo_sides`).
+any other; sizes of pictures are the official ones, unless the file has its own (`dimoo_shapes`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import read_config
+from pairuni_eval.models.checkpoint import read_config, read_object
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 VQ_FOLDER = "vqvae"
@@ -84,20 +83,22 @@ class VqConfig(msgspec.Struct, frozen=True, kw_only=True):
         return int(2 ** (len(self.block_out_channels) - 1))
 
 
-class Sides(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes of pictures in pixels, under `dimoo_sides` of config.json where they are not these.
+class Shapes(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of pictures and answers, under `dimoo_shapes` of config.json where they are not these.
 
     Attributes:
-        small: Side of a square with the smaller area that pictures are brought to.
+        small: Side in pixels of a square with the smaller area that pictures are brought to.
         large: Side of one with the larger area.
         unit: What both sides are multiples of.
         drawn: Side of a picture that is drawn, unless another size is asked for.
+        answer: Tokens that the model was trained to have for an answer, end and padding included.
     """
 
     small: int = 512
     large: int = 1_024
     unit: int = 32
     drawn: int = 1_024
+    answer: int = 1_024
 
 
 class DimooConfig(NamedTuple):
@@ -106,7 +107,7 @@ class DimooConfig(NamedTuple):
     network: NetworkConfig
     vq: VqConfig
     ids: TokenIds
-    sides: Sides
+    shapes: Shapes
 
 
 # Settings that the modules are written for; another value would need other code.
@@ -163,19 +164,19 @@ def read_dimoo_config(folder: Path) -> DimooConfig:
             "key for each head, and heads of an even width."
         )
     vq_place = folder / VQ_FOLDER / "config.json"
-    vq_table = _read_json(vq_place)
+    vq_table = read_object(vq_place)
     _check(vq_table, _VQ, vq_place)
     vq = _read(vq_table, VqConfig, vq_place)
     ids = _read(table.get("dimoo_token_ids", {}), TokenIds, place)
     _check_sizes(network, vq, ids, place)
-    sides = _read(table.get("dimoo_sides", {}), Sides, place)
+    shapes = _read(table.get("dimoo_shapes", {}), Shapes, place)
     for key in ("small", "large", "unit", "drawn"):
-        if getattr(sides, key) % vq.factor or getattr(sides, key) < sides.unit:
+        if getattr(shapes, key) % vq.factor or getattr(shapes, key) < shapes.unit:
             raise UserError(
-                f"{place}: dimoo_sides.{key} is {getattr(sides, key)}; it is a multiple of "
+                f"{place}: dimoo_shapes.{key} is {getattr(shapes, key)}; it is a multiple of "
                 f"{vq.factor} px, which one code stands for, and at least the unit."
             )
-    return DimooConfig(network, vq, ids, sides)
+    return DimooConfig(network, vq, ids, shapes)
 
 
 def _check_sizes(network: NetworkConfig, vq: VqConfig, ids: TokenIds, place: Path) -> None:
@@ -197,16 +198,6 @@ def _check_sizes(network: NetworkConfig, vq: VqConfig, ids: TokenIds, place: Pat
             f"{vq.num_vq_embeddings}, and the vocabulary has {ids.codebook_size} codes: this VQ "
             "belongs to another model."
         )
-
-
-def _read_json(place: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
-        raise UserError(f"{place}: {failure}.") from failure
-    if not isinstance(table, dict):
-        raise UserError(f"{place}: expected an object, found {type(table).__name__}.")
-    return table
 
 
 def _check(table: Mapping[str, Any], wanted: Mapping[str, Any], place: Path) -> None:

@@ -9,7 +9,8 @@ are filled in, P of them asked for, V columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -31,31 +32,54 @@ class Branches(NamedTuple):
     tail: Tail
 
 
-class MaskedBatch(NamedTuple):
-    """Rows of a batch as tensors; `written` gives those of another state of the tail.
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Rows of a batch as tensors.
 
     Attributes:
-        ids_RT: Tokens.
-        keep_RT: False where there is padding; None if no row has any.
-        places_RN: Where the tail's places stand.
-        branches: G.
+        ids_GBT: Tokens.
+        keep_GBT: False where there is padding; None if no row has any.
+        places_GBN: Where the tail's places stand.
     """
 
-    ids_RT: Tensor
-    keep_RT: Tensor | None
-    places_RN: Tensor
-    branches: int
+    ids_GBT: Tensor
+    keep_GBT: Tensor | None
+    places_GBN: Tensor
+
+    def __len__(self) -> int:
+        """The number of requests B."""
+        return int(self.ids_GBT.shape[1])
 
     @property
     def state_BN(self) -> Tensor:
         """The tokens at the tail's places."""
-        rows = len(self.ids_RT) // self.branches
-        return self.ids_RT[:rows].gather(1, self.places_RN[:rows])
+        return self.ids_GBT[0].gather(1, self.places_GBN[0])
+
+    def rows(self, index: slice | Tensor) -> MaskedBatch:
+        """Some of the requests."""
+        return self._each(lambda tensor: tensor[:, index])
+
+    def branches(self, stop: int, start: int = 0) -> MaskedBatch:
+        """Some of the branches."""
+        return self._each(lambda tensor: tensor[start:stop])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> MaskedBatch:
+        keep_GBT = None if self.keep_GBT is None else change(self.keep_GBT)
+        return MaskedBatch(change(self.ids_GBT), keep_GBT, change(self.places_GBN))
 
     def written(self, tokens_BN: Tensor) -> MaskedBatch:
         """The batch with other tokens at the tail's places."""
-        tokens_RN = tokens_BN.repeat(self.branches, 1)
-        return self._replace(ids_RT=self.ids_RT.scatter(1, self.places_RN, tokens_RN))
+        tokens_GBN = tokens_BN.expand(len(self.ids_GBT), -1, -1)
+        return replace(self, ids_GBT=self.ids_GBT.scatter(2, self.places_GBN, tokens_GBN))
+
+    def blank(self, mask: int) -> MaskedBatch:
+        """The batch with a second branch in which every token is a mask, for guidance of answers.
+
+        What is written into it later is seen in both.
+        """
+        doubled = self._each(lambda tensor: tensor.repeat(2, 1, 1))
+        doubled.ids_GBT[1:] = mask
+        return doubled
 
     def logits(
         self, network: Network, index_BP: Tensor | None = None, columns: Columns | None = None
@@ -67,30 +91,33 @@ class MaskedBatch(NamedTuple):
             index_BP: Which of the N places; None for all.
             columns: Columns of the vocabulary; None for all.
         """
-        places = self.places_RN
+        places_GBP = self.places_GBN
         if index_BP is not None:
-            places = places.gather(1, index_BP.repeat(self.branches, 1))
-        found_RPV: Tensor = network(self.ids_RT, self.keep_RT, places_BP=places, columns=columns)
-        return found_RPV.unflatten(0, (self.branches, -1))
+            places_GBP = places_GBP.gather(2, index_BP.expand(len(places_GBP), -1, -1))
+        found_RPV: Tensor = network(
+            self.ids_GBT.flatten(0, 1),
+            None if self.keep_GBT is None else self.keep_GBT.flatten(0, 1),
+            places_BP=places_GBP.flatten(0, 1),
+            columns=columns,
+        )
+        return found_RPV.unflatten(0, self.ids_GBT.shape[:2])
 
 
-def masked_batch(requests: Sequence[Branches], device: torch.device) -> MaskedBatch:
+def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> MaskedBatch:
     """The rows of some requests, which have equally many branches and places to fill in."""
-    rows = [
-        (*one.prefixes[branch], *one.tail.ids)
-        for branch in range(len(requests[0].prefixes))
-        for one in requests
-    ]
-    starts = [
-        len(one.prefixes[branch]) for branch in range(len(requests[0].prefixes)) for one in requests
-    ]
-    longest = max(map(len, rows))
-    ids_RT = torch.zeros(len(rows), longest, dtype=torch.long)
-    keep_RT = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for row, tokens in enumerate(rows):
-        ids_RT[row, : len(tokens)] = torch.tensor(tokens)
-        keep_RT[row, : len(tokens)] = True
-    tails = [one.tail.places for one in requests] * len(requests[0].prefixes)
-    places_RN = torch.tensor(tails) + torch.tensor(starts)[:, None]
-    keep = None if bool(keep_RT.all()) else keep_RT.to(device)
-    return MaskedBatch(ids_RT.to(device), keep, places_RN.to(device), len(requests[0].prefixes))
+    count, branches = len(requests), len(requests[0].prefixes)
+    placed = [(one.prefixes[branch], one.tail) for branch in range(branches) for one in requests]
+    longest = max(len(prefix) + len(tail.ids) for prefix, tail in placed)
+    ids_RT = torch.zeros(len(placed), longest, dtype=torch.long)
+    keep_RT = torch.zeros(len(placed), longest, dtype=torch.bool)
+    for row, (prefix, tail) in enumerate(placed):
+        length = len(prefix) + len(tail.ids)
+        ids_RT[row, :length] = torch.tensor((*prefix, *tail.ids))
+        keep_RT[row, :length] = True
+    places_RN = torch.tensor(
+        [[len(prefix) + place for place in tail.places] for prefix, tail in placed]
+    )
+    ids, keep, places = (
+        one.unflatten(0, (branches, count)).to(device) for one in (ids_RT, keep_RT, places_RN)
+    )
+    return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pairuni_eval.models.lumina_dimoo.config import Sides
+from pairuni_eval.models.lumina_dimoo.config import Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,25 +62,25 @@ def nearest_size(size: Size, sizes: tuple[Size, ...]) -> Size:
     return max(sizes, key=lambda one: (likeness(one), one))
 
 
-def edit_size(size: Size, sides: Sides) -> Size:
+def edit_size(size: Size, shapes: Shapes) -> Size:
     """What a source that is edited is brought to; its result has the same size."""
-    return nearest_size(size, crop_sizes(sides.small, sides.unit))
+    return nearest_size(size, crop_sizes(shapes.small, shapes.unit))
 
 
-def ask_size(size: Size, sides: Sides, *, several: bool, factor: int) -> Size:
+def ask_size(size: Size, shapes: Shapes, *, several: bool, factor: int) -> Size:
     """What a picture is brought to that is asked about.
 
     Args:
         size: Its size.
-        sides: Of the checkpoint.
+        shapes: Of the checkpoint.
         several: Whether there are other pictures beside it.
         factor: Pixels of a side that one code stands for.
     """
     area = size.width * size.height
-    if several or area < sides.small**2:
-        return nearest_size(size, crop_sizes(sides.small, sides.unit))
-    if area > sides.large**2:
-        return nearest_size(size, crop_sizes(sides.large, sides.unit))
+    if several or area < shapes.small**2:
+        return nearest_size(size, crop_sizes(shapes.small, shapes.unit))
+    if area > shapes.large**2:
+        return nearest_size(size, crop_sizes(shapes.large, shapes.unit))
     return Size(size.width // factor * factor, size.height // factor * factor)
 
 

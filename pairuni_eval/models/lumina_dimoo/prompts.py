@@ -1,8 +1,8 @@
 """What is said to Lumina-DiMOO, in words: the official system sentences and the frame around them.
 
 `<system>S</system><user>U</user>`, without blanks or newlines; the unconditional branch of guidance
-has `<uncondition>` for U. Kinds of edits are told apart by what their names contain, as the official
-code does; kinds of ImgEdit and GEdit all have the sentence of `edit`.
+has `<uncondition>` for U. Kinds of edits are told apart by what their names contain, as officially;
+kinds of ImgEdit and GEdit all have the sentence of `edit`.
 
 Departures from the official code: special tokens that stand in a user's text are text (`layout`),
 and dense prediction has no sentence of its own.
