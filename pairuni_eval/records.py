@@ -251,6 +251,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         thinking: Whether the model writes its thoughts before it answers or draws.
         size: Width and height of an image, in pixels.
         noise: "official-bf16" draws a diffusion's tokens with the authors' own, coarser noise.
+        cache_ratio: Share of places that a step of a diffusion takes from the one before: faster,
+            and not exact.
     """
 
     temperature: float = 0.0
@@ -271,6 +273,7 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         None
     )
     noise: Literal["exact", "official-bf16"] | None = None
+    cache_ratio: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
 
     @property
     def further(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -92,25 +92,44 @@ class DrawnCodes(NamedTuple):
     finite_B: Tensor
 
 
+class LogitSource(Protocol):
+    """What gives a sampler its logits, step by step."""
+
+    def logits(self, batch: MaskedBatch, step: int, index_BP: Tensor) -> Tensor:
+        """Code logits of every branch at some of the tail's places, (G, B, P, V)."""
+        ...
+
+
+class FreshLogits(NamedTuple):
+    """Computes them anew at every step, at the asked places and columns alone."""
+
+    network: Network
+    codes: Columns
+
+    def logits(self, batch: MaskedBatch, step: int, index_BP: Tensor) -> Tensor:  # noqa: ARG002
+        """See `LogitSource.logits`."""
+        return batch.logits(self.network, index_BP, self.codes)
+
+
 @torch.no_grad()
 def draw_codes(
-    network: Network,
+    source: LogitSource,
     batch: MaskedBatch,
     plan: ImagePlan,
     noise: Noise,
     *,
     mask: int,
-    codes: Columns,
+    offset: int,
 ) -> DrawnCodes:
     """Fill the masked places of a batch.
 
     Args:
-        network: Gives the logits.
+        source: Gives the logits.
         batch: Requests that have `plan.masked` masked places each.
         plan: How.
         noise: Where draws come from; unused at temperature 0.
         mask: Id of the mask token.
-        codes: Columns of the vocabulary that are codes.
+        offset: Code k is the token `offset + k`.
     """
     state_BN = batch.state_BN
     masked_BN = state_BN == mask
@@ -121,10 +140,11 @@ def draw_codes(
     for step, stay in enumerate(plan.schedule):
         # True sorts first: the masked places of a row, in order.
         index_BP = masked_BN.byte().argsort(dim=1, descending=True, stable=True)[:, :left]
-        guided_BPV = _guided(batch.written(state_BN), network, index_BP, plan.weights, codes)
+        logits_GBPV = source.logits(batch.written(state_BN), step, index_BP)
+        guided_BPV = guided_sum(logits_GBPV, plan.weights)
         finite_B &= guided_BPV.isfinite().flatten(1).all(1)
         made = _step(guided_BPV, index_BP, step, plan.temperature, noise)
-        state_BN = state_BN.scatter(1, index_BP, made.code_BP + codes.start)
+        state_BN = state_BN.scatter(1, index_BP, made.code_BP + offset)
         trace_BN = trace_BN.scatter(1, index_BP, torch.full_like(index_BP, step))
         logp_BN = logp_BN.scatter(1, index_BP, made.logp_BP)
         unsure_BK = made.confidence_BP.topk(stay, dim=1, largest=False).indices
@@ -132,7 +152,7 @@ def draw_codes(
         state_BN = state_BN.scatter(1, again_BK, mask)
         masked_BN = torch.zeros_like(masked_BN).scatter(1, again_BK, value=True)
         left = stay
-    return DrawnCodes(state_BN - codes.start, trace_BN, logp_BN, finite_B)
+    return DrawnCodes(state_BN - offset, trace_BN, logp_BN, finite_B)
 
 
 def guided_sum(logits_GBPV: Tensor, weights: Sequence[float]) -> Tensor:
@@ -141,12 +161,6 @@ def guided_sum(logits_GBPV: Tensor, weights: Sequence[float]) -> Tensor:
         return logits_GBPV[0].float()
     weight_G = torch.tensor(weights, device=logits_GBPV.device)
     return torch.einsum("g,gbpv->bpv", weight_G, logits_GBPV.float())
-
-
-def _guided(
-    batch: MaskedBatch, network: Network, index_BP: Tensor, weights: Sequence[float], codes: Columns
-) -> Tensor:
-    return guided_sum(batch.logits(network, index_BP, codes), weights)
 
 
 class _Filled(NamedTuple):

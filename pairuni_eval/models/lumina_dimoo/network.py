@@ -93,6 +93,38 @@ class Block(nn.Module):
         seen_BHTD = F.scaled_dot_product_attention(
             rotated(query, by), rotated(key, by), value, attn_mask=keys_B11T
         )
+        return self._after(x_BTC, seen_BHTD)
+
+    def cached(
+        self,
+        x_BPC: Tensor,
+        by: Rotation,
+        keys_B11T: Tensor | None,
+        places_BP: Tensor,
+        before: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The next hidden states of some places, and keys and values of all, not yet rotated.
+
+        Args:
+            x_BPC: Hidden states of these places.
+            by: The rotary embedding of all places.
+            keys_B11T: True where a place may be looked at; None where all may.
+            places_BP: Where they stand.
+            before: Keys and values of all places from an earlier call; None if these are all.
+        """
+        h_BPC = self.attn_norm(x_BPC)
+        query, key, value = (self._split(p(h_BPC)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        if before is not None:
+            index = places_BP[:, None, :, None].expand_as(key)
+            key, value = before[0].scatter(2, index, key), before[1].scatter(2, index, value)
+        here = Rotation(by.cos_TD[places_BP][:, None], by.sin_TD[places_BP][:, None])
+        seen_BHPD = F.scaled_dot_product_attention(
+            rotated(query, here), rotated(key, by), value, attn_mask=keys_B11T
+        )
+        return self._after(x_BPC, seen_BHPD), (key, value)
+
+    def _after(self, x_BTC: Tensor, seen_BHTD: Tensor) -> Tensor:
+        """What was seen added to what came in, then the gated MLP."""
         x_BTC = x_BTC + self.attn_out(seen_BHTD.transpose(1, 2).flatten(2))
         h_BTC = self.ff_norm(x_BTC)
         out: Tensor = x_BTC + self.ff_out(F.silu(self.ff_proj(h_BTC)) * self.up_proj(h_BTC))
@@ -147,6 +179,11 @@ class Network(nn.Module):
         """What the weights are kept in."""
         return self.model.transformer.wte.weight.dtype
 
+    def rotation(self, length: int, device: torch.device) -> Rotation:
+        """The rotary embedding of a number of places."""
+        config = self.config
+        return rotation(length, config.d_model // config.n_heads, config.rope_theta, device)
+
     def hidden(self, ids_BT: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         """Hidden states after the final norm, (B, T, C).
 
@@ -155,9 +192,8 @@ class Network(nn.Module):
             keep_BT: True where there is no padding; None where no row has any. Rotary places are
                 relative, so the side of the padding does not matter.
         """
-        transformer, config = self.model.transformer, self.config
-        width = config.d_model // config.n_heads
-        by = rotation(ids_BT.shape[1], width, config.rope_theta, ids_BT.device)
+        transformer = self.model.transformer
+        by = self.rotation(ids_BT.shape[1], ids_BT.device)
         keys_B11T = None if keep_BT is None else keep_BT[:, None, None, :]
         x_BTC = transformer.wte(ids_BT)
         for block in transformer.blocks:

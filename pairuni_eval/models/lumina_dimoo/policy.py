@@ -22,10 +22,13 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import LogProbs, PolicyLogits, Reply, Request, Rollout, Task, View
 from pairuni_eval.models.lumina_dimoo import prompts
+from pairuni_eval.models.lumina_dimoo.cache import CachedLogits, CachePlan
 from pairuni_eval.models.lumina_dimoo.config import DimooConfig
 from pairuni_eval.models.lumina_dimoo.files import DimooFiles
 from pairuni_eval.models.lumina_dimoo.image_sampler import (
+    FreshLogits,
     ImagePlan,
+    LogitSource,
     draw_codes,
     draw_weights,
     edit_weights,
@@ -123,10 +126,12 @@ class DimooPolicy(nn.Module):
         batch = masked_batch([self._asked_to_draw(one) for one in requests], self.device)
         steps = decoding.steps or grid.count
         plan = ImagePlan(grid.count, steps, decoding.temperature, weights)
+        noise = self._noise(requests, len(plan.schedule), grid.count)
+        ids = self.config.ids
         drawn = draw_codes(
-            *(self.network, batch, plan, self._noise(requests, len(plan.schedule), grid.count)),
-            mask=self.config.ids.mask,
-            codes=self._codes,
+            *(self._source(decoding, steps), batch, plan, noise),
+            mask=ids.mask,
+            offset=ids.image_offset,
         )
         full_NT = torch.ones_like(drawn.codes_BN, dtype=torch.bool)
         return Rollout(
@@ -137,6 +142,11 @@ class DimooPolicy(nn.Module):
             sampler_logp_NT=drawn.logp_BN,
             finite_N=drawn.finite_B,
         )
+
+    def _source(self, decoding: Decoding, steps: int) -> LogitSource:
+        if decoding.cache_ratio is None:
+            return FreshLogits(self.network, self._codes)
+        return CachedLogits(self.network, self._codes, steps, CachePlan(decoding.cache_ratio))
 
     def alike(self, task: Task, requests: Sequence[Request]) -> list[list[int]]:
         """Which requests can be sampled together, by their places: pictures of one grid."""
