@@ -43,10 +43,12 @@ __all__ = [
     "Rollout",
     "Task",
     "View",
+    "ViewPlan",
 ]
 
 Task = Literal["und", "gen"]
 AUTO = "auto"
+Estimator = Literal["trace", "random", "coupled"]
 PolicyLogits = Literal["conditional", "cfg", "cfg_detached_uncond"]
 
 
@@ -265,6 +267,23 @@ class View:
         return View(self.target_NT[index], self.weight_N[index], inputs_NT)
 
 
+class ViewPlan(NamedTuple):
+    """How a masked-diffusion policy scores rollouts; an autoregressive one has nothing to choose.
+
+    Attributes:
+        estimator: "trace" scores what was kept in a group of the sampler's steps from the state
+            that the group began with; "random" masks of each row, "coupled" such a mask and its
+            complement.
+        groups: Groups of the steps of a picture, at most; an answer has a view for each step.
+    """
+
+    estimator: Estimator = "trace"
+    groups: int = 4
+
+
+TRACE = ViewPlan()
+
+
 class LogProbs(NamedTuple):
     """Per-token log-probs of the sampled tokens (N, T), and the entropy where asked (N, T)."""
 
@@ -290,12 +309,15 @@ class Policy(Protocol):
         """Sample one completion per request, without gradients."""
         ...
 
-    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:
+    def plan_views(
+        self, rollout: Rollout, seeds: Sequence[int], plan: ViewPlan = TRACE
+    ) -> list[View]:
         """The views to score this rollout by, as many for every rollout of a task.
 
         Args:
             rollout: N rows.
             seeds: N seeds: a row's views depend on neither its neighbors nor its place.
+            plan: Which views, where there is a choice.
         """
         ...
 

@@ -7,6 +7,7 @@ from pairuni_eval import catalog
 from pairuni_eval.adapters import load_model
 from pairuni_eval.catalog import find_card, load_benchmark, load_plugin
 from pairuni_eval.models.base import (
+    Estimator,
     LoadOptions,
     LogProbs,
     Policy,
@@ -16,6 +17,7 @@ from pairuni_eval.models.base import (
     Rollout,
     Task,
     View,
+    ViewPlan,
 )
 from pairuni_eval.models.checkpoint import (
     SHIPPED,

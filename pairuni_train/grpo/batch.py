@@ -20,7 +20,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.toolkit.models import LogProbs, Policy, PolicyLogits, Rollout, Task, View
+from pairuni_eval.toolkit.models import (
+    LogProbs,
+    Policy,
+    PolicyLogits,
+    Rollout,
+    Task,
+    View,
+    ViewPlan,
+)
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.rollouts import TaskRollouts
@@ -126,14 +134,14 @@ def micro_batches(
                     seeds = [rollouts.seeds[first + row] for row in row_N.tolist()]
                     found += [
                         MicroBatch(half, teaches, rollout, advantage_N, view)
-                        for view in _views(policy, rollout, seeds)
+                        for view in _views(policy, rollout, seeds, objective.views)
                     ]
         first = here.stop
     return found
 
 
-def _views(policy: Policy, rollout: Rollout, seeds: Sequence[int]) -> list[View]:
-    views = policy.plan_views(rollout, seeds)
+def _views(policy: Policy, rollout: Rollout, seeds: Sequence[int], plan: ViewPlan) -> list[View]:
+    views = policy.plan_views(rollout, seeds, plan)
     total_N = torch.stack([view.weight_N for view in views]).sum(0)
     if not torch.allclose(total_N, torch.ones_like(total_N)):
         raise ValueError(f"the weights of a row's views sum to {total_N.tolist()}, not to 1")

@@ -12,7 +12,7 @@ import msgspec
 
 from pairuni_eval.api import Decoding
 from pairuni_eval.toolkit.data import Count, NotNegative, Positive, Strict
-from pairuni_eval.toolkit.models import PolicyLogits
+from pairuni_eval.toolkit.models import Estimator, PolicyLogits, ViewPlan
 
 _Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
@@ -98,6 +98,8 @@ class ObjectiveSpec(Strict, frozen=True, kw_only=True):
         clip_low: How far below 1 a ratio may move.
         clip_high: How far above 1 a ratio may move.
         policy_logits: Whose probability an image token has; see `pairuni_eval.models.janus.policy`.
+        estimator: How a masked-diffusion policy scores its rollouts; see `ViewPlan`.
+        view_groups: Groups of the steps of a picture's trace; as many as steps are exact.
     """
 
     inner_steps: Count = 1
@@ -105,6 +107,13 @@ class ObjectiveSpec(Strict, frozen=True, kw_only=True):
     clip_low: NotNegative = 0.2
     clip_high: NotNegative = 0.2
     policy_logits: PolicyLogits = "conditional"
+    estimator: Estimator = "trace"
+    view_groups: Count = 4
+
+    @property
+    def views(self) -> ViewPlan:
+        """How rollouts are scored, where a policy has a choice."""
+        return ViewPlan(self.estimator, self.view_groups)
 
 
 class OptimizerSpec(Strict, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import (
+    TRACE,
     LogProbs,
     PolicyLogits,
     Reply,
@@ -35,6 +36,7 @@ from pairuni_eval.models.base import (
     Rollout,
     Task,
     View,
+    ViewPlan,
 )
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
@@ -168,7 +170,12 @@ class JanusPolicy(nn.Module):
             finite_N=words.finite_B.clone(),
         )
 
-    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:  # noqa: ARG002
+    def plan_views(
+        self,
+        rollout: Rollout,
+        seeds: Sequence[int],  # noqa: ARG002
+        plan: ViewPlan = TRACE,  # noqa: ARG002
+    ) -> list[View]:
         """One view that targets every token: an autoregressive policy draws no masks."""
         return [View(rollout.mask_NT, torch.ones(len(rollout), device=rollout.mask_NT.device))]
 

@@ -69,7 +69,7 @@ class CachedLogits:
         places_RP = batch.places_GBN.gather(2, index_BP.expand(len(batch.ids_GBT), -1, -1))
         places_RP1 = places_RP.flatten(0, 1)[..., None]
         found = self._logits_RTV.gather(1, places_RP1.expand(-1, -1, self._logits_RTV.shape[-1]))
-        return found.unflatten(0, batch.ids_GBT.shape[:2])
+        return found.view(*batch.ids_GBT.shape[:2], *found.shape[1:])
 
     def _unsure(self, logits_RTV: Tensor, keep_RT: Tensor | None) -> Tensor:
         """Places of each row at or below the quantile, in order; short rows repeat their last."""
@@ -92,7 +92,7 @@ class CachedLogits:
         whole = places_RP.shape == ids_RT.shape
         x_RPC = transformer.wte(ids_RT.gather(1, places_RP))
         memory = []
-        for number, block in enumerate(transformer.blocks):
+        for number, block in enumerate(network.blocks):
             before = None if whole else self._memory[number]
             x_RPC, remembered = block.cached(x_RPC, by, keys_R11T, places_RP, before)
             memory.append(remembered)

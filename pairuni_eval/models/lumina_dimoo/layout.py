@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     columns: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Codes in all."""
         return self.rows * self.columns
 
@@ -126,7 +126,7 @@ class Layout:
         """
         ids = self.ids
         rows = known or [[-1] * grid.columns] * grid.rows
-        found, places = [ids.answer_start, ids.boi], []
+        found, places = [ids.answer_start, ids.boi], list[int]()
         for row in rows:
             places += range(len(found), len(found) + grid.columns)
             found += [ids.mask if code < 0 else ids.image_offset + code for code in row]

@@ -100,7 +100,7 @@ class MaskedBatch:
             places_BP=places_GBP.flatten(0, 1),
             columns=columns,
         )
-        return found_RPV.unflatten(0, self.ids_GBT.shape[:2])
+        return found_RPV.view(*self.ids_GBT.shape[:2], *found_RPV.shape[1:])
 
 
 def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> MaskedBatch:
@@ -118,6 +118,6 @@ def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> Ma
         [[len(prefix) + place for place in tail.places] for prefix, tail in placed]
     )
     ids, keep, places = (
-        one.unflatten(0, (branches, count)).to(device) for one in (ids_RT, keep_RT, places_RN)
+        one.view(branches, count, -1).to(device) for one in (ids_RT, keep_RT, places_RN)
     )
     return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places)

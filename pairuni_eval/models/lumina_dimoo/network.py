@@ -131,7 +131,8 @@ class Block(nn.Module):
         return out
 
     def _split(self, x_BTC: Tensor) -> Tensor:
-        return x_BTC.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        rows, places = x_BTC.shape[:2]
+        return x_BTC.view(rows, places, self._heads, -1).transpose(1, 2)
 
 
 class _Transformer(nn.Module):
@@ -168,6 +169,11 @@ class Network(nn.Module):
         self.config = config
         self.model = _Body(config)
         self.recomputes = False
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks in order."""
+        return [block for block in self.model.transformer.blocks if isinstance(block, Block)]
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,17 @@ from torch import Tensor, nn
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.finite import no_finite
-from pairuni_eval.models.base import LogProbs, PolicyLogits, Reply, Request, Rollout, Task, View
+from pairuni_eval.models.base import (
+    TRACE,
+    LogProbs,
+    PolicyLogits,
+    Reply,
+    Request,
+    Rollout,
+    Task,
+    View,
+    ViewPlan,
+)
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.cache import CachedLogits, CachePlan
 from pairuni_eval.models.lumina_dimoo.config import DimooConfig
@@ -51,7 +61,7 @@ from pairuni_eval.models.lumina_dimoo.text_sampler import (
     fill_text,
     no_words,
 )
-from pairuni_eval.models.lumina_dimoo.views import ViewPlan, plan_views
+from pairuni_eval.models.lumina_dimoo.views import plan_views
 from pairuni_eval.models.lumina_dimoo.vq import Vq, to_bytes
 from pairuni_eval.records import Decoding
 
@@ -82,7 +92,6 @@ class DimooPolicy(nn.Module):
         super().__init__()
         self.network, self.vq = network, vq.requires_grad_(False)
         self.layout, self.config, self.files = layout, config, files
-        self.view_plan = ViewPlan()
         ids = config.ids
         self._codes = Columns(ids.image_offset, ids.image_offset + ids.codebook_size)
         self._seen: OrderedDict[tuple[Size, bytes], list[list[int]]] = OrderedDict()
@@ -124,9 +133,9 @@ class DimooPolicy(nn.Module):
             raise ValueError("the pictures of one rollout must share their grid")
         grid, weights = self._grid_of(requests[0]), self._weights(requests[0])
         batch = masked_batch([self._asked_to_draw(one) for one in requests], self.device)
-        steps = decoding.steps or grid.count
-        plan = ImagePlan(grid.count, steps, decoding.temperature, weights)
-        noise = self._noise(requests, len(plan.schedule), grid.count)
+        steps = decoding.steps or grid.size
+        plan = ImagePlan(grid.size, steps, decoding.temperature, weights)
+        noise = self._noise(requests, len(plan.schedule), grid.size)
         ids = self.config.ids
         drawn = draw_codes(
             *(self._source(decoding, steps), batch, plan, noise),
@@ -273,10 +282,12 @@ class DimooPolicy(nn.Module):
             found.append(self._seen[key])
         return found
 
-    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:
-        """The views of `self.view_plan`; see `views`."""
+    def plan_views(
+        self, rollout: Rollout, seeds: Sequence[int], plan: ViewPlan = TRACE
+    ) -> list[View]:
+        """The noisy inputs that a rollout is scored by; see `views`."""
         masked = _HIDDEN if rollout.task == "gen" else self.config.ids.mask
-        return plan_views(rollout, seeds, self.view_plan, masked=masked)
+        return plan_views(rollout, seeds, plan, masked=masked)
 
     def forward(
         self,
@@ -353,11 +364,11 @@ class DimooPolicy(nn.Module):
         codes_Nhw = rollout.tokens_NT.view(-1, *grid)
         none = Reply(error=no_finite("pixels", torch.float32))
         replies = []
-        for part in codes_Nhw.split(together):
+        for part in torch.split(codes_Nhw, together):
             pixels = self.vq.decode(part)
             finite = pixels.flatten(1).isfinite().all(1).tolist()
             for picture_HWC, sound in zip(to_bytes(pixels).cpu().numpy(), finite, strict=True):
-                drawn = Reply(image=Image.fromarray(picture_HWC), tokens=grid.count)
+                drawn = Reply(image=Image.fromarray(picture_HWC), tokens=grid.size)
                 replies.append(drawn if sound else none)
         return replies
 

@@ -16,27 +16,13 @@ Legend: N rows, T places, S steps, K views.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pairuni_eval.models.base import Rollout, View
+from pairuni_eval.models.base import Rollout, View, ViewPlan
 
-Estimator = Literal["trace", "random", "coupled"]
 _LEAST_MASKED = 0.6
-
-
-class ViewPlan(NamedTuple):
-    """How rollouts are scored.
-
-    Attributes:
-        estimator: Which views there are.
-        groups: Groups of steps of a picture's trace, at most; answers have a view for each step.
-    """
-
-    estimator: Estimator = "trace"
-    groups: int = 4
 
 
 def plan_views(

@@ -37,7 +37,8 @@ class _Resnet(nn.Module):
         h_BCHW = self.conv2(F.silu(self.norm2(h_BCHW)))
         if self.conv_shortcut is not None:
             x_BCHW = self.conv_shortcut(x_BCHW)
-        return x_BCHW + h_BCHW
+        out: Tensor = x_BCHW + h_BCHW
+        return out
 
 
 class _Halve(nn.Module):

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from support import small_training as small
 from torch import Tensor, nn
 
-from pairuni_eval.models.base import LogProbs, Rollout, View
+from pairuni_eval.models.base import LogProbs, Rollout, View, ViewPlan
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, micro_batches, with_old_log_probs
 from pairuni_train.grpo.config import ObjectiveSpec
@@ -32,7 +32,7 @@ class TwoViews(nn.Module):
         self.weights = weights
         self.seeds: dict[int, int] = {}
 
-    def plan_views(self, rollout: Rollout, seeds: Sequence[int]) -> list[View]:
+    def plan_views(self, rollout: Rollout, seeds: Sequence[int], plan: ViewPlan) -> list[View]:
         """The first view scores the first token alone, the second both."""
         row_N = rollout.tokens_NT[:, 0]
         self.seeds |= dict(zip(row_N.tolist(), seeds, strict=True))
