@@ -92,11 +92,19 @@ class Layout:
         self._tokenizer.encode_special_tokens = plain
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def tokenizer_json(self) -> str:
+        """The tokenizer as a file has it."""
+        return str(self._tokenizer.to_str())
+
+    def plain(self, text: str) -> Ids:
+        """The tokens of a text, in which no special token is one."""
+        return self._encode(text, plain=True)
+
     def words(self, said: Said) -> Ids:
         """The framed words of a prompt; what the user says is text, whatever it holds."""
         return (
             *self._encode(f"<system>{said.system}</system><user>"),
-            *self._encode(said.user, plain=True),
+            *self.plain(said.user),
             *self._encode("</user>"),
         )
 
