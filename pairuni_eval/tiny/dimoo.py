@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
+from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import nn
@@ -31,7 +32,7 @@ from pairuni_eval.models.lumina_dimoo.config import (
     VqConfig,
 )
 from pairuni_eval.models.lumina_dimoo.files import DimooFiles
-from pairuni_eval.models.lumina_dimoo.layout import Layout
+from pairuni_eval.models.lumina_dimoo.layout import Grid, Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.vq import Vq
 from pairuni_eval.records import Capability, Decoding
@@ -56,6 +57,7 @@ _SPECIAL = {
     "answer_end": "</answer>",
 }
 CODES = 32
+GRID = Grid(world.GRID, world.GRID)
 ANSWER = 8  # places of an answer: a thought, a word and the end
 # How it is measured: a few steps are enough for 16 codes, and two for an answer.
 _DECODINGS = {
@@ -219,6 +221,15 @@ def _tables(config: DimooConfig) -> dict[str, dict[str, Any]]:
     return {"config.json": network | plain, f"{VQ_FOLDER}/config.json": vq}
 
 
+def load(folder: Path) -> TinyDimoo:
+    """Read a folder written by `save`, in float32 and eval mode."""
+    made = build(0)
+    made.network.load_state_dict(load_file(folder / "model.safetensors"))
+    vq = folder / VQ_FOLDER / "diffusion_pytorch_model.safetensors"
+    made.vq.load_state_dict(load_file(vq))
+    return made._replace(network=made.network.eval(), vq=made.vq.eval())
+
+
 def save(made: TinyDimoo, folder: Path, *, recipe: str, step: int) -> None:
     """Write a folder of the official format, and `pairuni.json`."""
     content = {
@@ -228,6 +239,11 @@ def save(made: TinyDimoo, folder: Path, *, recipe: str, step: int) -> None:
     declaration = {"capabilities": list(janus.CAPABILITIES), "recipe": recipe, "step": step}
     files = DimooFiles(content)
     files.write(folder, declaration, made.network.state_dict(), made.vq.state_dict())
+
+
+def step_of(folder: Path) -> int:
+    """The training step at which a folder was written, from its `pairuni.json`."""
+    return janus.step_of(folder)
 
 
 def codes_of(scene: world.Scene) -> Sequence[Sequence[int]]:

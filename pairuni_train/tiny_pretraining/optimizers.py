@@ -68,6 +68,10 @@ def orthogonal(matrices_XAB: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+# Matrices of Janus at the edge of the network.
+_OUTER = ("embed", "lm_head", "vision_head", "generation_aligner.fc1")
+
+
 class Optimizers(NamedTuple):
     """Muon for hidden matrices, AdamW for the rest, each with its peak learning rate."""
 
@@ -91,19 +95,20 @@ class Optimizers(NamedTuple):
 def build_optimizers(model: JanusForConditionalGeneration, cfg: PretrainConfig) -> Optimizers:
     """Freeze the VQ and split the other parameters by kind."""
     model.model.vqmodel.requires_grad_(False)
+    return optimizers_for(model, cfg, outer=_OUTER)
+
+
+def optimizers_for(model: nn.Module, cfg: PretrainConfig, *, outer: Sequence[str]) -> Optimizers:
+    """Muon for matrices, except those with `outer` in their names, and AdamW for the rest."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (matrices if _is_matrix(name, parameter) else others).append(parameter)
+            inner = parameter.ndim == 2 and not any(part in name for part in outer)
+            (matrices if inner else others).append(parameter)
     muon = Muon(matrices, lr=cfg.matrix_lr, weight_decay=cfg.weight_decay, momentum=0.95)
     adamw = torch.optim.AdamW(others, lr=cfg.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
     return Optimizers(muon, adamw)
-
-
-def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    outer = ("embed", "lm_head", "vision_head", "generation_aligner.fc1")
-    return parameter.ndim == 2 and not any(part in name for part in outer)
 
 
 def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0) -> float:

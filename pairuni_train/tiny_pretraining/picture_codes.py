@@ -1,4 +1,4 @@
-"""The VQ of the tiny model: one unit codebook row per cell state.
+"""The VQ of a tiny model: one unit codebook row per cell state.
 
 The encoder learns to name states, the decoder to draw them. Rows of the codebook are spread evenly
 over the sphere and stay where they are.
@@ -9,6 +9,7 @@ Shapes: B rows, N = 16 cells, K codebook rows, D code width.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,12 +18,74 @@ from torch import Tensor, nn
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from pairuni_eval.api.tiny import IntArray, world
+from pairuni_eval.toolkit.networks import Vq
 from pairuni_train.tiny_pretraining.batches import pixels_of
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.optimizers import Muon, Optimizers
 
 
-def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
+class PictureVq(Protocol):
+    """A VQ as it is trained here: pixels in [-1, 1] to vectors of its cells, and states to pixels.
+
+    `module` holds the parameters; its codebook is `quantize.embedding`.
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """The VQ itself."""
+        ...
+
+    def latents(self, pixels_BCHW: Tensor) -> Tensor:
+        """What is quantized, (B, D, 4, 4)."""
+        ...
+
+    def drawn(self, states_BN: Tensor) -> Tensor:
+        """Pixels of states, in [-1, 1]."""
+        ...
+
+
+class JanusPictures(NamedTuple):
+    """The VQ of Janus."""
+
+    vq: JanusVQVAE
+
+    @property
+    def module(self) -> nn.Module:
+        """See `PictureVq`."""
+        module: nn.Module = self.vq
+        return module
+
+    def latents(self, pixels_BCHW: Tensor) -> Tensor:
+        """See `PictureVq`."""
+        out: Tensor = self.vq.quant_conv(self.vq.encoder(pixels_BCHW))
+        return out
+
+    def drawn(self, states_BN: Tensor) -> Tensor:
+        """See `PictureVq`."""
+        out: Tensor = self.vq.decode(states_BN)
+        return out
+
+
+class DimooPictures(NamedTuple):
+    """The VQ of Lumina-DiMOO, whose pixels are in [0, 1]."""
+
+    vq: Vq
+
+    @property
+    def module(self) -> nn.Module:
+        """See `PictureVq`."""
+        return self.vq
+
+    def latents(self, pixels_BCHW: Tensor) -> Tensor:
+        """See `PictureVq`."""
+        return self.vq.latents((pixels_BCHW + 1) / 2)
+
+    def drawn(self, states_BN: Tensor) -> Tensor:
+        """See `PictureVq`."""
+        return 2 * self.vq.drawn(states_BN.view(-1, world.GRID, world.GRID)) - 1
+
+
+def train_vq(pictures: PictureVq, cfg: PretrainConfig) -> Iterator[tuple[int, float]]:
     """Train the VQ in place; after each step yield its number, from 1, and its loss.
 
     A cell has 25 states, so the code of a cell shall be its state: the codebook rows are fixed,
@@ -30,15 +93,17 @@ def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]
     the decoder to draw it. Rows beyond the 25th stay unused. All rows have length one, since
     transformers' `encode` measures them as they are and `decode` normalizes them.
     """
-    rng = np.random.default_rng(cfg.seed)
-    rows_KD = spread_rows(*vq.quantize.embedding.weight.shape, seed=cfg.seed)
+    rng, vq = np.random.default_rng(cfg.seed), pictures.module
+    codebook = vq.get_parameter("quantize.embedding.weight")
+    codes, width = codebook.shape
+    rows_KD = spread_rows(codes, width, seed=cfg.seed)
     vq.requires_grad_(True)
-    vq.quantize.embedding.weight.requires_grad_(False).copy_(rows_KD)
+    codebook.requires_grad_(False).copy_(rows_KD)
     optimizers = _vq_optimizers(vq, cfg)
     for step in range(cfg.vq_steps):
         left = 1 - step / cfg.vq_steps
         optimizers.set_rate(cfg.vq_matrix_lr, cfg.vq_lr, min(1.0, (step + 1) / 15, 1.5 * left))
-        loss = _vq_loss(vq, random_states(rng, cfg.vq_batch), rows_KD)
+        loss = _vq_loss(pictures, random_states(rng, cfg.vq_batch), rows_KD)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(vq.parameters(), 1.0)
         optimizers.step()
@@ -46,7 +111,7 @@ def train_vq(vq: JanusVQVAE, cfg: PretrainConfig) -> Iterator[tuple[int, float]]
     vq.requires_grad_(False)
 
 
-def _vq_optimizers(vq: JanusVQVAE, cfg: PretrainConfig) -> Optimizers:
+def _vq_optimizers(vq: nn.Module, cfg: PretrainConfig) -> Optimizers:
     trained = [p for p in vq.parameters() if p.requires_grad]
     kernels = [p for p in trained if p.ndim > 1]
     others = [p for p in trained if p.ndim <= 1]
@@ -56,16 +121,16 @@ def _vq_optimizers(vq: JanusVQVAE, cfg: PretrainConfig) -> Optimizers:
     )
 
 
-def _vq_loss(vq: JanusVQVAE, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
+def _vq_loss(pictures: PictureVq, states_BN: IntArray, rows_KD: Tensor) -> Tensor:
     wanted_BN, pixels = torch.from_numpy(states_BN), pixels_of(states_BN)
-    latent_BND = vq.quant_conv(vq.encoder(pixels)).permute(0, 2, 3, 1).flatten(1, 2)
+    latent_BND = pictures.latents(pixels).permute(0, 2, 3, 1).flatten(1, 2)
     logits_BNK = 10 * F.normalize(latent_BND, dim=-1) @ rows_KD.T
     naming = F.cross_entropy(logits_BNK.flatten(0, 1), wanted_BN.flatten())
     # Most of a picture is ground. Squared and weighted, the error of the shapes is not drowned;
     # an absolute error would be content with an empty picture for hundreds of steps.
     ground = pixels_of(np.zeros((1, world.CELLS), dtype=np.int64))
     weight = 1 + 4 * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.02)
-    drawing = (weight * (vq.decode(wanted_BN) - pixels) ** 2).mean()
+    drawing = (weight * (pictures.drawn(wanted_BN) - pixels) ** 2).mean()
     loss: Tensor = 0.3 * naming + drawing
     return loss
 

@@ -6,27 +6,24 @@ Shapes: B rows, T tokens, N = 16 cells, H hidden size, C channels.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration
 
 from pairuni_eval.api.tiny import NAME_TOKENS
 from pairuni_eval.toolkit.networks import janus
-from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, PretrainBatch, step_examples
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS
 from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_state
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, build_optimizers, rate_share
-from pairuni_train.tiny_pretraining.picture_codes import train_vq
+from pairuni_train.tiny_pretraining.picture_codes import JanusPictures, train_vq
+from pairuni_train.tiny_pretraining.progress import LessonProgress, lesson_progress
 
 RECIPE, EARLY_RECIPE = "pairuni-tiny-1", "pairuni-tiny-early-1"
 
@@ -60,22 +57,6 @@ def _hidden(model: JanusForConditionalGeneration, batch: PretrainBatch) -> Tenso
     return hidden
 
 
-def _console_progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-        console=Console(stderr=True),
-    )
-
-
-def _loss_line(losses: Tensor) -> str:
-    parts = zip(WEIGHTS.items(), losses.tolist(), strict=True)
-    return " ".join(f"{name} {loss / weight:.3f}" for (name, weight), loss in parts)
-
-
 def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) -> janus.Tiny:
     """Train and write the folder `out_dir`; checkpoints lie in `out_dir/step-N`.
 
@@ -88,7 +69,7 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
     """
     torch.set_num_threads(cfg.threads)
     recipe = EARLY_RECIPE if cfg.names.any else RECIPE
-    with _console_progress() as progress:
+    with lesson_progress() as progress:
         if resume is None:
             tiny, start = _untaught(cfg, progress), 0
         else:
@@ -98,7 +79,9 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
         if resume is not None and load_state(optimizers, tiny.model, resume):
             warm_from = 0
         lessons = Lessons(tiny, optimizers, start, warm_from)
-        for step in _train_with_bar(lessons, cfg, progress):
+        progress.begin("model", cfg.steps, start)
+        for step, losses in train_model(lessons, cfg):
+            progress.step(step, losses)
             if step % cfg.save_every == 0 and step < cfg.steps:
                 folder = out_dir / f"step-{step}"
                 janus.save(tiny, folder, recipe=recipe, step=step)
@@ -107,18 +90,18 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
     return tiny
 
 
-def _untaught(cfg: PretrainConfig, progress: Progress) -> janus.Tiny:
+def _untaught(cfg: PretrainConfig, progress: LessonProgress) -> janus.Tiny:
     """What the first step begins with."""
     if cfg.start == "tiny":
         return janus.with_tokens(janus.load(janus.shipped()), NAME_TOKENS, seed=cfg.seed)
     return _with_picture_codes(cfg, progress)
 
 
-def _with_picture_codes(cfg: PretrainConfig, progress: Progress) -> janus.Tiny:
+def _with_picture_codes(cfg: PretrainConfig, progress: LessonProgress) -> janus.Tiny:
     tiny = janus.build(cfg.seed, cfg.size, NAME_TOKENS if cfg.names.any else ())
-    bar = progress.add_task("picture codes", total=cfg.vq_steps, losses="")
-    for step, loss in train_vq(tiny.model.model.vqmodel, cfg):
-        progress.update(bar, completed=step, losses=f"loss {loss:.4f}")
+    progress.begin("picture codes", cfg.vq_steps)
+    for step, loss in train_vq(JanusPictures(tiny.model.model.vqmodel), cfg):
+        progress.note(step, f"loss {loss:.4f}")
     return tiny
 
 
@@ -136,32 +119,18 @@ class Lessons(NamedTuple):
     warm_from: int = 0
 
 
-def _train_with_bar(lessons: Lessons, cfg: PretrainConfig, progress: Progress) -> Iterator[int]:
-    bar = progress.add_task("model", total=cfg.steps, completed=lessons.start, losses="")
-    started = time.monotonic()
-    for step, losses in train_model(lessons, cfg):
-        progress.update(bar, completed=step, losses=_loss_line(losses))
-        if step % 50 == 0:
-            seconds = time.monotonic() - started
-            progress.console.print(f"step {step} after {seconds:.0f} s: {_loss_line(losses)}")
-        yield step
-
-
 def train_model(lessons: Lessons, cfg: PretrainConfig) -> Iterator[tuple[int, Tensor]]:
-    """Train in place; after each step yield its number, from 1, and the smoothed losses."""
+    """Train in place; after each step yield its number, from 1, and its losses by lesson."""
     tiny, optimizers, start, warm_from = lessons
     encoder = ExampleEncoder(tiny.processor, cfg)
     tiny.model.train()
-    smooth = torch.zeros(len(WEIGHTS))
     for step in range(start, cfg.steps):
         # A generator per step: a resumed run sees the rows that the first one would have seen.
         rng = random.Random(f"{cfg.seed}:{step}")
         share = rate_share(step, cfg, start=warm_from)
         optimizers.set_rate(cfg.matrix_lr, cfg.other_lr, share)
         losses = _train_step(tiny.model, encoder, optimizers, cfg, rng)
-        memory = min(0.95, (step - start) / (step - start + 1))
-        smooth = memory * smooth + (1 - memory) * losses
-        yield step + 1, smooth
+        yield step + 1, losses
     tiny.model.eval()
 
 

@@ -177,6 +177,10 @@ class Vq(nn.Module):
     @torch.no_grad()
     def decode(self, codes_Bhw: Tensor) -> Tensor:
         """Pictures of codes, (B, 3, H, W); not clipped to [0, 1]."""
+        return self.drawn(codes_Bhw)
+
+    def drawn(self, codes_Bhw: Tensor) -> Tensor:
+        """The same with gradients, for training."""
         vectors_BLhw = self.quantize.embedding(codes_Bhw).permute(0, 3, 1, 2)
         out: Tensor = self.decoder(self.post_quant_conv(vectors_BLhw))
         return out
