@@ -262,7 +262,7 @@ def _branches(
     said = said_of(case["prompt"], recorded.table("prompts")[case["prompt"]]["text"])
     words, bare = layout.words(said), layout.unconditional(said)
     start, first = arrays["start"][0], int(arrays["code_start"])
-    rows = start[first:-2].reshape(grid.rows, grid.columns + 1)[:, :-1]
+    rows = start[first:-2].reshape(grid.height, grid.width + 1)[:, :-1]
     known = [
         [-1 if one == ids.mask else int(one) - ids.image_offset for one in row] for row in rows
     ]

@@ -40,13 +40,13 @@ _TOKENS = {
 class Grid(NamedTuple):
     """Size of a picture in codes."""
 
-    rows: int
-    columns: int
+    height: int
+    width: int
 
     @property
     def size(self) -> int:
         """Codes in all."""
-        return self.rows * self.columns
+        return self.height * self.width
 
 
 class Tail(NamedTuple):
@@ -133,10 +133,10 @@ class Layout:
             known: Codes that are there already, and -1 where one is to be drawn; None draws all.
         """
         ids = self.ids
-        rows = known or [[-1] * grid.columns] * grid.rows
+        rows = known or [[-1] * grid.width] * grid.height
         found, places = [ids.answer_start, ids.boi], list[int]()
         for row in rows:
-            places += range(len(found), len(found) + grid.columns)
+            places += range(len(found), len(found) + grid.width)
             found += [ids.mask if code < 0 else ids.image_offset + code for code in row]
             found.append(ids.newline)
         return Tail((*found, ids.eoi, ids.answer_end), tuple(places))

@@ -223,6 +223,18 @@ def test_the_exact_trace_has_the_log_probs_of_the_sampler(model: DimooModel, tas
     assert off < 1e-4
 
 
+@pytest.mark.parametrize("logits", ["conditional", "cfg", "cfg_detached_uncond"])
+def test_rows_are_scored_alike_alone_and_together(model: DimooModel, logits: Any) -> None:
+    policy = model.policy
+    rollout = policy.sample("gen", asked(DRAW))
+    (view, *_) = policy.plan_views(rollout, [0, 1, 2])
+    whole = policy(rollout, view, policy_logits=logits).logp_NT
+    for row in range(len(rollout)):
+        index = torch.tensor([row])
+        alone = policy(rollout.rows(index), view.rows(index), policy_logits=logits).logp_NT
+        assert (alone[0] - whole[row]).abs().max() < 1e-5
+
+
 def test_gradients_reach_the_network_and_not_the_vq(model: DimooModel) -> None:
     policy: DimooPolicy = model.policy
     rollout = policy.sample("gen", asked(DRAW))
