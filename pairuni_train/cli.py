@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -241,6 +242,13 @@ def list_command() -> None:
     typer.echo("      pairuni-train reproduce table5", err=True)
 
 
+class TinyFamily(StrEnum):
+    """Architectures of a tiny model."""
+
+    JANUS = "janus"
+    DIMOO = "dimoo"
+
+
 @app.command(name="pretrain-tiny")
 def pretrain_tiny(
     out: Annotated[Path, typer.Option(help="Folder to write checkpoints to.")],
@@ -259,16 +267,27 @@ def pretrain_tiny(
     thoughts: Annotated[
         bool, typer.Option(help="With --early: say what a name stands for before answering.")
     ] = True,
+    family: Annotated[
+        TinyFamily, typer.Option(help="janus, or dimoo: a discrete-diffusion model.")
+    ] = TinyFamily.JANUS,
 ) -> None:
-    """Train the tiny model from nothing: VQ first, then vision tower and language model."""
+    """Train a tiny model from nothing: picture codes first, then the network."""
     from dataclasses import replace
 
     from pairuni_train.tiny_pretraining import PretrainConfig, early, pretrain
 
+    if family is TinyFamily.DIMOO and (early_base or not thoughts):
+        raise UserError("--early and --no-thoughts are for --family janus.")
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
-    config = early(seed, thoughts=thoughts) if early_base else PretrainConfig(seed=seed)
-    pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
+    if family is TinyFamily.DIMOO:
+        from pairuni_train.tiny_pretraining.dimoo_run import DimooPretrainConfig, pretrain_dimoo
+
+        diffusion = DimooPretrainConfig(seed=seed)
+        pretrain_dimoo(replace(diffusion, steps=steps or diffusion.steps), out, resume=resume)
+    else:
+        config = early(seed, thoughts=thoughts) if early_base else PretrainConfig(seed=seed)
+        pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
     typer.echo(f"Checkpoint: {out}")
     typer.echo(f"Next:       {as_typed('pairuni-eval', 'run', '--checkpoint', out)}")
 

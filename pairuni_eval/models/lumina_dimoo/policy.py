@@ -131,7 +131,7 @@ class DimooPolicy(nn.Module):
         decoding = requests[0].decoding
         if len(self.alike("gen", requests)) > 1:
             raise ValueError("the pictures of one rollout must share their grid")
-        grid, weights = self._grid_of(requests[0]), self._weights(requests[0])
+        grid, weights = self.grid_of(requests[0]), self._weights(requests[0])
         batch = masked_batch([self._asked_to_draw(one) for one in requests], self.device)
         steps = decoding.steps or grid.size
         plan = ImagePlan(grid.size, steps, decoding.temperature, weights)
@@ -163,10 +163,10 @@ class DimooPolicy(nn.Module):
             return [list(range(len(requests)))]
         found: dict[Grid, list[int]] = {}
         for place, request in enumerate(requests):
-            found.setdefault(self._grid_of(request), []).append(place)
+            found.setdefault(self.grid_of(request), []).append(place)
         return list(found.values())
 
-    def _grid_of(self, request: Request) -> Grid:
+    def grid_of(self, request: Request) -> Grid:
         """The grid of the picture that a request asks for: the last source's, or the size's."""
         shapes = self.config.shapes
         sources = [part for part in request.parts if isinstance(part, Image.Image)]
@@ -183,7 +183,7 @@ class DimooPolicy(nn.Module):
 
     def _asked_to_draw(self, request: Request) -> Branches:
         sources = [part for part in request.parts if isinstance(part, Image.Image)]
-        guided, grid = len(self._weights(request)) > 1, self._grid_of(request)
+        guided, grid = len(self._weights(request)) > 1, self.grid_of(request)
         if not sources:
             said = prompts.draw(request.text)
             prefixes = [self.layout.words(said)]
