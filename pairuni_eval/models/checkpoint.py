@@ -21,15 +21,13 @@ import msgspec
 from pairuni_eval.errors import UserError, offer
 from pairuni_eval.places import exists, is_folder
 from pairuni_eval.records import Capability
+from pairuni_eval.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig
 
 Config = TypeVar("Config", bound="PretrainedConfig")
-TINY = "tiny"
-# The tiny model, and two that have seen little of the made-up names (docs/tiny-names.md).
-SHIPPED = {TINY: "weights", "tiny-early": "early-0", "tiny-early-1": "early-1"}
 DECLARATION = "pairuni.json"
 WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
