@@ -79,8 +79,8 @@ def run(
     """Measure a checkpoint and end with a report. The same command continues an interrupted run."""
     from rich.console import Console
 
-    from pairuni_eval.models.checkpoint import SHIPPED
     from pairuni_eval.runner.settings import RunSettings, in_order
+    from pairuni_eval.shipped import SHIPPED
 
     names = in_order(split_names(benchmarks, "--benchmarks"))
     chosen = suite or (None if names else "tiny" if checkpoint in SHIPPED else "paper")

@@ -19,14 +19,12 @@ import msgspec
 from pairuni_eval.errors import UserError, offer
 from pairuni_eval.places import exists, is_folder, name_of
 from pairuni_eval.records import Capability
+from pairuni_eval.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Config = TypeVar("Config", bound="PretrainedConfig")
-TINY = "tiny"
-# The tiny model, and two that have seen little of the made-up names (docs/tiny-names.md).
-SHIPPED = {TINY: "weights", "tiny-early": "early-0", "tiny-early-1": "early-1"}
 DECLARATION = "pairuni.json"
 _OVER = "+"  # what stands between a base and the weights that are laid over it
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")

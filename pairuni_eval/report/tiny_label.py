@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from pairuni_eval.cards import Card
-from pairuni_eval.models.checkpoint import SHIPPED
 from pairuni_eval.records import RunCard
+from pairuni_eval.shipped import SHIPPED
 
 # "pairuni-tiny-1" for the shipped weights; "grpo on tiny, seed 3" for what was trained from them
 _TINY_RECIPE = re.compile(r"pairuni-tiny\b|.* on tiny\b")

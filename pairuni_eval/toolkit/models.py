@@ -20,9 +20,9 @@ from pairuni_eval.models.base import (
     ViewPlan,
 )
 from pairuni_eval.models.checkpoint import (
-    SHIPPED,
     find_folder,
     read_config,
     read_declaration,
 )
 from pairuni_eval.models.weights import check_weights
+from pairuni_eval.shipped import SHIPPED

@@ -1,4 +1,4 @@
-"""The tiny Lumina-DiMOO and its lessons: rows that hide what they ask for, and a run that goes on."""
+"""The tiny Lumina-DiMOO and its lessons: rows hide what they ask for, and a run goes on."""
 
 from __future__ import annotations
 
