@@ -29,6 +29,10 @@ class Rotation(NamedTuple):
     cos_TD: Tensor
     sin_TD: Tensor
 
+    def at(self, places_BP: Tensor) -> Rotation:
+        """That of some places of each row, (B, 1, P, D)."""
+        return Rotation(self.cos_TD[places_BP][:, None], self.sin_TD[places_BP][:, None])
+
 
 def rotation(length: int, width: int, theta: float, device: torch.device) -> Rotation:
     """The rotary embedding of places 0 to `length`, computed in float32."""
@@ -46,6 +50,11 @@ def rotated(states_BHTD: Tensor, by: Rotation) -> Tensor:
     first, second = x.chunk(2, dim=-1)
     turned = x * by.cos_TD + torch.cat((-second, first), dim=-1) * by.sin_TD
     return turned.to(states_BHTD.dtype)
+
+
+def taken(x_BTC: Tensor, places_BP: Tensor) -> Tensor:
+    """Hidden states at some places, (B, P, C)."""
+    return x_BTC.gather(1, places_BP[..., None].expand(-1, -1, x_BTC.shape[-1]))
 
 
 class RmsNorm(nn.Module):
@@ -80,20 +89,32 @@ class Block(nn.Module):
         self.up_proj = nn.Linear(width, inner, bias=False)
         self.ff_out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x_BTC: Tensor, by: Rotation, keys_B11T: Tensor | None) -> Tensor:
-        """The next hidden states.
+    def forward(
+        self,
+        x_BTC: Tensor,
+        by: Rotation,
+        keys_B11T: Tensor | None,
+        places_BP: Tensor | None = None,
+    ) -> Tensor:
+        """The next hidden states, of all places or of some, which look at all.
 
         Args:
             x_BTC: Hidden states.
             by: The rotary embedding of their places.
             keys_B11T: True where a place may be looked at; None where all may.
+            places_BP: The places that are computed; None for all.
         """
         h_BTC = self.attn_norm(x_BTC)
-        query, key, value = (self._split(p(h_BTC)) for p in (self.q_proj, self.k_proj, self.v_proj))
-        seen_BHTD = F.scaled_dot_product_attention(
-            rotated(query, by), rotated(key, by), value, attn_mask=keys_B11T
+        key, value = self._split(self.k_proj(h_BTC)), self._split(self.v_proj(h_BTC))
+        asked_BPC, here = h_BTC, by
+        if places_BP is not None:
+            asked_BPC, x_BTC = taken(h_BTC, places_BP), taken(x_BTC, places_BP)
+            here = by.at(places_BP)
+        query = self._split(self.q_proj(asked_BPC))
+        seen_BHPD = F.scaled_dot_product_attention(
+            rotated(query, here), rotated(key, by), value, attn_mask=keys_B11T
         )
-        return self._after(x_BTC, seen_BHTD)
+        return self._after(x_BTC, seen_BHPD)
 
     def cached(
         self,
@@ -117,9 +138,8 @@ class Block(nn.Module):
         if before is not None:
             index = places_BP[:, None, :, None].expand_as(key)
             key, value = before[0].scatter(2, index, key), before[1].scatter(2, index, value)
-        here = Rotation(by.cos_TD[places_BP][:, None], by.sin_TD[places_BP][:, None])
         seen_BHPD = F.scaled_dot_product_attention(
-            rotated(query, here), rotated(key, by), value, attn_mask=keys_B11T
+            rotated(query, by.at(places_BP)), rotated(key, by), value, attn_mask=keys_B11T
         )
         return self._after(x_BPC, seen_BHPD), (key, value)
 
@@ -190,25 +210,35 @@ class Network(nn.Module):
         config = self.config
         return rotation(length, config.d_model // config.n_heads, config.rope_theta, device)
 
-    def hidden(self, ids_BT: Tensor, keep_BT: Tensor | None = None) -> Tensor:
-        """Hidden states after the final norm, (B, T, C).
+    def hidden(
+        self, ids_BT: Tensor, keep_BT: Tensor | None = None, places_BP: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states after the final norm, (B, T, C), or (B, P, C) of some places.
 
         Args:
             ids_BT: Tokens, padded on either side where rows differ in length.
             keep_BT: True where there is no padding; None where no row has any. Rotary places are
                 relative, so the side of the padding does not matter.
+            places_BP: The places that are asked for; None for all. The last block computes no more.
         """
         transformer = self.model.transformer
         by = self.rotation(ids_BT.shape[1], ids_BT.device)
         keys_B11T = None if keep_BT is None else keep_BT[:, None, None, :]
         x_BTC = transformer.wte(ids_BT)
-        for block in transformer.blocks:
-            if self.recomputes and torch.is_grad_enabled():
-                x_BTC = checkpoint(block, x_BTC, by, keys_B11T, use_reentrant=False)
-            else:
-                x_BTC = block(x_BTC, by, keys_B11T)
+        *before, last = self.blocks
+        for block in before:
+            x_BTC = self._run(block, x_BTC, by, keys_B11T)
+        x_BTC = self._run(last, x_BTC, by, keys_B11T, places_BP)
         out: Tensor = transformer.ln_f(x_BTC)
         return out
+
+    def _run(self, block: Block, *args: object) -> Tensor:
+        """A block, computed again in the backward pass where that is asked for."""
+        if self.recomputes and torch.is_grad_enabled():
+            out: Tensor = checkpoint(block, *args, use_reentrant=False)
+            return out
+        made: Tensor = block(*args)
+        return made
 
     def logits(self, hidden: Tensor, columns: Columns | None = None) -> Tensor:
         """Logits of hidden states of any shape, of some columns of the vocabulary or of all."""
@@ -224,8 +254,4 @@ class Network(nn.Module):
         columns: Columns | None = None,
     ) -> Tensor:
         """Logits of the asked places and columns, (B, P, V); of all without `places_BP`."""
-        hidden = self.hidden(ids_BT, keep_BT)
-        if places_BP is not None:
-            index = places_BP[..., None].expand(-1, -1, hidden.shape[-1])
-            hidden = hidden.gather(1, index)
-        return self.logits(hidden, columns)
+        return self.logits(self.hidden(ids_BT, keep_BT, places_BP), columns)
