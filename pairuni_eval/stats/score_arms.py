@@ -30,7 +30,7 @@ from pairuni_eval.stats.scope import ENOUGH_SEEDS, Few, Scope, seeds_warning
 from pairuni_eval.stats.tables import rows_of
 from pairuni_eval.stats.two_levels import compare_over_seeds
 
-_SPEC = MetricSpec(name="score")
+SCORE = MetricSpec(name="score")  # printed per cent, one decimal
 _NEEDED = ["sample", "draw", "unit"]
 
 
@@ -102,10 +102,10 @@ def score_number(arm: ScoredArm, *, address: str) -> ScoreNumber:
     if not frames:
         return ScoreNumber(Estimate(None, None, 0), (), 0)
     if len(frames) == 1:
-        rows = rows_of(frames[0], _SPEC)
-        found = estimate(make_aggregate(_SPEC, rows), rows)
+        rows = rows_of(frames[0], SCORE)
+        found = estimate(make_aggregate(SCORE, rows), rows)
         return ScoreNumber(found, () if found.value is None else (found.value,), missing)
-    pair = pair_up(frames, (), _SPEC)
+    pair = pair_up(frames, (), SCORE)
     found, by_seed = number_over_seeds(pair, few=arm.few, seed=seed_for(0, address, 0, "arm"))
     return ScoreNumber(found, by_seed, missing)
 
@@ -134,7 +134,7 @@ def compare_scores(
             return blank._replace(reason=f"{one.name} has no run")
         if missing := _missing(one):
             return blank._replace(reason=f"{missing:,} outputs of {one.name} have no score")
-    pair = pair_up(*([_graded(frame) for frame in one.frames] for one in sides), _SPEC)
+    pair = pair_up(*([_graded(frame) for frame in one.frames] for one in sides), SCORE)
     one, two = pair.seen()
     if one is None or two is None or pair.clusters < 2:
         return blank._replace(reason="they have fewer than two units in common")
@@ -155,13 +155,12 @@ def _missing(arm: ScoredArm) -> int:
 
 
 def _graded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that outputs are paired by, as the tables of a run have them."""
-    return frame[_NEEDED].assign(
-        value=frame["score"].to_numpy(dtype=np.float64),
-        status=str(Status.SCORED),
-        skipped=None,
-        parts="",
-    )
+    """The columns that outputs are paired by, as the tables of a run have them, in one order."""
+    ordered = frame.sort_values(["sample", "draw"], kind="stable")
+    columns = {name: ordered[name].to_numpy() for name in _NEEDED}
+    columns |= {"value": ordered["score"].to_numpy(dtype=np.float64)}
+    columns |= {"status": str(Status.SCORED), "skipped": None, "parts": ""}
+    return pd.DataFrame(columns)
 
 
 def arms_in(scores: pd.DataFrame, arms: Sequence[tuple[str, bool]]) -> dict[str, ScoredArm]:
