@@ -12,7 +12,6 @@ Departure: where an output of either arm has no score nothing is tested, and the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from pairuni_eval.stats.tables import rows_of
 from pairuni_eval.stats.two_levels import compare_over_seeds
 
 SCORE = MetricSpec(name="score")  # printed per cent, one decimal
+_DRAWS = seed_for(0, "every number", 0, "bootstrap")  # shared by all numbers of a table
 _NEEDED = ["sample", "draw", "unit"]
 
 
@@ -91,13 +91,8 @@ class ScoreDifference(NamedTuple):
         return self.ours - self.theirs
 
 
-def score_number(arm: ScoredArm, *, address: str) -> ScoreNumber:
-    """The number of an arm.
-
-    Args:
-        arm: The arm; one without frames has no number.
-        address: Of the random draws.
-    """
+def score_number(arm: ScoredArm) -> ScoreNumber:
+    """The number of an arm; one without frames has none."""
     frames, missing = [_graded(one) for one in arm.frames], _missing(arm)
     if not frames:
         return ScoreNumber(Estimate(None, None, 0), (), 0)
@@ -106,20 +101,17 @@ def score_number(arm: ScoredArm, *, address: str) -> ScoreNumber:
         found = estimate(make_aggregate(SCORE, rows), rows)
         return ScoreNumber(found, () if found.value is None else (found.value,), missing)
     pair = pair_up(frames, (), SCORE)
-    found, by_seed = number_over_seeds(pair, few=arm.few, seed=seed_for(0, address, 0, "arm"))
+    found, by_seed = number_over_seeds(pair, few=arm.few, seed=_DRAWS)
     return ScoreNumber(found, by_seed, missing)
 
 
-def compare_scores(
-    ours: ScoredArm, theirs: ScoredArm, *, margin: float | None, address: str
-) -> ScoreDifference:
+def compare_scores(ours: ScoredArm, theirs: ScoredArm, *, margin: float | None) -> ScoreDifference:
     """What two arms show, before any correction.
 
     Args:
         ours: Our arm.
         theirs: The other.
         margin: The largest difference that counts as none, in scores; None tests for none.
-        address: Of the random draws.
     """
     sides = (ours, theirs)
     few = tuple(Few(one.name, len(one.frames)) for one in sides if one.few and one.frames)
@@ -140,7 +132,7 @@ def compare_scores(
         return blank._replace(reason="they have fewer than two units in common")
     over_seeds = not few and len(ours.frames) + len(theirs.frames) > 2
     test = compare_over_seeds if over_seeds else compare_pair
-    found = test(pair, margin=margin or 0.0, seed=seed_for(0, address, 0, "bootstrap"))
+    found = test(pair, margin=margin or 0.0, seed=_DRAWS)
     return blank._replace(
         ours=one,
         theirs=two,
@@ -155,26 +147,8 @@ def _missing(arm: ScoredArm) -> int:
 
 
 def _graded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that outputs are paired by, as the tables of a run have them, in one order."""
-    ordered = frame.sort_values(["sample", "draw"], kind="stable")
-    columns = {name: ordered[name].to_numpy() for name in _NEEDED}
-    columns |= {"value": ordered["score"].to_numpy(dtype=np.float64)}
+    """The columns that outputs are paired by, as the tables of a run have them."""
+    columns = {name: frame[name].to_numpy() for name in _NEEDED}
+    columns |= {"value": frame["score"].to_numpy(dtype=np.float64)}
     columns |= {"status": str(Status.SCORED), "skipped": None, "parts": ""}
     return pd.DataFrame(columns)
-
-
-def arms_in(scores: pd.DataFrame, arms: Sequence[tuple[str, bool]]) -> dict[str, ScoredArm]:
-    """The arms of a table that has the columns arm and seed besides those of a frame.
-
-    Args:
-        scores: The rows of one score.
-        arms: Name of each arm, and whether it is trained.
-    """
-    return {
-        name: ScoredArm(
-            name,
-            tuple(rows for _, rows in scores[scores["arm"] == name].groupby("seed", sort=True)),
-            trained,
-        )
-        for name, trained in arms
-    }

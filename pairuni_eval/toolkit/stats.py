@@ -20,7 +20,6 @@ from pairuni_eval.stats.score_arms import (
     ScoredArm,
     ScoreDifference,
     ScoreNumber,
-    arms_in,
     compare_scores,
     score_number,
 )

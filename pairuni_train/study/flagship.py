@@ -8,7 +8,7 @@ table of scores alone everything but gradients can be found again (`examined`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -22,7 +22,7 @@ from pairuni_eval.toolkit.gradients import (
     matrix_findings,
     read_matrix,
 )
-from pairuni_eval.toolkit.stats import ScoreNumber, arms_in, score_number
+from pairuni_eval.toolkit.stats import ScoreNumber, score_number
 from pairuni_train.pair_data.check import check_pairs
 from pairuni_train.study.design import Design
 from pairuni_train.study.flagship_jobs import (
@@ -33,10 +33,10 @@ from pairuni_train.study.flagship_jobs import (
     flagship_jobs,
     matrix_folder,
 )
-from pairuni_train.study.hypotheses import Agreement, Outcome, examine_hypotheses, score_rows
+from pairuni_train.study.hypotheses import Agreement, Outcome, examine_hypotheses
 from pairuni_train.study.jobs import is_finished, pair_file
 from pairuni_train.study.registration import Registration, is_registered
-from pairuni_train.study.score_table import gather_scores
+from pairuni_train.study.score_table import ScoredArms, gather_scores
 from pairuni_train.study.spec import BASE, Experiment
 
 
@@ -142,39 +142,26 @@ def examined(
     design = experiment.design
     if design is None:
         raise UserError(f"{experiment.name} has no hypotheses.")
-    outcome = examine_hypotheses(
-        scores, design, agreement, agreement_registered=agreement_registered
-    )
-    return Examined(tuple(_lines(scores, experiment, design)), outcome)
+    arms = ScoredArms(scores)
+    outcome = examine_hypotheses(arms, design, agreement, agreement_registered=agreement_registered)
+    return Examined(tuple(_lines(arms, experiment, design)), outcome)
 
 
-def _lines(scores: pd.DataFrame, experiment: Experiment, design: Design) -> list[ArmLine]:
+def _lines(arms: ScoredArms, experiment: Experiment, design: Design) -> Iterator[ArmLine]:
     """The base first, then the arms that have a run, overlap by overlap."""
-    there = scores["overlap"].dropna().unique().tolist()
-    found = [_line(scores, design, BASE, None)]
-    for overlap in sorted(there):
-        here = scores[(scores["overlap"] == overlap).fillna(False).to_numpy(dtype=bool)]
-        measured = set(here["arm"])
-        found += [
-            _line(scores, design, arm.name, overlap)
-            for arm in experiment.arms
-            if arm.name in measured
-        ]
-    return found
+    yield _line(arms, design, BASE, None)
+    for overlap in arms.overlaps():
+        for arm in experiment.arms:
+            line = _line(arms, design, arm.name, overlap)
+            if arm.trained and line.seeds:
+                yield line
 
 
-def _line(scores: pd.DataFrame, design: Design, arm: str, overlap: float | None) -> ArmLine:
-    arms = [
-        arms_in(score_rows(scores, score, overlap), [(arm, arm != BASE)])[arm]
-        for score in design.scores
-    ]
-    where = "base" if overlap is None else f"{overlap:g}"
-    numbers = tuple(
-        score_number(one, address=f"{arm}/{where}/{score.name}")
-        for one, score in zip(arms, design.scores, strict=True)
-    )
+def _line(arms: ScoredArms, design: Design, arm: str, overlap: float | None) -> ArmLine:
+    found = [arms.arm(arm, score, overlap) for score in design.scores]
+    seeds = min(len(one.frames) for one in found)
     wanted = 1 if arm == BASE else design.seeds_of(arm)
-    return ArmLine(arm, overlap, min(len(one.frames) for one in arms), wanted, numbers)
+    return ArmLine(arm, overlap, seeds, wanted, tuple(map(score_number, found)))
 
 
 def _matrix(flagship: Flagship) -> MatrixFindings | None:

@@ -13,7 +13,8 @@ correction and saves none.
     hypotheses   one p each, the largest of its parts: of "no difference" where it expects "better"
                  (1 where the difference has the other sign), of "the margin or more" where it
                  expects "equal" or "not worse", of a re-pairing where it expects "agree". It is
-                 held where the corrected p is below .05
+                 held where the corrected p is below .05 and, where it expects "better", each of
+                 its parts has that word
 
 A hypothesis counts as registered where all runs that it rests on were made under the experiment's
 file, and as many of them as the file says.
@@ -21,11 +22,9 @@ file, and as many of them as the file says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
-
-import pandas as pd
 
 from pairuni_eval.toolkit.stats import (
     ALPHA,
@@ -34,14 +33,13 @@ from pairuni_eval.toolkit.stats import (
     ScoreDifference,
     Step,
     Word,
-    arms_in,
     choose_word,
     compare_scores,
     joint_interval,
     steps_where_known,
 )
-from pairuni_train.study.design import Design, Hypothesis, Part, PlacedHypothesis, ScoreSpec
-from pairuni_train.study.spec import BASE
+from pairuni_train.study.design import Design, Hypothesis, Part, PlacedHypothesis
+from pairuni_train.study.score_table import ScoredArms
 
 
 class Verdict(StrEnum):
@@ -115,17 +113,8 @@ class Outcome(NamedTuple):
         return tuple(one for one in self.hypotheses if one.placed.hypothesis.id == id_)
 
 
-def score_rows(scores: pd.DataFrame, score: ScoreSpec, overlap: float | None) -> pd.DataFrame:
-    """The rows of one score at one overlap, those of the base among them."""
-    here = scores["overlap"].isna()
-    if overlap is not None:
-        here |= (scores["overlap"] == overlap).fillna(False).astype(bool)
-    mine = (scores["benchmark"] == score.benchmark) & (scores["group"] == score.group)
-    return scores[here.to_numpy(dtype=bool) & mine.to_numpy(dtype=bool)]
-
-
 def examine_hypotheses(
-    scores: pd.DataFrame,
+    arms: ScoredArms,
     design: Design,
     agreement: Agreement | None,
     *,
@@ -134,13 +123,13 @@ def examine_hypotheses(
     """Test everything that a design announces.
 
     Args:
-        scores: Of one base.
+        arms: Of one base.
         design: The design.
         agreement: Of the gradients at that base, if they were measured.
         agreement_registered: Whether these were measured under the experiment's file.
     """
     asked = [(placed, part) for placed in design.placed for part in placed.parts]
-    compared = [_compared(scores, design, placed.hypothesis, part) for placed, part in asked]
+    compared = [_compared(arms, design, placed.hypothesis, part) for placed, part in asked]
     steps = steps_where_known(
         [one.found.evidence.p if one.found.evidence else 1.0 for one in compared]
     )
@@ -163,28 +152,18 @@ def examine_hypotheses(
     )
 
 
-def _compared(
-    scores: pd.DataFrame, design: Design, hypothesis: Hypothesis, part: Part
-) -> PartResult:
+def _compared(arms: ScoredArms, design: Design, hypothesis: Hypothesis, part: Part) -> PartResult:
     score = next(one for one in design.scores if one.name == part.score)
-    rows = score_rows(scores, score, part.overlap)
-    names = (part.arm, part.against)
-    arms = arms_in(rows, [(name, name != BASE) for name in names])
-    found = compare_scores(
-        *(arms[name] for name in names),
-        margin=hypothesis.margin,
-        address=f"{part.overlap:g}/{part.score}",
-    )
-    whole = all(_is_whole(arms[name], design) for name in names)
-    registered = bool(rows[rows["arm"].isin(names)]["registered"].all())
-    return PartResult(
-        part, hypothesis.margin, found, None, None, Word.CANNOT_TELL, whole and registered
-    )
+    sides = [arms.arm(name, score, part.overlap) for name in (part.arm, part.against)]
+    found = compare_scores(*sides, margin=hypothesis.margin)
+    registered = all(_is_registered(side, design) for side in sides)
+    return PartResult(part, hypothesis.margin, found, None, None, Word.CANNOT_TELL, registered)
 
 
-def _is_whole(arm: ScoredArm, design: Design) -> bool:
-    """Whether an arm has as many training seeds as the file says."""
-    return len(arm.frames) == (design.seeds_of(arm.name) if arm.trained else 1)
+def _is_registered(arm: ScoredArm, design: Design) -> bool:
+    """Whether all runs of an arm were made under the file, and as many as it says."""
+    wanted = design.seeds_of(arm.name) if arm.trained else 1
+    return len(arm.frames) == wanted and all(frame["registered"].all() for frame in arm.frames)
 
 
 def _worded(one: PartResult, step: Step | None) -> PartResult:
@@ -240,15 +219,10 @@ def _contrary(hypothesis: Hypothesis) -> tuple[Word, ...]:
 def _concluded(one: HypothesisResult, step: Step | None) -> HypothesisResult:
     if one.p is None or step is None:
         return one._replace(verdict=Verdict.NOT_RUN)
-    verdict = Verdict.HELD if step.p < ALPHA else one.verdict
+    apart = all(part.word is Word.BETTER for part in one.parts)
+    sure = step.p < ALPHA and (one.placed.hypothesis.expect != "better" or apart)
+    verdict = Verdict.HELD if sure else one.verdict
     return one._replace(corrected=step.p, verdict=verdict)
-
-
-def lacking_runs(tested: Outcome) -> Iterator[str]:
-    """Titles of the hypotheses of which a part has not been run."""
-    for one in tested.hypotheses:
-        if one.verdict is Verdict.NOT_RUN:
-            yield one.title
 
 
 def held(found: Sequence[HypothesisResult]) -> bool:

@@ -11,7 +11,7 @@ from pairuni_eval.seeds import seed_for
 from pairuni_train.study.design import Design
 from pairuni_train.study.spec import BASE, Experiment
 
-UNITS = 600  # of each score
+UNITS = 300  # of each score
 Shares = Mapping[tuple[str, float | None], Mapping[str, float]]
 """Shares of right outputs by arm and overlap, and by score; what has no line is not there."""
 
