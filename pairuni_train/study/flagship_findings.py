@@ -59,12 +59,12 @@ def part_sentence(one: PartResult) -> str:
 def _of(outcome: Outcome, *ids: str) -> tuple[str, ...]:
     """The sentences of hypotheses that were run: the verdict, then each part."""
     found = [one for id_ in ids for one in outcome.of(id_) if one.verdict is not Verdict.NOT_RUN]
-    return tuple(_whole(one) for one in found)
+    return tuple(sentence for one in found for sentence in _whole(one))
 
 
-def _whole(one: HypothesisResult) -> str:
-    parts = " ".join(_capital(part_sentence(part)) for part in one.parts)
-    return f"{hypothesis_sentence(one)} {parts}".rstrip()
+def _whole(one: HypothesisResult) -> Iterator[str]:
+    yield hypothesis_sentence(one)
+    yield from (_capital(part_sentence(part)) for part in one.parts)
 
 
 def _verdict(one: HypothesisResult) -> str:
@@ -105,6 +105,8 @@ def _within(one: PartResult) -> str:
         said = f"; closer than {distance(one.margin, SCORE)}: {p_words(one.tie_p)}"
     elif one.margin is not None:
         said = f"; the margin is {distance(one.margin, SCORE)}"
+    if one.expect == "not worse" and one.found.not_worse is not None:
+        said = f"; not worse by {distance(one.margin, SCORE)}: {p_words(one.found.not_worse)}"
     return f"{said}; {one.found.warning}" if one.found.warning else said
 
 
@@ -131,7 +133,8 @@ def _pairing(outcome: Outcome) -> Iterator[str]:
         if one.verdict is Verdict.NOT_RUN:
             continue
         overlap, pairs = one.placed.overlap, helped.get(one.placed.overlap)
-        yield f"{_attributed(one, helps=pairs is not None and held([pairs]))} {_whole(one)}"
+        yield _attributed(one, helps=pairs is not None and held([pairs]))
+        yield from _whole(one)
         if pairs is not None and not (one.registered and pairs.registered):
             yield f"At overlap {overlap:g} this rests on runs that are not registered."
 
@@ -142,8 +145,9 @@ def _attributed(one: HypothesisResult, *, helps: bool) -> str:
     if helps and same:
         return (
             f"{where} the coverage: PairUni is better than arms without completions, and its very "
-            "halves dealt together at random do as well. What helps is that each name reaches both "
-            "tasks, not that two halves meet in one step."
+            "halves dealt together at random do as well. What helps is what is trained, for "
+            "completion brings each name to both tasks, and not, beyond the margin, that two "
+            "halves meet in one step."
         )
     if one.verdict is Verdict.AGAINST:
         words = {part.word for part in one.parts} - {Word.TIED, Word.CANNOT_TELL}

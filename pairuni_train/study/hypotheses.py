@@ -38,7 +38,7 @@ from pairuni_eval.toolkit.stats import (
     joint_interval,
     steps_where_known,
 )
-from pairuni_train.study.design import Design, Hypothesis, Part, PlacedHypothesis
+from pairuni_train.study.design import Design, Expect, Hypothesis, Part, PlacedHypothesis
 from pairuni_train.study.score_table import ScoredArms
 
 
@@ -71,6 +71,7 @@ class PartResult(NamedTuple):
     """
 
     part: Part
+    expect: Expect
     margin: float | None
     found: ScoreDifference
     step: Step | None
@@ -157,7 +158,9 @@ def _compared(arms: ScoredArms, design: Design, hypothesis: Hypothesis, part: Pa
     sides = [arms.arm(name, score, part.overlap) for name in (part.arm, part.against)]
     found = compare_scores(*sides, margin=hypothesis.margin)
     registered = all(_is_registered(side, design) for side in sides)
-    return PartResult(part, hypothesis.margin, found, None, None, Word.CANNOT_TELL, registered)
+    return PartResult(
+        part, hypothesis.expect, hypothesis.margin, found, None, None, Word.CANNOT_TELL, registered
+    )
 
 
 def _is_registered(arm: ScoredArm, design: Design) -> bool:

@@ -106,7 +106,7 @@ class ScoredArms:
     def __init__(self, scores: pd.DataFrame) -> None:
         by = ["benchmark", "group", "overlap", "arm", "seed"]
         # One order and numbers for names: what is compared many times is compared faster so.
-        numbers = {name: pd.factorize(scores[name])[0] for name in ("sample", "unit")}
+        numbers = {name: pd.factorize(scores[name], sort=True)[0] for name in ("sample", "unit")}
         scores = scores.assign(**numbers).sort_values(["sample", "draw"], kind="stable")
         self._frames: dict[tuple[str, str, float | None, str], list[pd.DataFrame]] = {}
         for key, frame in scores.groupby(by, sort=True, dropna=False, observed=True):

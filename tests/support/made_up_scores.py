@@ -11,7 +11,7 @@ from pairuni_eval.seeds import seed_for
 from pairuni_train.study.design import Design
 from pairuni_train.study.spec import BASE, Experiment
 
-UNITS = 300  # of each score
+UNITS = 800  # of each score
 Shares = Mapping[tuple[str, float | None], Mapping[str, float]]
 """Shares of right outputs by arm and overlap, and by score; what has no line is not there."""
 
@@ -21,7 +21,7 @@ def made_up_scores(
     shares: Shares,
     *,
     seeds: int | None = None,
-    spread: float = 0.004,
+    spread: float = 0.003,
     unregistered: frozenset[str] = frozenset(),
 ) -> pd.DataFrame:
     """A table whose arms have about these shares.

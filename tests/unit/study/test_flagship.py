@@ -22,10 +22,10 @@ from pairuni_train.study.flagship_jobs import (
     plan_flagship,
 )
 from pairuni_train.study.flagship_page import write_flagship
-from pairuni_train.study.hypotheses import Agreement, Outcome, Verdict
+from pairuni_train.study.hypotheses import Agreement, Outcome, Verdict, examine_hypotheses
 from pairuni_train.study.jobs import StudyOptions, pair_file
 from pairuni_train.study.registration import Registration, is_registered, registration_of, stamp
-from pairuni_train.study.score_table import COLUMNS, SCORES_FILE, read_scores
+from pairuni_train.study.score_table import COLUMNS, SCORES_FILE, ScoredArms, read_scores
 from pairuni_train.study.spec import experiments, find_experiment, read_experiment
 
 FLAGSHIP = find_experiment("flagship")
@@ -51,7 +51,9 @@ def table(*, unpaired: dict[str, float] = UNPAIRED, repaired: dict[str, float] =
 
 
 def outcome(scores: pd.DataFrame, agreement: Agreement | None = AGREE) -> Outcome:
-    return examined(scores, FLAGSHIP, agreement=agreement).outcome
+    """The verdicts alone: numbers of arms take as long again."""
+    assert FLAGSHIP.design is not None
+    return examine_hypotheses(ScoredArms(scores), FLAGSHIP.design, agreement)
 
 
 def verdicts(found: Outcome) -> dict[str, Verdict]:
@@ -81,18 +83,24 @@ def figure(scores: pd.DataFrame, agreement: Agreement | None = AGREE) -> Flagshi
     )
 
 
-def said(scores: pd.DataFrame, question: str) -> str:
-    return " ".join(answers(figure(scores))[question])
+def at_zero(found: FlagshipFigure) -> pd.DataFrame:
+    """The scores of the base, and of the arms at an overlap of 0."""
+    overlap = found.scores["overlap"]
+    return found.scores[overlap.isna() | (overlap == 0)].copy()
+
+
+def said(found: FlagshipFigure, question: str) -> str:
+    return " ".join(answers(found)[question])
 
 
 @pytest.fixture(scope="module")
-def coverage() -> pd.DataFrame:
+def coverage() -> FlagshipFigure:
     """Reinforcement learning helps, pairs help, and re-paired halves do as well."""
-    return made_up_scores(FLAGSHIP, table())
+    return figure(made_up_scores(FLAGSHIP, table()))
 
 
-def test_a_rise_and_an_equal_control_are_the_coverage(coverage: pd.DataFrame) -> None:
-    found = outcome(coverage)
+def test_a_rise_and_an_equal_control_are_the_coverage(coverage: FlagshipFigure) -> None:
+    found = coverage.outcome
     assert set(verdicts(found).values()) == {Verdict.HELD, Verdict.NOT_SHOWN}
     assert [name for name, one in verdicts(found).items() if one is Verdict.NOT_SHOWN] == ["H7"]
     assert all(one.registered for one in found.hypotheses)
@@ -106,67 +114,66 @@ def test_a_rise_and_an_equal_control_are_the_coverage(coverage: pd.DataFrame) ->
 
 
 def test_a_control_that_does_worse_is_the_pairing() -> None:
-    scores = made_up_scores(FLAGSHIP, table(repaired=UNPAIRED))
-    found = verdicts(outcome(scores))
+    made = figure(made_up_scores(FLAGSHIP, table(repaired=UNPAIRED)))
+    found = verdicts(made.outcome)
     assert found["H3 at overlap 0"] is Verdict.AGAINST
     assert found["H2 at overlap 0"] is Verdict.HELD
-    sentence = said(scores, "Was it the pairing or the coverage?")
+    sentence = said(made, "Was it the pairing or the coverage?")
     assert "At overlap 0 the pairing counts: halves that meet do better" in sentence
     assert "coverage:" not in sentence
 
 
 def test_arms_that_are_equal_show_no_help_of_pairs() -> None:
-    scores = made_up_scores(FLAGSHIP, table(unpaired=TRAINED))
-    found = verdicts(outcome(scores))
+    made = figure(made_up_scores(FLAGSHIP, table(unpaired=TRAINED)))
+    found = verdicts(made.outcome)
     assert found["H1 at overlap 0"] is Verdict.HELD
     assert found["H2 at overlap 0"] is Verdict.NOT_SHOWN
     assert found["H3 at overlap 0"] is found["H4"] is Verdict.HELD
-    sentence = said(scores, "Was it the pairing or the coverage?")
+    sentence = said(made, "Was it the pairing or the coverage?")
     assert "pairs are not shown to help" in sentence
-    assert "each name reaches both" not in sentence
+    assert "brings each name to both tasks" not in sentence
 
 
 def test_arms_that_scatter_tell_nothing() -> None:
-    scores = made_up_scores(FLAGSHIP, table(unpaired=TRAINED), spread=0.08)
-    found = verdicts(outcome(scores))
+    made = figure(made_up_scores(FLAGSHIP, table(unpaired=TRAINED), spread=0.08))
+    found = verdicts(made.outcome)
     assert found["H3 at overlap 0"] is found["H4"] is Verdict.NOT_SHOWN
     assert "At overlap 0 cannot tell whether it is the pairing or the coverage" in said(
-        scores, "Was it the pairing or the coverage?"
+        made, "Was it the pairing or the coverage?"
     )
 
 
 def test_what_is_lost_is_spoken_against() -> None:
     shares = dict(table())
     shares["PairUni", 0.0] = TRAINED | {"answers, common": 0.8}
-    scores = made_up_scores(FLAGSHIP, shares)
-    found = verdicts(outcome(scores))
+    made = figure(made_up_scores(FLAGSHIP, shares))
+    found = verdicts(made.outcome)
     assert found["H5 at overlap 0"] is Verdict.AGAINST
     assert found["H5 at overlap 1"] is Verdict.HELD
-    assert "PairUni is worse than base" in said(scores, "What was forgotten?")
+    assert "PairUni is worse than base" in said(made, "What was forgotten?")
 
 
-def test_what_was_made_otherwise_is_not_registered(coverage: pd.DataFrame) -> None:
-    other = made_up_scores(FLAGSHIP, table(), unregistered=frozenset({"GRPO"}))
-    found = {one.title: one.registered for one in outcome(other).hypotheses}
+def test_what_was_made_otherwise_is_not_registered(coverage: FlagshipFigure) -> None:
+    other = figure(made_up_scores(FLAGSHIP, table(), unregistered=frozenset({"GRPO"})))
+    found = {one.title: one.registered for one in other.outcome.hypotheses}
     assert not (found["H2 at overlap 0"] or found["H2 at overlap 0.5"] or found["H4"])
     assert found["H1 at overlap 0"] and found["H3 at overlap 0"]
     assert "H2 at overlap 0 is held, not registered" in said(other, "Did completed pairs help?")
     assert "not registered" not in said(coverage, "Did completed pairs help?")
-    fewer = coverage[coverage["seed"] < 3]
-    found = {one.title: one.registered for one in outcome(fewer).hypotheses}
+    fewer = figure(coverage.scores[coverage.scores["seed"] < 3])
+    found = {one.title: one.registered for one in fewer.outcome.hypotheses}
     assert found == dict.fromkeys(found, False) | {"H6": True, "H7": True, "H8": True}
     assert "PairUni at overlap 0 has 3 of 5 seeds" in said(fewer, "Is it registered?")
 
 
 def test_one_seed_speaks_of_checkpoints_alone() -> None:
-    scores = made_up_scores(FLAGSHIP, table(), seeds=1)
-    sentence = said(scores, "Did reinforcement learning help, and at what?")
+    made = figure(made_up_scores(FLAGSHIP, table(), seeds=1))
+    sentence = said(made, "Did reinforcement learning help, and at what?")
     assert "PairUni is one training seed; another seed could change the verdict" in sentence
 
 
-def test_what_has_not_been_run_keeps_its_place_in_the_correction(coverage: pd.DataFrame) -> None:
-    part = coverage[coverage["overlap"].isna() | (coverage["overlap"] == 0)]
-    whole, found = outcome(coverage), outcome(part, None)
+def test_what_has_not_been_run_keeps_its_place_in_the_correction(coverage: FlagshipFigure) -> None:
+    whole, found = coverage.outcome, outcome(at_zero(coverage), None)
     run = {one.title for one in found.hypotheses if one.verdict is not Verdict.NOT_RUN}
     assert run == {f"{name} at overlap 0" for name in ("H1", "H2", "H3", "H5")} | {"H7", "H8"}
     for one, all_of_it in zip(found.hypotheses, whole.hypotheses, strict=True):
@@ -179,8 +186,8 @@ def test_what_has_not_been_run_keeps_its_place_in_the_correction(coverage: pd.Da
     assert raised.corrected == pytest.approx((14 - len(smaller)) * (raised.p or 0), rel=1e-6)
 
 
-def test_an_output_without_a_score_is_not_zero(coverage: pd.DataFrame) -> None:
-    scores = coverage.copy()
+def test_an_output_without_a_score_is_not_zero(coverage: FlagshipFigure) -> None:
+    scores = at_zero(coverage)
     lost = (scores["arm"] == "GRPO") & (scores["sample"] == "answers, new/7")
     scores.loc[lost, "score"] = float("nan")
     found = outcome(scores)
@@ -188,17 +195,18 @@ def test_an_output_without_a_score_is_not_zero(coverage: pd.DataFrame) -> None:
     assert found.of("H2")[0].parts[0].found.reason == "3 outputs of GRPO have no score"
 
 
-def test_gradients_that_fight_speak_against(coverage: pd.DataFrame) -> None:
+def test_gradients_that_fight_speak_against(coverage: FlagshipFigure) -> None:
+    base = coverage.scores[coverage.scores["arm"] == "base"]
     fighting = Agreement(-0.02, 0.001, 1e-4, 60)
-    assert verdicts(outcome(coverage, fighting))["H6"] is Verdict.AGAINST
+    assert verdicts(outcome(base, fighting))["H6"] is Verdict.AGAINST
     unsure = Agreement(0.02, 0.001, 0.04, 60)
-    assert verdicts(outcome(coverage, unsure))["H6"] is Verdict.NOT_SHOWN
+    assert verdicts(outcome(base, unsure))["H6"] is Verdict.NOT_SHOWN
 
 
 def test_a_number_of_the_page_is_found_again_in_the_table(
-    coverage: pd.DataFrame, tmp_path: Path
+    coverage: FlagshipFigure, tmp_path: Path
 ) -> None:
-    page = write_flagship(figure(coverage), tmp_path, command="again", figures=["svg"])
+    page = write_flagship(coverage, tmp_path, command="again", figures=["svg"])
     assert page.is_file() and page.with_suffix(".md").is_file()
     kept = read_scores(tmp_path / SCORES_FILE)
     assert list(kept.columns) == list(COLUMNS)
@@ -217,8 +225,7 @@ def test_a_number_of_the_page_is_found_again_in_the_table(
     base = kept[(kept["arm"] == "base") & (kept["benchmark"] == "tiny-heldout-drawings")]
     base = base[base["group"] == "new"]["score"].mean()
     assert one["difference"].item() == pytest.approx(mean - base, abs=1e-6)
-    again = examined(kept, FLAGSHIP, agreement=AGREE)
-    assert again.outcome == figure(coverage).examined.outcome
+    assert outcome(kept) == coverage.outcome
 
 
 # The design
