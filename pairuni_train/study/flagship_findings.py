@@ -158,7 +158,7 @@ def _attributed(one: HypothesisResult, *, helps: bool) -> str:
         return f"{where} the pairing counts, for one score and against the other."
     if same:
         return (
-            f"{where} pairing changes nothing beyond the margin, and pairs were not shown to help."
+            f"{where} pairing changes nothing beyond the margin, and pairs are not shown to help."
         )
     return f"{where} cannot tell whether it is the pairing or the coverage."
 

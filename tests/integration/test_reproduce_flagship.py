@@ -57,6 +57,11 @@ def small_flagship() -> Experiment:
         whole.design,
         recipe="two-steps",
         steps=2,
+        suite="tiny-tuning",
+        scores=tuple(
+            msgspec.structs.replace(one, benchmark=one.benchmark.replace("heldout", "tuning"))
+            for one in whole.design.scores
+        ),
         bases=("tiny",),
         overlaps=(0.0,),
         seeds={"default": 1},
@@ -89,13 +94,13 @@ def test_the_flagship_is_made_once_and_knows_its_file(
     assert (done.page, done.failed) == (out / "flagship.html", 0), _logs(root)
     scores = read_scores(out / SCORES_FILE)
     assert scores["registered"].all()
-    assert len(scores) == 3 * (1_200 + 8 * 148)
+    assert len(scores) == 3 * (368 + 8 * 40)
     folders = [evaluation_of(one, flagship) for one in jobs]
     folders += [train_folder(one.job, options) for one in jobs if one.job.arm.trained]
     assert all(is_registered(folder, file) for folder in folders)
     text = done.page.with_suffix(".md").read_text()
     base = scores[(scores["arm"] == "base") & (scores["group"] == "new")]
-    share = base[base["benchmark"] == "tiny-heldout-questions"]["score"].mean()
+    share = base[base["benchmark"] == "tiny-tuning-questions"]["score"].mean()
     line = next(line for line in text.splitlines() if line.startswith("| base |"))
     assert f"{100 * share:.1f}" in line
     assert file.sha256 in text and "Not registered" not in text
