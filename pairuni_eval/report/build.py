@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def build_report(
     seeds: Seeds = NO_SEEDS,
     partial_results: bool = False,
     pictures: int | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -86,6 +87,8 @@ def build_report(
             write_page(out / "cost.svg", _cost_picture(page.cost))
         for name, content in exports(page, left_out).items():
             write_page(out / name, content)
+    for notice in (*page.notices, *page.reasons) if say else ():
+        say(notice)
     return out / "report.html"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -132,7 +133,6 @@ class Tables:
         self.run = run
         self._outputs: dict[str, pd.DataFrame] = {}
         self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
-        self._scores: dict[tuple[str, str], pd.DataFrame] = {}
         self._graders: dict[tuple[str, str, str], Graders] = {}
         self._tagged: dict[str, Tagged] = {}
 
@@ -165,7 +165,7 @@ class Tables:
         if benchmark not in self._tagged:
             frame = self.outputs(benchmark)
             texts = frame.loc[frame["error"].isna() & frame["skipped"].isna(), "parts"]
-            held = sum(map(carries_tags, texts))
+            held = sum(map(carries_tags, texts.to_numpy(dtype=object)))
             self._tagged[benchmark] = Tagged(held, len(texts))
         return self._tagged[benchmark]
 
@@ -193,14 +193,15 @@ class Tables:
 
     def score_metrics(self, benchmark: str, protocol: str) -> tuple[str, ...]:
         """The score metrics that were stored under a protocol."""
-        return tuple(sorted(self._scored(benchmark, protocol)["metric"].unique()))
+        known = sorted({of for _, of in self._score_places})
+        return tuple(of for of in known if len(self._scored(benchmark, protocol, of)))
 
     def joined(self, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
         """`outputs` plus value (NaN: none), status and verdict of one score metric."""
         key = (benchmark, protocol, of)
         if key not in self._joined:
-            scores = self._scored(benchmark, protocol)
-            mine = scores.loc[scores["metric"] == of, ["output", "value", "status", "verdict"]]
+            scores = self.run.scores[["output", "value", "status", "verdict"]]
+            mine = scores.take(self._scored(*key))
             outputs = self.outputs(benchmark)
             # As a left merge, which would copy every text of the outputs; refuses a second score.
             graded = mine.set_index("output").reindex(outputs["id"]).set_index(outputs.index)
@@ -214,9 +215,9 @@ class Tables:
         """Who gave the values of one score metric; rows without a value count for nothing."""
         key = (benchmark, protocol, of)
         if key not in self._graders:
-            scores = self._scored(benchmark, protocol)
-            valued = (scores["metric"] == of) & scores["value"].notna()
-            columns = (scores.loc[valued, name].dropna() for name in ("scorer", "judge"))
+            mine = self.run.scores[["value", "scorer", "judge"]].take(self._scored(*key))
+            valued = mine[mine["value"].notna()]
+            columns = (valued[name].dropna() for name in ("scorer", "judge"))
             self._graders[key] = Graders(*(frozenset(column.unique()) for column in columns))
         return self._graders[key]
 
@@ -230,16 +231,21 @@ class Tables:
         known = self.score_metrics(benchmark, protocol)
         return "correct" if "correct" in known else spec.metric(spec.headline).of
 
-    def _scored(self, benchmark: str, protocol: str) -> pd.DataFrame:
-        key = (benchmark, protocol)
-        if key not in self._scores:
-            scores = self.run.scores
-            mine = [scores[scores["protocol"] == f"{benchmark}@{protocol}"]]
-            bare_name = scores[scores["protocol"] == protocol]
-            if len(bare_name):  # may belong to any benchmark
-                mine.append(bare_name[bare_name["output"].isin(self.outputs(benchmark)["id"])])
-            self._scores[key] = pd.concat(mine) if len(mine) > 1 else mine[0]
-        return self._scores[key]
+    @cached_property
+    def _score_places(self) -> Mapping[tuple[str, str], Codes]:
+        """Where the rows of each protocol, by the name it has there, and metric are scored."""
+        places: dict[tuple[str, str], Codes] = self.run.scores.groupby(["protocol", "metric"]).indices
+        return places
+
+    def _scored(self, benchmark: str, protocol: str, of: str) -> Codes:
+        """Where the rows of one score metric stand in the table of scores."""
+        nowhere = np.empty(0, dtype=np.int64)
+        named = self._score_places.get((f"{benchmark}@{protocol}", of), nowhere)
+        bare_name = self._score_places.get((protocol, of), nowhere)
+        if not len(bare_name):
+            return named
+        outputs = self.run.scores["output"].take(bare_name)  # may belong to any benchmark
+        return np.concatenate([named, bare_name[outputs.isin(self.outputs(benchmark)["id"])]])
 
 
 def _ungraded(frame: pd.DataFrame) -> pd.Series:
@@ -412,7 +418,8 @@ def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[Status
     reasons = frame["skipped"].fillna(frame["error"])
     ungraded = frame["status"].isin([str(Status.SKIPPED), str(Status.MISSING_OUTPUT)])
     reasons = reasons.fillna(frame["verdict"].where(ungraded)).fillna("")
-    counted = Counter(zip(frame["status"], reasons, strict=True))
+    cells = (column.to_numpy(dtype=object) for column in (frame["status"], reasons))
+    counted = Counter(zip(*cells, strict=True))
     rows = [StatusCount(status, reason, n) for (status, reason), n in counted.items()]
     return tuple(sorted(rows, key=lambda row: (-row.rows, row.status, row.reason)))
 
