@@ -189,9 +189,7 @@ def write_report(
         run = open_run(folder)
         further = [one for runs in sources.seeds.theirs.values() for one in runs]
         say_notes(run, *sources.seeds.ours, *sources.baselines.values(), *further)
-        page = build_report(
-            run, out or Path("reports") / folder.name, *sources, say=notices.append
-        )
+        page = build_report(run, out or Path("reports") / folder.name, *sources, say=notices.append)
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     for name, reason in summary["left_out_of_eval_results"].items():
         if "outputs have a value" in reason:

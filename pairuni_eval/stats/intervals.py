@@ -95,9 +95,9 @@ def cluster_sums(features: Array, rows: GradedRows) -> Array:
     """(C, K): the features summed within each cluster that has a value."""
     has = np.isfinite(rows.value)
     codes, inverse = np.unique(rows.unit[has], return_inverse=True)
-    sums = np.empty((len(codes), features.shape[1]))
+    sums, kept = np.empty((len(codes), features.shape[1])), features[has]
     for k in range(features.shape[1]):
-        sums[:, k] = np.bincount(inverse, weights=features[has, k], minlength=len(codes))
+        sums[:, k] = np.bincount(inverse, weights=kept[:, k], minlength=len(codes))
     return sums
 
 

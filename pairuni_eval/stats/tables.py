@@ -25,12 +25,11 @@ from pairuni_eval.stats.aggregate import (
     Aggregate,
     Codes,
     GradedRows,
-    Mask,
     Pooled,
     groups_of,
     make_aggregate,
     membership,
-    names_in,
+    rows_within,
 )
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.store.read import StoredRun, decode_cell
@@ -133,6 +132,7 @@ class Tables:
         self.run = run
         self._outputs: dict[str, pd.DataFrame] = {}
         self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._rows: dict[tuple[str, str, str], GradedRows] = {}
         self._graders: dict[tuple[str, str, str], Graders] = {}
         self._tagged: dict[str, Tagged] = {}
 
@@ -223,7 +223,10 @@ class Tables:
 
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> GradedRows:
         """The rows that a metric is made of."""
-        return rows_of(self.joined(benchmark, protocol, spec.of), spec)
+        key = (benchmark, protocol, spec.of)
+        if key not in self._rows:
+            self._rows[key] = all_rows(self.joined(*key))
+        return rows_within(self._rows[key], spec.where)
 
     def verdict_metric(self, benchmark: str, protocol: str) -> str:
         """The score metric that says whether an output is right: "correct" where there is one."""
@@ -234,8 +237,8 @@ class Tables:
     @cached_property
     def _score_places(self) -> Mapping[tuple[str, str], Codes]:
         """Where the rows of each protocol, by the name it has there, and metric are scored."""
-        places: dict[tuple[str, str], Codes] = self.run.scores.groupby(["protocol", "metric"]).indices
-        return places
+        by_metric = self.run.scores.groupby(["protocol", "metric"])
+        return dict(by_metric.indices)
 
     def _scored(self, benchmark: str, protocol: str, of: str) -> Codes:
         """Where the rows of one score metric stand in the table of scores."""
@@ -263,28 +266,13 @@ def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
     return value
 
 
-def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
-    """Which rows of a joined frame have all of these groups."""
-    keep = np.ones(len(frame), dtype=bool)
-    for tag, wanted in where.items():
-        if _TAG + tag not in frame:
-            keep &= wanted in names_in("")
-            continue
-        column = frame[_TAG + tag]
-        held = [cell for cell in column.unique() if wanted in names_in(cell)]
-        keep &= column.isin(held).to_numpy(dtype=bool)
-    return keep
-
-
-def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> GradedRows:
-    """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
+def all_rows(frame: pd.DataFrame) -> GradedRows:
+    """The rows of a joined frame, as columns for an aggregate."""
+    units: Codes = pd.factorize(frame["unit"])[0].astype(np.int64)
     named = [name for name in frame.columns if name.startswith(_TAG)]
-    mine = frame[["value", "unit", "draw", *named]]
-    mine = mine[belongs(frame, spec.where)] if spec.where else mine
-    units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
-    tags = {name.removeprefix(_TAG): mine[name].to_numpy(dtype=object) for name in named}
-    draws = mine["draw"].to_numpy(dtype=np.int64)
-    return GradedRows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
+    tags = {name.removeprefix(_TAG): pd.Categorical(frame[name]) for name in named}
+    draws = frame["draw"].to_numpy(dtype=np.int64)
+    return GradedRows(frame["value"].to_numpy(dtype=np.float64), units, draws, tags)
 
 
 def _count(rows: GradedRows) -> int:
