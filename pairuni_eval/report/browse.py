@@ -66,18 +66,12 @@ class Browser(NamedTuple):
     other_seeds: tuple[str, ...]
 
 
-class _Pool:
-    """Different values in order of appearance, each known by its number."""
+class _Numbers(dict[Any, int]):
+    """Different values in order of appearance, each with its number."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[Any, int] = {}
-
-    def __call__(self, value: Any) -> int:
-        return self._numbers.setdefault(value, len(self._numbers))
-
-    @property
-    def values(self) -> list[Any]:
-        return list(self._numbers)
+    def __missing__(self, value: Any) -> int:
+        number = self[value] = len(self)
+        return number
 
 
 class _RowColumns(msgspec.Struct):
@@ -119,10 +113,10 @@ class _Writer:
     """Collects the columns benchmark by benchmark."""
 
     def __init__(self, runs: Sequence[str], longest: int, copier: ImageCopier) -> None:
-        self._texts, self._pictures = _Pool(), _Pool()
-        self._group_lists, self._picture_lists = _Pool(), _Pool()
+        self._texts, self._pictures = _Numbers(), _Numbers()
+        self._group_lists, self._picture_lists = _Numbers(), _Numbers()
         self._longest, self._copier = longest, copier
-        self._nothing = self._texts("")
+        self._nothing = self._texts[""]
         self._numbers: dict[tuple[Path, str], int] = {}
         self.without_picture = 0
         lists: dict[str, Any] = {name: [] for name in _RowColumns.__struct_fields__}
@@ -141,23 +135,24 @@ class _Writer:
         columns.binary.append(bool(own["binary"].all()))
         columns.middle.append(_middle(own))
         columns.benchmark += [number] * len(own)
-        columns.key += [self._texts(key) for key in _keys(own)]
+        columns.key += [self._texts[key] for key in _keys(own)]
         self._ask(frames[0], drawn=card.capability is not Capability.UNDERSTAND)
         columns.groups += [
-            self._group_lists(tuple(map(self._texts, names))) for names in _group_names(own)
+            self._group_lists[tuple([self._texts[name] for name in names])]
+            for names in _group_names(own)
         ]
         for place, frame in enumerate(frames):
             self._answer(place, frame)
 
     def finish(self) -> Markup:
         """The columns, with what their numbers stand for, as a page holds them."""
-        self.columns.pictures = self._pictures.values
-        self.columns.group_lists = self._group_lists.values
-        self.columns.picture_lists = self._picture_lists.values
-        return packed_rows(self.columns, self._texts.values)
+        self.columns.pictures = list(self._pictures)
+        self.columns.group_lists = list(self._group_lists)
+        self.columns.picture_lists = list(self._picture_lists)
+        return packed_rows(self.columns, list(self._texts))
 
     def _text(self, text: str, longest: int) -> int:
-        return self._texts(shorten(text, longest))
+        return self._texts[shorten(text, longest)]
 
     def _ask(self, own: _Frame, *, drawn: bool) -> None:
         cells = zip(own.rows["request"].tolist(), own.rows["reference"].tolist(), strict=True)
@@ -166,9 +161,9 @@ class _Writer:
             self.columns.asked.append(self._text(joined_text(asked), self._longest))
             images = [part["image"] for part in asked if part["kind"] == "image"]
             shown = tuple([self._picture(own, image) for image in images])
-            self.columns.shown.append(self._picture_lists(shown))
+            self.columns.shown.append(self._picture_lists[shown])
             gold = None if drawn else gold_of(_decode(reference))
-            self.columns.gold.append(self._texts(gold) if gold else self._nothing)
+            self.columns.gold.append(self._texts[gold] if gold else self._nothing)
 
     def _answer(self, place: int, frame: _Frame) -> None:
         columns, rows = self.columns, frame.rows
@@ -183,7 +178,7 @@ class _Writer:
             round(value, 4) if math.isfinite(value) else None for value in rows["good"].tolist()
         ]
         columns.status[place] += [
-            self._texts(status) if isinstance(status, str) else NO_ROW
+            self._texts[status] if isinstance(status, str) else NO_ROW
             for status in rows["status"].tolist()
         ]
         notes = list(_notes(rows))
@@ -197,8 +192,8 @@ class _Writer:
             shown = self._copier.show(frame.tables.run, image, "")
             if shown.file is None:
                 self.without_picture += self._copier.full
-                return self._pictures(("", 0, 0))
-            self._numbers[place] = self._pictures((shown.file, shown.width, shown.height))
+                return self._pictures["", 0, 0]
+            self._numbers[place] = self._pictures[shown.file, shown.width, shown.height]
         return self._numbers[place]
 
 

@@ -389,7 +389,7 @@ def _before(
 
 def joined_text(parts: Sequence[dict[str, Any]]) -> str:
     """The text parts of a request or an output, joined by blanks."""
-    return " ".join(str(part["text"]) for part in parts if part["kind"] == "text")
+    return " ".join([str(part["text"]) for part in parts if part["kind"] == "text"])
 
 
 def _text(value: Any) -> str:
