@@ -278,7 +278,7 @@ def verdicts_under(tables: Tables, other: Tables, benchmark: str) -> pd.DataFram
 
 def _groups(frame: pd.DataFrame, headline: MetricSpec) -> pd.Series:
     column = f"tag.{headline.by}"
-    return frame[column] if column in frame else pd.Series("", index=frame.index)
+    return frame[column].astype(object) if column in frame else pd.Series("", index=frame.index)
 
 
 def _good(frame: pd.DataFrame, tables: Tables, benchmark: str, protocol: str) -> pd.Series:

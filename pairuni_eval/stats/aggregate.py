@@ -53,6 +53,11 @@ class GradedRows(NamedTuple):
         tags = {name: column[keep] for name, column in self.tags.items()}
         return GradedRows(self.value[keep], self.unit[keep], self.draw[keep], tags)
 
+    def in_one_group(self, tag: str, name: str) -> GradedRows:
+        """The same rows as if all of them were in this group of a tag, and in no other."""
+        column = pd.Categorical.from_codes(np.zeros(len(self.value), dtype=np.int8), [name])
+        return self._replace(tags={**self.tags, tag: column})
+
 
 class Bounds(NamedTuple):
     """The lowest and the highest number an aggregate can give."""

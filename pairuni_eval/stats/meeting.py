@@ -160,8 +160,7 @@ class Planned(NamedTuple):
         keep = belongs(first, where)
         kept = first.take(keep)
         if group is not None:
-            single = np.full(len(kept.value), group, dtype=object)
-            kept = kept._replace(tags={**kept.tags, spec.by or "": single})
+            kept = kept.in_one_group(spec.by or "", group)
         rows = tuple(kept._replace(value=one.value[keep]) for one in self.rows)
         return Meeting(rows, self.runs, spec, self.units, self.alike[keep])
 

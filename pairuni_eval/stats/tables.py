@@ -174,13 +174,14 @@ class Tables:
         return self.card(benchmark).protocols[protocol]
 
     def samples(self, benchmark: str) -> pd.DataFrame:
-        """One row per sample, with its tags as columns `tag.NAME`."""
+        """One row per sample, with its tags as columns `tag.NAME`, which are categorical."""
         samples = self.run.samples
         mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
         codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
-        tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
+        different = pd.DataFrame([decode_cell(cell) for cell in cells]).fillna("")
+        tags = different.astype("category").add_prefix(_TAG).take(codes)
         tags.index = mine.index
-        mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
+        mine = pd.concat([mine, tags], axis=1)
         return mine.rename(columns={"parts": "request"})
 
     def outputs(self, benchmark: str) -> pd.DataFrame:
@@ -377,7 +378,7 @@ def _group_rows(spec: MetricSpec, rows: GradedRows) -> tuple[GroupRow, ...]:
     found = []
     for name, member in zip(names, membership(rows, spec.by, names).T, strict=True):
         part = rows.take(member)
-        single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
+        single = part.in_one_group(spec.by, name)
         number = estimate(make_aggregate(spec, single), single)
         found.append(GroupRow(name, number, _count(part), len(part.value)))
     return tuple(found)
