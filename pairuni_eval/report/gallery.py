@@ -194,7 +194,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
                 if not _may_turn(data):
                     return image.size
             else:
-                image.draft("L", (image.width // 8, image.height // 8))
+                image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
         with Image.open(io.BytesIO(data)) as image:
             return upright_size(image)

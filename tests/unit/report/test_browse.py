@@ -10,6 +10,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.report import browse
+from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
@@ -119,6 +120,11 @@ def test_rows_cannot_end_their_element(text: str) -> None:
     found = browse.packed_rows({"runs": [text]}, [text, "b", text])
     assert not set("<>&\u2028\u2029") & set(found)
     assert example.unpacked_rows(found) == {"runs": [text], "texts": [text, "b", text]}
+
+
+def test_no_text_holds_what_stands_between_texts() -> None:
+    assert shown_group("a\x7fb", "c\x7f") == "a\ufffdb: c\ufffd"
+    assert shown_key("a\x7fb", 1) == "a\ufffdb · draw 2"
 
 
 def test_equal_rows_are_packed_alike() -> None:
