@@ -6,12 +6,17 @@ plugin named like the `model_type` in its config.json; --model overrides both.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from pairuni_eval import catalog
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions, Model
+from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
+from pairuni_eval.models.families import Family, family_of
+
+# What a publisher calls the model_type of an adapter's family.
+_ALSO_CALLED = {"multi_modality": "janus"}
 
 
 class Resolved(NamedTuple):
@@ -38,6 +43,17 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
     return model
 
 
+def expected_memory(checkpoint: str, adapter: str | None, options: LoadOptions) -> Memory | None:
+    """What a checkpoint will take once it is loaded; None if its adapter cannot tell.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    resolved = find_adapter(checkpoint, adapter)
+    plugin: type[Model] = catalog.load_plugin("models", resolved.adapter)
+    return plugin.memory(resolved.location, options)
+
+
 def check_checkpoint(checkpoint: str, adapter: str | None = None) -> None:
     """Look for a checkpoint on this machine, before anything else is asked for.
 
@@ -55,12 +71,44 @@ def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
     prefix, colon, rest = checkpoint.partition(":")
     if colon and prefix in catalog.plugin_names("models"):
         return Resolved(prefix, rest)
-    model_type = read_config(find_folder(checkpoint)).get("model_type")
+    folder = find_folder(checkpoint)
     known = catalog.plugin_names("models")
+    try:
+        found = read_config(folder).get("model_type")
+    except UserError as failure:
+        family = family_of(folder)
+        if family is None:
+            raise
+        if family.needs_config or family.adapter not in known:
+            raise _with_family(failure, family) from failure
+        return Resolved(family.adapter, checkpoint)
+    model_type = _ALSO_CALLED.get(str(found), found)
     if model_type not in known:
-        raise UserError(
-            f"No adapter for model_type '{model_type}' of {checkpoint}. "
-            f"Installed: {', '.join(known)}.",
-            hint="Name one with --model, or install the plugin that brings it.",
-        )
+        raise _no_adapter(checkpoint, found, folder)
     return Resolved(str(model_type), checkpoint)
+
+
+def _with_family(failure: UserError, family: Family) -> UserError:
+    """An error about config.json that says which family the other files are of."""
+    return UserError(
+        f"{failure.message} The files beside it are of {family.name}.",
+        hint=failure.hint or "Copy config.json of the model that was trained.",
+    )
+
+
+def _no_adapter(checkpoint: str, model_type: object, folder: Path) -> UserError:
+    known = ", ".join(catalog.plugin_names("models"))
+    family = family_of(folder)
+    named = f" It is {family.name}." if family else ""
+    return UserError(
+        f"No adapter for model_type '{model_type}' of {checkpoint}.{named} Installed: {known}.",
+        hint=(family and _taken_by(family))
+        or "Name one with --model, or install the plugin that brings it.",
+    )
+
+
+def _taken_by(family: Family) -> str | None:
+    """Which option takes a family; None if nothing that is installed does."""
+    if family.adapter not in catalog.plugin_names("models"):
+        return None
+    return f"--model {family.adapter} takes it."

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+_STEP = re.compile(r"(checkpoint|step|epoch|iter|global_step)[-_]?\d+")
 
 
 def is_file(path: Path) -> bool:
@@ -19,3 +22,13 @@ def is_folder(path: Path) -> bool:
 def exists(path: Path) -> bool:
     """As `is_file`, of anything."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def name_of(path: str) -> str:
+    """What a path is called: its last part; before a training step's the name of the training.
+
+    Every training has a `checkpoint-100`: "a/checkpoint-100" is "a-checkpoint-100".
+    """
+    above, _, last = path.rpartition("/")
+    training = above.rpartition("/")[2]
+    return f"{training}-{last}" if training and _STEP.fullmatch(last) else last

@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -224,8 +224,14 @@ def _address(part: Part) -> Any:
     return msgspec.to_builtins(ImagePart(part.image) if isinstance(part, ImagePart) else part)
 
 
+# What every stored decoding id was made of; a field that came later counts where it is set.
+_IN_EVERY_ID = ("temperature", "top_k", "top_p", "max_tokens", "cfg_scale")
+
+
 class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a model turns its distribution into an output.
+
+    A model reads the settings that its family has; None leaves one to the model.
 
     Attributes:
         temperature: 0 is greedy; > 0 divides the logits.
@@ -233,6 +239,17 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         top_p: Keep the smallest set of tokens with this mass; 1 keeps all.
         max_tokens: Longest text answer, in tokens. Images have the model's fixed length.
         cfg_scale: Classifier-free guidance for images: u + w (c - u); 1 is no guidance.
+        steps: Steps of a diffusion: of an image, or of an answer that is unmasked.
+        answer_tokens: Masked places that an answer is unmasked in.
+        block_tokens: How many of them are unmasked before the next are begun.
+        cfg_image_scale: Guidance by the image that is edited, as `cfg_scale` is by the text.
+        cfg_interval: The part of the time, from 0 (data) to 1 (noise), in which there is guidance.
+        cfg_renorm: What the guided prediction is shrunk to the length of the conditional one over:
+            nothing, the whole image, each position, or each position after the text's guidance.
+        cfg_renorm_min: The least that it is shrunk to, as a factor.
+        timestep_shift: How far the steps move towards noise; 1 leaves them evenly spaced.
+        thinking: Whether the model writes its thoughts before it answers or draws.
+        size: Width and height of an image, in pixels.
     """
 
     temperature: float = 0.0
@@ -240,11 +257,31 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     top_p: float = 1.0
     max_tokens: int = 128
     cfg_scale: float = 1.0
+    steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    answer_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    block_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cfg_image_scale: float | None = None
+    cfg_interval: tuple[float, float] | None = None
+    cfg_renorm: Literal["none", "global", "channel", "text_channel"] | None = None
+    cfg_renorm_min: float | None = None
+    timestep_shift: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    thinking: bool = False
+    size: tuple[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=1)]] | None = (
+        None
+    )
+
+    @property
+    def further(self) -> dict[str, Any]:
+        """What is set beside the five settings that every decoding has, by name."""
+        default = Decoding()
+        found = {name: getattr(self, name) for name in self.__struct_fields__[len(_IN_EVERY_ID) :]}
+        return {name: one for name, one in found.items() if one != getattr(default, name)}
 
     @property
     def id(self) -> str:
-        """Hash of the settings."""
-        return stable_hash("decoding/1", msgspec.to_builtins(self))
+        """Hash of the settings; one that nobody sets does not move it."""
+        every = {name: getattr(self, name) for name in _IN_EVERY_ID}
+        return stable_hash("decoding/1", every | msgspec.to_builtins(self.further))
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

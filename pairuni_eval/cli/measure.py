@@ -21,6 +21,7 @@ from pairuni_eval.cli.options import (
     split_names,
 )
 from pairuni_eval.commands import as_typed
+from pairuni_eval.places import name_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,14 @@ def run(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the decoding step; pays off in long runs.")
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="decoding.KEY=VALUE in place of what card and model say, e.g. "
+            "decoding.cfg_scale=3; may be given several times.",
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what is owed and how long it takes; stop there.")
     ] = False,
@@ -89,6 +98,7 @@ def run(
         device=device,
         dtype=dtype,
         compiled=compiled,
+        changes=tuple(changes or ()),
     )
     console = Console(stderr=True)
     if plan:
@@ -113,7 +123,7 @@ def _default_out(
     checkpoint: str, suite: str | None, benchmarks: tuple[str, ...], limit: int | None
 ) -> Path:
     """runs/CHECKPOINT-SUITE, with the limit in the name so that a trial never blocks a full run."""
-    last = checkpoint.rstrip("/").rpartition("/")[2].replace(":", "-")
+    last = name_of(checkpoint.rstrip("/")).replace(":", "-")
     words = [last, suite or "-".join(benchmarks), f"limit{limit}" if limit else ""]
     return Path("runs") / "-".join(dict.fromkeys(word for word in words if word))
 

@@ -35,8 +35,8 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.grading_models import clip_text, open_clip_keys
 from pairuni_eval.grading_models.exact import exact_inference
 from pairuni_eval.grading_models.open_clip_keys import Architecture, Shapes
-from pairuni_eval.grading_models.weight_file import check_shapes, read_weights, weight_files
 from pairuni_eval.models.checkpoint import checked_config
+from pairuni_eval.models.weight_file import check_shapes, read_weights, weight_files
 
 # Constants that older versions of transformers stored with the weights.
 _POSITIONS = frozenset(

@@ -43,7 +43,8 @@ from pairuni_eval.finite import is_finite
 from pairuni_eval.grading_models import openmmlab
 from pairuni_eval.grading_models.exact import exact_inference
 from pairuni_eval.grading_models.resize import resize_bilinear
-from pairuni_eval.models.checkpoint import check_weights, checked_config, read_config
+from pairuni_eval.models.checkpoint import checked_config, read_config
+from pairuni_eval.models.weights import check_weights
 
 if TYPE_CHECKING:
     from PIL import Image

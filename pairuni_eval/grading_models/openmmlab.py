@@ -35,8 +35,8 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.grading_models.pickled import refused, unsafe_name
-from pairuni_eval.grading_models.weight_file import check_shapes
+from pairuni_eval.models.pickled import refused, unsafe_name
+from pairuni_eval.models.weight_file import check_shapes
 
 if TYPE_CHECKING:
     from transformers import Mask2FormerConfig

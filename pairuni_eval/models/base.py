@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "AUTO",
     "LoadOptions",
     "LogProbs",
+    "Memory",
     "Model",
     "ModelIdentity",
     "Policy",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 Task = Literal["und", "gen"]
+AUTO = "auto"
 PolicyLogits = Literal["conditional", "cfg", "cfg_detached_uncond"]
 
 
@@ -88,14 +91,28 @@ class LoadOptions:
     """Where and how to load.
 
     Attributes:
-        device: A torch device name, or "auto".
-        dtype: A torch dtype name, or "auto".
+        device: A torch device name, or "auto": CUDA where there is one.
+        dtype: A torch dtype name, or "auto": the checkpoint's own.
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
     """
 
-    device: str = "auto"
-    dtype: str = "auto"
+    device: str = AUTO
+    dtype: str = AUTO
     compiled: bool = False
+
+
+class Memory(NamedTuple):
+    """What a loaded model takes.
+
+    Attributes:
+        weights: Bytes of its weights, in the precision they are loaded in.
+        dtype: That precision, e.g. "bfloat16".
+        device: Where they lie, e.g. "cpu".
+    """
+
+    weights: int
+    dtype: str
+    device: str
 
 
 class Model(ABC):
@@ -128,9 +145,33 @@ class Model(ABC):
             UserError: if the checkpoint is missing, unreadable or not of this adapter's kind.
         """
 
+    @classmethod
+    def memory(cls, checkpoint: str, options: LoadOptions) -> Memory | None:  # noqa: ARG003
+        """What loading a checkpoint will take, told without loading it; None if nobody can tell.
+
+        Raises:
+            UserError: as `load`.
+        """
+        return None
+
     def batch_size(self, capability: Capability) -> int:
         """Requests per batch that suit this model."""
         return self.default_batch_sizes[capability]
+
+    def decoding(
+        self,
+        capability: Capability,  # noqa: ARG002
+        benchmark: str,  # noqa: ARG002
+        card: Decoding,
+    ) -> Decoding:
+        """How this model is measured on a benchmark: what its authors published, else the card's.
+
+        Args:
+            capability: What the benchmark asks for.
+            benchmark: Its name.
+            card: The decoding of its card.
+        """
+        return card
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions about images in text; one reply per request, in order."""

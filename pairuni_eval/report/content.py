@@ -80,6 +80,11 @@ class Page(NamedTuple):
         return tuple(one for one in self.baselines if one.looked[0] and not one.worse)
 
     @property
+    def decodings_say_more(self) -> bool:
+        """Whether any decoding sets what only some models have."""
+        return any(section.run.decoding.further for section in self.sections)
+
+    @property
     def graded(self) -> int:
         """Outputs that have a value."""
         return sum(section.graded for section in self.sections)

@@ -137,6 +137,20 @@ class Section(NamedTuple):
             return _as_metric(self.figures[0], headline)
         return headline
 
+    @property
+    def further_decoding(self) -> str:
+        """The settings of decoding that only some models have, in words; "-" if none is set."""
+        said = [
+            f"{k.replace('_', ' ')} {_in_words(v)}" for k, v in self.run.decoding.further.items()
+        ]
+        return ", ".join(said) or "-"
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(f"{one:g}" for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 def benchmark_section(
     tables: Tables,

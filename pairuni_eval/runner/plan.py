@@ -346,7 +346,7 @@ def _run_card(
         known = read.get(card.name, _Read("", "", card.expected, 0))
         runs[card.name] = BenchmarkRun(
             protocols=tuple(card.protocols),
-            decoding=card.decoding,
+            decoding=settings.decoding(model.decoding(card.capability, card.name, card.decoding)),
             batch_size=settings.batch_size or model.batch_size(card.capability),
             origin=known.origin,
             revision=known.revision,

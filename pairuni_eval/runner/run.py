@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pairuni_eval.adapters import check_checkpoint, load_model
+from pairuni_eval.adapters import check_checkpoint, expected_memory, load_model
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import ExternalMetric, Score
@@ -45,6 +45,8 @@ from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.seal import compact, remove_rows
 from pairuni_eval.store.write import RunJournal, clear_temporaries, exclusive, write_record
+
+_LIBRARIES = 500_000_000  # bytes that torch and transformers take, measured
 
 
 class WorkEstimate(NamedTuple):
@@ -97,6 +99,7 @@ def estimate(settings: RunSettings, console: Console) -> list[WorkEstimate]:
     settings.cards()
     check_checkpoint(settings.checkpoint, settings.adapter)
     components = _components(settings)
+    _say_memory(settings, console)
     model = _load(settings, console)
     with exclusive(settings.out):
         if (settings.out / layout.COMPLETE).exists():
@@ -164,8 +167,29 @@ def _components(settings: RunSettings) -> RunComponents:
 
 def _load(settings: RunSettings, console: Console) -> Model:
     with waiting(console, f"loading {settings.checkpoint}"):
-        options = LoadOptions(settings.device, settings.dtype, settings.compiled)
-        return load_model(settings.checkpoint, settings.adapter, options)
+        return load_model(settings.checkpoint, settings.adapter, _options(settings))
+
+
+def _options(settings: RunSettings) -> LoadOptions:
+    return LoadOptions(settings.device, settings.dtype, settings.compiled)
+
+
+def _say_memory(settings: RunSettings, console: Console) -> None:
+    """Say what loading will take, before it is begun; nothing where the adapter cannot tell."""
+    found = expected_memory(settings.checkpoint, settings.adapter, _options(settings))
+    if found is None:
+        return
+    console.print(
+        f"memory: {_size(found.weights)} of weights in {found.dtype} on {found.device}, and about "
+        f"{_size(_LIBRARIES)} for what computes with them.",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _size(count: int) -> str:
+    """Bytes for people: "4.2 GB", "6.4 MB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 10**8 else f"{count / 1e6:.1f} MB"
 
 
 def _start(

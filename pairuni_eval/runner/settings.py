@@ -12,8 +12,16 @@ import msgspec
 from pairuni_eval import catalog
 from pairuni_eval.cards import Card
 from pairuni_eval.commands import as_typed
+from pairuni_eval.config import Strict, changed, read_assignments
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.places import is_folder
+from pairuni_eval.records import Decoding
+
+
+class _Changeable(Strict, frozen=True, kw_only=True):
+    """What `--set` can change."""
+
+    decoding: Decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,7 @@ class RunSettings:
         limit: Samples per benchmark; a run with a limit is PARTIAL.
         judge: A judge plugin or a judge file instead of the cards' judges, or "none".
         protocols: Grade under these only; empty means all of each card.
+        changes: What replaces settings of every benchmark, as typed: decoding.KEY=VALUE.
     """
 
     checkpoint: str
@@ -43,6 +52,18 @@ class RunSettings:
     dtype: str = "auto"
     compiled: bool = False
     protocols: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    def decoding(self, usual: Decoding) -> Decoding:
+        """A decoding with the changes that were asked for.
+
+        Raises:
+            UserError: for a key that no decoding has, or a wrong value.
+        """
+        if not self.changes:
+            return usual
+        given = read_assignments(self.changes)
+        return changed(_Changeable(decoding=usual), given, "--set").decoding
 
     def cards(self) -> list[Card]:
         """The cards of the benchmarks asked for, with the protocols asked for.
@@ -64,6 +85,7 @@ class RunSettings:
                 f"--data {self.data} is not a folder.",
                 hint=as_typed("pairuni-eval", "fetch", "--suite", "paper", "--to", self.data),
             )
+        self.decoding(Decoding())
         names = in_order(self.benchmarks) or catalog.find_suite(self.suite or "").benchmarks
         cards = [catalog.find_card(name) for name in dict.fromkeys(names)]
         return [_restricted(card, self.protocols) for card in cards]
@@ -84,6 +106,7 @@ class RunSettings:
             ("--judge", self.judge),
             ("--device", None if self.device == "auto" else self.device),
             ("--dtype", None if self.dtype == "auto" else self.dtype),
+            *(("--set", change) for change in self.changes),
         ]
         words = _words("run", options)
         if self.compiled:

@@ -18,9 +18,9 @@ from pairuni_eval.models.base import (
     View,
 )
 from pairuni_eval.models.checkpoint import (
-    check_weights,
     find_folder,
     read_config,
     read_declaration,
 )
+from pairuni_eval.models.weights import check_weights
 from pairuni_eval.shipped import SHIPPED

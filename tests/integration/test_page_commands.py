@@ -113,7 +113,7 @@ def test_a_page_of_a_trained_checkpoint_is_made_again(
     run = "pairuni-eval run --benchmarks tiny-pope --limit 2"
     works(typed, f"{run} --checkpoint tiny --out runs/base")
     works(typed, f"{run} --checkpoint runs/trained/checkpoint-2 --baseline base=runs/base")
-    (report,) = (tmp_path / "reports").glob("checkpoint-2*")
+    (report,) = (tmp_path / "reports").glob("trained-checkpoint-2*")
     assert commands(report)[0].startswith("pairuni-train run --arm grpo --recipe tiny ")
     made_again(typed, report, tmp_path / "empty", monkeypatch)
 

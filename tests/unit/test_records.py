@@ -28,6 +28,7 @@ from pairuni_eval.records import (
     make_item,
     output_id,
 )
+from pairuni_eval.seeds import stable_hash
 
 DEFAULT_DECODING = "1d0c1fe6c6fee9584b46031f199d8ed5"
 SAMPLE = "8dcdd9c4c5b21c7d0aacafe7669d1ed0"
@@ -89,9 +90,23 @@ def test_parts_keep_their_order_and_pictures_travel_beside() -> None:
     assert made.sample.text == "Is there a dog? é"
 
 
-@pytest.mark.parametrize("field", ["temperature", "top_k", "top_p", "max_tokens", "cfg_scale"])
+@pytest.mark.parametrize("field", Decoding.__struct_fields__)
 def test_every_decoding_setting_moves_the_decoding_id(field: str) -> None:
     assert msgspec.structs.replace(Decoding(), **{field: 7}).id != DEFAULT_DECODING
+
+
+def test_a_decoding_that_sets_nothing_new_has_the_id_of_stored_runs() -> None:
+    given = {"temperature": 1.0, "top_k": 5, "top_p": 0.9, "max_tokens": 64, "cfg_scale": 4.0}
+    assert Decoding(**given).id == stable_hash("decoding/1", given)
+    assert Decoding(**given).further == {}
+    assert Decoding(steps=50, thinking=True).further == {"steps": 50, "thinking": True}
+    assert Decoding(size=(512, 384)).id != Decoding(size=(384, 512)).id
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"timestep_shift": 0.0}, {"cfg_renorm": "all"}])
+def test_a_decoding_out_of_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(change, Decoding)
 
 
 def test_a_flaw_is_stored_where_there_is_one_and_does_not_move_the_id() -> None:

@@ -3,7 +3,8 @@
 Conditional and unconditional rows run in one batch of 2B; every image has the same number of
 codes, so no step waits for the host. Guidance 1 runs B rows only.
 
-Legend: B images, N codes per image, V codebook, D hidden size, H x W pixels, C channels.
+Legend: B and I images, N codes per image, V codebook, D hidden size, P patches of all images, H x W
+pixels, C channels.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
-from pairuni_eval.models.janus.sampling import guide, logp_of, pick, uniforms, warp
+from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
 from pairuni_eval.records import Decoding
 
 
@@ -158,6 +160,28 @@ def code_embeddings(janus: Any) -> Tensor:
     return table
 
 
+@torch.no_grad()
+def encode_pictures(janus: Any, pixels_ICHW: Tensor) -> Tensor:
+    """The codes of pictures, as DeepSeek has it: nearest in direction, both sides of length one.
+
+    transformers' own `encode` leaves the lengths as they are, and finds other codes for a fifth to
+    two fifths of the patches.
+
+    Args:
+        janus: transformers' `JanusForConditionalGeneration`.
+        pixels_ICHW: As the processor makes them.
+
+    Returns:
+        Codes (I, N), row by row.
+    """
+    model = janus.model.vqmodel
+    z_ICHW = model.quant_conv(model.encoder(pixels_ICHW))
+    z_PD = F.normalize(z_ICHW.permute(0, 2, 3, 1).flatten(0, 2), dim=-1)
+    code_VD = F.normalize(model.quantize.embedding.weight, dim=-1)
+    apart_PV = z_PD.square().sum(1, keepdim=True) + code_VD.square().sum(1) - 2 * z_PD @ code_VD.T
+    return apart_PV.argmin(1).view(len(pixels_ICHW), -1)
+
+
 class DecodedPictures(NamedTuple):
     """Decoded pictures (B, H, W, 3) in uint8, and which of them were finite (B,); on the CPU."""
 
@@ -184,5 +208,9 @@ def decode_codes(janus: Any, codes_BN: Tensor, *, together: int = 1) -> DecodedP
     )
     which_B = which_B.cpu()
     finite_U = mark_of(pixels_UCHW.flatten(1)).isfinite().cpu()
-    scaled_UCHW = ((pixels_UCHW.float() + 1) / 2 * 255).clamp(0, 255).byte()
-    return DecodedPictures(scaled_UCHW.permute(0, 2, 3, 1).cpu()[which_B], finite_U[which_B])
+    return DecodedPictures(eight_bits(pixels_UCHW).cpu()[which_B], finite_U[which_B])
+
+
+def eight_bits(pixels_BCHW: Tensor) -> Tensor:
+    """Decoded pixels from -1..1 as uint8 (B, H, W, C): scaled to 0..255, clamped, truncated."""
+    return ((pixels_BCHW.float() + 1) / 2 * 255).clamp(0, 255).byte().permute(0, 2, 3, 1)

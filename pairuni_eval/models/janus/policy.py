@@ -38,10 +38,11 @@ from pairuni_eval.models.base import (
 )
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
+from pairuni_eval.models.janus.original_files import OriginalFiles
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
-from pairuni_eval.models.janus.sampling import guide
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
+from pairuni_eval.models.sampling import guide
 from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
@@ -57,12 +58,21 @@ class JanusPolicy(nn.Module):
         janus: transformers' `JanusForConditionalGeneration`.
         processor: The checkpoint's `JanusProcessor`.
         compiled: Compile the decoding step of the image sampler.
+        original: What is kept of the original format that it comes from.
     """
 
     tasks: frozenset[Task] = frozenset({"und", "gen"})
 
-    def __init__(self, janus: Any, processor: Any, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        janus: Any,
+        processor: Any,
+        *,
+        compiled: bool = False,
+        original: OriginalFiles | None = None,
+    ) -> None:
         super().__init__()
+        self.original = original
         self.compiled = compiled
         self.janus = janus
         self.processor = processor
@@ -254,6 +264,8 @@ class JanusPolicy(nn.Module):
     ) -> None:
         """Write a folder that transformers and `JanusModel.load` read, with its `pairuni.json`.
 
+        One that comes from the original format can be written back: `pairuni-eval convert`.
+
         `weights`, by the names of `state_dict`, are written instead of the model's own, e.g. where
         these are sharded.
         """
@@ -264,6 +276,8 @@ class JanusPolicy(nn.Module):
             fast.no_padding()
             fast.no_truncation()
         self.processor.save_pretrained(folder)
+        if self.original is not None:
+            self.original.keep(folder)
         text = json.dumps(dict(declaration), indent=2) + "\n"
         (folder / DECLARATION).write_text(text, encoding="utf-8")
 

@@ -1,5 +1,8 @@
 """Texts and images to padded model inputs, through the checkpoint's own processor and template.
 
+Departures from transformers, both to DeepSeek's values: an image is resized by `pixels`, and images
+that follow each other stand on lines of their own without a blank line between them.
+
 A question is a user turn of image and text parts; a prompt to draw or edit is the same turn
 followed by the begin-of-image token. The unconditional row of classifier-free guidance keeps the
 begin-of-sequence and begin-of-image tokens and turns every other token into padding *embeddings*
@@ -11,6 +14,7 @@ row at most, F positions of an image, D hidden size.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.base import Request
+from pairuni_eval.models.janus.pixels import squared
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def encode(processor: Any, requests: Sequence[Request], *, to_image: bool) -> Pr
     first_U, kind_N = _first_of(map(_parts_key, requests), torch.device("cpu"))
     different = [requests[row] for row in first_U.tolist()]
     images = [[part for part in r.parts if not isinstance(part, str)] for r in different]
-    flat = [image.convert("RGB") for row in images for image in row]
+    flat = [squared(image.convert("RGB"), processor) for row in images for image in row]
     batch = processor(
         text=[_chat(processor, request) for request in different],
         images=flat or None,
@@ -141,7 +146,8 @@ def _chat(processor: Any, request: Request) -> str:
     text: str = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    return text
+    image = re.escape(processor.image_token)
+    return re.sub(f"(?<={image})\n\n(?={image})", "\n", text)
 
 
 def _parts_key(request: Request) -> tuple[str | int, ...]:

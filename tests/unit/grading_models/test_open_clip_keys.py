@@ -13,7 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 from pairuni_eval.errors import UserError
 from pairuni_eval.grading_models import open_clip_keys
 from pairuni_eval.grading_models.open_clip_keys import VIT_H_14, read_architecture
-from pairuni_eval.grading_models.weight_file import check_shapes
+from pairuni_eval.models.weight_file import check_shapes
 
 SIZE = Size()
 

@@ -1,24 +1,25 @@
-"""Checkpoint folders: found, described, checked; only whole safetensors get through."""
+"""Checkpoint folders: found, described, checked; only whole weights get through."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pairuni_eval.adapters import find_adapter, load_model
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.models.checkpoint import (
-    check_weights,
     find_folder,
     read_config,
     read_declaration,
 )
+from pairuni_eval.models.weights import check_weights
 from pairuni_eval.records import Capability
 from pairuni_eval.tiny import janus
 
@@ -97,13 +98,73 @@ def test_truncated_weights_are_refused(folder: Path, kept: int) -> None:
         check_weights(folder)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "last.ckpt"])
-def test_pickled_weights_are_refused_and_never_opened(folder: Path, name: str) -> None:
+def test_pickled_weights_that_hold_code_are_refused_and_never_run(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / name).write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    with pytest.raises(UserError, match=f"pickled weights only \\({name}\\)") as caught:
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(UserError, match=r"holds more than weights \(os.system\)"):
         check_weights(folder)
-    assert "save_pretrained" in str(caught.value.hint)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "last.ckpt"])
+def test_weights_under_another_name_are_laid_over_a_base(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"")
+    with pytest.raises(UserError, match=f"no weights under their usual names .*but {name}") as told:
+        check_weights(folder)
+    assert f"BASE+{folder / name}" in str(told.value.hint)
+
+
+def pickle_weights(folder: Path, names: Sequence[str] = ("pytorch_model.bin",)) -> None:
+    """The folder's weights as torch.save writes them, in one file or in shards with an index."""
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {name: names[i % len(names)] for i, name in enumerate(sorted(state))}
+    for file in names:
+        torch.save({n: t for n, t in state.items() if places[n] == file}, folder / file)
+    if len(names) > 1:
+        index = {"metadata": {}, "weight_map": places}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+SHARDS = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+
+
+@pytest.mark.parametrize("names", [("pytorch_model.bin",), SHARDS])
+def test_pickled_weights_give_the_same_model(
+    folder: Path, untrained: Path, names: Sequence[str]
+) -> None:
+    pickle_weights(folder, names)
+    ours, theirs = (load_model(str(one), None, LoadOptions()) for one in (folder, untrained))
+    assert states_equal(ours, theirs)
+    assert ours.identity.weights == check_weights(folder).digest != theirs.identity.weights
+
+
+def test_a_pickled_shard_that_is_missing_is_named(folder: Path) -> None:
+    pickle_weights(folder, SHARDS)
+    (folder / SHARDS[1]).unlink()
+    with pytest.raises(UserError, match=f"names {SHARDS[1]}, and there is no such file"):
+        load_model(str(folder), None, LoadOptions())
+
+
+def states_equal(ours: Model, theirs: Model) -> bool:
+    one, two = (model.policy.state_dict() for model in (ours, theirs))  # type: ignore[attr-defined]
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_bare_file_of_weights_is_laid_over_its_base(folder: Path, tmp_path: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    name = "model.language_model.norm.weight"
+    file = tmp_path / "trained.pt"
+    torch.save({"state_dict": {f"module.{name}": state[name] + 1.0}}, file)
+    model = load_model(f"{folder}+{file}", None, LoadOptions())
+    own = model.policy.janus.state_dict()  # type: ignore[attr-defined]
+    assert torch.equal(own[name], state[name] + 1.0)
+    assert all(torch.equal(own[other], state[other]) for other in state if other != name)
+    assert model.identity.name == "trained.pt"
+    assert model.identity.weights not in (check_weights(folder).digest, check_weights(file).digest)
+    with pytest.raises(UserError, match=r"there is no .*nothing\.pt to be laid over"):
+        load_model(f"{folder}+{tmp_path / 'nothing.pt'}", None, LoadOptions())
 
 
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:

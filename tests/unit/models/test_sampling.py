@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from pairuni_eval.models.janus.sampling import guide, logp_of, pick, uniforms, warp
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban
+from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
 from pairuni_eval.records import Decoding
 
 INF = float("inf")

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pairuni_eval.errors import UserError, nearest
 from pairuni_eval.finite import count_not_finite, is_finite
-from pairuni_eval.grading_models.pickled import refused, unsafe_name
-from pairuni_eval.models.checkpoint import wrapper_of
+from pairuni_eval.models.pickled import refused, unsafe_name
 
+WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _SAFE = ".safetensors"
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.[a-z]+")
@@ -65,17 +65,47 @@ def read_weights(path: Path, *, ignored: Collection[str] = ()) -> dict[str, Tens
             or damaged, needs more than `weights_only` to be read, or holds something that is
             neither a tensor nor a finite number.
     """
+    content = read_tensors(path)
+    prefix = wrapper_of(content)
+    return {
+        name: _checked(path, key, value)
+        for key, value in content.items()
+        if (name := key.removeprefix(prefix)) not in ignored
+    }
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file by the names they have there, whatever numbers they hold.
+
+    The file is mapped into memory: a tensor takes memory when it is read, and none twice. Nobody
+    may cut the file short as long as its tensors are used.
+
+    Raises:
+        UserError: as `read_weights`, but for numbers that are not finite.
+    """
     content = _read_safetensors(path) if path.suffix == _SAFE else _read_pickled(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} holds {type(content).__name__}, not weights by name.")
-    prefix = wrapper_of([str(key) for key in content])
-    return {
-        name: _checked(path, str(key), value)
-        for key, value in content.items()
-        if (name := str(key).removeprefix(prefix)) not in ignored
-    }
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"{path}: '{key}' holds {type(value).__name__}, not a tensor.",
+                hint="Give a file with the model's weights alone.",
+            )
+    return {str(key): value for key, value in content.items()}
+
+
+def wrapper_of(names: Collection[str]) -> str:
+    """What wrappers (torch.compile, data-parallel training, peft) put before every name."""
+    prefix = ""
+    while names:
+        more = [w for w in WRAPPERS if all(name.startswith(prefix + w) for name in names)]
+        if not more:
+            break
+        prefix += more[0]
+    return prefix
 
 
 def check_shapes(
@@ -134,12 +164,7 @@ def _more(keys: Sequence[str]) -> str:
     return f" ({len(keys)} keys like that)" if len(keys) > 1 else ""
 
 
-def _checked(path: Path, key: str, value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise UserError(
-            f"{path}: '{key}' holds {type(value).__name__}, not a tensor.",
-            hint="Give a file with the model's weights alone.",
-        )
+def _checked(path: Path, key: str, value: Tensor) -> Tensor:
     if not is_finite(value):
         raise UserError(
             f"{path}: '{key}' holds numbers that are not finite "
@@ -164,7 +189,7 @@ def _read_pickled(path: Path) -> Any:
     """What `torch.save` wrote into a zip archive, the form of the last six years."""
     _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as failure:
         raise refused(
             path, unsafe_name(path, failure) or "objects that are not tensors"

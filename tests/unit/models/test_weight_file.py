@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.grading_models import openmmlab
-from pairuni_eval.grading_models.pickled import unsafe_name
-from pairuni_eval.grading_models.weight_file import read_weights, weight_files
+from pairuni_eval.models.pickled import unsafe_name
+from pairuni_eval.models.weight_file import read_weights, weight_files
 
 WEIGHTS = {"visual.proj": torch.tensor([[1.5, -2.0]]), "logit_scale": torch.tensor(4.0)}
 

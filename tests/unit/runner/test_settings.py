@@ -1,0 +1,73 @@
+"""The options of a run: what `--set` changes, and how a run is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pairuni_eval.cli.measure import _default_out
+from pairuni_eval.errors import UserError
+from pairuni_eval.places import name_of
+from pairuni_eval.records import Decoding
+from pairuni_eval.runner.settings import RunSettings
+
+
+def settings(*changes: str) -> RunSettings:
+    return RunSettings(
+        checkpoint="tiny", out=Path("r"), benchmarks=("tiny-pope",), changes=tuple(changes)
+    )
+
+
+def test_changes_go_before_what_card_and_model_say() -> None:
+    usual = Decoding(max_tokens=5, cfg_scale=4.0, steps=35)
+    assert settings().decoding(usual) is usual
+    made = settings("decoding.steps=50", "decoding.cfg_renorm=global", "decoding.size=[512,384]")
+    assert made.decoding(usual) == Decoding(
+        max_tokens=5, cfg_scale=4.0, steps=50, cfg_renorm="global", size=(512, 384)
+    )
+
+
+def test_the_command_that_repeats_a_run_has_its_changes() -> None:
+    command = settings("decoding.steps=50", "decoding.cfg_scale=2.5").command()
+    assert command.endswith("--set decoding.steps=50 --set decoding.cfg_scale=2.5")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("decoding.stepps=50", "unknown key 'stepps' in decoding. Did you mean 'steps'"),
+        ("decoding.steps=0", "steps"),
+        ("decoding.cfg_renorm=all", "'all' is not a value of decoding.cfg_renorm"),
+        ("seed=3", "unknown key 'seed'"),
+        ("decoding.steps", "not of the form KEY=VALUE"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_before_anything_is_loaded(
+    change: str, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        settings(change).cards()
+
+
+def test_checkpoints_of_two_trainings_have_two_names() -> None:
+    one, other = (_default_out(f"{arm}/checkpoint-100", "paper", (), None) for arm in "ab")
+    assert (one, other) == (
+        Path("runs/a-checkpoint-100-paper"),
+        Path("runs/b-checkpoint-100-paper"),
+    )
+    assert _default_out("OWNER/Janus-Pro-1B", "paper", (), 4).name == "Janus-Pro-1B-paper-limit4"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("tiny", "tiny"),
+        ("checkpoint-100", "checkpoint-100"),
+        ("runs/grpo/global_step_40", "grpo-global_step_40"),
+        ("runs/grpo/best", "best"),
+        ("/checkpoint-7", "checkpoint-7"),
+    ],
+)
+def test_a_step_is_called_by_its_training_too(path: str, name: str) -> None:
+    assert name_of(path) == name
