@@ -29,7 +29,7 @@ from pairuni_eval.stats.intervals import Estimate, estimate, t_tail
 from pairuni_eval.stats.meeting import pair_up
 from pairuni_eval.stats.paired import Evidence, PairedSums, compare_pair, not_worse_p, pair_rows
 from pairuni_eval.stats.scope import ENOUGH_SEEDS, Few, Scope, seeds_warning
-from pairuni_eval.stats.tables import rows_of
+from pairuni_eval.stats.tables import all_rows
 from pairuni_eval.stats.ties import equivalence_p
 from pairuni_eval.stats.two_levels import compare_over_seeds
 
@@ -102,7 +102,7 @@ def score_number(arm: ScoredArm) -> ScoreNumber:
     if not arm.frames:
         return ScoreNumber(Estimate(None, None, 0), (), 0)
     if len(arm.frames) == 1:
-        rows = rows_of(_graded(arm.frames[0]), SCORE)
+        rows = all_rows(_graded(arm.frames[0]))
         found = estimate(make_aggregate(SCORE, rows), rows)
         return ScoreNumber(found, () if found.value is None else (found.value,), missing)
     pair = _paired(arm.frames, ())
