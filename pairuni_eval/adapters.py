@@ -72,23 +72,28 @@ def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
     if colon and prefix in catalog.plugin_names("models"):
         return Resolved(prefix, rest)
     folder = find_folder(checkpoint)
+    known = catalog.plugin_names("models")
     try:
         found = read_config(folder).get("model_type")
     except UserError as failure:
-        raise _with_family(failure, folder) from failure
+        family = family_of(folder)
+        if family is None:
+            raise
+        if family.needs_config or family.adapter not in known:
+            raise _with_family(failure, family) from failure
+        return Resolved(family.adapter, checkpoint)
     model_type = _ALSO_CALLED.get(str(found), found)
-    if model_type not in catalog.plugin_names("models"):
+    if model_type not in known:
         raise _no_adapter(checkpoint, found, folder)
     return Resolved(str(model_type), checkpoint)
 
 
-def _with_family(failure: UserError, folder: Path) -> UserError:
-    """An error about config.json that says which family the other files are of, if they tell."""
-    family = family_of(folder)
-    if family is None:
-        return failure
-    hint = f"Copy config.json of the model that was trained. {_taken_by(family) or ''}".strip()
-    return UserError(f"{failure.message} The files beside it are of {family.name}.", hint=hint)
+def _with_family(failure: UserError, family: Family) -> UserError:
+    """An error about config.json that says which family the other files are of."""
+    return UserError(
+        f"{failure.message} The files beside it are of {family.name}.",
+        hint=failure.hint or "Copy config.json of the model that was trained.",
+    )
 
 
 def _no_adapter(checkpoint: str, model_type: object, folder: Path) -> UserError:

@@ -15,6 +15,8 @@ _BOX = "\N{REPLACEMENT CHARACTER}"
 
 def clean(text: str) -> str:
     """The text with control and direction-changing characters made visible as a box."""
+    if text.isprintable():  # none of them is, nor a line break
+        return text
     return _CONTROL.sub(_BOX, text.replace("\r\n", "\n"))
 
 

@@ -168,7 +168,8 @@ def _outputs(one: _Named, frame: pd.DataFrame) -> pd.DataFrame:
     """What a line about an output begins with, and its tags."""
     same = ("benchmark", "capability", "sample", "key", "unit", "draw", "seed", "tokens")
     tags = [name for name in frame if str(name).startswith("tag.")]
-    found = frame[[*same, *tags]].assign(run=one.name, output=frame["id"])
+    found = frame[[*same, *tags]].astype(dict.fromkeys(tags, object))
+    found = found.assign(run=one.name, output=frame["id"])
     return found.reset_index(drop=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,7 @@ import typer
 
 from pairuni_eval.cli.options import folder_to_write
 from pairuni_eval.commands import as_typed
-
-
-class CheckpointFormat(StrEnum):
-    """The two formats of a Janus checkpoint."""
-
-    TRANSFORMERS = "transformers"
-    ORIGINAL = "original"
+from pairuni_eval.models.checkpoint import CheckpointFormat
 
 
 def convert(
@@ -45,6 +38,6 @@ def convert(
     from pairuni_eval.progress import waiting
 
     with waiting(Console(stderr=True), f"converting {source}"):
-        chosen = write(source, folder, checkpoint_format and checkpoint_format.value, dtype=dtype)
+        chosen = write(source, folder, checkpoint_format, dtype=dtype)
     typer.echo(f"Written to {folder}, in the {chosen} format")
     typer.echo(f"Next: {as_typed('pairuni-eval', 'run', '--checkpoint', folder)}")

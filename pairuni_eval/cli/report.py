@@ -182,17 +182,14 @@ def write_report(
     """Build a report and say where it is."""
     from pairuni_eval.progress import waiting
     from pairuni_eval.report.build import build_report
-    from pairuni_eval.report.notices import reason_lines, tag_notices
-    from pairuni_eval.stats.tables import Tables
     from pairuni_eval.store.partial_run import open_run
 
+    notices: list[str] = []
     with waiting(console, "writing the report"):
         run = open_run(folder)
         further = [one for runs in sources.seeds.theirs.values() for one in runs]
         say_notes(run, *sources.seeds.ours, *sources.baselines.values(), *further)
-        page = build_report(run, out or Path("reports") / folder.name, *sources)
-        tables = Tables(run)
-        notices = [*tag_notices(tables), *reason_lines(tables)]
+        page = build_report(run, out or Path("reports") / folder.name, *sources, say=notices.append)
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     for name, reason in summary["left_out_of_eval_results"].items():
         if "outputs have a value" in reason:

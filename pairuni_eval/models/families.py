@@ -39,19 +39,21 @@ class Family(NamedTuple):
     Attributes:
         name: What people call it.
         adapter: The adapter that takes it, as after `--model`.
+        needs_config: Whether that adapter reads config.json; else other files say it all.
     """
 
     name: str
     adapter: str
+    needs_config: bool = True
 
 
 def family_of(folder: Path) -> Family | None:
     """The family that a folder's files name; None if none of them does."""
     if is_file(folder / _PIPELINE):
         kind = _quietly(folder / _PIPELINE).get("_class_name", "of an unnamed class")
-        return Family(f"a diffusers pipeline ({kind})", "diffusers")
+        return Family(f"a diffusers pipeline ({kind})", "diffusers", needs_config=False)
     if all(is_file(folder / name) for name in _BAGEL):
-        return Family(*_BY_TYPE["bagel"])
+        return Family(*_BY_TYPE["bagel"], needs_config=False)
     model_type = _quietly(folder / "config.json").get("model_type")
     for file in _PROCESSORS:
         model_type = model_type or _BY_PROCESSOR.get(

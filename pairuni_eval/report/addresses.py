@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from pairuni_eval.foreign_text import clean
 from pairuni_eval.report.text import shorten
 
 LONGEST = 80  # characters of a key or a group's name
@@ -26,7 +27,7 @@ def shown_key(key: str, draw: int | None = None) -> str:
 
 def shown_group(tag: str, name: str) -> str:
     """A group as the page names it, e.g. "category: counting"."""
-    return f"{tag}: {shorten(name, LONGEST)}"
+    return f"{clean(tag)}: {shorten(name, LONGEST)}"
 
 
 def of_sample(benchmark: str, key: str, draw: int | None = None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def build_report(
     seeds: Seeds = NO_SEEDS,
     partial_results: bool = False,
     pictures: int | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write the report of a run; returns the path of its HTML file.
 
@@ -66,6 +67,7 @@ def build_report(
         partial_results: Whether `eval_results.yaml` may hold benchmarks that are not all there.
         pictures: How many pictures it may hold, the gallery's before the browser's; None for as
             many as a report usually holds.
+        say: Is told the page's notices and why outputs have no value, a line each.
 
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
@@ -86,6 +88,9 @@ def build_report(
             write_page(out / "cost.svg", _cost_picture(page.cost))
         for name, content in exports(page, left_out).items():
             write_page(out / name, content)
+    if say is not None:
+        for notice in (*page.notices, *page.reasons):
+            say(notice)
     return out / "report.html"
 
 

@@ -18,9 +18,9 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.contamination.fingerprints import Fingerprints, read_fingerprints
 from pairuni_eval.contamination.neighbors import NEAR
 from pairuni_eval.contamination.search import BenchmarkLeak, EvaluationItem, describe_leaks, search
-from pairuni_eval.stats.aggregate import make_aggregate
+from pairuni_eval.stats.aggregate import make_aggregate, rows_within
 from pairuni_eval.stats.intervals import Estimate, estimate
-from pairuni_eval.stats.tables import Tables, rows_of
+from pairuni_eval.stats.tables import Tables, all_rows
 from pairuni_eval.stats.verdict import printed
 from pairuni_eval.store.read import decode_cell
 
@@ -125,7 +125,7 @@ def _asked(tables: Tables, benchmark: str) -> Iterator[EvaluationItem]:
 
 
 def _headline(frame: pd.DataFrame, spec: MetricSpec) -> Estimate:
-    rows = rows_of(frame, spec)
+    rows = rows_within(all_rows(frame), spec.where)
     return estimate(make_aggregate(spec, rows), rows)
 
 

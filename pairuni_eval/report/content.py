@@ -15,7 +15,7 @@ from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
-from pairuni_eval.report.notices import tag_notices
+from pairuni_eval.report.notices import reason_lines, tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
@@ -26,13 +26,19 @@ from pairuni_eval.store.read import StoredRun
 
 
 class Page(NamedTuple):
-    """The whole report."""
+    """The whole report.
+
+    Attributes:
+        notices: What stands before the numbers.
+        reasons: Why outputs have no value, for the console; the page has them with each benchmark.
+    """
 
     run: RunCard
     unfinished: bool
     title: str
     answer: str
     notices: tuple[str, ...]
+    reasons: tuple[str, ...]
     caveats: tuple[str, ...]
     headlines: tuple[HeadlineTable, ...]
     sections: tuple[Section, ...]
@@ -124,6 +130,7 @@ def gather(
         title=f"{run.card.name}: {len(sections)} benchmark{'s' * (len(sections) != 1)}",
         answer=_answer(run, sections),
         notices=tag_notices(tables),
+        reasons=tuple(reason_lines(tables)),
         caveats=caveats(found),
         headlines=headlines(run.card, sections, found),
         sections=sections,

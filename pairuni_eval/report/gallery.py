@@ -42,6 +42,7 @@ _ABSENT = "does not have it"
 _GOLD_KEYS = ("answer", "gold", "label", "target")
 # What a PNG carries that says it lies on its side; Pillow decodes all of it to look behind the end.
 _TURNING = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_SIGNATURE, _FRAME = 8, 12  # bytes before the first chunk of a PNG, and around the data of each
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpg"),
@@ -190,14 +191,28 @@ def _size(data: bytes) -> tuple[int, int] | None:
         with Image.open(io.BytesIO(data)) as image:
             if image.format == "PNG":
                 image.verify()
+                if not _may_turn(data):
+                    return image.size
             else:
-                image.draft("L", (image.width // 8, image.height // 8))
+                image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
         with Image.open(io.BytesIO(data)) as image:
-            plain = image.format == "PNG" and not any(mark in data for mark in _TURNING)
-            return image.size if plain else upright_size(image)
+            return upright_size(image)
     except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
         return None
+
+
+def _may_turn(png: bytes) -> bool:
+    """Whether a whole PNG holds, beside its pixels, what may say that it lies on its side."""
+    start = _SIGNATURE
+    while start < len(png):
+        end = start + _FRAME + int.from_bytes(png[start : start + 4], "big")
+        if png[start + 4 : start + 8] != b"IDAT":
+            chunk = png[start:end]
+            if any(mark in chunk for mark in _TURNING):
+                return True
+        start = end
+    return False
 
 
 def gallery_items(
@@ -263,7 +278,7 @@ def verdicts_under(tables: Tables, other: Tables, benchmark: str) -> pd.DataFram
 
 def _groups(frame: pd.DataFrame, headline: MetricSpec) -> pd.Series:
     column = f"tag.{headline.by}"
-    return frame[column] if column in frame else pd.Series("", index=frame.index)
+    return frame[column].astype(object) if column in frame else pd.Series("", index=frame.index)
 
 
 def _good(frame: pd.DataFrame, tables: Tables, benchmark: str, protocol: str) -> pd.Series:
@@ -295,13 +310,14 @@ def _rows_by_place(
 
 def choose_rows(frame: pd.DataFrame, *, at_most: int = AT_MOST) -> pd.DataFrame:
     """Rows spread over `group` and `tone`, in an order that depends on their samples alone."""
+    samples = frame["sample"].to_numpy(dtype=object)
     keys = [
-        stable_hash("gallery", sample, int(draw))
-        for sample, draw in zip(frame["sample"], frame["draw"], strict=True)
+        stable_hash("gallery", sample, draw)
+        for sample, draw in zip(samples, frame["draw"].tolist(), strict=True)
     ]
-    ordered = frame.assign(hash=keys).sort_values("hash")
+    ordered = frame[["group", "tone"]].assign(hash=keys).sort_values("hash")
     turns = _in_turn([_over_groups(part) for _, part in ordered.groupby("tone", sort=True)])
-    return ordered.loc[turns[:at_most]]
+    return frame.loc[turns[:at_most]]
 
 
 def _over_groups(frame: pd.DataFrame) -> list[Any]:
@@ -373,7 +389,7 @@ def _before(
 
 def joined_text(parts: Sequence[dict[str, Any]]) -> str:
     """The text parts of a request or an output, joined by blanks."""
-    return " ".join(str(part["text"]) for part in parts if part["kind"] == "text")
+    return " ".join([str(part["text"]) for part in parts if part["kind"] == "text"])
 
 
 def _text(value: Any) -> str:

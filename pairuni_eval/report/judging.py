@@ -79,8 +79,9 @@ def judging(tables: Tables, benchmark: str) -> JudgingReport | None:
 def judges_named(tables: Tables, benchmark: str) -> tuple[str, ...]:
     """The judges that the scores of a benchmark name, each once."""
     scores = tables.run.scores
-    whose = {name: name.rpartition("@")[0] == benchmark for name in scores["protocol"].unique()}
-    mine = scores.loc[scores["protocol"].map(whose).astype(bool), "judge"]
+    protocols = scores["protocol"].unique()
+    whose = [name for name in protocols if name.rpartition("@")[0] == benchmark]
+    mine = scores.loc[scores["protocol"].isin(whose), "judge"]
     return tuple(sorted(mine.dropna().unique()))
 
 

@@ -22,7 +22,7 @@ from pairuni_eval.judges.judge import Judge
 from pairuni_eval.pictures import read_rgb
 from pairuni_eval.records import ImagePart, Output, Part, Sample, Status, TextPart, output_id
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, names_in
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, rows_within
 
 _GRAY = (128, 128, 128)
 _SIZE = (256, 256)
@@ -75,12 +75,7 @@ class GradedAnswers(NamedTuple):
         tags = {n: np.array([s.tags.get(n, "") for s in self.samples], dtype=object) for n in names}
         unit = pd.factorize(np.array([sample.unit for sample in self.samples], dtype=object))[0]
         draw = np.zeros(len(self.samples), dtype=np.int64)
-        rows = GradedRows(value, unit.astype(np.int64), draw, tags)
-        about = [
-            all(wanted in names_in(sample.tags.get(tag, "")) for tag, wanted in spec.where.items())
-            for sample in self.samples
-        ]
-        return rows.take(np.array(about, dtype=bool))
+        return rows_within(GradedRows(value, unit.astype(np.int64), draw, tags), spec.where)
 
 
 def grade_texts(

@@ -27,6 +27,7 @@ from pairuni_eval.errors import UserError, unknown_name
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_] | pd.Categorical
 
 NO_GROUP = "(none)"  # the group of a row that lacks the tag
 
@@ -38,18 +39,24 @@ class GradedRows(NamedTuple):
         value: (N,) the score after the protocol's rule for unparsed answers; NaN is "no value".
         unit: (N,) the cluster of each row, as an integer code.
         draw: (N,) which of several outputs of one sample.
-        tags: The text columns (N,) by tag name; an absent tag is the empty text.
+        tags: The text columns (N,) by tag name, those of a run coded, because many metrics read
+            them; an absent tag is the empty text.
     """
 
     value: Array
     unit: Codes
     draw: Codes
-    tags: Mapping[str, npt.NDArray[np.object_]]
+    tags: Mapping[str, Texts]
 
     def take(self, keep: Mask) -> GradedRows:
         """The rows where `keep` is true."""
         tags = {name: column[keep] for name, column in self.tags.items()}
         return GradedRows(self.value[keep], self.unit[keep], self.draw[keep], tags)
+
+    def in_one_group(self, tag: str, name: str) -> GradedRows:
+        """The same rows as if all of them were in this group of a tag, and in no other."""
+        column = pd.Categorical.from_codes(np.zeros(len(self.value), dtype=np.int8), [name])
+        return self._replace(tags={**self.tags, tag: column})
 
 
 class Bounds(NamedTuple):
@@ -65,8 +72,9 @@ def names_in(cell: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name)) or (NO_GROUP,)
 
 
-def _column(rows: GradedRows, tag: str) -> npt.NDArray[np.object_]:
-    return rows.tags.get(tag, np.full(len(rows.value), "", dtype=object))
+def _column(rows: GradedRows, tag: str) -> Texts:
+    found = rows.tags.get(tag)
+    return np.full(len(rows.value), "", dtype=object) if found is None else found
 
 
 def groups_of(rows: GradedRows, tag: str) -> tuple[str, ...]:
@@ -81,6 +89,22 @@ def membership(rows: GradedRows, tag: str, groups: tuple[str, ...]) -> Mask:
     held = [names_in(cell) for cell in cells]
     lines = np.array([[name in names for name in groups] for names in held], dtype=bool)
     return lines.reshape(len(cells), len(groups))[codes]
+
+
+def rows_within(rows: GradedRows, where: Mapping[str, str]) -> GradedRows:
+    """The rows that have all of these groups; their units are numbered anew."""
+    if not where:
+        return rows
+    kept = rows.take(belongs(rows, where))
+    return kept._replace(unit=pd.factorize(kept.unit)[0])
+
+
+def belongs(rows: GradedRows, where: Mapping[str, str]) -> Mask:
+    """(N,): whether a row has all of these groups."""
+    keep = np.ones(len(rows.value), dtype=bool)
+    for tag, wanted in where.items():
+        keep &= membership(rows, tag, (wanted,))[:, 0]
+    return keep
 
 
 class Aggregate(ABC):

@@ -36,7 +36,7 @@ import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
 from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows
-from pairuni_eval.stats.strata import Moves, moves_of, strata_of
+from pairuni_eval.stats.strata import Moves, clusters_in, moves_of, strata_of
 from pairuni_eval.stats.unseen import unseen_share, unseen_sum
 
 LEVEL = 0.95
@@ -94,10 +94,10 @@ class Spread(NamedTuple):
 def cluster_sums(features: Array, rows: GradedRows) -> Array:
     """(C, K): the features summed within each cluster that has a value."""
     has = np.isfinite(rows.value)
-    codes, inverse = np.unique(rows.unit[has], return_inverse=True)
-    sums = np.empty((len(codes), features.shape[1]))
+    codes, inverse = clusters_in(rows.unit[has])
+    sums, kept = np.empty((len(codes), features.shape[1])), features[has]
     for k in range(features.shape[1]):
-        sums[:, k] = np.bincount(inverse, weights=features[has, k], minlength=len(codes))
+        sums[:, k] = np.bincount(inverse, weights=kept[:, k], minlength=len(codes))
     return sums
 
 

@@ -25,12 +25,12 @@ from pairuni_eval.stats.aggregate import (
     Codes,
     GradedRows,
     Mask,
+    belongs,
     groups_of,
     make_aggregate,
-    membership,
 )
 from pairuni_eval.stats.paired import Names, PairedSums, narrowed, pair_rows
-from pairuni_eval.stats.tables import as_measured, rows_of
+from pairuni_eval.stats.tables import all_rows, as_measured
 from pairuni_eval.store.partial_run import NOT_GRADED
 
 _PLACES = ["sample", "draw"]
@@ -157,21 +157,12 @@ class Planned(NamedTuple):
         """
         where = spec.where if group is None else narrowed(spec, group).where
         first = self.rows[0]
-        keep = _belongs(first, where)
+        keep = belongs(first, where)
         kept = first.take(keep)
         if group is not None:
-            single = np.full(len(kept.value), group, dtype=object)
-            kept = kept._replace(tags={**kept.tags, spec.by or "": single})
+            kept = kept.in_one_group(spec.by or "", group)
         rows = tuple(kept._replace(value=one.value[keep]) for one in self.rows)
         return Meeting(rows, self.runs, spec, self.units, self.alike[keep])
-
-
-def _belongs(rows: GradedRows, where: Mapping[str, str]) -> Mask:
-    """As `tables.belongs`, for rows: which have all of these groups."""
-    keep = np.ones(len(rows.value), dtype=bool)
-    for tag, wanted in where.items():
-        keep &= membership(rows, tag, (wanted,))[:, 0]
-    return keep
 
 
 def plan(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Planned:
@@ -182,13 +173,10 @@ def plan(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Planne
         theirs: The same for the other side.
     """
     frame, values, alike = _planned([*ours, *theirs])
-    rows = rows_of(frame, _EVERYTHING)
+    rows = all_rows(frame)
     units = np.asarray(pd.factorize(frame["unit"])[1], dtype=object)
     layers = tuple(rows._replace(value=value) for value in values)
     return Planned(layers, len(ours), units, alike)
-
-
-_EVERYTHING = MetricSpec(name="everything")
 
 
 def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array], Mask]:

@@ -42,7 +42,7 @@ from pairuni_eval.stats.intervals import (
 )
 from pairuni_eval.stats.multiple import ALPHA
 from pairuni_eval.stats.paired_spread import difference_spread
-from pairuni_eval.stats.strata import Strata, moves_of, strata_of, whole
+from pairuni_eval.stats.strata import Strata, clusters_in, moves_of, strata_of, whole
 from pairuni_eval.stats.swaps import monte_carlo_p, random_swaps, sign_flip_p
 from pairuni_eval.stats.ties import equivalence_interval, equivalence_p, guard_below_p, guard_p
 
@@ -260,7 +260,7 @@ def pair_rows(
         closed=aggregate.is_ratio,
         equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers),
         shared=int(has.sum()),
-        units=names[np.unique(first.unit[has])],
+        units=names[clusters_in(first.unit[has])[0]],
         strata=strata_of(aggregate, first),
         ends=partial(_end_sums, aggregate, layers),
     )

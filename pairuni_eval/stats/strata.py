@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairuni_eval.stats.aggregate import Aggregate, Array, GradedRows, Mask
+from pairuni_eval.stats.aggregate import Aggregate, Array, Codes, GradedRows, Mask
 
 Parts = Callable[[Array], Array]
 """Turns sums (..., K) into the numbers of the groups (..., G); NaN where they make none."""
@@ -94,10 +94,19 @@ def whole(parts: Parts, clusters: int) -> Strata:
     return Strata(parts, np.ones(1), np.ones((clusters, 1), dtype=bool))
 
 
+def clusters_in(units: Codes) -> tuple[Codes, Codes]:
+    """The codes that occur among units (N,), in order, and the place of each row's among them.
+
+    As `numpy.unique` has them, without its sort: the codes of units are small.
+    """
+    there = np.bincount(units) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[units]
+
+
 def strata_of(aggregate: Aggregate, rows: GradedRows) -> Strata:
     """The groups behind an aggregate's number, for the clusters that `cluster_sums` makes."""
     has = np.isfinite(rows.value)
-    codes, inverse = np.unique(rows.unit[has], return_inverse=True)
+    codes, inverse = clusters_in(rows.unit[has])
     inside = aggregate.part_members(rows)[has]
     member = np.zeros((len(codes), inside.shape[1]), dtype=bool)
     for g in range(inside.shape[1]):

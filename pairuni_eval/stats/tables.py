@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -24,12 +25,11 @@ from pairuni_eval.stats.aggregate import (
     Aggregate,
     Codes,
     GradedRows,
-    Mask,
     Pooled,
     groups_of,
     make_aggregate,
     membership,
-    names_in,
+    rows_within,
 )
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.store.read import StoredRun, decode_cell
@@ -132,7 +132,7 @@ class Tables:
         self.run = run
         self._outputs: dict[str, pd.DataFrame] = {}
         self._joined: dict[tuple[str, str, str], pd.DataFrame] = {}
-        self._scores: dict[tuple[str, str], pd.DataFrame] = {}
+        self._rows: dict[tuple[str, str, str], GradedRows] = {}
         self._graders: dict[tuple[str, str, str], Graders] = {}
         self._tagged: dict[str, Tagged] = {}
 
@@ -165,7 +165,7 @@ class Tables:
         if benchmark not in self._tagged:
             frame = self.outputs(benchmark)
             texts = frame.loc[frame["error"].isna() & frame["skipped"].isna(), "parts"]
-            held = sum(map(carries_tags, texts))
+            held = sum(map(carries_tags, texts.to_numpy(dtype=object)))
             self._tagged[benchmark] = Tagged(held, len(texts))
         return self._tagged[benchmark]
 
@@ -174,13 +174,14 @@ class Tables:
         return self.card(benchmark).protocols[protocol]
 
     def samples(self, benchmark: str) -> pd.DataFrame:
-        """One row per sample, with its tags as columns `tag.NAME`."""
+        """One row per sample, with its tags as columns `tag.NAME`, which are categorical."""
         samples = self.run.samples
         mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
         codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
-        tags = pd.DataFrame([decode_cell(cell) for cell in cells]).take(codes)
+        different = pd.DataFrame([decode_cell(cell) for cell in cells]).fillna("")
+        tags = different.astype("category").add_prefix(_TAG).take(codes)
         tags.index = mine.index
-        mine = pd.concat([mine, tags.fillna("").astype(object).add_prefix(_TAG)], axis=1)
+        mine = pd.concat([mine, tags], axis=1)
         return mine.rename(columns={"parts": "request"})
 
     def outputs(self, benchmark: str) -> pd.DataFrame:
@@ -193,14 +194,15 @@ class Tables:
 
     def score_metrics(self, benchmark: str, protocol: str) -> tuple[str, ...]:
         """The score metrics that were stored under a protocol."""
-        return tuple(sorted(self._scored(benchmark, protocol)["metric"].unique()))
+        known = sorted({of for _, of in self._score_places})
+        return tuple(of for of in known if len(self._scored(benchmark, protocol, of)))
 
     def joined(self, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
         """`outputs` plus value (NaN: none), status and verdict of one score metric."""
         key = (benchmark, protocol, of)
         if key not in self._joined:
-            scores = self._scored(benchmark, protocol)
-            mine = scores.loc[scores["metric"] == of, ["output", "value", "status", "verdict"]]
+            scores = self.run.scores[["output", "value", "status", "verdict"]]
+            mine = scores.take(self._scored(*key))
             outputs = self.outputs(benchmark)
             # As a left merge, which would copy every text of the outputs; refuses a second score.
             graded = mine.set_index("output").reindex(outputs["id"]).set_index(outputs.index)
@@ -214,15 +216,18 @@ class Tables:
         """Who gave the values of one score metric; rows without a value count for nothing."""
         key = (benchmark, protocol, of)
         if key not in self._graders:
-            scores = self._scored(benchmark, protocol)
-            valued = (scores["metric"] == of) & scores["value"].notna()
-            columns = (scores.loc[valued, name].dropna() for name in ("scorer", "judge"))
+            mine = self.run.scores[["value", "scorer", "judge"]].take(self._scored(*key))
+            valued = mine[mine["value"].notna()]
+            columns = (valued[name].dropna() for name in ("scorer", "judge"))
             self._graders[key] = Graders(*(frozenset(column.unique()) for column in columns))
         return self._graders[key]
 
     def rows(self, benchmark: str, protocol: str, spec: MetricSpec) -> GradedRows:
         """The rows that a metric is made of."""
-        return rows_of(self.joined(benchmark, protocol, spec.of), spec)
+        key = (benchmark, protocol, spec.of)
+        if key not in self._rows:
+            self._rows[key] = all_rows(self.joined(*key))
+        return rows_within(self._rows[key], spec.where)
 
     def verdict_metric(self, benchmark: str, protocol: str) -> str:
         """The score metric that says whether an output is right: "correct" where there is one."""
@@ -230,16 +235,21 @@ class Tables:
         known = self.score_metrics(benchmark, protocol)
         return "correct" if "correct" in known else spec.metric(spec.headline).of
 
-    def _scored(self, benchmark: str, protocol: str) -> pd.DataFrame:
-        key = (benchmark, protocol)
-        if key not in self._scores:
-            scores = self.run.scores
-            mine = [scores[scores["protocol"] == f"{benchmark}@{protocol}"]]
-            bare_name = scores[scores["protocol"] == protocol]
-            if len(bare_name):  # may belong to any benchmark
-                mine.append(bare_name[bare_name["output"].isin(self.outputs(benchmark)["id"])])
-            self._scores[key] = pd.concat(mine) if len(mine) > 1 else mine[0]
-        return self._scores[key]
+    @cached_property
+    def _score_places(self) -> Mapping[tuple[str, str], Codes]:
+        """Where the rows of each protocol, by the name it has there, and metric are scored."""
+        by_metric = self.run.scores.groupby(["protocol", "metric"])
+        return dict(by_metric.indices)
+
+    def _scored(self, benchmark: str, protocol: str, of: str) -> Codes:
+        """Where the rows of one score metric stand in the table of scores."""
+        nowhere = np.empty(0, dtype=np.int64)
+        named = self._score_places.get((f"{benchmark}@{protocol}", of), nowhere)
+        bare_name = self._score_places.get((protocol, of), nowhere)
+        if not len(bare_name):
+            return named
+        outputs = self.run.scores["output"].take(bare_name)  # may belong to any benchmark
+        return np.concatenate([named, bare_name[outputs.isin(self.outputs(benchmark)["id"])]])
 
 
 def _ungraded(frame: pd.DataFrame) -> pd.Series:
@@ -257,28 +267,13 @@ def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
     return value
 
 
-def belongs(frame: pd.DataFrame, where: dict[str, str]) -> Mask:
-    """Which rows of a joined frame have all of these groups."""
-    keep = np.ones(len(frame), dtype=bool)
-    for tag, wanted in where.items():
-        if _TAG + tag not in frame:
-            keep &= wanted in names_in("")
-            continue
-        column = frame[_TAG + tag]
-        held = [cell for cell in column.unique() if wanted in names_in(cell)]
-        keep &= column.isin(held).to_numpy(dtype=bool)
-    return keep
-
-
-def rows_of(frame: pd.DataFrame, spec: MetricSpec) -> GradedRows:
-    """The rows of a joined frame that belong to a metric, as columns for an aggregate."""
+def all_rows(frame: pd.DataFrame) -> GradedRows:
+    """The rows of a joined frame, as columns for an aggregate."""
+    units: Codes = pd.factorize(frame["unit"])[0].astype(np.int64)
     named = [name for name in frame.columns if name.startswith(_TAG)]
-    mine = frame[["value", "unit", "draw", *named]]
-    mine = mine[belongs(frame, spec.where)] if spec.where else mine
-    units: Codes = pd.factorize(mine["unit"])[0].astype(np.int64)
-    tags = {name.removeprefix(_TAG): mine[name].to_numpy(dtype=object) for name in named}
-    draws = mine["draw"].to_numpy(dtype=np.int64)
-    return GradedRows(mine["value"].to_numpy(dtype=np.float64), units, draws, tags)
+    tags = {name.removeprefix(_TAG): pd.Categorical(frame[name]) for name in named}
+    draws = frame["draw"].to_numpy(dtype=np.int64)
+    return GradedRows(frame["value"].to_numpy(dtype=np.float64), units, draws, tags)
 
 
 def _count(rows: GradedRows) -> int:
@@ -383,7 +378,7 @@ def _group_rows(spec: MetricSpec, rows: GradedRows) -> tuple[GroupRow, ...]:
     found = []
     for name, member in zip(names, membership(rows, spec.by, names).T, strict=True):
         part = rows.take(member)
-        single = part._replace(tags={**part.tags, spec.by: np.full(len(part.value), name, object)})
+        single = part.in_one_group(spec.by, name)
         number = estimate(make_aggregate(spec, single), single)
         found.append(GroupRow(name, number, _count(part), len(part.value)))
     return tuple(found)
@@ -412,7 +407,8 @@ def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[Status
     reasons = frame["skipped"].fillna(frame["error"])
     ungraded = frame["status"].isin([str(Status.SKIPPED), str(Status.MISSING_OUTPUT)])
     reasons = reasons.fillna(frame["verdict"].where(ungraded)).fillna("")
-    counted = Counter(zip(frame["status"], reasons, strict=True))
+    cells = (column.to_numpy(dtype=object) for column in (frame["status"], reasons))
+    counted = Counter(zip(*cells, strict=True))
     rows = [StatusCount(status, reason, n) for (status, reason), n in counted.items()]
     return tuple(sorted(rows, key=lambda row: (-row.rows, row.status, row.reason)))
 

@@ -186,7 +186,8 @@ def _read(path: Path, data: bytes, kind: type[msgspec.Struct], rows: int, hint: 
             arrays[column.name] = pa.array([column.default] * rows, type=_arrow_type(column))
         if problem:
             raise UserError(f"{path}: the column '{column.name}' {problem}.", hint=hint)
-    return pa.table({name: _typed(array, kind, name) for name, array in arrays.items()})
+    found = pa.table({name: _typed(array, kind, name) for name, array in arrays.items()})
+    return found.combine_chunks()  # of a column in pieces, rows are taken four times as slowly
 
 
 def _arrow_type(column: _Column) -> pa.DataType:

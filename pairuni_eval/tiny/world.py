@@ -252,16 +252,23 @@ def nearest_states(pixels_BHWC: ByteArray) -> tuple[IntArray, FloatArray]:
     Returns:
         states (B, 16) in 0..24 and their residuals (B, 16) in [0, 1].
     """
-    cells_BNP = _cells(pixels_BHWC)
-    templates_SP = templates().reshape(STATES, -1).astype(np.float32)
-    # One template at a time: the (B, 16, 25, 192) difference of a big batch would not fit.
-    distance_SBN = np.stack([np.abs(cells_BNP - t_P).mean(axis=-1) / 255 for t_P in templates_SP])
+    cells_BNP = _cells(pixels_BHWC).astype(np.int16)
+    templates_S11P = templates().reshape(STATES, 1, 1, -1).astype(np.int16)
+    # One template at a time for a big batch: its whole (25, B, 16, 192) difference would not fit.
+    few = max(1, STATES // max(1, len(cells_BNP)))
+    parts = (templates_S11P[start : start + few] for start in range(0, STATES, few))
+    sums_SBN = np.concatenate([np.abs(cells_BNP - p).sum(axis=-1) for p in parts])
+    distance_SBN = sums_SBN.astype(np.float32) / cells_BNP.shape[-1] / 255
     return distance_SBN.argmin(axis=0), distance_SBN.min(axis=0).astype(np.float64)
 
 
 def states_shown(pixels_BHWC: ByteArray) -> IntArray:
     """Cell states (B, 16) of (B, 32, 32, 3) bytes: in 0..24, `UNREAD` where nothing fits."""
-    states_BN, residual_BN = nearest_states(pixels_BHWC)
+    return _shown(pixels_BHWC, *nearest_states(pixels_BHWC))
+
+
+def _shown(pixels_BHWC: ByteArray, states_BN: IntArray, residual_BN: FloatArray) -> IntArray:
+    """The nearest states where they fit."""
     fits_BN = residual_BN <= FIT
     # The ground is a plain color itself, so that only a thing has to do better than one.
     fits_BN &= (states_BN == 0) | (residual_BN <= BEYOND_PLAIN * _plain_residuals(pixels_BHWC))
@@ -270,17 +277,20 @@ def states_shown(pixels_BHWC: ByteArray) -> IntArray:
 
 def _plain_residuals(pixels_BHWC: ByteArray) -> FloatArray:
     """Mean absolute difference of every cell from the plain color that suits it best (B, 16)."""
-    cells_BNPC = _cells(pixels_BHWC).reshape(-1, CELLS, CELL * CELL, 3)
-    color_BN1C = np.median(cells_BNPC, axis=2, keepdims=True)
+    cells_BNPC = _cells(pixels_BHWC).reshape(-1, CELLS, CELL * CELL, 3).astype(np.float32)
+    middle = CELL * CELL // 2
+    sorted_BNPC = np.partition(cells_BNPC, (middle - 1, middle), axis=2)
+    color_BN1C = sorted_BNPC[:, :, middle - 1 : middle + 1].mean(axis=2, keepdims=True)  # median
     distance_BN = np.abs(cells_BNPC - color_BN1C).mean(axis=(2, 3)) / 255
     return np.asarray(distance_BN, dtype=np.float64)
 
 
-def _cells(pixels_BHWC: ByteArray) -> npt.NDArray[np.float32]:
+def _cells(pixels_BHWC: ByteArray) -> ByteArray:
     grid = pixels_BHWC.reshape(-1, GRID, CELL, GRID, CELL, 3).transpose(0, 1, 3, 2, 4, 5)
-    return grid.reshape(-1, CELLS, CELL * CELL * 3).astype(np.float32)
+    return grid.reshape(-1, CELLS, CELL * CELL * 3)
 
 
+@cache
 def _box(shape: str, row: int, col: int) -> tuple[int, int, int, int]:
     ys, xs = np.nonzero(_bitmap(shape))
     left, top = col * CELL, row * CELL
@@ -304,7 +314,9 @@ def detections_of(scene: Scene) -> list[Detection]:
 
 def detect(image: Image.Image) -> list[Detection]:
     """Find the things in any picture, in raster order; noise and blanks hold none."""
-    scene, residual_N = read(image), cell_residuals(image)
+    pixels_1HWC = to_array(image)[None]
+    nearest = nearest_states(pixels_1HWC)
+    scene, residual_N = scene_of(_shown(pixels_1HWC, *nearest)[0]), nearest[1][0]
     return [_detection(t, float(residual_N[t.row * GRID + t.col])) for t in scene.things]
 
 

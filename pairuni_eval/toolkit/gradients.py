@@ -14,7 +14,11 @@ from pairuni_eval.gradients.matrix_file import (
     read_matrix,
     write_matrix,
 )
-from pairuni_eval.gradients.matrix_findings import MatrixFindings, matrix_findings
+from pairuni_eval.gradients.matrix_findings import (
+    GroupFinding,
+    MatrixFindings,
+    matrix_findings,
+)
 from pairuni_eval.gradients.matrix_lines import matrix_lines, sentences
 from pairuni_eval.gradients.pair_matrix import (
     APART,

@@ -16,12 +16,21 @@ from pairuni_eval.stats.over_seeds import (
 from pairuni_eval.stats.paired import Evidence, detectable, narrowed
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
 from pairuni_eval.stats.score_arms import (
+    SCORE,
     ScoredArm,
     ScoreDifference,
     ScoreNumber,
-    arms_in,
     compare_scores,
     score_number,
 )
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.stats.verdict import Word, choose_word, p_words
+from pairuni_eval.stats.verdict import (
+    ALPHA,
+    Word,
+    choose_word,
+    distance,
+    p_words,
+    plain,
+    printed,
+    signed_plain,
+)

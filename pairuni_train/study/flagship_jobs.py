@@ -154,8 +154,21 @@ def evaluation_of(one: FlagshipJob, flagship: Flagship) -> Path:
     return run_folder(one.job, f"suite-{flagship.design.suite}", flagship.options)
 
 
+def deviations(flagship: Flagship) -> tuple[str, ...]:
+    """In what the trainings are not those of the experiment's file, in words."""
+    recipe, design = flagship.options.recipe, flagship.design
+    found = []
+    if recipe.name != design.recipe:
+        found.append(f"the recipe is {recipe.name}, not {design.recipe}")
+    if recipe.steps != design.steps:
+        found.append(f"{recipe.steps} training steps, not {design.steps}")
+    return tuple(found)
+
+
 def registered(one: FlagshipJob, flagship: Flagship) -> bool:
     """Whether training and evaluation of a job were made under the experiment's file."""
+    if one.job.arm.trained and deviations(flagship):
+        return False
     folders = [evaluation_of(one, flagship)]
     if one.job.arm.trained:
         folders.append(train_folder(one.job, flagship.options))

@@ -13,14 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.study.curves import make_curves
-from pairuni_train.study.flagship_jobs import Flagship, plan_flagship, run_flagship, work_of
+from pairuni_train.study.flagship import make_flagship
+from pairuni_train.study.flagship_jobs import plan_flagship, run_flagship, work_of
+from pairuni_train.study.flagship_page import write_flagship
 from pairuni_train.study.gradients import make_gradients
 from pairuni_train.study.jobs import StudyOptions, run_all, train_jobs
 from pairuni_train.study.pages import write_curves, write_gradients, write_table
 from pairuni_train.study.probes import plan_probes, run_probes
 from pairuni_train.study.processes import Failure, last_words
 from pairuni_train.study.registration import registration_of
-from pairuni_train.study.score_table import SCORES_FILE, gather_scores, write_scores
 from pairuni_train.study.spec import Experiment, experiments
 from pairuni_train.study.table import make_table
 
@@ -136,14 +137,8 @@ def _flagship_work(experiment: Experiment, options: StudyOptions, placed: Placed
     return _StudyWork(
         *work_of(flagship),
         partial(run_flagship, flagship),
-        lambda out, **_: _write_scores(flagship, out),
+        lambda out, **page: write_flagship(make_flagship(flagship), out, **page),
     )
-
-
-def _write_scores(flagship: Flagship, out: Path) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    write_scores(out / SCORES_FILE, gather_scores(flagship))
-    return out / SCORES_FILE
 
 
 def _write_arms(experiment: Experiment, options: StudyOptions, out: Path, **page: Any) -> Path:

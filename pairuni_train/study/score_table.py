@@ -24,8 +24,9 @@ from pathlib import Path
 import pandas as pd
 
 from pairuni_eval.toolkit import UserError
-from pairuni_eval.toolkit.stats import Tables
+from pairuni_eval.toolkit.stats import ScoredArm, Tables
 from pairuni_eval.toolkit.store import StoredRun, atomic_path
+from pairuni_train.study.design import ScoreSpec
 from pairuni_train.study.flagship_jobs import (
     Flagship,
     FlagshipJob,
@@ -34,6 +35,7 @@ from pairuni_train.study.flagship_jobs import (
     registered,
 )
 from pairuni_train.study.jobs import is_finished
+from pairuni_train.study.spec import BASE
 
 SCORES_FILE = "scores.parquet"
 WORDS = ("arm", "benchmark", "sample", "unit", "group", "kind", "concept", "status")
@@ -92,6 +94,35 @@ def _of_benchmark(name: str, tables: Tables) -> pd.DataFrame:
             "score": joined["value"],
         }
     )
+
+
+class ScoredArms:
+    """The arms of a table of one base, each found by its score and overlap.
+
+    Args:
+        scores: The table.
+    """
+
+    def __init__(self, scores: pd.DataFrame) -> None:
+        by = ["benchmark", "group", "overlap", "arm", "seed"]
+        # One order and numbers for names: what is compared many times is compared faster so.
+        numbers = {name: pd.factorize(scores[name], sort=True)[0] for name in ("sample", "unit")}
+        scores = scores.assign(**numbers).sort_values(["sample", "draw"], kind="stable")
+        self._frames: dict[tuple[str, str, float | None, str], list[pd.DataFrame]] = {}
+        for key, frame in scores.groupby(by, sort=True, dropna=False, observed=True):
+            benchmark, group, overlap, arm, _ = key
+            place = (benchmark, group, None if pd.isna(overlap) else float(overlap), arm)
+            self._frames.setdefault(place, []).append(frame)
+
+    def arm(self, name: str, score: ScoreSpec, overlap: float | None) -> ScoredArm:
+        """An arm's frames, one a seed, none where it has no run; the base is at every overlap."""
+        trained = name != BASE
+        place = (score.benchmark, score.group, overlap if trained else None, name)
+        return ScoredArm(name, tuple(self._frames.get(place, ())), trained)
+
+    def overlaps(self) -> list[float]:
+        """Where some arm has a run."""
+        return sorted({key[2] for key in self._frames if key[2] is not None})
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> None:

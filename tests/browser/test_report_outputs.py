@@ -11,7 +11,7 @@ import pytest
 from support import example_run as example
 from support.chromium import OVERFLOW, Browser
 
-from pairuni_eval.report.browse import packed_json
+from pairuni_eval.report.browse import packed_rows
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
 
@@ -175,15 +175,16 @@ def grown(page: Path, rows: int) -> Path:
     end = html.index("</script>", start)
     data = example.page_rows(html)
     times, texts = -(-rows // len(data["benchmark"])), data["texts"]
-    named = {"names", "titles", "kinds", "tiny", "binary", "middle", "runs", "pictures", "texts"}
+    named = {"names", "titles", "kinds", "tiny", "binary", "middle", "runs", "pictures"}
+    named |= {"group_lists", "picture_lists"}
     numbers = {"asked", "key", "gold"}
     large: dict[str, Any] = {key: data[key] for key in named}
-    large["texts"] = texts + [
+    more = [
         f"{text} and {time} words that are nowhere else, long enough to be a question of its own"
         for time in range(1, times)
         for text in texts
     ]
-    for key in data.keys() - named:
+    for key in data.keys() - named - {"texts"}:
         column = data[key]
         if key in numbers:
             large[key] = [n + len(texts) * time for time in range(times) for n in column][:rows]
@@ -199,7 +200,8 @@ def grown(page: Path, rows: int) -> Path:
         else:
             large[key] = [(one * times)[:rows] for one in column]
     target = page.with_name(f"{rows}.html")
-    target.write_text(html[:start] + str(packed_json(large)) + html[end:], encoding="utf-8")
+    packed = packed_rows(large, texts + more)
+    target.write_text(html[:start] + packed + html[end:], encoding="utf-8")
     return target
 
 

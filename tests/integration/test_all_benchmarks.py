@@ -36,7 +36,7 @@ PROTOCOLS = {
     "wise": ["official", "lmms-eval"],
     "imgedit": ["official", "lmms-eval"],
 }
-OUTPUTS = {"mmmu": 5, "mmstar": 5, "mme": 6, "pope": 5, "geneval": 20, "wise": 5, "imgedit": 5}
+OUTPUTS = {"mmmu": 5, "mmstar": 5, "mme": 6, "pope": 5, "geneval": 8, "wise": 5, "imgedit": 5}
 EXPECTED = {
     "mmmu": 900,
     "mmstar": 1500,
@@ -252,7 +252,7 @@ def test_the_tiny_model_on_every_benchmark_in_one_command(
     for name in ("wise", "imgedit"):
         assert "graded differently by official and lmms-eval" in words[TITLES[name]]
     assert "published figure" not in "".join(words.values())  # nobody's stand beside tiny ones
-    assert words["GenEval"].count("tiny") > 18
+    assert words["GenEval"].count("tiny") > 6
 
 
 def assert_tiny_coverage(result: Result) -> None:
@@ -265,10 +265,10 @@ def assert_tiny_coverage(result: Result) -> None:
             assert several["scored"] == OUTPUTS[name]
             assert rule.get("f1", several)["scored"] == OUTPUTS[name] - left_out
             assert several["expected"] == EXPECTED[name]
-    assert result.statuses("geneval", "official") == {"scored": 20}
+    assert result.statuses("geneval", "official") == {"scored": 8}
     assert result.values("geneval", "official", "overall")[0] is not None
-    assert result.metric("geneval", "official", "images")["clusters"] == LIMIT
-    assert result.statuses("geneval", "hf") == {"skipped": 20}
+    assert result.metric("geneval", "official", "images")["clusters"] == 2
+    assert result.statuses("geneval", "hf") == {"skipped": 8}
     assert result.scored("geneval", "hf") == (0, 2212)
     words = result.sections()["GenEval"]
     assert "No output was graded by both official and hf." in words
@@ -336,7 +336,7 @@ def assert_figures(result: Result) -> None:
     assert result.statuses("pope", "lmms-eval") == {"scored": 3, "unparsed": 2}
     # GenEval without a detector.
     for protocol in PROTOCOLS["geneval"]:
-        assert result.statuses("geneval", protocol) == {"skipped": 20}
+        assert result.statuses("geneval", protocol) == {"skipped": 8}
         assert result.values("geneval", protocol, "overall") == [None]
 
 
@@ -391,7 +391,7 @@ BAD_REPLIES = {
     "range": Served("Consistency: 9\nRealism: 1\nAesthetic Quality: 1"),
     "half": Served('{"consistency": 2, "reali'),
     "storm": Served(status=429),
-    "never": Served("Consistency: 2\nRealism: 2\nAesthetic Quality: 2", delay=1.5),
+    "gone": Served(write=lambda stream: None),  # it hangs up
     "fine": Served("Consistency: 2\nRealism: 2\nAesthetic Quality: 2"),
 }
 WISE_WAYS = dict(zip((1, 2, 401, 568, 701, 801, 901), BAD_REPLIES, strict=True))
@@ -451,7 +451,7 @@ def test_broken_rows_and_a_misbehaving_judge_are_statuses(
 ) -> None:
     judge.plan = misbehaving
     with (tmp_path / "judge.toml").open("a") as settings:
-        settings.write('snapshot = "made-up-1"\ntimeout_s = 0.6\nretries = 1\nbackoff_s = 0.001\n')
+        settings.write('snapshot = "made-up-1"\ntimeout_s = 60\nretries = 1\nbackoff_s = 0.001\n')
     break_rows(data, photographs)
     command = asked(script, data, limit=20)
     command[4] = ",".join(name for name in made.ALL if name != "geneval")
@@ -464,8 +464,8 @@ def test_broken_rows_and_a_misbehaving_judge_are_statuses(
     assert_judge_failures(result)
     assert_intervals_hold(result)
     # A call that may pass is made twice. WISE asks three times where it has no readable reply:
-    # 3 * 3 for prose, markdown and half, 2 * 3 * 2 for storm and never, 2 for the others. ImgEdit
-    # asks once: 5 calls, and 2 * 2 for storm and never. lmms-eval takes the same replies.
+    # 3 * 3 for prose, markdown and half, 2 * 3 * 2 for storm and gone, 2 for the others. ImgEdit
+    # asks once: 5 calls, and 2 * 2 for storm and gone. lmms-eval takes the same replies.
     assert len(judge.calls) == (9 + 12 + 2) + (5 + 4)
     assert "wise: 12 of" in ran.err and "The same command asks them again." in ran.err
 
@@ -552,4 +552,4 @@ def assert_judge_failures(result: Result) -> None:
         told = f"The judge made-up-1 differs from the card's, {prescribed}."
         assert told in words[TITLES[name]]
     troubles = result.parts["wise"]["judging"]["usage"]["Judge made-up-1"]["troubles"]
-    assert set(troubles) == {"HTTP 429", "no answer within 0.6 s"}
+    assert set(troubles) == {"HTTP 429", "no connection"}

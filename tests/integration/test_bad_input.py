@@ -93,7 +93,7 @@ def truncate(folder: Path) -> str:
 
 def pickle_only(folder: Path) -> str:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    return "pickled weights only (pytorch_model.bin)"
+    return "pytorch_model.bin is not an archive as torch.save writes them"
 
 
 def lose_a_shard(folder: Path) -> str:

@@ -91,7 +91,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How every command ended, by its name above."""
     folder = tmp_path_factory.mktemp("without extras")
     for name, skill in (("a", 0.9), ("b", 0.4)):
-        example.write_run(folder / name, name=name, skill=skill, count=12)
+        example.write_run(
+            folder / name, name=name, skill=skill, count=12, benchmarks=example.cards(12)[:1]
+        )
     (folder / "script.jsonl").write_text('{"prompt": "*", "text": "yes"}\n')
     (folder / "answers.jsonl").write_text('{"id": "random/92", "text": "yes"}\n')
     (folder / "pairs").mkdir()

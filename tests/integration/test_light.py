@@ -26,8 +26,10 @@ main()
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("light")
+    by_capability = {card.capability: card for card in example.cards(12)}
+    one_of_each = list(by_capability.values())
     for name, skill in (("a", 0.9), ("b", 0.4)):
-        example.write_run(root / name, name=name, skill=skill, count=12)
+        example.write_run(root / name, name=name, skill=skill, count=12, benchmarks=one_of_each)
     return root
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_a_next_line_that_takes_long_is_taken_by_its_command(typed: Typed, line:
 
 def check(words: list[str]) -> None:
     """Raise unless the command line takes the words; nothing of it runs."""
-    command: Any = typer.main.get_command(APPS[words[0]])
+    command = command_of(APPS[words[0]])
     rest, context = words[1:], None
     while hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
@@ -160,7 +161,13 @@ FOREIGN = {  # of other programs, which the sentence around them names
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_-]*[a-z]")
 
 
-def options(app: typer.Typer) -> set[str]:
+@cache
+def command_of(app: typer.Typer) -> Any:
+    return typer.main.get_command(app)
+
+
+@cache
+def options(app: typer.Typer) -> frozenset[str]:
     """All long options of a command line."""
 
     def below(command: Any) -> Iterator[str]:
@@ -169,7 +176,7 @@ def options(app: typer.Typer) -> set[str]:
         for inner in getattr(command, "commands", {}).values():
             yield from below(inner)
 
-    return {name for name in below(typer.main.get_command(app)) if name.startswith("--")}
+    return frozenset(name for name in below(command_of(app)) if name.startswith("--"))
 
 
 def hints(path: Path) -> Iterator[tuple[int, str]]:

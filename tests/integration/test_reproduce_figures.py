@@ -26,25 +26,39 @@ pytestmark = pytest.mark.usefixtures("forked_python")
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyOptions:
     """One seed and two steps in a root that has the pair sets already."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    folder = tmp_path / "root" / "pairs" / "preset"
-    write_pairs(folder / "pairug.parquet", small.tiny_pairs(8))
-    write_pairs(folder / "random.parquet", small.tiny_pairs(8, seed=1))
-    return StudyOptions(find_recipe("tiny", {"steps": 2}), 1, tmp_path / "root", workers=2)
+    root = tmp_path / "root"
+    write_pair_sets(root, 8)
+    return StudyOptions(find_recipe("tiny", {"steps": 2}), 1, root, workers=2)
+
+
+def write_pair_sets(root: Path, count: int) -> None:
+    folder = root / "pairs" / "preset"
+    write_pairs(folder / "pairug.parquet", small.tiny_pairs(count))
+    write_pairs(folder / "random.parquet", small.tiny_pairs(count, seed=1))
 
 
 def two_scenarios() -> Experiment:
     found = find_experiment("figure8")
     arms = tuple(arm for arm in found.arms if arm.name in ("PairUG", "random"))
-    return msgspec.structs.replace(found, arms=arms, pairs_per_batch={"tiny": 8})
+    return msgspec.structs.replace(found, arms=arms, pairs_per_batch={"tiny": 4})
+
+
+def small_curves() -> Experiment:
+    """Figure 4 of arms that train in small steps."""
+    found = find_experiment("figure4")
+    small_step = {"pairs_per_step": 2, "und.rollouts": 4, "gen.rollouts": 4}
+    arms = tuple(msgspec.structs.replace(arm, settings=small_step) for arm in found.arms)
+    return msgspec.structs.replace(found, arms=arms)
 
 
 def test_gradients_are_probed_once_and_written(options: StudyOptions, tmp_path: Path) -> None:
     out = tmp_path / "figure8"
+    write_pair_sets(options.root, 4)  # a batch is a whole set
     done = reproduce(two_scenarios(), options, out, QUIET, command="again", batches=1)
     assert (done.page, done.failed) == (out / "figure.html", 0)
     text = done.page.with_suffix(".md").read_text()
     assert "same 1.0000 (right: 1), flip −1.0000 (right: −1), angle 0.5000 (right: 0.5)" in text
-    assert "every batch has the same questions" in text and "1 batches of 8 pairs" in text
+    assert "every batch has the same questions" in text and "1 batches of 4 pairs" in text
     (rows,) = (options.root / "probe").rglob("gradients.jsonl")
     written = rows.stat().st_mtime_ns
     (out / "figure.md").unlink()
@@ -55,7 +69,7 @@ def test_gradients_are_probed_once_and_written(options: StudyOptions, tmp_path: 
 
 def test_curves_are_trained_once_and_written(options: StudyOptions, tmp_path: Path) -> None:
     out = tmp_path / "figure4"
-    done = reproduce(find_experiment("figure4"), options, out, QUIET, command="again")
+    done = reproduce(small_curves(), options, out, QUIET, command="again")
     text = done.page.with_suffix(".md").read_text()
     assert "| tiny understanding, PairUni | 1 |" in text and "needs 3 seeds" in text
     assert "Before any update all arms earn 0." in text and "prompt by prompt the same" in text
@@ -65,7 +79,7 @@ def test_curves_are_trained_once_and_written(options: StudyOptions, tmp_path: Pa
     metrics = sorted((options.root / "train").rglob("metrics.jsonl"))
     assert [len(file.read_text().splitlines()) for file in metrics] == [2, 2]
     times = [file.stat().st_mtime_ns for file in metrics]
-    reproduce(find_experiment("figure4"), options, out, QUIET, command="again")
+    reproduce(small_curves(), options, out, QUIET, command="again")
     assert [file.stat().st_mtime_ns for file in metrics] == times
     assert (out / "figure.md").read_text() == text
 

@@ -18,8 +18,10 @@ from support import small_training as small
 from pairuni_eval.errors import UserError
 from pairuni_train.config import find_recipe
 from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.study import baselines, jobs
 from pairuni_train.study.baselines import make_baselines
 from pairuni_train.study.jobs import StudyOptions
+from pairuni_train.study.processes import measure_command
 from pairuni_train.study.reproduce import reproduce
 from pairuni_train.study.spec import Column, Experiment, StudyArm, find_experiment
 
@@ -37,14 +39,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def edits_only() -> Experiment:
-    """An untrained arm, a trained one, and one whose pair set cannot be built."""
+    """An untrained arm, one trained in a small step, and one whose pair set cannot be built."""
     other_weights = {"encoder.checkpoint": "nowhere"}
+    small_step = {"lr": 1e-5, "pairs_per_step": 2, "und.rollouts": 4, "gen.rollouts": 4}
     return msgspec.structs.replace(
         find_experiment("table4"),
         arms=(
             StudyArm(name="base", trained_as="base"),
             StudyArm(name="no pairs", trained_as="pairuni", changes=other_weights),
-            StudyArm(name="PairUni", trained_as="pairuni", settings={"lr": 1e-5}),
+            StudyArm(name="PairUni", trained_as="pairuni", settings=small_step),
         ),
         against=("base",),
         columns=(Column(title="ImgEdit", benchmark="imgedit"),),
@@ -52,7 +55,18 @@ def edits_only() -> Experiment:
     )
 
 
-@pytest.mark.usefixtures("forked_python")
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured is measured on its first samples."""
+    for module in (jobs, baselines):
+        monkeypatch.setattr(module, "measure_command", _limited)
+
+
+def _limited(*words: str | Path) -> list[str]:
+    return [*measure_command(*words), "--limit", "8"]
+
+
+@pytest.mark.usefixtures("forked_python", "few_samples")
 def test_arms_are_made_once_and_a_failing_one_stops_no_other(root: Path, tmp_path: Path) -> None:
     options = StudyOptions(find_recipe("tiny", {"steps": 1}), 1, root, workers=2)
     out = tmp_path / "out"

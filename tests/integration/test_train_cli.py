@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,11 +49,31 @@ def strangers_weightings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(str(info.parent))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(untrained: Path) -> list[str]:
     """The untrained model and small batches."""
     values = {**small.SMALL, "checkpoint": untrained, "checkpoint_every": 1}
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def two_steps(folder: Path, settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that has ended after two steps."""
+    from pairuni_train.cli import main
+
+    out = tmp_path_factory.mktemp("ended") / "out"
+    words = ["run", "--pairs", folder, "--steps", 2, "--out", out, *settings]
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(sys, "argv", ["pairuni-train", *map(str, words)])
+        main()
+    assert (out / "checkpoint-2").is_dir()
+    return out
+
+
+@pytest.fixture
+def ended(train: Cli, two_steps: Path) -> Path:
+    """A copy of that training, which the working folder has as `out`."""
+    return Path(shutil.copytree(two_steps, "out"))
 
 
 def test_help_is_quick_and_loads_no_model_code() -> None:
@@ -97,19 +119,23 @@ def test_a_run_ends_with_its_checkpoint_and_the_command_that_measures_it(
     assert kept["arm"]["weighting"] == "sqrt"
     assert kept["recipe"]["steps"] == 2
     assert kept["seed"] == 3
+    metrics = Path("runs/pairuni-tiny-seed3/metrics.jsonl")
+    before = metrics.read_bytes()
+    again = train("run", "--pairs", folder, "--steps", 2, "--seed", 3, *settings)
+    assert again.out == ran.out, "a finished run says so again"
+    assert metrics.read_bytes() == before
 
 
 def test_a_checkpoint_is_a_model_to_measure_and_to_train_on(
-    train: Cli, folder: Path, settings: list[str]
+    train: Cli, folder: Path, settings: list[str], ended: Path
 ) -> None:
     from pairuni_eval.adapters import load_model
     from pairuni_eval.models.base import LoadOptions
 
-    assert train("run", "--pairs", folder, "--steps", 1, "--out", "a", *settings).code == 0
-    model = load_model("a/checkpoint-1", None, LoadOptions(device="cpu"))
-    assert model.identity.step == 1
+    model = load_model(f"{ended}/checkpoint-2", None, LoadOptions(device="cpu"))
+    assert model.identity.step == 2
     assert model.identity.recipe == "pairuni on tiny, seed 0"
-    again = ["--set", "checkpoint=a/checkpoint-1"]
+    again = ["--set", f"checkpoint={ended}/checkpoint-2"]
     ran = train("run", "--pairs", folder, "--steps", 1, "--out", "b", *settings, *again)
     assert ran.code == 0, ran.err
     declared = json.loads(Path("b/checkpoint-1/pairuni.json").read_text())
@@ -181,10 +207,9 @@ def test_a_former_command_line_does_what_it_did(train: Cli, folder: Path) -> Non
     ],
 )
 def test_another_run_is_not_written_over(
-    train: Cli, folder: Path, settings: list[str], change: list[str], message: str
+    train: Cli, folder: Path, settings: list[str], ended: Path, change: list[str], message: str
 ) -> None:
-    common = ["run", "--pairs", folder, "--out", "out", *settings]
-    assert train(*common, "--steps", 2).code == 0
+    common = ["run", "--pairs", folder, "--out", ended, *settings]
     before = Path("out/metrics.jsonl").read_bytes()
     ran = train(*common, "--steps", 2, *change)
     assert ran.code == 2
@@ -193,31 +218,19 @@ def test_another_run_is_not_written_over(
     assert Path("out/metrics.jsonl").read_bytes() == before
 
 
-def test_other_pairs_are_another_run(train: Cli, folder: Path, settings: list[str]) -> None:
-    common = ["run", "--out", "out", "--steps", 1, *settings]
-    assert train(*common, "--pairs", folder).code == 0
+def test_other_pairs_are_another_run(train: Cli, settings: list[str], ended: Path) -> None:
     write_pairs(Path("other.parquet"), small.tiny_pairs(8, seed=1))
-    ran = train(*common, "--pairs", "other.parquet")
+    ran = train("run", "--out", ended, "--steps", 2, *settings, "--pairs", "other.parquet")
     assert ran.code == 2
     assert "pairs is" in ran.error
 
 
-def test_a_finished_run_says_so_again(train: Cli, folder: Path, settings: list[str]) -> None:
-    common = ["run", "--pairs", folder, "--out", "out", "--steps", 1, *settings]
-    first = train(*common)
-    before = Path("out/metrics.jsonl").read_bytes()
-    assert train(*common).out == first.out
-    assert Path("out/metrics.jsonl").read_bytes() == before
-
-
 def test_a_checkpoint_of_another_size_cannot_go_on(
-    train: Cli, folder: Path, settings: list[str], tiny_weights: Path
+    train: Cli, folder: Path, settings: list[str], ended: Path, tiny_weights: Path
 ) -> None:
-    common = ["run", "--pairs", folder, "--out", "out", *settings]
-    assert train(*common, "--steps", 1).code == 0
     for name in ("model.safetensors", "config.json"):
-        (Path("out/checkpoint-1") / name).write_bytes((tiny_weights / name).read_bytes())
-    ran = train(*common, "--steps", 2)
+        (ended / "checkpoint-2" / name).write_bytes((tiny_weights / name).read_bytes())
+    ran = train("run", "--pairs", folder, "--out", ended, *settings, "--steps", 3)
     assert ran.code == 2
     assert "is not a parameter of that shape" in ran.error
 
@@ -242,15 +255,15 @@ def test_adapters_go_on_from_a_file_of_their_own(
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_damaged_optimizer_is_named(train: Cli, folder: Path, settings: list[str]) -> None:
-    common = ["run", "--pairs", folder, "--out", "out", *settings]
-    assert train(*common, "--steps", 1).code == 0
-    state = Path("out/checkpoint-1/trainer/optimizer.safetensors")
+def test_a_damaged_optimizer_is_named(
+    train: Cli, folder: Path, settings: list[str], ended: Path
+) -> None:
+    state = ended / "checkpoint-2/trainer/optimizer.safetensors"
     state.write_bytes(state.read_bytes()[:100])
-    ran = train(*common, "--steps", 2)
+    ran = train("run", "--pairs", folder, "--out", ended, *settings, "--steps", 3)
     assert ran.code == 2
-    assert "checkpoint-1/trainer/optimizer.safetensors: training cannot go on" in ran.error
-    assert ran.next.endswith("--set checkpoint=out/checkpoint-1")
+    assert "checkpoint-2/trainer/optimizer.safetensors: training cannot go on" in ran.error
+    assert ran.next.endswith("--set checkpoint=out/checkpoint-2")
 
 
 @pytest.mark.parametrize(
@@ -391,8 +404,10 @@ def test_building_pairs_tells_a_log_how_far_it_is(
     from support import pair_sources
 
     monkeypatch.setattr("pairuni_eval.progress.EVERY", 0.0005)
-    config = pair_sources.write_config(tmp_path / "pairs.toml")
-    ran = train("pairs", "build", "--config", config, "--out", "built")
+    rows = [{"kind": "tiny", "rows": 20}]
+    few: dict[str, object] = {"understanding": rows, "generation": rows, "pairs": 6}
+    config = pair_sources.write_config(tmp_path / "pairs.toml", **few)
+    ran = train("pairs", "build", "--config", config, "--arms", "random", "--out", "built")
     assert ran.code == 0, ran.err
     assert re.search(r"(?m)^understanding: reading rows: ", ran.err)
     assert re.search(r"(?m)^\w+: writing: [\d,]+ of [\d,]+ done", ran.err)

@@ -70,7 +70,7 @@ class Browser:
             self._root + path, data, {"Content-Type": "application/json"}, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=90) as answer:
+            with urllib.request.urlopen(request, timeout=600) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as failure:
             raise RuntimeError(json.load(failure)["value"]["message"]) from failure

@@ -47,8 +47,14 @@ HOSTILE = (
 def page_rows(html: str) -> dict[str, Any]:
     """The rows that a report's browser of outputs unpacks."""
     packed = html[html.index('id="rows">') + len('id="rows">') :].partition("</script>")[0]
-    rows: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
-    return rows
+    return unpacked_rows(packed)
+
+
+def unpacked_rows(packed: str) -> dict[str, Any]:
+    """The columns of a browser's rows, with the texts that their numbers stand for."""
+    columns, _, texts = gzip.decompress(base64.b64decode(packed)).decode().partition("\n")
+    rows: dict[str, Any] = json.loads(columns)
+    return rows | {"texts": texts.split("\x7f")}
 
 
 class Graded(NamedTuple):

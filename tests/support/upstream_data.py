@@ -67,7 +67,7 @@ POPE = [
     ("chelsea.png", "Is there a car in the image?", "no", ("random",), "No"),
 ]
 
-GENEVAL_ROWS = 40
+GENEVAL_ROWS = 2  # four pictures each, which a network looks at
 
 # WISE: file, id, word for the category, what the judge says (whatever it sees).
 WISE_FILES = (

@@ -7,22 +7,22 @@ bits: what transformers has no place for is kept beside it (`original_files`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import AUTO, LoadOptions
-from pairuni_eval.models.checkpoint import DECLARATION, read_declaration
+from pairuni_eval.models.checkpoint import DECLARATION, CheckpointFormat, read_declaration
 from pairuni_eval.models.janus.loading import load_janus
 from pairuni_eval.models.janus.original_files import write_original
 from pairuni_eval.places import exists
 from pairuni_eval.store.write import atomic_path
 
-Form = Literal["transformers", "original"]
 
-
-def convert(source: str, folder: Path, form: Form | None, *, dtype: str = AUTO) -> Form:
+def convert(
+    source: str, folder: Path, form: CheckpointFormat | None, *, dtype: str = AUTO
+) -> CheckpointFormat:
     """Write a checkpoint in another format; returns which one it is now in.
 
     Args:
@@ -41,11 +41,12 @@ def convert(source: str, folder: Path, form: Form | None, *, dtype: str = AUTO) 
         )
     loaded = load_janus(source, LoadOptions("cpu", dtype))
     policy = loaded.policy
-    chosen: Form = form or ("transformers" if loaded.original else "original")
+    other = CheckpointFormat.TRANSFORMERS if loaded.original else CheckpointFormat.ORIGINAL
+    chosen = form or other
     declared = _declaration(loaded.located.folder)
     with atomic_path(folder) as partial:
         partial.mkdir()
-        if chosen == "transformers":
+        if chosen is CheckpointFormat.TRANSFORMERS:
             policy.save(partial, declared)
         else:
             write_original(policy.janus, policy.processor, policy.original, partial)

@@ -73,6 +73,7 @@ def load_janus(checkpoint: str, options: LoadOptions) -> LoadedJanus:
         named = _by_transformers_names(part)
         tensors |= named.tensors
         unread |= named.unread
+    files: OriginalFiles | None
     if original:
         files = OriginalFiles.of_folder(located.folder, unread)
         model = _of_original(located.folder, table, tensors)

@@ -7,6 +7,7 @@
   const PAUSE = 250; // milliseconds before an address is written: one for all that is typed
   const NOTED = 2000; // milliseconds that "Copied" stands
   const DRAW = " · draw ";
+  const BETWEEN = "\x7f"; // texts, none of which holds it
   const PARTS = ["sample", "draw", "benchmark", "group", "filter", "against", "words"];
   const form = document.getElementById("filters");
   const list = document.getElementById("found");
@@ -17,12 +18,15 @@
   const field = name => form.elements[name];
   const marks = { right: "✓ right", wrong: "✗ wrong" };
 
+  // A line of columns and, behind it, the texts that their numbers stand for.
   const unpack = async packed => {
     const signs = atob(packed);
     const bytes = new Uint8Array(signs.length);
     for (let n = 0; n < signs.length; n += 1) bytes[n] = signs.charCodeAt(n);
-    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(plain).json();
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const plain = await new Response(stream).text();
+    const end = plain.indexOf("\n");
+    return { ...JSON.parse(plain.slice(0, end)), texts: plain.slice(end + 1).split(BETWEEN) };
   };
 
   if (!window.DecompressionStream) {
@@ -47,10 +51,8 @@
 
   // Groups ("category: counting") of the chosen benchmark, in order of appearance.
   const groupsOf = benchmark => {
-    const names = new Set();
-    for (let row = 0; row < total; row += 1) {
-      if (benchmark === "" || data.benchmark[row] === benchmark) data.groups[row].forEach(one => names.add(one));
-    }
+    const lists = new Set(data.groups.filter((_, row) => benchmark === "" || data.benchmark[row] === benchmark));
+    const names = new Set([...lists].flatMap(one => data.group_lists[one]));
     return [...names].sort((a, b) => data.texts[a] < data.texts[b] ? -1 : 1);
   };
 
@@ -105,11 +107,12 @@
     const benchmark = field("benchmark").value;
     const group = field("group").value;
     const [verdict, other] = field("verdict").value.split("-");
+    const within = data.group_lists.map(list => group === "" || list.includes(Number(group)));
     const hits = textHits(field("words").value.trim().toLowerCase());
     const rows = [];
     for (let row = 0; row < total; row += 1) {
       if (benchmark !== "" && data.benchmark[row] !== Number(benchmark)) continue;
-      if (group !== "" && !data.groups[row].includes(Number(group))) continue;
+      if (!within[data.groups[row]]) continue;
       if (!tests[verdict](row, Number(other))) continue;
       if (hits && !rowHit(hits, row)) continue;
       rows.push(row);
@@ -200,9 +203,9 @@
     key.href = `#${addressOfRow(row)}`;
     key.title = "Address of this output";
     add(key, "code", "", data.texts[data.key[row]]);
-    for (const one of data.groups[row]) add(head, "span", "chip", data.texts[one]);
+    for (const one of data.group_lists[data.groups[row]]) add(head, "span", "chip", data.texts[one]);
     const ask = add(made, "div", "ask");
-    for (const one of data.shown[row]) picture(ask, one, `Image of: ${data.texts[data.asked[row]]}`);
+    for (const one of data.picture_lists[data.shown[row]]) picture(ask, one, `Image of: ${data.texts[data.asked[row]]}`);
     const words = add(ask, "div", "asked");
     prose(words, "", data.texts[data.asked[row]]);
     const gold = data.texts[data.gold[row]];
@@ -355,7 +358,7 @@
   });
 
   // What the page itself refers to becomes a link where this browser knows it.
-  const known = new Set(data.groups.flat().map(one => data.texts[one]));
+  const known = new Set(data.group_lists.flat().map(one => data.texts[one]));
   for (const link of document.querySelectorAll("a[data-address]")) {
     const parts = read(link.dataset.address);
     if (parts && (!parts.group || known.has(parts.group))) link.href = `#${link.dataset.address}`;

@@ -22,12 +22,14 @@ from torch import Tensor
 from pairuni_eval.adapters import expected_memory, find_adapter, load_model
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Request
+from pairuni_eval.models.checkpoint import CheckpointFormat
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.conversion import convert
 from pairuni_eval.models.janus.original_names import from_original, to_original
 from pairuni_eval.models.janus.pixels import squared
 from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import janus
+from pairuni_train.setup import load_trainable
 
 SIZE = janus.TinySize(
     hidden=32,
@@ -130,7 +132,7 @@ def test_a_changed_checkpoint_is_written_back(original: Path, tmp_path: Path) ->
     with torch.no_grad():
         model.policy.janus.model.language_model.layers[0].mlp.down_proj.weight.add_(0.01)
     model.policy.save(tmp_path / "checkpoint-1", {"step": 1})
-    convert(str(tmp_path / "checkpoint-1"), tmp_path / "back", "original")
+    convert(str(tmp_path / "checkpoint-1"), tmp_path / "back", CheckpointFormat.ORIGINAL)
     assert json.loads((tmp_path / "back" / "config.json").read_text())["torch_dtype"] == "float32"
     assert said_and_drawn(load(tmp_path / "back")) == said_and_drawn(model)
 
@@ -216,6 +218,39 @@ def test_a_relative_is_named(damaged: Path, change: dict[str, Any], told: str) -
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=told):
         load(damaged)
+
+
+def test_a_broken_config_beside_files_that_name_the_family(damaged: Path) -> None:
+    (damaged / "config.json").write_text('{"model_type": "multi_modality",}')
+    told = (
+        r"config\.json: not JSON: .* The files beside it are of Janus in DeepSeek's original format"
+    )
+    with pytest.raises(UserError, match=told) as caught:
+        find_adapter(str(damaged))
+    assert "Copy config.json" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"model_index.json": {"_class_name": "FluxPipeline"}}, r"a diffusers pipeline \(FluxP"),
+        ({"config.json": {"model_type": "qwen2_5_vl"}}, "It is qwen2_5_vl, which answers"),
+        ({"config.json": {"model_type": "showo"}}, "It is Show-o"),
+    ],
+)
+def test_a_folder_of_another_family_is_named(
+    tmp_path: Path, files: dict[str, dict[str, str]], told: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=told):
+        find_adapter(str(tmp_path))
+
+
+def test_training_takes_the_original_format_and_holds_it_in_float32(original: Path) -> None:
+    found = load_trainable(str(original), torch.device("cpu"))
+    assert {one.dtype for one in found.policy.parameters()} == {torch.float32}
+    assert found.weights == load(original).identity.weights
 
 
 def test_what_the_format_cannot_hold_is_refused(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.report import browse
+from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
@@ -38,10 +36,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def unpacked(data: str) -> Any:
-    return json.loads(gzip.decompress(base64.b64decode(data)))
-
-
 def tables(runs: Path, name: str) -> Tables:
     return Tables(StoredRun(runs / name))
 
@@ -50,7 +44,7 @@ def made(runs: Path, out: Path, *, at_most: int = 100) -> tuple[browse.Browser, 
     ours, theirs = tables(runs, "a"), tables(runs, "b")
     order = {"tiny-pope": True, "tiny-imgedit": True}
     found = browse.browser(ours, {"GRPO": theirs}, ImageCopier(out, at_most=at_most), order)
-    return found, unpacked(found.data)
+    return found, example.unpacked_rows(found.data)
 
 
 def test_rows_meet_by_sample_and_missing_ones_are_said_to_be_so(runs: Path, tmp_path: Path) -> None:
@@ -84,7 +78,7 @@ def test_groups_are_named_by_their_tag_and_a_row_may_have_several(
     runs: Path, tmp_path: Path
 ) -> None:
     _, data = made(runs, tmp_path)
-    names = [[data["texts"][n] for n in row] for row in data["groups"]]
+    names = [[data["texts"][n] for n in data["group_lists"][row]] for row in data["groups"]]
     assert names[0] == ["category: random", "label: no"]
     assert names[2] == ["category: random", "category: popular", "label: no"]
 
@@ -121,12 +115,17 @@ def test_texts_are_cut_so_that_a_page_stays_small() -> None:
     assert browse._longest(10_000_000) == 60
 
 
-@pytest.mark.parametrize("text", ["</script><b>", "<!--", "a & b", "\u2028\u2029", '"\\'])
-def test_json_cannot_end_its_element(text: str) -> None:
-    found = browse.packed_json({"text": text})
+@pytest.mark.parametrize("text", ["</script><b>", "<!--", "a & b\n", "\u2028\u2029", '"\\', ""])
+def test_rows_cannot_end_their_element(text: str) -> None:
+    found = browse.packed_rows({"runs": [text]}, [text, "b", text])
     assert not set("<>&\u2028\u2029") & set(found)
-    assert unpacked(found) == {"text": text}
+    assert example.unpacked_rows(found) == {"runs": [text], "texts": [text, "b", text]}
 
 
-def test_equal_values_are_packed_alike() -> None:
-    assert browse.packed_json({"text": "a"}) == browse.packed_json({"text": "a"})
+def test_no_text_holds_what_stands_between_texts() -> None:
+    assert shown_group("a\x7fb", "c\x7f") == "a\ufffdb: c\ufffd"
+    assert shown_key("a\x7fb", 1) == "a\ufffdb · draw 2"
+
+
+def test_equal_rows_are_packed_alike() -> None:
+    assert browse.packed_rows({"runs": ["a"]}, ["b"]) == browse.packed_rows({"runs": ["a"]}, ["b"])

@@ -12,7 +12,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats import intervals
 from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.intervals import Estimate, estimate
-from pairuni_eval.stats.strata import Moves, moves_of, whole
+from pairuni_eval.stats.strata import Moves, clusters_in, moves_of, whole
 
 
 def rows(value: object, unit: object, **tags: list[str]) -> GradedRows:
@@ -32,6 +32,12 @@ def mean_moves(*sums: tuple[float, float]) -> Moves:
     """The moves of clusters (sum, count) of a plain mean."""
     aggregate = make_aggregate(MetricSpec(name="m"), rows([1], [0]))
     return moves_of(np.array(sums), whole(aggregate.parts, len(sums)))
+
+
+def test_clusters_are_numbered_in_the_order_of_their_codes() -> None:
+    codes, places = clusters_in(np.array([7, 2, 2, 9, 7]))
+    assert codes.tolist() == [2, 7, 9] and places.tolist() == [1, 0, 0, 2, 1]
+    assert [len(one) for one in clusters_in(np.array([], dtype=np.int64))] == [0, 0]
 
 
 def test_the_variance_of_a_mean_is_cluster_robust_by_hand() -> None:

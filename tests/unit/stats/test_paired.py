@@ -21,6 +21,7 @@ from pairuni_eval.stats.paired import (
     pair_rows,
     swap_p,
 )
+from pairuni_eval.stats.swaps import random_swaps
 from pairuni_eval.stats.ties import equivalence_p
 
 MEAN = MetricSpec(name="accuracy")
@@ -114,6 +115,25 @@ def test_units_of_many_kinds_are_drawn_like_units_of_one() -> None:
     both = pair((change * signs).tolist(), [0.0] * 20)
     p, _ = swap_p(both, seed=1)
     assert p == pytest.approx(0.011818, rel=0.25)
+
+
+def test_what_is_drawn_for_one_number_serves_the_next() -> None:
+    change = np.arange(1.0, 41.0)[:, None] * [1.0, 2.0]
+    first = random_swaps(change, 1)
+    begun = [next(first), next(first)]
+    whole = list(random_swaps(change.copy(), 1))
+    assert whole[0] is begun[0] and whole[1] is begun[1] and next(first) is whole[2]
+    assert sum(map(len, whole)) == 100_000
+    assert not np.array_equal(next(random_swaps(change, 2)), whole[0])
+    # every sum is one of half of the lines, and the second column is twice the first
+    assert whole[0][:, 0].min() >= 0 and whole[0][:, 0].max() <= 820
+    assert np.array_equal(whole[0][:, 1], 2 * whole[0][:, 0])
+
+
+def test_wide_sums_are_drawn_alike_and_not_kept() -> None:
+    change = np.arange(1.0, 13.0)[:, None] * np.ones(60)
+    one, other = next(random_swaps(change, 1)), next(random_swaps(change, 1))
+    assert one is not other and np.array_equal(one, other)
 
 
 def test_equivalence_by_hand() -> None:

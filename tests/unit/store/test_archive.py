@@ -16,6 +16,7 @@ from pairuni_eval.cards import Card
 from pairuni_eval.catalog import find_card, find_suite, suite_baselines
 from pairuni_eval.cli import app
 from pairuni_eval.errors import UserError
+from pairuni_eval.records import Capability
 from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import archive
@@ -30,9 +31,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "pairuni" / "runs"
 
 
+def answers_and_pictures() -> list[Card]:
+    """One benchmark of questions, one of drawings."""
+    every = example.cards(12)
+    return [every[0], next(card for card in every if card.capability is Capability.GENERATE)]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> StoredRun:
-    return StoredRun(example.write_run(tmp_path / "run", count=12))
+    benchmarks = answers_and_pictures()
+    return StoredRun(example.write_run(tmp_path / "run", count=12, benchmarks=benchmarks))
 
 
 def test_a_packed_run_is_the_run(run: StoredRun, tmp_path: Path, cache: Path) -> None:
@@ -92,7 +100,10 @@ def test_a_file_that_is_no_packed_run_is_named(tmp_path: Path, cache: Path) -> N
 def test_a_packed_run_is_named_where_a_run_folder_is(
     run: StoredRun, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = example.write_run(tmp_path / "other", name="other", skill=0.4, count=12)
+    benchmarks = answers_and_pictures()
+    other = example.write_run(
+        tmp_path / "other", name="other", skill=0.4, count=12, benchmarks=benchmarks
+    )
     pack(other, tmp_path / "a.zip")
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
