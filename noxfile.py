@@ -100,6 +100,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_diffusion(session: nox.Session) -> None:
+    """Pictures a second of masked diffusion against a plain loop on the same draws."""
+    install(session, "dev")
+    session.run("python", "tests/bench/masked_diffusion.py", *session.posargs)
+
+
+@nox.session
 def bench_report(session: nox.Session) -> None:
     """A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory."""
     install(session, "dev")

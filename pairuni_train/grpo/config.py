@@ -73,6 +73,11 @@ class TaskSpec(Strict, frozen=True, kw_only=True):
                 "the log-probs that are trained would be those of another policy than the one "
                 "that samples: top_k or top_p cuts the distribution"
             )
+        if self.decoding.noise == "official-bf16" or self.decoding.cache_ratio is not None:
+            raise ValueError(
+                "the log-probs that are trained would be those of another policy than the one "
+                "that samples: coarser noise and a cache change what is drawn"
+            )
 
 
 class BatchSpec(Strict, frozen=True, kw_only=True):

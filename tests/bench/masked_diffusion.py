@@ -6,7 +6,9 @@ device at every step. Weights, prompts, schedule and uniform numbers are the sam
 same codes, which is checked. The two take turns, so a machine that slows down slows both. Codes
 only: both decode pixels with the same VQ.
 
-    python tests/bench/masked_diffusion.py [--checkpoint tiny-dimoo] [--steps 8] [--rounds 9]
+    python tests/bench/masked_diffusion.py [--checkpoint FOLDER] [--steps 8] [--rounds 9]
+
+Without a checkpoint the weights are random ones of the tiny model's size.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +32,7 @@ from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
 from pairuni_eval.models.lumina_dimoo.noise import UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
 from pairuni_eval.records import Decoding
+from pairuni_eval.tiny import dimoo
 
 BATCH = 16
 PROMPTS = tuple(
@@ -83,17 +88,26 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def loaded(checkpoint: Path | None) -> DimooPolicy:
+    """The policy of a folder, or of random weights."""
+    with tempfile.TemporaryDirectory() as made:
+        if checkpoint is None:
+            dimoo.save(dimoo.build(0), Path(made), recipe="random", step=0)
+        model = load_model(str(checkpoint or made), None, LoadOptions(device="cpu"))
+    if not isinstance(model, DimooModel):
+        raise SystemExit(f"{checkpoint} is not a Lumina-DiMOO")
+    return model.policy
+
+
 def main() -> None:
     """Check that both give the same codes, then time them in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="tiny-dimoo")
+    parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    model = load_model(options.checkpoint, None, LoadOptions(device="cpu"))
-    if not isinstance(model, DimooModel):
-        raise SystemExit(f"{options.checkpoint} is not a Lumina-DiMOO")
-    policy, decoding = model.policy, Decoding(temperature=1.0, cfg_scale=5.0, steps=options.steps)
+    policy = loaded(options.checkpoint)
+    decoding = Decoding(temperature=1.0, cfg_scale=5.0, steps=options.steps)
     requests = [Request((text,), decoding, i, str(i)) for i, text in enumerate(PROMPTS)]
     ours = policy.sample("gen", requests).tokens_NT
     theirs = torch.stack([plain(policy, request) for request in requests])

@@ -87,6 +87,8 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"gen.rewards": [{"name": "hps"}, {"name": "hps"}]}, "'hps' is named 2 times at `gen`"),
         ({"gen.decoding.temperature": 0.0}, "are all alike, .* is 0.0 at `gen`"),
         ({"gen.decoding.top_k": 50}, "top_k or top_p cuts the distribution at `gen`"),
+        ({"gen.decoding.noise": "official-bf16"}, "coarser noise and a cache change what is drawn"),
+        ({"gen.decoding.cache_ratio": 0.9}, "coarser noise and a cache change what is drawn"),
         ({"precision": "fp16"}, "'fp16' is not a value of precision. Did you mean 'bf16'"),
     ],
 )
