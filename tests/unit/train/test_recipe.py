@@ -180,7 +180,7 @@ def test_what_is_stored_reads_as_the_same_recipe(name: str) -> None:
 
 
 def test_every_shipped_recipe_reads() -> None:
-    assert names_of(Recipe) == ["janus-pro-1b", "janus-pro-7b", "tiny"]
+    assert names_of(Recipe) == ["janus-pro-1b", "janus-pro-7b", "tiny", "tiny-names"]
     for name in names_of(Recipe):
         assert find_recipe(name).name == name
 
