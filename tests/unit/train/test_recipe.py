@@ -154,6 +154,8 @@ def test_a_recipe_is_stored_as_the_first_release_stored_it() -> None:
         "pairs": "tiny",
     }
     table = json.loads(json.dumps(as_written(find_recipe("tiny"))))
+    later = {"estimator": "trace", "view_groups": 4}  # a file without them means these
+    assert {key: table.pop(key) for key in later} == later
     tasks = {task: table.pop(task) for task in ("und", "gen")}
     assert table == stored
     for task in tasks.values():
@@ -180,7 +182,13 @@ def test_what_is_stored_reads_as_the_same_recipe(name: str) -> None:
 
 
 def test_every_shipped_recipe_reads() -> None:
-    assert names_of(Recipe) == ["janus-pro-1b", "janus-pro-7b", "tiny", "tiny-names"]
+    assert names_of(Recipe) == [
+        "janus-pro-1b",
+        "janus-pro-7b",
+        "lumina-dimoo",
+        "tiny",
+        "tiny-names",
+    ]
     for name in names_of(Recipe):
         assert find_recipe(name).name == name
 
