@@ -274,6 +274,7 @@ REOPENING: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_complete_run_is_taken_up_again_loses_nothing(
     forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
@@ -289,6 +290,7 @@ def test_a_kill_while_a_complete_run_is_taken_up_again_loses_nothing(
     assert not loopback.replied, "all was paid before the last kill"
 
 
+@pytest.mark.slow
 def test_a_bill_that_was_lost_is_written_again_without_a_call(
     forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
