@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from pairuni_eval.cli.measure import _default_out
+from pairuni_eval.cli.report import _asked_again
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.places import name_of
@@ -96,6 +97,7 @@ def test_a_models_published_settings_go_before_the_cards_and_behind_the_users() 
     card = _run_card(asked, load_components(asked), Published(), {})
     decoding = card.benchmarks["tiny-pope"].decoding
     assert decoding.further == {"steps": 35} and decoding.cfg_scale == 2
+    assert _asked_again(card)[-2:] == ["--set", "decoding.cfg_scale=2"]
     usual = settings()
     others = _run_card(usual, load_components(usual), Published(), {}).benchmarks["tiny-pope"]
     assert others.decoding.cfg_scale == 5.0 and others.decoding.id != decoding.id
