@@ -50,7 +50,9 @@ def expected_memory(checkpoint: str, adapter: str | None, options: LoadOptions) 
         UserError: as `load_model`.
     """
     resolved = find_adapter(checkpoint, adapter)
-    plugin: type[Model] = catalog.load_plugin("models", resolved.adapter)
+    plugin = catalog.load_plugin("models", resolved.adapter)
+    if not (isinstance(plugin, type) and issubclass(plugin, Model)):
+        return None  # loading says what is wrong with it
     return plugin.memory(resolved.location, options)
 
 

@@ -6,6 +6,7 @@ repository). PAIRUNI_TINY names a tiny checkpoint to test instead of the shipped
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -26,6 +27,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Read by torch at import, here and in the processes that tests start: several workers share the
 # processor, and networks this small gain nothing from a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where Python is told to keep no bytecode, every worker and every process that a test starts would
+# compile all modules anew: a minute of processor time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+gc.disable()  # until all tests are collected: what imports make stays
 MOST_WORKERS = 4  # of `-n auto`, which is the default: each worker holds torch
 
 HERE = Path(__file__).parent
@@ -72,6 +78,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(folder)
         if item.get_closest_marker("slow") and not asked:
             item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: no search for garbage has to go through it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -204,6 +206,16 @@ def write_report(
 
 
 def _asked_again(card: RunCard) -> list[str]:
-    """The options that ask another checkpoint for the same samples."""
-    what = ["--suite", card.suite] if card.suite else ["--benchmarks", ",".join(card.benchmarks)]
-    return what if card.limit is None else [*what, "--limit", str(card.limit)]
+    """The options that ask another checkpoint for the same samples, decoded the same way."""
+    words = ["--suite", card.suite] if card.suite else ["--benchmarks", ",".join(card.benchmarks)]
+    words += [] if card.limit is None else ["--limit", str(card.limit)]
+    return [*words, *(word for change in _changes(card) for word in ("--set", change))]
+
+
+def _changes(card: RunCard) -> list[str]:
+    """What `--set` changed, by the command that the card holds; nothing if that is no command."""
+    try:
+        typed = shlex.split(card.command)
+    except ValueError:
+        return []
+    return [value for option, value in pairwise(typed) if option == "--set"]

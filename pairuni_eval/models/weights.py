@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -121,6 +121,16 @@ def check_weights(place: Path) -> Weights:
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return Weights(files, digest.hexdigest(), tuple(names), tuple(broken), dict(numbers))
+
+
+def joint_digest(parts: Sequence[Weights]) -> str:
+    """One digest of the weights in several places: folders and subfolders that a model is made of.
+
+    Of a single place it is that place's own.
+    """
+    if len(parts) == 1:
+        return parts[0].digest
+    return hashlib.sha256("+".join(part.digest for part in parts).encode()).hexdigest()
 
 
 def numbers_in(place: Path) -> Counter[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pairuni_eval.cards import Card, ProtocolSpec
-from pairuni_eval.records import BenchmarkRun, ExternalMetric, Status
+from pairuni_eval.records import BenchmarkRun, Decoding, ExternalMetric, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.gallery import GalleryItem, ImageCopier, gallery_items
@@ -139,17 +139,20 @@ class Section(NamedTuple):
 
     @property
     def further_decoding(self) -> str:
-        """The settings of decoding that only some models have, in words; "-" if none is set."""
-        said = [
-            f"{k.replace('_', ' ')} {_in_words(v)}" for k, v in self.run.decoding.further.items()
-        ]
-        return ", ".join(said) or "-"
+        """The settings of decoding that only some models have, in words."""
+        return further_in_words(self.run.decoding)
 
 
-def _in_words(value: object) -> str:
+def further_in_words(decoding: Decoding) -> str:
+    """Settings that only some models have, as "steps 50, cfg interval 0.4 to 1"; "-" for none."""
+    said = [f"{name.replace('_', ' ')} {_shown(one)}" for name, one in decoding.further.items()]
+    return ", ".join(said) or "-"
+
+
+def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return " to ".join(f"{one:g}" for one in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def benchmark_section(

@@ -55,7 +55,8 @@ class GradedRows(NamedTuple):
 
     def in_one_group(self, tag: str, name: str) -> GradedRows:
         """The same rows as if all of them were in this group of a tag, and in no other."""
-        column = pd.Categorical.from_codes(np.zeros(len(self.value), dtype=np.int8), [name])
+        codes = np.zeros(len(self.value), dtype=np.int8)
+        column: Any = pd.Categorical.from_codes(codes, pd.Index([name]))
         return self._replace(tags={**self.tags, tag: column})
 
 

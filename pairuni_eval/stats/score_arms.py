@@ -15,7 +15,7 @@ and cannot find two arms closer than 4 points on 74 prompts, however alike their
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,9 @@ from pairuni_eval.records import Status
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.stats.aggregate import GradedRows, make_aggregate
 from pairuni_eval.stats.arms import number_over_seeds
-from pairuni_eval.stats.intervals import Estimate, estimate, t_tail
+from pairuni_eval.stats.intervals import Estimate, Interval, estimate, t_point, t_tail
 from pairuni_eval.stats.meeting import pair_up
+from pairuni_eval.stats.multiple import ALPHA
 from pairuni_eval.stats.paired import Evidence, PairedSums, compare_pair, not_worse_p, pair_rows
 from pairuni_eval.stats.scope import ENOUGH_SEEDS, Few, Scope, seeds_warning
 from pairuni_eval.stats.tables import all_rows
@@ -132,17 +133,17 @@ def compare_scores(ours: ScoredArm, theirs: ScoredArm, *, margin: float | None) 
         if missing := _missing(one):
             return blank._replace(reason=f"{missing:,} outputs of {one.name} have no score")
     pair = _paired(ours.frames, theirs.frames)
-    one, two = pair.seen()
-    if one is None or two is None or pair.clusters < 2:
+    mine, other = pair.seen()
+    if mine is None or other is None or pair.clusters < 2:
         return blank._replace(reason="they have fewer than two units in common")
     over_seeds = not few and len(ours.frames) + len(theirs.frames) > 2
     test = compare_over_seeds if over_seeds else compare_pair
     found = test(pair, margin=margin or 0.0, seed=_DRAWS)
     tie, not_worse = _margin_ps(pair, found, margin) if margin else (None, None)
     return blank._replace(
-        ours=one,
-        theirs=two,
-        evidence=found._replace(tie_p=tie),
+        ours=mine,
+        theirs=other,
+        evidence=_with_tie(pair, found, tie),
         not_worse=not_worse,
         clusters=pair.clusters,
     )
@@ -166,6 +167,15 @@ def _missing(arm: ScoredArm) -> int:
     return sum(int(frame["score"].isna().sum()) for frame in arm.frames)
 
 
+def _with_tie(pair: PairedSums, found: Evidence, p: float | None) -> Evidence:
+    """The evidence with the p of a tie, and the interval of its test where that says so."""
+    if p is None or p >= ALPHA or found.freedom is None or found.equivalence is not None:
+        return found._replace(tie_p=p)
+    value = float(pair.difference(pair.stacked.sum(axis=0)))
+    half = t_point(1 - ALPHA, found.freedom) * found.error
+    return found._replace(tie_p=p, equivalence=Interval(value - half, value + half))
+
+
 def _paired(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> PairedSums:
     """Both sides by sample and draw; outputs that stand in one order meet as they stand."""
     first, *others = (*ours, *theirs)
@@ -187,7 +197,7 @@ def _paired(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Pai
 
 def _graded(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that outputs are paired by, as the tables of a run have them."""
-    columns = {name: frame[name].to_numpy() for name in _NEEDED}
+    columns: dict[str, Any] = {name: frame[name].to_numpy() for name in _NEEDED}
     columns |= {"value": frame["score"].to_numpy(dtype=np.float64)}
     columns |= {"status": str(Status.SCORED), "skipped": None, "parts": ""}
     return pd.DataFrame(columns)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -238,8 +238,9 @@ class Tables:
     @cached_property
     def _score_places(self) -> Mapping[tuple[str, str], Codes]:
         """Where the rows of each protocol, by the name it has there, and metric are scored."""
-        by_metric = self.run.scores.groupby(["protocol", "metric"])
-        return dict(by_metric.indices)
+        found: Any = self.run.scores.groupby(["protocol", "metric"]).indices
+        places: dict[tuple[str, str], Codes] = found
+        return places
 
     def _scored(self, benchmark: str, protocol: str, of: str) -> Codes:
         """Where the rows of one score metric stand in the table of scores."""

@@ -8,6 +8,7 @@ table of scores alone everything but gradients can be found again (`examined`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -187,10 +188,10 @@ def agreement_of(group: GroupFinding) -> Agreement | None:
 def _unregistered(scores: pd.DataFrame) -> tuple[str, ...]:
     """E.g. "PairUni, seed 0, overlap 0"."""
     runs = scores[~scores["registered"].astype(bool)][["arm", "seed", "overlap"]].drop_duplicates()
+    overlaps = runs["overlap"].astype("float64").tolist()
     return tuple(
-        f"{row.arm}, seed {row.seed}"
-        + ("" if pd.isna(row.overlap) else f", overlap {row.overlap:g}")
-        for row in runs.itertuples()
+        f"{arm}, seed {seed}" + ("" if math.isnan(overlap) else f", overlap {overlap:g}")
+        for arm, seed, overlap in zip(runs["arm"], runs["seed"], overlaps, strict=True)
     )
 
 

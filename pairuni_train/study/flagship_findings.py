@@ -85,9 +85,9 @@ def _words(one: PartResult) -> str:
 
 
 def _difference(one: PartResult) -> str:
-    value, joint = one.found.value or 0.0, one.joint
-    ends = f" [{plain(joint.low, SCORE)}, {plain(joint.high, SCORE)}]" if joint else ""
-    p = "" if one.step is None else f", {p_words(one.step.p)}"
+    value, held_in = one.found.value or 0.0, one.beside
+    ends = f" [{plain(held_in.low, SCORE)}, {plain(held_in.high, SCORE)}]" if held_in else ""
+    p = "" if one.step is None or one.word is Word.TIED else f", {p_words(one.step.p)}"
     return f"{signed_plain(value, SCORE)}{ends}{p}"
 
 

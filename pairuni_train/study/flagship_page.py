@@ -38,7 +38,7 @@ from pairuni_eval.toolkit.stats import (
 )
 from pairuni_train.study.flagship import ArmLine, FlagshipFigure
 from pairuni_train.study.flagship_findings import answers, hypothesis_sentence
-from pairuni_train.study.hypotheses import HypothesisResult, PartResult
+from pairuni_train.study.hypotheses import HypothesisResult, PartResult, Verdict
 from pairuni_train.study.paper_figures import draw_charts
 from pairuni_train.study.score_table import SCORES_FILE, write_scores
 
@@ -93,7 +93,7 @@ def write_flagship(
 
 
 def _scores(figure: FlagshipFigure) -> StudyPart:
-    heads = ("overlap, arm", "seeds", *(score.name for score in figure.design.scores))
+    heads = ("arm, overlap", "seeds", *(score.name for score in figure.design.scores))
     rows = tuple(GridRow(_title(one), tuple(_cells(one))) for one in figure.examined.lines)
     facts = (
         f"Shares of held-out outputs that are right, after {figure.steps} steps from "
@@ -112,7 +112,7 @@ def _scores(figure: FlagshipFigure) -> StudyPart:
 
 
 def _title(one: ArmLine) -> str:
-    return one.arm if one.overlap is None else f"{one.overlap:g}, {one.arm}"
+    return one.arm if one.overlap is None else f"{one.arm}, {one.overlap:g}"
 
 
 def _cells(one: ArmLine) -> Iterator[GridCell]:
@@ -181,7 +181,8 @@ def _hypothesis_cells(one: HypothesisResult) -> Iterator[GridCell]:
     yield GridCell(_NOTHING if one.p is None else p_words(one.p))
     yield GridCell(_NOTHING if one.corrected is None else p_words(one.corrected))
     yield GridCell(str(one.verdict))
-    yield GridCell("yes" if one.registered else "no")
+    registered = "yes" if one.registered else "no"
+    yield GridCell(_NOTHING if one.verdict is Verdict.NOT_RUN else registered)
 
 
 def _parts(figure: FlagshipFigure) -> StudyPart:
@@ -204,9 +205,9 @@ def _parts(figure: FlagshipFigure) -> StudyPart:
     )
     facts = (
         "Differences in points, ours minus theirs, with the simultaneous interval that belongs to "
-        f"the corrected p; Holm corrects over the {figure.outcome.comparisons_tested} comparisons "
-        "of the file. Outputs meet by sample and draw; from three seeds on the error is over units "
-        "and seeds."
+        "the corrected p, or for a tie that of its test; Holm corrects over the "
+        f"{figure.outcome.comparisons_tested} comparisons of the file. Outputs meet by sample and "
+        "draw; from three seeds on the error is over units and seeds."
     )
     return StudyPart("parts", "Comparisons", facts, grids=grids)
 
@@ -220,7 +221,7 @@ def _part_cells(one: PartResult) -> Iterator[GridCell]:
         return
     evidence = found.evidence
     margin_p = found.not_worse if one.tie_p is None else one.tie_p
-    yield GridCell(typeset(signed_plain(found.value, SCORE)), _ends(one.joint))
+    yield GridCell(typeset(signed_plain(found.value, SCORE)), _ends(one.beside))
     yield GridCell(p_words(evidence.p if evidence else None))
     yield GridCell(p_words(one.step.p if one.step else None))
     yield GridCell(_NOTHING if margin_p is None else p_words(margin_p))

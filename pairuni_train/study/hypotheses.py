@@ -80,6 +80,12 @@ class PartResult(NamedTuple):
     registered: bool
 
     @property
+    def beside(self) -> Interval | None:
+        """The interval that stands beside the word: joint, or for a tie that of its test."""
+        tied = self.word is Word.TIED and self.found.evidence is not None
+        return self.found.evidence.equivalence if tied and self.found.evidence else self.joint
+
+    @property
     def tie_p(self) -> float | None:
         """P of "at least the margin apart"."""
         return None if self.found.evidence is None else self.found.evidence.tie_p

@@ -153,7 +153,8 @@ def _quoted(experiment: Experiment, *, tiny: bool) -> QuotedNumbers | None:
 def _write(
     study: Study, folder: Path, name: str, contents: Mapping[str, str], figures: Sequence[str]
 ) -> Path:
-    pictures = {f"{name}.{ending}": "the charts of this page for a paper" for ending in figures}
+    drawn = figures if study.charts else ()  # without a live gradient there is nothing to draw
+    pictures = {f"{name}.{ending}": "the charts of this page for a paper" for ending in drawn}
     study = study._replace(files={f"{name}.md": "this page as Markdown", **study.files, **pictures})
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pairuni_eval.toolkit import UserError
@@ -110,8 +111,9 @@ class ScoredArms:
         scores = scores.assign(**numbers).sort_values(["sample", "draw"], kind="stable")
         self._frames: dict[tuple[str, str, float | None, str], list[pd.DataFrame]] = {}
         for key, frame in scores.groupby(by, sort=True, dropna=False, observed=True):
-            benchmark, group, overlap, arm, _ = key
-            place = (benchmark, group, None if pd.isna(overlap) else float(overlap), arm)
+            benchmark, group, _, arm, _ = map(str, key)
+            overlap = frame["overlap"].astype("float64").iloc[0]
+            place = (benchmark, group, None if np.isnan(overlap) else float(overlap), arm)
             self._frames.setdefault(place, []).append(frame)
 
     def arm(self, name: str, score: ScoreSpec, overlap: float | None) -> ScoredArm:
@@ -126,8 +128,10 @@ class ScoredArms:
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
-    """Write the table, whole or not at all."""
-    narrow = scores.astype(dict.fromkeys(WORDS, "category") | {"seed": "int16", "draw": "int16"})
+    """Write the table with its columns in their order, whole or not at all."""
+    narrow = scores[list(COLUMNS)].astype(
+        dict.fromkeys(WORDS, "category") | {"seed": "int16", "draw": "int16"}
+    )
     narrow = narrow.astype({"base": "int16", "score": "float32"})
     with atomic_path(path) as partial:
         narrow.to_parquet(partial, index=False, compression="zstd")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile.conftest import Ground
+from hostile.conftest import SHARES, Ground
 from hostile.strangers import SECRET, bent, changed, path_out, picture, value
 from support import example_run as example
 
@@ -27,6 +27,11 @@ from pairuni_eval.report.build import build_report
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import pack
 from pairuni_eval.store.partial_run import open_run
+
+# Each of these inputs ends in a report or in a refusal: half of the usual share by default.
+pytestmark = pytest.mark.parametrize(
+    "ground", [pytest.param(20, id="a twentieth"), *SHARES[1:]], indirect=True
+)
 
 
 @pytest.fixture(scope="module")

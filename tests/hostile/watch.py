@@ -64,13 +64,18 @@ sys.addaudithook(_hook)
 
 @contextmanager
 def watched() -> Iterator[list[tuple[str, bool]]]:
-    """The files that are opened or changed within the block."""
+    """The files that are opened or changed within the block.
+
+    A module that is first imported there leaves no bytecode: that is no doing of the input.
+    """
     seen: list[tuple[str, bool]] = []
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     _watching.append(seen)
     try:
         yield seen
     finally:
         _watching.pop()
+        sys.dont_write_bytecode = before
 
 
 @contextmanager

@@ -232,6 +232,7 @@ def assert_judged_by_hand(result: Result, judge: Loopback) -> None:
         assert "judge differs Scores are by gpt-4" in words and "with another prompt" in words
 
 
+@pytest.mark.slow  # by default the scripted model runs them all, and GenEval's networks elsewhere
 def test_the_tiny_model_on_every_benchmark_in_one_command(
     cli: Any, tmp_path: Path, data: Path, judge: Loopback, photographs: dict[str, bytes]
 ) -> None:

@@ -297,12 +297,14 @@ def test_a_model_that_only_fails_stops_the_run_and_is_tried_again(
 @contextmanager
 def small_files(size: int) -> Iterator[None]:
     """Let the operating system refuse files beyond a size, as a full disk would."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # none may be cut off
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = before
 
 
 @pytest.mark.parametrize("size", [1500, 6000, 12_000])

@@ -67,6 +67,7 @@ def test_gradients_are_probed_once_and_written(options: StudyOptions, tmp_path: 
     assert (out / "figure.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_curves_are_trained_once_and_written(options: StudyOptions, tmp_path: Path) -> None:
     out = tmp_path / "figure4"
     done = reproduce(small_curves(), options, out, QUIET, command="again")

@@ -296,6 +296,18 @@ def test_a_run_that_goes_on_ends_as_the_undisturbed_one(runs: Runs, tmp_path: Pa
     assert contents(run) == runs.files
 
 
+@pytest.mark.parametrize("name", ["samples", "outputs-rank0", "scores-rank0"])
+def test_a_torn_line_in_any_rows_file_is_owed_again(runs: Runs, tmp_path: Path, name: str) -> None:
+    run = Path(shutil.copytree(runs.stopped, tmp_path / "run"))
+    path = run / layout.ROWS / f"{name}.jsonl"
+    data = path.read_bytes()
+    assert data.endswith(b"\n")
+    start = data.rfind(b"\n", 0, -1) + 1
+    path.write_bytes(data[: start + (len(data) - start) // 2])
+    run_into(run)
+    assert contents(run) == runs.files
+
+
 @pytest.mark.parametrize("part", parts())
 def test_edited_rows_end_as_the_undisturbed_ones(runs: Runs, tmp_path: Path, part: int) -> None:
     for number in range(part * EDITS // PARTS, (part + 1) * EDITS // PARTS):

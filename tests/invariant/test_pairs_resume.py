@@ -25,10 +25,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_build_killed_at_every_stage_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    read = small(tmp_path, arms=["pairug"])
+    rows = [{"kind": "tiny", "rows": 20}]
+    read = small(tmp_path, arms=["pairug"], understanding=rows, generation=rows, pairs=6)
     build(read, tmp_path / "straight")
     command = [sys.executable, str(SCRIPT), str(read.path), str(tmp_path / "killed")]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     assert int(ran.stdout) == NAMES - 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
 

@@ -243,12 +243,19 @@ def test_one_process_where_several_were_asked_for_is_said(monkeypatch: pytest.Mo
         assert start_process().num_processes == 1
 
 
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param((3,), id="in one go"),
+        # Shards are gathered into a checkpoint and scattered again.
+        pytest.param((2, 3), id="in two goes", marks=pytest.mark.slow),
+    ],
+)
 def test_sharded_weights_train_as_whole_ones(
-    starter: Starter, pair_folder: Path, one: Path, tmp_path: Path
+    starter: Starter, pair_folder: Path, one: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     two = tmp_path / "two"
-    # In two goes: shards are gathered into a checkpoint and scattered again.
-    for steps in (2, 3):
+    for steps in stops:
         sharded = command(pair_folder, two, steps=steps, sharding="fsdp2", checkpoint_every=2)
         assert starter.run_on_ranks(sharded, 2) == [0, 0]
     same_run(one, two, 3)

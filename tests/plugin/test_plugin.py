@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command, "--target", str(base / "site"), str(source)],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
     return base / "site"
 
@@ -48,7 +48,7 @@ def python(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -10,6 +10,10 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+import typer.main
+
+# Building it from its functions takes longer than much of what a command does.
+_built_once = cache(typer.main.get_command)
 
 
 def processor_seconds(*arguments: str) -> float:
@@ -77,6 +81,7 @@ def command_line(
     """
 
     def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(typer.main, "get_command", _built_once)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capfd.readouterr()
         code = 0

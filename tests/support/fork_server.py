@@ -258,10 +258,13 @@ class _Server:
 
 def main() -> None:
     """Import everything, tell the address, serve."""
+    gc.disable()
     _preload()
     folder = tempfile.mkdtemp(prefix="forks")  # the address of a socket must be short
     _warm_up(Path(folder))
+    sys.dont_write_bytecode = True  # of a child that is killed half a file may be left
     gc.freeze()  # children share these pages and need not look through them
+    gc.enable()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(f"{folder}/socket")
     listener.listen(64)
@@ -274,6 +277,7 @@ def main() -> None:
 
 
 def _preload() -> None:
+    import openai
     import pandas  # noqa: F401
     import torch
     import transformers
@@ -282,6 +286,7 @@ def _preload() -> None:
 
     torch.set_num_threads(1)
     _ = transformers.JanusForConditionalGeneration, transformers.AutoProcessor
+    _ = openai.AsyncOpenAI(api_key="-").chat.completions
 
 
 def _warm_up(folder: Path) -> None:

@@ -8,7 +8,6 @@ configuration says of ties: transformers' default would overwrite it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from pairuni_eval.models.janus.original_processor import processor_of, tokenizer
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.models.placement import Placement, place
 from pairuni_eval.models.weight_file import WRAPPERS
-from pairuni_eval.models.weights import Weights, check_weights
+from pairuni_eval.models.weights import Weights, check_weights, joint_digest
 from pairuni_eval.places import is_file
 
 if TYPE_CHECKING:
@@ -80,12 +79,14 @@ def load_janus(checkpoint: str, options: LoadOptions) -> LoadedJanus:
     else:
         files = read_original_files(located.folder)
         model = _of_transformers(located.folder, table)
-    janus = _build(located, parts, tensors, model, placement, strict=original)
+    # Weights laid over a base that fit nowhere would leave the base, measured under their name.
+    strict = original or located.over is not None
+    janus = _build(located, parts, tensors, model, placement, strict=strict)
     policy = JanusPolicy(
         janus.to(placement.device), model.processor, compiled=options.compiled, original=files
     )
     placement.settle(policy.size())
-    return LoadedJanus(policy, located, _digest(parts), placement, original)
+    return LoadedJanus(policy, located, joint_digest(parts), placement, original)
 
 
 class _Blueprint(NamedTuple):
@@ -189,12 +190,15 @@ def _build(
 def _without_its_report() -> Iterator[None]:
     """Keep transformers from telling what it would fill up: here that is refused."""
     reporter = logging.getLogger("transformers.modeling_utils")
-    level = reporter.level
-    reporter.setLevel(logging.ERROR)
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    reporter.addFilter(nothing)  # its level decides over more than what is told
     try:
         yield
     finally:
-        reporter.setLevel(level)
+        reporter.removeFilter(nothing)
 
 
 def _tell_wrapper(part: Weights) -> None:
@@ -242,10 +246,3 @@ def _missing(folder: Path, weights: Weights, missing: Collection[str]) -> UserEr
         hint="Save the model that is inside the wrapper; merge adapters first "
         "(peft: merge_and_unload).",
     )
-
-
-def _digest(parts: list[Weights]) -> str:
-    """The digest of the weights; of several one over theirs."""
-    if len(parts) == 1:
-        return parts[0].digest
-    return hashlib.sha256("+".join(part.digest for part in parts).encode()).hexdigest()

@@ -141,7 +141,8 @@ def original_table(config: JanusConfig, dtype: str) -> dict[str, Any]:
 
 def check_fits_original(config: JanusConfig) -> None:
     """Raise a UserError for what the original format stands for and a model has otherwise."""
-    vision, vq = config.vision_config, config.vq_config
+    vision, vq, text = config.vision_config, config.vq_config, config.get_text_config()
+    rope = (text.rope_parameters or {}).get("rope_type", "default")
     fixed = (
         ("vision_config.num_attention_heads", vision.num_attention_heads, _HEADS),
         ("vision_config.use_qk_norm", vision.use_qk_norm, False),
@@ -149,7 +150,8 @@ def check_fits_original(config: JanusConfig) -> None:
         ("vision_config.hidden_act", vision.hidden_act, "gelu"),
         ("vq_config.hidden_act", vq.hidden_act, "gelu"),
         ("vq_config.double_latent", vq.double_latent, False),
-        ("text_config.model_type", config.get_text_config().model_type, "llama"),
+        ("text_config.model_type", text.model_type, "llama"),
+        ("text_config.rope_parameters.rope_type", rope, "default"),
     )
     for key, value, known in fixed:
         if value != known:

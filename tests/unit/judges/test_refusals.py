@@ -56,6 +56,7 @@ CASES: list[tuple[int, ErrorWords, EndpointRefusal]] = [
     (413, ErrorWords(), EndpointRefusal(OF_QUESTION)),
     (400, ErrorWords("no", "content_filter"), EndpointRefusal(Fault.DECLINED)),
     (401, ErrorWords("no"), EndpointRefusal(OF_SET_UP)),
+    (403, ErrorWords("no"), EndpointRefusal(OF_SET_UP)),
     (402, ErrorWords("Insufficient credits"), EndpointRefusal(OF_SET_UP)),
     (404, ErrorWords("The model m was not found"), EndpointRefusal(OF_SET_UP, "model")),
     (307, ErrorWords(), EndpointRefusal(OF_SET_UP)),

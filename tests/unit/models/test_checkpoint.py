@@ -163,6 +163,10 @@ def test_a_bare_file_of_weights_is_laid_over_its_base(folder: Path, tmp_path: Pa
     assert all(torch.equal(own[other], state[other]) for other in state if other != name)
     assert model.identity.name == "trained.pt"
     assert model.identity.weights not in (check_weights(folder).digest, check_weights(file).digest)
+    other = tmp_path / "other.pt"
+    torch.save({"value_head.weight": torch.zeros(2)}, other)
+    with pytest.raises(UserError, match=r"1 tensors have no place in Janus: value_head\.weight"):
+        load_model(f"{folder}+{other}", None, LoadOptions())
     with pytest.raises(UserError, match=r"there is no .*nothing\.pt to be laid over"):
         load_model(f"{folder}+{tmp_path / 'nothing.pt'}", None, LoadOptions())
 

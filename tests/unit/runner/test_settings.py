@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pairuni_eval.cli.measure import _default_out
+from pairuni_eval.cli.report import _asked_again
 from pairuni_eval.errors import UserError
+from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.places import name_of
-from pairuni_eval.records import Decoding
+from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.report.sections import further_in_words
+from pairuni_eval.runner.plan import _run_card, load_components
 from pairuni_eval.runner.settings import RunSettings
 
 
@@ -71,3 +76,35 @@ def test_checkpoints_of_two_trainings_have_two_names() -> None:
 )
 def test_a_step_is_called_by_its_training_too(path: str, name: str) -> None:
     assert name_of(path) == name
+
+
+class Published(Model):
+    """A model whose authors published settings for one benchmark."""
+
+    capabilities = frozenset({Capability.UNDERSTAND})
+    identity = ModelIdentity(adapter="published", name="published", weights="w")
+
+    @classmethod
+    def load(cls, checkpoint: str, options: LoadOptions) -> Published:
+        return cls()
+
+    def decoding(self, capability: Capability, benchmark: str, card: Decoding) -> Decoding:
+        return replace(card, steps=35, cfg_scale=5.0) if benchmark == "tiny-pope" else card
+
+
+def test_a_models_published_settings_go_before_the_cards_and_behind_the_users() -> None:
+    asked = settings("decoding.cfg_scale=2")
+    card = _run_card(asked, load_components(asked), Published(), {})
+    decoding = card.benchmarks["tiny-pope"].decoding
+    assert decoding.further == {"steps": 35} and decoding.cfg_scale == 2
+    assert _asked_again(card)[-2:] == ["--set", "decoding.cfg_scale=2"]
+    usual = settings()
+    others = _run_card(usual, load_components(usual), Published(), {}).benchmarks["tiny-pope"]
+    assert others.decoding.cfg_scale == 5.0 and others.decoding.id != decoding.id
+
+
+def test_the_run_card_prints_what_only_some_models_have() -> None:
+    assert further_in_words(Decoding(temperature=1.0)) == "-"
+    made = Decoding(steps=50, cfg_interval=(0.4, 1.0), timestep_shift=3.0, thinking=True)
+    words = "steps 50, cfg interval 0.4 to 1, timestep shift 3, thinking yes"
+    assert further_in_words(made) == words

@@ -49,10 +49,24 @@ def table(measured: StudyOptions) -> ArmTable:
     return make_table(TABLE, measured)
 
 
-@pytest.fixture
-def written(table: ArmTable, experiment: Experiment, tmp_path: Path) -> Path:
-    """The folder of the table's page and files."""
-    return write(table, experiment, tmp_path / "out")
+AGAINST_BOTH = msgspec.structs.replace(TABLE, against=("GRPO", "base"))
+
+
+@pytest.fixture(scope="module")
+def against_both(measured: StudyOptions) -> ArmTable:
+    return make_table(AGAINST_BOTH, measured)
+
+
+@pytest.fixture(scope="module")
+def sweep(measured: StudyOptions) -> ArmTable:
+    """The table where no arm is the method."""
+    return make_table(msgspec.structs.replace(TABLE, method=None), measured)
+
+
+@pytest.fixture(scope="module")
+def written(table: ArmTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the table's page and files; only to be read."""
+    return write(table, TABLE, tmp_path_factory.mktemp("written") / "out")
 
 
 def write(table: ArmTable, experiment: Experiment, folder: Path) -> Path:
@@ -82,11 +96,9 @@ def test_cells_are_means_over_seeds_and_columns_are_called_tiny(table: ArmTable)
 
 
 def test_whole_benchmarks_of_the_arm_in_question_are_one_family_and_all_others_another(
-    experiment: Experiment, measured: StudyOptions
+    against_both: ArmTable,
 ) -> None:
-    both = msgspec.structs.replace(experiment, against=("GRPO", "base"))
-    table = make_table(both, measured)
-    pairs = {(one.ours, one.theirs): list(one.rows.values()) for one in table.pairs}
+    pairs = {(one.ours, one.theirs): list(one.rows.values()) for one in against_both.pairs}
     assert list(pairs) == [("base", "GRPO"), ("PairUni", "GRPO"), ("PairUni", "base")]
     rows = pairs["PairUni", "GRPO"] + pairs["PairUni", "base"]
     assert [row.benchmark for row in rows] == ["tiny-mmmu", "tiny-mmstar"] * 2
@@ -95,25 +107,23 @@ def test_whole_benchmarks_of_the_arm_in_question_are_one_family_and_all_others_a
         assert [row.corrected for row in family] == pytest.approx(holm(p))
 
 
-def test_where_no_arm_is_the_method_all_arms_are_corrected_together(
-    experiment: Experiment, measured: StudyOptions
-) -> None:
-    sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
+def test_where_no_arm_is_the_method_all_arms_are_corrected_together(sweep: ArmTable) -> None:
     rows = [row for one in sweep.pairs for row in one.rows.values()]
     p = [row.p for row in rows if row.p is not None]
     assert len(p) == 4
     assert [row.corrected for row in rows] == pytest.approx(holm(p))
 
 
-def test_answers_are_said_whatever_they_are(experiment: Experiment, options: StudyOptions) -> None:
-    better = make_table(experiment, options)
-    ours, others = arm_table.questions(better, "Does it?", "again")
+def test_answers_are_said_whatever_they_are(
+    table: ArmTable, experiment: Experiment, options: StudyOptions
+) -> None:
+    ours, others = arm_table.questions(table, "Does it?", "again")
     assert (ours.asked, others.asked) == ("Does it?", "And the other arms?")
     assert ours.answers[0].text.startswith("PairUni: Better than GRPO at Tiny MMMU (+")
     assert [one.text for one in others.answers] == [
         "base against GRPO: cannot tell, in any column."
     ]
-    assert arm_table.partial(better) == ""
+    assert arm_table.partial(table) == ""
     turned = {"base": 0.5, "GRPO": 0.95, "PairUni": 0.5}
     write_runs(experiment, options, turned)
     worse = answers(make_table(experiment, options))
@@ -122,14 +132,12 @@ def test_answers_are_said_whatever_they_are(experiment: Experiment, options: Stu
 
 
 def test_two_arms_that_others_are_compared_with_are_spoken_of_once(
-    experiment: Experiment, measured: StudyOptions, tmp_path: Path
+    against_both: ArmTable, tmp_path: Path
 ) -> None:
-    both = msgspec.structs.replace(experiment, against=("GRPO", "base"))
-    table = make_table(both, measured)
-    ours, base, others = answers(table)
+    ours, base, others = answers(against_both)
     assert "than GRPO" in ours and "than base" in base
     assert others == "base against GRPO: cannot tell, in any column."
-    page = (write(table, both, tmp_path / "out") / "table.md").read_text()
+    page = (write(against_both, AGAINST_BOTH, tmp_path / "out") / "table.md").read_text()
     assert "base against GRPO" in page and "GRPO against base" not in page
 
 
@@ -201,10 +209,7 @@ def test_a_mark_stands_only_where_there_is_a_verdict(written: Path) -> None:
     assert 'class="word' not in papers and "theirs | &lt;b&gt;" in papers and "<b>" not in page
 
 
-def test_no_mark_stands_beside_the_base_in_a_sweep(
-    experiment: Experiment, measured: StudyOptions
-) -> None:
-    sweep = make_table(msgspec.structs.replace(experiment, method=None), measured)
+def test_no_mark_stands_beside_the_base_in_a_sweep(sweep: ArmTable) -> None:
     base, grpo, ours = sweep.rows
     assert {(one.ours, one.asked) for one in sweep.pairs} == {("base", True), ("PairUni", True)}
     assert sweep.verdicts(base, 0) == sweep.verdicts(grpo, 0) == []

@@ -195,6 +195,16 @@ def test_the_page_has_controls_first_and_the_paper_apart(
     assert b"#ffffff" in (tmp_path / "out" / "figure.svg").read_bytes()
 
 
+def test_without_a_live_gradient_there_is_a_page_and_no_chart(
+    experiment: Experiment, options: StudyOptions, tmp_path: Path
+) -> None:
+    figure = figure_of(experiment, options, lambda *_: None)
+    page = write_gradients(figure, tmp_path / "out", command="again", figures=["svg"])
+    assert page.is_file()
+    assert "for a paper" not in page.with_suffix(".md").read_text()
+    assert not (tmp_path / "out" / "figure.svg").exists()
+
+
 def test_finished_probes_are_reused_and_torn_ones_are_not_read(
     experiment: Experiment, options: StudyOptions
 ) -> None:
