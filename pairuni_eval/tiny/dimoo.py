@@ -116,15 +116,9 @@ def build(seed: int, size: TinyDimooSize | None = None) -> TinyDimoo:
     size = size or TinyDimooSize()
     tokenizer = build_tokenizer()
     words = tokenizer.get_vocab_size()
-    ids = TokenIds(
-        image_offset=words,
-        codebook_size=CODES,
-        **{
-            name: tokenizer.token_to_id(token)
-            for name, token in _SPECIAL.items()
-            if name != "unknown"
-        },
-    )
+    known = tokenizer.get_vocab()
+    special = {name: known[token] for name, token in _SPECIAL.items() if name != "unknown"}
+    ids = TokenIds(image_offset=words, codebook_size=CODES, **special)
     network = NetworkConfig(
         d_model=size.hidden,
         n_layers=size.layers,
