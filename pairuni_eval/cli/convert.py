@@ -9,7 +9,7 @@ import typer
 
 from pairuni_eval.cli.options import folder_to_write
 from pairuni_eval.commands import as_typed
-from pairuni_eval.models.checkpoint import CheckpointFormat
+from pairuni_eval.models.formats import CheckpointFormat
 
 
 def convert(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -30,13 +29,6 @@ DECLARATION = "pairuni.json"
 _OVER = "+"  # what stands between a base and the weights that are laid over it
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _SAFE, _PICKLED = "*.safetensors", "pytorch_model*.bin"
-
-
-class CheckpointFormat(StrEnum):
-    """The two formats of a Janus checkpoint."""
-
-    TRANSFORMERS = "transformers"
-    ORIGINAL = "original"  # as DeepSeek publishes Janus
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):

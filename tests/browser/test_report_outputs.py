@@ -200,7 +200,7 @@ def grown(page: Path, rows: int) -> Path:
         else:
             large[key] = [(one * times)[:rows] for one in column]
     target = page.with_name(f"{rows}.html")
-    packed = packed_rows(large, texts + more)
+    packed = str(packed_rows(large, texts + more))
     target.write_text(html[:start] + packed + html[end:], encoding="utf-8")
     return target
 

@@ -40,6 +40,7 @@ WORKS: dict[str, str] = {
     "show": "pairuni-eval show 'a run' random",
     "validate": "pairuni-eval validate tiny-pope --limit 4",
     "fetch": "pairuni-eval fetch --benchmarks tiny-pope --to fetched",
+    "convert": "pairuni-eval convert tiny converted --format transformers",
     "train's list": "pairuni-train list",
     "train's version": "pairuni-train version",
     "stats": "pairuni-train pairs stats pairs/pairug.parquet",

@@ -52,6 +52,7 @@ def edits_only() -> Experiment:
         against=("base",),
         columns=(Column(title="ImgEdit", benchmark="imgedit"),),
         printed=(),
+        held_out=(),
     )
 
 

@@ -29,9 +29,9 @@ from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import Judged, WeightedSum, load_rewards
 from pairuni_train.pair_data.record import Generation, Half, Understanding
 
-TINY = find_recipe("tiny")
-UND = {spec.name: spec for spec in TINY.und.rewards}
-GEN = {spec.name: spec for spec in TINY.gen.rewards}
+RECIPES = (find_recipe("tiny"), find_recipe("tiny-names"))
+UND = sorted({spec.name for recipe in RECIPES for spec in recipe.und.rewards})
+GEN = sorted({spec.name for recipe in RECIPES for spec in recipe.gen.rewards})
 
 
 def test_every_scorer_that_a_shipped_recipe_names_is_tested_here() -> None:
@@ -134,13 +134,13 @@ def test_answers_to_questions_in_mmmus_form_earn_what_they_score(
         assert earned == score
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("name", GEN)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), noise=st.sampled_from((0, 0, 8, 60)), extra=st.integers(0, 3))
-def test_pictures_earn_what_they_score(seed: int, noise: int, extra: int) -> None:
+def test_pictures_earn_what_they_score(name: str, seed: int, noise: int, extra: int) -> None:
     """Scenes at random and such as a prompt asks for, clean and spoiled by noise."""
     from pairuni_eval.tiny import prompts
 
-    (name,) = GEN
     rng = random.Random(seed)
     sample = rng.choice(samples_of(name))
     row = dict(sample.reference)

@@ -13,7 +13,8 @@ import msgspec
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import AUTO, LoadOptions
-from pairuni_eval.models.checkpoint import DECLARATION, CheckpointFormat, read_declaration
+from pairuni_eval.models.checkpoint import DECLARATION, read_declaration
+from pairuni_eval.models.formats import CheckpointFormat
 from pairuni_eval.models.janus.loading import load_janus
 from pairuni_eval.models.janus.original_files import write_original
 from pairuni_eval.places import exists

@@ -43,6 +43,7 @@ RUN_OPTIONS = [
     "--plan",
     "--report",
     "--seed",
+    "--set",
     "--sibling",
     "--suite",
 ]
@@ -111,6 +112,7 @@ def test_the_commands_are_these() -> None:
     group: Any = typer.main.get_command(app)
     assert sorted(group.commands) == [
         "compare",
+        "convert",
         "fetch",
         "grade",
         "list",

@@ -22,7 +22,7 @@ from torch import Tensor
 from pairuni_eval.adapters import expected_memory, find_adapter, load_model
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Request
-from pairuni_eval.models.checkpoint import CheckpointFormat
+from pairuni_eval.models.formats import CheckpointFormat
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.conversion import convert
 from pairuni_eval.models.janus.original_names import from_original, to_original
