@@ -139,12 +139,16 @@ def test_answers_to_questions_in_mmmus_form_earn_what_they_score(
 @given(seed=st.integers(0, 2**32), noise=st.sampled_from((0, 0, 8, 60)), extra=st.integers(0, 3))
 def test_pictures_earn_what_they_score(name: str, seed: int, noise: int, extra: int) -> None:
     """Scenes at random and such as a prompt asks for, clean and spoiled by noise."""
-    from pairuni_eval.tiny import prompts
+    from pairuni_eval.tiny import name_prompts, prompts
 
     rng = random.Random(seed)
     sample = rng.choice(samples_of(name))
     row = dict(sample.reference)
-    drawn = prompts.sample_scene(rng, row, extra=extra)
+    named = name_prompts.names_of(row)
+    if named:
+        drawn = name_prompts.name_scene(rng, named, extra=extra)
+    else:
+        drawn = prompts.sample_scene(rng, row, extra=extra)
     scene = rng.choice((drawn, world.random_scene(rng)))
     image = _spoiled(world.render(scene), noise, seed)
     half = Generation(
