@@ -13,7 +13,7 @@ from pairuni_eval import catalog
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
-from pairuni_eval.models.families import Family, family_of
+from pairuni_eval.models.families import ModelFamily, family_of
 
 # What a publisher calls the model_type of an adapter's family.
 _ALSO_CALLED = {"multi_modality": "janus"}
@@ -90,7 +90,7 @@ def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
     return Resolved(str(model_type), checkpoint)
 
 
-def _with_family(failure: UserError, family: Family) -> UserError:
+def _with_family(failure: UserError, family: ModelFamily) -> UserError:
     """An error about config.json that says which family the other files are of."""
     return UserError(
         f"{failure.message} The files beside it are of {family.name}.",
@@ -109,7 +109,7 @@ def _no_adapter(checkpoint: str, model_type: object, folder: Path) -> UserError:
     )
 
 
-def _taken_by(family: Family) -> str | None:
+def _taken_by(family: ModelFamily) -> str | None:
     """Which option takes a family; None if nothing that is installed does."""
     if family.adapter not in catalog.plugin_names("models"):
         return None

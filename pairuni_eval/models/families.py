@@ -33,7 +33,7 @@ _PIPELINE = "model_index.json"
 _BAGEL = ("llm_config.json", "vit_config.json", "ae.safetensors")
 
 
-class Family(NamedTuple):
+class ModelFamily(NamedTuple):
     """A family of models.
 
     Attributes:
@@ -47,22 +47,22 @@ class Family(NamedTuple):
     needs_config: bool = True
 
 
-def family_of(folder: Path) -> Family | None:
+def family_of(folder: Path) -> ModelFamily | None:
     """The family that a folder's files name; None if none of them does."""
     if is_file(folder / _PIPELINE):
         kind = _quietly(folder / _PIPELINE).get("_class_name", "of an unnamed class")
-        return Family(f"a diffusers pipeline ({kind})", "diffusers", needs_config=False)
+        return ModelFamily(f"a diffusers pipeline ({kind})", "diffusers", needs_config=False)
     if all(is_file(folder / name) for name in _BAGEL):
-        return Family(*_BY_TYPE["bagel"], needs_config=False)
+        return ModelFamily(*_BY_TYPE["bagel"], needs_config=False)
     model_type = _quietly(folder / "config.json").get("model_type")
     for file in _PROCESSORS:
         model_type = model_type or _BY_PROCESSOR.get(
             str(_quietly(folder / file).get("processor_class"))
         )
     if model_type in _BY_TYPE:
-        return Family(*_BY_TYPE[model_type])
+        return ModelFamily(*_BY_TYPE[model_type])
     if model_type and _answers_with_images(str(model_type)):
-        return Family(f"{model_type}, which answers questions about images", "transformers")
+        return ModelFamily(f"{model_type}, which answers questions about images", "transformers")
     return None
 
 

@@ -32,7 +32,7 @@ from pairuni_eval.models.lumina_dimoo.config import (
     VqConfig,
 )
 from pairuni_eval.models.lumina_dimoo.files import DimooFiles
-from pairuni_eval.models.lumina_dimoo.layout import Grid, Layout
+from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.vq import Vq
 from pairuni_eval.records import Capability, Decoding
@@ -57,7 +57,7 @@ _SPECIAL = {
     "answer_end": "</answer>",
 }
 CODES = 32
-GRID = Grid(world.GRID, world.GRID)
+GRID = CodeGrid(world.GRID, world.GRID)
 ANSWER = 8  # places of an answer: a thought, a word and the end
 # How it is measured: a few steps are enough for 16 codes, and two for an answer.
 _DECODINGS = {

@@ -64,7 +64,7 @@ class Hypothesis(Strict, frozen=True, kw_only=True):
     margin: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
 
 
-class Part(NamedTuple):
+class HypothesisPart(NamedTuple):
     """One comparison of a hypothesis."""
 
     overlap: float
@@ -78,7 +78,7 @@ class PlacedHypothesis(NamedTuple):
 
     hypothesis: Hypothesis
     overlap: float | None
-    parts: tuple[Part, ...]
+    parts: tuple[HypothesisPart, ...]
 
     @property
     def title(self) -> str:
@@ -136,10 +136,10 @@ class Design(Strict, frozen=True, kw_only=True):
         return (self.only_at[arm],) if arm in self.only_at else self.overlaps
 
 
-def _parts(one: Hypothesis, overlap: float | None) -> Iterator[Part]:
+def _parts(one: Hypothesis, overlap: float | None) -> Iterator[HypothesisPart]:
     if overlap is not None:
         for against, score in product(one.against, one.scores):
-            yield Part(overlap, one.arm, against, score)
+            yield HypothesisPart(overlap, one.arm, against, score)
 
 
 def design_troubles(design: Design, arms: tuple[str, ...]) -> Iterator[str]:

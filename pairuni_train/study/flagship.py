@@ -34,7 +34,7 @@ from pairuni_train.study.flagship_jobs import (
     flagship_jobs,
     matrix_folder,
 )
-from pairuni_train.study.hypotheses import Agreement, Outcome, examine_hypotheses
+from pairuni_train.study.hypotheses import FlagshipOutcome, PairAgreement, examine_hypotheses
 from pairuni_train.study.jobs import is_finished, pair_file
 from pairuni_train.study.registration import Registration, is_registered
 from pairuni_train.study.score_table import ScoredArms, gather_scores
@@ -55,7 +55,7 @@ class Examined(NamedTuple):
     """What a table of scores says: every arm's numbers, and the hypotheses."""
 
     lines: tuple[ArmLine, ...]
-    outcome: Outcome
+    outcome: FlagshipOutcome
 
 
 class FlagshipFigure(NamedTuple):
@@ -87,7 +87,7 @@ class FlagshipFigure(NamedTuple):
     deviations: tuple[str, ...]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> FlagshipOutcome:
         """The hypotheses."""
         return self.examined.outcome
 
@@ -132,7 +132,7 @@ def examined(
     scores: pd.DataFrame,
     experiment: Experiment,
     *,
-    agreement: Agreement | None = None,
+    agreement: PairAgreement | None = None,
     agreement_registered: bool = True,
 ) -> Examined:
     """What a table of scores of one base says.
@@ -177,12 +177,12 @@ def asked_group(matrix: MatrixFindings) -> GroupFinding | None:
     return next((group for group in matrix.groups if group.answers != '"no"'), None)
 
 
-def agreement_of(group: GroupFinding) -> Agreement | None:
+def agreement_of(group: GroupFinding) -> PairAgreement | None:
     """The test of a group's pairing; None where nothing was tested."""
     test = group.pairing
     if test.p is None or test.within is None or test.re_paired is None:
         return None
-    return Agreement(test.within, test.re_paired, test.p, test.pairs)
+    return PairAgreement(test.within, test.re_paired, test.p, test.pairs)
 
 
 def _unregistered(scores: pd.DataFrame) -> tuple[str, ...]:

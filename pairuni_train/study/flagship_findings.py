@@ -13,8 +13,8 @@ from pairuni_eval.toolkit.gradients import sentences
 from pairuni_eval.toolkit.stats import SCORE, Word, distance, p_words, plain, printed, signed_plain
 from pairuni_train.study.flagship import FlagshipFigure
 from pairuni_train.study.hypotheses import (
+    FlagshipOutcome,
     HypothesisResult,
-    Outcome,
     PartResult,
     Verdict,
     held,
@@ -56,7 +56,7 @@ def part_sentence(one: PartResult) -> str:
     return f"{said}{_within(one)}."
 
 
-def _of(outcome: Outcome, *ids: str) -> tuple[str, ...]:
+def _of(outcome: FlagshipOutcome, *ids: str) -> tuple[str, ...]:
     """The sentences of hypotheses that were run: the verdict, then each part."""
     found = [one for id_ in ids for one in outcome.of(id_) if one.verdict is not Verdict.NOT_RUN]
     return tuple(sentence for one in found for sentence in _whole(one))
@@ -114,7 +114,7 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _in_short(outcome: Outcome) -> Iterator[str]:
+def _in_short(outcome: FlagshipOutcome) -> Iterator[str]:
     """The verdicts by name."""
     for verdict in (Verdict.HELD, Verdict.AGAINST, Verdict.NOT_SHOWN, Verdict.NOT_RUN):
         named = [one.title + _aside(one) for one in outcome.hypotheses if one.verdict is verdict]
@@ -126,7 +126,7 @@ def _aside(one: HypothesisResult) -> str:
     return "" if one.registered or one.verdict is Verdict.NOT_RUN else " (not registered)"
 
 
-def _pairing(outcome: Outcome) -> Iterator[str]:
+def _pairing(outcome: FlagshipOutcome) -> Iterator[str]:
     """What the control says, overlap by overlap, only where pairs were shown to help."""
     helped = {one.placed.overlap: one for one in outcome.of("H2")}
     for one in outcome.of("H3"):
@@ -171,7 +171,7 @@ def _gradients(figure: FlagshipFigure) -> Iterator[str]:
         yield f"At {figure.checkpoint}, the matrix by itself: {' '.join(sentences(figure.matrix))}"
 
 
-def _predicted(outcome: Outcome) -> Iterator[str]:
+def _predicted(outcome: FlagshipOutcome) -> Iterator[str]:
     """Agreement of partners against whether meeting them in a step made a difference."""
     (agree,) = outcome.of("H6") or (None,)
     meeting = [one for one in outcome.of("H3") if one.verdict is not Verdict.NOT_RUN]

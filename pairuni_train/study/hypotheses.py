@@ -38,7 +38,7 @@ from pairuni_eval.toolkit.stats import (
     joint_interval,
     steps_where_known,
 )
-from pairuni_train.study.design import Design, Expect, Hypothesis, Part, PlacedHypothesis
+from pairuni_train.study.design import Design, Expect, Hypothesis, HypothesisPart, PlacedHypothesis
 from pairuni_train.study.score_table import ScoredArms
 
 
@@ -51,7 +51,7 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
-class Agreement(NamedTuple):
+class PairAgreement(NamedTuple):
     """Partners' gradients at the base against re-paired ones: mean cosines, two-sided p, pairs."""
 
     within: float
@@ -70,7 +70,7 @@ class PartResult(NamedTuple):
         registered: Whether its runs were made under the file, as many as it says.
     """
 
-    part: Part
+    part: HypothesisPart
     expect: Expect
     margin: float | None
     found: ScoreDifference
@@ -107,11 +107,11 @@ class HypothesisResult(NamedTuple):
         return self.placed.title
 
 
-class Outcome(NamedTuple):
+class FlagshipOutcome(NamedTuple):
     """All of it: the hypotheses in the order of the file, and how many tests were corrected."""
 
     hypotheses: tuple[HypothesisResult, ...]
-    agreement: Agreement | None
+    agreement: PairAgreement | None
     hypotheses_tested: int
     comparisons_tested: int
 
@@ -123,10 +123,10 @@ class Outcome(NamedTuple):
 def examine_hypotheses(
     arms: ScoredArms,
     design: Design,
-    agreement: Agreement | None,
+    agreement: PairAgreement | None,
     *,
     agreement_registered: bool = True,
-) -> Outcome:
+) -> FlagshipOutcome:
     """Test everything that a design announces.
 
     Args:
@@ -151,7 +151,7 @@ def examine_hypotheses(
         for placed in design.placed
     ]
     corrected = steps_where_known([1.0 if one.p is None else one.p for one in found])
-    return Outcome(
+    return FlagshipOutcome(
         tuple(_concluded(one, step) for one, step in zip(found, corrected, strict=True)),
         agreement,
         design.hypotheses_tested,
@@ -159,7 +159,9 @@ def examine_hypotheses(
     )
 
 
-def _compared(arms: ScoredArms, design: Design, hypothesis: Hypothesis, part: Part) -> PartResult:
+def _compared(
+    arms: ScoredArms, design: Design, hypothesis: Hypothesis, part: HypothesisPart
+) -> PartResult:
     score = next(one for one in design.scores if one.name == part.score)
     sides = [arms.arm(name, score, part.overlap) for name in (part.arm, part.against)]
     found = compare_scores(*sides, margin=hypothesis.margin)
@@ -189,7 +191,7 @@ def _worded(one: PartResult, step: Step | None) -> PartResult:
 def _uncorrected(
     placed: PlacedHypothesis,
     parts: tuple[PartResult, ...],
-    agreement: Agreement | None,
+    agreement: PairAgreement | None,
     *,
     agreement_registered: bool,
 ) -> HypothesisResult:

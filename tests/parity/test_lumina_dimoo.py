@@ -32,9 +32,9 @@ from pairuni_eval.models.lumina_dimoo.image_sampler import (
     edit_weights,
     guided_sum,
 )
-from pairuni_eval.models.lumina_dimoo.layout import Grid, Layout, Tail
+from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout, Tail
 from pairuni_eval.models.lumina_dimoo.masked_batch import Branches, masked_batch
-from pairuni_eval.models.lumina_dimoo.network import Columns, Network
+from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 from pairuni_eval.models.lumina_dimoo.noise import gumbel
 from pairuni_eval.models.lumina_dimoo.pictures import Size, crop_sizes, cropped, nearest_size
 from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan, fill_text
@@ -71,9 +71,9 @@ class Recorded(NamedTuple):
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
     @property
-    def codes(self) -> Columns:
+    def codes(self) -> VocabularySlice:
         ids = self.config.ids
-        return Columns(ids.image_offset, ids.image_offset + ids.codebook_size)
+        return VocabularySlice(ids.image_offset, ids.image_offset + ids.codebook_size)
 
     def picture(self, name: str) -> list[list[int]]:
         codes: list[list[int]] = self.arrays("vq")[f"{name}_codes"].tolist()
@@ -134,7 +134,7 @@ def test_layouts_have_the_ids_of_the_full_vocabulary(recorded: Recorded) -> None
     layout = object.__new__(Layout)  # of other ids than the recorded tokenizer's
     layout.ids = ids
     picture = [[0, 38, 0], [41, 36, 54]]
-    drawn = layout.drawing(Grid(*real["grid"]))
+    drawn = layout.drawing(CodeGrid(*real["grid"]))
     assert [*text, *drawn.ids] == real["t2i"]
     assert list(layout.picture(picture)) == real["image_sequence"]
     asked = layout.with_pictures(text, [picture])
@@ -231,7 +231,7 @@ def test_a_padded_row_has_the_logits_it_has_alone(recorded: Recorded) -> None:
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_drawings_and_edits_are_the_recorded_ones(recorded: Recorded, name: str) -> None:
     case, arrays = recorded.table("cases")[name], recorded.arrays(name)
-    ids, grid = recorded.config.ids, Grid(*case["grid"])
+    ids, grid = recorded.config.ids, CodeGrid(*case["grid"])
     asked, weights = _branches(recorded, name, case, arrays, grid)
     batch = masked_batch([asked], "cpu")
     masked = int((arrays["start"] == ids.mask).sum())
@@ -255,7 +255,7 @@ def test_drawings_and_edits_are_the_recorded_ones(recorded: Recorded, name: str)
 
 
 def _branches(
-    recorded: Recorded, name: str, case: Mapping[str, Any], arrays: Arrays, grid: Grid
+    recorded: Recorded, name: str, case: Mapping[str, Any], arrays: Arrays, grid: CodeGrid
 ) -> tuple[Branches, tuple[float, ...]]:
     """A recorded case as our sequences, which are equal to the official ones."""
     layout, ids = recorded.layout, recorded.config.ids

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.lumina_dimoo.masked_batch import MaskedBatch
-from pairuni_eval.models.lumina_dimoo.network import Columns, Network
+from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 
 
 class CachePlan(NamedTuple):
@@ -44,12 +44,12 @@ class CachedLogits:
 
     Args:
         network: Gives what is not reused.
-        codes: Columns of the vocabulary that are codes.
+        codes: VocabularySlice of the vocabulary that are codes.
         steps: Steps of the drawing.
         plan: When and how much is reused.
     """
 
-    def __init__(self, network: Network, codes: Columns, steps: int, plan: CachePlan):
+    def __init__(self, network: Network, codes: VocabularySlice, steps: int, plan: CachePlan):
         self._network, self._codes, self._steps, self._plan = network, codes, steps, plan
         self._memory: list[tuple[Tensor, Tensor]] = []
         self._logits_RTV: Tensor | None = None

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.lumina_dimoo.masked_batch import MaskedBatch
-from pairuni_eval.models.lumina_dimoo.network import Columns, Network
+from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 from pairuni_eval.models.lumina_dimoo.noise import Noise
 
 
@@ -104,7 +104,7 @@ class FreshLogits(NamedTuple):
     """Computes them anew at every step, at the asked places and columns alone."""
 
     network: Network
-    codes: Columns
+    codes: VocabularySlice
 
     def logits(self, batch: MaskedBatch, step: int, index_BP: Tensor) -> Tensor:  # noqa: ARG002
         """See `LogitSource.logits`."""

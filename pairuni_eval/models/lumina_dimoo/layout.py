@@ -37,7 +37,7 @@ _TOKENS = {
 }
 
 
-class Grid(NamedTuple):
+class CodeGrid(NamedTuple):
     """Size of a picture in codes."""
 
     height: int
@@ -125,7 +125,7 @@ class Layout:
         shown = [token for codes in pictures for token in self.picture(codes)]
         return (*words[:-1], *shown, words[-1])
 
-    def drawing(self, grid: Grid, known: Codes | None = None) -> Tail:
+    def drawing(self, grid: CodeGrid, known: Codes | None = None) -> Tail:
         """The tail of a picture that is to be drawn.
 
         Args:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.lumina_dimoo.layout import Ids, Tail
-from pairuni_eval.models.lumina_dimoo.network import Columns, Network
+from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 
 
 class Branches(NamedTuple):
@@ -82,14 +82,17 @@ class MaskedBatch:
         return doubled
 
     def logits(
-        self, network: Network, index_BP: Tensor | None = None, columns: Columns | None = None
+        self,
+        network: Network,
+        index_BP: Tensor | None = None,
+        columns: VocabularySlice | None = None,
     ) -> Tensor:
         """Logits of every branch at some of the tail's places, (G, B, P, V); of all without any.
 
         Args:
             network: What gives them.
             index_BP: Which of the N places; None for all.
-            columns: Columns of the vocabulary; None for all.
+            columns: VocabularySlice of the vocabulary; None for all.
         """
         places_GBP = self.places_GBN
         if index_BP is not None:

@@ -174,7 +174,7 @@ class _Body(nn.Module):
         self.transformer = _Transformer(config)
 
 
-class Columns(NamedTuple):
+class VocabularySlice(NamedTuple):
     """Columns of the vocabulary, from `start` to before `stop`."""
 
     start: int
@@ -240,7 +240,7 @@ class Network(nn.Module):
         made: Tensor = block(*args)
         return made
 
-    def logits(self, hidden: Tensor, columns: Columns | None = None) -> Tensor:
+    def logits(self, hidden: Tensor, columns: VocabularySlice | None = None) -> Tensor:
         """Logits of hidden states of any shape, of some columns of the vocabulary or of all."""
         weight = self.model.transformer.ff_out.weight
         return F.linear(hidden, weight if columns is None else weight[slice(*columns)])
@@ -251,7 +251,7 @@ class Network(nn.Module):
         keep_BT: Tensor | None = None,
         *,
         places_BP: Tensor | None = None,
-        columns: Columns | None = None,
+        columns: VocabularySlice | None = None,
     ) -> Tensor:
         """Logits of the asked places and columns, (B, P, V); of all without `places_BP`."""
         return self.logits(self.hidden(ids_BT, keep_BT, places_BP), columns)

@@ -44,9 +44,9 @@ from pairuni_eval.models.lumina_dimoo.image_sampler import (
     edit_weights,
     guided_sum,
 )
-from pairuni_eval.models.lumina_dimoo.layout import Grid, Layout
+from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout
 from pairuni_eval.models.lumina_dimoo.masked_batch import Branches, MaskedBatch, masked_batch
-from pairuni_eval.models.lumina_dimoo.network import Columns, Network
+from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 from pairuni_eval.models.lumina_dimoo.noise import Noise, OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.pictures import (
     Size,
@@ -93,7 +93,7 @@ class DimooPolicy(nn.Module):
         self.network, self.vq = network, vq.requires_grad_(False)
         self.layout, self.config, self.files = layout, config, files
         ids = config.ids
-        self._codes = Columns(ids.image_offset, ids.image_offset + ids.codebook_size)
+        self._codes = VocabularySlice(ids.image_offset, ids.image_offset + ids.codebook_size)
         self._seen: OrderedDict[tuple[Size, bytes], list[list[int]]] = OrderedDict()
 
     @property
@@ -161,12 +161,12 @@ class DimooPolicy(nn.Module):
         """Which requests can be sampled together, by their places: pictures of one grid."""
         if task == "und":
             return [list(range(len(requests)))]
-        found: dict[Grid, list[int]] = {}
+        found: dict[CodeGrid, list[int]] = {}
         for place, request in enumerate(requests):
             found.setdefault(self.grid_of(request), []).append(place)
         return list(found.values())
 
-    def grid_of(self, request: Request) -> Grid:
+    def grid_of(self, request: Request) -> CodeGrid:
         """The grid of the picture that a request asks for: the last source's, or the size's."""
         shapes = self.config.shapes
         sources = [part for part in request.parts if isinstance(part, Image.Image)]
@@ -199,7 +199,7 @@ class DimooPolicy(nn.Module):
                 prefixes += [self.layout.with_pictures(bare, codes), words]
         return Branches(tuple(prefixes), self.layout.drawing(grid))
 
-    def _grid(self, size: Size) -> Grid:
+    def _grid(self, size: Size) -> CodeGrid:
         factor = self.config.vq.factor
         if size.width % factor or size.height % factor:
             raise UserError(
@@ -208,7 +208,7 @@ class DimooPolicy(nn.Module):
                 hint=f"--set decoding.size=[{_nearest(size.width, factor)},"
                 f"{_nearest(size.height, factor)}]",
             )
-        return Grid(size.height // factor, size.width // factor)
+        return CodeGrid(size.height // factor, size.width // factor)
 
     def _weights(self, request: Request) -> tuple[float, ...]:
         """Of the guidance branches: `cfg_scale` is 1 + s of the official settings."""
@@ -360,7 +360,7 @@ class DimooPolicy(nn.Module):
         ]
 
     def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
-        grid: Grid = rollout.conditions["grid"]
+        grid: CodeGrid = rollout.conditions["grid"]
         codes_Nhw = rollout.tokens_NT.view(-1, *grid)
         none = Reply(error=no_finite("pixels", torch.float32))
         replies = []

@@ -22,7 +22,12 @@ from pairuni_train.study.flagship_jobs import (
     plan_flagship,
 )
 from pairuni_train.study.flagship_page import write_flagship
-from pairuni_train.study.hypotheses import Agreement, Outcome, Verdict, examine_hypotheses
+from pairuni_train.study.hypotheses import (
+    FlagshipOutcome,
+    PairAgreement,
+    Verdict,
+    examine_hypotheses,
+)
 from pairuni_train.study.jobs import StudyOptions, pair_file
 from pairuni_train.study.registration import Registration, is_registered, registration_of, stamp
 from pairuni_train.study.score_table import COLUMNS, SCORES_FILE, ScoredArms, read_scores
@@ -31,7 +36,7 @@ from pairuni_train.study.spec import experiments, find_experiment, read_experime
 FLAGSHIP = find_experiment("flagship")
 FILE = experiments()["flagship"]
 OVERLAPS = (0.0, 0.5, 1.0)
-AGREE = Agreement(0.02, 0.001, 1e-4, 60)
+AGREE = PairAgreement(0.02, 0.001, 1e-4, 60)
 BASE = {"answers, new": 0.5, "answers, common": 0.9, "drawings, new": 0.2, "drawings, common": 0.6}
 TRAINED = BASE | {"answers, new": 0.8, "drawings, new": 0.6}
 UNPAIRED = BASE | {"answers, new": 0.65, "drawings, new": 0.35}
@@ -50,17 +55,17 @@ def table(*, unpaired: dict[str, float] = UNPAIRED, repaired: dict[str, float] =
     return found
 
 
-def outcome(scores: pd.DataFrame, agreement: Agreement | None = AGREE) -> Outcome:
+def outcome(scores: pd.DataFrame, agreement: PairAgreement | None = AGREE) -> FlagshipOutcome:
     """The verdicts alone: numbers of arms take as long again."""
     assert FLAGSHIP.design is not None
     return examine_hypotheses(ScoredArms(scores), FLAGSHIP.design, agreement)
 
 
-def verdicts(found: Outcome) -> dict[str, Verdict]:
+def verdicts(found: FlagshipOutcome) -> dict[str, Verdict]:
     return {one.title: one.verdict for one in found.hypotheses}
 
 
-def figure(scores: pd.DataFrame, agreement: Agreement | None = AGREE) -> FlagshipFigure:
+def figure(scores: pd.DataFrame, agreement: PairAgreement | None = AGREE) -> FlagshipFigure:
     """What a page is made of; of gradients only the test."""
     design = FLAGSHIP.design
     assert design is not None
@@ -197,9 +202,9 @@ def test_an_output_without_a_score_is_not_zero(coverage: FlagshipFigure) -> None
 
 def test_gradients_that_fight_speak_against(coverage: FlagshipFigure) -> None:
     base = coverage.scores[coverage.scores["arm"] == "base"]
-    fighting = Agreement(-0.02, 0.001, 1e-4, 60)
+    fighting = PairAgreement(-0.02, 0.001, 1e-4, 60)
     assert verdicts(outcome(base, fighting))["H6"] is Verdict.AGAINST
-    unsure = Agreement(0.02, 0.001, 0.04, 60)
+    unsure = PairAgreement(0.02, 0.001, 0.04, 60)
     assert verdicts(outcome(base, unsure))["H6"] is Verdict.NOT_SHOWN
 
 
