@@ -152,28 +152,30 @@ class _Writer:
         return packed_rows(self.columns, list(self._texts))
 
     def _text(self, text: str, longest: int) -> int:
-        return self._texts[shorten(text, longest)]
+        if len(text) > longest or not text.isprintable():  # else `shorten` leaves it as it is
+            text = shorten(text, longest)
+        return self._texts[text]
 
     def _ask(self, own: _Frame, *, drawn: bool) -> None:
-        cells = zip(own.rows["request"].tolist(), own.rows["reference"].tolist(), strict=True)
-        for request, reference in cells:
-            asked = _decode(request)
+        requests = list(map(_decode, own.rows["request"].tolist()))
+        self._copier.bring(own.tables.run, [one for asked in requests for one in _images(asked)])
+        for asked, reference in zip(requests, own.rows["reference"].tolist(), strict=True):
             self.columns.asked.append(self._text(joined_text(asked), self._longest))
-            images = [part["image"] for part in asked if part["kind"] == "image"]
-            shown = tuple([self._picture(own, image) for image in images])
+            shown = tuple([self._picture(own, image) for image in _images(asked)])
             self.columns.shown.append(self._picture_lists[shown])
             gold = None if drawn else gold_of(_decode(reference))
             self.columns.gold.append(self._texts[gold] if gold else self._nothing)
 
     def _answer(self, place: int, frame: _Frame) -> None:
         columns, rows = self.columns, frame.rows
-        for parts in rows["parts"].tolist():
-            given = _decode(parts) if isinstance(parts, str) else []
-            images = [part["image"] for part in given if part["kind"] == "image"]
-            text = joined_text(given)
-            absent = not isinstance(parts, str)
-            columns.given[place].append(NO_ROW if absent else self._text(text, self._longest))
-            columns.picture[place].append(self._picture(frame, images[0]) if images else NO_ROW)
+        cells = rows["parts"].tolist()
+        outputs = [_decode(cell) if isinstance(cell, str) else None for cell in cells]
+        pictures = [next(iter(_images(parts or ())), None) for parts in outputs]
+        self._copier.bring(frame.tables.run, [image for image in pictures if image])
+        for parts, image in zip(outputs, pictures, strict=True):
+            text = NO_ROW if parts is None else self._text(joined_text(parts), self._longest)
+            columns.given[place].append(text)
+            columns.picture[place].append(self._picture(frame, image) if image else NO_ROW)
         columns.value[place] += [
             round(value, 4) if math.isfinite(value) else None for value in rows["good"].tolist()
         ]
@@ -238,6 +240,11 @@ def browser(
         longest=longest,
         other_seeds=tuple(name for name in others if name in other_seeds),
     )
+
+
+def _images(parts: Sequence[dict[str, Any]]) -> list[str]:
+    """The pictures among the parts of a request or an output."""
+    return [part["image"] for part in parts if part["kind"] == "image"]
 
 
 def packed_rows(columns: Any, texts: Sequence[str]) -> Markup:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +37,7 @@ PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _PACKED = 4_096  # bytes: a small picture of at most as many stands inside the page,
 _IN_PAGE = 6_000_000  # as long as all of them together have at most as many
+_TOGETHER = 64  # pictures that are held in memory while they are looked at side by side
 _LONGEST = 700  # characters of a question or an answer
 _BINARY = ("right", "wrong")
 _FINER = ("upper", "lower")
@@ -141,28 +144,34 @@ class ImageCopier:
         shown = self._shown.values()
         return {Path(one.file).name for one in shown if one.file and not one.packed}
 
+    def bring(self, run: StoredRun, images: Iterable[str]) -> None:
+        """Copy many pictures of a run: several are looked at side by side."""
+        fresh = [one for one in dict.fromkeys(images) if self._wants(run, one)][: self._room]
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(fresh), _TOGETHER):
+                names = fresh[start : start + _TOGETHER]
+                looked = pool.map(partial(_look, run), names)
+                for image, found in zip(names, looked, strict=True):
+                    self._take(run, image, found)
+
     def show(self, run: StoredRun, image: str, alt: str) -> CopiedImage:
         """The picture of a run with this id, copied on first use."""
-        if image not in self._shown:
-            if self.full or (run.folder, image) in self._lost:
-                return CopiedImage(None, alt=alt)
-            self._room -= 1
-            copied = self._copy(run, image)
-            if copied is None:  # another run may have it whole
-                self._lost.add((run.folder, image))
-                return CopiedImage(None, alt=alt)
-            self._shown[image] = copied
-        return self._shown[image]._replace(alt=alt)
+        if self._wants(run, image) and not self.full:
+            self._take(run, image, _look(run, image))
+        return self._shown.get(image, CopiedImage(None))._replace(alt=alt)
 
-    def _copy(self, run: StoredRun, image: str) -> CopiedImage | None:
-        try:
-            data = run.pictures.data(image)
-        except DatasetError:
-            return None
-        extension = _extension(data)
-        size = _size(data) if extension else None
-        if extension is None or size is None:
-            return None
+    def _wants(self, run: StoredRun, image: str) -> bool:
+        return image not in self._shown and (run.folder, image) not in self._lost
+
+    def _take(self, run: StoredRun, image: str, found: _Looked | None) -> None:
+        self._room -= 1
+        if found is None:  # another run may have it whole
+            self._lost.add((run.folder, image))
+        else:
+            self._shown[image] = self._place(image, found)
+
+    def _place(self, image: str, found: _Looked) -> CopiedImage:
+        data, extension, size = found
         if max(size) <= _SMALL and len(data) <= min(_PACKED, self._in_page):
             self._in_page -= len(data)
             kind = {"jpg": "jpeg"}.get(extension, extension)
@@ -174,6 +183,25 @@ class ImageCopier:
             if not target.is_file() or target.read_bytes() != data:
                 target.write_bytes(data)
         return CopiedImage(f"images/{target.name}", *size)
+
+
+class _Looked(NamedTuple):
+    """A picture that is whole: its bytes, the extension of its format, its width and height."""
+
+    data: bytes
+    extension: str
+    size: tuple[int, int]
+
+
+def _look(run: StoredRun, image: str) -> _Looked | None:
+    """Read a picture of a run; None if it is lost, changed or broken."""
+    try:
+        data = run.pictures.data(image)
+    except DatasetError:
+        return None
+    extension = _extension(data)
+    size = _size(data) if extension else None
+    return None if extension is None or size is None else _Looked(data, extension, size)
 
 
 def _extension(data: bytes) -> str | None:

@@ -236,13 +236,13 @@ def _fits(found: pa.DataType, column: _Column) -> bool:
 
 
 def _broken_json(array: pa.ChunkedArray, decoder: msgspec.json.Decoder[Any]) -> Iterator[str]:
-    good: set[str] = set()
-    for number, cell in enumerate(array.to_pylist(), 1):
-        if cell is None or cell in good:
-            continue
+    import pyarrow.compute as pc
+
+    for cell in pc.unique(array).to_pylist():
         try:
-            decoder.decode(cell)
+            if cell is not None:
+                decoder.decode(cell)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
+            number = pc.index(array, cell).as_py() + 1
             yield f"holds in row {number} what cannot be read: {failure}"
             return
-        good.add(cell)
