@@ -37,6 +37,7 @@ PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _PACKED = 4_096  # bytes: a small picture of at most as many stands inside the page,
 _IN_PAGE = 6_000_000  # as long as all of them together have at most as many
+_FOLDER = "images"
 _TOGETHER = 64  # pictures that are held in memory while they are looked at side by side
 _LONGEST = 700  # characters of a question or an answer
 _BINARY = ("right", "wrong")
@@ -127,7 +128,7 @@ class ImageCopier:
     """
 
     def __init__(self, out: Path, *, at_most: int = PICTURES) -> None:
-        self._folder = out / "images"
+        self._folder = out / _FOLDER
         self._shown: dict[str, CopiedImage] = {}
         self._lost: set[tuple[Path, str]] = set()
         self.at_most = self._room = at_most
@@ -150,14 +151,17 @@ class ImageCopier:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(fresh), _TOGETHER):
                 names = fresh[start : start + _TOGETHER]
-                looked = pool.map(partial(_look, run), names)
+                looked = list(pool.map(partial(_look, run), names))
                 for image, found in zip(names, looked, strict=True):
                     self._take(run, image, found)
+                list(pool.map(self._write, names, looked))
 
     def show(self, run: StoredRun, image: str, alt: str) -> CopiedImage:
         """The picture of a run with this id, copied on first use."""
         if self._wants(run, image) and not self.full:
-            self._take(run, image, _look(run, image))
+            found = _look(run, image)
+            self._take(run, image, found)
+            self._write(image, found)
         return self._shown.get(image, CopiedImage(None))._replace(alt=alt)
 
     def _wants(self, run: StoredRun, image: str) -> bool:
@@ -177,12 +181,17 @@ class ImageCopier:
             kind = {"jpg": "jpeg"}.get(extension, extension)
             packed = base64.b64encode(data).decode("ascii")
             return CopiedImage(f"data:image/{kind};base64,{packed}", *size)
-        target = self._folder / f"{image}.{extension}"
+        return CopiedImage(f"{_FOLDER}/{image}.{extension}", *size)
+
+    def _write(self, image: str, found: _Looked | None) -> None:
+        """Write the file of a picture that has one."""
+        if found is None or self._shown[image].packed:
+            return
+        target = self._folder / f"{image}.{found.extension}"
         with writing(str(target)):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not target.is_file() or target.read_bytes() != data:
-                target.write_bytes(data)
-        return CopiedImage(f"images/{target.name}", *size)
+            if not target.is_file() or target.read_bytes() != found.data:
+                target.write_bytes(found.data)
 
 
 class _Looked(NamedTuple):
