@@ -22,7 +22,6 @@ from torch import Tensor
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.cache import CachedLogits, CachePlan
 from pairuni_eval.models.lumina_dimoo.config import DimooConfig, TokenIds, read_dimoo_config
-from pairuni_eval.models.lumina_dimoo.files import read_tokenizer
 from pairuni_eval.models.lumina_dimoo.image_sampler import (
     FreshLogits,
     ImagePlan,
@@ -39,6 +38,7 @@ from pairuni_eval.models.lumina_dimoo.noise import gumbel
 from pairuni_eval.models.lumina_dimoo.pictures import Size, crop_sizes, cropped, nearest_size
 from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan, fill_text
 from pairuni_eval.models.lumina_dimoo.vq import Vq, to_bytes
+from pairuni_eval.models.tokenizer_file import read_tokenizer
 
 LOGITS = 1e-4
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]

@@ -8,10 +8,8 @@ Our `cfg_scale` is 1 + s. A folder may have decodings of its own in config.json 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -20,13 +18,15 @@ from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request,
 from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import find_folder, read_config, read_declaration
 from pairuni_eval.models.lumina_dimoo.config import VQ_FOLDER, read_dimoo_config
-from pairuni_eval.models.lumina_dimoo.files import DimooFiles, read_tokenizer
+from pairuni_eval.models.lumina_dimoo.files import DimooFiles
 from pairuni_eval.models.lumina_dimoo.layout import Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
 from pairuni_eval.models.lumina_dimoo.vq import Vq
 from pairuni_eval.models.placement import memory_of, place
-from pairuni_eval.models.weights import Weights, check_weights
+from pairuni_eval.models.strict_loading import fill, on_meta
+from pairuni_eval.models.tokenizer_file import read_tokenizer
+from pairuni_eval.models.weights import check_weights, joint_digest
 from pairuni_eval.places import exists, name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
@@ -35,7 +35,6 @@ _OFFICIAL = {
     Capability.GENERATE: Decoding(temperature=1.0, cfg_scale=5.0, steps=64),
     Capability.EDIT: Decoding(temperature=1.0, cfg_scale=3.5, cfg_image_scale=5.0, steps=64),
 }
-_NAMED = 3  # tensors that a message names
 
 
 class DimooModel(Model):
@@ -71,9 +70,9 @@ class DimooModel(Model):
         layout = Layout(read_tokenizer(folder), config.ids, folder)
         parts = (check_weights(folder), check_weights(folder / VQ_FOLDER))
         placement = place(options, own=parts[0].dtype)
-        network, vq = _meta(Network, config.network), _meta(Vq, config.vq)
-        _fill(network, parts[0], "Lumina-DiMOO")
-        _fill(vq, parts[1], "its VQ")
+        network, vq = on_meta(lambda: Network(config.network)), on_meta(lambda: Vq(config.vq))
+        fill(network, parts[0], "Lumina-DiMOO")
+        fill(vq, parts[1], "Lumina-DiMOO's VQ")
         policy = DimooPolicy(
             network.to(placement.device, placement.dtype),
             vq.to(placement.device).float(),
@@ -85,7 +84,7 @@ class DimooModel(Model):
         identity = ModelIdentity(
             adapter="llada",
             name=name_of(folder.resolve().as_posix()) if own else checkpoint,
-            weights=_digest(parts),
+            weights=joint_digest(parts),
             parent=declared.parent,
             step=declared.step,
             recipe=declared.recipe,
@@ -132,53 +131,6 @@ class DimooModel(Model):
             for place_, reply in zip(places, self.policy.decode(rollout), strict=True):
                 replies[place_] = reply
         return replies
-
-
-def _meta(kind: Any, config: Any) -> Any:
-    """A module without memory for its weights."""
-    import torch
-
-    with torch.device("meta"):
-        return kind(config)
-
-
-def _fill(module: Any, weights: Weights, what: str) -> None:
-    """Put every tensor in its place, and refuse what is missing or left over.
-
-    Raises:
-        UserError: naming tensors that are missing, of another shape, not finite or without a place.
-    """
-    folder, tensors = weights.files[0].parent, weights.tensors()
-    wanted = module.state_dict()
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing:
-        raise UserError(
-            f"{folder}: {len(missing)} weights of {what} are missing: {_some(missing)}.",
-            hint="Copy the whole checkpoint, every shard of it.",
-        )
-    if extra:
-        raise UserError(
-            f"{folder}: {len(extra)} tensors have no place in {what}: {_some(extra)}.",
-            hint="This is another model, or one with parts that Lumina-DiMOO does not have.",
-        )
-    for name, one in wanted.items():
-        if one.shape != tensors[name].shape:
-            raise UserError(
-                f"{folder}: {name} is {tuple(tensors[name].shape)}, and its config.json says "
-                f"{tuple(one.shape)}."
-            )
-    weights.refuse_broken()
-    module.load_state_dict(tensors, assign=True)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
-
-
-def _digest(parts: Sequence[Weights]) -> str:
-    """One digest over those of the network and the VQ."""
-    return hashlib.sha256("+".join(part.digest for part in parts).encode()).hexdigest()
 
 
 def _decodings(folder: Path) -> dict[Capability, Decoding]:

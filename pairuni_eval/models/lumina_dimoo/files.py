@@ -11,19 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairuni_eval.errors import UserError
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.lumina_dimoo.config import VQ_FOLDER
+from pairuni_eval.models.tokenizer_file import TOKENIZER_FILE
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from torch import Tensor
 
-_TOKENIZER = "tokenizer.json"
 _KEPT = (
     "config.json",
     "generation_config.json",
-    _TOKENIZER,
+    TOKENIZER_FILE,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
@@ -69,22 +67,3 @@ class DimooFiles(NamedTuple):
             save_file(whole, folder / name, metadata={"format": "pt"})
         text = json.dumps(dict(declaration), indent=2) + "\n"
         (folder / DECLARATION).write_text(text, encoding="utf-8")
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder, without the code that it may name.
-
-    Raises:
-        UserError: if there is none, or it cannot be read.
-    """
-    from tokenizers import Tokenizer
-
-    path = folder / _TOKENIZER
-    if not path.is_file():
-        raise UserError(
-            f"{folder} has no {_TOKENIZER}.", hint="Copy the whole checkpoint, tokenizer included."
-        )
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as failure:  # the library raises nothing more telling
-        raise UserError(f"{path}: cannot be read: {failure}.") from failure

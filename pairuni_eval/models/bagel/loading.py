@@ -1,0 +1,95 @@
+"""A BAGEL folder into memory: weights, auto-encoder, tokenizer, sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from pairuni_eval.errors import UserError
+from pairuni_eval.models.bagel.autoencoder import Autoencoder
+from pairuni_eval.models.bagel.config import (
+    AUTOENCODER_FILE,
+    WEIGHT_FILES,
+    BagelConfig,
+    PictureShapes,
+    read_bagel_config,
+    read_shapes,
+)
+from pairuni_eval.models.bagel.contexts import Marks
+from pairuni_eval.models.bagel.network import Bagel
+from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.placement import Placement, place
+from pairuni_eval.models.strict_loading import fill, on_meta
+from pairuni_eval.models.tokenizer_file import read_tokenizer, token_id
+from pairuni_eval.models.weights import Weights, check_weights, joint_digest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
+
+
+class LoadedBagel(NamedTuple):
+    """A checkpoint in memory.
+
+    Attributes:
+        network: In the precision that was asked for.
+        autoencoder: In float32.
+        digest: Of all weights.
+    """
+
+    network: Bagel
+    autoencoder: Autoencoder
+    tokenizer: Tokenizer
+    marks: Marks
+    config: BagelConfig
+    shapes: PictureShapes
+    placement: Placement
+    digest: str
+
+
+def weight_file(folder: Path) -> Path:
+    """The file of the model's weights: the averaged ones, or what a fine-tune wrote.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if found is None:
+        raise UserError(
+            f"{folder} holds neither {' nor '.join(WEIGHT_FILES)}.",
+            hint="Copy the weights of the checkpoint; they are one file.",
+        )
+    return found
+
+
+def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
+    """Load a folder of the official format.
+
+    Raises:
+        UserError: for files that are missing or broken, and for tensors that do not fit.
+    """
+    tokenizer = read_tokenizer(folder)
+    parts = check_weights(weight_file(folder)), check_weights(folder / AUTOENCODER_FILE)
+    config = read_bagel_config(folder, _shapes(parts[0]), _shapes(parts[1]))
+    placement = place(options, own=parts[0].dtype)
+    network = on_meta(lambda: Bagel(config))
+    autoencoder = on_meta(lambda: Autoencoder(config.autoencoder))
+    fill(network, parts[0], "BAGEL")
+    fill(autoencoder, parts[1], "BAGEL's auto-encoder")
+    return LoadedBagel(
+        network.to(placement.device, placement.dtype).eval(),
+        autoencoder.to(placement.device, torch.float32).eval().requires_grad_(False),
+        tokenizer,
+        Marks(*(token_id(tokenizer, word, folder) for word in _MARKS)),
+        config,
+        read_shapes(folder),
+        placement,
+        joint_digest(parts),
+    )
+
+
+def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.tensors().items()}
