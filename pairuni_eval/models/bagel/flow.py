@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.contexts import MARKS, Context, Marks, latent_block, read, stacked
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.records import Decoding
@@ -62,8 +63,18 @@ class Guidance(NamedTuple):
 
     @classmethod
     def of(cls, decoding: Decoding) -> Guidance:
-        """What a decoding asks for; what it leaves open is the official default."""
+        """What a decoding asks for; what it leaves open is the official default.
+
+        Raises:
+            UserError: for a scale of the picture without one of the text, which does nothing.
+        """
         default = cls()
+        if (decoding.cfg_image_scale or 1.0) > 1.0 >= decoding.cfg_scale:
+            raise UserError(
+                f"cfg_image_scale: {decoding.cfg_image_scale} does nothing where cfg_scale is "
+                f"{decoding.cfg_scale}: BAGEL guides by the picture only with the text.",
+                hint="Give both, e.g. --set decoding.cfg_scale=4 --set decoding.cfg_image_scale=2",
+            )
         low, high = decoding.cfg_interval or (default.low, default.high)
         least = default.least if decoding.cfg_renorm_min is None else decoding.cfg_renorm_min
         image = default.image if decoding.cfg_image_scale is None else decoding.cfg_image_scale

@@ -28,7 +28,7 @@ from pairuni_eval.models.weights import Weights, check_weights, joint_digest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
+MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 
 
 class LoadedBagel(NamedTuple):
@@ -83,7 +83,7 @@ def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
         network.to(placement.device, placement.dtype).eval(),
         autoencoder.to(placement.device, torch.float32).eval().requires_grad_(False),
         tokenizer,
-        Marks(*(token_id(tokenizer, word, folder) for word in _MARKS)),
+        Marks(*(token_id(tokenizer, word, folder) for word in MARKS)),
         config,
         read_shapes(folder),
         placement,
