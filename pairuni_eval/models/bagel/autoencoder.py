@@ -98,16 +98,15 @@ class Level(nn.Module):
         self.block = nn.ModuleList(
             Residual(channels if number == 0 else out, out) for number in range(blocks)
         )
+        self.downsample: nn.Module = nn.Identity()
+        self.upsample: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """All blocks, and the change."""
         for block in self.block:
             x = block(x)
-        if hasattr(self, "downsample"):
-            x = self.downsample(x)
-        if hasattr(self, "upsample"):
-            x = self.upsample(x)
-        return x
+        out: Tensor = self.upsample(self.downsample(x))
+        return out
 
 
 class Downsample(nn.Module):

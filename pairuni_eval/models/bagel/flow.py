@@ -100,7 +100,8 @@ class Guidance(NamedTuple):
             return guided
         over = _ROWS[self.renorm]
         lengths = [torch.linalg.vector_norm(one, dim=over, keepdim=True) for one in (whole, guided)]
-        return guided * (lengths[0] / (lengths[1] + _TINY)).clamp(self.least, 1.0)
+        share: Tensor = (lengths[0] / (lengths[1] + _TINY)).clamp(self.least, 1.0)
+        return guided * share
 
 
 def timesteps(points: int, shift: float) -> list[float]:

@@ -184,7 +184,7 @@ class BagelInference:
     def pixels_of(self, latents_NTC: Tensor, grid: tuple[int, int]) -> Tensor:
         """Decoded pixels (N, 3, H, W), one picture at a time: a value depends on its own alone."""
         maps = pics.unpatched(latents_NTC.float(), grid, self._loaded.config.latent_patch)
-        return torch.cat([self._autoencoder.decode(one) for one in maps.split(1)])
+        return torch.cat([self._autoencoder.decode(one[None]) for one in maps])
 
     def _edit(self, requests: Sequence[Request], sources: Sequence[Image.Image]) -> list[Reply]:
         decoding, config = requests[0].decoding, self._loaded.config

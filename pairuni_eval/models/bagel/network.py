@@ -143,13 +143,15 @@ class Attention(nn.Module):
             project, scale = getattr(self, name + kind), norm and getattr(self, norm + kind)
 
             def one(some_RLD: Tensor) -> Tensor:
-                split = project(some_RLD).unflatten(-1, (-1, self.head))
-                return (scale(split) if scale else split).flatten(-2)
+                flat: Tensor = project(some_RLD)
+                split = flat.view(*flat.shape[:-1], -1, self.head)
+                return scale(split).flatten(-2) if scale else flat
 
             return one
 
         both = routing.through(x_RLD, projected(""), projected(GENERATION))
-        return both.unflatten(-1, (-1, self.head)).transpose(1, 2)
+        heads: Tensor = both.view(*both.shape[:-1], -1, self.head).transpose(1, 2)
+        return heads
 
 
 class Mlp(nn.Module):
@@ -263,7 +265,7 @@ class TimeEmbedder(nn.Module):
         steps = torch.arange(_FREQUENCIES, device=time.device, dtype=torch.float32) / _FREQUENCIES
         angle = time.float()[..., None] * 10_000.0**-steps
         waves = torch.cat((angle.cos(), angle.sin()), dim=-1)
-        out: Tensor = self.mlp(waves.to(self.mlp[0].weight.dtype))
+        out: Tensor = self.mlp(waves.to(next(self.mlp.parameters()).dtype))
         return out
 
 
@@ -330,7 +332,8 @@ class Bagel(nn.Module):
             time_RT: Their times in [0, 1], 1 for noise.
         """
         x: Tensor = self.vae2llm(tokens_RTN.to(self.dtype))
-        return x + self.time_embedder(time_RT) + self.latent_pos_embed.pos_embed[places_RT]
+        x = x + self.time_embedder(time_RT)
+        return x + self.latent_pos_embed.pos_embed[places_RT]
 
     def seen(self, patches_CTP: Tensor, places_T: Tensor) -> Tensor:
         """What the experts read for pictures of one size that the vision tower sees: (C, T, D).
@@ -340,5 +343,5 @@ class Bagel(nn.Module):
             places_T: Their rows of both position tables.
         """
         hidden = self.vit_model(patches_CTP.to(self.dtype), places_T)
-        out: Tensor = self.connector(hidden)
-        return out + self.vit_pos_embed.pos_embed[places_T]
+        x: Tensor = self.connector(hidden)
+        return x + self.vit_pos_embed.pos_embed[places_T]

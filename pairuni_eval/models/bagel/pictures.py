@@ -77,17 +77,19 @@ def patches(pixels: Tensor, side: int) -> Tensor:
         pixels: (..., channels, H, W).
         side: Of a patch.
     """
-    rows, columns = pixels.shape[-2] // side, pixels.shape[-1] // side
-    cut = pixels.unflatten(-1, (columns, side)).unflatten(-3, (rows, side))
+    *before, height, width = pixels.shape
     # (..., channels, rows, side, columns, side)
-    return cut.movedim(-5, -1).movedim(-4, -3).flatten(-3).flatten(-3, -2)
+    cut = pixels.reshape(*before, height // side, side, width // side, side)
+    tokens: Tensor = cut.movedim(-5, -1).movedim(-4, -3).flatten(-3).flatten(-3, -2)
+    return tokens
 
 
 def unpatched(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
     """The other way: (..., channels, H, W) from patches of `grid` rows and columns."""
-    cut = tokens.unflatten(-2, grid).unflatten(-1, (side, side, -1))
     # (..., rows, columns, side, side, channels)
-    return cut.movedim(-1, -5).movedim(-2, -3).flatten(-4, -3).flatten(-2)
+    cut = tokens.reshape(*tokens.shape[:-2], *grid, side, side, -1)
+    pixels: Tensor = cut.movedim(-1, -5).movedim(-2, -3).flatten(-4, -3).flatten(-2)
+    return pixels
 
 
 def places(grid: tuple[int, int], side: int) -> Tensor:
