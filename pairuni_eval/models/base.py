@@ -105,11 +105,14 @@ class LoadOptions:
         device: A torch device name, or "auto": CUDA where there is one.
         dtype: A torch dtype name, or "auto": the checkpoint's own.
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
+        folder: A folder of the run for what a model remembers of calls that it paid for; None
+            keeps nothing.
     """
 
     device: str = AUTO
     dtype: str = AUTO
     compiled: bool = False
+    folder: Path | None = None
 
 
 class Memory(NamedTuple):
