@@ -22,7 +22,7 @@ def write_script(path: Path, *, force: bool = False) -> None:
     """Write the script to a file.
 
     Args:
-        path: The file; its folder must be there.
+        path: The file; its folder is made.
         force: Replace a file of that name, with whatever was filled in.
 
     Raises:
