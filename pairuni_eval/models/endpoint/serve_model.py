@@ -45,7 +45,7 @@ DTYPE: str | None = None  # the precision it runs in, e.g. "bfloat16"
 BATCH = 8  # requests that a function is given at once, at most
 
 
-class Request(NamedTuple):
+class ModelRequest(NamedTuple):
     """One thing to answer, draw or edit.
 
     `settings` are the same in all requests of a batch, and hold what was sent: temperature (0 is
@@ -73,17 +73,17 @@ def load() -> Any:
 # Delete the functions of what your model cannot do.
 
 
-def answer(model: Any, requests: list[Request]) -> list[str]:
+def answer(model: Any, requests: list[ModelRequest]) -> list[str]:
     """Answer questions about images: a text for each request, in order."""
     raise NotImplementedError("fill in answer")
 
 
-def draw(model: Any, requests: list[Request]) -> list[Image.Image]:
+def draw(model: Any, requests: list[ModelRequest]) -> list[Image.Image]:
     """Draw a picture for each prompt."""
     raise NotImplementedError("fill in draw")
 
 
-def edit(model: Any, requests: list[Request]) -> list[Image.Image]:
+def edit(model: Any, requests: list[ModelRequest]) -> list[Image.Image]:
     """Change requests[i].images[0] as requests[i].prompt says."""
     raise NotImplementedError("fill in edit")
 
@@ -112,10 +112,10 @@ class Problem(Exception):
         self.status, self.words, self.code = status, words, code
 
 
-class Job:
+class QueuedRequest:
     """A request on its way through a batch."""
 
-    def __init__(self, kind: str, request: Request) -> None:
+    def __init__(self, kind: str, request: ModelRequest) -> None:
         self.kind, self.request = kind, request
         self.batch = json.dumps([kind, request.settings], sort_keys=True)
         self.done = threading.Event()
@@ -148,7 +148,7 @@ def weights_hash(places: list[str]) -> str | None:
 
 def work(model: Any, jobs: Any) -> None:
     """Take jobs as they come, group them, and let the functions answer; never returns."""
-    held: list[Job] = []
+    held: list[QueuedRequest] = []
     while True:
         if not held:
             held.append(jobs.get())
@@ -162,7 +162,7 @@ def work(model: Any, jobs: Any) -> None:
             job.done.set()
 
 
-def run(model: Any, batch: list[Job]) -> None:
+def run(model: Any, batch: list[QueuedRequest]) -> None:
     """Give a batch to its function; what fails together is tried again alone."""
     function = globals()[FUNCTIONS[batch[0].kind]]
     try:
@@ -181,7 +181,7 @@ def run(model: Any, batch: list[Job]) -> None:
         job.result = results[place]
 
 
-def read_request(kind: str, fields: dict[str, Any], files: list[bytes]) -> Request:
+def read_request(kind: str, fields: dict[str, Any], files: list[bytes]) -> ModelRequest:
     """A request from the fields of a body and the pictures that are attached to it."""
     if str(fields.get("n", 1)) != "1":
         raise Problem(400, "n: one result for each request", "unsupported_value")
@@ -205,7 +205,7 @@ def read_request(kind: str, fields: dict[str, Any], files: list[bytes]) -> Reque
     prompt = " ".join(part for part in parts if isinstance(part, str))
     if kind == "edit" and not images:
         raise Problem(400, "image: an edit needs a picture")
-    return Request(prompt, images, parts, seed, settings)
+    return ModelRequest(prompt, images, parts, seed, settings)
 
 
 def read_messages(messages: Any) -> list[Any]:
@@ -311,7 +311,7 @@ class Handler(BaseHTTPRequestHandler):
                 fields, files = read_form(content_type, body)
             else:
                 fields, files = json_object(body), []
-            job = Job(kind, read_request(kind, fields, files))
+            job = QueuedRequest(kind, read_request(kind, fields, files))
             self.jobs.put(job)
             job.done.wait()
             self.reply(200, reply_body(kind, job.result))
