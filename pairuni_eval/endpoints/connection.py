@@ -278,7 +278,7 @@ def _client(base_url: str, secret: str, transport: Any) -> openai.AsyncOpenAI:
 
 def _capping(inner: Any, most_bytes: int) -> Any:
     """A transport that unpacks the bodies of another one itself and cuts them off."""
-    http = _http()
+    http: Any = _http()
 
     class Body(http.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, *, packed: bool) -> None:

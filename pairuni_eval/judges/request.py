@@ -55,7 +55,8 @@ def _chosen(own: float | str | None, card: float | None) -> float | str | None:
 def fields(settings: dict[str, Any]) -> dict[str, Any]:
     """The same as fields of a request; what is None is left to the endpoint."""
     sent = {name: settings[name] for name in ("model", "temperature", "max_tokens")}
-    return {name: value for name, value in sent.items() if value is not None} | settings["extra"]
+    plain = {name: value for name, value in sent.items() if value is not None}
+    return {**plain, **settings["extra"]}
 
 
 def name(settings: dict[str, Any], spec: JudgeSpec) -> str:

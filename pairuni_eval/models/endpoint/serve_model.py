@@ -213,8 +213,9 @@ def read_messages(messages: Any) -> list[Any]:
     parts: list[Any] = []
     try:
         for message in messages:
-            content = message["content"]
-            for part in [{"text": content}] if isinstance(content, str) else content:
+            content: Any = message["content"]
+            listed: Any = [{"text": content}] if isinstance(content, str) else content
+            for part in listed:
                 if part.get("type", "text") == "text":
                     parts.append(str(part["text"]))
                 else:
