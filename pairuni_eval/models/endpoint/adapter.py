@@ -55,9 +55,9 @@ class EndpointModel(Model):
     extra: ClassVar[str] = "judge"
     hardware = "endpoint"
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
-        Capability.UNDERSTAND: 64,
-        Capability.GENERATE: 16,
-        Capability.EDIT: 16,
+        Capability.UNDERSTAND: 256,  # what `concurrency` may be at most
+        Capability.GENERATE: 64,
+        Capability.EDIT: 64,
     }
 
     def __init__(
