@@ -121,6 +121,7 @@ class Asker:
         self._heard: float | None = None  # when the last reply came, or the first call began
         self._failed_in_a_row = 0
         self._wrong_in_a_row = 0
+        self._named: CallFailed | None = None  # a refusal of what is sent with every query
 
     def settle(self, queries: Mapping[str, Query]) -> dict[str, Outcome]:
         """Find out what becomes of every query, by its key.
@@ -140,6 +141,10 @@ class Asker:
             key: one._replace(open=not self._works) if one.suspect else one
             for key, one in outcomes.items()
         }
+
+    def fault_of_set_up(self) -> UserError | None:
+        """What to mend, where no query ever got a reply and a refusal names what all are sent."""
+        return None if self._works or self._named is None else self._set_up_wrong(self._named)
 
     def _ask_all(self, owed: deque[Query]) -> dict[str, Outcome]:
         """Ask what is owed with a few threads, which take the queries in order.
@@ -249,6 +254,8 @@ class Asker:
             return Outcome(failure.reason, Ending.DECLINED, came)
         if not suspect:
             self._failed_in_a_row += 1
+        if fault is Fault.PARAMETER:
+            self._named = failure
         self._raise_if_set_up_is_wrong(failure)
         return Outcome(failure.reason, Ending.FAILED, came, open=not suspect, suspect=suspect)
 

@@ -134,7 +134,11 @@ class EndpointModel(Model):
 
     def _ask(self, requests: Sequence[Request], capability: Capability) -> list[Outcome]:
         queries = [self._query(request, capability) for request in requests]
-        settled = self._asker(capability).settle({query.key: query for query in queries})
+        asker = self._asker(capability)
+        settled = asker.settle({query.key: query for query in queries})
+        fault = asker.fault_of_set_up()
+        if fault is not None:  # of a trial of one or two requests nothing else would say so
+            raise fault
         outcomes = [settled[query.key] for query in queries]
         stopped = next((one for one in outcomes if one.ending in _STOPPED), None)
         if stopped is not None:

@@ -259,6 +259,20 @@ def test_an_endpoint_without_image_support_ends_the_run_and_says_what_to_do(
     assert "nothing was marked as failed" in str(refused.value.hint)
 
 
+def test_a_single_refusal_of_pictures_is_said_too_if_nothing_ever_worked(
+    loopback: Loopback, load: Load
+) -> None:
+    error = {"message": "This model does not support image inputs"}
+    loopback.plan = lambda prompt, seen: (
+        Served("fine") if prompt == "words" else Served(status=400, error=error)
+    )
+    with pytest.raises(UserError, match="does not support image inputs"):
+        load().answer([ask(RED, "q")])
+    replies = load().answer([ask("words"), ask(RED, "q")])
+    assert [reply.text for reply in replies] == ["fine", None]
+    assert replies[1].error == "HTTP 400: This model does not support image inputs"
+
+
 @pytest.mark.parametrize(
     ("field", "mend"),
     [
