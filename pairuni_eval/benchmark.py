@@ -51,8 +51,8 @@ class MetricValue(NamedTuple):
 class Answer(msgspec.Struct, frozen=True):
     """A stored output beside its sample, with its images at hand.
 
-    Only outputs that exist reach a scorer: failed and skipped ones, and answers in words where a
-    picture was asked for, are marked by the runner.
+    Only outputs that exist reach a scorer: failed, refused and skipped ones, and answers in words
+    where a picture was asked for, are marked by the runner.
     """
 
     sample: Sample

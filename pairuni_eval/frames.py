@@ -71,7 +71,8 @@ def samples_frame(*runs: Places) -> pd.DataFrame:
 
     Columns: run, benchmark, capability, sample (uid), key (the dataset's own id), unit, draw,
     output (id), seed; question and answer as text, image (id of the drawn picture), tokens; status:
-    "answered", "skipped" or "failed", and the reason for the last two; tag.NAME for each tag.
+    "answered", "skipped", "failed" or "refused", and the reason for the last three; tag.NAME for
+    each tag.
 
     Args:
         runs: As for `runs_frame`.
@@ -176,14 +177,15 @@ def _outputs(one: _Named, frame: pd.DataFrame) -> pd.DataFrame:
 def _samples(one: _Named) -> Iterator[pd.DataFrame]:
     for name in one.benchmarks:
         frame = one.tables.outputs(name)
-        failed, skipped = frame["error"].notna(), frame["skipped"].notna()
-        status = np.select([failed, skipped], ["failed", "skipped"], "answered")
+        reasons = {"failed": "error", "skipped": "skipped", "refused": "refused"}
+        absent = [frame[column].notna() for column in reasons.values()]
+        status = np.select(absent, list(reasons), "answered")
         yield _outputs(one, frame).assign(
             question=_told(frame["request"], "text"),
             answer=_told(frame["parts"], "text"),
             image=_told(frame["parts"], "image"),
             status=status,
-            reason=frame["skipped"].fillna(frame["error"]).to_numpy(),
+            reason=frame["skipped"].fillna(frame["error"]).fillna(frame["refused"]).to_numpy(),
         )
 
 

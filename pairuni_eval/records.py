@@ -289,12 +289,13 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return stable_hash("decoding/1", every | msgspec.to_builtins(self.further))
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the model gave for one draw of one sample.
 
-    `skipped` and `error` are exclusive of parts: the first says why it was not attempted, the
-    second what failed at the boundary. Times are not here: they are in the run's journal, because a
-    row must not differ between two runs of the same command.
+    `skipped`, `error` and `refused` are exclusive of parts: the first says why it was not
+    attempted, the second what failed at the boundary, the third that the model declined. Times are
+    not here: they are in the run's journal, because a row must not differ between two runs of the
+    same command.
 
     Attributes:
         id: Hash of sample, draw and decoding.
@@ -306,6 +307,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
         tokens: How many tokens it took.
         error: What failed at the boundary, or None.
         skipped: Why it was not attempted, or None.
+        refused: In what words the model, or a filter around it, declined, or None.
     """
 
     id: str
@@ -317,6 +319,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     error: str | None = None
     skipped: str | None = None
+    refused: str | None = None
 
     @property
     def text(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairuni_eval.cli.application import make_app, run_app
+from pairuni_eval.cli.bridge import bridge
 from pairuni_eval.cli.convert import convert
 from pairuni_eval.cli.data import fetch_command, validate_command
 from pairuni_eval.cli.grade import grade
@@ -19,6 +20,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(show)
 app.command()(convert)
+app.command()(bridge)
 app.command(name="list")(list_command)
 app.command(name="validate")(validate_command)
 app.command(name="fetch")(fetch_command)

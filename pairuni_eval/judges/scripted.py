@@ -16,9 +16,9 @@ from typing import Literal
 
 import msgspec
 
+from pairuni_eval.endpoints.replies import CachedReply, ReplyCache
 from pairuni_eval.errors import UserError
 from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question
-from pairuni_eval.judges.replies import CachedReply, ReplyCache
 from pairuni_eval.judges.settings import ScriptOptions, read_options
 from pairuni_eval.places import is_file
 from pairuni_eval.records import Picture, Status

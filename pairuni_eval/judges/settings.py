@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from pairuni_eval.config import Count, NotNegative, Positive, Strict, as_record, read_table
+from pairuni_eval.config import Count, NotNegative, Strict, as_record, read_table
+from pairuni_eval.endpoints.settings import CallOptions
 from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_file
 
@@ -23,52 +24,18 @@ _OWN_KEYS = ("name", "second", "share")  # of the file, whatever the plugin
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
-class EndpointOptions(Strict, frozen=True, kw_only=True):
-    """Options of the judge `openai`.
+class EndpointOptions(CallOptions, frozen=True, kw_only=True):
+    """Options of the judge `openai`, beside those of every endpoint.
 
     Attributes:
         snapshot: Exact model name; default: the card's.
-        base_url: Where the endpoint is; default: OPENAI_BASE_URL, else OpenAI's own.
-        key_env: Environment variable with the key. With a `base_url` the default one may be unset.
-        concurrency: Calls under way at once.
-        timeout_s: Seconds by the clock from the beginning of a call to the last byte of its reply,
-            after which it is ended and has failed.
-        retries: Further calls after one that failed and may pass.
-        backoff_s: Seconds before the second call; doubled with each further one.
-        max_wait_s: Longest wait before a call, also where the endpoint asks for more.
-        patience_s: Seconds without any reply, over eight failed questions in a row at least, after
-            which the endpoint is given up and the rest stays open.
-        max_calls: Most responses to pay for, in whatever form they come, counted over the whole
-            cache and every process that shares it. Calls of a process that was killed count too.
-        max_cost: Most money to spend, counted over the whole cache and every process that shares
-            it; needs both prices. Replies that were remembered without prices count nothing, what
-            came without a count of tokens as much as the dearest reply before it, and a first
-            handful of calls may pass it, because nobody knows yet what one costs.
-        input_price: Money per million tokens of questions.
-        output_price: Money per million tokens of replies.
-        cache: Folder of remembered replies, to be shared between runs; default: the run folder.
         temperature: Instead of the card's; "unset" leaves it to the endpoint.
         max_tokens: Instead of the card's; "unset" leaves it to the endpoint.
-        extra: Further fields of the request, instead of the card's.
     """
 
     snapshot: str | None = None
-    base_url: str | None = None
-    key_env: str | None = None
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
-    timeout_s: Positive = 120.0
-    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 5
-    backoff_s: NotNegative = 1.0
-    max_wait_s: NotNegative = 60.0
-    patience_s: NotNegative = 600.0
-    max_calls: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    max_cost: NotNegative | None = None
-    input_price: NotNegative | None = None
-    output_price: NotNegative | None = None
-    cache: str | None = None
     temperature: NotNegative | Literal["unset"] | None = None
     max_tokens: Count | Literal["unset"] | None = None
-    extra: dict[str, Any] | None = None
 
 
 class ScriptOptions(Strict, frozen=True, kw_only=True):

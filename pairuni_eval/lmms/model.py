@@ -92,7 +92,8 @@ class PairUniModel(lmms):  # type: ignore[misc]
         answers = []
         for instance, reply in zip(batch, replies, strict=True):
             if reply.text is None:
-                raise ModelError(f"no answer to document {instance.args[3]}: {reply.error}")
+                why = f"declined: {reply.refused}" if reply.refused else reply.error
+                raise ModelError(f"no answer to document {instance.args[3]}: {why}")
             answer = cut(reply.text, stops_of(instance.args[1]))
             self.cache_hook.add_partial("generate_until", instance.args[:2], answer)
             answers.append(answer)

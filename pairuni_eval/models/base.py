@@ -80,12 +80,21 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the model gave: a text or an image (RGB), and how many tokens it took."""
+    """What the model gave: a text or an image (RGB), and how many tokens it took.
+
+    Attributes:
+        text: What it said.
+        image: What it drew.
+        tokens: How many tokens it took.
+        error: What failed at the boundary.
+        refused: In what words the model, or a filter around it, declined the request.
+    """
 
     text: str | None = None
     image: Image.Image | None = None
     tokens: int = 0
     error: str | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,14 @@ class LoadOptions:
         device: A torch device name, or "auto": CUDA where there is one.
         dtype: A torch dtype name, or "auto": the checkpoint's own.
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
+        folder: A folder of the run for what a model remembers of calls that it paid for; None
+            keeps nothing.
     """
 
     device: str = AUTO
     dtype: str = AUTO
     compiled: bool = False
+    folder: Path | None = None
 
 
 class Memory(NamedTuple):

@@ -43,6 +43,8 @@ class ReplayModel(Model):
         output = self._outputs.get(request.uid)
         if output is None:
             return Reply(error="the replayed run has no output for this request")
+        if output.refused:
+            return Reply(refused=output.refused, tokens=output.tokens)
         missing = output.error or output.skipped
         if missing:
             return Reply(error=missing)

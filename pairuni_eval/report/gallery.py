@@ -371,7 +371,7 @@ def _in_turn(lists: Sequence[Sequence[Any]]) -> list[Any]:
 def _verdict(row: dict[str, Any]) -> str:
     if row["status"] == Status.SCORED and np.isfinite(row["good"]):
         return str(row["tone"]) if row["binary"] else f"score {row['good']:.4g}"
-    reason = _text(row["skipped"]) or _text(row["error"])
+    reason = _text(row["skipped"]) or _text(row["error"]) or _text(row["refused"])
     if row["status"] == Status.SKIPPED:
         reason = reason or _text(row["verdict"])
     return shorten(f"{row['status']}: {reason}" if reason else str(row["status"]), 200)

@@ -94,7 +94,7 @@ def sample_lines(run: StoredRun, uid: str, protocols: Sequence[str]) -> Iterator
 def _output(run: StoredRun, output: dict[Any, Any], protocols: Sequence[str]) -> Iterator[str]:
     yield f"output, draw {output['draw']}:"
     yield from _parts(run, decode_cell(output["parts"]))
-    for reason in ("error", "skipped"):
+    for reason in ("error", "skipped", "refused"):
         if isinstance(output[reason], str):
             yield f"{_INDENT}{reason}: {clean(output[reason])}"
     scores = run.scores[run.scores["output"] == output["id"]]

@@ -1,8 +1,8 @@
 """Grading, outputs to scores: every protocol of every benchmark reads the same stored outputs.
 
-Failed and skipped outputs are marked here and never reach a scorer. Grading goes in fixed chunks
-that are stored as they are finished; a judge that fails is a status on its row. A chunk is not
-stored while its judge owes a reply that asking again may bring (a time-out, a spent budget): it
+Failed, refused and skipped outputs are marked here and never reach a scorer. Grading goes in fixed
+chunks that are stored as they are finished; a judge that fails is a status on its row. A chunk is
+not stored while its judge owes a reply that asking again may bring (a time-out, a spent budget): it
 stands in the results with the status, and the same command grades it again, with the replies that
 did come from the judge's memory. What a further pass of the judges says is stored apart.
 
@@ -250,8 +250,7 @@ class Grader:
         """Marks of an output that no scorer can grade, or None if one can."""
         card = chunk.benchmark.card
         wants_picture = card.capability is not Capability.UNDERSTAND
-        status = Status.SKIPPED if output.skipped else Status.MISSING_OUTPUT
-        reason = output.skipped or output.error
+        status, reason = _absence(output)
         if reason is None and wants_picture:
             reason = self._lost(output) if output.image else "no picture"
         if reason is None:
@@ -282,6 +281,15 @@ def drop_scores(run: Path, outputs: Container[str], address: str) -> tuple[str, 
 
 def _score_log(path: Path, address: str) -> RowLog[Score]:
     return RowLog(path, Score, identity_of(Score), address=address)
+
+
+def _absence(output: Output) -> tuple[Status, str | None]:
+    """The status of an output that may lack parts, and why it lacks them; None if it does not."""
+    if output.skipped:
+        return Status.SKIPPED, output.skipped
+    if output.refused:
+        return Status.REFUSED, output.refused
+    return Status.MISSING_OUTPUT, output.error
 
 
 def _rests_on_a_lost_picture(score: Score) -> bool:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _HOPELESS_AFTER = 3
+_NO_WORDS = "declined without a word"
 
 
 class _BatchOutputs(NamedTuple):
@@ -230,6 +231,9 @@ class Inference:
 
     def _settle(self, pending: PendingOutput, decoding: Decoding, reply: Reply) -> Output:
         """Store what a reply holds and describe it as a row."""
+        if reply.refused is not None:
+            said = reply.refused.strip() or _NO_WORDS
+            return self._output(pending, decoding, tokens=reply.tokens, refused=said)
         parts: list[Part] = []
         if reply.text is not None:
             parts.append(TextPart(reply.text))
@@ -249,6 +253,7 @@ class Inference:
         tokens: int = 0,
         error: str | None = None,
         skipped: str | None = None,
+        refused: str | None = None,
     ) -> Output:
         return Output(
             id=pending.id,
@@ -260,4 +265,5 @@ class Inference:
             tokens=tokens,
             error=error,
             skipped=skipped,
+            refused=refused,
         )

@@ -171,7 +171,8 @@ def _load(settings: RunSettings, console: Console) -> Model:
 
 
 def _options(settings: RunSettings) -> LoadOptions:
-    return LoadOptions(settings.device, settings.dtype, settings.compiled)
+    own = settings.out / layout.MODEL
+    return LoadOptions(settings.device, settings.dtype, settings.compiled, own)
 
 
 def _say_memory(settings: RunSettings, console: Console) -> None:

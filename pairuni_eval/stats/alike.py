@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pairuni_eval.stats.tables import Tables
+from pairuni_eval.stats.tables import Tables, given
 from pairuni_eval.store.read import decode_cell
 
 LEAST_OUTPUTS = 8
@@ -35,10 +35,10 @@ def alike(tables: Tables, benchmark: str) -> Alike | None:
     which may be alike by chance. Answers of blanks alone are all empty.
     """
     frame = tables.outputs(benchmark)
-    given = frame[frame["error"].isna() & frame["skipped"].isna() & frame["parts"].notna()]
-    if len(given) < LEAST_OUTPUTS or given["sample"].nunique() < LEAST_SAMPLES:
+    there = frame[given(frame) & frame["parts"].notna()]
+    if len(there) < LEAST_OUTPUTS or there["sample"].nunique() < LEAST_SAMPLES:
         return None
-    cells = given["parts"].unique()
+    cells = there["parts"].unique()
     # Of outputs that differ the first few are enough.
     if len({_content(cell) for cell in cells[:LEAST_OUTPUTS]}) > 1:
         return None
@@ -46,7 +46,7 @@ def alike(tables: Tables, benchmark: str) -> Alike | None:
     if len(contents) > 1:
         return None
     kind, content = contents.pop()
-    return Alike(len(given), content if kind == "text" else None)
+    return Alike(len(there), content if kind == "text" else None)
 
 
 def _content(cell: str) -> tuple[str, str]:

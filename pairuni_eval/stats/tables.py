@@ -164,7 +164,7 @@ class Tables:
         """How many answers of a benchmark carry think or answer tags."""
         if benchmark not in self._tagged:
             frame = self.outputs(benchmark)
-            texts = frame.loc[frame["error"].isna() & frame["skipped"].isna(), "parts"]
+            texts = frame.loc[given(frame), "parts"]
             held = sum(map(carries_tags, texts.to_numpy(dtype=object)))
             self._tagged[benchmark] = Tagged(held, len(texts))
         return self._tagged[benchmark]
@@ -255,9 +255,15 @@ class Tables:
 
 def _ungraded(frame: pd.DataFrame) -> pd.Series:
     """The status of outputs that have no score row."""
-    skipped = frame["skipped"].notna()
-    words = np.where(skipped, str(Status.SKIPPED), str(Status.MISSING_OUTPUT))
+    skipped, refused = frame["skipped"].notna(), frame["refused"].notna()
+    known = [str(Status.SKIPPED), str(Status.REFUSED)]
+    words = np.select([skipped, refused], known, str(Status.MISSING_OUTPUT))
     return pd.Series(words, index=frame.index)
+
+
+def given(frame: pd.DataFrame) -> pd.Series:
+    """Which rows of a frame of outputs hold what a model gave."""
+    return frame["error"].isna() & frame["skipped"].isna() & frame["refused"].isna()
 
 
 def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
@@ -405,7 +411,7 @@ def status_counts(tables: Tables, benchmark: str, protocol: str) -> tuple[Status
     """Rows by status and reason for the score metric of the headline; most frequent first."""
     rule = tables.spec(benchmark, protocol)
     frame = tables.joined(benchmark, protocol, rule.metric(rule.headline).of)
-    reasons = frame["skipped"].fillna(frame["error"])
+    reasons = frame["skipped"].fillna(frame["error"]).fillna(frame["refused"])
     ungraded = frame["status"].isin([str(Status.SKIPPED), str(Status.MISSING_OUTPUT)])
     reasons = reasons.fillna(frame["verdict"].where(ungraded)).fillna("")
     cells = (column.to_numpy(dtype=object) for column in (frame["status"], reasons))

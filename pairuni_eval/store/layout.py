@@ -14,14 +14,17 @@
     figures.json          figures that another toolkit computed, where there are any
     COMPLETE              written last: the rows of every table, and the SHA-256 of the tables, of
                           the JSON above and of the pictures that have another id; see seal.py
-    judge/replies.jsonl   what the judge replied and what that cost; a cache, see judges/replies.py
+    judge/replies.jsonl   what the judge replied and what that cost; a cache, see
+                          endpoints/replies.py
     judge/second.jsonl    the same for the second judge
-    judge/*.under-way     how many calls have begun and brought nothing yet, see judges/replies.py
+    judge/*.under-way     how many calls have begun and brought nothing yet, see there
     judge/bills.jsonl     which replies the scores rest on, one line for each group of outputs
+    model/replies.jsonl   what a model behind an endpoint replied, a cache of the same form
+    model/pictures/<sha>  the pictures among these replies, as they came
     journal.jsonl         when it started, how long each batch took
 
-Only the journal and judge/ hold times or an order of arrival: all else is equal byte for byte for
-two runs of one command.
+Only the journal, judge/ and model/ hold times or an order of arrival: all else is equal byte for
+byte for two runs of one command.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ COMPLETE = "COMPLETE"
 JOURNAL = "journal.jsonl"
 LOCK = ".lock"
 JUDGE = "judge"
+MODEL = "model"
 USAGE = "bills.jsonl"
 OPINIONS = "opinions"
 PASSES = ("scores", OPINIONS)  # where the scores of each pass of the judges stand

@@ -193,7 +193,7 @@ class StoredRun:
 
     @cached_property
     def outputs(self) -> pd.DataFrame:
-        """One row per output: id, sample, draw, seed, decoding, parts, tokens, error, skipped."""
+        """A row for each output: id, sample, draw, seed, decoding, parts, tokens, why not."""
         return self._table("outputs")
 
     @cached_property

@@ -47,6 +47,8 @@ _IDENTITY: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Output: ("id",),
     Score: ("output", "protocol", "metric"),
 }
+# Fields that came later: a table has a column for one only where some row sets it.
+_WHERE_SET: dict[type[msgspec.Struct], frozenset[str]] = {Output: frozenset({"refused"})}
 _encoder = msgspec.json.Encoder()
 
 
@@ -71,7 +73,10 @@ def write_table(path: Path, rows: Sequence[msgspec.Struct]) -> str:
 def columns(rows: Sequence[msgspec.Struct]) -> dict[str, list[Any]]:
     """The fields of records as columns; lists and tables become JSON text."""
     names = rows[0].__struct_fields__ if rows else ()
-    return {name: _cells([getattr(row, name) for row in rows]) for name in names}
+    found = {name: [getattr(row, name) for row in rows] for name in names}
+    late = _WHERE_SET.get(type(rows[0]), frozenset()) if rows else frozenset()
+    idle = {name for name in late if not any(found[name])}
+    return {name: _cells(values) for name, values in found.items() if name not in idle}
 
 
 def _cells(values: list[Any]) -> list[Any]:

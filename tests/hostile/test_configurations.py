@@ -19,7 +19,9 @@ from hostile.strangers import bent, changed, value
 import pairuni_train
 from pairuni_eval.cards import read_card, read_suite
 from pairuni_eval.catalog import benchmark_folders
+from pairuni_eval.endpoints.settings import address
 from pairuni_eval.judges.settings import EndpointOptions, read_choices, read_options
+from pairuni_eval.models.endpoint.settings import read_file
 
 REGISTRY = benchmark_folders()["tiny-pope"].folder.parent
 TRAINING = Path(pairuni_train.__file__).parent
@@ -48,6 +50,23 @@ top_k = 1
 [second]
 model = "judge-2"
 share = 0.1
+"""
+
+ENDPOINT = """
+model = "model-1"
+name = "ours"
+base_url = "http://127.0.0.1:9/v1"
+capabilities = ["understand", "edit"]
+size = [640, 480]
+omit = ["seed"]
+max_calls = 5
+retries = 1
+
+[rename]
+max_tokens = "max_completion_tokens"
+
+[extra]
+steps = 30
 """
 
 
@@ -86,6 +105,12 @@ def _judge(path: Path) -> object:
     return choices
 
 
+def _endpoint(path: Path) -> object:
+    file = read_file(path)
+    address(file, path)
+    return file.as_sent({"seed": 1, "max_tokens": 3}), file.remedy("max_tokens", {}), file.alters
+
+
 def _pairs(path: Path) -> object:
     from pairuni_train.pair_data.config import read_config
 
@@ -114,6 +139,7 @@ KINDS: dict[str, tuple[list[Path] | str, Callable[[Path], object]]] = {
     "cards": (sorted(REGISTRY.glob("*/card.toml")), read_card),
     "suites": (sorted(REGISTRY.glob("suites/*.toml")), read_suite),
     "judges": (JUDGE, _judge),
+    "endpoints": (ENDPOINT, _endpoint),
     "pairs": (sorted(TRAINING.glob("pair_data/presets/*.toml")), _pairs),
     "arms": (ARM, _arm),
     "recipes": (sorted(TRAINING.glob("recipes/*.toml")), _recipe),

@@ -40,6 +40,7 @@ WORKS: dict[str, str] = {
     "show": "pairuni-eval show 'a run' random",
     "validate": "pairuni-eval validate tiny-pope --limit 4",
     "fetch": "pairuni-eval fetch --benchmarks tiny-pope --to fetched",
+    "bridge": "pairuni-eval bridge --write serve_model.py",
     "convert": "pairuni-eval convert tiny converted --format transformers",
     "train's list": "pairuni-train list",
     "train's version": "pairuni-train version",
@@ -52,6 +53,10 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "suite": ("pairuni-eval run --checkpoint tiny --suite paper", ("geneval", "judge")),
     "plan of one": ("pairuni-eval run --checkpoint tiny --benchmarks wise --plan", ("judge",)),
     "hpsv2": ("pairuni-eval run --checkpoint tiny --benchmarks hpsv2", ("hps",)),
+    "model behind an endpoint": (
+        "pairuni-eval run --checkpoint endpoint:model.toml --benchmarks tiny-pope",
+        ("judge",),
+    ),
     "task of lmms-eval": ("pairuni-eval run --checkpoint tiny --benchmarks lmms:x", ("lmms",)),
     "grade by a judge": ("pairuni-eval grade --benchmark wise --responses x.jsonl", ("judge",)),
     "grade a sheet": (

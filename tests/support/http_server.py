@@ -1,13 +1,15 @@
 """An OpenAI-compatible endpoint on loopback whose behavior a test writes down.
 
 A plan is called with the prompt and with how often that prompt came before; what it returns is
-served. The endpoint counts the replies it gave and the calls that were under way at once.
+served, as a chat completion or as a picture, by what was asked. The endpoint counts the replies it
+gave and the calls that were under way at once. `models` is what it lists, if anything.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import email
 import io
 import json
 import threading
@@ -28,6 +30,7 @@ class Served(NamedTuple):
     """What the endpoint does with one call."""
 
     text: Any = ""  # the content of the message
+    picture: Image.Image | None = None  # that was drawn
     status: int = 200
     finish: str | None = "stop"
     delay: float = 0.0
@@ -49,6 +52,7 @@ class Call(NamedTuple):
     images: tuple[Image.Image, ...]
     request: dict[str, Any]
     authorization: str | None
+    path: str = ""
 
 
 class _Server(ThreadingHTTPServer):
@@ -61,6 +65,7 @@ class Loopback:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.models: list[dict[str, Any]] | None = None
         self.calls: list[Call] = []
         self.times: list[float] = []
         self.replied: Counter[tuple[str, str]] = Counter()  # by model and prompt
@@ -101,9 +106,19 @@ class Loopback:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # or every reply waits 40 ms for an acknowledgement
 
+            def do_GET(self) -> None:
+                self.send_response(404 if endpoint.models is None else 200)
+                body = json.dumps({"object": "list", "data": endpoint.models}).encode()
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
             def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                served, body = endpoint.serve(_call(request, self.headers["Authorization"]))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                read = _form if "multipart" in self.headers["Content-Type"] else _call
+                call = read(self.headers["Content-Type"], body)
+                place = {"path": self.path, "authorization": self.headers["Authorization"]}
+                served, body = endpoint.serve(call._replace(**place))
                 with contextlib.suppress(ConnectionError):
                     if served.write is not None:
                         served.write(self.wfile)
@@ -169,17 +184,44 @@ def endpoint(plan: Plan) -> Iterator[Loopback]:
         running.close()
 
 
-def _call(request: dict[str, Any], authorization: str | None) -> Call:
+def _call(_: str, body: bytes) -> Call:
+    """A call in JSON: for a picture, or for words."""
+    request = json.loads(body)
+    if "prompt" in request:
+        return Call(request["prompt"], (), request, None)
     content = request["messages"][-1]["content"]  # behind a system message, if any
     if isinstance(content, str):
-        return Call(content, (), request, authorization)
-    assert [part["type"] for part in content] == ["text", *["image_url"] * (len(content) - 1)]
-    images = []
-    for part in content[1:]:
+        return Call(content, (), request, None)
+    texts, images = [], []
+    for part in content:
+        if part["type"] == "text":
+            texts.append(part["text"])
+            continue
         kind, _, data = part["image_url"]["url"].partition(",")
         assert kind == "data:image/png;base64"
         images.append(Image.open(io.BytesIO(base64.b64decode(data))))
-    return Call(content[0]["text"], tuple(images), request, authorization)
+    return Call(" ".join(texts), tuple(images), request, None)
+
+
+def _form(content_type: str, body: bytes) -> Call:
+    """A call in a form, read by another reader than the product's."""
+    message = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\n\n" + body)
+    request: dict[str, Any] = {}
+    images = []
+    for part in message.get_payload():
+        assert not isinstance(part, str)
+        name, data = (
+            part.get_param("name", header="content-disposition"),
+            part.get_payload(decode=True),
+        )
+        assert isinstance(name, str) and isinstance(data, bytes)
+        if part.get_filename() is None:
+            request[name] = data.decode()
+        else:
+            assert part.get_content_type() == "image/png"
+            request[name] = request.get(name, 0) + 1
+            images.append(Image.open(io.BytesIO(data)))
+    return Call(request["prompt"], tuple(images), request, None)
 
 
 def _body(call: Call, served: Served) -> bytes:
@@ -187,6 +229,11 @@ def _body(call: Call, served: Served) -> bytes:
         return json.dumps(
             {"error": {"message": f"status {served.status}", **served.error}}
         ).encode()
+    if served.picture is not None:
+        buffer = io.BytesIO()
+        served.picture.save(buffer, format="PNG")
+        drawn = {"b64_json": base64.b64encode(buffer.getvalue()).decode()}
+        return json.dumps({"created": 0, "data": [drawn]}).encode()
     message = {"role": "assistant", "content": served.text, "refusal": served.refusal}
     return json.dumps(
         {

@@ -103,6 +103,7 @@ def test_the_options_of_run_are_these() -> None:
     assert options("compare") == ["--json"]
     assert options("grade") == GRADE_OPTIONS
     assert options("show") == ["--protocol"]
+    assert options("bridge") == ["--force", "--write"]
     assert options("list") == ["--data", "--json"]
     assert options("validate") == ["--data", "--json", "--limit"]
     assert options("fetch") == ["--benchmarks", "--suite", "--to"]
@@ -111,6 +112,7 @@ def test_the_options_of_run_are_these() -> None:
 def test_the_commands_are_these() -> None:
     group: Any = typer.main.get_command(app)
     assert sorted(group.commands) == [
+        "bridge",
         "compare",
         "convert",
         "fetch",

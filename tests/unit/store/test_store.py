@@ -198,9 +198,8 @@ def test_the_marker_tells_counts_and_digests_of_the_tables(tmp_path: Path) -> No
         "pictures": {"00": "11"},
         "unchecked": 3,
     }
-    assert pq.read_table(tmp_path / "outputs.parquet").column_names == list(
-        Output.__struct_fields__
-    )
+    names = [name for name in Output.__struct_fields__ if name != "refused"]  # where one is set
+    assert pq.read_table(tmp_path / "outputs.parquet").column_names == names
 
 
 def test_rows_stay_until_the_marker_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 Nearly the same 400 says that a picture is broken, that this model takes no `temperature`, and that
 a prompt is too long. What names a parameter of ours, the model or pictures as such would refuse
-every further question too, and the judge file has the key that mends it. All else may be the fault
-of one question; that no question at all has got a reply yet is for the judge to see.
+every further question too, and the file that names the endpoint has the key that mends it. All else
+may be the fault of one question; that none at all has got a reply yet is for who asks to see.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pairuni_eval.judges.completion import ErrorWords
+from pairuni_eval.endpoints.completion import ErrorWords
 
 _ASK_AGAIN = (408, 429)
 _SET_UP_WRONG = (401, 402, 403, 404)
@@ -101,22 +101,3 @@ def _about(told: ErrorWords, sent: Mapping[str, Any]) -> str:
     if _MODEL.search(words.replace("_", " ")) or told.parameter == "model":
         return "model"
     return ""
-
-
-def remedy(about: str, sent: Mapping[str, Any]) -> str:
-    """The key of the judge file that mends what a refusal is about, as a line to write there."""
-    most = sent.get("max_tokens", "N")
-    length = f'max_tokens = "unset" with extra = {{ max_completion_tokens = {most} }}'
-    also = f" (models that refuse it often want {length} too)" if "max_tokens" in sent else ""
-    lines = {
-        "max_tokens": length,
-        "temperature": f'temperature = "unset"{also}',
-        "image": 'snapshot = "A MODEL THAT TAKES IMAGES"',
-        "context": 'snapshot = "A MODEL WITH A LONGER CONTEXT", or a smaller max_tokens',
-        "model": 'snapshot = "A MODEL THAT THE ENDPOINT HAS"',
-    }
-    if about in lines:
-        return lines[about]
-    if about in sent:
-        return f"extra without {about}"
-    return "snapshot, base_url, max_tokens, temperature and extra are what it is asked with"

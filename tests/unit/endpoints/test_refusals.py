@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pairuni_eval.judges.completion import ErrorWords
-from pairuni_eval.judges.refusals import EndpointRefusal, Fault, classify_refusal, remedy
+from pairuni_eval.endpoints.completion import ErrorWords
+from pairuni_eval.endpoints.refusals import EndpointRefusal, Fault, classify_refusal
+from pairuni_eval.judges.request import remedy
 
 SENT = {"model": "m", "temperature": 0.0, "max_tokens": 500, "response_format": {}}
 CONTEXT = "This model's maximum context length is 4096 tokens, you asked for max_tokens 500."

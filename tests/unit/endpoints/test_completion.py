@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pairuni_eval.judges.completion import (
-    ChatCompletion,
+from pairuni_eval.endpoints.completion import (
+    Completion,
     ErrorWords,
     is_cut,
     is_declined,
@@ -105,7 +105,7 @@ ERRORS: list[tuple[Any, ErrorWords]] = [
 def test_an_error_in_its_own_words(document: Any, told: ErrorWords) -> None:
     data = json.dumps(document).encode()
     assert read_error(data) == told
-    assert read_body(data) == ChatCompletion(None, told=told)
+    assert read_body(data) == Completion(None, told=told)
 
 
 def test_a_body_that_is_no_json_is_told_from_its_beginning() -> None:

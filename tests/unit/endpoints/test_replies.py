@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from pairuni_eval.endpoints.replies import CachedReply, ReplyCache, Spent
 from pairuni_eval.errors import UserError
-from pairuni_eval.judges.replies import CachedReply, ReplyCache, Spent
 from pairuni_eval.judges.usage import JudgeCall, UsageRow, standing, total_usage
 from pairuni_eval.store.rows import RowLog, read_rows
 

@@ -26,7 +26,7 @@ _LONGEST_WORDS = 200  # characters of an endpoint's own words that are passed on
 _REFUSAL = "refusal"
 
 
-class ChatCompletion(NamedTuple):
+class Completion(NamedTuple):
     """What a body says that matters, and what it took to get it.
 
     Attributes:
@@ -37,6 +37,7 @@ class ChatCompletion(NamedTuple):
         prompt_tokens: Tokens of the question, None if not told.
         completion_tokens: Tokens of the reply, None if not told.
         told: The endpoint's words about an error, where there is no reply.
+        lacks: Our own words for what is wrong with a body that holds no reply.
         seconds: Time of the call that brought it.
         tries: Calls it took, failed ones included.
     """
@@ -47,6 +48,7 @@ class ChatCompletion(NamedTuple):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     told: ErrorWords | None = None
+    lacks: str = ""
     seconds: float = 0.0
     tries: int = 1
 
@@ -74,28 +76,28 @@ def is_declined(finish: str) -> bool:
     return bool(_DECLINED.search(finish))
 
 
-def read_body(body: bytes) -> ChatCompletion:
+def read_body(body: bytes) -> Completion:
     """Read the body of a response with status 200."""
-    document = _json(body)
-    fields = _mapping(document)
-    choice = _first(fields.get("choices"))
+    document = document_of(body)
+    fields = mapping(document)
+    choice = first_of(fields.get("choices"))
     message = choice.get("message")
     text = _said(message) if isinstance(message, Mapping) else None
-    refusal = _mapping(message).get("refusal")
+    refusal = mapping(message).get("refusal")
     finish = choice.get("finish_reason")
     if isinstance(refusal, str) and refusal:
         text, finish = refusal, _REFUSAL
     error = fields.get("error") or choice.get("error")
     if text is None or (error and not text):
         told = error_words({"error": error} if error else document)
-        return _counted(fields, ChatCompletion(None, told=told))
+        return with_usage(fields, Completion(None, told=told))
     word = finish if isinstance(finish, str) and finish.strip() else "stop"
-    return _counted(fields, ChatCompletion(_whole(text), _short(word)))
+    return with_usage(fields, Completion(_whole(text), _short(word)))
 
 
 def read_error(body: bytes) -> ErrorWords:
     """Read the body of a response with another status."""
-    document = _json(body)
+    document = document_of(body)
     if document is None:
         return ErrorWords(_short(body[:2000].decode("utf-8", "replace")))
     return error_words(document)
@@ -103,15 +105,15 @@ def read_error(body: bytes) -> ErrorWords:
 
 def error_words(document: Any) -> ErrorWords:
     """The words about an error in a decoded body, in any of the forms that are about."""
-    fields = _mapping(document)
+    fields = mapping(document)
     error = fields.get("error", fields)
     if isinstance(error, str):
         return ErrorWords(_short(error), _word(fields.get("code")), _word(fields.get("param")))
-    inner = _mapping(error)
+    inner = mapping(error)
     detail = inner.get("detail", fields.get("detail"))
     message = next((m for m in (inner.get("message"), detail) if isinstance(m, str)), "")
     parameter = _word(inner.get("param"))
-    first = _first(detail)
+    first = first_of(detail)
     if first:  # how a validating server names the field: {"loc": ["body", "max_tokens"], "msg"}
         where = first.get("loc")
         place = [str(one) for one in where if one != "body"] if isinstance(where, list) else []
@@ -138,16 +140,17 @@ def _part(part: Any) -> str:
     """The text of one part; thoughts and pictures have none."""
     if isinstance(part, str):
         return part
-    fields = _mapping(part)
+    fields = mapping(part)
     if fields.get("type", "text") not in _TEXT_PARTS:
         return ""
     text = fields.get("text")
-    value = _mapping(text).get("value", text)
+    value = mapping(text).get("value", text)
     return value if isinstance(value, str) else ""
 
 
-def _counted(fields: Mapping[str, Any], found: ChatCompletion) -> ChatCompletion:
-    usage, served = _mapping(fields.get("usage")), fields.get("model")
+def with_usage(fields: Mapping[str, Any], found: Completion) -> Completion:
+    """What was found in a body, with the tokens and the model's name that it tells."""
+    usage, served = mapping(fields.get("usage")), fields.get("model")
     return found._replace(
         served=_short(served) if isinstance(served, str) and served else None,
         prompt_tokens=_count(usage, "prompt_tokens", "input_tokens"),
@@ -170,7 +173,7 @@ def _count(usage: Mapping[str, Any], *names: str) -> int | None:
     return None
 
 
-def _json(body: bytes) -> Any:
+def document_of(body: bytes) -> Any:
     """The document in a body; None if there is none."""
     try:
         return json.loads(body.decode("utf-8-sig", "replace"), strict=False)
@@ -178,13 +181,14 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object as it is, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _first(value: Any) -> Mapping[str, Any]:
+def first_of(value: Any) -> Mapping[str, Any]:
     """The first thing of a list, if that is an object."""
-    return _mapping(value[0]) if isinstance(value, list) and value else {}
+    return mapping(value[0]) if isinstance(value, list) and value else {}
 
 
 def _word(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Endpoints of the OpenAI form: asking a few at a time, what failures mean, what is remembered."""
