@@ -80,12 +80,21 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the model gave: a text or an image (RGB), and how many tokens it took."""
+    """What the model gave: a text or an image (RGB), and how many tokens it took.
+
+    Attributes:
+        text: What it said.
+        image: What it drew.
+        tokens: How many tokens it took.
+        error: What failed at the boundary.
+        refused: In what words the model, or a filter around it, declined the request.
+    """
 
     text: str | None = None
     image: Image.Image | None = None
     tokens: int = 0
     error: str | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,13 @@ class LoadOptions:
         device: A torch device name, or "auto": CUDA where there is one.
         dtype: A torch dtype name, or "auto": the checkpoint's own.
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
+        remote_code: Run code that lies in the checkpoint, where nothing that is installed reads it.
     """
 
     device: str = AUTO
     dtype: str = AUTO
     compiled: bool = False
+    remote_code: bool = False
 
 
 class Memory(NamedTuple):
@@ -124,14 +135,19 @@ class Model(ABC):
         capabilities: What `answer`, `draw` and `edit` may be called for.
         identity: Which weights these are.
         hardware: What it runs on, for the run card.
+        ran_remote_code: True if code that lies in the checkpoint was run to load it.
         live: False for one that hands out what was made before: questions come to it without their
             images, and no number of rows without an answer stops the run.
+        packages: Distributions beside torch, transformers and Pillow that its outputs may depend
+            on; the run card has the versions of those that are installed.
     """
 
     capabilities: frozenset[Capability]
     identity: ModelIdentity
     hardware: str = "none"
+    ran_remote_code: bool = False
     live: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 16,

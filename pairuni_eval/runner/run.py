@@ -171,7 +171,9 @@ def _load(settings: RunSettings, console: Console) -> Model:
 
 
 def _options(settings: RunSettings) -> LoadOptions:
-    return LoadOptions(settings.device, settings.dtype, settings.compiled)
+    return LoadOptions(
+        settings.device, settings.dtype, settings.compiled, remote_code=settings.remote_code
+    )
 
 
 def _say_memory(settings: RunSettings, console: Console) -> None:
