@@ -52,6 +52,10 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "suite": ("pairuni-eval run --checkpoint tiny --suite paper", ("geneval", "judge")),
     "plan of one": ("pairuni-eval run --checkpoint tiny --benchmarks wise --plan", ("judge",)),
     "hpsv2": ("pairuni-eval run --checkpoint tiny --benchmarks hpsv2", ("hps",)),
+    "a pipeline": (
+        "pairuni-eval run --checkpoint sdxl --model diffusers --benchmarks tiny-geneval",
+        ("diffusers",),
+    ),
     "task of lmms-eval": ("pairuni-eval run --checkpoint tiny --benchmarks lmms:x", ("lmms",)),
     "grade by a judge": ("pairuni-eval grade --benchmark wise --responses x.jsonl", ("judge",)),
     "grade a sheet": (

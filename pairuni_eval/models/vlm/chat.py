@@ -2,7 +2,7 @@
 
 One question is one turn of the user, its texts and pictures in their order; the template says where
 they go. Rows are padded on the left. What a text writes in the letters of a special token, e.g.
-"<image>", stays text.
+"<image>", stays text; with a processor that cannot tell them apart it is an error on its row.
 
 Some processors bring a part for videos that only torchvision can run. Where there is no torchvision
 they are made without that part, for nothing here shows a video.
@@ -38,12 +38,14 @@ class Chat:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._added = tuple(self.tokenizer.get_added_vocab())
+        self._special = tuple(
+            token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special
+        )
 
     def kind(self, request: Request) -> tuple[int, bool]:
         """What requests must have in common to go together: pictures, and words to be disarmed."""
         pictures = sum(not isinstance(part, str) for part in request.parts)
-        return pictures, any(word in request.text for word in self._added)
+        return pictures, any(word in request.text for word in self._special)
 
     def inputs(self, requests: Sequence[Request]) -> Any:
         """What the network takes by name, with a row for each of requests of one kind and decoding.
@@ -139,7 +141,7 @@ def _read(folder: Path, config: Any, *, code: bool) -> Any:
         if kind is None or _VIDEO not in kind.get_attributes():
             raise
     attributes = [name for name in kind.get_attributes() if name != _VIDEO]
-    pictures_only = type(
+    pictures_only: Any = type(
         kind.__name__, (kind,), {"get_attributes": classmethod(lambda _: attributes)}
     )
     return pictures_only.from_pretrained(folder, trust_remote_code=code)
