@@ -5,7 +5,7 @@ they go. Rows are padded on the left. What a text writes in the letters of a spe
 "<image>", stays text; with a processor that cannot tell them apart it is an error on its row.
 
 Some processors bring a part for videos that only torchvision can run. Where there is no torchvision
-they are made without that part, for nothing here shows a video.
+they are made without that part if they can be, for nothing here shows a video.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def read_chat(folder: Path, config: Any, *, allowed: bool) -> Chat:
     except ImportError as failure:
         raise UserError(
             f"{folder}: its processor needs a package that is not installed: "
-            f"{str(failure).strip().partition(chr(10))[0]}",
+            f"{' '.join(str(failure).split()).partition('. ')[0].rstrip('.')}.",
             hint="Install it; a torchvision must fit the torch that is here.",
         ) from failure
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as failure:
@@ -133,18 +133,19 @@ def read_chat(folder: Path, config: Any, *, allowed: bool) -> Chat:
 def _read(folder: Path, config: Any, *, code: bool) -> Any:
     from transformers import AutoProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.utils import is_torchvision_available
 
-    try:
+    kind = PROCESSOR_MAPPING.get(type(config), None)
+    if kind is None or _VIDEO not in kind.get_attributes() or is_torchvision_available():
         return AutoProcessor.from_pretrained(folder, trust_remote_code=code)
-    except ImportError:
-        kind = PROCESSOR_MAPPING.get(type(config), None)
-        if kind is None or _VIDEO not in kind.get_attributes():
-            raise
     attributes = [name for name in kind.get_attributes() if name != _VIDEO]
     pictures_only: Any = type(
         kind.__name__, (kind,), {"get_attributes": classmethod(lambda _: attributes)}
     )
-    return pictures_only.from_pretrained(folder, trust_remote_code=code)
+    try:
+        return pictures_only.from_pretrained(folder, trust_remote_code=code)
+    except TypeError as failure:  # it cannot be made without that part
+        raise ImportError(f"{kind.__name__} reads videos, too, by torchvision") from failure
 
 
 def _check_token(folder: Path, processor: Any, config: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,16 @@ def test_without_a_processor_of_images_it_is_refused(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with pytest.raises(UserError, match="processor"):
         load(folder)
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_a_processor_that_needs_a_package_names_it(folder: Path) -> None:
+    edit_json(folder / "config.json", model_type="smolvlm")
+    edit_json(folder / "processor_config.json", processor_class="SmolVLMProcessor")
+    told = "a package that is not installed: SmolVLMProcessor reads videos, too, by torchvision"
+    with pytest.raises(UserError, match=told) as refused:
+        load(folder)
+    assert "torchvision must fit" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(
