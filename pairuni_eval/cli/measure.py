@@ -64,6 +64,13 @@ def run(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the decoding step; pays off in long runs.")
     ] = False,
+    allow_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote-code",
+            help="Run code that lies in the checkpoint, where nothing that is installed reads it.",
+        ),
+    ] = False,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +106,7 @@ def run(
         dtype=dtype,
         compiled=compiled,
         changes=tuple(changes or ()),
+        remote_code=allow_remote_code,
     )
     console = Console(stderr=True)
     if plan:

@@ -107,12 +107,14 @@ class LoadOptions:
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
         folder: A folder of the run for what a model remembers of calls that it paid for; None
             keeps nothing.
+        remote_code: Run code that lies in the checkpoint, where nothing that is installed reads it.
     """
 
     device: str = AUTO
     dtype: str = AUTO
     compiled: bool = False
     folder: Path | None = None
+    remote_code: bool = False
 
 
 class Memory(NamedTuple):
@@ -136,14 +138,19 @@ class Model(ABC):
         capabilities: What `answer`, `draw` and `edit` may be called for.
         identity: Which weights these are.
         hardware: What it runs on, for the run card.
+        ran_remote_code: True if code that lies in the checkpoint was run to load it.
         live: False for one that hands out what was made before: questions come to it without their
             images, and no number of rows without an answer stops the run.
+        packages: Distributions beside torch, transformers and Pillow that its outputs may depend
+            on; the run card has the versions of those that are installed.
     """
 
     capabilities: frozenset[Capability]
     identity: ModelIdentity
     hardware: str = "none"
+    ran_remote_code: bool = False
     live: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 16,

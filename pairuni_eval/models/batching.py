@@ -6,7 +6,7 @@ tried again alone. Neither changes an output: every request has its own seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import groupby
 
 from pairuni_eval.errors import ModelError, boundary
@@ -28,6 +28,27 @@ def in_batches(requests: Sequence[Request], respond: Respond) -> list[Reply]:
     replies: list[Reply] = []
     for _, same in groupby(requests, key=lambda request: request.decoding):
         replies += _together(list(same), respond)
+    return replies
+
+
+def alike(
+    requests: Sequence[Request], kind: Callable[[Request], Hashable], respond: Respond
+) -> list[Reply]:
+    """Replies in the order of the requests, where only some of a batch can go together.
+
+    Args:
+        requests: Of any kinds.
+        kind: What requests that go together have in common, e.g. how many pictures.
+        respond: Replies to requests of one kind, one each, in order.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for place, request in enumerate(requests):
+        places.setdefault(kind(request), []).append(place)
+    replies = [Reply()] * len(requests)
+    for group in places.values():
+        found = respond([requests[place] for place in group])
+        for place, reply in zip(group, found, strict=True):
+            replies[place] = reply
     return replies
 
 

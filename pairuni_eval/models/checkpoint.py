@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import msgspec
 
 from pairuni_eval.errors import UserError, offer
-from pairuni_eval.places import exists, is_folder, name_of
+from pairuni_eval.places import exists, is_file, is_folder, name_of
 from pairuni_eval.records import Capability
 from pairuni_eval.shipped import SHIPPED
 
@@ -29,6 +29,9 @@ DECLARATION = "pairuni.json"
 _OVER = "+"  # what stands between a base and the weights that are laid over it
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _SAFE, _PICKLED = "*.safetensors", "pytorch_model*.bin"
+_CODE = ("*.py",)
+_VARIANT = "*.*.safetensors"  # model.fp16.safetensors: another precision beside the whole model
+PIPELINE = "model_index.json"  # what names the parts of a diffusers pipeline
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,34 +60,42 @@ class Located(NamedTuple):
         return name_of((self.over or self.folder).resolve().as_posix())
 
 
-def locate(checkpoint: str) -> Located:
+def locate(checkpoint: str, *, code: bool = False) -> Located:
     """Where a checkpoint lies, its weights in one place or laid over a base (`BASE+WEIGHTS`).
+
+    Args:
+        checkpoint: What the user typed.
+        code: Whether code beside the weights is fetched from the hub, too.
 
     Raises:
         UserError: if there is no such checkpoint.
     """
     base, plus, rest = checkpoint.rpartition(_OVER)
     if not plus or is_folder(Path(checkpoint).expanduser()):
-        return Located(find_folder(checkpoint))
+        return Located(find_folder(checkpoint, code=code))
     over = Path(rest).expanduser()
     if not exists(over):
         raise UserError(
             f"{checkpoint}: there is no {over} to be laid over {base}.",
             hint="BASE+WEIGHTS names a checkpoint and a file or folder on this machine.",
         )
-    return Located(find_folder(base), over)
+    return Located(find_folder(base, code=code), over)
 
 
-def find_folder(checkpoint: str) -> Path:
+def find_folder(checkpoint: str, *, code: bool = False) -> Path:
     """The local folder of a checkpoint: shipped, given, or fetched from the hub.
 
     Of one that is laid over a base it is the base's: configuration and tokenizer are there.
+
+    Args:
+        checkpoint: What the user typed.
+        code: Whether code beside the weights is fetched from the hub, too.
 
     Raises:
         UserError: if there is no such checkpoint.
     """
     if _OVER in checkpoint and not is_folder(Path(checkpoint).expanduser()):
-        return locate(checkpoint).folder
+        return locate(checkpoint, code=code).folder
     if checkpoint in SHIPPED:
         shipped = Path(str(files("pairuni_eval"))) / "tiny" / SHIPPED[checkpoint]
         if not shipped.is_dir():
@@ -102,7 +113,7 @@ def find_folder(checkpoint: str) -> Path:
             hint=f"To lay it over a checkpoint: --checkpoint BASE{_OVER}{checkpoint}",
         )
     if is_hub_id(checkpoint):
-        return _fetch(checkpoint)
+        return _fetch(checkpoint, code=code)
     known = [*SHIPPED, *(p.name for p in Path.cwd().iterdir() if p.is_dir())]
     raise UserError(
         f"There is no checkpoint '{checkpoint}': no such folder, and not a hub id."
@@ -190,18 +201,24 @@ def is_hub_id(checkpoint: str) -> bool:
     return bool(owner and slash and name) and "/" not in name and not owner.startswith((".", "~"))
 
 
-def _fetch(repo: str) -> Path:
+def _fetch(repo: str, *, code: bool) -> Path:
     """Download a checkpoint's weights and configuration, or find them in the cache.
 
-    Pickled weights are fetched only where there are no safetensors.
+    Pickled weights are fetched only where there are no safetensors. Of a diffusers pipeline its
+    parts are, and not the whole models in one file and the other precisions beside them.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    wanted = [*_METADATA, *(_CODE if code else ())]
     try:
-        folder = Path(snapshot_download(repo, allow_patterns=[*_METADATA, _SAFE]))
-        if not any(folder.glob(_SAFE)) and not any(folder.glob("model_index.json")):
-            folder = Path(snapshot_download(repo, allow_patterns=[*_METADATA, _PICKLED]))
+        folder = Path(snapshot_download(repo, allow_patterns=wanted))
+        if is_file(folder / PIPELINE):
+            parts, others = [*wanted, f"*/{_SAFE}"], [_VARIANT]
+            return Path(snapshot_download(repo, allow_patterns=parts, ignore_patterns=others))
+        folder = Path(snapshot_download(repo, allow_patterns=[*wanted, _SAFE]))
+        if not any(folder.glob(_SAFE)):
+            folder = Path(snapshot_download(repo, allow_patterns=[*wanted, _PICKLED]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as failure:
         raise UserError(
             f"There is no folder '{repo}', and the hub gave none: {str(failure).rstrip('.')}.",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.checkpoint import read_object
+from pairuni_eval.models.checkpoint import PIPELINE, read_object
 from pairuni_eval.places import is_file
 
 # By `model_type`, as their publishers write it: the name, and the adapter that takes it.
@@ -29,7 +29,6 @@ _BY_TYPE = {
 # By the class of a processor, where config.json says nothing.
 _BY_PROCESSOR = {"VLChatProcessor": "multi_modality", "JanusProcessor": "janus"}
 _PROCESSORS = ("processor_config.json", "preprocessor_config.json")
-_PIPELINE = "model_index.json"
 _BAGEL = ("llm_config.json", "vit_config.json", "ae.safetensors")
 
 
@@ -49,8 +48,8 @@ class ModelFamily(NamedTuple):
 
 def family_of(folder: Path) -> ModelFamily | None:
     """The family that a folder's files name; None if none of them does."""
-    if is_file(folder / _PIPELINE):
-        kind = _quietly(folder / _PIPELINE).get("_class_name", "of an unnamed class")
+    if is_file(folder / PIPELINE):
+        kind = _quietly(folder / PIPELINE).get("_class_name", "of an unnamed class")
         return ModelFamily(f"a diffusers pipeline ({kind})", "diffusers", needs_config=False)
     if all(is_file(folder / name) for name in _BAGEL):
         return ModelFamily(*_BY_TYPE["bagel"], needs_config=False)

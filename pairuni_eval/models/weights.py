@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NAMED = 3  # tensors that an error names
-_FORMS = (("model.safetensors", "*.safetensors"), ("pytorch_model.bin", "pytorch_model*.bin"))
+_FORMS = ("*.safetensors", "pytorch_model*.bin")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_INDEX = ".index.json"
+# model.fp16.safetensors, model.fp16-00001-of-00002.safetensors: the same weights in other numbers
+_VARIANT = re.compile(r"[^.]+\.(?P<name>[A-Za-z]\w*)(-\d{5}-of-\d{5})?\.(safetensors|bin)")
 
 
 class Broken(NamedTuple):
@@ -164,15 +168,37 @@ def checkpoint_files(place: Path) -> tuple[Path, ...]:
     """
     if is_file(place):
         return (place,)
-    for whole, pattern in _FORMS:
+    for pattern in _FORMS:
         found = sorted(place.glob(pattern))
         if not found:
             continue
-        index = place / f"{whole}.index.json"
-        if index.is_file() and place / whole not in found:
-            return tuple(_of_index(index))
-        return tuple(found)
+        for index in sorted(place.glob(f"{pattern}{_INDEX}")):
+            if place / index.name.removesuffix(_INDEX) not in found:
+                return tuple(_of_index(index))
+        return tuple(_of_one_variant(found))
     raise _no_weights(place)
+
+
+def variant_of(path: Path) -> str | None:
+    """The name of the variant that a file of weights is of, e.g. "fp16"; None for a plain one."""
+    variant = _VARIANT.fullmatch(path.name)
+    return variant["name"] if variant else None
+
+
+def _of_one_variant(files: Sequence[Path]) -> list[Path]:
+    """The plain files, without variants beside them; where there is none, those of the variant.
+
+    Raises:
+        UserError: if there are several variants and nothing plain.
+    """
+    plain = [path for path in files if variant_of(path) is None]
+    if not plain and len({variant_of(path) for path in files}) > 1:
+        names = ", ".join(path.name for path in files)
+        raise UserError(
+            f"{files[0].parent} holds several variants of the weights: {names}.",
+            hint="Keep one of them in a folder of its own, with the other files beside it.",
+        )
+    return plain or list(files)
 
 
 def _of_index(index: Path) -> list[Path]:

@@ -386,11 +386,13 @@ def _asked(card: RunCard) -> dict[str, Any]:
 def _environment(model: Model) -> dict[str, str]:
     """Versions and hardware that a number may depend on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("torch", "transformers", "pillow"):
+    for package in ("torch", "transformers", "pillow", *model.packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
+    if model.ran_remote_code:
+        found["remote code"] = "the checkpoint's own code was run (--allow-remote-code)"
     return {**found, "hardware": model.hardware}
 
 

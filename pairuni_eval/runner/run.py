@@ -171,8 +171,13 @@ def _load(settings: RunSettings, console: Console) -> Model:
 
 
 def _options(settings: RunSettings) -> LoadOptions:
-    own = settings.out / layout.MODEL
-    return LoadOptions(settings.device, settings.dtype, settings.compiled, own)
+    return LoadOptions(
+        settings.device,
+        settings.dtype,
+        settings.compiled,
+        folder=settings.out / layout.MODEL,
+        remote_code=settings.remote_code,
+    )
 
 
 def _say_memory(settings: RunSettings, console: Console) -> None:

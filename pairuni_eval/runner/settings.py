@@ -36,6 +36,7 @@ class RunSettings:
         judge: A judge plugin or a judge file instead of the cards' judges, or "none".
         protocols: Grade under these only; empty means all of each card.
         changes: What replaces settings of every benchmark, as typed: decoding.KEY=VALUE.
+        remote_code: Whether code that lies in the checkpoint may be run.
     """
 
     checkpoint: str
@@ -53,6 +54,7 @@ class RunSettings:
     compiled: bool = False
     protocols: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    remote_code: bool = False
 
     def decoding(self, usual: Decoding) -> Decoding:
         """A decoding with the changes that were asked for.
@@ -111,6 +113,8 @@ class RunSettings:
         words = _words("run", options)
         if self.compiled:
             words.append("--compile")
+        if self.remote_code:
+            words.append("--allow-remote-code")
         return shlex.join(words)
 
     def _grade_command(self) -> str:

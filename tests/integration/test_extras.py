@@ -57,6 +57,10 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "pairuni-eval run --checkpoint endpoint:model.toml --benchmarks tiny-pope",
         ("judge",),
     ),
+    "a pipeline": (
+        "pairuni-eval run --checkpoint sdxl --model diffusers --benchmarks tiny-geneval",
+        ("diffusers",),
+    ),
     "task of lmms-eval": ("pairuni-eval run --checkpoint tiny --benchmarks lmms:x", ("lmms",)),
     "grade by a judge": ("pairuni-eval grade --benchmark wise --responses x.jsonl", ("judge",)),
     "grade a sheet": (

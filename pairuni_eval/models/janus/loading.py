@@ -1,16 +1,13 @@
 """From a checkpoint of either format to a `JanusPolicy`: transformers' classes are the engine.
 
-Files are mapped and parameters point into them where the precision is the same: a model takes the
-memory of its weights once. What is missing or has no place is named; nothing is filled up with
-random numbers. The text head is its own wherever the checkpoint holds it, whatever the
-configuration says of ties: transformers' default would overwrite it.
+What is missing or has no place is named; nothing is filled up with random numbers. The text head is
+its own wherever the checkpoint holds it, whatever the configuration says of ties: transformers'
+default would overwrite it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +19,8 @@ from pairuni_eval.models.janus.original_files import OriginalFiles, read_origina
 from pairuni_eval.models.janus.original_names import from_original, is_original
 from pairuni_eval.models.janus.original_processor import processor_of, tokenizer_of
 from pairuni_eval.models.janus.policy import JanusPolicy
+from pairuni_eval.models.network_loading import load_network, without_place
 from pairuni_eval.models.placement import Placement, place
-from pairuni_eval.models.weight_file import WRAPPERS
 from pairuni_eval.models.weights import Weights, check_weights, joint_digest
 from pairuni_eval.places import is_file
 
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _HEAD = "lm_head.weight"
-_NAMED = 3  # tensors that a message names
+_NAME = "Janus"
 
 
 class LoadedJanus(NamedTuple):
@@ -105,7 +102,7 @@ def _by_transformers_names(weights: Weights) -> Any:
         return Original(tensors, {}, ())
     named = from_original(tensors)
     if named.unknown:
-        raise _extra(weights, named.unknown)
+        raise without_place(weights, named.unknown, name=_NAME)
     return named
 
 
@@ -154,95 +151,19 @@ def _build(
 ) -> Any:
     """Transformers' `JanusForConditionalGeneration` with every tensor in its place."""
     from transformers import JanusForConditionalGeneration
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
     if _HEAD in tensors:
         model.config.tie_word_embeddings = False
-    try:
-        with _without_its_report():
-            janus, found = JanusForConditionalGeneration.from_pretrained(
-                None,
-                config=model.config,
-                state_dict=tensors,
-                dtype=placement.dtype,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as failure:
-        raise UserError(f"{located.folder}: cannot be loaded as Janus: {failure}.") from failure
-    if found["missing_keys"]:
-        # transformers would fill them with random numbers and go on.
-        raise _missing(located.folder, parts[0], found["missing_keys"])
-    unexpected = sorted(found["unexpected_keys"])
-    if unexpected and strict:
-        raise _extra(parts[-1], unexpected)
-    for part in parts:
-        part.refuse_broken(unread=unexpected)
-        _tell_wrapper(part)
-    if unexpected:
-        _note(f"{located.folder}: {_some(unexpected)} have no place in Janus and are not read.")
+    janus = load_network(
+        JanusForConditionalGeneration,
+        model.config,
+        tensors,
+        parts,
+        folder=located.folder,
+        dtype=placement.dtype,
+        name=_NAME,
+        strict=strict,
+    )
     if model.generation is not None:
         janus.generation_config = model.generation
     return janus
-
-
-@contextmanager
-def _without_its_report() -> Iterator[None]:
-    """Keep transformers from telling what it would fill up: here that is refused."""
-    reporter = logging.getLogger("transformers.modeling_utils")
-
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    reporter.addFilter(nothing)  # its level decides over more than what is told
-    try:
-        yield
-    finally:
-        reporter.removeFilter(nothing)
-
-
-def _tell_wrapper(part: Weights) -> None:
-    if part.wrapper:
-        _note(
-            f"{part.files[0].parent}: every weight's name begins with '{part.wrapper}', which a "
-            "wrapper put there; without it all of them fit."
-        )
-
-
-def _note(text: str) -> None:
-    logging.getLogger(__name__).warning("Note: %s", text)
-
-
-def _some(names: Collection[str]) -> str:
-    shown = sorted(names)[:_NAMED]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(shown)}{more}"
-
-
-def _extra(weights: Weights, names: Collection[str]) -> UserError:
-    return UserError(
-        f"{weights.files[0].parent}: {len(names)} tensors have no place in Janus: {_some(names)}.",
-        hint="This is another model, or one with parts that Janus does not have; save Janus' own "
-        "tensors alone.",
-    )
-
-
-def _missing(folder: Path, weights: Weights, missing: Collection[str]) -> UserError:
-    """Weights that the checkpoint lacks, or has under names that a wrapper changed."""
-    wrapped = {
-        prefix: sum(name.startswith(prefix) for name in weights.names) for prefix in WRAPPERS
-    }
-    prefix = max(WRAPPERS, key=lambda one: wrapped[one])
-    told = f"{folder}: {len(missing)} weights are missing, e.g. {min(missing)}."
-    if not wrapped[prefix]:
-        return UserError(
-            told,
-            hint="Copy the whole checkpoint, every shard of it; or take the rest from the model "
-            f"that was trained: --checkpoint BASE+{folder}",
-        )
-    return UserError(
-        f"{told} {wrapped[prefix]} of the names in it begin with '{prefix}', which a wrapper "
-        "(torch.compile, data-parallel training, peft) puts there.",
-        hint="Save the model that is inside the wrapper; merge adapters first "
-        "(peft: merge_and_unload).",
-    )

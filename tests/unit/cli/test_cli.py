@@ -28,6 +28,7 @@ LIGHT_COMMANDS = {
 }
 
 RUN_OPTIONS = [
+    "--allow-remote-code",
     "--baseline",
     "--batch-size",
     "--benchmarks",

@@ -267,3 +267,98 @@ def test_capabilities_are_the_declared_ones_or_the_native_two(folder: Path) -> N
     (folder / "pairuni.json").write_text('{"capabilities": ["draw"]}')
     with pytest.raises(UserError, match="draw"):
         load_model(str(folder), None, LoadOptions())
+
+
+# Other precisions beside the weights, and indexes of other names
+
+
+@pytest.mark.parametrize(
+    "beside", ["model.fp16.safetensors", "model.fp16-00001-of-00002.safetensors"]
+)
+def test_a_variant_beside_the_weights_is_not_read(folder: Path, beside: str) -> None:
+    before = check_weights(folder)
+    shutil.copy(folder / "model.safetensors", folder / beside)
+    assert check_weights(folder) == before
+    (folder / "model.safetensors").unlink()
+    assert [path.name for path in check_weights(folder).files] == [beside]
+
+
+def test_of_several_variants_nobody_chooses(folder: Path) -> None:
+    for variant in ("fp16", "non_ema"):
+        shutil.copy(folder / "model.safetensors", folder / f"model.{variant}.safetensors")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(
+        UserError, match=r"several variants .*: model\.fp16\.safetensors, model\.non"
+    ):
+        check_weights(folder)
+
+
+@pytest.mark.parametrize("whole", ["model", "diffusion_pytorch_model"])
+def test_a_shard_that_an_index_of_any_name_lists_is_missed(folder: Path, whole: str) -> None:
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = [f"{whole}-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    places = {name: names[i % 2] for i, name in enumerate(sorted(state))}
+    for file in names:
+        save_file({n: t for n, t in state.items() if places[n] == file}, folder / file)
+    (folder / f"{whole}.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    assert [path.name for path in check_weights(folder).files] == names
+    (folder / names[1]).unlink()
+    with pytest.raises(UserError, match=f"names {names[1]}, and there is no such file"):
+        check_weights(folder)
+
+
+# What is fetched of a repository
+
+REPOSITORIES = {
+    "janus": (
+        *("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "janus.py"),
+        "README.md",
+    ),
+    "pickled": ("config.json", "pytorch_model.bin"),
+    "pipeline": (
+        *("model_index.json", "whole.safetensors", "whole.fp16.safetensors", "own.py"),
+        *("unet/config.json", "unet/diffusion_pytorch_model.safetensors"),
+        *("unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin"),
+        *("tokenizer/merges.txt", "text_encoder/model-00001-of-00002.safetensors"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("repo", "code", "fetched"),
+    [
+        ("janus", False, {"config.json", "tokenizer.json", "model.safetensors"}),
+        ("janus", True, {"config.json", "tokenizer.json", "model.safetensors", "janus.py"}),
+        ("pickled", False, {"config.json", "pytorch_model.bin"}),
+        (
+            "pipeline",
+            False,
+            {
+                *("model_index.json", "unet/config.json", "tokenizer/merges.txt"),
+                "unet/diffusion_pytorch_model.safetensors",
+                "text_encoder/model-00001-of-00002.safetensors",
+            },
+        ),
+    ],
+)
+def test_of_a_repository_what_is_read_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: str, code: bool, fetched: set[str]
+) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    def download(name: str, *, allow_patterns: list[str], ignore_patterns: object = None) -> str:
+        """What the hub's own client chooses, as empty files."""
+        assert name == f"acme/{repo}"
+        chosen = filter_repo_objects(
+            REPOSITORIES[repo], allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        for file in chosen:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_folder(f"acme/{repo}", code=code) == tmp_path
+    there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert there == fetched

@@ -233,7 +233,6 @@ def test_a_broken_config_beside_files_that_name_the_family(damaged: Path) -> Non
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ({"model_index.json": {"_class_name": "FluxPipeline"}}, r"a diffusers pipeline \(FluxP"),
         ({"config.json": {"model_type": "qwen2_5_vl"}}, "It is qwen2_5_vl, which answers"),
         ({"config.json": {"model_type": "showo"}}, "It is Show-o"),
     ],
