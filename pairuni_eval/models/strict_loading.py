@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pairuni_eval.errors import UserError
+from pairuni_eval.models.network_loading import without_place
 from pairuni_eval.models.weights import Weights
 
 Built = TypeVar("Built", bound=nn.Module)
@@ -45,10 +46,7 @@ def fill(module: nn.Module, weights: Weights, what: str) -> None:
             hint="Copy the whole checkpoint, every shard of it.",
         )
     if extra:
-        raise UserError(
-            f"{place}: {len(extra)} tensors have no place in {what}: {_some(extra)}.",
-            hint=f"This is another model, or one with parts that {what} does not have.",
-        )
+        raise without_place(weights, extra, name=what)
     for name, one in wanted.items():
         if one.shape != tensors[name].shape:
             raise UserError(
