@@ -107,6 +107,13 @@ def bench_diffusion(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_flow(session: nox.Session) -> None:
+    """Pictures a second of flow matching against a plain loop on the same draws."""
+    install(session, "dev")
+    session.run("python", "tests/bench/flow_matching.py", *session.posargs)
+
+
+@nox.session
 def bench_report(session: nox.Session) -> None:
     """A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory."""
     install(session, "dev")
