@@ -34,6 +34,12 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
     """
     resolved = find_adapter(checkpoint, adapter)
     plugin = catalog.load_plugin("models", resolved.adapter)
+    if options.arguments and not getattr(plugin, "takes_arguments", False):
+        raise UserError(
+            f"The model plugin '{resolved.adapter}' takes no arguments, and was given "
+            f"{', '.join(options.arguments)}.",
+            hint="Leave --model-args out, or name the adapter that reads them with --model.",
+        )
     model = plugin.load(resolved.location, options)
     if not isinstance(model, Model):
         raise UserError(

@@ -96,11 +96,13 @@ class LoadOptions:
         device: A torch device name, or "auto": CUDA where there is one.
         dtype: A torch dtype name, or "auto": the checkpoint's own.
         compiled: Compile the decoding step: slow on the first batches, faster on the many after.
+        arguments: What else an adapter is told by name; only one that `takes_arguments` gets any.
     """
 
     device: str = AUTO
     dtype: str = AUTO
     compiled: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 class Memory(NamedTuple):
@@ -126,12 +128,14 @@ class Model(ABC):
         hardware: What it runs on, for the run card.
         live: False for one that hands out what was made before: questions come to it without their
             images, and no number of rows without an answer stops the run.
+        takes_arguments: Whether it reads `LoadOptions.arguments`.
     """
 
     capabilities: frozenset[Capability]
     identity: ModelIdentity
     hardware: str = "none"
     live: ClassVar[bool] = True
+    takes_arguments: ClassVar[bool] = False
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 16,
@@ -155,6 +159,10 @@ class Model(ABC):
             UserError: as `load`.
         """
         return None
+
+    def is_live(self, capability: Capability) -> bool:  # noqa: ARG002
+        """Whether what it gives for a capability is made now; see `live`."""
+        return self.live
 
     def batch_size(self, capability: Capability) -> int:
         """Requests per batch that suit this model."""
