@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pairuni_eval.adapters import check_checkpoint, expected_memory, load_model
+from pairuni_eval.models.arguments import read_arguments
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import ExternalMetric, Score
@@ -171,7 +172,8 @@ def _load(settings: RunSettings, console: Console) -> Model:
 
 
 def _options(settings: RunSettings) -> LoadOptions:
-    return LoadOptions(settings.device, settings.dtype, settings.compiled)
+    arguments = read_arguments(settings.arguments)
+    return LoadOptions(settings.device, settings.dtype, settings.compiled, arguments)
 
 
 def _say_memory(settings: RunSettings, console: Console) -> None:
