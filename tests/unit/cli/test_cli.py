@@ -39,6 +39,7 @@ RUN_OPTIONS = [
     "--judge",
     "--limit",
     "--model",
+    "--model-args",
     "--out",
     "--plan",
     "--report",
