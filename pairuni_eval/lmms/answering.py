@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pairuni_eval.devices import pick_device
 from pairuni_eval.errors import ModelError, UserError, boundary, unknown_name
 from pairuni_eval.lmms.names import toolkit
 from pairuni_eval.lmms.quiet import quiet
@@ -159,6 +158,8 @@ def _own(kind: Any, options: LoadOptions) -> Mapping[str, str]:
     Raises:
         UserError: for a precision that was asked for, of a class that has no name for it.
     """
+    from pairuni_eval.devices import pick_device
+
     takes = inspect.signature(kind).parameters
     found: dict[str, str] = {}
     device = pick_device(options.device)
@@ -201,6 +202,7 @@ def _precision(model: Any) -> str:
 def _hardware(model: Any, options: LoadOptions) -> str:
     import torch
 
+    from pairuni_eval.devices import pick_device
     from pairuni_eval.models.placement import Placement
 
     device = torch.device(getattr(model, "device", None) or pick_device(options.device))
@@ -210,7 +212,7 @@ def _hardware(model: Any, options: LoadOptions) -> str:
 def _settings(decoding: Decoding) -> dict[str, Any]:
     """A decoding as `generation_kwargs` of a task: models change what they are given."""
     drawn = decoding.temperature > 0.0
-    settings = {
+    settings: dict[str, Any] = {
         "max_new_tokens": decoding.max_tokens,
         "temperature": decoding.temperature if drawn else 0,
         "top_p": decoding.top_p,
