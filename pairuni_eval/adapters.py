@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pairuni_eval import catalog
 from pairuni_eval.errors import UserError
+from pairuni_eval.models.arguments import refuse_secrets
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
 from pairuni_eval.models.families import ModelFamily, family_of
@@ -34,6 +35,7 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
     """
     resolved = find_adapter(checkpoint, adapter)
     plugin = catalog.load_plugin("models", resolved.adapter)
+    _check_arguments(resolved, plugin, options)
     model = plugin.load(resolved.location, options)
     if not isinstance(model, Model):
         raise UserError(
@@ -41,6 +43,16 @@ def load_model(checkpoint: str, adapter: str | None, options: LoadOptions) -> Mo
             "which is not a pairuni Model."
         )
     return model
+
+
+def _check_arguments(resolved: Resolved, plugin: object, options: LoadOptions) -> None:
+    if options.arguments and not getattr(plugin, "takes_arguments", False):
+        raise UserError(
+            f"The model plugin '{resolved.adapter}' takes no arguments, and was given "
+            f"{', '.join(options.arguments)}.",
+            hint="Leave --model-args out, or name the adapter that reads them with --model.",
+        )
+    refuse_secrets(options.arguments)
 
 
 def expected_memory(checkpoint: str, adapter: str | None, options: LoadOptions) -> Memory | None:

@@ -395,6 +395,7 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
         step: Training step, if known.
         recipe: Training recipe, if known.
         dtype: The precision it runs in.
+        parts: Which model each capability is given to, where several are measured as one.
     """
 
     adapter: str
@@ -404,6 +405,7 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     recipe: str | None = None
     dtype: str = "float32"
+    parts: dict[Capability, ModelIdentity] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):

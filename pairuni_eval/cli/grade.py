@@ -26,7 +26,11 @@ _SHEET = ".xlsx"
 def grade(
     benchmark: Annotated[str, typer.Option(help="Benchmark the answers are for.")],
     responses: Annotated[
-        Path, typer.Option(help="File of the answers; images lie beside it.", show_default=False)
+        Path,
+        typer.Option(
+            help="File of the answers, with images beside it, or a folder of pictures.",
+            show_default=False,
+        ),
     ],
     protocol: Annotated[
         str | None, typer.Option(help="Protocols, comma-separated; default: all of the benchmark.")
@@ -53,8 +57,9 @@ def grade(
     """Grade recorded answers or images, without any model.
 
     Rows are JSON lines {"id": the dataset's own id, "text": ...} or {"id", "image", "draw"}; sample
-    files of lmms-eval and prediction files of VLMEvalKit are read as well. A sample without a row
-    is missing, never zero.
+    files of lmms-eval and prediction files of VLMEvalKit are read as well, and folders of pictures
+    as the scripts of GenEval, WISE, ImgEdit, GEdit-Bench and HPSv2 write them. A sample without a
+    row is missing, never zero.
     """
     from pairuni_eval.catalog import find_card
     from pairuni_eval.runner.settings import RunSettings

@@ -59,6 +59,12 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Requests per batch.")] = None,
     judge: Judge = None,
     model: Annotated[str | None, typer.Option(help="Adapter instead of the config's.")] = None,
+    model_args: Annotated[
+        str | None,
+        typer.Option(
+            help="What the adapter is told by name, KEY=VALUE,KEY=VALUE; for those that take any."
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     compiled: Annotated[
@@ -95,6 +101,7 @@ def run(
         checkpoint=checkpoint,
         out=out or _default_out(checkpoint, chosen, names, limit),
         adapter=model,
+        arguments=model_args,
         suite=chosen if not names else None,
         benchmarks=names,
         data=data,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Checkpoint = Annotated[
     str,
     typer.Option(
-        help="Folder, hub id, 'tiny', BASE+WEIGHTS, endpoint:FILE.toml, scripted:FILE, "
-        "recorded:FILE or replay:RUN.",
+        help="Folder, hub id, 'tiny', BASE+WEIGHTS, pair:FILE.toml, endpoint:FILE.toml, "
+        "scripted:FILE, recorded:FILE, recorded:FOLDER or replay:RUN.",
         show_default=False,
     ),
 ]

@@ -108,6 +108,7 @@ class LoadOptions:
         folder: A folder of the run for what a model remembers of calls that it paid for; None
             keeps nothing.
         remote_code: Run code that lies in the checkpoint, where nothing that is installed reads it.
+        arguments: What else an adapter is told by name; only one that `takes_arguments` gets any.
     """
 
     device: str = AUTO
@@ -115,6 +116,7 @@ class LoadOptions:
     compiled: bool = False
     folder: Path | None = None
     remote_code: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 class Memory(NamedTuple):
@@ -143,6 +145,7 @@ class Model(ABC):
             images, and no number of rows without an answer stops the run.
         packages: Distributions beside torch, transformers and Pillow that its outputs may depend
             on; the run card has the versions of those that are installed.
+        takes_arguments: Whether it reads `LoadOptions.arguments`.
     """
 
     capabilities: frozenset[Capability]
@@ -150,7 +153,8 @@ class Model(ABC):
     hardware: str = "none"
     ran_remote_code: bool = False
     live: ClassVar[bool] = True
-    packages: ClassVar[tuple[str, ...]] = ()
+    packages: tuple[str, ...] = ()
+    takes_arguments: ClassVar[bool] = False
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 16,
@@ -174,6 +178,10 @@ class Model(ABC):
             UserError: as `load`.
         """
         return None
+
+    def is_live(self, capability: Capability) -> bool:  # noqa: ARG002
+        """Whether what it gives for a capability is made now; see `live`."""
+        return self.live
 
     def batch_size(self, capability: Capability) -> int:
         """Requests per batch that suit this model."""

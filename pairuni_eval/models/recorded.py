@@ -1,28 +1,33 @@
-"""A model of recorded outputs, made elsewhere: `--checkpoint recorded:FILE`.
+"""A model of recorded outputs, made elsewhere: `--checkpoint recorded:FILE` or `recorded:FOLDER`.
 
-FILE is as `pairuni_eval.responses.rows` says; a request is answered by its sample's own key and
-draw, whatever it asks. A request without a row is an error on its row, and the run goes on.
-Nothing here looks at an image of a question.
+FILE is as `pairuni_eval.responses.rows` says, FOLDER holds pictures as `picture_folders` says; a
+request is answered by its sample's own key and draw, whatever it asks. Only where the recording
+says what it was made for, a request that asks something else is no sample of it. A request without
+a row is an error on its row, and the run goes on. Nothing here looks at an image of a question.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pairuni_eval.errors import ModelError, UserError
+from pairuni_eval.foreign_text import on_one_line
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.pictures import read_rgb
+from pairuni_eval.places import is_folder
 from pairuni_eval.records import Capability, ModelIdentity
+from pairuni_eval.responses.picture_folders import read_folder
 from pairuni_eval.responses.rows import Response, digest, read_responses
 
 
 class RecordedModel(Model):
-    """Replies from a responses file.
+    """Replies from a responses file or a folder of pictures.
 
     Args:
-        path: The file, for its name and its content's hash.
+        path: The file or folder, for its name and its content's hash.
         responses: Its rows, under the keys of their samples.
     """
 
@@ -37,17 +42,23 @@ class RecordedModel(Model):
     def __init__(self, path: Path, responses: Iterable[Response]) -> None:
         held = list(responses)
         self._path = path
+        self._source = "folder" if is_folder(path) else "file"
         self._rows = {(row.benchmark, row.id, row.draw): row for row in held}
         self._served: str | None = None
         self.identity = ModelIdentity(
-            adapter="recorded", name=path.stem, weights=digest(path, held)
+            adapter="recorded",
+            name=path.resolve().name if is_folder(path) else path.stem,
+            weights=digest(path, held),
         )
 
     @classmethod
     def load(cls, checkpoint: str, options: LoadOptions) -> RecordedModel:  # noqa: ARG003
-        """Read a responses file; see `read_responses` for what it refuses."""
+        """Read a file or folder; see `read_responses` and `read_folder` for what they refuse."""
         path = Path(checkpoint)
-        return cls(path, read_responses(path).responses)
+        read = read_folder(path) if is_folder(path) else read_responses(path)
+        for note in read.notes:
+            logging.getLogger(__name__).warning("Note: %s.", on_one_line(note))
+        return cls(path, read.responses)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """The recorded texts."""
@@ -62,13 +73,15 @@ class RecordedModel(Model):
     def _text(self, request: Request) -> Reply:
         row = self._find(request)
         if row is None or row.text is None:
-            return Reply(error=_lacking(row, "answer"))
+            return Reply(error=self._lacking(row, "answer"))
         return Reply(text=row.text, tokens=len(row.text.split()))
 
     def _image(self, request: Request) -> Reply:
         row = self._find(request)
         if row is None or row.image is None:
-            return Reply(error=_lacking(row, "image"))
+            return Reply(error=self._lacking(row, "image"))
+        if row.asked is not None and _words(row.asked) != _words(request.text):
+            return Reply(error=f"the {self._source} says that it was made for: {row.asked}")
         try:
             return Reply(text=row.text, image=read_rgb(row.image, ModelError))
         except ModelError as failure:
@@ -96,10 +109,15 @@ class RecordedModel(Model):
             )
         return row
 
+    def _lacking(self, row: Response | None, what: str) -> str:
+        if row is None:
+            unit = "picture" if self._source == "folder" else "row"
+            return f"the {self._source} has no {unit} for this sample"
+        if row.fault is not None:
+            return row.fault
+        return f"the {self._source} records no {what} for this sample"
 
-def _lacking(row: Response | None, what: str) -> str:
-    if row is None:
-        return "the file has no row for this sample"
-    if row.fault is not None:
-        return row.fault
-    return f"the file records no {what} for this sample"
+
+def _words(text: str) -> list[str]:
+    """The words of a prompt: scripts differ in the blanks around and between them."""
+    return text.split()

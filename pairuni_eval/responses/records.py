@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.extras import needs
-from pairuni_eval.places import is_file, is_folder
+from pairuni_eval.places import is_file
 from pairuni_eval.responses.delimited import check_names, table_of
 from pairuni_eval.user_text import Repeated, json_lines, json_of, json_values, lines_of, text_of
 
@@ -58,10 +58,8 @@ def read_records(path: Path) -> Records:
     """All rows of an answers file, at least one.
 
     Raises:
-        UserError: if there is no such file, it is a folder, in a layout that is not read, or empty.
+        UserError: if there is no such file, it is in a layout that is not read, or empty.
     """
-    if is_folder(path):
-        raise UserError(f"{path} is a folder. {_LAYOUTS}", hint="--responses FILE.jsonl")
     if not is_file(path):
         raise UserError(f"There is no responses file {path}.", hint="--responses FILE.jsonl")
     kind = _kind(path)

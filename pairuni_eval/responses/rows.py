@@ -24,6 +24,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from pairuni_eval.errors import UserError, nearest
+from pairuni_eval.places import is_folder
 from pairuni_eval.responses.records import Record, Records, read_records
 
 _CONTENT = ("text", "image")
@@ -44,6 +45,7 @@ class Response(NamedTuple):
         draw: Which of several outputs of the sample, from 0.
         benchmark: The benchmark it is for; None for whichever asks.
         fault: Why there is no image where one was named.
+        asked: What it was made for, where its source says so.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Response(NamedTuple):
     draw: int = 0
     benchmark: str | None = None
     fault: str | None = None
+    asked: str | None = None
 
 
 class MatchedResponses(NamedTuple):
@@ -94,9 +97,15 @@ def repeated(rows: int) -> tuple[str, ...]:
 
 
 def digest(path: Path, rows: Iterable[Response]) -> str:
-    """SHA-256 over a responses file and the images that its rows name, where they are there."""
-    total = hashlib.sha256(path.read_bytes())
+    """SHA-256 over a responses file and the images that its rows name, where they are there.
+
+    A folder of pictures has no file that says whose they are: there ids and draws count.
+    """
+    folder = is_folder(path)
+    total = hashlib.sha256(b"" if folder else path.read_bytes())
     for row in rows:
+        if folder:
+            total.update(f"{row.benchmark}\n{row.id}\n{row.draw}\n{row.asked}\n".encode())
         if row.image is not None and _is_file(row.image):
             with row.image.open("rb") as stream:
                 total.update(hashlib.file_digest(stream, "sha256").digest())

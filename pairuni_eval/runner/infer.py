@@ -137,7 +137,8 @@ class Inference:
             self._journal.note("batch", benchmark=batch.benchmark, rows=len(rows), seconds=seconds)
             held.append(rows)
             if made.asked or not rows[-1].error:
-                failed = failed + 1 if self._model.live and made.failed else 0
+                live = self._model.is_live(batch.capability)
+                failed = failed + 1 if live and made.failed else 0
             if not failed:
                 self._store_all(held)
             elif failed == _HOPELESS_AFTER:
@@ -188,7 +189,8 @@ class Inference:
 
     def _request(self, pending: PendingOutput, decoding: Decoding) -> Request:
         sample = self._samples[pending.sample]
-        seen = self._model.live or sample.capability is not Capability.UNDERSTAND
+        asked = sample.capability
+        seen = asked is not Capability.UNDERSTAND or self._model.is_live(asked)
         parts = tuple(
             part.text if isinstance(part, TextPart) else self._shown(part)
             for part in sample.parts

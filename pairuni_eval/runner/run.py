@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pairuni_eval.adapters import check_checkpoint, expected_memory, load_model
+from pairuni_eval.models.arguments import read_arguments
 from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.progress import Progress, clock, waiting
 from pairuni_eval.records import ExternalMetric, Score
@@ -177,6 +178,7 @@ def _options(settings: RunSettings) -> LoadOptions:
         settings.compiled,
         folder=settings.out / layout.MODEL,
         remote_code=settings.remote_code,
+        arguments=read_arguments(settings.arguments),
     )
 
 

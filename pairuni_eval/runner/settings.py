@@ -35,6 +35,7 @@ class RunSettings:
         limit: Samples per benchmark; a run with a limit is PARTIAL.
         judge: A judge plugin or a judge file instead of the cards' judges, or "none".
         protocols: Grade under these only; empty means all of each card.
+        arguments: What the adapter is told by name, as typed: KEY=VALUE,KEY=VALUE.
         changes: What replaces settings of every benchmark, as typed: decoding.KEY=VALUE.
         remote_code: Whether code that lies in the checkpoint may be run.
     """
@@ -42,6 +43,7 @@ class RunSettings:
     checkpoint: str
     out: Path
     adapter: str | None = None
+    arguments: str | None = None
     suite: str | None = None
     benchmarks: tuple[str, ...] = ()
     data: Path | None = None
@@ -99,6 +101,7 @@ class RunSettings:
         options: list[tuple[str, object]] = [
             ("--checkpoint", self.checkpoint),
             ("--model", self.adapter),
+            ("--model-args", self.arguments),
             ("--suite", self.suite),
             ("--benchmarks", ",".join(in_order(self.benchmarks)) or None),
             ("--data", self.data),

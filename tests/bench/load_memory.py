@@ -1,9 +1,10 @@
 """Peak memory of loading a Janus and answering one question: `python tests/bench/load_memory.py`.
 
 Random weights in DeepSeek's original format, in bfloat16 and two shards, of half a billion and of
-two billion parameters (the shape of Janus-Pro-1B). Each is loaded in a process of its own; the
-bound is 1.15 times the weight files and half a gigabyte. `--bin` writes pytorch_model.bin in place
-of safetensors, `--formats` loads what `convert` makes of it as well.
+two billion parameters (the shape of Janus-Pro-1B). Each is loaded in a process of its own, started
+by one that holds nothing; the bound is 1.15 times the weight files and half a gigabyte. `--bin`
+writes pytorch_model.bin in place of safetensors, `--formats` loads what `convert` makes of it as
+well.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
+from support.child_usage import run_measured
 
 SHARE, FIXED = 1.15, 0.5e9
 
@@ -100,7 +103,7 @@ def _random(shape: torch.Size, block: torch.Tensor) -> torch.Tensor:
 
 
 def answer(folder: str) -> None:
-    """Load, answer one question about a picture, and print the peak of this process."""
+    """Load, answer one question about a picture, and print what it took in its own words."""
     from PIL import Image
 
     from pairuni_eval.adapters import expected_memory, load_model
@@ -111,28 +114,22 @@ def answer(folder: str) -> None:
     model = load_model(folder, None, LoadOptions("cpu"))
     asked = Request((Image.new("RGB", (640, 426)), "how many"), Decoding(max_tokens=4), 0, "q")
     (reply,) = model.answer([asked])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"peak": peak, "told": told, "tokens": reply.tokens, "error": reply.error}))
+    print(json.dumps({"told": told, "tokens": reply.tokens, "error": reply.error}))
 
 
 def measure(folder: Path, name: str) -> bool:
     """Load a folder in a process of its own and print what it took; whether that is in bounds."""
     files = sum(p.stat().st_size for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
-    done = subprocess.run(
-        [sys.executable, __file__, "--answer", str(folder)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    done = run_measured([sys.executable, __file__, "--answer", str(folder)])
+    found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     bound = SHARE * files + FIXED
     print(
         f"{name:24} files {files / 1e9:.2f} GB  told {found['told'][0] / 1e9:.2f} GB in "
-        f"{found['told'][1]}  peak {found['peak'] / 1e9:.2f} GB  bound {bound / 1e9:.2f} GB  "
+        f"{found['told'][1]}  peak {done.peak / 1e9:.2f} GB  bound {bound / 1e9:.2f} GB  "
         f"answer of {found['tokens']} tokens, error {found['error']}",
         flush=True,
     )
-    return found["peak"] <= bound and found["error"] is None
+    return done.peak <= bound and found["error"] is None
 
 
 def main() -> None:

@@ -12,12 +12,9 @@ from __future__ import annotations
 import argparse
 import io
 import random
-import resource
 import struct
-import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +23,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.child_usage import run_measured
 
 from pairuni_eval.cards import Card, read_card
 from pairuni_eval.records import (
@@ -237,12 +238,8 @@ def build(run: Path, out: Path, baselines: dict[str, Path]) -> Built:
     """Build a report in a process of its own."""
     named = [word for name, path in baselines.items() for word in ("--baseline", f"{name}={path}")]
     command = [sys.executable, "-m", "pairuni_eval.cli", "report", str(run), "--out", str(out)]
-    started = time.perf_counter()
-    subprocess.run([*command, *named], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = used.ru_utime + used.ru_stime
-    return Built(seconds, cpu, used.ru_maxrss / 2**20, out / "report.html")
+    used = run_measured([*command, *named])
+    return Built(used.seconds, used.cpu_seconds, used.peak / 2**30, out / "report.html")
 
 
 # When the page has loaded and its outputs are unpacked and there to read, whichever is later.
@@ -270,7 +267,6 @@ class Used(NamedTuple):
 
 def use(page: Path) -> Used | None:
     """Open the page in Chromium and filter it; None where there is no Chromium."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from support import chromium
 
     if chromium.BINARY is None or chromium.DRIVER is None:

@@ -62,6 +62,11 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("diffusers",),
     ),
     "task of lmms-eval": ("pairuni-eval run --checkpoint tiny --benchmarks lmms:x", ("lmms",)),
+    "model of lmms-eval": (
+        "pairuni-eval run --model lmms --checkpoint dummy --model-args response=A "
+        "--benchmarks tiny-pope",
+        ("lmms",),
+    ),
     "grade by a judge": ("pairuni-eval grade --benchmark wise --responses x.jsonl", ("judge",)),
     "grade a sheet": (
         "pairuni-eval grade --benchmark tiny-pope --responses x.xlsx",

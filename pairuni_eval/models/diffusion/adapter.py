@@ -49,7 +49,7 @@ class DiffusersModel(Model):
     """
 
     extra: ClassVar[str] = "diffusers"
-    packages: ClassVar[tuple[str, ...]] = ("diffusers",)
+    packages: tuple[str, ...] = ("diffusers",)
     default_batch_sizes: ClassVar[Mapping[Capability, int]] = {
         Capability.UNDERSTAND: 16,
         Capability.GENERATE: 4,

@@ -37,7 +37,7 @@ class TransformersModel(Model):
         hardware: What it runs on.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("torchvision",)  # scales pictures where it is installed
+    packages: tuple[str, ...] = ("torchvision",)  # scales pictures where it is installed
 
     def __init__(
         self, network: Any, chat: Chat, identity: ModelIdentity, hardware: str = "none"

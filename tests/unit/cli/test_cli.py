@@ -40,6 +40,7 @@ RUN_OPTIONS = [
     "--judge",
     "--limit",
     "--model",
+    "--model-args",
     "--out",
     "--plan",
     "--report",

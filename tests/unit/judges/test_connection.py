@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.child_usage import run_measured
 from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint, floods
 
 from pairuni_eval.cards import JudgeSpec
@@ -178,14 +179,9 @@ def test_a_reply_of_any_size_takes_no_memory(loopback: Loopback) -> None:
     loopback.plan = lambda prompt, seen: (
         Served("fine") if prompt == "warm" else Served(write=plans[prompt.split()[0]])
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEMORY), loopback.url],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    grown, count, *texts = ran.stdout.splitlines()
+    command = [sys.executable, "-c", textwrap.dedent(MEMORY), loopback.url]
+    # Started by this process, it would begin with the most that this one ever held.
+    grown, count, *texts = run_measured(command, timeout=300).out.splitlines()
     assert int(grown) < 50 * 1024  # kilobytes
     assert count == "24"
     assert texts == ["HTTP 400", "the response is larger than 1 MiB"]

@@ -223,11 +223,6 @@ def test_a_sheet_with_two_columns_of_one_name_is_refused(
         match_responses(path, None, index)
 
 
-def test_a_folder_is_told_what_is_read(tmp_path: Path, index: SampleIndex) -> None:
-    with pytest.raises(UserError, match=r"is a folder\. Answers are read from one file: JSON line"):
-        match_responses(tmp_path, None, index)
-
-
 def test_a_lone_half_character_costs_no_row(read: Read) -> None:
     lines = r'{"id": "val_1", "text": "B \ud83d", "\ud83d": 1}' + "\n" + '{"id":"val_2","text":"C"}'
     assert said(read("a.jsonl", lines)) == {"val_1": "B \N{REPLACEMENT CHARACTER}", "val_2": "C"}
