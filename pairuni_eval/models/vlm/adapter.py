@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
