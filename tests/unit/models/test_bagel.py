@@ -192,8 +192,7 @@ def test_an_autoencoder_of_another_model_is_refused(copy: Path) -> None:
             del tensors[name]
 
     said = damaged(copy, "ae.safetensors", other)
-    assert "ae.safetensors" in said
-    assert "auto-encoder" in said
+    assert "20 tensors have no place in BAGEL's auto-encoder: decoder.up.2.block.0" in said
 
 
 def test_weights_of_a_fine_tune_are_found_under_their_other_name(copy: Path) -> None:

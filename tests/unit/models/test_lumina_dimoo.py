@@ -313,7 +313,7 @@ def test_missing_and_further_tensors_are_named(copy: Path) -> None:
     save_file(tensors | {name: dropped, "x": dropped.clone()}, place)
     assert "1 tensors have no place in Lumina-DiMOO: x" in refusal(copy)
     save_file(tensors | {name: dropped[:-1].clone()}, place)
-    assert "is (31, 32), and its config.json says (32, 32)" in refusal(copy)
+    assert "is (31, 32), and its configuration says (32, 32)" in refusal(copy)
 
 
 def test_answers_longer_than_the_model_has_are_refused(model: DimooModel) -> None:
