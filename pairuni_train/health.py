@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 _PATIENCE = 10  # steps in a row before a silent failure is called one
@@ -22,9 +22,15 @@ class Alarm(NamedTuple):
 
 
 class HealthMonitor:
-    """Remembers what it takes to tell a quiet step from a dead run."""
+    """Remembers what it takes to tell a quiet step from a dead run.
 
-    def __init__(self) -> None:
+    Args:
+        trained: The tasks whose loss counts.
+    """
+
+    def __init__(self, trained: Collection[str] = ("und", "gen")) -> None:
+        self._trained = tuple(trained)
+        self._learned = False
         self._dead: dict[str, int] = {}
         self._rewards: dict[str, deque[float]] = {}
         self._first_entropy: dict[str, float] = {}
@@ -48,8 +54,14 @@ class HealthMonitor:
         ]
 
     def _silent(self, metrics: Mapping[str, float]) -> list[Alarm]:
-        dead = metrics["grad_norm"] == 0.0
-        if not self._lasts("grad_norm", dead):
+        """No gradient although there is something to teach, or none since the start.
+
+        A task that is solved has steps without a group that has spread: they end nothing.
+        """
+        zero = metrics["grad_norm"] == 0.0
+        self._learned |= not zero
+        live = any(metrics.get(f"live_groups/{task}", 0.0) > 0.0 for task in self._trained)
+        if not self._lasts("grad_norm", zero and (live or not self._learned)):
             return []
         return [
             Alarm(

@@ -28,6 +28,7 @@ from pairuni_train.checkpoints import (
 from pairuni_train.config import as_written
 from pairuni_train.distributed.engine import start_process
 from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
+from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import Alarm, HealthMonitor
@@ -100,7 +101,8 @@ def _run_first_rank(
     job: Job, setup: TrainerSetup, first: int, console: Console, fixed_reward: FixedReward | None
 ) -> None:
     """The first rank's run: the one that writes, shows and watches."""
-    journal, monitor = TrainingJournal(job.out), HealthMonitor()
+    trained = [task for task in TASKS if job.recipe.task(task).weight > 0.0]
+    journal, monitor = TrainingJournal(job.out), HealthMonitor(trained)
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
     accelerator = setup.trainer.parts.engine.accelerator

@@ -47,6 +47,25 @@ def test_a_gradient_of_zero_stops_after_ten_steps() -> None:
     assert "exactly zero for 10 steps" in alarm.text
 
 
+def test_a_task_that_is_solved_goes_on() -> None:
+    """Later prompts may have spread again: the gradient was zero for lack of anything to teach."""
+    solved = {"grad_norm": 0.0, "live_groups/und": 0.0, "reward/und": 1.0}
+    assert not any(alarm.stops for _, alarm in heard({}, *[solved] * 30))
+
+
+def test_a_reward_that_never_had_spread_stops() -> None:
+    found = heard(*[{"grad_norm": 0.0, "live_groups/und": 0.0}] * 10)
+    assert [alarm.stops for step, alarm in found if step == 9] == [True, False]
+
+
+def test_spread_in_a_task_that_does_not_count_is_no_reason_to_stop() -> None:
+    monitor = HealthMonitor(trained=["gen"])
+    step = {**QUIET, "live_groups/gen": 0.0, "reward/gen": 1.0, "entropy/gen": 0.1}
+    alarms = [monitor.check(step)]
+    alarms += [monitor.check({**step, "grad_norm": 0.0}) for _ in range(20)]
+    assert not any(alarm.stops for some in alarms for alarm in some)
+
+
 def test_a_task_without_live_groups_warns_every_ten_steps() -> None:
     found = heard(*[{"live_groups/und": 0.0}] * 20)
     assert [step for step, _ in found] == [9, 19]
