@@ -18,7 +18,7 @@ import msgspec
 
 from pairuni_eval.errors import UserError, offer
 from pairuni_eval.places import exists, is_file, is_folder, name_of
-from pairuni_eval.records import Capability
+from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.shipped import SHIPPED
 
 if TYPE_CHECKING:
@@ -58,6 +58,31 @@ class Located(NamedTuple):
     def name(self) -> str:
         """What people call it: the name of the folder, or of what is laid over it."""
         return name_of((self.over or self.folder).resolve().as_posix())
+
+
+def identity_of(
+    adapter: str, checkpoint: str, located: Located, *, weights: str, dtype: str
+) -> ModelIdentity:
+    """Which weights were loaded: what the user typed, or the name of a place on this machine.
+
+    Args:
+        adapter: That loaded them.
+        checkpoint: As typed.
+        located: Where it was found.
+        weights: Their digest.
+        dtype: The precision they are held in.
+    """
+    declared = read_declaration(located.folder)
+    own = located.over is not None or exists(Path(checkpoint).expanduser())
+    return ModelIdentity(
+        adapter=adapter,
+        name=located.name if own else checkpoint,
+        weights=weights,
+        parent=declared.parent,
+        step=declared.step,
+        recipe=declared.recipe,
+        dtype=dtype,
+    )
 
 
 def locate(checkpoint: str, *, code: bool = False) -> Located:

@@ -23,9 +23,11 @@ from torch import nn
 
 from pairuni_eval.models.bagel.autoencoder import Autoencoder
 from pairuni_eval.models.bagel.config import (
+    AUTOENCODER_FILE,
     CONFIG,
     LANGUAGE_FILE,
     VISION_FILE,
+    WEIGHT_FILES,
     AutoencoderConfig,
     BagelConfig,
     LanguageConfig,
@@ -33,10 +35,10 @@ from pairuni_eval.models.bagel.config import (
     ResizeRule,
     VisionConfig,
 )
-from pairuni_eval.models.bagel.files import BagelFiles
 from pairuni_eval.models.bagel.inference import THINK_THEN_ANSWER, THINK_THEN_DRAW
 from pairuni_eval.models.bagel.loading import MARKS
 from pairuni_eval.models.bagel.network import Bagel
+from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.tokenizer_file import TOKENIZER_FILE
 from pairuni_eval.records import Capability, Decoding
 from pairuni_eval.tiny import janus, questions, world
@@ -211,5 +213,8 @@ def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:
     }
     content[TOKENIZER_FILE] = made.tokenizer.to_str(pretty=False).encode()
     declaration = {"capabilities": list(janus.CAPABILITIES), "recipe": recipe, "step": step}
-    files = BagelFiles(content)
-    files.write(folder, declaration, made.network.state_dict(), made.autoencoder.state_dict())
+    weights = {
+        WEIGHT_FILES[0]: made.network.state_dict(),
+        AUTOENCODER_FILE: made.autoencoder.state_dict(),
+    }
+    FolderFiles(content).write(folder, declaration, weights)

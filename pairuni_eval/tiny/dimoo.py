@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import nn
 
+from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.config import (
     VQ_FOLDER,
@@ -31,7 +32,7 @@ from pairuni_eval.models.lumina_dimoo.config import (
     TokenIds,
     VqConfig,
 )
-from pairuni_eval.models.lumina_dimoo.files import DimooFiles
+from pairuni_eval.models.lumina_dimoo.files import VQ_WEIGHTS, WEIGHTS
 from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.vq import Vq
@@ -231,8 +232,8 @@ def save(made: TinyDimoo, folder: Path, *, recipe: str, step: int) -> None:
     }
     content["tokenizer.json"] = made.layout.tokenizer_json().encode()
     declaration = {"capabilities": list(janus.CAPABILITIES), "recipe": recipe, "step": step}
-    files = DimooFiles(content)
-    files.write(folder, declaration, made.network.state_dict(), made.vq.state_dict())
+    weights = {WEIGHTS: made.network.state_dict(), VQ_WEIGHTS: made.vq.state_dict()}
+    FolderFiles(content).write(folder, declaration, weights)
 
 
 def step_of(folder: Path) -> int:

@@ -27,7 +27,7 @@ from torch import Tensor
 from pairuni_eval.adapters import load_model
 from pairuni_eval.models.bagel.adapter import BagelModel
 from pairuni_eval.models.bagel.contexts import MARKS, Context, latent_block, read, text_block
-from pairuni_eval.models.bagel.flow import Canvas, Guidance, VelocityField, drawn, timesteps
+from pairuni_eval.models.bagel.flow import Canvas, FlowGuidance, VelocityField, drawn, timesteps
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import bagel
@@ -51,7 +51,7 @@ class Plain:
         self._loaded = model.inference._loaded
         self._network, self._canvas = self._loaded.network, canvas_of(model)
 
-    def latents(self, text: str, noise_TC: Tensor, guidance: Guidance, points: int) -> Tensor:
+    def latents(self, text: str, noise_TC: Tensor, guidance: FlowGuidance, points: int) -> Tensor:
         """The latents of one picture."""
         branches = [self._said(text), Context.empty(1, self._network.device), self._said(text)]
         x = noise_TC[None]
@@ -81,7 +81,7 @@ def canvas_of(model: BagelModel) -> Canvas:
 
 @torch.inference_mode()
 def ours(
-    model: BagelModel, requests: list[Request], noise: Tensor, guidance: Guidance, points: int
+    model: BagelModel, requests: list[Request], noise: Tensor, guidance: FlowGuidance, points: int
 ) -> Tensor:
     """The latents of a batch."""
     branches, _ = model.inference.branches_of_prompts(requests)
@@ -108,7 +108,7 @@ def main() -> None:
             bagel.save(bagel.build(0), Path(scratch), recipe="random", step=0)
         model = load_model(str(given.checkpoint or scratch), None, LoadOptions(device="cpu"))
     assert isinstance(model, BagelModel)
-    guidance = Guidance(4.0, 1.5, renorm="global")
+    guidance = FlowGuidance(4.0, 1.5, renorm="global")
     requests = [
         Request((PROMPTS[number // DRAWS],), BARE, number, str(number)) for number in range(BATCH)
     ]

@@ -22,8 +22,8 @@ from pairuni_eval.models.bagel import pictures as pics
 from pairuni_eval.models.bagel.config import PictureShapes, ResizeRule
 from pairuni_eval.models.bagel.contexts import Context, picture_block, read
 from pairuni_eval.models.bagel.flow import (
-    Branches,
-    Guidance,
+    FlowBranches,
+    FlowGuidance,
     VelocityField,
     euler,
     timesteps,
@@ -184,12 +184,12 @@ def test_an_answer_has_the_official_logits(recorded: Recorded, name: str) -> Non
         token = torch.tensor([case["ids"][step]])
 
 
-def drawing(recorded: Recorded, **decoding: Any) -> Branches:
+def drawing(recorded: Recorded, **decoding: Any) -> FlowBranches:
     request = recorded.request(recorded.cases["t2i_prompt"], **decoding)
     return recorded.inference.branches_of_prompts([request])[0]
 
 
-def editing(recorded: Recorded, noise: Tensor | None = None, **decoding: Any) -> Branches:
+def editing(recorded: Recorded, noise: Tensor | None = None, **decoding: Any) -> FlowBranches:
     case = recorded.cases["edit"]
     source = pics.resized(pics.on_white(recorded.image(case["image"])), SOURCE)
     assert list(source.size) == case["size_after_vae_resize"]
@@ -200,7 +200,7 @@ def editing(recorded: Recorded, noise: Tensor | None = None, **decoding: Any) ->
     return recorded.inference.branches_of_edits([request], [source], latents)[0]
 
 
-def lengths(branches: Branches) -> dict[str, dict[str, int]]:
+def lengths(branches: FlowBranches) -> dict[str, dict[str, int]]:
     whole, wordless, pictureless = branches
     named = {"cond": whole, "cfg_text": wordless, "cfg_img": pictureless or whole}
     return {
@@ -234,23 +234,23 @@ def test_velocities_are_mixed_as_officially(recorded: Recorded, name: str) -> No
     for time in (1.0, 0.75, 0.3):
         for context, branch in zip(branches, ("cond", "cfg_text", "cfg_img"), strict=True):
             alone = branches._replace(whole=context or branches.whole)
-            field = VelocityField(recorded.loaded.network, alone, canvas, Guidance())
+            field = VelocityField(recorded.loaded.network, alone, canvas, FlowGuidance())
             close(field.at(x, time)[0], arrays[f"{branch}_t{time}"])
         for renorm in RENORMS:
             for least in (0.0, 0.5, 1.0):
                 for image in (1.0, 2.0):
-                    guidance = Guidance(4.0, image, 0.0, 1.0, renorm, least)
+                    guidance = FlowGuidance(4.0, image, 0.0, 1.0, renorm, least)
                     field = VelocityField(recorded.loaded.network, branches, canvas, guidance)
                     expected = arrays[f"mixed_t{time}_{renorm}_min{least}_img{image}"]
                     close(field.at(x, time)[0], expected)
-        only_image = Guidance(1.0, 2.0)
+        only_image = FlowGuidance(1.0, 2.0)
         field = VelocityField(recorded.loaded.network, branches, canvas, only_image)
         close(field.at(x, time)[0], arrays[f"only_img_t{time}"])
 
 
-def guidance_of(options: Mapping[str, Any]) -> Guidance:
+def guidance_of(options: Mapping[str, Any]) -> FlowGuidance:
     low, high = options["cfg_interval"]
-    return Guidance(
+    return FlowGuidance(
         options["cfg_text_scale"],
         options.get("cfg_img_scale", 1.0),
         *(low, high),
@@ -290,8 +290,8 @@ def test_a_length_is_never_made_longer(recorded: Recorded) -> None:
     shape = case["shape_hw_of_request"]
     canvas = recorded.inference.canvas((shape[0] // 16, shape[1] // 16))
     for renorm in RENORMS:
-        guidance = Guidance(case["cfg_text_scale"], renorm=renorm)
-        field = VelocityField(recorded.loaded.network, Branches(*contexts), canvas, guidance)
+        guidance = FlowGuidance(case["cfg_text_scale"], renorm=renorm)
+        field = VelocityField(recorded.loaded.network, FlowBranches(*contexts), canvas, guidance)
         close(field.at(torch.from_numpy(arrays["x_t"])[None], case["t"])[0], arrays[renorm])
 
 
@@ -342,7 +342,7 @@ def test_a_thought_comes_before_a_picture(recorded: Recorded, name: str) -> None
     interval = tuple(options.get("cfg_interval", (0.4, 1.0)))
     renorm = options.get("cfg_renorm_type", "global")
     scales = options["cfg_text_scale"], options["cfg_img_scale"]
-    guidance = Guidance(*scales, *interval, renorm)
+    guidance = FlowGuidance(*scales, *interval, renorm)
     field = VelocityField(recorded.loaded.network, branches, canvas, guidance)
     close(field.at(noise[None], 1.0)[0], arrays["v_first"])
 

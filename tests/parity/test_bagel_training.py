@@ -21,7 +21,7 @@ from pairuni_eval.models.bagel.packing import (
     Dropped,
     LatentPicture,
     Pack,
-    Part,
+    SamplePart,
     SeenPicture,
     Words,
     pack,
@@ -108,13 +108,13 @@ def packed(recorded: Recorded, name: str) -> Pack:
     shown = Pictures(arrays, shift)
     texts = iter(words_in(arrays["packed_text_ids"].tolist()))
 
-    def asked() -> list[Part]:
+    def asked() -> list[SamplePart]:
         return [shown.seen(), Words(next(texts)), Words(next(texts), taught=True)]
 
-    def drawn() -> list[Part]:
+    def drawn() -> list[SamplePart]:
         return [Words(next(texts)), shown.latent()]
 
-    def edited() -> list[Part]:
+    def edited() -> list[SamplePart]:
         return [shown.latent(), shown.seen(), Words(next(texts)), shown.latent()]
 
     both = [asked(), asked()] if name != "sft_mixed_sizes" else [asked()]
@@ -185,12 +185,12 @@ def test_a_dropped_picture_keeps_its_position(recorded: Recorded, dropped: str) 
     arrays, expected = recorded.arrays("sft_packed"), recorded.table("sft")
     shown = Pictures(arrays, 1.0)
     shown.seen(), shown.seen(), shown.latent()  # of the samples before the edit
-    parts: dict[str, Part] = {
+    parts: dict[str, SamplePart] = {
         "vae": shown.latent(),
         "vit": shown.seen(),
         "text": Words(words_in(arrays["packed_text_ids"].tolist())[-1]),
     }
-    left: list[Part] = []
+    left: list[SamplePart] = []
     for name, part in parts.items():
         if dropped not in {name, "all"}:
             left.append(part)

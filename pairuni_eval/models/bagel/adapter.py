@@ -19,10 +19,9 @@ from pairuni_eval.models.bagel.inference import BagelInference
 from pairuni_eval.models.bagel.loading import load_bagel, weight_file
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import in_batches
-from pairuni_eval.models.checkpoint import find_folder, read_declaration
+from pairuni_eval.models.checkpoint import Located, find_folder, identity_of, read_declaration
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.models.weights import numbers_in
-from pairuni_eval.places import exists, name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 _FULL = 4  # bytes of a number of the auto-encoder, which is always in float32
@@ -67,15 +66,8 @@ class BagelModel(Model):
         placement = loaded.placement
         placement.settle(sum(one.numel() for one in loaded.network.parameters()))
         declared = read_declaration(folder)
-        own = exists(Path(checkpoint).expanduser())
-        identity = ModelIdentity(
-            adapter="bagel",
-            name=name_of(folder.resolve().as_posix()) if own else checkpoint,
-            weights=loaded.digest,
-            parent=declared.parent,
-            step=declared.step,
-            recipe=declared.recipe,
-            dtype=placement.precision,
+        identity = identity_of(
+            "bagel", checkpoint, Located(folder), weights=loaded.digest, dtype=placement.precision
         )
         names = declared.capabilities or tuple(Capability)
         return cls(

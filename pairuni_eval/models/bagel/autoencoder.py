@@ -24,8 +24,8 @@ class Autoencoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.encoder = PixelsToLatents(config)
+        self.decoder = LatentsToPixels(config)
 
     def encode(self, pixels_C3HW: Tensor, noise_CZhw: Tensor) -> Tensor:
         """Latents (C, Z, h, w) of pictures of one size.
@@ -90,7 +90,7 @@ class SelfAttention(nn.Module):
         return out
 
 
-class Level(nn.Module):
+class ResolutionLevel(nn.Module):
     """Blocks of one resolution; a change of it may follow."""
 
     def __init__(self, channels: int, out: int, blocks: int) -> None:
@@ -150,7 +150,7 @@ class Middle(nn.Module):
         return out
 
 
-class Encoder(nn.Module):
+class PixelsToLatents(nn.Module):
     """From pixels to mean and log-variance."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -160,7 +160,7 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         before = channels[0]
         for number, size in enumerate(channels):
-            level = Level(before, size, config.blocks)
+            level = ResolutionLevel(before, size, config.blocks)
             if number < len(channels) - 1:
                 level.downsample = Downsample(size)
             self.down.append(level)
@@ -178,7 +178,7 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
+class LatentsToPixels(nn.Module):
     """From latents to pixels; levels have the numbers of the encoder's, and run backwards."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -189,7 +189,7 @@ class Decoder(nn.Module):
         levels = []
         before = channels[-1]
         for number in reversed(range(len(channels))):
-            level = Level(before, channels[number], config.blocks + 1)
+            level = ResolutionLevel(before, channels[number], config.blocks + 1)
             if number > 0:
                 level.upsample = Upsample(channels[number])
             levels.append(level)

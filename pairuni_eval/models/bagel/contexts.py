@@ -70,7 +70,7 @@ class Context(NamedTuple):
         return Context(past, self.valid_RS[index_N], self.next_R[index_N])
 
 
-class Block(NamedTuple):
+class ContextBlock(NamedTuple):
     """Tokens that enter together.
 
     Attributes:
@@ -86,14 +86,14 @@ class Block(NamedTuple):
     routing: Routing = WORDS
 
 
-def positions(context: Context, block: Block) -> Tensor:
+def positions(context: Context, block: ContextBlock) -> Tensor:
     """Positions of the tokens of a block (R, L)."""
     length = block.x_RLD.shape[1]
     along_L = torch.arange(length, device=context.next_R.device) * int(block.causal)
     return context.next_R[:, None] + along_L
 
 
-def visible(context: Context, block: Block) -> Tensor | None:
+def visible(context: Context, block: ContextBlock) -> Tensor | None:
     """Which tokens of cache and block each token of the block sees (R, L, S + L); None: all.
 
     A token that a row does not have sees itself, because no row of a softmax may be empty.
@@ -110,7 +110,7 @@ def visible(context: Context, block: Block) -> Tensor | None:
     return torch.cat((before_RLS, inside_RLL), dim=2)
 
 
-def read(network: Bagel, context: Context, block: Block) -> tuple[Tensor, Context]:
+def read(network: Bagel, context: Context, block: ContextBlock) -> tuple[Tensor, Context]:
     """Hidden states of a block (R, L, D), and the context behind it."""
     hidden_RLD, fresh = network.experts(
         block.x_RLD,
@@ -133,7 +133,7 @@ def _joined(before: Cache, fresh: Cache) -> Cache:
     return Cache(keys, values)
 
 
-def text_block(network: Bagel, marks: Marks, texts: Sequence[Sequence[int] | None]) -> Block:
+def text_block(network: Bagel, marks: Marks, texts: Sequence[Sequence[int] | None]) -> ContextBlock:
     """A text of every row; None where a row has none.
 
     Args:
@@ -148,10 +148,10 @@ def text_block(network: Bagel, marks: Marks, texts: Sequence[Sequence[int] | Non
     ids_RL = torch.tensor(ids, dtype=torch.long, device=network.device).view(len(rows), width)
     lengths_R1 = torch.tensor([[len(row)] for row in rows], device=network.device)
     valid_RL = torch.arange(width, device=network.device) < lengths_R1
-    return Block(network.words(ids_RL), valid_RL, causal=True)
+    return ContextBlock(network.words(ids_RL), valid_RL, causal=True)
 
 
-def picture_block(network: Bagel, marks: Marks, pictures: Sequence[Tensor | None]) -> Block:
+def picture_block(network: Bagel, marks: Marks, pictures: Sequence[Tensor | None]) -> ContextBlock:
     """A picture of every row that the vision tower has seen; None where a row has none.
 
     Args:
@@ -171,12 +171,12 @@ def picture_block(network: Bagel, marks: Marks, pictures: Sequence[Tensor | None
     )
     valid_RL = torch.arange(width + MARKS, device=network.device) < lengths_R1
     x_RLD = torch.cat((around_MD.expand(len(x_RTD), -1, -1), x_RTD), dim=1)
-    return Block(x_RLD, valid_RL, causal=False)
+    return ContextBlock(x_RLD, valid_RL, causal=False)
 
 
 def latent_block(
     network: Bagel, marks: Marks, tokens_RTN: Tensor, places_T: Tensor, time: float
-) -> Block:
+) -> ContextBlock:
     """Latents of a picture of every row, all of one size.
 
     Args:
@@ -191,7 +191,7 @@ def latent_block(
     x_RTD = network.latents(tokens_RTN, places_T[None], time_1T)
     x_RLD = torch.cat((_marks(network, marks).expand(rows, -1, -1), x_RTD), dim=1)
     valid_RL = torch.ones(x_RLD.shape[:2], dtype=torch.bool, device=network.device)
-    return Block(x_RLD, valid_RL, causal=False, routing=PICTURE)
+    return ContextBlock(x_RLD, valid_RL, causal=False, routing=PICTURE)
 
 
 def _marks(network: Bagel, marks: Marks) -> Tensor:

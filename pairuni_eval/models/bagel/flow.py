@@ -42,7 +42,7 @@ _TINY = 1e-8
 _ROWS = {"global": (-2, -1), "channel": (-1,), "text_channel": (-1,)}  # a length is taken over
 
 
-class Guidance(NamedTuple):
+class FlowGuidance(NamedTuple):
     """How velocities are guided.
 
     Attributes:
@@ -62,7 +62,7 @@ class Guidance(NamedTuple):
     least: float = 0.0
 
     @classmethod
-    def of(cls, decoding: Decoding) -> Guidance:
+    def of(cls, decoding: Decoding) -> FlowGuidance:
         """What a decoding asks for; what it leaves open is the official default.
 
         Raises:
@@ -110,7 +110,7 @@ def timesteps(points: int, shift: float) -> list[float]:
     return [shift * time / (1 + (shift - 1) * time) for time in even]
 
 
-class Branches(NamedTuple):
+class FlowBranches(NamedTuple):
     """The contexts that velocities are computed in, N rows each.
 
     Attributes:
@@ -140,7 +140,7 @@ class VelocityField:
     """The velocities of N pictures under guidance."""
 
     def __init__(
-        self, network: Bagel, branches: Branches, canvas: Canvas, guidance: Guidance
+        self, network: Bagel, branches: FlowBranches, canvas: Canvas, guidance: FlowGuidance
     ) -> None:
         self._network, self._canvas, self._guidance = network, canvas, guidance
         self._whole = branches.whole

@@ -38,9 +38,9 @@ from pairuni_eval.models.bagel.contexts import (
     text_block,
 )
 from pairuni_eval.models.bagel.flow import (
-    Branches,
     Canvas,
-    Guidance,
+    FlowBranches,
+    FlowGuidance,
     VelocityField,
     drawn,
     timesteps,
@@ -135,7 +135,7 @@ class BagelInference:
         context = context.rows(kinds.kind_N)
         return self._say(context, [request.text for request in requests])
 
-    def branches_of_prompts(self, requests: Sequence[Request]) -> tuple[Branches, list[str]]:
+    def branches_of_prompts(self, requests: Sequence[Request]) -> tuple[FlowBranches, list[str]]:
         """The contexts of prompts, and what was thought of each."""
         decoding = requests[0].decoding
         kinds = _kinds([request.text for request in requests], self._network.device)
@@ -144,11 +144,11 @@ class BagelInference:
         prompts = self._say(self._repeat(wordless, len(texts)), texts).rows(kinds.kind_N)
         whole, thoughts = self._think(prompts, requests)
         pictureless = prompts if decoding.thinking else None
-        return Branches(whole, self._repeat(wordless, len(requests)), pictureless), thoughts
+        return FlowBranches(whole, self._repeat(wordless, len(requests)), pictureless), thoughts
 
     def branches_of_edits(
         self, requests: Sequence[Request], sources: Sequence[Image.Image], latents_NTC: Tensor
-    ) -> tuple[Branches, list[str]]:
+    ) -> tuple[FlowBranches, list[str]]:
         """The contexts of edits of pictures of one size, and what was thought of each.
 
         Args:
@@ -167,7 +167,7 @@ class BagelInference:
             self._network, wordless, picture_block(self._network, loaded.marks, seen)
         )
         whole, thoughts = self._think(self._say(wordless, texts), requests)
-        return Branches(whole, wordless, self._say(system, texts)), thoughts
+        return FlowBranches(whole, wordless, self._say(system, texts)), thoughts
 
     def latents_of(self, sources: Sequence[Image.Image], noise_NZhw: Tensor) -> Tensor:
         """Latent tokens (N, T, C) of pictures of one size; an equal picture is encoded once."""
@@ -202,13 +202,13 @@ class BagelInference:
 
     def _paint(
         self,
-        branches: Branches,
+        branches: FlowBranches,
         noise_NTC: Tensor,
         grid: tuple[int, int],
         decoding: Decoding,
         thoughts: Sequence[str],
     ) -> list[Reply]:
-        field = VelocityField(self._network, branches, self.canvas(grid), Guidance.of(decoding))
+        field = VelocityField(self._network, branches, self.canvas(grid), FlowGuidance.of(decoding))
         times = timesteps(decoding.steps or POINTS, decoding.timestep_shift or SHIFT)
         latents_NTC = drawn(field, noise_NTC.to(self._network.device), times)
         pixels = self.pixels_of(latents_NTC, grid)

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairuni_eval.models.bagel.config import BagelConfig, LanguageConfig
+from pairuni_eval.models.rms_norm import RmsNorm
 
 GENERATION = "_moe_gen"
 Place = slice | Tensor
@@ -64,29 +65,14 @@ class Cache(NamedTuple):
     values: tuple[Tensor, ...]
 
 
-class RmsNorm(nn.Module):
-    """Root mean square norm in float32, its weight after the cast back."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Norm the last axis."""
-        wide = x.float()
-        wide = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return self.weight * wide.to(x.dtype)
-
-
-class Rotation(NamedTuple):
+class HeadRotation(NamedTuple):
     """Cosines and sines (R, 1, L, E) that rotate queries and keys to their positions."""
 
     cos: Tensor
     sin: Tensor
 
     @classmethod
-    def at(cls, positions_RL: Tensor, config: LanguageConfig, dtype: torch.dtype) -> Rotation:
+    def at(cls, positions_RL: Tensor, config: LanguageConfig, dtype: torch.dtype) -> HeadRotation:
         """Of every position."""
         even = torch.arange(0, config.head, 2, device=positions_RL.device, dtype=torch.float32)
         angle_RLE = positions_RL[..., None].float() / config.rope_theta ** (even / config.head)
@@ -119,7 +105,7 @@ class Attention(nn.Module):
         self,
         x_RLD: Tensor,
         routing: Routing,
-        rotation: Rotation,
+        rotation: HeadRotation,
         past: tuple[Tensor, Tensor] | None,
         mask_R1LS: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -186,7 +172,7 @@ class Layer(nn.Module):
         self,
         x_RLD: Tensor,
         routing: Routing,
-        rotation: Rotation,
+        rotation: HeadRotation,
         past: tuple[Tensor, Tensor] | None,
         mask_R1LS: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -230,7 +216,7 @@ class Experts(nn.Module):
             past: What the block looks back on.
             mask_RLS: True where a token of the block sees a token of cache and block; None: all.
         """
-        rotation = Rotation.at(positions_RL, self.config, x_RLD.dtype)
+        rotation = HeadRotation.at(positions_RL, self.config, x_RLD.dtype)
         mask_R1LS = None if mask_RLS is None else mask_RLS[:, None]
         keys, values = [], []
         for number, layer in enumerate(self.layers):

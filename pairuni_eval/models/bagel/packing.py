@@ -13,7 +13,7 @@ of one, P numbers of a patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -66,8 +66,8 @@ class Dropped(NamedTuple):
     """A picture that was left out."""
 
 
-Part = Words | SeenPicture | LatentPicture | Dropped
-Sample = Sequence[Part]
+SamplePart = Words | SeenPicture | LatentPicture | Dropped
+Sample = Sequence[SamplePart]
 
 
 class Pack(NamedTuple):
@@ -190,14 +190,3 @@ def pack(samples: Sequence[Sample], marks: Marks) -> Pack:
         torch.tensor(labels, dtype=torch.long),
         torch.tensor(weights),
     )
-
-
-def lengths(samples: Sequence[Sample]) -> Iterator[int]:
-    """Tokens that each sample takes."""
-    for sample in samples:
-        yield sum(
-            0
-            if isinstance(part, Dropped)
-            else 2 + len(part.ids if isinstance(part, Words) else part.places_T)
-            for part in sample
-        )

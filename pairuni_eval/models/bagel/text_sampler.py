@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pairuni_eval.models.bagel.contexts import Block, Context, Marks, read
+from pairuni_eval.models.bagel.contexts import Context, ContextBlock, Marks, read
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.sampling import pick, uniforms, warp
 from pairuni_eval.records import Decoding
@@ -69,7 +69,7 @@ def write(
 def next_logits(network: Bagel, context: Context, token_R: Tensor) -> tuple[Tensor, Context]:
     """Logits (R, V) in float32 behind one more token of each row, and the context with it."""
     valid_R1 = torch.ones(len(token_R), 1, dtype=torch.bool, device=token_R.device)
-    block = Block(network.words(token_R[:, None]), valid_R1, causal=True)
+    block = ContextBlock(network.words(token_R[:, None]), valid_R1, causal=True)
     hidden_R1D, context = read(network, context, block)
     logits: Tensor = network.language_model.lm_head(hidden_R1D[:, 0])
     return logits.float(), context

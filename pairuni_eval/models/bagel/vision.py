@@ -34,7 +34,7 @@ class VisionModel(nn.Module):
 
     def __init__(self, config: VisionConfig, side: int) -> None:
         super().__init__()
-        self.vision_model = VisionTower(config, side)
+        self.vision_model = PatchTower(config, side)
 
     def forward(self, patches_CTP: Tensor, places_T: Tensor) -> Tensor:
         """Hidden states of pictures of one size; see `Bagel.seen`."""
@@ -42,7 +42,7 @@ class VisionModel(nn.Module):
         return out
 
 
-class VisionTower(nn.Module):
+class PatchTower(nn.Module):
     """Embeddings, layers and a last norm."""
 
     def __init__(self, config: VisionConfig, side: int) -> None:

@@ -15,20 +15,18 @@ cut where the pipeline cuts them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pairuni_eval.errors import ModelError
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import alike, in_batches
-from pairuni_eval.models.checkpoint import find_folder, read_declaration
+from pairuni_eval.models.checkpoint import Located, find_folder, identity_of
 from pairuni_eval.models.diffusion.call import PipelineCall
 from pairuni_eval.models.diffusion.pipeline_folder import read_pipeline_folder
 from pairuni_eval.models.diffusion.quiet import quietly
 from pairuni_eval.models.placement import place
 from pairuni_eval.models.weights import joint_digest, own_precision
-from pairuni_eval.places import exists, name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 _BATCHES = (
@@ -83,15 +81,11 @@ class DiffusersModel(Model):
         pipeline = found.load(weights, placement.dtype).to(placement.device)
         pipeline.set_progress_bar_config(disable=True)
         placement.settle(sum(numbers.values()))
-        declared = read_declaration(folder)
-        own = exists(Path(checkpoint).expanduser())
-        identity = ModelIdentity(
-            adapter="diffusers",
-            name=name_of(folder.resolve().as_posix()) if own else checkpoint,
+        identity = identity_of(
+            "diffusers",
+            checkpoint,
+            Located(folder),
             weights=joint_digest(list(weights.values())),
-            parent=declared.parent,
-            step=declared.step,
-            recipe=declared.recipe,
             dtype=placement.precision,
         )
         model = cls(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _WHOLE = "Copy the whole folder, or download it again."
 
 
-class Part(NamedTuple):
+class PipelinePart(NamedTuple):
     """A part of a pipeline, as model_index.json names it.
 
     Attributes:
@@ -67,11 +67,11 @@ class PipelineFolder(NamedTuple):
 
     folder: Path
     kind: Any
-    parts: tuple[Part, ...]
+    parts: tuple[PipelinePart, ...]
     own_code: bool
 
     @property
-    def networks(self) -> list[Part]:
+    def networks(self) -> list[PipelinePart]:
         """The parts that are loaded strictly, by name."""
         return [part for part in self.parts if part.is_network]
 
@@ -184,7 +184,7 @@ def _pipeline_class(folder: Path, name: str) -> Any:
     return kind
 
 
-def _part(folder: Path, name: str, library: object, kind: object) -> Part:
+def _part(folder: Path, name: str, library: object, kind: object) -> PipelinePart:
     """A part that the index names.
 
     Raises:
@@ -197,7 +197,7 @@ def _part(folder: Path, name: str, library: object, kind: object) -> Part:
             hint=_WHOLE,
         )
     if is_file(place / f"{library}.py"):
-        return Part(name, None, place)
+        return PipelinePart(name, None, place)
     from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 
     try:
@@ -207,10 +207,10 @@ def _part(folder: Path, name: str, library: object, kind: object) -> Part:
         raise _no_class(folder, name, library, kind) from failure
     if not (isinstance(found, type) and hasattr(found, "from_pretrained")):
         raise _no_class(folder, name, library, kind)
-    return Part(name, found, place)
+    return PipelinePart(name, found, place)
 
 
-def _network(part: Part, weights: Weights, dtype: torch.dtype) -> Any:
+def _network(part: PipelinePart, weights: Weights, dtype: torch.dtype) -> Any:
     """A part that has weights, every tensor in its place."""
     from transformers import PreTrainedModel
 
@@ -243,7 +243,7 @@ def _network(part: Part, weights: Weights, dtype: torch.dtype) -> Any:
     return network
 
 
-def _without_torchvision(part: Part) -> Any:
+def _without_torchvision(part: PipelinePart) -> Any:
     """A processor of images whose class needs torchvision, through Pillow; None for other parts."""
     from transformers import AutoImageProcessor
     from transformers.utils import is_torchvision_available
@@ -275,7 +275,7 @@ def _no_class(folder: Path, name: str, library: object, kind: object) -> UserErr
     )
 
 
-def _no_safetensors(part: Part) -> UserError:
+def _no_safetensors(part: PipelinePart) -> UserError:
     files = ", ".join(sorted(one.name for one in part.place.iterdir())) or "nothing"
     return UserError(
         f"{part.place} holds no *.safetensors, and of a pipeline nothing else is read. It holds: "

@@ -10,15 +10,13 @@ was trained for it (the released Janus-Pro weights were not).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request, Task
 from pairuni_eval.models.batching import in_batches
-from pairuni_eval.models.checkpoint import locate, read_declaration
+from pairuni_eval.models.checkpoint import identity_of, locate, read_declaration
 from pairuni_eval.models.janus.loading import load_janus
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.models.placement import memory_of
-from pairuni_eval.places import exists
 from pairuni_eval.records import Capability, ModelIdentity
 
 _NATIVE = (Capability.UNDERSTAND, Capability.GENERATE)
@@ -51,14 +49,11 @@ class JanusModel(Model):
         """Load from a folder, a hub id or "tiny"; see `Model.load`."""
         loaded = load_janus(checkpoint, options)
         declared = read_declaration(loaded.located.folder)
-        own = loaded.located.over is not None or exists(Path(checkpoint).expanduser())
-        identity = ModelIdentity(
-            adapter="janus",
-            name=loaded.located.name if own else checkpoint,
+        identity = identity_of(
+            "janus",
+            checkpoint,
+            loaded.located,
             weights=loaded.digest,
-            parent=declared.parent,
-            step=declared.step,
-            recipe=declared.recipe,
             dtype=loaded.placement.precision,
         )
         names = declared.capabilities or _NATIVE

@@ -16,9 +16,16 @@ import msgspec
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request, Task
 from pairuni_eval.models.batching import in_batches
-from pairuni_eval.models.checkpoint import find_folder, read_config, read_declaration
+from pairuni_eval.models.checkpoint import (
+    Located,
+    find_folder,
+    identity_of,
+    read_config,
+    read_declaration,
+)
+from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.lumina_dimoo.config import VQ_FOLDER, read_dimoo_config
-from pairuni_eval.models.lumina_dimoo.files import DimooFiles
+from pairuni_eval.models.lumina_dimoo.files import KEPT
 from pairuni_eval.models.lumina_dimoo.layout import Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
@@ -27,7 +34,6 @@ from pairuni_eval.models.placement import memory_of, place
 from pairuni_eval.models.strict_loading import fill, on_meta
 from pairuni_eval.models.tokenizer_file import read_tokenizer
 from pairuni_eval.models.weights import check_weights, joint_digest
-from pairuni_eval.places import exists, name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 _OFFICIAL = {
@@ -76,18 +82,15 @@ class DimooModel(Model):
         policy = DimooPolicy(
             network.to(placement.device, placement.dtype),
             vq.to(placement.device).float(),
-            *(layout, config, DimooFiles.of_folder(folder)),
+            *(layout, config, FolderFiles.read(folder, KEPT)),
         )
         placement.settle(policy.size())
         declared = read_declaration(folder)
-        own = exists(Path(checkpoint).expanduser())
-        identity = ModelIdentity(
-            adapter="llada",
-            name=name_of(folder.resolve().as_posix()) if own else checkpoint,
+        identity = identity_of(
+            "llada",
+            checkpoint,
+            Located(folder),
             weights=joint_digest(parts),
-            parent=declared.parent,
-            step=declared.step,
-            recipe=declared.recipe,
             dtype=placement.precision,
         )
         names = declared.capabilities or tuple(Capability)

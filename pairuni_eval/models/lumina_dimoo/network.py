@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pairuni_eval.models.lumina_dimoo.config import NetworkConfig
+from pairuni_eval.models.rms_norm import RmsNorm
 
 
 class Rotation(NamedTuple):
@@ -55,21 +56,6 @@ def rotated(states_BHTD: Tensor, by: Rotation) -> Tensor:
 def taken(x_BTC: Tensor, places_BP: Tensor) -> Tensor:
     """Hidden states at some places, (B, P, C)."""
     return x_BTC.gather(1, places_BP[..., None].expand(-1, -1, x_BTC.shape[-1]))
-
-
-class RmsNorm(nn.Module):
-    """Root-mean-square normalization in float32, scaled by a weight for each channel."""
-
-    def __init__(self, width: int, eps: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self._eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize the last axis."""
-        wide = x.float()
-        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)
-        return self.weight * scaled.to(x.dtype)
 
 
 class Block(nn.Module):

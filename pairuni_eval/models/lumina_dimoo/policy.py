@@ -31,10 +31,11 @@ from pairuni_eval.models.base import (
     View,
     ViewPlan,
 )
+from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.cache import CachedLogits, CachePlan
 from pairuni_eval.models.lumina_dimoo.config import DimooConfig
-from pairuni_eval.models.lumina_dimoo.files import DimooFiles
+from pairuni_eval.models.lumina_dimoo.files import VQ_WEIGHTS, WEIGHTS
 from pairuni_eval.models.lumina_dimoo.image_sampler import (
     FreshLogits,
     ImagePlan,
@@ -87,7 +88,7 @@ class DimooPolicy(nn.Module):
     tasks: frozenset[Task] = frozenset({"und", "gen"})
 
     def __init__(
-        self, network: Network, vq: Vq, layout: Layout, config: DimooConfig, files: DimooFiles
+        self, network: Network, vq: Vq, layout: Layout, config: DimooConfig, files: FolderFiles
     ) -> None:
         super().__init__()
         self.network, self.vq = network, vq.requires_grad_(False)
@@ -415,7 +416,8 @@ class DimooPolicy(nn.Module):
             for name, one in state.items()
             if name.startswith(_NETWORK)
         }
-        self.files.write(folder, declaration, network, self.vq.state_dict())
+        tensors = {WEIGHTS: network, VQ_WEIGHTS: self.vq.state_dict()}
+        self.files.write(folder, declaration, tensors)
 
 
 def _conforms(policy: DimooPolicy) -> Policy:

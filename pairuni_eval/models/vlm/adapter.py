@@ -12,18 +12,16 @@ of the batch, but for the rounding that another shape of the same sum can bring.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import alike, in_batches
-from pairuni_eval.models.checkpoint import locate, read_declaration
+from pairuni_eval.models.checkpoint import identity_of, locate
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.models.vlm.chat import Chat
 from pairuni_eval.models.vlm.loading import load_vlm
 from pairuni_eval.models.vlm.token_choice import TokenChoice
-from pairuni_eval.places import exists
 from pairuni_eval.records import Capability, ModelIdentity
 
 
@@ -52,15 +50,11 @@ class TransformersModel(Model):
     def load(cls, checkpoint: str, options: LoadOptions) -> TransformersModel:
         """Load from a folder or a hub id; see `Model.load`."""
         loaded = load_vlm(checkpoint, options)
-        declared = read_declaration(loaded.located.folder)
-        own = loaded.located.over is not None or exists(Path(checkpoint).expanduser())
-        identity = ModelIdentity(
-            adapter="transformers",
-            name=loaded.located.name if own else checkpoint,
+        identity = identity_of(
+            "transformers",
+            checkpoint,
+            loaded.located,
             weights=loaded.digest,
-            parent=declared.parent,
-            step=declared.step,
-            recipe=declared.recipe,
             dtype=loaded.placement.precision,
         )
         model = cls(loaded.network, loaded.chat, identity, loaded.placement.hardware())

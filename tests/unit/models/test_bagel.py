@@ -27,7 +27,7 @@ from pairuni_eval.models.bagel.config import (
     VisionConfig,
     autoencoder_sizes,
 )
-from pairuni_eval.models.bagel.flow import Guidance, timesteps
+from pairuni_eval.models.bagel.flow import FlowGuidance, timesteps
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.bagel.pictures import fitted, on_white, patches, unpatched
 from pairuni_eval.models.base import LoadOptions, Reply, Request
@@ -276,21 +276,21 @@ def test_every_real_key_has_a_place(shared: Path) -> None:
 def test_points_in_time_move_towards_noise() -> None:
     assert timesteps(3, 1.0) == [1.0, 0.5, 0.0]
     assert timesteps(3, 3.0) == [1.0, 0.75, 0.0]
-    guided = [Guidance(4.0, low=0.4).at(time) for time in timesteps(50, 3.0)[:-1]]
+    guided = [FlowGuidance(4.0, low=0.4).at(time) for time in timesteps(50, 3.0)[:-1]]
     assert (sum(guided), len(guided)) == (41, 49)  # what the official loop guides
 
 
 def test_guidance_by_hand() -> None:
     whole, wordless = torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[0.0, 0.0]]])
     # Twice the whole velocity, shrunk to its length 5.
-    assert torch.allclose(Guidance(2.0).mixed(whole, wordless, whole), whole)
-    raw = Guidance(2.0, renorm="none").mixed(whole, wordless, whole)
+    assert torch.allclose(FlowGuidance(2.0).mixed(whole, wordless, whole), whole)
+    raw = FlowGuidance(2.0, renorm="none").mixed(whole, wordless, whole)
     assert torch.equal(raw, 2 * whole)
     # Never below the least share: 10 to 7.5, not to 5.
-    least = Guidance(2.0, least=0.75).mixed(whole, wordless, whole)
+    least = FlowGuidance(2.0, least=0.75).mixed(whole, wordless, whole)
     assert torch.allclose(least, 1.5 * whole)
     # Without a branch of its own the picture's scale repeats the step away from the whole.
-    picture = Guidance(2.0, 3.0, renorm="none").mixed(whole, wordless, whole)
+    picture = FlowGuidance(2.0, 3.0, renorm="none").mixed(whole, wordless, whole)
     assert torch.equal(picture, whole + 3.0 * (2 * whole - whole))
 
 
