@@ -31,8 +31,8 @@ def processor_seconds(*arguments: str) -> float:
 def is_light(*arguments: str) -> bool:
     """Whether `python ARGUMENTS` takes half a second, at best of twelve times.
 
-    On a slow or very busy processor it may take twice what importing the command line's libraries
-    does there; torch takes more than ten times as long.
+    On a slow or very busy processor it may take twice what a command that does nothing takes there
+    with the same libraries; importing torch takes several times as long.
     """
     bound = max(0.5, 2 * _libraries())
     return any(processor_seconds(*arguments) < bound for _ in range(12))
@@ -40,7 +40,8 @@ def is_light(*arguments: str) -> bool:
 
 @cache
 def _libraries() -> float:
-    libraries = ("-c", "import typer.main, rich.markdown, msgspec")
+    nothing = "import sys, typer, rich.markdown, msgspec; sys.argv = ['x']; typer.run(lambda: None)"
+    libraries = ("-c", nothing)
     return min(processor_seconds(*libraries) for _ in range(3))
 
 
