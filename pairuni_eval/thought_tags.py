@@ -15,6 +15,7 @@ THOUGHTS = ("thinking", "think", "thoughts", "thought", "reasoning")
 ANSWER = "answer"
 
 _OPEN, _CLOSE = "<\uff1c\u25c1", ">\uff1e\u25b7"
+OPENING = f"[{_OPEN}]"  # a pattern: no text without it carries a tag
 # A name after a blank is a tag only by itself: "a < reasoning about b > c" is prose.
 _TAG = re.compile(
     rf"[{_OPEN}](?P<blank>\s{{1,8}})?(?P<slash>(?:[/\uff0f]\s{{0,8}})?)"

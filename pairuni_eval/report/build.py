@@ -72,8 +72,8 @@ def build_report(
     Raises:
         UserError: if the folder cannot be written, or a card's aggregate does not work.
     """
-    copier = ImageCopier(out, at_most=PICTURES if pictures is None else pictures)
-    page = gather(run, baselines, copier, training or {}, pairs, seeds)
+    with ImageCopier(out, at_most=PICTURES if pictures is None else pictures) as copier:
+        page = gather(run, baselines, copier, training or {}, pairs, seeds)
     left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)

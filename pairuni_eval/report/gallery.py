@@ -9,13 +9,15 @@ changed since it was stored, or broken is said to be so and is not shown.
 from __future__ import annotations
 
 import base64
+import filecmp
 import io
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,7 @@ from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.stats.aggregate import names_in
 from pairuni_eval.stats.tables import Tables
+from pairuni_eval.store.layout import image_path
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 AT_MOST = 12  # items per benchmark
@@ -119,8 +122,9 @@ class GalleryItem(NamedTuple):
 class ImageCopier:
     """Brings pictures of runs into the report, each once: into the page or beside it.
 
-    A picture that lies there already whole is not written again, so that a report that is built
-    anew is quick.
+    A picture is looked at when it is asked for; its file is copied while the report goes on, and is
+    there when the context ends. One that lies there already whole is not written again, so that a
+    report that is built anew is quick.
 
     Args:
         out: The report's folder.
@@ -133,6 +137,23 @@ class ImageCopier:
         self._lost: set[tuple[Path, str]] = set()
         self.at_most = self._room = at_most
         self._in_page = _IN_PAGE
+        self._writer = ThreadPoolExecutor(max_workers=1)  # a disk gains nothing by a second one
+        self._copies: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        """Take pictures until the context ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until every file is written.
+
+        Raises:
+            UserError: if one cannot be.
+        """
+        self._writer.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for copy in self._copies:
+                copy.result()
 
     @property
     def full(self) -> bool:
@@ -154,14 +175,11 @@ class ImageCopier:
                 looked = list(pool.map(partial(_look, run), names))
                 for image, found in zip(names, looked, strict=True):
                     self._take(run, image, found)
-                list(pool.map(self._write, names, looked))
 
     def show(self, run: StoredRun, image: str, alt: str) -> CopiedImage:
         """The picture of a run with this id, copied on first use."""
         if self._wants(run, image) and not self.full:
-            found = _look(run, image)
-            self._take(run, image, found)
-            self._write(image, found)
+            self._take(run, image, _look(run, image))
         return self._shown.get(image, CopiedImage(None))._replace(alt=alt)
 
     def _wants(self, run: StoredRun, image: str) -> bool:
@@ -171,8 +189,12 @@ class ImageCopier:
         self._room -= 1
         if found is None:  # another run may have it whole
             self._lost.add((run.folder, image))
-        else:
-            self._shown[image] = self._place(image, found)
+            return
+        self._shown[image] = shown = self._place(image, found)
+        if not shown.packed:
+            target = self._folder / f"{image}.{found.extension}"
+            source = image_path(run.folder, image)
+            self._copies.append(self._writer.submit(_copy, source, target))
 
     def _place(self, image: str, found: _Looked) -> CopiedImage:
         data, extension, size = found
@@ -183,15 +205,13 @@ class ImageCopier:
             return CopiedImage(f"data:image/{kind};base64,{packed}", *size)
         return CopiedImage(f"{_FOLDER}/{image}.{extension}", *size)
 
-    def _write(self, image: str, found: _Looked | None) -> None:
-        """Write the file of a picture that has one."""
-        if found is None or self._shown[image].packed:
-            return
-        target = self._folder / f"{image}.{found.extension}"
-        with writing(str(target)):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if not target.is_file() or target.read_bytes() != found.data:
-                target.write_bytes(found.data)
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file unless it lies there whole."""
+    with writing(str(target)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or not filecmp.cmp(source, target, shallow=False):
+            shutil.copyfile(source, target)
 
 
 class _Looked(NamedTuple):

@@ -33,7 +33,7 @@ from pairuni_eval.stats.aggregate import (
 )
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.store.read import StoredRun, decode_cell
-from pairuni_eval.thought_tags import carries_tags
+from pairuni_eval.thought_tags import OPENING, carries_tags
 
 _TAG = "tag."  # prefix of the tag columns of a frame
 _MOST = re.compile(r"(?P<name>.+), of (?P<most>\d+)")  # the title of a total
@@ -165,7 +165,8 @@ class Tables:
         if benchmark not in self._tagged:
             frame = self.outputs(benchmark)
             texts = frame.loc[given(frame), "parts"]
-            held = sum(map(carries_tags, texts.to_numpy(dtype=object)))
+            likely = texts[texts.str.contains(OPENING)]  # a tenth of the time of looking at all
+            held = sum(map(carries_tags, likely.to_numpy(dtype=object)))
             self._tagged[benchmark] = Tagged(held, len(texts))
         return self._tagged[benchmark]
 

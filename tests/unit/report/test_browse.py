@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support import example_run as example
 
-from pairuni_eval.report import browse
+from pairuni_eval.errors import UserError
+from pairuni_eval.report import browse, gallery
 from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.stats.tables import Tables
@@ -43,7 +44,8 @@ def tables(runs: Path, name: str) -> Tables:
 def made(runs: Path, out: Path, *, at_most: int = 100) -> tuple[browse.Browser, dict[str, Any]]:
     ours, theirs = tables(runs, "a"), tables(runs, "b")
     order = {"tiny-pope": True, "tiny-imgedit": True}
-    found = browse.browser(ours, {"GRPO": theirs}, ImageCopier(out, at_most=at_most), order)
+    with ImageCopier(out, at_most=at_most) as copier:
+        found = browse.browser(ours, {"GRPO": theirs}, copier, order)
     return found, example.unpacked_rows(found.data)
 
 
@@ -86,9 +88,9 @@ def test_groups_are_named_by_their_tag_and_a_row_may_have_several(
 def test_other_seeds_are_named(runs: Path, tmp_path: Path) -> None:
     found, _ = made(runs, tmp_path)
     assert found.other_seeds == ("GRPO",)
-    same = browse.browser(
-        tables(runs, "a"), {"twin": tables(runs, "a")}, ImageCopier(tmp_path), {"tiny-pope": True}
-    )
+    with ImageCopier(tmp_path) as copier:
+        ours, twin = tables(runs, "a"), {"twin": tables(runs, "a")}
+        same = browse.browser(ours, twin, copier, {"tiny-pope": True})
     assert same.other_seeds == ()
 
 
@@ -129,3 +131,27 @@ def test_no_text_holds_what_stands_between_texts() -> None:
 
 def test_equal_rows_are_packed_alike() -> None:
     assert browse.packed_rows({"runs": ["a"]}, ["b"]) == browse.packed_rows({"runs": ["a"]}, ["b"])
+
+
+def test_pictures_beside_the_page_are_whole_when_the_context_ends(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "_PACKED", 0)  # none stands inside the page
+    made(runs, tmp_path)
+    copied = list((tmp_path / "images").iterdir())
+    assert len(copied) > 3
+    for path in copied:
+        stored = [one for run in "ab" for one in (runs / run / "images").rglob(path.stem)]
+        assert stored and path.read_bytes() == stored[0].read_bytes()
+    copied[0].write_bytes(b"half")  # as after a stop in the middle of one
+    made(runs, tmp_path)
+    assert copied[0].read_bytes() != b"half"
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_of_the_folder(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "_PACKED", 0)
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(UserError, match=r"Cannot write .*images"):
+        made(runs, tmp_path)
