@@ -61,7 +61,8 @@ def read_records(path: Path) -> Records:
         UserError: if there is no such file, it is in a layout that is not read, or empty.
     """
     if not is_file(path):
-        raise UserError(f"There is no responses file {path}.", hint="--responses FILE.jsonl")
+        hint = "Name one: --responses FILE.jsonl, or --checkpoint recorded:FILE.jsonl."
+        raise UserError(f"There is no responses file {path}.", hint=hint)
     kind = _kind(path)
     if kind == _OLD_SHEET:
         raise UserError(f"{path}: the old Excel format is not read.", hint="Save it as .xlsx.")

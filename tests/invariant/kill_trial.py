@@ -1,10 +1,11 @@
-"""Kill a run of the whole tiny suite at random moments, finish it, and compare every byte.
+"""Kill a run at random moments, finish it, and compare every byte.
 
-    python tests/invariant/kill_trial.py [--checkpoint tiny] [--kills 20] [--seed 0]
+    python tests/invariant/kill_trial.py [--checkpoint tiny] [--kills 20] [--seed 0] [-- OPTIONS]
 
-Each kill is SIGKILL to the process group of a fresh `pairuni-eval run`, a random moment after it
-was seen to get further than the one before; the first few come while it plans. Prints one line a
-kill; the exit code is 1 on a difference.
+The options are those of `pairuni-eval run`, by default `--suite tiny`. Each kill is SIGKILL to the
+process group of a fresh command, a random moment after it was seen to get further than the one
+before; the first few come while it plans. Prints one line a kill; the exit code is 1 on a
+difference.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 LEFT_OUT = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
@@ -32,33 +34,34 @@ def main() -> int:
     parser.add_argument("--checkpoint", default="tiny")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("options", nargs="*", default=["--suite", "tiny"])
     given = parser.parse_args()
+    asked = ["--checkpoint", given.checkpoint, *given.options]
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
         started = time.perf_counter()
-        if start(given.checkpoint, base / "whole").wait():
+        if start(asked, base / "whole").wait():
             return 1
         seconds = time.perf_counter() - started
         print(f"uninterrupted: {seconds:.1f} s, {len(contents(base / 'whole'))} files", flush=True)
-        kill_often(given.checkpoint, base / "killed", given.kills, random.Random(given.seed))
-        if start(given.checkpoint, base / "killed").wait():
+        kill_often(asked, base / "killed", given.kills, random.Random(given.seed))
+        if start(asked, base / "killed").wait():
             return 1
         return compare(contents(base / "whole"), contents(base / "killed"))
 
 
-def start(checkpoint: str, folder: Path) -> subprocess.Popen[bytes]:
-    """A run of the suite in a process group of its own."""
-    arguments = ["run", "--checkpoint", checkpoint, "--suite", "tiny"]
+def start(asked: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    """A run in a process group of its own."""
     places = ["--out", str(folder / "run"), "--report", str(folder / "report")]
     return subprocess.Popen(
-        [sys.executable, "-m", "pairuni_eval.cli", *arguments, *places],
+        [sys.executable, "-m", "pairuni_eval.cli", "run", *asked, *places],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def kill_often(checkpoint: str, folder: Path, kills: int, rng: random.Random) -> None:
+def kill_often(asked: Sequence[str], folder: Path, kills: int, rng: random.Random) -> None:
     """Start and kill, again and again in one folder; from nothing again once it is complete."""
     run = folder / "run"
     for number in range(1, kills + 1):
@@ -66,7 +69,7 @@ def kill_often(checkpoint: str, folder: Path, kills: int, rng: random.Random) ->
             shutil.rmtree(folder)
         planning = not (run / "run.json").exists() and number <= PLANNING_KILLS
         before = progress(run)
-        process = start(checkpoint, folder)
+        process = start(asked, folder)
         while process.poll() is None and (
             not run.exists() if planning else progress(run) == before
         ):
