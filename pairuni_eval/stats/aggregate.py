@@ -56,7 +56,7 @@ class GradedRows(NamedTuple):
     def in_one_group(self, tag: str, name: str) -> GradedRows:
         """The same rows as if all of them were in this group of a tag, and in no other."""
         codes = np.zeros(len(self.value), dtype=np.int8)
-        column: Any = pd.Categorical.from_codes(codes, pd.Index([name]))
+        column: Any = pd.Categorical.from_codes(codes, pd.Index([name], dtype=object))
         return self._replace(tags={**self.tags, tag: column})
 
 

@@ -179,7 +179,7 @@ class Tables:
         samples = self.run.samples
         mine = samples[samples["benchmark"] == benchmark].reset_index(drop=True)
         codes, cells = pd.factorize(mine["tags"])  # few samples have tags of their own
-        different = pd.DataFrame([decode_cell(cell) for cell in cells]).fillna("")
+        different = pd.DataFrame([decode_cell(cell) for cell in cells], dtype=object).fillna("")
         tags = different.astype("category").add_prefix(_TAG).take(codes)
         tags.index = mine.index
         mine = pd.concat([mine, tags], axis=1)
