@@ -14,7 +14,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.arguments import refuse_secrets
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
-from pairuni_eval.models.families import ModelFamily, family_of
+from pairuni_eval.models.families import TAKEN_BY, ModelFamily, family_of
 
 # What a publisher calls the model_type of an adapter's family.
 _ALSO_CALLED = {"multi_modality": "janus"}
@@ -81,6 +81,7 @@ def check_checkpoint(checkpoint: str, adapter: str | None = None) -> None:
 def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
     """Say which adapter reads a checkpoint, without loading any weights."""
     if adapter is not None:
+        _check_family(checkpoint, adapter)
         return Resolved(adapter, checkpoint)
     prefix, colon, rest = checkpoint.partition(":")
     if colon and prefix in catalog.plugin_names("models"):
@@ -102,6 +103,21 @@ def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
     return Resolved(str(model_type), checkpoint)
 
 
+def _check_family(checkpoint: str, adapter: str) -> None:
+    """Refuse a folder here whose files are of a family that another adapter takes.
+
+    Some of them would load all the same, and answer in a way that is not theirs.
+    """
+    if adapter not in TAKEN_BY or is_hub_id(checkpoint):
+        return
+    family = family_of(find_folder(checkpoint))
+    if family is not None and family.adapter in TAKEN_BY and family.adapter != adapter:
+        raise UserError(
+            f"{checkpoint} is not for --model {adapter}: it is {family.name}.",
+            hint=_taken_by(family) or "See docs/checkpoints.md.",
+        )
+
+
 def _with_family(failure: UserError, family: ModelFamily) -> UserError:
     """An error about config.json that says which family the other files are of."""
     return UserError(
@@ -113,7 +129,7 @@ def _with_family(failure: UserError, family: ModelFamily) -> UserError:
 def _no_adapter(checkpoint: str, model_type: object, folder: Path) -> UserError:
     known = ", ".join(catalog.plugin_names("models"))
     family = family_of(folder)
-    named = f" It is {family.name}." if family else ""
+    named = f" It is {family.name}." if family and family.name != model_type else ""
     return UserError(
         f"No adapter for model_type '{model_type}' of {checkpoint}.{named} Installed: {known}.",
         hint=(family and _taken_by(family))

@@ -163,6 +163,11 @@ class ComposedModel(Model):
         part = self._parts.get(capability)
         return card if part is None else part.decoding(capability, benchmark, card)
 
+    def settings(self, capability: Capability) -> frozenset[str] | None:
+        """As the part that is asked; see `Model.settings`."""
+        part = self._parts.get(capability)
+        return None if part is None else part.settings(capability)
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """By the part of [understand]."""
         return self._parts[Capability.UNDERSTAND].answer(requests)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -51,6 +52,7 @@ class DatasetError(BoundaryError):
 _FOREIGN_FAILURES = (RuntimeError, ValueError, OSError, ArithmeticError)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # "<_io.BytesIO object at 0x7f3c...>"
 _REFUSED = (  # what a path can cause
     errno.ENOENT,
     errno.ENXIO,
@@ -90,7 +92,12 @@ def boundary(kind: type[BoundaryError]) -> Iterator[None]:
     except _FOREIGN_FAILURES as failure:
         if isinstance(failure, OSError) and failure.errno in _FULL:
             raise _disk_full(failure.filename or "a file") from failure
-        raise kind(f"{type(failure).__name__}: {failure}") from failure
+        raise kind(foreign_words(failure)) from failure
+
+
+def foreign_words(failure: BaseException) -> str:
+    """What foreign code says of a failure, without addresses in memory: runs must say the same."""
+    return f"{type(failure).__name__}: {_ADDRESS.sub('', str(failure))}"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pairuni_eval.errors import BoundaryError, DatasetError, boundary
+from pairuni_eval.errors import BoundaryError, DatasetError, boundary, foreign_words
 
 _REUSED_BLOCKS = 64  # a block holds an image, or 16 MB of a large one
 _FORMATS = (
@@ -109,7 +109,7 @@ def read_rgb(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Ima
             opened.load()
             return _upright(_in_rgb(opened, failure), _orientation(opened))
     except BROKEN_IMAGE as broken:
-        raise failure(f"{type(broken).__name__}: {broken}") from broken
+        raise failure(foreign_words(broken)) from broken
 
 
 def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Image.Image:
@@ -123,7 +123,7 @@ def read_as_stored(source: Path | BinaryIO, failure: type[BoundaryError]) -> Ima
             opened.load()
             return opened
     except BROKEN_IMAGE as broken:
-        raise failure(f"{type(broken).__name__}: {broken}") from broken
+        raise failure(foreign_words(broken)) from broken
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -224,6 +224,10 @@ def _address(part: Part) -> Any:
     return msgspec.to_builtins(ImagePart(part.image) if isinstance(part, ImagePart) else part)
 
 
+# What a setting may be. A number that is not finite lies in none of these ranges.
+Strength = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 # What every stored decoding id was made of; a field that came later counts where it is set.
 _IN_EVERY_ID = ("temperature", "top_k", "top_p", "max_tokens", "cfg_scale")
 
@@ -255,23 +259,21 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             and not exact.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    max_tokens: int = 128
-    cfg_scale: float = 1.0
-    steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    answer_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    block_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    cfg_image_scale: float | None = None
-    cfg_interval: tuple[float, float] | None = None
+    temperature: Strength = 0.0
+    top_k: Annotated[int, msgspec.Meta(ge=0)] = 0
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    max_tokens: Count = 128
+    cfg_scale: Strength = 1.0
+    steps: Count | None = None
+    answer_tokens: Count | None = None
+    block_tokens: Count | None = None
+    cfg_image_scale: Strength | None = None
+    cfg_interval: tuple[Share, Share] | None = None
     cfg_renorm: Literal["none", "global", "channel", "text_channel"] | None = None
-    cfg_renorm_min: float | None = None
-    timestep_shift: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    cfg_renorm_min: Share | None = None
+    timestep_shift: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
     thinking: bool = False
-    size: tuple[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=1)]] | None = (
-        None
-    )
+    size: tuple[Count, Count] | None = None
     noise: Literal["exact", "official-bf16"] | None = None
     cache_ratio: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
 

@@ -34,9 +34,11 @@ def convert(
     """Write a Janus checkpoint in transformers' format or in DeepSeek's original one."""
     from rich.console import Console
 
+    from pairuni_eval.adapters import find_adapter
     from pairuni_eval.models.janus.conversion import convert as write
     from pairuni_eval.progress import waiting
 
+    find_adapter(source, "janus")
     with waiting(Console(stderr=True), f"converting {source}"):
         chosen = write(source, folder, checkpoint_format, dtype=dtype)
     typer.echo(f"Written to {folder}, in the {chosen} format")

@@ -119,7 +119,7 @@ def run(
     if plan:
         _plan(settings, console)
         return
-    from pairuni_eval.cli.report import Sources, open_sides, write_report
+    from pairuni_eval.cli.report import Sources, open_sides, say_reasons, write_report
     from pairuni_eval.runner.run import measure
     from pairuni_eval.store.training import keep_training
 
@@ -128,6 +128,7 @@ def run(
     folder = measure(settings, console)
     keep_training(folder, checkpoint)
     if report == Path(_NO_REPORT):
+        say_reasons(folder)
         typer.echo(f"Run:    {folder}")
         typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
         return

@@ -197,12 +197,26 @@ def write_report(
         if "outputs have a value" in reason:
             notices.append(f"eval_results.yaml leaves out {name}: {reason}; --partial-results")
     for notice in notices:
-        typer.echo(f"Note: {on_one_line(notice)}", err=True)
+        _note(notice)
     typer.echo(f"Run:    {folder}")
     typer.echo(f"Report: {page}")
     words = ["run", "--checkpoint", "OTHER", *_asked_again(run.card)]
     words += ["--baseline", as_baseline(folder)]
     typer.echo(f"Next:   {as_typed('pairuni-eval', *words)}")
+
+
+def say_reasons(folder: Path) -> None:
+    """Say why outputs of a run have no value, where no report does."""
+    from pairuni_eval.report.notices import reason_lines
+    from pairuni_eval.stats.tables import Tables
+    from pairuni_eval.store.read import StoredRun
+
+    for line in reason_lines(Tables(StoredRun(folder))):
+        _note(line)
+
+
+def _note(text: str) -> None:
+    typer.echo(f"Note: {on_one_line(text)}", err=True)
 
 
 def _asked_again(card: RunCard) -> list[str]:

@@ -80,6 +80,11 @@ def address(options: CallOptions, place: object) -> str:
         raise UserError(
             f"{where} is not an address.", hint='e.g. base_url = "http://localhost:8000/v1"'
         )
+    if not found.startswith(SOCKET) and ("?" in found or "#" in found):
+        raise UserError(
+            f"{where} has a query or a fragment, behind which no path can stand.",
+            hint="Keys belong in the environment (key_env); end the address at .../v1",
+        )
     return found
 
 
@@ -116,7 +121,8 @@ def secret(options: CallOptions, place: object, *, who: str, otherwise: str) -> 
     if not found and (options.key_env is not None or not own):
         raise UserError(
             f"{place}: the {who} needs a key, and the environment variable {name} is not set.",
-            hint=f"export {name}=..., or {otherwise}",
+            hint=f"export {name}=..., or "
+            + (f"leave key_env out of {place} where none is needed" if own else otherwise),
         )
     if not (found.isascii() and found.isprintable()):
         raise UserError(

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pairuni_eval.errors import ModelError, UserError, boundary, unknown_name
+from pairuni_eval.errors import ModelError, UserError, boundary, foreign_words, unknown_name
 from pairuni_eval.lmms.names import toolkit
 from pairuni_eval.lmms.quiet import quiet
 from pairuni_eval.lmms.remote_code import no_remote_code
@@ -101,7 +101,7 @@ class LmmsModel(Model):
             with boundary(ModelError), quiet(), no_remote_code():
                 found = [unwrap_generation_output(one) for one in self._model.generate_until(asked)]
         except _FOREIGN as failure:
-            raise ModelError(f"{type(failure).__name__}: {failure}") from failure
+            raise ModelError(foreign_words(failure)) from failure
         if len(found) != len(requests):
             raise ModelError(f"lmms-eval gave {len(found)} answers to {len(requests)} requests")
         return [_reply(*one) for one in found]
@@ -149,7 +149,7 @@ def _loading(what: str) -> Iterator[None]:
 
 
 def _told(failure: BaseException) -> str:
-    return f"{type(failure).__name__}: {failure}".rstrip(".: ")
+    return foreign_words(failure).rstrip(".: ")
 
 
 def _own(kind: Any, options: LoadOptions) -> Mapping[str, str]:

@@ -24,6 +24,7 @@ from PIL import Image
 
 from pairuni_eval.api import DatasetError, JudgeError, UserError, boundary
 from pairuni_eval.data_folder import DataFolder
+from pairuni_eval.errors import foreign_words
 from pairuni_eval.lmms.config import TaskConfig
 from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
@@ -125,7 +126,7 @@ class LoadedTask:
                 found = dict(self._results(number, answer))
                 guessed = drew()
         except _FOREIGN as failure:
-            raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
+            raise JudgeError(foreign_words(failure)) from failure
         name = self._config.file.name
         return RowResults({key: _plain(value, name) for key, value in found.items()}, guessed)
 
@@ -142,7 +143,7 @@ class LoadedTask:
                 # The options of the command: there are none.
                 return function(values, args=None) if wants_options else function(values)
         except _FOREIGN as failure:
-            raise JudgeError(f"{type(failure).__name__}: {failure}") from failure
+            raise JudgeError(foreign_words(failure)) from failure
 
     def _load(self) -> ConfigurableTask:
         settings = {**self._config.settings, **self._dataset()}
@@ -171,7 +172,7 @@ class LoadedTask:
 
     def _unfit(self, failure: BaseException) -> UserError:
         name, hub = self._config.file.name, self._config.settings.get("dataset_path")
-        cause = f"{type(failure).__name__}: {failure}".removeprefix("DatasetError: ")
+        cause = foreign_words(failure).removeprefix("DatasetError: ")
         if self._files:
             return UserError(
                 f"{self._files[0]}: its rows are not those of the lmms-eval task '{name}' "
@@ -201,7 +202,7 @@ class LoadedTask:
             with boundary(DatasetError):
                 document = self._task.eval_docs[number]  # decodes its images
         except BROKEN_IMAGE as broken:
-            raise DatasetError(f"{type(broken).__name__}: {broken}") from broken
+            raise DatasetError(foreign_words(broken)) from broken
         try:
             with boundary(DatasetError):
                 shown = self._task.doc_to_visual(document) or ()

@@ -202,6 +202,16 @@ class Model(ABC):
         """
         return card
 
+    def settings(self, capability: Capability) -> frozenset[str] | None:  # noqa: ARG002
+        """The settings of a decoding that move what it gives; None where it cannot tell.
+
+        One that a person changes and that nothing asked for has is refused.
+
+        Args:
+            capability: What is asked for.
+        """
+        return None
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions about images in text; one reply per request, in order."""
         raise NotImplementedError

@@ -26,6 +26,8 @@ _BY_TYPE = {
     "emu3": ("Emu3", "transformers"),
     "showo": ("Show-o", "bridge"),
 }
+# Adapters that read folders whose files say what they are.
+TAKEN_BY = frozenset({"janus", "bagel", "llada", "transformers", "diffusers"})
 # By the class of a processor, where config.json says nothing.
 _BY_PROCESSOR = {"VLChatProcessor": "multi_modality", "JanusProcessor": "janus"}
 _PROCESSORS = ("processor_config.json", "preprocessor_config.json")

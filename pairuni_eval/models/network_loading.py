@@ -61,6 +61,7 @@ def load_network(
                 config=config,
                 state_dict=tensors,
                 dtype=dtype,
+                ignore_mismatched_sizes=True,  # told, and refused below
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as failure:
@@ -80,7 +81,8 @@ def check_names(
     """Refuse or tell what a library found of names, and refuse numbers that are not finite.
 
     Args:
-        found: Its `missing_keys` and `unexpected_keys`.
+        found: Its `missing_keys` and `unexpected_keys`, and `mismatched_keys` where it has them:
+            names with the shape that was found and the one that is expected.
         parts: The files, the checkpoint's own first.
         folder: Where the checkpoint lies, for messages.
         name: What people call the network.
@@ -89,6 +91,8 @@ def check_names(
     Raises:
         UserError: as `load_network`.
     """
+    if found.get("mismatched_keys"):
+        raise _other_shape(parts[-1], found["mismatched_keys"], name=name)
     if found["missing_keys"]:
         raise _missing(folder, parts[0], found["missing_keys"])
     unexpected = sorted(found["unexpected_keys"])
@@ -98,7 +102,28 @@ def check_names(
         part.refuse_broken(unread=unexpected)
         _tell_wrapper(part)
     if unexpected:
-        _note(f"{folder}: {_some(unexpected)} have no place in {name} and are not read.")
+        has, is_ = ("has", "is") if len(unexpected) == 1 else ("have", "are")
+        _note(f"{folder}: {_some(unexpected)} {has} no place in {name} and {is_} not read.")
+
+
+def _other_shape(weights: Weights, found: Collection[Any], *, name: str) -> UserError:
+    """The error for tensors whose shapes are not those that the configuration says."""
+    tensor, there, expected = min(found)
+    shapes = f"{tensor} is {_shape(there)} and not {_shape(expected)}"
+    return UserError(
+        f"{weights.files[0].parent}: {_told(len(found), 'tensor')} of another shape than {name} of "
+        f"its config.json has, e.g. {shapes}.",
+        hint="Take weights and config.json of one model.",
+    )
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes)) or "a number"
+
+
+def _told(count: int, noun: str, one: str = "is", many: str = "are") -> str:
+    """E.g. "1 tensor is", "3 weights are"."""
+    return f"1 {noun} {one}" if count == 1 else f"{count} {noun}s {many}"
 
 
 def without_place(weights: Weights, names: Collection[str], *, name: str) -> UserError:
@@ -109,8 +134,9 @@ def without_place(weights: Weights, names: Collection[str], *, name: str) -> Use
         names: Their names.
         name: What people call the network.
     """
+    told = _told(len(names), "tensor", "has", "have")
     return UserError(
-        f"{weights.files[0].parent}: {len(names)} tensors have no place in {name}: {_some(names)}.",
+        f"{weights.files[0].parent}: {told} no place in {name}: {_some(names)}.",
         hint=f"This is another model, or one with parts that {name} does not have; save the "
         f"tensors of {name} alone.",
     )
@@ -155,7 +181,7 @@ def _missing(folder: Path, weights: Weights, missing: Collection[str]) -> UserEr
         prefix: sum(name.startswith(prefix) for name in weights.names) for prefix in WRAPPERS
     }
     prefix = max(WRAPPERS, key=lambda one: wrapped[one])
-    told = f"{folder}: {len(missing)} weights are missing, e.g. {min(missing)}."
+    told = f"{folder}: {_told(len(missing), 'weight')} missing, e.g. {min(missing)}."
     if not wrapped[prefix]:
         return UserError(
             told,

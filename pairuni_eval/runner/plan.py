@@ -157,6 +157,7 @@ def plan_run(
         UserError: if the folder holds another run, or the data cannot be read.
     """
     run = settings.out
+    _check_changes(settings, components, model)
     if not (run / layout.RUN_FILE).exists():
         return _fresh(settings, components, model, pictures, read)
     hint = f"Delete {run / layout.RUN_FILE}: the same command plans again, what was made stands."
@@ -189,6 +190,27 @@ def _compare_with_plan(run: Path, *, hint: str) -> None:
     if planned.exists():
         for name, digest in read_planned(planned, hint=hint).items():
             read_bytes(run / name, digest, hint=hint)
+
+
+def _check_changes(settings: RunSettings, components: RunComponents, model: Model) -> None:
+    """Refuse a changed setting that the model has for nothing that it is asked.
+
+    Raises:
+        UserError: naming the setting, and those that it has.
+    """
+    asked = {one.card.capability for one in components.benchmarks} & model.capabilities
+    known = [model.settings(capability) for capability in sorted(asked)]
+    named = [one for one in known if one is not None]
+    if not named or len(named) < len(known):
+        return
+    has = sorted(frozenset().union(*named))
+    for key in settings.changed:
+        if key not in has:
+            raise UserError(
+                f"--set decoding.{key} would change nothing: the adapter {model.identity.adapter} "
+                f"does not read it for what is asked. It reads: {', '.join(has) or 'nothing'}.",
+                hint=f"Leave out --set decoding.{key}=...",
+            )
 
 
 def same_run(settings: RunSettings, components: RunComponents, model: Model) -> RunCard:
@@ -372,6 +394,7 @@ def _asked(card: RunCard) -> dict[str, Any]:
     """What two starts of one command must agree on."""
     return {
         "checkpoint": card.checkpoint.weights,
+        "adapter": card.checkpoint.adapter,
         "precision": card.checkpoint.dtype,
         "benchmarks": {name: part.protocols for name, part in card.benchmarks.items()},
         "decoding": {name: part.decoding.id for name, part in card.benchmarks.items()},

@@ -69,6 +69,12 @@ class RunSettings:
         given = read_assignments(self.changes)
         return changed(_Changeable(decoding=usual), given, "--set").decoding
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The settings of a decoding that were asked to be changed."""
+        keys = (key.split(".")[1:2] for key in read_assignments(self.changes))
+        return tuple(dict.fromkeys(name for names in keys for name in names))
+
     def cards(self) -> list[Card]:
         """The cards of the benchmarks asked for, with the protocols asked for.
 

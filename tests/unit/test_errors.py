@@ -28,6 +28,13 @@ def test_foreign_failures_become_the_boundarys_kind(failure: Exception) -> None:
     assert caught.value.__cause__ is failure
 
 
+def test_two_runs_say_the_same_of_a_failure() -> None:
+    """Where an object lay in memory would make two rows of one broken picture differ."""
+    with pytest.raises(DatasetError) as caught, boundary(DatasetError):
+        raise OSError("cannot identify <_io.BytesIO object at 0x7fec01a3f0b0>")
+    assert str(caught.value) == "OSError: cannot identify <_io.BytesIO object>"
+
+
 @pytest.mark.parametrize("mistake", [TypeError, AttributeError, KeyError, AssertionError])
 def test_mistakes_of_ours_pass_a_boundary_untouched(mistake: type[Exception]) -> None:
     with pytest.raises(mistake), boundary(ModelError):

@@ -103,7 +103,14 @@ def test_a_decoding_that_sets_nothing_new_has_the_id_of_stored_runs() -> None:
     assert Decoding(size=(512, 384)).id != Decoding(size=(384, 512)).id
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"timestep_shift": 0.0}, {"cfg_renorm": "all"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"steps": 0}, {"timestep_shift": 0.0}, {"cfg_renorm": "all"}, {"max_tokens": 0}),
+        *({"temperature": -0.1}, {"temperature": float("nan")}, {"cfg_scale": float("inf")}),
+        *({"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"cfg_interval": (0.4, 1.5)}),
+    ],
+)
 def test_a_decoding_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(change, Decoding)

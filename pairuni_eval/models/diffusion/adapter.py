@@ -110,6 +110,10 @@ class DiffusersModel(Model):
         """The pipeline's own defaults; see `Model.decoding`."""
         return self._call.decoding(capability) if capability in self.capabilities else card
 
+    def settings(self, capability: Capability) -> frozenset[str]:
+        """Those that the pipeline has; see `Model.settings`."""
+        return self._call.settings(capability)
+
     def draw(self, requests: Sequence[Request]) -> list[Reply]:
         """Draw one picture per prompt; see `Model.draw`."""
         return in_batches(

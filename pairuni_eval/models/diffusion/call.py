@@ -94,6 +94,11 @@ class PipelineCall:
                 raise self._lacks(setting)
         return arguments
 
+    def settings(self, capability: Capability) -> frozenset[str]:
+        """The settings of a decoding that this pipeline has."""
+        size = {"size"} if {"width", "height"} <= self._parameters.keys() else set()
+        return frozenset({*self._settings(capability), *size})
+
     def _settings(self, capability: Capability) -> Mapping[str, str]:
         """The parameter that stands for each setting."""
         guidance = "true_cfg_scale" if self._has_true_guidance else "guidance_scale"

@@ -19,6 +19,11 @@ from pairuni_eval.records import Capability, Decoding
 CHAT, GENERATIONS, EDITS = "/chat/completions", "/images/generations", "/images/edits"
 _SEED_BITS = 31
 _IN_EVERY_CHAT = ("temperature", "top_p", "max_tokens")
+# Of a run that asks for both, what is said of pictures concerns no answer.
+_OF_PICTURES = (
+    *("size", "cfg_scale", "cfg_image_scale", "cfg_interval", "cfg_renorm", "cfg_renorm_min"),
+    "timestep_shift",
+)
 
 
 def fields_of(request: Request, capability: Capability) -> dict[str, Any]:
@@ -26,7 +31,8 @@ def fields_of(request: Request, capability: Capability) -> dict[str, Any]:
     seed = request.seed % (1 << _SEED_BITS)
     if capability is Capability.UNDERSTAND:
         chat = {name: getattr(request.decoding, name) for name in _IN_EVERY_CHAT}
-        return {**chat, "seed": seed, **_set(request.decoding, without=_IN_EVERY_CHAT)}
+        further = _set(request.decoding, without=(*_IN_EVERY_CHAT, *_OF_PICTURES))
+        return {**chat, "seed": seed, **further}
     picture = {"prompt": request.text, "n": 1, "response_format": "b64_json", "seed": seed}
     if request.decoding.size is not None:
         picture["size"] = "{}x{}".format(*request.decoding.size)

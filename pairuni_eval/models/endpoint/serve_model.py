@@ -399,12 +399,16 @@ def main() -> None:
     Handler.identity.update({name: one for name, one in known.items() if one})
     Handler.jobs = queue.Queue()
     threading.Thread(target=work, args=(load(), Handler.jobs), daemon=True).start()
-    if chosen.socket:
-        server: Any = SocketServer(chosen.socket, Handler)
-        base_url = f"unix:{Path(chosen.socket).absolute()}"
-    else:
-        server = PortServer(("127.0.0.1", chosen.port), Handler)
-        base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    try:
+        if chosen.socket:
+            server: Any = SocketServer(chosen.socket, Handler)
+            base_url = f"unix:{Path(chosen.socket).absolute()}"
+        else:
+            server = PortServer(("127.0.0.1", chosen.port), Handler)
+            base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    except OSError as failure:
+        place = chosen.socket or f"port {chosen.port}"
+        sys.exit(f"{place}: {failure.strerror}; another --port, or 0 for a free one")
     print(f'base_url = "{base_url}"', flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -66,6 +66,11 @@ class JanusModel(Model):
         places = [one for one in locate(checkpoint) if one is not None]
         return memory_of(places, options)
 
+    def settings(self, capability: Capability) -> frozenset[str]:
+        """Those of tokens, and of pictures the guidance; see `Model.settings`."""
+        last = "max_tokens" if capability is Capability.UNDERSTAND else "cfg_scale"
+        return frozenset({"temperature", "top_k", "top_p", last})
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions; see `Model.answer`."""
         return self._respond("und", requests)

@@ -24,6 +24,8 @@ from pairuni_eval.models.vlm.loading import load_vlm
 from pairuni_eval.models.vlm.token_choice import TokenChoice
 from pairuni_eval.records import Capability, ModelIdentity
 
+_SETTINGS = frozenset({"temperature", "top_k", "top_p", "max_tokens", "thinking"})
+
 
 class TransformersModel(Model):
     """A loaded model that answers questions about images.
@@ -65,6 +67,10 @@ class TransformersModel(Model):
     def memory(cls, checkpoint: str, options: LoadOptions) -> Memory:
         """From the sizes of its tensors; see `Model.memory`."""
         return memory_of([one for one in locate(checkpoint) if one is not None], options)
+
+    def settings(self, capability: Capability) -> frozenset[str]:
+        """Those of text; see `Model.settings`."""
+        return _SETTINGS if capability is Capability.UNDERSTAND else frozenset()
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions; see `Model.answer`."""

@@ -165,7 +165,7 @@ def test_a_bare_file_of_weights_is_laid_over_its_base(folder: Path, tmp_path: Pa
     assert model.identity.weights not in (check_weights(folder).digest, check_weights(file).digest)
     other = tmp_path / "other.pt"
     torch.save({"value_head.weight": torch.zeros(2)}, other)
-    with pytest.raises(UserError, match=r"1 tensors have no place in Janus: value_head\.weight"):
+    with pytest.raises(UserError, match=r"1 tensor has no place in Janus: value_head\.weight"):
         load_model(f"{folder}+{other}", None, LoadOptions())
     with pytest.raises(UserError, match=r"there is no .*nothing\.pt to be laid over"):
         load_model(f"{folder}+{tmp_path / 'nothing.pt'}", None, LoadOptions())
@@ -202,7 +202,7 @@ def test_weights_that_lack_a_tensor_are_refused_not_filled_up(folder: Path) -> N
         path,
         metadata={"format": "pt"},
     )
-    with pytest.raises(UserError, match=f"1 weights are missing, e.g. {lost}"):
+    with pytest.raises(UserError, match=f"1 weight is missing, e.g. {lost}"):
         load_model(str(folder), None, LoadOptions())
 
 
@@ -211,8 +211,19 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
     config = json.loads(path.read_text())
     config["text_config"]["vocab_size"] += 1
     path.write_text(json.dumps(config))
-    with pytest.raises(UserError, match="cannot be loaded as Janus"):
+    told = r"2 tensors are of another shape than Janus.*lm_head\.weight is 222x32 and not 223x32"
+    with pytest.raises(UserError, match=told):
         load_model(str(folder), None, LoadOptions())
+
+
+@pytest.mark.parametrize("adapter", ["transformers", "diffusers", "bagel", "llada"])
+def test_a_folder_of_another_adapters_family_is_refused_by_its_name(adapter: str) -> None:
+    """transformers has a class for Janus, which answers, and not as Janus does."""
+    with pytest.raises(UserError, match=f"tiny is not for --model {adapter}: it is Janus") as one:
+        find_adapter("tiny", adapter)
+    assert "--model janus takes it" in str(one.value.hint)
+    assert find_adapter("tiny", "janus").adapter == "janus"
+    assert find_adapter("OWNER/NAME", adapter).adapter == adapter  # not looked for on the hub
 
 
 def test_a_model_type_without_adapter_is_named(folder: Path) -> None:

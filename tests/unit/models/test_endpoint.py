@@ -93,6 +93,14 @@ def test_other_settings_go_along_where_they_are_set(loopback: Loopback, load: Lo
     assert sent["messages"] == [{"role": "user", "content": "q"}]
 
 
+def test_what_is_said_of_pictures_is_not_sent_with_a_question(
+    loopback: Loopback, load: Load
+) -> None:
+    load().answer([ask("q", decoding=Decoding(size=(24, 16), cfg_scale=3.0, top_k=20))])
+    sent = loopback.calls[0].request
+    assert sent["top_k"] == 20 and not {"size", "cfg_scale"} & sent.keys()
+
+
 def test_a_picture_is_asked_for_by_its_prompt_seed_and_size(loopback: Loopback, load: Load) -> None:
     loopback.plan = drawn
     model = load(capabilities=["generate"], size=[640, 480])
@@ -344,6 +352,21 @@ def test_a_wrong_file_is_named_with_its_key(load: Load, text: str, words: str) -
         load(text=text)
     assert words in refused.value.message
     assert "acme.toml" in refused.value.message
+
+
+def test_an_address_with_a_query_is_refused(load: Load) -> None:
+    """Paths would be set behind it, and what it holds would be sent with every call."""
+    with pytest.raises(UserError, match="base_url has a query"):
+        load(base_url="http://127.0.0.1:9/v1?api_key=x")
+
+
+def test_a_key_that_is_named_may_be_left_out_of_the_file(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ACME_KEY")
+    with pytest.raises(UserError) as refused:
+        load()
+    assert "leave key_env out of" in str(refused.value.hint)
 
 
 def test_a_file_that_is_not_there_is_shown_by_example(tmp_path: Path) -> None:

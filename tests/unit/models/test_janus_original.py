@@ -169,7 +169,7 @@ def without(*beginnings: str) -> Any:
 
 def test_a_missing_tensor_is_named(damaged: Path) -> None:
     edited(damaged, without(LOST))
-    with pytest.raises(UserError, match=r"1 weights are missing, e\.g\. .*decoder\.conv_out\.bias"):
+    with pytest.raises(UserError, match=r"1 weight is missing, e\.g\. .*decoder\.conv_out\.bias"):
         load(damaged)
 
 
@@ -178,7 +178,7 @@ def test_a_missing_tensor_is_named(damaged: Path) -> None:
 )
 def test_a_tensor_without_a_place_is_named(damaged: Path, name: str) -> None:
     edited(damaged, lambda state: state | {name: torch.zeros(32)})
-    with pytest.raises(UserError, match="1 tensors have no place in Janus"):
+    with pytest.raises(UserError, match="1 tensor has no place in Janus"):
         load(damaged)
 
 

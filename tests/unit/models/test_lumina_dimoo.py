@@ -311,7 +311,7 @@ def test_missing_and_further_tensors_are_named(copy: Path) -> None:
     save_file(tensors, place)
     assert f"1 weights of Lumina-DiMOO are missing: {name}" in refusal(copy)
     save_file(tensors | {name: dropped, "x": dropped.clone()}, place)
-    assert "1 tensors have no place in Lumina-DiMOO: x" in refusal(copy)
+    assert "1 tensor has no place in Lumina-DiMOO: x" in refusal(copy)
     save_file(tensors | {name: dropped[:-1].clone()}, place)
     assert "is (31, 32), and its configuration says (32, 32)" in refusal(copy)
 

@@ -180,7 +180,7 @@ def weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
 def test_a_missing_tensor_is_named(folder: Path) -> None:
     gone = next(name for name in load_file(folder / "model.safetensors") if "q_proj" in name)
     weights(folder, lambda tensors: tensors.pop(gone))
-    with pytest.raises(UserError, match=r"1 weights are missing, e\.g\. .*q_proj"):
+    with pytest.raises(UserError, match=r"1 weight is missing, e\.g\. .*q_proj"):
         load(folder)
 
 
@@ -189,9 +189,9 @@ def test_a_tensor_without_a_place_is_a_note_and_laid_over_a_base_an_error(
 ) -> None:
     weights(folder, lambda tensors: tensors.update(stranger=torch.zeros(2)))
     load(folder)
-    assert "stranger have no place in Idefics3ForConditionalGeneration" in caplog.text
+    assert "stranger has no place in Idefics3ForConditionalGeneration" in caplog.text
     over = f"{folders['idefics3']}+{folder / 'model.safetensors'}"
-    with pytest.raises(UserError, match=r"have no place in Idefics3.*: stranger"):
+    with pytest.raises(UserError, match=r"has no place in Idefics3.*: stranger"):
         load_model(over, "transformers", LoadOptions("cpu"))
 
 
@@ -273,7 +273,7 @@ def test_a_processor_that_needs_a_package_names_it(folder: Path) -> None:
     ("table", "told", "hint"),
     [
         ({"model_type": "llama"}, "no model of model_type 'llama' that answers", "newer"),
-        ({"model_type": "llada"}, "It is Lumina-DiMOO", "--model llada takes it"),
+        ({"model_type": "llada"}, "it is Lumina-DiMOO", "--model llada takes it"),
         ({"model_type": "brand_new"}, "no model of model_type 'brand_new'", "newer"),
     ],
 )

@@ -14,7 +14,7 @@ from pairuni_eval.models.base import LoadOptions, Model
 from pairuni_eval.places import name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 from pairuni_eval.report.sections import further_in_words
-from pairuni_eval.runner.plan import _run_card, load_components
+from pairuni_eval.runner.plan import _asked, _check_changes, _run_card, load_components
 from pairuni_eval.runner.settings import RunSettings
 
 
@@ -43,6 +43,12 @@ def test_the_command_that_repeats_a_run_has_its_changes() -> None:
     [
         ("decoding.stepps=50", "unknown key 'stepps' in decoding. Did you mean 'steps'"),
         ("decoding.steps=0", "steps"),
+        ("decoding.temperature=-1", r"temperature"),
+        ("decoding.temperature=nan", r"temperature"),
+        ("decoding.cfg_scale=inf", r"cfg_scale"),
+        ("decoding.top_p=7", r"top_p"),
+        ("decoding.top_k=-1", r"top_k"),
+        ("decoding.max_tokens=0", r"max_tokens"),
         ("decoding.cfg_renorm=all", "'all' is not a value of decoding.cfg_renorm"),
         ("seed=3", "unknown key 'seed'"),
         ("decoding.steps", "not of the form KEY=VALUE"),
@@ -101,6 +107,32 @@ def test_a_models_published_settings_go_before_the_cards_and_behind_the_users() 
     usual = settings()
     others = _run_card(usual, load_components(usual), Published(), {}).benchmarks["tiny-pope"]
     assert others.decoding.cfg_scale == 5.0 and others.decoding.id != decoding.id
+
+
+class Greedy(Published):
+    """One that says what it reads: nothing but the length of an answer."""
+
+    capabilities = frozenset({Capability.UNDERSTAND})
+
+    def settings(self, capability: Capability) -> frozenset[str]:
+        return frozenset({"max_tokens"}) if capability is Capability.UNDERSTAND else frozenset()
+
+
+def test_a_change_that_would_change_nothing_is_refused() -> None:
+    asked = settings("decoding.steps=4")
+    with pytest.raises(UserError, match=r"decoding\.steps would change nothing.*max_tokens"):
+        _check_changes(asked, load_components(asked), Greedy())
+    read = settings("decoding.max_tokens=4")
+    _check_changes(read, load_components(read), Greedy())
+    _check_changes(asked, load_components(asked), Published())  # which does not say
+
+
+def test_two_adapters_of_one_checkpoint_are_two_runs() -> None:
+    usual = settings()
+    card = _run_card(usual, load_components(usual), Published(), {})
+    other = replace(card, checkpoint=replace(card.checkpoint, adapter="another"))
+    differing = [key for key, one in _asked(card).items() if one != _asked(other)[key]]
+    assert differing == ["adapter"]
 
 
 def test_the_run_card_prints_what_only_some_models_have() -> None:
