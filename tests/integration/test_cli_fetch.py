@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.fork_server import Child
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -152,8 +152,11 @@ def plugin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, plugin: Path, hub: Hub) -> Any:
+def command(
+    tmp_path: Path, plugin: Path, hub: Hub, fork_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """`pairuni-eval ARGUMENTS` in a process of its own, with that package and that hub."""
+    monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object, online: bool = True) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
@@ -164,14 +167,19 @@ def command(tmp_path: Path, plugin: Path, hub: Hub) -> Any:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        words = [sys.executable, "-m", "pairuni_eval.cli", *map(str, arguments)]
-        return subprocess.run(
-            words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        module, said = "pairuni_eval.cli", (tmp_path / "stdout", tmp_path / "stderr")
+        with Path(os.devnull).open("rb") as nothing, said[0].open("wb") as out:
+            with said[1].open("wb") as err:
+                streams = (nothing, out, err)
+                child = Child(fork_server, module, arguments, streams, environment, anew=ANEW)
+            code = child.wait()
+        return subprocess.CompletedProcess(arguments, code, *(path.read_text() for path in said))
 
     return command
 
 
+# The hub's client reads its variables when it is imported, and the product imports it.
+ANEW = ("huggingface_hub", "pairuni_eval", "pairuni_registry")
 ASKED = ("fetch", "--benchmarks", "acme-pictures,tiny-pope", "--to", "there")
 
 
