@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.fork_server import Child
+from support.fork_server import run_captured
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -152,11 +152,8 @@ def plugin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, plugin: Path, hub: Hub, fork_server: str, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+def command(tmp_path: Path, plugin: Path, hub: Hub, fork_server: str) -> Any:
     """`pairuni-eval ARGUMENTS` in a process of its own, with that package and that hub."""
-    monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object, online: bool = True) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
@@ -167,13 +164,7 @@ def command(
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        module, said = "pairuni_eval.cli", (tmp_path / "stdout", tmp_path / "stderr")
-        with Path(os.devnull).open("rb") as nothing, said[0].open("wb") as out:
-            with said[1].open("wb") as err:
-                streams = (nothing, out, err)
-                child = Child(fork_server, module, arguments, streams, environment, anew=ANEW)
-            code = child.wait()
-        return subprocess.CompletedProcess(arguments, code, *(path.read_text() for path in said))
+        return run_captured(fork_server, arguments, environment, tmp_path, anew=ANEW)
 
     return command
 

@@ -161,6 +161,29 @@ class Forked:
         return self.start(*arguments, log=log, die=die).wait()
 
 
+def run_captured(
+    address: str,
+    arguments: Sequence[object],
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    module: str = "pairuni_eval.cli",
+    anew: Sequence[str] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder and keep what it prints; see `Child`."""
+    with contextlib.ExitStack() as files:
+        files.enter_context(contextlib.chdir(folder))
+        out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        nothing = files.enter_context(Path(os.devnull).open("rb"))
+        child = Child(address, module, arguments, (nothing, out, err), environment, anew=anew)
+        code = child.wait()
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(arguments, code, *said)
+
+
 def write_python(path: Path, address: str) -> Path:
     """An executable that runs `-m MODULE` by the server, and all else as this Python does."""
     tests = str(Path(__file__).parents[1])
