@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for folder in FOLDERS.intersection(item.path.relative_to(HERE).parts[:-1]):
             item.add_marker(folder)
         if item.get_closest_marker("slow") and not asked:
-            item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
+            item.add_marker(pytest.mark.skip(reason="slow: ask for it by -m slow"))
 
 
 def pytest_collection_finish() -> None:
