@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 gc.disable()  # until all tests are collected: what imports make stays
+SEARCHES = (20_000, 20, 20)  # as in `gc.set_threshold`: by default a thirtieth of a test's time
 MOST_WORKERS = 4  # of `-n auto`, which is the default: each worker holds torch
 
 HERE = Path(__file__).parent
@@ -77,13 +78,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for folder in FOLDERS.intersection(item.path.relative_to(HERE).parts[:-1]):
             item.add_marker(folder)
         if item.get_closest_marker("slow") and not asked:
-            item.add_marker(pytest.mark.skip(reason="minutes long: ask for it by -m slow"))
+            item.add_marker(pytest.mark.skip(reason="slow: ask for it by -m slow"))
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays: no search for garbage has to go through it."""
+    """What is there now stays: no search for garbage has to go through it, and few are made."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*SEARCHES)
     gc.enable()
 
 

@@ -217,7 +217,7 @@ LOADED = "return performance.getEntriesByName('outputs')[0].startTime"
 CHOICES = [("verdict", "worse-1"), ("benchmark", "0"), ("words", "1234 words"), ("words", "yes")]
 
 
-@pytest.mark.parametrize("rows", [10_000, 50_000])
+@pytest.mark.parametrize("rows", [pytest.param(10_000, marks=pytest.mark.slow), 50_000])
 def test_many_rows_stay_usable(browser: Browser, page: Path, rows: int) -> None:
     """The bounds are 1.5 s and 200 ms; a loaded machine is given four times that."""
     browser.open(grown(page, rows), width=1280)

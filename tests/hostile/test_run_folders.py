@@ -30,7 +30,7 @@ from pairuni_eval.store.partial_run import open_run
 
 # Each of these inputs ends in a report or in a refusal: half of the usual share by default.
 pytestmark = pytest.mark.parametrize(
-    "ground", [pytest.param(20, id="a twentieth"), *SHARES[1:]], indirect=True
+    "ground", [pytest.param(40, id="a fortieth"), *SHARES[1:]], indirect=True
 )
 
 

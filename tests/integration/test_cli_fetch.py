@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.fork_server import run_captured
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -152,7 +152,7 @@ def plugin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path, plugin: Path, hub: Hub) -> Any:
+def command(tmp_path: Path, plugin: Path, hub: Hub, fork_server: str) -> Any:
     """`pairuni-eval ARGUMENTS` in a process of its own, with that package and that hub."""
 
     def command(*arguments: object, online: bool = True) -> subprocess.CompletedProcess[str]:
@@ -164,14 +164,13 @@ def command(tmp_path: Path, plugin: Path, hub: Hub) -> Any:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        words = [sys.executable, "-m", "pairuni_eval.cli", *map(str, arguments)]
-        return subprocess.run(
-            words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        return run_captured(fork_server, arguments, environment, tmp_path, anew=ANEW)
 
     return command
 
 
+# The hub's client reads its variables when it is imported, and the product imports it.
+ANEW = ("huggingface_hub", "pairuni_eval", "pairuni_registry")
 ASKED = ("fetch", "--benchmarks", "acme-pictures,tiny-pope", "--to", "there")
 
 

@@ -151,15 +151,26 @@ def test_what_fails_or_is_declined_costs_its_own_row(
 
 
 KILLS: tuple[dict[str, Any], ...] = (
-    {"file": "model/replies.jsonl", "nth": 3},
     {"file": "model/replies.jsonl", "nth": 4, "torn": True},  # the one reply that is paid twice
     {"file": "rows/outputs", "nth": 1},
+)
+MORE_KILLS: tuple[dict[str, Any], ...] = (
+    {"file": "model/replies.jsonl", "nth": 3},
+    *KILLS,
     {"file": "model/replies.jsonl", "nth": 2},
 )
 
 
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(KILLS, id="two"),
+        # Twice more between two replies, which is where the torn one stands.
+        pytest.param(MORE_KILLS, id="four", marks=pytest.mark.slow),
+    ],
+)
 def test_kills_change_no_byte_and_pay_for_nothing_twice(
-    forked: Forked, tmp_path: Path, model: Loopback, command: Command
+    forked: Forked, tmp_path: Path, model: Loopback, command: Command, kills: tuple[Any, ...]
 ) -> None:
     file = tmp_path / "model.toml"
     file.write_text(file.read_text() + "concurrency = 1\n")  # no other call is under way
@@ -168,7 +179,7 @@ def test_kills_change_no_byte_and_pay_for_nothing_twice(
     whole = contents(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "whole")
     model.replied.clear()
-    for moment in KILLS:  # each goes on where the one before died
+    for moment in kills:  # each goes on where the one before died
         code = forked.run(*command("run"), log=log, die=moment)
         assert code == -signal.SIGKILL, (moment, log.read_text())
     assert forked.run(*command("run"), log=log) == 0, log.read_text()

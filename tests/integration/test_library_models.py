@@ -58,7 +58,14 @@ def interrupt_after(
     return lambda: monkeypatch.setattr(kind, name, own)
 
 
-@pytest.mark.parametrize("family", small_vlms.FAMILIES)
+# By default one family goes through whole commands; what families differ in is tested by itself.
+FAMILIES = [
+    pytest.param(name, marks=pytest.mark.slow if number else ())
+    for number, name in enumerate(small_vlms.FAMILIES)
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_transformers_answers_benchmarks(
     cli: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:

@@ -1,65 +1,76 @@
-"""Reading a run needs no torch: report, compare, show and list where torch cannot be imported."""
+"""Reading a run needs no torch: report, compare, show and list where torch cannot be imported.
+
+The commands run one after another in one process.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 from support import example_run as example
+
+from pairuni_eval.store.read import StoredRun
 
 pytestmark = pytest.mark.light
 
 # As in an environment without them: an import of either is a ModuleNotFoundError.
 WITHOUT = """
-import sys
+import contextlib, io, json, sys
 for name in ("torch", "transformers", "safetensors", "huggingface_hub", "tokenizers"):
     sys.modules[name] = None
-sys.argv = ["pairuni-eval", *{arguments!r}]
 from pairuni_eval.cli import main
-main()
+ended = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    sys.argv = ["pairuni-eval", *arguments]
+    code, out = 0, io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    ended[name] = {"code": code, "out": out.getvalue()}
+print(json.dumps(ended))
 """
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("light")
-    by_capability = {card.capability: card for card in example.cards(12)}
-    one_of_each = list(by_capability.values())
-    for name, skill in (("a", 0.9), ("b", 0.4)):
-        example.write_run(root / name, name=name, skill=skill, count=12, benchmarks=one_of_each)
-    return root
-
-
 COMMANDS = {
     "report": ["report", "a", "--out", "out", "--baseline", "b=b"],
     "compare": ["compare", "a", "b"],
-    "show": ["show", "a", "--protocol", "official", "q0001"],
+    "show": ["show", "a", "--protocol", "official", "UID"],
     "list benchmarks": ["list", "benchmarks"],
     "list suites": ["list", "suites"],
 }
 
 
-@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS.keys())
-def test_a_run_is_read_without_torch(runs: Path, arguments: list[str]) -> None:
-    if arguments[0] == "show":
-        arguments = [*arguments[:-1], uid(runs / "a")]
-    code = WITHOUT.format(arguments=arguments)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """How every command ended, and what it printed, by its name above."""
+    root = tmp_path_factory.mktemp("light")
+    by_capability = {card.capability: card for card in example.cards(12)}
+    one_of_each = list(by_capability.values())
+    for name, skill in (("a", 0.9), ("b", 0.4)):
+        example.write_run(root / name, name=name, skill=skill, count=12, benchmarks=one_of_each)
+    uid = str(StoredRun(root / "a").samples["uid"].iloc[0])
+    words = {
+        name: [uid if word == "UID" else word for word in words] for name, words in COMMANDS.items()
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=runs,
+        [sys.executable, "-c", WITHOUT, json.dumps(words)],
+        cwd=root,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
-def uid(run: Path) -> str:
-    from pairuni_eval.store.read import StoredRun
-
-    return str(StoredRun(run).samples["uid"].iloc[0])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_run_is_read_without_torch(ended: dict[str, Any], name: str) -> None:
+    assert ended[name]["code"] == 0
+    assert ended[name]["out"]

@@ -51,6 +51,7 @@ def small_curves() -> Experiment:
     return msgspec.structs.replace(found, arms=arms)
 
 
+@pytest.mark.slow  # probes, their going on and the page are tested apart; trials once in a table
 def test_gradients_are_probed_once_and_written(options: StudyOptions, tmp_path: Path) -> None:
     out = tmp_path / "figure8"
     write_pair_sets(options.root, 4)  # a batch is a whole set

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 from rich.console import Console
 from support import small_training as small
+from support.fork_server import Child
 
 from pairuni_eval.errors import UserError
 from pairuni_train.config import find_recipe
@@ -105,24 +105,27 @@ def _check_baselines(options: StudyOptions, tmp_path: Path) -> None:
     assert refused.value.hint.startswith("pairuni-train reproduce table2 --recipe tiny --steps 1")
 
 
-SLEEPER = "import sys, time; print('started', flush=True); time.sleep(60)"
+# The log has this line too, and must not hold the word for it.
+SLEEPER = "import time; print('star' + 'ted', flush=True); time.sleep(600)"
 
 
-def test_an_interruption_begins_no_further_trial(root: Path, tmp_path: Path) -> None:
+def test_an_interruption_begins_no_further_trial(
+    fork_server: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     launcher = f'{sys.executable} -c "{SLEEPER}"'
-    command = [sys.executable, "-m", "pairuni_train.cli", "reproduce", "table2", "--steps", "1"]
-    command += ["--root", str(root), "--workers", "2", "--launcher", launcher]
-    with (tmp_path / "said").open("w") as said:
-        running = subprocess.Popen(
-            command, stdout=said, stderr=said, cwd=tmp_path, start_new_session=True
-        )
-        deadline = time.monotonic() + 120
-        while _started(root) < 2:
-            assert time.monotonic() < deadline and running.poll() is None
-            time.sleep(0.1)
-        os.killpg(running.pid, signal.SIGINT)
-        assert running.wait(30) == 130
-    assert _started(root) <= 4, "of ten trials: those that ran, and what followed the base's"
+    # The base, which nothing launches, is measured beside two trainings.
+    words = ["reproduce", "table2", "--recipe", "tiny", "--steps", 1, "--root", root]
+    words += ["--workers", 3, "--launcher", launcher]
+    with (tmp_path / "said").open("wb") as said, Path(os.devnull).open("rb") as nothing:
+        running = Child(fork_server, "pairuni_train.cli", words, (nothing, said, said))
+    deadline = time.monotonic() + 600
+    while _started(root) < 2:
+        assert time.monotonic() < deadline, (tmp_path / "said").read_text()
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait() == 130
+    assert _started(root) <= 3, "of ten trials: those that ran, and what followed the base's"
     assert "Traceback" not in (tmp_path / "said").read_text()
 
 

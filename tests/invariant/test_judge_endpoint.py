@@ -217,28 +217,39 @@ def test_the_same_command_asks_again_what_may_pass_and_pays_nothing_twice(
 
 
 KILLS: tuple[dict[str, Any], ...] = (
-    {"file": "judge/replies.jsonl", "nth": 17},
     {"file": "judge/replies.jsonl", "nth": 17, "torn": True},  # the one reply that is paid twice
     {"file": "rows/scores", "nth": 1, "torn": True},
     {"file": "judge/second.jsonl", "nth": 5},
+)
+# Other moments of the same files' like.
+MORE_KILLS: tuple[dict[str, Any], ...] = (
+    {"file": "judge/replies.jsonl", "nth": 17},
+    *KILLS,
     {"file": "rows/opinions", "nth": 1, "torn": True},
 )
 
 
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(KILLS, id="three"),
+        pytest.param(MORE_KILLS, id="five", marks=pytest.mark.slow),
+    ],
+)
 def test_kills_pay_again_for_nothing_but_the_reply_they_tore(
-    forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any
+    forked: Forked, tmp_path: Path, loopback: Loopback, judged: Any, kills: tuple[Any, ...]
 ) -> None:
     loopback.plan = settled
     log = tmp_path / "log"
-    for name, kills in (("whole", ()), ("killed", KILLS)):
+    for name, moments in (("whole", ()), ("killed", kills)):
         command = judged(name)
         add_second(tmp_path, loopback)
         loopback.replied.clear()
-        for moment in kills:  # each goes on where the one before died
+        for moment in moments:  # each goes on where the one before died
             assert forked.run(*command, log=log, die=moment) == -signal.SIGKILL, moment
         assert forked.run(*command, log=log) == 0, log.read_text()
         assert len(loopback.replied) == SAMPLES + SEEN
-        assert sum(loopback.replied.values()) == SAMPLES + SEEN + bool(kills)
+        assert sum(loopback.replied.values()) == SAMPLES + SEEN + bool(moments)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert account(tmp_path / "killed")["calls"] == SAMPLES
 

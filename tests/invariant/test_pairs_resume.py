@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
-from support import ROOT
+from support.fork_server import Child
 from support.pair_sources import small, write_config
 
 from pairuni_train.pair_data.build import build
 
-SCRIPT = ROOT / "tests" / "support" / "kill_build.py"
 # Two stores, a part and the whole of each side's features, clusters, completions, neighbors, arm.
 NAMES = 2 + 4 + 3 + 1
 
@@ -24,13 +22,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_build_killed_at_every_stage_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_build_killed_at_every_stage_ends_as_if_nothing_had_happened(
+    fork_server: str, tmp_path: Path
+) -> None:
     rows = [{"kind": "tiny", "rows": 20}]
     read = small(tmp_path, arms=["pairug"], understanding=rows, generation=rows, pairs=6)
     build(read, tmp_path / "straight")
-    command = [sys.executable, str(SCRIPT), str(read.path), str(tmp_path / "killed")]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-    assert int(ran.stdout) == NAMES - 1
+    said = tmp_path / "said"
+    with said.open("wb") as file, Path(os.devnull).open("rb") as nothing:
+        words = (read.path, tmp_path / "killed")
+        child = Child(fork_server, "support.kill_build", words, (nothing, file, file))
+        assert child.wait() == 0, said.read_text()
+    assert int(said.read_text().splitlines()[-1]) == NAMES - 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
 
 

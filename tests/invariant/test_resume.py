@@ -104,7 +104,10 @@ MOMENTS = {
 
 
 # Each of these stages is stopped at another moment as well, by default.
-SLOW = {"planning the samples", "planning the card", "sampling a picture", "compaction"}
+SLOW = {
+    *("planning the samples", "planning the card", "sampling a picture", "compaction"),
+    "after the marker",
+}
 
 
 def moments() -> list[Any]:
@@ -129,11 +132,14 @@ def pictures(base: Path) -> int:
     return sum(path.is_file() for path in (base / "run" / "images").rglob("*"))
 
 
+@pytest.mark.parametrize(
+    "kills", [pytest.param(2, id="two"), pytest.param(6, id="six", marks=pytest.mark.slow)]
+)
 def test_kills_from_outside_at_random_moments_change_nothing(
-    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
+    forked: Forked, untrained: Path, tmp_path: Path, whole: Whole, kills: int
 ) -> None:
     rng = random.Random(20)
-    counts = sorted(rng.sample(range(1, pictures(whole.base)), 4))
+    counts = sorted(rng.sample(range(1, pictures(whole.base)), kills))
     for number, count in enumerate(counts):
         child = forked.start(*command(untrained, tmp_path), log=tmp_path / "log")
         deadline = time.monotonic() + 600

@@ -23,7 +23,7 @@ from pairuni_eval.store.training import read_fixed
 from pairuni_train.distributed.engine import start_process
 from pairuni_train.pair_data.dataset import write_pairs
 
-STEPS = 7
+STEPS = 5
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
     killed = tmp_path / "killed"
     asked = [*command(pair_folder, killed, lr=LEARNS), *fixed(pair_folder)]
     rng = random.Random()
-    for steps in (rng.randint(1, 2), rng.randint(4, 6)):  # before and behind the first checkpoint
+    for steps in (rng.randint(1, 2), 4):  # before and behind the first checkpoint
         process = starter.start(asked)
         kill_after(process.pid, killed, steps)
         assert process.wait() == -signal.SIGKILL
@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(
     assert contents(killed) == contents(straight)
     moved = {one["grad_norm"] for one in metrics(straight)}
     assert len(moved) > 3, "the case needs a run that learns"
-    assert lines(straight / "gradients.jsonl") >= 4 * 7
+    assert lines(straight / "gradients.jsonl") >= 3 * 7
 
 
 def test_fixed_prompts_are_measured_without_a_trace_in_the_training(
@@ -133,27 +133,26 @@ def test_fixed_prompts_are_measured_without_a_trace_in_the_training(
     assert beside == contents(plain), "weights, optimizer, metrics and gradients, bit by bit"
     rows = read_fixed(straight)
     assert [(row.step, row.task) for row in rows] == [
-        (step, task) for step in (0, 2, 4, 6, 7) for task in ("und", "gen")
+        (step, task) for step in (0, 2, 4, 5) for task in ("und", "gen")
     ]
     assert all(len(row.values) == 4 and row.draws == 2 and row.declined == 0 for row in rows)
     assert len({row.values for row in rows}) > 2, "the case needs rewards that change"
     # A finished run is measured at the weights that are still there.
     assert starter.run([*asked, *fixed(pair_folder)]) == 0
     late = read_fixed(plain)
-    assert {row.step for row in late} == {0, 6, 7}
-    assert late == [row for row in rows if row.step in {0, 6, 7}]
+    assert {row.step for row in late} == {0, 5}
+    assert late == [row for row in rows if row.step in {0, 5}]
 
 
 def test_fixed_prompts_earn_the_same_before_any_update(
-    starter: Starter, pair_folder: Path, tmp_path: Path
+    starter: Starter, pair_folder: Path, straight: Path, tmp_path: Path
 ) -> None:
-    firsts = []
-    for number, arm in enumerate(("pairuni", "grpo")):
-        out = tmp_path / arm
-        words = [*command(pair_folder, out, steps=1), *fixed(pair_folder)]
-        assert starter.run([*words, "--arm", arm, "--seed", number]) == 0
-        firsts.append([row for row in read_fixed(out) if row.step == 0])
-    assert firsts[0] == firsts[1]
+    out = tmp_path / "grpo"
+    words = [*command(pair_folder, out, steps=1), *fixed(pair_folder)]
+    assert starter.run([*words, "--arm", "grpo", "--seed", 1]) == 0
+    first = [row for row in read_fixed(out) if row.step == 0]
+    assert len(first) == 2
+    assert first == [row for row in read_fixed(straight) if row.step == 0]
 
 
 def test_a_run_may_go_on_for_more_steps(
@@ -212,6 +211,8 @@ def test_two_ranks_run_as_one(
             assert a == b, "equal weights, whichever rank answers"
 
 
+# Its ranks are those of `test_two_ranks_run_as_one`, started by a program of others.
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
 @pytest.mark.usefixtures("forked_python")
 def test_accelerate_starts_two_on_the_cpu(pair_folder: Path, one: Path, tmp_path: Path) -> None:

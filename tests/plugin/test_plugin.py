@@ -1,7 +1,7 @@
 """A stranger's package brings a benchmark, a model, a judge and a reward; no file of ours changes.
 
 The package is really built and installed, into a folder of its own, and found by its entry points
-in fresh processes.
+in processes that import the product anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.fork_server import run_captured
 
 PACKAGE = Path(__file__).parent / "package"
 
@@ -36,21 +38,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "site"
 
 
-def pairuni(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(site, folder, "-m", "pairuni_eval.cli", *arguments)
+PRODUCT = ("pairuni_eval", "pairuni_train", "pairuni_registry")
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def python(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+@pytest.fixture
+def pairuni(fork_server: str, tmp_path: Path) -> Run:
+    """`pairuni-eval ARGUMENTS`, or another module, where packages of a folder are installed too."""
+
+    def run(
+        site: Path, *arguments: str, module: str = "pairuni_eval.cli"
+    ) -> subprocess.CompletedProcess[str]:
+        own = filter(None, [os.environ.get("PYTHONPATH")])
+        paths = os.pathsep.join([str(tmp_path), str(site), *own])  # as `python -m` looks in
+        environment = os.environ | {"PYTHONPATH": paths}
+        return run_captured(
+            fork_server, arguments, environment, tmp_path, module=module, anew=PRODUCT
+        )
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -63,24 +69,26 @@ def python(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
     ],
 )
 def test_what_a_package_brings_is_listed(
-    site: Path, tmp_path: Path, kind: str, line: list[str]
+    site: Path, pairuni: Run, kind: str, line: list[str]
 ) -> None:
-    listed = pairuni(site, tmp_path, "list", kind)
+    listed = pairuni(site, "list", kind)
     assert listed.returncode == 0, listed.stderr
     own = [text for text in listed.stdout.splitlines() if text.startswith("acme")]
     assert len(own) == 1
     assert all(word in own[0] for word in line)
 
 
-def test_without_the_package_nothing_of_it_is_there(tmp_path: Path) -> None:
-    listed = pairuni(tmp_path, tmp_path, "list", "benchmarks")
+def test_without_the_package_nothing_of_it_is_there(pairuni: Run, tmp_path: Path) -> None:
+    listed = pairuni(tmp_path, "list", "benchmarks")
     assert listed.returncode == 0
     assert "acme" not in listed.stdout
 
 
-def test_a_strangers_model_benchmark_and_judge_run_to_a_report(site: Path, tmp_path: Path) -> None:
+def test_a_strangers_model_benchmark_and_judge_run_to_a_report(
+    site: Path, pairuni: Run, tmp_path: Path
+) -> None:
     arguments = ["--model", "acme", "--checkpoint", "anything", "--benchmarks", "acme-greetings"]
-    ran = pairuni(site, tmp_path, "run", *arguments, "--out", "out", "--report", "report")
+    ran = pairuni(site, "run", *arguments, "--out", "out", "--report", "report")
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
@@ -93,11 +101,11 @@ def test_a_strangers_model_benchmark_and_judge_run_to_a_report(site: Path, tmp_p
     assert "Acme greetings" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_a_strangers_model_is_not_asked_for_what_it_cannot_do(site: Path, tmp_path: Path) -> None:
+def test_a_strangers_model_is_not_asked_for_what_it_cannot_do(
+    site: Path, pairuni: Run, tmp_path: Path
+) -> None:
     arguments = ["--model", "acme", "--checkpoint", "anything", "--benchmarks", "tiny-geneval"]
-    ran = pairuni(
-        site, tmp_path, "run", *arguments, "--limit", "2", "--out", "out", "--report", "report"
-    )
+    ran = pairuni(site, "run", *arguments, "--limit", "2", "--out", "out", "--report", "report")
     assert ran.returncode == 0, ran.stderr
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     (protocol,) = summary["benchmarks"]["tiny-geneval"]["protocols"].values()
@@ -119,7 +127,10 @@ print(rewards([Judged(half, reply) for reply in replies]))
 """
 
 
-def test_a_strangers_reward_is_weighed_and_may_decline(site: Path, tmp_path: Path) -> None:
-    ran = python(site, tmp_path, "-c", REWARDED)
+def test_a_strangers_reward_is_weighed_and_may_decline(
+    site: Path, pairuni: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "weighed_rewards.py").write_text(REWARDED)
+    ran = pairuni(site, module="weighed_rewards")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "{'acme-brevity': [1.0, 0.25, nan], 'total': [2.0, 0.5, nan]}\n"

@@ -387,8 +387,9 @@ def store(
         write_record(folder / layout.CARDS / f"{card.name}.json", card)
     outputs, scores = [], []
     for card in chosen:
+        decoding = card.decoding.id
         for row in rows[card.name]:
-            output = _output(row, card, seed)
+            output = _output(row, decoding, seed)
             outputs.append(output)
             scores += _scores(row, card, output)
             shown = [*row.item.pictures, *([row.reply] if isinstance(row.reply, Picture) else [])]
@@ -415,7 +416,7 @@ def reseal(run: Path, *, pictures: bool = True) -> Path:
     return run
 
 
-def _output(row: Graded, card: Card, seed: int) -> Output:
+def _output(row: Graded, decoding: str, seed: int) -> Output:
     parts: tuple[TextPart | ImagePart, ...] = ()
     if isinstance(row.reply, Picture):
         parts = (ImagePart(row.reply.id),)
@@ -423,11 +424,11 @@ def _output(row: Graded, card: Card, seed: int) -> Output:
         parts = (TextPart(row.reply),)
     sample = row.item.sample.uid
     return Output(
-        id=output_id(sample, 0, card.decoding.id),
+        id=output_id(sample, 0, decoding),
         sample=sample,
         draw=0,
         seed=seed,
-        decoding=card.decoding.id,
+        decoding=decoding,
         parts=parts,
         error=row.error,
     )

@@ -6,10 +6,13 @@ product itself (`write_python`). One
 server serves all workers of a test run; it ends with the last of those who hold a connection.
 
 An order is one message over a connection of its own: a JSON object with `module`, `arguments`,
-`environment`, `folder`, `python` and `die`, and with the three standard streams. The reply is
-{"pid": N} at once and {"code": N} at the end, once {"wait": N} asks for it: until then the number
-belongs to that process. A command whose connection is cut is killed. {"hold": true}, which only
-keeps the server alive, is answered in kind.
+`environment`, `folder`, `python`, `anew` and `die`, and with the three standard streams. The reply
+is {"pid": N} at once and {"code": N} at the end, once {"wait": N} asks for it: until then the
+number belongs to that process. A command whose connection is cut is killed. {"hold": true}, which
+only keeps the server alive, is answered in kind.
+
+`anew` names packages that the command imports anew, for they read the environment when they are
+imported.
 
 `die` is null or a moment at which the command kills itself with SIGKILL: inside the `nth` call of
 fsync on a file whose path holds `file`, or the `nth` removal of one (`"call": "unlink"`); with
@@ -98,6 +101,7 @@ class Child:
         environment: Its whole environment; that of this process if None.
         die: When it kills itself; see the module.
         python: What the command is to take for its Python; that of the server if None.
+        anew: Packages that the command imports anew; see the module.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Child:
         environment: Mapping[str, str] | None = None,
         die: Mapping[str, Any] | None = None,
         python: str | None = None,
+        anew: Sequence[str] = (),
     ) -> None:
         self._connection = _connect(address)
         order = {
@@ -118,6 +123,7 @@ class Child:
             "folder": str(Path.cwd()),
             "die": die,
             "python": python,
+            "anew": list(anew),
         }
         handles = [one if isinstance(one, int) else one.fileno() for one in streams]
         socket.send_fds(self._connection, [json.dumps(order).encode()], handles)
@@ -153,6 +159,29 @@ class Forked:
     def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:
         """Start a command and wait for its end."""
         return self.start(*arguments, log=log, die=die).wait()
+
+
+def run_captured(
+    address: str,
+    arguments: Sequence[object],
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    module: str = "pairuni_eval.cli",
+    anew: Sequence[str] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder and keep what it prints; see `Child`."""
+    with contextlib.ExitStack() as files:
+        files.enter_context(contextlib.chdir(folder))
+        out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        nothing = files.enter_context(Path(os.devnull).open("rb"))
+        child = Child(address, module, arguments, (nothing, out, err), environment, anew=anew)
+        code = child.wait()
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(arguments, code, *said)
 
 
 def write_python(path: Path, address: str) -> Path:
@@ -258,6 +287,7 @@ class _Server:
 
 def main() -> None:
     """Import everything, tell the address, serve."""
+    sys.path[0] = str(Path(__file__).parents[1])  # tests/, as in the tests themselves
     gc.disable()
     _preload()
     folder = tempfile.mkdtemp(prefix="forks")  # the address of a socket must be short
@@ -316,6 +346,7 @@ def _child(order: dict[str, Any], streams: Sequence[int]) -> None:
     os.chdir(order["folder"])
     if order["python"]:
         sys.executable = order["python"]
+    _forget(order["anew"])
     if order["die"]:
         _arm(order["die"])
     sys.argv = [order["module"], *order["arguments"]]
@@ -332,6 +363,14 @@ def _child(order: dict[str, Any], streams: Sequence[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _forget(packages: Sequence[str]) -> None:
+    """Have packages imported anew, and found where PYTHONPATH says by now."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        del sys.modules[name]
+    if packages:
+        sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
 
 def _arm(moment: dict[str, Any]) -> None:

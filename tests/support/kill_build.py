@@ -1,10 +1,9 @@
 """Builds pair sets in a child process that is killed again and again, until one build ends.
 
-    python tests/support/kill_build.py CONFIG OUT
-
-Each child is forked from this process, which has imported everything and computed nothing, and is
-killed by SIGKILL when it is about to give its second file or folder its name: one more is whole
-then, and the second lies there under a temporary name. Prints the number of kills.
+`python -m support.kill_build CONFIG OUT`, with tests/ on the path. Each child is forked from this
+process, which has imported everything and builds nothing itself, and is killed by SIGKILL when it
+is about to give its second file or folder its name: one more is whole then, and the second lies
+there under a temporary name. Prints the number of kills.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pairuni_eval.seeds import seed_for
-from pairuni_train.study.design import Design
 from pairuni_train.study.spec import BASE, Experiment
 
 UNITS = 800  # of each score
@@ -38,48 +39,54 @@ def made_up_scores(
     """
     design = experiment.design
     assert design is not None
-    frames = []
-    for (arm, overlap), by_score in shares.items():
-        for seed in range(1 if arm == BASE else seeds or design.seeds_of(arm)):
-            frames += [
-                _rows(design, name, share, spread, arm=arm, overlap=overlap, seed=seed)
-                for name, share in by_score.items()
-            ]
-    found = pd.concat(frames, ignore_index=True)
-    return found.assign(
-        registered=~found["arm"].isin(unregistered), overlap=found["overlap"].astype("Float64")
-    )
-
-
-def _rows(
-    design: Design,
-    name: str,
-    share: float,
-    spread: float,
-    *,
-    arm: str,
-    overlap: float | None,
-    seed: int,
-) -> pd.DataFrame:
-    score = next(one for one in design.scores if one.name == name)
-    hard = np.random.default_rng(seed_for(0, name, 0, "difficulty")).permutation(UNITS) / UNITS
-    own = np.random.default_rng(seed_for(seed, f"{arm}/{overlap}/{name}", 0, "run"))
-    noisy = hard + own.normal(0, 0.02, UNITS)
-    right = noisy < share + own.normal(0, spread)
+    scores = {one.name: one for one in design.scores}
+    runs = [
+        _RunScore(arm, overlap, seed, name, _right(name, share, spread, f"{arm}/{overlap}", seed))
+        for (arm, overlap), by_score in shares.items()
+        for seed in range(1 if arm == BASE else seeds or design.seeds_of(arm))
+        for name, share in by_score.items()
+    ]
+    units = _by_run([f"{one.name}/{unit}" for one in design.scores for unit in range(UNITS)])
+    first = {name: number * UNITS for number, name in enumerate(scores)}
+    units = units.take(np.concatenate([first[run.score] + np.arange(UNITS) for run in runs]))
     return pd.DataFrame(
         {
             "base": 0,
-            "overlap": overlap,
-            "arm": arm,
-            "seed": seed,
-            "benchmark": score.benchmark,
-            "sample": [f"{name}/{unit}" for unit in range(UNITS)],
+            "overlap": pd.array([run.overlap for run in runs], dtype="Float64").repeat(UNITS),
+            "arm": _by_run([run.arm for run in runs]).repeat(UNITS),
+            "seed": np.repeat([run.seed for run in runs], UNITS),
+            "benchmark": _by_run([scores[run.score].benchmark for run in runs]).repeat(UNITS),
+            "sample": units,
             "draw": 0,
-            "unit": [f"{name}/{unit}" for unit in range(UNITS)],
-            "group": score.group,
+            "unit": units,
+            "group": _by_run([scores[run.score].group for run in runs]).repeat(UNITS),
             "kind": "made up",
             "concept": "none",
             "status": "scored",
-            "score": right.astype(float),
+            "score": np.concatenate([run.right for run in runs]).astype(float),
+            "registered": np.repeat([run.arm not in unregistered for run in runs], UNITS),
         }
     )
+
+
+class _RunScore(NamedTuple):
+    """The outputs of one run under one score."""
+
+    arm: str
+    overlap: float | None
+    seed: int
+    score: str
+    right: NDArray[np.bool_]
+
+
+def _by_run(values: list[str]) -> Any:
+    """Texts as a column of a frame holds them."""
+    return pd.Series(values).array
+
+
+def _right(name: str, share: float, spread: float, run: str, seed: int) -> NDArray[np.bool_]:
+    hard = np.random.default_rng(seed_for(0, name, 0, "difficulty")).permutation(UNITS) / UNITS
+    own = np.random.default_rng(seed_for(seed, f"{run}/{name}", 0, "run"))
+    noisy = hard + own.normal(0, 0.02, UNITS)
+    right: NDArray[np.bool_] = noisy < share + own.normal(0, spread)
+    return right

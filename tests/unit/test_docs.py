@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -77,17 +78,27 @@ def holders(name: str, suffix: str) -> list[str]:
         files = (ROOT / "pairuni_eval" / "report" / "templates").glob("report.*.j2")
         block = f"{{% block {name} %}}"
         return [str(path.relative_to(ROOT)) for path in files if block in text(path)]
-    defined, asked = [], set()
+    definitions, imports = names_of_the_product()
+    defined, asked = definitions.get(name, []), imports.get(name, set())
+    asked = asked | {place for place in defined if place.name == "benchmark.py"}
+    return [str(place) for place in defined if place in asked]
+
+
+@cache
+def names_of_the_product() -> tuple[dict[str, list[Path]], dict[str, set[Path]]]:
+    """The files that define each name, and those that others import it from."""
+    defined: dict[str, list[Path]] = {}
+    asked: dict[str, set[Path]] = {}
     for package in ("pairuni_eval", "pairuni_train", "registry"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            place = path.relative_to(ROOT)
             for node in ast.parse(text(path)).body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-                    defined.append(place)
-                if isinstance(node, ast.ImportFrom) and name in {one.name for one in node.names}:
-                    asked.add(Path(*(node.module or "").split(".")).with_suffix(".py"))
-    asked |= {place for place in defined if place.name == "benchmark.py"}
-    return [str(place) for place in defined if place in asked]
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    defined.setdefault(node.name, []).append(path.relative_to(ROOT))
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    place = Path(*node.module.split(".")).with_suffix(".py")
+                    for one in node.names:
+                        asked.setdefault(one.name, set()).add(place)
+    return defined, asked
 
 
 def test_the_run_folder_is_named_file_by_file() -> None:

@@ -61,7 +61,7 @@ def source(seed: int, width: int = 40, height: int = 32) -> Image.Image:
 def settings(model: Model, capability: Capability, **changes: Any) -> Decoding:
     """The pipeline's own settings with fewer steps."""
     own = model.decoding(capability, "geneval", Decoding(cfg_scale=5.0))
-    return replace(own, **{"steps": 3, **changes})
+    return replace(own, **{"steps": 2, **changes})
 
 
 def prompts(model: Model, count: int = 4, **changes: Any) -> list[Request]:
@@ -119,7 +119,7 @@ def test_a_picture_is_what_the_pipeline_itself_draws(
     pipeline = StableDiffusionPipeline.from_pretrained(folders["drawing"])
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(
-        "a cat 0", num_inference_steps=3, generator=torch.Generator().manual_seed(5)
+        "a cat 0", num_inference_steps=2, generator=torch.Generator().manual_seed(5)
     ).images[0]
     assert (pixels(models["drawing"].draw(prompts(models["drawing"], 1)))[0] == made).all()
 

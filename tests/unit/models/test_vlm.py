@@ -55,7 +55,7 @@ def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def requests(decoding: Decoding, count: int = 16) -> list[Request]:
+def requests(decoding: Decoding, count: int = 9) -> list[Request]:
     """Questions of different lengths about no picture, one or two, of different sizes."""
     return [
         Request(
@@ -83,7 +83,7 @@ def test_a_reply_depends_on_no_neighbor(
     assert together == alone == turned
     assert not any(reply.error for reply in together)
     assert all(0 < reply.tokens <= decoding.max_tokens for reply in together)
-    assert len({reply.text for reply in together}) > 10, "it tells questions apart"
+    assert len({reply.text for reply in together}) > 5, "it tells questions apart"
 
 
 @pytest.mark.parametrize("name", NAMES)

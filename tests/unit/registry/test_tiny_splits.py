@@ -35,6 +35,11 @@ def scene_of(item: Item) -> world.Scene:
     return world.read(Image.open(io.BytesIO(item.pictures[0].data)))
 
 
+@cache
+def scenes_of(name: str) -> tuple[world.Scene, ...]:
+    return tuple(map(scene_of, samples_of(name)[1]))
+
+
 def mark(
     item: Item, benchmark: Benchmark, *, text: str = "", image: Image.Image | None = None
 ) -> MetricValue:
@@ -87,7 +92,7 @@ def test_a_uid_is_pinned() -> None:
 
 @pytest.mark.parametrize(("name", "split"), zip(QUESTIONS, SPLITS, strict=True))
 def test_every_scene_is_of_the_split_and_comes_once(name: str, split: str) -> None:
-    scenes = [scene_of(item) for item in samples_of(name)[1]]
+    scenes = scenes_of(name)
     assert {split_of_scene(scene) for scene in scenes} == {split}
     assert len(set(scenes)) == len(scenes)
     assert all(map(world.held_out, scenes))
@@ -103,7 +108,7 @@ def test_every_prompt_is_of_the_split(name: str, split: str) -> None:
 
 
 def test_the_two_suites_share_no_unit() -> None:
-    heldout, tuning = ({scene_of(i) for i in samples_of(name)[1]} for name in QUESTIONS)
+    heldout, tuning = (set(scenes_of(name)) for name in QUESTIONS)
     assert not heldout & tuning
     first, second = (
         {unit_of_prompt(i.sample.reference) for i in samples_of(name)[1]} for name in DRAWINGS
