@@ -114,7 +114,7 @@ def empty_config(folder: Path) -> str:
 def no_tokenizer(folder: Path) -> str:
     for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
         (folder / name).unlink()
-    return "of another shape than Janus"
+    return "cannot be loaded as Janus"
 
 
 @pytest.mark.parametrize(
