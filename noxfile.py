@@ -121,6 +121,21 @@ def bench_report(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_ranks(session: nox.Session) -> None:
+    """Two ranks of one thread each against one, over the outputs of a run; needs two free cores."""
+    install(session, "dev")
+    session.run("python", "tests/bench/rank_scaling.py", *session.posargs)
+
+
+@nox.session
+def kill_ranks(session: nox.Session) -> None:
+    """30 kills of runs on one, two and three ranks, and every byte compared; some 20 minutes."""
+    install(session, "dev")
+    trial = ("tests/invariant/kill_trial.py", "--kills", "30", "--ranks", "1,2,3")
+    session.run("python", *trial, *session.posargs)
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """Coverage of intervals and size of tests over 1,000 data sets a world; 20 minutes or so."""
     install(session, "dev")

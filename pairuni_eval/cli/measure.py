@@ -1,7 +1,10 @@
-"""`pairuni-eval run`: measure a checkpoint."""
+"""`pairuni-eval run`: measure a checkpoint, alone, as one of several ranks, or a shard of it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,14 +24,18 @@ from pairuni_eval.cli.options import (
     split_names,
 )
 from pairuni_eval.commands import as_typed
+from pairuni_eval.errors import UserError
 from pairuni_eval.places import name_of
+from pairuni_eval.ranks import RankGroup, RankLost, Ranks, note_of_one, ranks_here
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pairuni_eval.runner.settings import RunSettings
+    from pairuni_eval.runner.shard import Shard
 
 _NO_REPORT = "none"
+_ENDED = 128 + signal.SIGTERM
 
 
 def run(
@@ -85,11 +92,23 @@ def run(
             "decoding.cfg_scale=3; may be given several times.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Make the outputs of the I-th of N shards alone, for array jobs; the command "
+            "without it makes what is left and ends with the report.",
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what is owed and how long it takes; stop there.")
     ] = False,
 ) -> None:
-    """Measure a checkpoint and end with a report. The same command continues an interrupted run."""
+    """Measure a checkpoint and end with a report. The same command continues an interrupted run.
+
+    A launcher starts it on several devices: `accelerate launch --num_processes 8 -m pairuni_eval
+    run ...`, `torchrun --nproc_per_node 8 -m pairuni_eval run ...`.
+    """
     from rich.console import Console
 
     from pairuni_eval.runner.settings import RunSettings, in_order
@@ -116,16 +135,22 @@ def run(
         remote_code=allow_remote_code,
     )
     console = Console(stderr=True)
+    ranks = ranks_here(os.environ)
+    if not ranks.first:
+        _take_part(settings, ranks, alone=plan or shard is not None)
+        return
+    if shard is not None:
+        _shard(settings, _read_shard(shard, ranks, plan=plan), console)
+        return
     if plan:
         _plan(settings, console)
         return
     from pairuni_eval.cli.report import Sources, open_sides, say_reasons, write_report
-    from pairuni_eval.runner.run import measure
     from pairuni_eval.store.training import keep_training
 
     # before the work, not after it
     baselines, seeds = open_sides(baseline, sibling, settings.suite)
-    folder = measure(settings, console)
+    folder = _measure(settings, ranks, console)
     keep_training(folder, checkpoint)
     if report == Path(_NO_REPORT):
         say_reasons(folder)
@@ -133,6 +158,94 @@ def run(
         typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
         return
     write_report(folder, report, Sources(baselines, {}, None, seeds), console)
+
+
+def _measure(settings: RunSettings, ranks: Ranks, console: Console) -> Path:
+    """Measure as the first rank, or alone."""
+    from pairuni_eval.runner.run import measure
+
+    if not ranks.several:
+        note = note_of_one(os.environ)
+        if note:
+            typer.echo(f"Note: {note}", err=True)
+        return measure(settings, console)
+    signal.signal(signal.SIGTERM, _end_by_launcher)
+    with RankGroup(ranks, os.environ) as group:
+        return measure(settings, console, group=group)
+
+
+def _end_by_launcher(number: int, frame: object) -> None:  # noqa: ARG001
+    """Say what a launcher does to the first rank when another one has failed."""
+    typer.echo(
+        "Ended from outside (SIGTERM): a launcher does that when another rank has failed, and says "
+        "which.\nNext:  What was finished is kept: the same command continues, with any number of "
+        "ranks.",
+        err=True,
+    )
+    sys.exit(_ENDED)
+
+
+def _take_part(settings: RunSettings, ranks: Ranks, *, alone: bool) -> None:
+    """Measure as another rank than the first, which speaks for all: here only failures are said.
+
+    Args:
+        settings: What is asked.
+        ranks: Which rank this is.
+        alone: Whether the first rank does, or refuses, what is asked without the others.
+
+    Raises:
+        UserError: which names the rank.
+    """
+    if alone:
+        return
+    from pairuni_eval.runner.together import take_part
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first rank says what an interruption leaves
+    try:
+        with RankGroup(ranks, os.environ) as group:
+            take_part(settings, group)
+    except RankLost as lost:
+        if ranks.rank > 1:
+            raise typer.Exit(2) from lost  # rank 1 says it for all
+        raise
+    except UserError as error:
+        raise UserError(f"{ranks}: {error.message}", hint=error.hint) from error
+    except Exception as bug:
+        bug.add_note(f"This was {ranks}.")
+        raise
+
+
+def _read_shard(text: str, ranks: Ranks, *, plan: bool) -> Shard:
+    """What `--shard` says.
+
+    Raises:
+        UserError: if it says nothing of use, or goes with what else was asked.
+    """
+    from pairuni_eval.runner.shard import read_shard
+
+    found = read_shard(text)
+    if ranks.several:
+        raise UserError(
+            f"--shard {text} is for jobs without a launcher, and this is {ranks}.",
+            hint="Leave --shard out: the ranks share the batches by themselves.",
+        )
+    if plan:
+        raise UserError(
+            f"--plan says what the whole run owes, not --shard {text}.", hint="Leave --shard out."
+        )
+    return found
+
+
+def _shard(settings: RunSettings, shard: Shard, console: Console) -> None:
+    from pairuni_eval.runner.shard import measure_shard
+
+    left = measure_shard(settings, shard, console)
+    words = ", ".join(f"{one.outputs} of shard {one.shard}" for one in left)
+    typer.echo(f"Shard {shard}: its outputs are made.")
+    typer.echo(f"Left:   {words or 'no outputs of the other shards'}")
+    typer.echo(f"Run:    {settings.out}")
+    when = "# when all shards have ended" if left else "# grades and reports"
+    typer.echo(f"Next:   {settings.command()} {as_typed('--out', settings.out)}  {when}")
 
 
 def _default_out(
@@ -145,8 +258,11 @@ def _default_out(
 
 
 def _plan(settings: RunSettings, console: Console) -> None:
-    from pairuni_eval.runner.run import estimate, estimate_table
+    from pairuni_eval.runner.estimate import estimate, estimate_table, notes
 
-    console.print(estimate_table(estimate(settings, console)))
+    found = estimate(settings, console)
+    console.print(estimate_table(found))
+    for note in notes(found):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     typer.echo(f"Planned in {settings.out}")
     typer.echo(f"Next: {settings.command()} {as_typed('--out', settings.out)}")

@@ -137,6 +137,12 @@ class ReplyCache:
         dearest = max(self._costs, default=0.0)
         return Spent(self._calls, math.fsum(self._costs), dearest, self._under_way)
 
+    @property
+    def usual_cost(self) -> float | None:
+        """Mean cost of the remembered replies that cost something; None if none did."""
+        priced = [cost for cost in self._costs if cost > 0]
+        return math.fsum(priced) / len(priced) if priced else None
+
     def begin(self, barred: Callable[[Spent], Barred | None]) -> Barred | None:
         """Begin a call, unless it is barred: no process begins another one in between.
 

@@ -123,6 +123,10 @@ class Judge(ABC):
             )
         return cls()
 
+    def cost_of_a_call(self) -> float | None:
+        """What a call has cost on average so far; None if nothing tells."""
+        return None
+
     @abstractmethod
     def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """Judge a batch; one reply per question, in order."""

@@ -97,6 +97,10 @@ class OpenAIJudge(Judge):
             run=run,
         )
 
+    def cost_of_a_call(self) -> float | None:
+        """The mean of all remembered replies that have a price, whichever run paid for them."""
+        return self._cache.usual_cost
+
     def ask(self, questions: Sequence[Question]) -> list[JudgeReply]:
         """Judge a batch; equal questions are asked once.
 

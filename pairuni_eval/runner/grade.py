@@ -25,11 +25,10 @@ from pairuni_eval.runner.plan import RunComponents, RunPlan
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
+from pairuni_eval.store.rank_rows import Mends, RankRows, RowShare
 from pairuni_eval.store.rows import RowLog
-from pairuni_eval.store.tables import identity_of
 
 _CHUNK = 64
-_SCORE_FILES = tuple(f"{name}-rank0.jsonl" for name in layout.PASSES)
 
 
 class Chunk(NamedTuple):
@@ -49,8 +48,8 @@ class Chunk(NamedTuple):
 class _StoredScores:
     """Scores that an earlier start left, and the file that further ones go to."""
 
-    def __init__(self, path: Path, address: str) -> None:
-        self._log = _score_log(path, address)
+    def __init__(self, run: Path, name: str, address: str, share: RowShare) -> None:
+        self._log = RankRows(run, name, Score, address=address, share=share)
         found = self._log.recover(_rests_on_a_lost_picture)
         self._rows: dict[tuple[str, str], list[Score]] = {}
         for score in found.rows:
@@ -82,6 +81,8 @@ class Grader:
         components: Benchmarks and judges.
         outputs: Every output by id.
         pictures: The pictures of the run folder.
+        share: Whose rows are appended.
+        device: Where models that grade are loaded, instead of what the settings say.
 
     Attributes:
         unchecked: How many of the scores that an earlier start left have no check.
@@ -95,8 +96,11 @@ class Grader:
         components: RunComponents,
         outputs: Mapping[str, Output],
         pictures: Pictures,
+        share: RowShare = RowShare(),  # noqa: B008 - frozen
+        device: str | None = None,
     ) -> None:
         self._settings = settings
+        self._device = device or settings.device
         self._run = settings.out
         self._equipped: set[str] = set()
         self._plan = plan
@@ -104,11 +108,10 @@ class Grader:
         self._outputs = outputs
         self._samples = {sample.uid: sample for sample in plan.samples}
         self._pictures = pictures
-        rows = self._run / layout.ROWS
         address = plan.card.rows_address
-        self._stored = [_StoredScores(rows / name, address) for name in _SCORE_FILES]
+        self._stored = [_StoredScores(self._run, name, address, share) for name in layout.PASSES]
         self._usage = RowLog(self._run / layout.JUDGE / layout.USAGE, UsageRow)
-        known = self._usage.recover().rows
+        known = self._usage.recover(mend=share.mends is Mends.ALL).rows
         self._with_usage = {(row.pass_number, row.protocol, row.outputs[:1]) for row in known}
         self.unchecked = sum(one.unchecked for one in self._stored)
         self.damage = (*(told for one in self._stored for told in one.damage), *self._usage.damage)
@@ -164,6 +167,21 @@ class Grader:
             everything[number] += [s for s in scores if number == 0 or s.judge is not None]
             done(chunk)
         return everything
+
+    def owed_without_judge(self) -> list[Chunk]:
+        """The chunks that are to be graded and about which nobody is asked, in order."""
+        return [
+            chunk
+            for chunk in self.chunks()
+            if chunk.judge_pass.judge is None
+            and not self._stored[chunk.judge_pass.number].holds(chunk)
+        ]
+
+    def grade_some(self, chunks: Iterable[Chunk], done: Callable[[Chunk], None]) -> None:
+        """Grade these chunks and store their scores."""
+        for chunk in chunks:
+            self._grade_chunk(chunk, self._stored[chunk.judge_pass.number])
+            done(chunk)
 
     def _of_chunk(self, chunk: Chunk, stored: _StoredScores) -> list[Score]:
         """The scores of a chunk, made now if one of them or the usage is not stored."""
@@ -240,7 +258,7 @@ class Grader:
         """Let a benchmark load what it grades with, once and only when there is work for it."""
         if benchmark.card.name not in self._equipped:
             data = benchmark.data(self._settings.data)
-            benchmark.equip(data, device=self._settings.device)
+            benchmark.equip(data, device=self._device)
             self._equipped.add(benchmark.card.name)
 
     def _answer(self, output: Output) -> Answer:
@@ -272,15 +290,11 @@ def drop_scores(run: Path, outputs: Container[str], address: str) -> tuple[str, 
         What is to be told about damaged rows among them.
     """
     told: tuple[str, ...] = ()
-    for name in _SCORE_FILES:
-        log = _score_log(run / layout.ROWS / name, address)
-        log.recover(lambda score: score.output in outputs)
-        told += log.damage
+    for name in layout.PASSES:
+        rows = RankRows(run, name, Score, address=address)
+        rows.recover(lambda score: score.output in outputs)
+        told += rows.damage
     return told
-
-
-def _score_log(path: Path, address: str) -> RowLog[Score]:
-    return RowLog(path, Score, identity_of(Score), address=address)
 
 
 def _absence(output: Output) -> tuple[Status, str | None]:

@@ -32,10 +32,8 @@ from pairuni_eval.records import (
 )
 from pairuni_eval.runner.plan import OutputBatch, PendingOutput
 from pairuni_eval.seeds import seed_for
-from pairuni_eval.store import layout
 from pairuni_eval.store.pictures import TROUBLES, Pictures
-from pairuni_eval.store.rows import RowLog
-from pairuni_eval.store.tables import identity_of
+from pairuni_eval.store.rank_rows import Mends, RankRows, RowShare
 from pairuni_eval.store.write import RunJournal
 
 if TYPE_CHECKING:
@@ -66,6 +64,8 @@ class Inference:
         samples: Every sample by uid.
         model: The loaded model.
         pictures: The pictures of the run folder.
+        share: Whose rows are appended; where the first rank has mended the rows, it has looked at
+            their pictures as well.
 
     Attributes:
         outputs: Every output so far, by id.
@@ -80,17 +80,16 @@ class Inference:
         samples: Mapping[str, Sample],
         model: Model,
         pictures: Pictures,
+        share: RowShare = RowShare(),  # noqa: B008 - frozen
     ) -> None:
-        self._run = run
         self._card = card
         self._samples = samples
         self._model = model
         self._pictures = pictures
-        path = run / layout.ROWS / "outputs-rank0.jsonl"
-        self._log = RowLog(path, Output, identity_of(Output), address=card.rows_address)
+        self._log = RankRows(run, "outputs", Output, address=card.rows_address, share=share)
         self._journal = RunJournal(run)
         self._lost = 0
-        found = self._log.recover(self._owed_again)
+        found = self._log.recover(None if share.mends is Mends.NONE else self._owed_again)
         self.outputs = {output.id: output for output in found.rows}
         self.unchecked = found.unchecked
         self.damage = self._log.damage

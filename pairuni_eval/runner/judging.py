@@ -25,8 +25,10 @@ from pairuni_eval.records import Output, RunCard, Sample, Score
 from pairuni_eval.seeds import seed_for
 from pairuni_eval.store import layout
 from pairuni_eval.store.json_lines import encode_lines
+from pairuni_eval.store.rank_rows import READING, RankRows, rank_file
 from pairuni_eval.store.read import StoredRun, read_usage
-from pairuni_eval.store.rows import checked_line, read_rows
+from pairuni_eval.store.rows import checked_line
+from pairuni_eval.store.seal import remove_rows
 from pairuni_eval.store.write import write_record, write_whole
 
 NONE = "none"  # as --judge names it
@@ -192,8 +194,8 @@ def _stored_scores(run: Path, card: RunCard, name: str) -> list[Score]:
     """The scores of a run, complete or not, so far."""
     if (run / layout.COMPLETE).is_file():
         return StoredRun(run).records(name, Score)
-    path = run / layout.ROWS / f"{name}-rank0.jsonl"
-    return read_rows(path, Score, address=card.rows_address).rows if path.is_file() else []
+    rows = RankRows(run, name, Score, address=card.rows_address, share=READING)
+    return rows.recover().rows
 
 
 def open_questions(run: Path) -> Iterator[tuple[str, Usage]]:
@@ -218,16 +220,20 @@ def reopen(run: Path) -> bool:
     if not any(row.open for row in usage):
         return False
     stored = StoredRun(run)
-    tables: dict[str, Iterable[msgspec.Struct]] = {
-        "samples": stored.records("samples", Sample),
-        "outputs-rank0": stored.records("outputs", Output),
+    address = None if stored.unchecked else stored.card.rows_address
+    tables: dict[Path, Iterable[msgspec.Struct]] = {
+        run / layout.ROWS / "samples.jsonl": stored.records("samples", Sample),
+        rank_file(run, "outputs", 0): stored.records("outputs", Output),
     }
     for number, name in enumerate(layout.PASSES):
         pending = _open_outputs(usage, number)
         scores = stored.records(name, Score)
-        tables[f"{name}-rank0"] = [s for s in scores if (s.protocol, s.output) not in pending]
-    for name, rows in tables.items():
-        _restore(run, name, rows, None if stored.unchecked else stored.card.rows_address)
+        tables[rank_file(run, name, 0)] = [
+            s for s in scores if (s.protocol, s.output) not in pending
+        ]
+    remove_rows(run)  # those that a kill left beside the mark, of whatever rank
+    for path, rows in tables.items():
+        _restore(path, rows, address)
     planned = {
         name: one for name, one in stored.seal.files.items() if name != layout.EXTERNAL_METRICS
     }
@@ -237,11 +243,11 @@ def reopen(run: Path) -> bool:
     return True
 
 
-def _restore(run: Path, name: str, rows: Iterable[msgspec.Struct], address: str | None) -> None:
+def _restore(path: Path, rows: Iterable[msgspec.Struct], address: str | None) -> None:
     """Write a table as rows; those of a run without checks, which has no address, get none."""
     lines = (
         encode_lines(rows)
         if address is None
         else b"".join(checked_line(row, number, address) for number, row in enumerate(rows, 1))
     )
-    write_whole(run / layout.ROWS / f"{name}.jsonl", lines)
+    write_whole(path, lines)

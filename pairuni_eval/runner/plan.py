@@ -143,6 +143,8 @@ def plan_run(
     model: Model,
     pictures: Pictures,
     read: Callable[[str], None] = lambda _: None,
+    *,
+    look_at_pictures: bool = True,
 ) -> RunPlan:
     """Plan a run, or find the plan that an earlier start of the same command wrote.
 
@@ -152,6 +154,8 @@ def plan_run(
         model: The model.
         pictures: The pictures of the run folder.
         read: Hears of every sample that is read, by its benchmark.
+        look_at_pictures: Whether a plan that is found is made again where pictures of samples are
+            missing or changed.
 
     Raises:
         UserError: if the folder holds another run, or the data cannot be read.
@@ -168,16 +172,38 @@ def plan_run(
     batches = read_document(run / layout.PLAN_FILE, list[OutputBatch], hint=hint).value
     log = _sample_log(run, former.rows_address)
     found = log.recover()
-    by_uid = {sample.uid: sample for sample in found.rows}
-    order = list(dict.fromkeys(pending.sample for batch in batches for pending in batch.outputs))
-    whole = by_uid.keys() == set(order)
-    lost = {image for s in found.rows for image in s.images if pictures.trouble(image)}
-    if whole and not lost:
-        samples = [by_uid[uid] for uid in order]
+    samples = _in_order(found.rows, batches)
+    shown = {image for s in found.rows for image in s.images} if look_at_pictures else set()
+    lost = {image for image in shown if pictures.trouble(image)}
+    if samples is not None and not lost:
         return RunPlan(former, samples, batches, found.unchecked, log.damage)
     again = _fresh(settings, components, model, pictures, read, former)  # the outputs stand
     told = f"pictures of samples that are missing or changed: {len(lost)}; they are stored again."
     return again._replace(damage=(*log.damage, *([told] if lost else [])))
+
+
+def read_plan(settings: RunSettings, components: RunComponents, model: Model) -> RunPlan:
+    """The plan that another rank of the same command has just written; nothing is changed.
+
+    Raises:
+        UserError: if this rank was asked for another run, or the plan is not whole.
+    """
+    run, hint = settings.out, "See that all ranks have the same command and see the same folder."
+    _compare_with_plan(run, hint=hint)
+    card = same_run(settings, components, model)
+    batches = read_document(run / layout.PLAN_FILE, list[OutputBatch], hint=hint).value
+    found = _sample_log(run, card.rows_address).recover(mend=False)
+    samples = _in_order(found.rows, batches)
+    if samples is None:
+        raise UserError(f"{run}: the samples of the plan are not all there.", hint=hint)
+    return RunPlan(card, samples, batches, found.unchecked)
+
+
+def _in_order(samples: Sequence[Sample], batches: Sequence[OutputBatch]) -> list[Sample] | None:
+    """The samples in the order of the plan; None if they are not those of the plan."""
+    by_uid = {sample.uid: sample for sample in samples}
+    order = list(dict.fromkeys(pending.sample for batch in batches for pending in batch.outputs))
+    return [by_uid[uid] for uid in order] if by_uid.keys() == set(order) else None
 
 
 def _compare_with_plan(run: Path, *, hint: str) -> None:

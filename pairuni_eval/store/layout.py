@@ -6,7 +6,7 @@
     plan.json             the fixed batches, by output id
     cards/NAME.json       a copy of every card used
     rows/*.jsonl          append-only rows while the run goes on, one file per rank, every line with
-                          its number and a check; see rows.py
+                          its number and a check; see rows.py and rank_rows.py
     rows/planned.json     SHA-256 of the JSON above, while the run goes on
     images/ab/<sha>       pictures by content, written to a temporary name and renamed
     samples.parquet outputs.parquet scores.parquet      after compaction
@@ -22,6 +22,7 @@
     model/replies.jsonl   what a model behind an endpoint replied, a cache of the same form
     model/pictures/<sha>  the pictures among these replies, as they came
     journal.jsonl         when it started, how long each batch took
+    .lock .*.lock         who works on it now; see locks.py
 
 Only the journal, judge/ and model/ hold times or an order of arrival: all else is equal byte for
 byte for two runs of one command.

@@ -12,12 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pairuni_eval.errors import UserError
 from pairuni_eval.places import is_file
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import unpacked
+from pairuni_eval.store.rank_rows import READING, RankRows
 from pairuni_eval.store.read import Soundness, StoredRun, read_run_card
-from pairuni_eval.store.rows import read_rows
+from pairuni_eval.store.rows import Recovered, read_rows
 from pairuni_eval.store.seal import Seal
 from pairuni_eval.store.tables import KINDS, columns, identity_of
 
@@ -81,18 +84,20 @@ class PartialRun(StoredRun):
         import pandas as pd
 
         kind = KINDS[name]
-        rows = []
-        for path in self._files(name):
-            found = read_rows(path, kind, identity_of(kind), address=self.card.rows_address)
-            rows += found.rows
-            self._dropped += len(found.damaged)
-            self._unchecked += found.unchecked
-        frame = pd.DataFrame(columns(rows), columns=kind.__struct_fields__)
+        found = self._read(name, kind)
+        self._dropped += len(found.damaged)
+        self._unchecked += found.unchecked
+        frame = pd.DataFrame(columns(found.rows), columns=kind.__struct_fields__)
         return frame.astype({key: "float64" for key in _REAL_COLUMNS if key in frame})
 
-    def _files(self, name: str) -> list[Path]:
-        rows = self.folder / layout.ROWS
-        return sorted([*rows.glob(f"{name}.jsonl"), *rows.glob(f"{name}-rank*.jsonl")])
+    def _read(self, name: str, kind: type[msgspec.Struct]) -> Recovered[msgspec.Struct]:
+        address = self.card.rows_address
+        if name != "samples":
+            return RankRows(self.folder, name, kind, address=address, share=READING).recover()
+        path = self.folder / layout.ROWS / "samples.jsonl"
+        if not path.is_file():
+            return Recovered([])
+        return read_rows(path, kind, identity_of(kind), address=address)
 
 
 def open_run(folder: Path) -> StoredRun:

@@ -87,11 +87,14 @@ class RowLog(Generic[Row]):
         self._number: int | None = None  # of the last row
         self._synced = -math.inf
 
-    def recover(self, owed: Callable[[Row], bool] | None = None) -> Recovered[Row]:
+    def recover(
+        self, owed: Callable[[Row], bool] | None = None, *, mend: bool = True
+    ) -> Recovered[Row]:
         """Read all whole rows, and take out of the file what is not one.
 
         Args:
             owed: Says of a whole row whether it is to be made again; it is taken out as well.
+            mend: Whether the file is changed; else the rows alone are left out.
 
         Raises:
             UserError: for two different rows of one identity, or a whole row of another kind.
@@ -102,7 +105,8 @@ class RowLog(Generic[Row]):
         data = self.path.read_bytes()
         lines = _lines(self.path, data, self._kind, self._identity, self._address)
         kept = [line for line in lines.whole if owed is None or not owed(line.row)]
-        self._mend(data, lines, kept)
+        if mend:
+            self._mend(data, lines, kept)
         self._number = max((line.number for line in lines.whole), default=0)
         if lines.damaged:
             self.damage = (*self.damage, _sentence(self.path, lines.damaged))
@@ -274,7 +278,7 @@ def _once(
         elif first.row != line.row:
             raise UserError(
                 f"{path}, lines {first.place} and {line.place}: two different rows of "
-                f"{_words(key)}, and neither is damaged.",
+                f"{in_words(key)}, and neither is damaged.",
                 hint="Delete the one that is wrong, or both: the same command makes them again.",
             )
     return kept
@@ -291,7 +295,8 @@ def _sentence(path: Path, damaged: tuple[int, ...]) -> str:
     )
 
 
-def _words(key: Hashable) -> str:
+def in_words(key: Hashable) -> str:
+    """What is known by a key, for people."""
     return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 

@@ -14,13 +14,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
 
-from pairuni_eval.errors import UserError, writing
+from pairuni_eval.errors import writing
 from pairuni_eval.store import layout
 from pairuni_eval.store.disk import wait_for_disk
 
@@ -64,13 +64,22 @@ def record_bytes(record: Any) -> bytes:
 
 
 def partial_name(path: str) -> str:
-    """The temporary name of a file that is being written; `clear_temporaries` knows its form."""
+    """The temporary name of a file that is being written; `clear_temporaries` knows its form.
+
+    No other process has the same one, on whatever machine that shares the folder.
+    """
     folder, name = os.path.split(path)
-    return f"{folder}/.{name}.{os.getpid()}.tmp"
+    return f"{folder}/.{name}.{_process(os.getpid())}.tmp"
+
+
+@cache
+def _process(number: int) -> str:
+    """A name for the process of this number: on another machine another one may have it too."""
+    return f"{number}-{os.urandom(4).hex()}"
 
 
 def clear_temporaries(run: Path) -> None:
-    """Remove what a killed process was in the middle of writing."""
+    """Remove what a killed process was in the middle of writing; no other may be writing now."""
     for leftover in list(run.rglob(".*.tmp")):
         _remove(leftover)
 
@@ -93,26 +102,3 @@ class RunJournal:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts})
         with writing(str(self._path)), self._path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
-
-
-@contextmanager
-def exclusive(run: Path) -> Iterator[None]:
-    """Hold the run folder; the operating system lets go of it even after a kill.
-
-    Raises:
-        UserError: if another process holds it.
-    """
-    with writing(str(run)):
-        run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / layout.LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as failure:
-            raise UserError(
-                f"Another process is working on {run}.",
-                hint="Wait for it, or give this run a folder of its own with --out.",
-            ) from failure
-    try:
-        yield
-    finally:
-        lock.release()

@@ -5,6 +5,7 @@ from pairuni_eval.records import GradientRow
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import given_pictures, pack
 from pairuni_eval.store.json_lines import append, encode_lines, keep_lines, read_lines, whole_lines
+from pairuni_eval.store.locks import exclusive
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun, decode_cell
 from pairuni_eval.store.training import (
@@ -18,4 +19,4 @@ from pairuni_eval.store.training import (
     read_fixed,
     read_metrics,
 )
-from pairuni_eval.store.write import atomic_path, clear_temporaries, exclusive, write_whole
+from pairuni_eval.store.write import atomic_path, clear_temporaries, write_whole

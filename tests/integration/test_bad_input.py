@@ -411,7 +411,7 @@ def test_a_run_folder_of_another_command_is_left_alone(
 
 
 HOLD = (
-    "import sys; from pathlib import Path; from pairuni_eval.store.write import exclusive\n"
+    "import sys; from pathlib import Path; from pairuni_eval.store.locks import exclusive\n"
     "with exclusive(Path('r')):\n    print('held', flush=True); sys.stdin.readline()"
 )
 

@@ -157,7 +157,8 @@ def test_a_folder_with_a_blank_is_one_word() -> None:
 FOREIGN = {  # of other programs, which the sentence around them names
     *("--num_processes", "--nproc_per_node", "--cpu", "--mpirun_hostfile", "--launcher"),
     *("--help", "--dist", "--golden", "--tasks", "--model", "--model_args", "--second"),
-    *("--socket", "--port"),
+    *("--socket", "--port", "--requeue", "--nodes", "--gpus-per-node", "--ntasks-per-node"),
+    *("--array", "--dependency", "--nnodes", "--rdzv_backend", "--rdzv_id", "--rdzv_endpoint"),
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z_-]*[a-z]")
 
@@ -237,12 +238,18 @@ def test_a_page_names_options_that_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_command_of_a_page_is_taken(name: str) -> None:
-    """Each line of a code block that calls one of our programs, continued lines joined."""
+    """Each line of a code block that calls one of our programs, continued lines joined.
+
+    Or that has a launcher call it.
+    """
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for line in () if language else block.splitlines():
             for part in line.split("&&"):
                 words = shlex.split(part, comments=True)
+                _, launched, rest = part.partition(" -m pairuni_eval ")
+                if launched:
+                    words = ["pairuni-eval", *shlex.split(rest, comments=True)]
                 if words and words[0] in APPS:
                     check(words)
 

@@ -149,11 +149,25 @@ class Forked:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def start(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> Child:
-        """Start `pairuni-eval ARGUMENTS`, whose words go to `log`; with `die`, see above."""
+    def start(
+        self,
+        *arguments: object,
+        log: Path,
+        die: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] = {},
+    ) -> Child:
+        """Start `pairuni-eval ARGUMENTS`, whose words go to `log`; with `die`, see above.
+
+        The variables of `environment` stand beside those of this process.
+        """
         with log.open("wb") as said, Path(os.devnull).open("rb") as nothing:
             return Child(
-                self._address, "pairuni_eval.cli", arguments, (nothing, said, said), die=die
+                self._address,
+                "pairuni_eval",
+                arguments,
+                (nothing, said, said),
+                {**os.environ, **environment},
+                die=die,
             )
 
     def run(self, *arguments: object, log: Path, die: Mapping[str, Any] | None = None) -> int:

@@ -10,6 +10,17 @@ from pathlib import Path
 from support.fork_server import Child
 
 
+def world(ranks: int) -> list[dict[str, str]]:
+    """What torchrun leaves in the environment of each rank of one machine."""
+    shared = {
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
     with socket.socket() as free:
@@ -40,13 +51,5 @@ class Starter:
 
     def run_on_ranks(self, arguments: Sequence[object], ranks: int) -> list[int]:
         """Run one command on several ranks over gloo, as torchrun would."""
-        world = {
-            "WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_port()),
-        }
-        started = [
-            self.start(arguments, {**world, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-            for rank in range(ranks)
-        ]
+        started = [self.start(arguments, environment) for environment in world(ranks)]
         return [process.wait() for process in started]

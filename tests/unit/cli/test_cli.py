@@ -46,6 +46,7 @@ RUN_OPTIONS = [
     "--report",
     "--seed",
     "--set",
+    "--shard",
     "--sibling",
     "--suite",
 ]

@@ -19,6 +19,7 @@ from PIL import Image
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import Capability, Output, Picture, Sample, Score, TextPart, make_item
 from pairuni_eval.store import layout
+from pairuni_eval.store.locks import exclusive
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun, read_run_card
 from pairuni_eval.store.rows import RowLog
@@ -27,7 +28,6 @@ from pairuni_eval.store.tables import read_records
 from pairuni_eval.store.write import (
     RunJournal,
     clear_temporaries,
-    exclusive,
     write_record,
     write_whole,
 )
@@ -124,7 +124,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from typing import Any
-from pairuni_eval.store.write import exclusive
+from pairuni_eval.store.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
