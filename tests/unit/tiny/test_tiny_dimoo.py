@@ -30,7 +30,7 @@ def rows_of(made: dimoo.TinyDimoo, example: Example, **settings: float) -> list[
     maker, rng, found = DimooRows(made, cfg, dict.fromkeys(WEIGHTS, 1.0)), random.Random(0), []
     mask = made.config.ids.mask
     for _ in range(40):
-        batch = maker.batch([example], rng)
+        (batch,) = maker.batches([example], rng)
         assert (batch.ids_RT[batch.row_H, batch.place_H] == mask).all()
         assert int((batch.ids_RT == mask).sum()) == len(batch.row_H) > 0
         # Of an answer the words weigh 0.9 and the end 0.1; either may be all that is hidden.
@@ -68,7 +68,7 @@ def test_a_prompt_is_dropped_now_and_then_and_what_is_drawn_is_the_scene(
 def test_lessons_are_numbered_as_for_janus(made: dimoo.TinyDimoo) -> None:
     cfg = DimooPretrainConfig()
     example = Example((Turn("colors", "a photo of a red circle"),), drawing=SCENE)
-    batch = DimooRows(made, cfg, WEIGHTS).batch([example], random.Random(0))
+    (batch,) = DimooRows(made, cfg, WEIGHTS).batches([example], random.Random(0))
     assert set(batch.lesson_H.tolist()) == {ORDER["colors"]}
     assert batch.weight_H.sum() == pytest.approx(WEIGHTS["colors"])
 
