@@ -52,11 +52,11 @@ class DimooPretrainConfig(PretrainConfig):
         drawing_weight: What their lessons' share in the loss is multiplied by afterwards.
     """
 
-    steps: int = 2000
-    batch_scale: float = 0.5
+    steps: int = 1000
+    batch_scale: float = 0.35
     threads: int = 1
     save_every: int = 100
-    drawing_steps: int = 450
+    drawing_steps: int = 400
     drawing_rows: float = 4.0
     drawing_weight: float = 4.0
     names: NameLessons = field(default_factory=_names)
