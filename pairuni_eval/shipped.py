@@ -1,7 +1,7 @@
 """Names of the checkpoints that come with the package, and their folders below `tiny/`."""
 
-# The tiny model, two that half know 24 made-up names (docs/tiny-names.md), and one of masked diffusion
-# (docs/tiny-dimoo.md).
+# The tiny model, two that half know 24 made-up names (docs/tiny-names.md), and a masked-diffusion
+# model that does so too (docs/tiny-dimoo.md).
 SHIPPED = {
     "tiny": "weights",
     "tiny-early": "early-0",

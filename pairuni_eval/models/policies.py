@@ -30,13 +30,18 @@ def shared_decoding(requests: Sequence[Request]) -> Decoding:
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards the mode that was found."""
-    training = module.training
+    """Evaluation mode; afterwards training mode, if that was found.
+
+    A module that evaluates already is left alone: a small one has hundreds of parts to tell.
+    """
+    if not module.training:
+        yield
+        return
     module.eval()
     try:
         yield
     finally:
-        module.train(training)
+        module.train()
 
 
 def finite_replies(rollout: Rollout, made: list[Reply], dtype: torch.dtype) -> list[Reply]:

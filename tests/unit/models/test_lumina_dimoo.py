@@ -20,6 +20,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Reply, Request, Rollout, ViewPlan
 from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
 from pairuni_eval.models.lumina_dimoo.image_sampler import ImagePlan
+from pairuni_eval.models.lumina_dimoo.masked_batch import alike_branches
 from pairuni_eval.models.lumina_dimoo.noise import OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
 from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan
@@ -93,6 +94,13 @@ def test_replies_do_not_depend_on_their_neighbors(model: DimooModel) -> None:
             assert alone.text == reply.text, name
             if reply.image is not None and alone.image is not None:
                 assert np.abs(np.array(alone.image, int) - np.array(reply.image, int)).max() <= 1
+
+
+def test_branches_of_about_one_length_go_together() -> None:
+    assert alike_branches([39, 30]) == [range(1), range(1, 2)]
+    assert alike_branches([40, 36]) == [range(2)]
+    assert alike_branches([80, 76, 40]) == [range(2), range(2, 3)]
+    assert alike_branches([7]) == [range(1)]
 
 
 def test_pictures_of_several_sizes_are_drawn_in_one_call(model: DimooModel) -> None:

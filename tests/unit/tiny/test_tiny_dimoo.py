@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pairuni_eval.adapters import load_model
+from pairuni_eval.models.base import LoadOptions
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.tiny import dimoo, world
 from pairuni_train.tiny_pretraining.config import NameLessons
@@ -81,6 +83,9 @@ def test_a_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )  # fmt: skip
     whole = pretrain_dimoo(cfg, tmp_path / "whole")
     again = pretrain_dimoo(cfg, tmp_path / "again", resume=tmp_path / "whole" / "step-3")
+    # What lies beside its weights does not keep a checkpoint from being loaded.
+    middle = load_model(str(tmp_path / "whole" / "step-3"), None, LoadOptions(device="cpu"))
+    assert middle.identity.step == 3
     state = again.network.state_dict()
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, state[name]), name
