@@ -56,6 +56,7 @@ class DimooPretrainConfig(PretrainConfig):
     batch_scale: float = 0.35
     threads: int = 1
     save_every: int = 100
+    vq_steps: int = 800
     drawing_steps: int = 400
     drawing_rows: float = 4.0
     drawing_weight: float = 4.0
