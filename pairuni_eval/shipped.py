@@ -1,4 +1,10 @@
 """Names of the checkpoints that come with the package, and their folders below `tiny/`."""
 
-# The tiny model, and two that half know 24 made-up names (docs/tiny-names.md).
-SHIPPED = {"tiny": "weights", "tiny-early": "early-0", "tiny-early-1": "early-1"}
+# The tiny model, two that half know 24 made-up names (docs/tiny-names.md), and a masked-diffusion
+# model that does so too (docs/tiny-dimoo.md).
+SHIPPED = {
+    "tiny": "weights",
+    "tiny-early": "early-0",
+    "tiny-early-1": "early-1",
+    "tiny-dimoo": "dimoo-0",
+}

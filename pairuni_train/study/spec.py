@@ -126,6 +126,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
         pairs_per_batch: Pairs in such a batch by recipe, where it is not a training step's.
         notes: In what it is not the paper's experiment, a sentence each.
         design: Of a flagship: bases, overlaps, scores, hypotheses and their number.
+        recipe: What it is run under where a command names no recipe; None is `tiny-names`.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
     pairs_per_batch: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     design: Design | None = None
+    recipe: str | None = None
 
     @property
     def heads(self) -> tuple[str, ...]:

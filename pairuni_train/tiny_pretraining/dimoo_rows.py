@@ -25,6 +25,7 @@ from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import ORDER, Example, Turn
 
 _WHOLE = 0.5  # of the answers are hidden whole
+_BATCHES = 3  # of a step
 _ENDING = 0.1  # share of an answer's weight for its end and padding
 
 
@@ -76,30 +77,20 @@ class DimooRows:
         self._layout, self._ids = made.layout, made.config.ids
         self._cfg, self._weights = cfg, weights
 
-    def batch(self, examples: Sequence[Example], rng: random.Random) -> DimooBatch:
-        """All rows of some examples, one for each turn."""
+    def batches(self, examples: Sequence[Example], rng: random.Random) -> list[DimooBatch]:
+        """All rows of some examples, one for each turn, in batches of about one length.
+
+        Drawings have half the length of some questions: together half of a batch were padding.
+        """
         turns = [(one, turn) for one in examples for turn in one.turns]
         count = Counter(turn.lesson for _, turn in turns)
         rows = [
             self._row(one, turn, self._weights[turn.lesson] / count[turn.lesson], rng)
             for one, turn in turns
         ]
-        longest = max(len(row.ids) for row in rows)
-        ids_RT = torch.zeros(len(rows), longest, dtype=torch.long)
-        keep_RT = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids_RT[number, : len(row.ids)] = torch.tensor(row.ids)
-            keep_RT[number, : len(row.ids)] = True
-        pairs = [(number, place) for number, row in enumerate(rows) for place in row.hidden]
-        return DimooBatch(
-            ids_RT,
-            keep_RT,
-            torch.tensor([number for number, _ in pairs]),
-            torch.tensor([place for _, place in pairs]),
-            torch.tensor([token for row in rows for token in row.wanted]),
-            torch.tensor([weight for row in rows for weight in row.weights]),
-            torch.tensor([row.lesson for row in rows for _ in row.hidden]),
-        )
+        rows.sort(key=lambda row: len(row.ids))
+        size = math.ceil(len(rows) / _BATCHES)
+        return [_padded(rows[start : start + size]) for start in range(0, len(rows), size)]
 
     def _row(self, one: Example, turn: Turn, share: float, rng: random.Random) -> DimooRow:
         if one.drawing is not None:
@@ -163,3 +154,22 @@ def _chosen(places: Sequence[int], rng: random.Random) -> tuple[int, ...]:
     """Some of the places, as many as the cosine of a random time says, at least one."""
     share = math.cos(math.pi / 2 * rng.random())
     return tuple(sorted(rng.sample(list(places), max(1, round(share * len(places))))))
+
+
+def _padded(rows: Sequence[DimooRow]) -> DimooBatch:
+    longest = max(len(row.ids) for row in rows)
+    ids_RT = torch.zeros(len(rows), longest, dtype=torch.long)
+    keep_RT = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        ids_RT[number, : len(row.ids)] = torch.tensor(row.ids)
+        keep_RT[number, : len(row.ids)] = True
+    pairs = [(number, place) for number, row in enumerate(rows) for place in row.hidden]
+    return DimooBatch(
+        ids_RT,
+        keep_RT,
+        torch.tensor([number for number, _ in pairs]),
+        torch.tensor([place for _, place in pairs]),
+        torch.tensor([token for row in rows for token in row.wanted]),
+        torch.tensor([weight for row in rows for weight in row.weights]),
+        torch.tensor([row.lesson for row in rows for _ in row.hidden]),
+    )

@@ -1,4 +1,7 @@
-"""What the optimizers of a pretraining remember, in a file beside the weights of a checkpoint.
+"""What the optimizers of a pretraining remember, in a folder beside the weights of a checkpoint.
+
+A folder of its own, so that the checkpoint can be measured: what loads one reads every weight file
+that lies in it.
 
 With it a run that was stopped goes on to the bit, for the rows of a step depend on its number
 alone. One tensor for each thing that an optimizer keeps of a parameter, called NAME/KEY.
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 from pairuni_train.tiny_pretraining.optimizers import Optimizers
 
-_FILE = "optimizers.safetensors"
+_FILE = Path("optimizers") / "state.safetensors"
 
 
 def save_state(optimizers: Optimizers, model: nn.Module, folder: Path) -> None:
@@ -24,6 +27,7 @@ def save_state(optimizers: Optimizers, model: nn.Module, folder: Path) -> None:
         for optimizer in optimizers:
             for key, value in optimizer.state.get(parameter, {}).items():
                 kept[f"{name}/{key}"] = torch.as_tensor(value).detach().clone().contiguous()
+    (folder / _FILE).parent.mkdir(exist_ok=True)
     save_file(kept, folder / _FILE)
 
 

@@ -18,15 +18,19 @@ from typing import Any
 import pytest
 from support.fork_server import Forked
 
+from pairuni_eval.tiny import dimoo
+
 SKIPPED = {"journal.jsonl", "cost.md", "cost.svg", ".lock"}
 LIMIT = 4
 
 
-def command(checkpoint: Path, base: Path) -> list[object]:
+def command(
+    checkpoint: Path, base: Path, benchmarks: str = "tiny-pope,tiny-geneval"
+) -> list[object]:
     return [
         "run",
         *("--checkpoint", checkpoint),
-        *("--benchmarks", "tiny-pope,tiny-geneval"),
+        *("--benchmarks", benchmarks),
         *("--limit", LIMIT),
         *("--batch-size", 4),
         *("--out", base / "run"),
@@ -198,3 +202,32 @@ def test_an_interruption_says_that_the_same_command_continues(
     assert "Traceback" not in said
     finish(forked, untrained, tmp_path)
     assert contents(tmp_path) == whole.files
+
+
+# A masked-diffusion model, which answers, draws and edits
+
+
+@pytest.fixture(scope="module")
+def untrained_dimoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    size = dimoo.TinyDimooSize(hidden=32, layers=1, heads=2, feed_forward=32, vq_channels=8)
+    folder = tmp_path_factory.mktemp("checkpoints") / "untrained-dimoo"
+    dimoo.save(dimoo.build(0, size), folder, recipe="none", step=0)
+    return folder
+
+
+def test_unmasking_that_was_killed_continues_to_the_same_bytes(
+    forked: Forked, untrained_dimoo: Path, tmp_path: Path
+) -> None:
+    def asked(base: Path) -> list[object]:
+        return command(untrained_dimoo, base, "tiny-pope,tiny-geneval,tiny-imgedit")
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert forked.run(*asked(whole), log=tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    for moment in (
+        {"file": "rows/outputs", "nth": 1, "torn": True},
+        {"file": "/images/", "nth": 5},
+    ):
+        code = forked.run(*asked(killed), log=tmp_path / "log", die=moment)
+        assert code == -signal.SIGKILL, "it never came to this moment"
+    assert forked.run(*asked(killed), log=tmp_path / "log") == 0
+    assert contents(killed) == contents(whole)

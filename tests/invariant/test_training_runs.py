@@ -273,3 +273,46 @@ def test_a_rank_may_have_no_row_of_a_task(
     ranks = starter.run_on_ranks([*command(pair_folder, two, steps=3, pairs_per_step=1), *arm], 2)
     assert ranks == [0, 0]
     same_run(one, two, 3)
+
+
+# A masked-diffusion policy: several views of each rollout, and weights without a tied head
+
+
+DIFFUSION: dict[str, object] = {
+    "checkpoint": "tiny-dimoo",
+    "trainable": '["network."]',
+    "und.decoding": "{ temperature = 1.0, steps = 2, answer_tokens = 8 }",
+    "gen.decoding.steps": 4,
+    "view_groups": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def diffused(starter: Starter, pair_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three steps of one process."""
+    out = tmp_path_factory.mktemp("diffused")
+    assert starter.run(command(pair_folder, out, steps=3, **DIFFUSION)) == 0
+    return out
+
+
+def test_two_ranks_run_as_one_by_views(
+    starter: Starter, pair_folder: Path, diffused: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
+    words = command(pair_folder, two, steps=3, **DIFFUSION)
+    assert starter.run_on_ranks(words, 2) == [0, 0]
+    same_run(diffused, two, 3)
+    same_grams(diffused, two)
+
+
+@pytest.mark.slow
+def test_sharded_weights_train_as_whole_ones_by_views(
+    starter: Starter, pair_folder: Path, diffused: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
+    sharded = {**DIFFUSION, "sharding": "fsdp2", "checkpoint_every": 2}
+    for steps in (2, 3):  # shards are gathered into a checkpoint and scattered again
+        words = command(pair_folder, two, steps=steps, **sharded)
+        assert starter.run_on_ranks(words, 2) == [0, 0]
+    same_run(diffused, two, 3)
+    same_grams(diffused, two)

@@ -1,7 +1,9 @@
 """A batch of sequences with unknown places, every guidance branch a row of it.
 
 Rows differ in length, so they are padded on the right and their padding is never looked at. The
-branches of a request share its tail; what is known of the tail is written into all of them.
+branches of a request share its tail; what is known of the tail is written into all of them. A
+branch whose rows are much shorter (an edit without its source) goes through the network by itself,
+so that it is not padded to the length of the others.
 
 Legend: B requests, G branches, R = G B rows (branch by branch), T places, N places of the tail that
 are filled in, P of them asked for, V columns.
@@ -19,6 +21,8 @@ from torch import Tensor
 from pairuni_eval.models.lumina_dimoo.layout import Ids, Tail
 from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
 
+_ALIKE = 0.9  # branches go together if the shortest has this share of the longest's places
+
 
 class Branches(NamedTuple):
     """What stands before the tail of one request, in each branch of guidance, and the tail.
@@ -32,6 +36,18 @@ class Branches(NamedTuple):
     tail: Tail
 
 
+class BranchRows(NamedTuple):
+    """What the rows of a branch have in common.
+
+    Attributes:
+        longest: Places of the longest.
+        padded: Whether another one has fewer.
+    """
+
+    longest: int
+    padded: bool
+
+
 @dataclass(frozen=True)
 class MaskedBatch:
     """Rows of a batch as tensors.
@@ -40,11 +56,13 @@ class MaskedBatch:
         ids_GBT: Tokens.
         keep_GBT: False where there is padding; None if no row has any.
         places_GBN: Where the tail's places stand.
+        spans: The rows of each branch.
     """
 
     ids_GBT: Tensor
     keep_GBT: Tensor | None
     places_GBN: Tensor
+    spans: tuple[BranchRows, ...]
 
     def __len__(self) -> int:
         """The number of requests B."""
@@ -61,11 +79,13 @@ class MaskedBatch:
 
     def branches(self, stop: int, start: int = 0) -> MaskedBatch:
         """Some of the branches."""
-        return self._each(lambda tensor: tensor[start:stop])
+        some = self._each(lambda tensor: tensor[start:stop])
+        return replace(some, spans=self.spans[start:stop])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> MaskedBatch:
         keep_GBT = None if self.keep_GBT is None else change(self.keep_GBT)
-        return MaskedBatch(change(self.ids_GBT), keep_GBT, change(self.places_GBN))
+        ids_GBT, places_GBN = change(self.ids_GBT), change(self.places_GBN)
+        return MaskedBatch(ids_GBT, keep_GBT, places_GBN, self.spans)
 
     def written(self, tokens_BN: Tensor) -> MaskedBatch:
         """The batch with other tokens at the tail's places."""
@@ -79,7 +99,7 @@ class MaskedBatch:
         """
         doubled = self._each(lambda tensor: tensor.repeat(2, 1, 1))
         doubled.ids_GBT[1:] = mask
-        return doubled
+        return replace(doubled, spans=self.spans * 2)
 
     def logits(
         self,
@@ -94,16 +114,42 @@ class MaskedBatch:
             index_BP: Which of the N places; None for all.
             columns: VocabularySlice of the vocabulary; None for all.
         """
+        parts = [
+            self.branches(group.stop, group.start)._together(network, index_BP, columns)
+            for group in alike_branches([one.longest for one in self.spans])
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _together(
+        self, network: Network, index_BP: Tensor | None, columns: VocabularySlice | None
+    ) -> Tensor:
+        """Logits of all branches in one call, without the places that only others' rows have."""
+        width = max(one.longest for one in self.spans)
+        even = all(one == BranchRows(width, padded=False) for one in self.spans)
+        keep_GBT = None if self.keep_GBT is None or even else self.keep_GBT[..., :width]
         places_GBP = self.places_GBN
         if index_BP is not None:
             places_GBP = places_GBP.gather(2, index_BP.expand(len(places_GBP), -1, -1))
         found_RPV: Tensor = network(
-            self.ids_GBT.flatten(0, 1),
-            None if self.keep_GBT is None else self.keep_GBT.flatten(0, 1),
+            self.ids_GBT[..., :width].flatten(0, 1),
+            None if keep_GBT is None else keep_GBT.flatten(0, 1),
             places_BP=places_GBP.flatten(0, 1),
             columns=columns,
         )
         return found_RPV.view(*self.ids_GBT.shape[:2], *found_RPV.shape[1:])
+
+
+def alike_branches(longest: Sequence[int]) -> list[range]:
+    """Branches that go through the network together: neighbors of about one length."""
+    groups = [range(1)]
+    for branch in range(1, len(longest)):
+        wider = range(groups[-1].start, branch + 1)
+        lengths = [longest[one] for one in wider]
+        if min(lengths) >= _ALIKE * max(lengths):
+            groups[-1] = wider
+        else:
+            groups.append(range(branch, branch + 1))
+    return groups
 
 
 def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> MaskedBatch:
@@ -123,4 +169,6 @@ def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> Ma
     ids, keep, places = (
         one.view(branches, count, -1).to(device) for one in (ids_RT, keep_RT, places_RN)
     )
-    return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places)
+    lengths_GB = keep_RT.sum(1).view(branches, count).tolist()
+    spans = tuple(BranchRows(max(row), padded=min(row) < max(row)) for row in lengths_GB)
+    return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places, spans)

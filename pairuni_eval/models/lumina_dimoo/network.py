@@ -133,7 +133,8 @@ class Block(nn.Module):
         """What was seen added to what came in, then the gated MLP."""
         x_BTC = x_BTC + self.attn_out(seen_BHTD.transpose(1, 2).flatten(2))
         h_BTC = self.ff_norm(x_BTC)
-        out: Tensor = x_BTC + self.ff_out(F.silu(self.ff_proj(h_BTC)) * self.up_proj(h_BTC))
+        gate_BTF = F.silu(self.ff_proj(h_BTC), inplace=not torch.is_grad_enabled())
+        out: Tensor = x_BTC + self.ff_out(gate_BTF * self.up_proj(h_BTC))
         return out
 
     def _split(self, x_BTC: Tensor) -> Tensor:

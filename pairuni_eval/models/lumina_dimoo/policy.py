@@ -64,6 +64,13 @@ from pairuni_eval.models.lumina_dimoo.text_sampler import (
 )
 from pairuni_eval.models.lumina_dimoo.views import plan_views
 from pairuni_eval.models.lumina_dimoo.vq import Vq, to_bytes
+from pairuni_eval.models.policies import (
+    entropy,
+    eval_mode,
+    finite_replies,
+    parameters_by_block,
+    shared_decoding,
+)
 from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
@@ -118,18 +125,13 @@ class DimooPolicy(nn.Module):
 
         Runs in eval mode and restores the mode it found.
         """
-        decoding = requests[0].decoding
-        if any(request.decoding != decoding for request in requests):
-            raise ValueError("the requests of one rollout must share their decoding")
-        training = self.training
-        self.eval()
-        try:
-            return self._draw(requests) if task == "gen" else self._answer(requests)
-        finally:
-            self.train(training)
+        decoding = shared_decoding(requests)
+        with eval_mode(self):
+            if task == "gen":
+                return self._draw(requests, decoding)
+            return self._answer(requests, decoding)
 
-    def _draw(self, requests: Sequence[Request]) -> Rollout:
-        decoding = requests[0].decoding
+    def _draw(self, requests: Sequence[Request], decoding: Decoding) -> Rollout:
         if len(self.alike("gen", requests)) > 1:
             raise ValueError("the pictures of one rollout must share their grid")
         grid, weights = self.grid_of(requests[0]), self._weights(requests[0])
@@ -220,8 +222,8 @@ class DimooPolicy(nn.Module):
             return edit_weights(text, image - 1)
         return draw_weights(text)
 
-    def _answer(self, requests: Sequence[Request]) -> Rollout:
-        decoding, shapes = requests[0].decoding, self.config.shapes
+    def _answer(self, requests: Sequence[Request], decoding: Decoding) -> Rollout:
+        shapes = self.config.shapes
         tokens = decoding.answer_tokens or 1
         steps, block = decoding.steps or 1, decoding.block_tokens or tokens
         if tokens > shapes.answer:
@@ -325,7 +327,7 @@ class DimooPolicy(nn.Module):
         logp_NT = blank_NT.scatter(1, index_NP, logp_NP)
         if not with_entropy:
             return LogProbs(logp_NT)
-        entropy_NP = _entropy(logp_NPV.detach()).masked_fill(~aimed_NP, 0.0)
+        entropy_NP = entropy(logp_NPV.detach()).masked_fill(~aimed_NP, 0.0)
         return LogProbs(logp_NT, blank_NT.scatter(1, index_NP, entropy_NP))
 
     def _code_logits(
@@ -352,13 +354,7 @@ class DimooPolicy(nn.Module):
         A row that was not sampled from finite numbers, or whose pixels are not finite, is an error.
         """
         made = self._pictures(rollout, together) if rollout.task == "gen" else self._texts(rollout)
-        if rollout.finite_N is None:
-            return made
-        none = Reply(error=no_finite("logits", self.network.dtype))
-        return [
-            reply if finite else none
-            for reply, finite in zip(made, rollout.finite_N.tolist(), strict=True)
-        ]
+        return finite_replies(rollout, made, self.network.dtype)
 
     def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
         grid: CodeGrid = rollout.conditions["grid"]
@@ -395,9 +391,7 @@ class DimooPolicy(nn.Module):
         Both tasks train all of it. In `wte` understanding touches codes as what it reads, and in
         `ff_out` generation as what it says.
         """
-        prefix = f"{_NETWORK}model.transformer."
-        names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
-        return {name: _block(name.removeprefix(prefix)) for name in names}
+        return parameters_by_block(self, f"{_NETWORK}model.transformer.", repeated="blocks")
 
     def save(
         self,
@@ -423,16 +417,6 @@ class DimooPolicy(nn.Module):
 def _conforms(policy: DimooPolicy) -> Policy:
     """Held by the type checker: the class keeps the whole protocol."""
     return policy
-
-
-def _entropy(logp_NPV: Tensor) -> Tensor:
-    """Entropy in nats per place (N, P); words that cannot be said contribute nothing."""
-    return -(logp_NPV.exp() * logp_NPV.clamp(min=-1e4)).sum(-1)
-
-
-def _block(name: str) -> str:
-    parts = name.split(".")
-    return ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
 
 
 def _nearest(pixels: int, factor: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Reply, Request, Rollout, ViewPlan
 from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
 from pairuni_eval.models.lumina_dimoo.image_sampler import ImagePlan
+from pairuni_eval.models.lumina_dimoo.masked_batch import alike_branches
 from pairuni_eval.models.lumina_dimoo.noise import OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
 from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan
@@ -82,9 +84,9 @@ def test_a_folder_is_known_by_its_files_and_says_how_it_is_measured(
 
 def test_replies_do_not_depend_on_their_neighbors(model: DimooModel) -> None:
     together: dict[str, tuple[Callable[[list[Request]], list[Reply]], list[Request]]] = {
-        "answer": (model.answer, asked(SAY, shown=True)),
-        "draw": (model.draw, asked(DRAW)),
-        "edit": (model.edit, asked(EDIT, shown=True)),
+        "answer": (model.answer, asked(SAY, 16, shown=True)),
+        "draw": (model.draw, asked(DRAW, 16)),
+        "edit": (model.edit, asked(EDIT, 16, shown=True)),
     }
     for name, (respond, requests) in together.items():
         for request, reply in zip(requests, respond(requests), strict=True):
@@ -94,21 +96,26 @@ def test_replies_do_not_depend_on_their_neighbors(model: DimooModel) -> None:
                 assert np.abs(np.array(alone.image, int) - np.array(reply.image, int)).max() <= 1
 
 
+def test_branches_of_about_one_length_go_together() -> None:
+    assert alike_branches([39, 30]) == [range(1), range(1, 2)]
+    assert alike_branches([40, 36]) == [range(2)]
+    assert alike_branches([80, 76, 40]) == [range(2), range(2, 3)]
+    assert alike_branches([7]) == [range(1)]
+
+
 def test_pictures_of_several_sizes_are_drawn_in_one_call(model: DimooModel) -> None:
     requests = [
-        one._replace(decoding=replace_size(size))
+        one._replace(decoding=replaced(DRAW, size=size))
         for one, size in zip(asked(DRAW), [None, (64, 32), (32, 64)], strict=True)
     ]
     sizes = [reply.image.size for reply in model.draw(requests) if reply.image]
     assert sizes == [(32, 32), (64, 32), (32, 64)]
     with pytest.raises(UserError, match="multiples of 8 px"):
-        model.draw([asked(DRAW)[0]._replace(decoding=replace_size((30, 32)))])
+        model.draw([asked(DRAW)[0]._replace(decoding=replaced(DRAW, size=(30, 32)))])
 
 
-def replace_size(size: tuple[int, int] | None) -> Decoding:
-    import msgspec
-
-    return msgspec.structs.replace(DRAW, size=size)
+def replaced(decoding: Decoding, **changes: Any) -> Decoding:
+    return msgspec.structs.replace(decoding, **changes)
 
 
 def test_special_tokens_in_a_users_text_are_text(model: DimooModel) -> None:
@@ -158,6 +165,44 @@ def test_exact_noise_gives_the_softmax_and_the_official_one_leans_to_low_codes()
     assert official.codes(0, index[:200], flat, 1.0).float().mean() < 1000
     fair = UniformNoise(range(200), 1, 1, torch.device("cpu"))
     assert 3300 < fair.codes(0, index[:200], flat, 1.0).float().mean() < 4900
+
+
+@pytest.mark.parametrize("task", ["gen", "und"])
+def test_two_thousand_draws_have_the_softmax_of_the_network(model: DimooModel, task: Any) -> None:
+    """In one step from nothing but masks, every place is a draw from its own distribution."""
+    count, policy = 2_000, model.policy
+    decoding = replaced(DRAW if task == "gen" else SAY, steps=1, block_tokens=None)
+    (one,) = asked(decoding, 1, shown=task == "und")
+    rollout = policy.sample(task, [one._replace(seed=seed) for seed in range(count)])
+    first = rollout.rows(slice(0, 1))
+    logits = scored_logits(policy, first)
+    wanted_TV = (logits / decoding.temperature).softmax(-1)
+    for place, wanted_V in enumerate(wanted_TV):
+        seen_V = torch.bincount(rollout.tokens_NT[:, place], minlength=len(wanted_V)) / count
+        bound_V = 5 * (wanted_V * (1 - wanted_V) / count).sqrt() + 2 / count
+        assert ((seen_V - wanted_V).abs() < bound_V).all(), place
+
+
+@torch.no_grad()
+def scored_logits(policy: DimooPolicy, rollout: Rollout) -> torch.Tensor:
+    """Guided logits of the places of one row while all of them are masks, by a plain forward."""
+    batch, ids = rollout.conditions["batch"], policy.config.ids
+    logits = []
+    for ids_T, keep_T, places_N in zip(
+        batch.ids_GBT[:, 0],
+        torch.ones_like(batch.ids_GBT[:, 0]) if batch.keep_GBT is None else batch.keep_GBT[:, 0],
+        batch.places_GBN[:, 0],
+        strict=True,
+    ):
+        alone_T = ids_T[keep_T.bool()].clone()
+        alone_T[places_N] = ids.mask
+        logits.append(policy.network(alone_T[None])[0, places_N])
+    if rollout.task == "und":
+        return logits[0].masked_fill(policy._no_words(), float("-inf"))
+    weights = rollout.conditions["weights"]
+    guided = sum(weight * one for weight, one in zip(weights, logits, strict=True))
+    assert isinstance(guided, torch.Tensor)
+    return guided[:, ids.image_offset : ids.image_offset + ids.codebook_size]
 
 
 # Views
@@ -317,8 +362,6 @@ def test_missing_and_further_tensors_are_named(copy: Path) -> None:
 
 
 def test_answers_longer_than_the_model_has_are_refused(model: DimooModel) -> None:
-    import msgspec
-
-    long = msgspec.structs.replace(SAY, answer_tokens=9, block_tokens=9, steps=1)
+    long = replaced(SAY, answer_tokens=9, block_tokens=9, steps=1)
     with pytest.raises(UserError, match="answers of 8"):
         model.answer(asked(long, 1, shown=True))

@@ -255,6 +255,12 @@ def test_a_file_may_name_its_arms_by_the_former_key(tmp_path: Path) -> None:
         read_experiment(path)
 
 
+def test_an_experiment_may_name_the_recipe_that_it_takes_by_default() -> None:
+    assert find_experiment("table4").recipe == "tiny-dimoo"
+    named = [one for one in map(find_experiment, NAMES) if one.recipe is not None]
+    assert all(StudyOptions(find_recipe(one.recipe or ""), 3, Path()).tiny for one in named)
+
+
 def test_an_unknown_experiment_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="table7"):
         find_experiment("tabel7")

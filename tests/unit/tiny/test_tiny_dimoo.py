@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pairuni_eval.adapters import load_model
+from pairuni_eval.models.base import LoadOptions
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.tiny import dimoo, world
 from pairuni_train.tiny_pretraining.config import NameLessons
@@ -30,7 +32,7 @@ def rows_of(made: dimoo.TinyDimoo, example: Example, **settings: float) -> list[
     maker, rng, found = DimooRows(made, cfg, dict.fromkeys(WEIGHTS, 1.0)), random.Random(0), []
     mask = made.config.ids.mask
     for _ in range(40):
-        batch = maker.batch([example], rng)
+        (batch,) = maker.batches([example], rng)
         assert (batch.ids_RT[batch.row_H, batch.place_H] == mask).all()
         assert int((batch.ids_RT == mask).sum()) == len(batch.row_H) > 0
         # Of an answer the words weigh 0.9 and the end 0.1; either may be all that is hidden.
@@ -68,7 +70,7 @@ def test_a_prompt_is_dropped_now_and_then_and_what_is_drawn_is_the_scene(
 def test_lessons_are_numbered_as_for_janus(made: dimoo.TinyDimoo) -> None:
     cfg = DimooPretrainConfig()
     example = Example((Turn("colors", "a photo of a red circle"),), drawing=SCENE)
-    batch = DimooRows(made, cfg, WEIGHTS).batch([example], random.Random(0))
+    (batch,) = DimooRows(made, cfg, WEIGHTS).batches([example], random.Random(0))
     assert set(batch.lesson_H.tolist()) == {ORDER["colors"]}
     assert batch.weight_H.sum() == pytest.approx(WEIGHTS["colors"])
 
@@ -81,6 +83,9 @@ def test_a_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )  # fmt: skip
     whole = pretrain_dimoo(cfg, tmp_path / "whole")
     again = pretrain_dimoo(cfg, tmp_path / "again", resume=tmp_path / "whole" / "step-3")
+    # What lies beside its weights does not keep a checkpoint from being loaded.
+    middle = load_model(str(tmp_path / "whole" / "step-3"), None, LoadOptions(device="cpu"))
+    assert middle.identity.step == 3
     state = again.network.state_dict()
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, state[name]), name

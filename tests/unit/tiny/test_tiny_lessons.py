@@ -168,7 +168,7 @@ def test_a_base_knows_the_tokens_of_names_and_goes_on_to_the_bit(tmp_path: Path)
     state = again.model.state_dict()
     for name, tensor in base.model.state_dict().items():
         assert torch.equal(tensor, state[name]), name
-    (tmp_path / "base" / "step-4" / "optimizers.safetensors").unlink()
+    (tmp_path / "base" / "step-4" / "optimizers" / "state.safetensors").unlink()
     other = pretrain(cfg, tmp_path / "other", resume=tmp_path / "base" / "step-4")
     assert not torch.equal(other.model.lm_head.weight, base.model.lm_head.weight)
 

@@ -187,6 +187,7 @@ def test_every_shipped_recipe_reads() -> None:
         "janus-pro-7b",
         "lumina-dimoo",
         "tiny",
+        "tiny-dimoo",
         "tiny-names",
     ]
     for name in names_of(Recipe):
