@@ -247,6 +247,7 @@ class TinyFamily(StrEnum):
 
     JANUS = "janus"
     DIMOO = "dimoo"
+    BAGEL = "bagel"
 
 
 @app.command(name="pretrain-tiny")
@@ -268,15 +269,19 @@ def pretrain_tiny(
         bool, typer.Option(help="With --early: say what a name stands for before answering.")
     ] = True,
     family: Annotated[
-        TinyFamily, typer.Option(help="janus, or dimoo: a discrete-diffusion model.")
+        TinyFamily,
+        typer.Option(
+            help="janus, dimoo (a discrete-diffusion model) or bagel (one that draws by flow "
+            "matching)."
+        ),
     ] = TinyFamily.JANUS,
 ) -> None:
-    """Train a tiny model from nothing: picture codes first, then the network."""
+    """Train a tiny model: picture codes first, then the network."""
     from dataclasses import replace
 
     from pairuni_train.tiny_pretraining import PretrainConfig, early, pretrain
 
-    if family is TinyFamily.DIMOO and (early_base or not thoughts):
+    if family is not TinyFamily.JANUS and (early_base or not thoughts):
         raise UserError("--early and --no-thoughts are for --family janus.")
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
@@ -285,6 +290,11 @@ def pretrain_tiny(
 
         diffusion = DimooPretrainConfig(seed=seed)
         pretrain_dimoo(replace(diffusion, steps=steps or diffusion.steps), out, resume=resume)
+    elif family is TinyFamily.BAGEL:
+        from pairuni_train.tiny_pretraining.bagel_run import BagelPretrainConfig, pretrain_bagel
+
+        flow = BagelPretrainConfig(seed=seed)
+        pretrain_bagel(replace(flow, steps=steps or flow.steps), out, resume=resume)
     else:
         config = early(seed, thoughts=thoughts) if early_base else PretrainConfig(seed=seed)
         pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)
