@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.api.tiny import world
-from pairuni_eval.toolkit.networks import BAGEL_MARKS, bagel, noised_time
+from pairuni_eval.toolkit.networks import MARKS, bagel, noised_time
 from pairuni_train.tiny_pretraining.batches import pixels_of
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import ORDER, WEIGHTS, Example, Turn
@@ -127,7 +127,7 @@ class BagelRowMaker:
     def __init__(self, made: bagel.TinyBagel, cfg: PretrainConfig, noises: int, shift: float):
         self._tokenizer, self._cfg = made.tokenizer, cfg
         self._noises, self._shift = noises, shift
-        start, end, first, last = (made.tokenizer.token_to_id(mark) for mark in BAGEL_MARKS)
+        start, end, first, last = (made.tokenizer.token_to_id(mark) for mark in MARKS)
         self._start, self._end, self._picture = start, end, [first, last]
         self._unknown = made.tokenizer.token_to_id(bagel.UNK)
 

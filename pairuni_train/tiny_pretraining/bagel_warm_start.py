@@ -15,11 +15,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pairuni_eval.toolkit.networks import BAGEL_MARKS, GENERATION, bagel, janus
+from pairuni_eval.toolkit.networks import MARKS, GENERATION, bagel, janus
 
 _NORM = 1.5
 # What begins a text stands where Janus says that somebody speaks, and what ends one where he stops.
-_LIKE = dict(zip(BAGEL_MARKS, (":", janus.ASSISTANT, janus.BOI, janus.EOI), strict=True))
+_LIKE = dict(zip(MARKS, (":", janus.ASSISTANT, janus.BOI, janus.EOI), strict=True))
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -54,7 +54,7 @@ def _words(made: bagel.TinyBagel, tiny: janus.Tiny, theirs: Mapping[str, Tensor]
                 like
             ]
             model.lm_head.weight[row] = theirs["lm_head.weight"][like]
-    end = made.tokenizer.token_to_id(BAGEL_MARKS[1])
+    end = made.tokenizer.token_to_id(MARKS[1])
     model.lm_head.weight[end] = theirs["lm_head.weight"][known[janus.EOS]]
 
 

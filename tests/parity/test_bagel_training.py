@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.bagel import pictures as pics
+from pairuni_eval.models.bagel.learner import shared_weights
 from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel
 from pairuni_eval.models.bagel.packing import (
     Dropped,
@@ -161,17 +162,19 @@ def test_every_weight_has_the_official_gradients(recorded: Recorded) -> None:
             loss, list(weights.values()), retain_graph=True, allow_unused=True
         )
         grads.append(dict(zip(weights, taken, strict=True)))
-    shared = 0
+    shared = []
     for name, expected in table.items():
         ce, mse = (one[name] for one in grads)
         norms = [0.0 if one is None else float(one.norm()) for one in (ce, mse)]
         np.testing.assert_allclose(norms, [expected["ce"], expected["mse"]], rtol=1e-4, atol=1e-7)
         if norms[0] and norms[1]:
-            shared += 1
+            shared.append(name)
             assert float((ce * mse).sum()) == pytest.approx(
                 expected["dot"], rel=1e-3, abs=1e-5 * norms[0] * norms[1] + 1e-7
             )
-    assert (len(table), shared) == (109, 62)
+    assert (len(table), len(shared)) == (109, 62)
+    layers = recorded.loaded.config.language.num_hidden_layers
+    assert sorted(shared_weights(weights, layers)) == sorted(shared)
     arrays = recorded.arrays("sft_packed")
     for key in (key for key in arrays if key.startswith("grad_total/")):
         name = key.partition("/")[2]

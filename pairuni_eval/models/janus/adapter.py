@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request, Task
 from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import identity_of, locate, read_declaration
+from pairuni_eval.models.janus.learner import JanusLearner
 from pairuni_eval.models.janus.loading import load_janus
 from pairuni_eval.models.janus.policy import JanusPolicy
+from pairuni_eval.models.learner import LessonSettings
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.records import Capability, ModelIdentity
 
@@ -65,6 +67,10 @@ class JanusModel(Model):
         """From the sizes of its tensors; see `Model.memory`."""
         places = [one for one in locate(checkpoint) if one is not None]
         return memory_of(places, options)
+
+    def learner(self, settings: LessonSettings) -> JanusLearner:
+        """The same weights, to be taught."""
+        return JanusLearner(self.policy, settings)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions; see `Model.answer`."""

@@ -45,6 +45,7 @@ from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
 from pairuni_eval.models.sampling import guide
+from pairuni_eval.models.trained_module import block_of
 from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class JanusPolicy(nn.Module):
         """
         prefix = f"{_OWN}model.language_model."
         names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
-        return {name: _block(name.removeprefix(prefix)) for name in names}
+        return {name: block_of(name.removeprefix(prefix)) for name in names}
 
     def save(
         self,
@@ -325,9 +326,3 @@ def _plain(tensor: Tensor | None) -> Tensor | None:
 def _entropy(logp_NTV: Tensor) -> Tensor:
     """Entropy in nats per position (N, T); banned tokens (log-prob -inf) contribute nothing."""
     return -(logp_NTV.exp() * logp_NTV.clamp(min=-1e4)).sum(-1)
-
-
-def _block(name: str) -> str:
-    """The block a language-model parameter belongs to: "embed_tokens", "layers.3", "norm"."""
-    parts = name.split(".")
-    return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
