@@ -421,6 +421,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
         second_judge: Snapshot and share of the judge that is asked again, if there is one.
         expected: Samples of the complete benchmark, by its card.
         planned: Samples of this run; fewer under --limit.
+        preset: The name that the decoding was published under; empty if it was not.
     """
 
     protocols: tuple[str, ...]
@@ -432,6 +433,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     planned: int
     second_judge: str | None = None
+    preset: str = ""
 
 
 class RunCard(msgspec.Struct, frozen=True, kw_only=True):

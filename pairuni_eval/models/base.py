@@ -203,6 +203,10 @@ class Model(ABC):
         """
         return card
 
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:  # noqa: ARG002
+        """Published decodings of a capability by name, e.g. "bagel@geneval"."""
+        return {}
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions about images in text; one reply per request, in order."""
         raise NotImplementedError

@@ -31,6 +31,7 @@ from pairuni_eval.records import ExternalMetric, Score
 from pairuni_eval.runner.grade import Chunk, Grader, drop_scores
 from pairuni_eval.runner.infer import Inference
 from pairuni_eval.runner.judging import open_questions, reopen
+from pairuni_eval.runner.memory import check_room, size_of
 from pairuni_eval.runner.plan import (
     OutputBatch,
     RunComponents,
@@ -183,21 +184,23 @@ def _options(settings: RunSettings) -> LoadOptions:
 
 
 def _say_memory(settings: RunSettings, console: Console) -> None:
-    """Say what loading will take, before it is begun; nothing where the adapter cannot tell."""
+    """Say what loading will take, before it is begun; nothing where the adapter cannot tell.
+
+    Raises:
+        UserError: for weights that are more than the device holds.
+    """
     found = expected_memory(settings.checkpoint, settings.adapter, _options(settings))
     if found is None:
         return
+    from pairuni_eval.devices import room_on  # with torch, which has told what weights take
+
+    check_room(found, room_on(found.device))
     console.print(
-        f"memory: {_size(found.weights)} of weights in {found.dtype} on {found.device}, and about "
-        f"{_size(_LIBRARIES)} for what computes with them.",
+        f"memory: {size_of(found.weights)} of weights in {found.dtype} on {found.device}, "
+        f"and about {size_of(_LIBRARIES)} for what computes with them.",
         highlight=False,
         markup=False,
     )
-
-
-def _size(count: int) -> str:
-    """Bytes for people: "4.2 GB", "6.4 MB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 10**8 else f"{count / 1e6:.1f} MB"
 
 
 def _start(

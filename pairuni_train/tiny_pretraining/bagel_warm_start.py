@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pairuni_eval.toolkit.networks import MARKS, GENERATION, bagel, janus
+from pairuni_eval.toolkit.networks import GENERATION, MARKS, bagel, janus
 
 _NORM = 1.5
 # What begins a text stands where Janus says that somebody speaks, and what ends one where he stops.

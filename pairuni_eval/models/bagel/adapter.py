@@ -88,7 +88,14 @@ class BagelModel(Model):
 
     def decoding(self, capability: Capability, benchmark: str, card: Decoding) -> Decoding:  # noqa: ARG002
         """What its authors published for a benchmark; see `Model.decoding`."""
-        return self._decodings.get(capability) or PRESETS[preset_of(capability, benchmark)]
+        return (
+            self._decodings.get(capability)
+            or self.presets(capability)[preset_of(capability, benchmark)]
+        )
+
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:
+        """The settings of its authors' scripts, by name."""
+        return PRESETS[capability]
 
     def learner(self, settings: LessonSettings) -> BagelLearner:
         """The same weights, to be taught."""
