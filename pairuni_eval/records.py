@@ -251,6 +251,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         thinking: Whether the model writes its thoughts before it answers or draws.
         size: Width and height of an image, in pixels.
         noise: "official-bf16" draws a diffusion's tokens with the authors' own, coarser noise.
+        sde_level: Noise that some steps of flow matching draw anew, in training alone.
+        sde_window: How many steps do, one after the other.
         cache_ratio: Share of places that a step of a diffusion takes from the one before: faster,
             and not exact.
     """
@@ -274,6 +276,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     noise: Literal["exact", "official-bf16"] | None = None
     cache_ratio: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    sde_level: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    sde_window: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     @property
     def further(self) -> dict[str, Any]:

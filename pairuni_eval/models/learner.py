@@ -59,13 +59,13 @@ class PreparedLesson(NamedTuple):
     Attributes:
         task: Of the lesson.
         length: Tokens that it takes.
-        count: What its summed loss is a mean over.
+        over: What its summed loss is divided by: its words, or its places.
         inputs: For the learner alone.
     """
 
     task: Task
     length: int
-    count: float
+    over: float
     inputs: Any
 
 

@@ -82,6 +82,12 @@ class TinyBagel(NamedTuple):
     config: BagelConfig
     tables: Mapping[str, Mapping[str, Any]]  # the JSON files, as they are written
 
+    def id_of(self, token: str) -> int:
+        """The id of a token that the vocabulary has."""
+        found = self.tokenizer.token_to_id(token)
+        assert found is not None, token
+        return int(found)
+
 
 def build_tokenizer() -> Tokenizer:
     """A word-level tokenizer: lower case, punctuation split off, nothing added."""

@@ -42,7 +42,7 @@ def units_of(
     return [[one for one in unit if one is not None] for unit in both]
 
 
-def packs_of(units: Iterable[Prepared], tokens: int) -> list[Prepared]:
+def packs_of(units: Iterable[Prepared], tokens: int) -> Sequence[Prepared]:
     """Units one after the other in packs of at most so many tokens.
 
     Raises:

@@ -108,7 +108,7 @@ class SftTrainer:
         prepared = iter(parts.learner.prepare([one for unit in units for one in unit]))
         return [[next(prepared) for _ in unit] for unit in units]
 
-    def _packs(self, units: Sequence[Prepared]) -> list[Prepared]:
+    def _packs(self, units: Sequence[Prepared]) -> Sequence[Prepared]:
         return packs_of(units, self.recipe.pack_tokens)
 
     def _counts(self, units: Sequence[Prepared]) -> Totals:
@@ -176,4 +176,4 @@ class SftTrainer:
 
 
 def _count(units: Sequence[Sequence[PreparedLesson]], task: Task) -> float:
-    return float(sum(one.count for unit in units for one in unit if one.task == task))
+    return float(sum(one.over for unit in units for one in unit if one.task == task))

@@ -31,6 +31,7 @@ from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import ORDER, WEIGHTS, Example, Turn
 
 _ENDING = 0.1  # share of an answer's weight for its end
+_NONE: tuple[tuple[float, ...], ...] = ((),) * 5  # no word is taught
 _NOWHERE = -1  # the sample of padding, the picture of words, the branch of what all may see
 
 
@@ -118,7 +119,7 @@ class BagelRowMaker:
     """Makes rows of examples.
 
     Args:
-        tokenizer: Of the model.
+        made: The model, for its tokenizer.
         cfg: Settings.
         noises: Noisy versions of each drawing.
         shift: What moves times towards noise.
@@ -127,9 +128,9 @@ class BagelRowMaker:
     def __init__(self, made: bagel.TinyBagel, cfg: PretrainConfig, noises: int, shift: float):
         self._tokenizer, self._cfg = made.tokenizer, cfg
         self._noises, self._shift = noises, shift
-        start, end, first, last = (made.tokenizer.token_to_id(mark) for mark in MARKS)
+        start, end, first, last = map(made.id_of, MARKS)
         self._start, self._end, self._picture = start, end, [first, last]
-        self._unknown = made.tokenizer.token_to_id(bagel.UNK)
+        self._unknown = made.id_of(bagel.UNK)
 
     def rows(self, examples: Sequence[Example], rng: random.Random) -> BagelRows:
         """A row for each of some examples that are all questions, or all prompts, or all edits."""
@@ -143,22 +144,24 @@ class BagelRowMaker:
         ids = [row.ids + [self._end] * (width - len(row.ids)) for row in rows]
         tokens = [row.words + [away] * (width - len(row.words)) + row.latents for row in rows]
         taught = [(number, *one) for number, row in enumerate(rows) for one in row.taught]
-        columns = list(zip(*taught, strict=True)) or [()] * 5
+        row_E, place_E, label_E, weight_E, lesson_E = zip(*taught, strict=True) if taught else _NONE
         lessons = [one.turns[0].lesson for one in examples] if drawn else []
-        shown = examples[0].picture is not None
+        marks = len(self._picture) * (1 + self._noises) if drawn else 0
         times = [self._times(rng) for _ in lessons]
         return BagelRows(
-            torch.tensor(ids),
-            torch.tensor(tokens).permute(2, 0, 1),
-            (len(self._picture) * (1 + self._noises) if drawn else 0) + 1 if shown else None,
-            _states([one.picture for one in examples]),
-            _states([one.drawing for one in examples]),
-            torch.tensor(times).view(len(lessons), self._noises),
-            *(torch.tensor(column, dtype=torch.long) for column in columns[:3]),
-            torch.tensor(columns[3], dtype=torch.float32),
-            torch.tensor(columns[4], dtype=torch.long),
-            torch.tensor([share[lesson] for lesson in lessons]),
-            torch.tensor([ORDER[lesson] for lesson in lessons], dtype=torch.long),
+            ids_RW=torch.tensor(ids),
+            tokens_5RL=torch.tensor(tokens).permute(2, 0, 1),
+            seen=None if examples[0].picture is None else marks + 1,
+            sources_RN=_states([one.picture for one in examples]),
+            drawings_RN=_states([one.drawing for one in examples]),
+            times_RK=torch.tensor(times).view(len(lessons), self._noises),
+            row_E=torch.tensor(row_E, dtype=torch.long),
+            place_E=torch.tensor(place_E, dtype=torch.long),
+            label_E=torch.tensor(label_E, dtype=torch.long),
+            weight_E=torch.tensor(weight_E, dtype=torch.float32),
+            word_lesson_E=torch.tensor(lesson_E, dtype=torch.long),
+            drawn_weight_R=torch.tensor([share[lesson] for lesson in lessons]),
+            drawn_lesson_R=torch.tensor([ORDER[lesson] for lesson in lessons], dtype=torch.long),
         )
 
     def _talk(self, one: Example, share: Mapping[str, float], rng: random.Random) -> _Row:  # noqa: ARG002

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pairuni_eval.api.tiny import world
 from pairuni_eval.toolkit.networks import (
+    Bagel,
     Routing,
     bagel,
     janus,
@@ -174,7 +175,7 @@ def bagel_losses(made: bagel.TinyBagel, rows: BagelRows, noise: torch.Generator)
     return torch.zeros(len(WEIGHTS)).index_add(0, rows.drawn_lesson_R, error_R)
 
 
-def _word_losses(network: nn.Module, rows: BagelRows, hidden_RLD: Tensor) -> Tensor:
+def _word_losses(network: Bagel, rows: BagelRows, hidden_RLD: Tensor) -> Tensor:
     logits_EV = network.language_model.lm_head(hidden_RLD[rows.row_E, rows.place_E])
     loss_E = F.cross_entropy(logits_EV, rows.label_E, reduction="none") * rows.weight_E
     return torch.zeros(len(WEIGHTS)).index_add(0, rows.word_lesson_E, loss_E)

@@ -54,7 +54,7 @@ def _words(made: bagel.TinyBagel, tiny: janus.Tiny, theirs: Mapping[str, Tensor]
                 like
             ]
             model.lm_head.weight[row] = theirs["lm_head.weight"][like]
-    end = made.tokenizer.token_to_id(MARKS[1])
+    end = made.id_of(MARKS[1])
     model.lm_head.weight[end] = theirs["lm_head.weight"][known[janus.EOS]]
 
 

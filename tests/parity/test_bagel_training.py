@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.bagel import pictures as pics
-from pairuni_eval.models.bagel.learner import shared_weights
 from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel
 from pairuni_eval.models.bagel.packing import (
     Dropped,
@@ -29,6 +28,7 @@ from pairuni_eval.models.bagel.packing import (
 )
 from pairuni_eval.models.bagel.stochastic import stochastic_step
 from pairuni_eval.models.bagel.supervised import losses, noised_time
+from pairuni_eval.models.bagel.trained import shared_weights
 from pairuni_eval.models.base import LoadOptions
 
 CLOSE = 1e-4
@@ -227,4 +227,4 @@ def test_a_stochastic_step(recorded: Recorded, level: float, step: int) -> None:
     close(made.next_NTC[0], array("next"))
     close(made.mean_NTC[0], array("mean"))
     close(made.logp_N[0], array("logp_bagel"))
-    assert made.spread == pytest.approx(float(array("std")[0]), abs=1e-5)
+    assert float(made.spread) == pytest.approx(float(array("std")[0]), abs=1e-5)

@@ -18,6 +18,7 @@ from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
 from pairuni_eval.models.bagel.inference import BagelInference
 from pairuni_eval.models.bagel.learner import BagelLearner
 from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel, weight_file
+from pairuni_eval.models.bagel.policy import BagelPolicy
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import Located, find_folder, identity_of, read_declaration
@@ -96,6 +97,11 @@ class BagelModel(Model):
     def presets(self, capability: Capability) -> Mapping[str, Decoding]:
         """The settings of its authors' scripts, by name."""
         return PRESETS[capability]
+
+    @property
+    def policy(self) -> BagelPolicy:
+        """The same weights, to be reinforced."""
+        return BagelPolicy(self.loaded)
 
     def learner(self, settings: LessonSettings) -> BagelLearner:
         """The same weights, to be taught."""

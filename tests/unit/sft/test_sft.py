@@ -103,7 +103,7 @@ def test_a_lesson_is_prepared_as_alone(checkpoint: Path, tmp_path: Path) -> None
     together = learner.prepare(lessons[:6])
     for lesson, one in zip(lessons, together, strict=False):
         (alone,) = learner.prepare([lesson])
-        assert (alone.task, alone.length, alone.count) == (one.task, one.length, one.count)
+        assert (alone.task, alone.length, alone.over) == (one.task, one.length, one.over)
         ours, theirs = (learner([this])[lesson.task].item() for this in (alone, one))
         assert ours == pytest.approx(theirs, rel=1e-5)
 
@@ -231,7 +231,7 @@ def test_an_answer_of_janus_has_the_log_prob_of_its_policy(untrained: Path, tmp_
     mask = torch.ones_like(tokens, dtype=torch.bool)
     logp = policy(Rollout("und", tokens, mask, conditions, False), View(mask, torch.ones(1)))
     assert learner([one])["und"].item() == pytest.approx(-logp.logp_NT.sum().item(), rel=1e-5)
-    assert one.count == 3
+    assert one.over == 3
 
 
 def test_a_dropped_prompt_is_another_lesson(checkpoint: Path) -> None:
