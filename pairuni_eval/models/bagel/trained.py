@@ -47,7 +47,7 @@ class BagelWeights(nn.Module):
         """Run the layers again in the backward pass."""
         for layer in self.network.experts.layers:
             inner = layer.forward
-            layer.forward = lambda *given, inner=inner: checkpoint(  # type: ignore[method-assign]
+            layer.forward = lambda *given, inner=inner: checkpoint(
                 inner, *given, use_reentrant=False
             )
 
