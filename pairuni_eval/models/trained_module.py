@@ -75,9 +75,3 @@ class TrainedModule(Protocol):
     def eval(self) -> Self:
         """Evaluation mode; returns itself."""
         ...
-
-
-def block_of(name: str) -> str:
-    """The block of a parameter within a stack of layers: "embed_tokens", "layers.3", "norm"."""
-    parts = name.split(".")
-    return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]

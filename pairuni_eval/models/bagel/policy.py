@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.finite import no_finite
 from pairuni_eval.models.bagel import pictures as pics
 from pairuni_eval.models.bagel.contexts import ContextBlock, read
 from pairuni_eval.models.bagel.flow import (
@@ -53,6 +52,7 @@ from pairuni_eval.models.base import (
     View,
     ViewPlan,
 )
+from pairuni_eval.models.policies import entropy, eval_mode, finite_replies, shared_decoding
 from pairuni_eval.records import Decoding
 from pairuni_eval.seeds import seed_for
 
@@ -113,14 +113,9 @@ class BagelPolicy(BagelWeights):
 
         Runs in eval mode and restores the mode it found.
         """
-        if any(request.decoding != requests[0].decoding for request in requests):
-            raise ValueError("the requests of one rollout must share their decoding")
-        training = self.training
-        self.eval()
-        try:
+        shared_decoding(requests)
+        with eval_mode(self):
             return self._draw(requests, record_logp) if task == "gen" else self._answer(requests)
-        finally:
-            self.train(training)
 
     def _answer(self, requests: Sequence[Request]) -> Rollout:
         decoding, end = requests[0].decoding, self.loaded.marks.text_end
@@ -236,8 +231,7 @@ class BagelPolicy(BagelWeights):
         temperature = asked.requests[0].decoding.temperature or 1.0
         logp_NTV = (logits_NTV / temperature).log_softmax(-1)
         logp_NT = logp_NTV.gather(-1, rollout.tokens_NT[..., None])[..., 0]
-        told_NTV = logp_NTV.detach()
-        return LogProbs(logp_NT, -(told_NTV.exp() * told_NTV).sum(-1))
+        return LogProbs(logp_NT, entropy(logp_NTV.detach()))
 
     def _steps(self, rollout: Rollout, policy_logits: PolicyLogits) -> LogProbs:
         asked: AskedRows = rollout.conditions["asked"]
@@ -268,9 +262,7 @@ class BagelPolicy(BagelWeights):
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:  # noqa: ARG002
         """Pictures or texts; a row that was not sampled from finite numbers is an error."""
         made = self._pictures(rollout) if rollout.task == "gen" else self._texts(rollout)
-        finite = [True] * len(rollout) if rollout.finite_N is None else rollout.finite_N.tolist()
-        none = Reply(error=no_finite("numbers", self.network.dtype))
-        return [reply if sound else none for reply, sound in zip(made, finite, strict=True)]
+        return finite_replies(rollout, made, self.network.dtype)
 
     @torch.no_grad()
     def _pictures(self, rollout: Rollout) -> list[Reply]:

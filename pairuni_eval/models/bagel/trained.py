@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from pairuni_eval.models.bagel.config import AUTOENCODER_FILE, WEIGHT_FILES
 from pairuni_eval.models.bagel.loading import LoadedBagel
 from pairuni_eval.models.bagel.network import GENERATION
-from pairuni_eval.models.trained_module import block_of
+from pairuni_eval.models.policies import parameters_by_block
 
 _OWN = "network."  # what this module puts before the names of the weights
 _EXPERTS = "language_model.model."
@@ -54,12 +54,9 @@ class BagelWeights(nn.Module):
     def shared_parameters(self) -> dict[str, str]:
         """What both losses reach where pictures are seen in questions alone, by block."""
         names = [name for name, _ in self.network.named_parameters()]
-        shared = shared_weights(names, self.loaded.config.language.num_hidden_layers)
-        return {
-            f"{_OWN}{name}": block_of(name.removeprefix(_EXPERTS))
-            for name in shared
-            if name.startswith(_EXPERTS)
-        }
+        shared = set(shared_weights(names, self.loaded.config.language.num_hidden_layers))
+        blocks = parameters_by_block(self, f"{_OWN}{_EXPERTS}", repeated="layers")
+        return {name: one for name, one in blocks.items() if name.removeprefix(_OWN) in shared}
 
     def save(
         self,

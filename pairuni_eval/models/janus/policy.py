@@ -44,8 +44,14 @@ from pairuni_eval.models.janus.original_files import OriginalFiles
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
+from pairuni_eval.models.policies import (
+    entropy,
+    eval_mode,
+    finite_replies,
+    parameters_by_block,
+    shared_decoding,
+)
 from pairuni_eval.models.sampling import guide
-from pairuni_eval.models.trained_module import block_of
 from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
@@ -113,15 +119,9 @@ class JanusPolicy(nn.Module):
 
         Runs in eval mode and restores the mode it found.
         """
-        decoding = requests[0].decoding
-        if any(request.decoding != decoding for request in requests):
-            raise ValueError("the requests of one rollout must share their decoding")
-        training = self.training
-        self.eval()
-        try:
+        decoding = shared_decoding(requests)
+        with eval_mode(self):
             return self._sample(task, self.encode(task, requests), decoding, requests, record_logp)
-        finally:
-            self.train(training)
 
     def _sample(
         self,
@@ -201,7 +201,7 @@ class JanusPolicy(nn.Module):
         temperature = decoding.temperature or 1.0
         logp_NTV = (logits_NTV.float() / temperature).log_softmax(-1)
         logp_NT = logp_NTV.gather(-1, rollout.tokens_NT[..., None])[..., 0]
-        entropy_NT = _entropy(logp_NTV.detach()) if with_entropy else None
+        entropy_NT = entropy(logp_NTV.detach()) if with_entropy else None
         return LogProbs(logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT)
 
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
@@ -211,13 +211,7 @@ class JanusPolicy(nn.Module):
         row that was not sampled from finite numbers, or whose pixels are not finite, is an error.
         """
         made = self._pictures(rollout, together) if rollout.task == "gen" else self._texts(rollout)
-        if rollout.finite_N is None:
-            return made
-        none = Reply(error=no_finite("logits", self._precision()))
-        return [
-            reply if finite else none
-            for reply, finite in zip(made, rollout.finite_N.tolist(), strict=True)
-        ]
+        return finite_replies(rollout, made, self._precision())
 
     def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
         from PIL import Image
@@ -259,9 +253,7 @@ class JanusPolicy(nn.Module):
         Generation never reaches the vision tower, its aligner or the text head; understanding never
         reaches the generation embeddings, aligner or head.
         """
-        prefix = f"{_OWN}model.language_model."
-        names = [name for name, _ in self.named_parameters() if name.startswith(prefix)]
-        return {name: block_of(name.removeprefix(prefix)) for name in names}
+        return parameters_by_block(self, f"{_OWN}model.language_model.", repeated="layers")
 
     def save(
         self,
@@ -321,8 +313,3 @@ def _conforms(policy: JanusPolicy) -> Policy:
 def _plain(tensor: Tensor | None) -> Tensor | None:
     """A copy that autograd may save: tensors made in inference mode may not be."""
     return None if tensor is None else tensor.clone()
-
-
-def _entropy(logp_NTV: Tensor) -> Tensor:
-    """Entropy in nats per position (N, T); banned tokens (log-prob -inf) contribute nothing."""
-    return -(logp_NTV.exp() * logp_NTV.clamp(min=-1e4)).sum(-1)
