@@ -168,6 +168,11 @@ class ComposedModel(Model):
         part = self._parts.get(capability)
         return None if part is None else part.settings(capability)
 
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:
+        """As the part that is asked."""
+        part = self._parts.get(capability)
+        return super().presets(capability) if part is None else part.presets(capability)
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """By the part of [understand]."""
         return self._parts[Capability.UNDERSTAND].answer(requests)

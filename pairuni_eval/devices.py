@@ -42,3 +42,12 @@ def found_devices() -> tuple[str, ...]:
         return ("cpu",)
     count = torch.accelerator.device_count()
     return ("cpu", *(f"{accelerator.type}:{index}" for index in range(count)))
+
+
+def room_on(kind: str) -> int | None:
+    """Bytes of the largest device of a kind here; None for the CPU, whose weights are mapped."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or accelerator.type != kind or kind != "cuda":
+        return None
+    count = torch.cuda.device_count()
+    return max(torch.cuda.get_device_properties(index).total_memory for index in range(count))

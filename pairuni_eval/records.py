@@ -255,6 +255,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         thinking: Whether the model writes its thoughts before it answers or draws.
         size: Width and height of an image, in pixels.
         noise: "official-bf16" draws a diffusion's tokens with the authors' own, coarser noise.
+        sde_level: Noise that some steps of flow matching draw anew, in training alone.
+        sde_window: How many steps do, one after the other.
         cache_ratio: Share of places that a step of a diffusion takes from the one before: faster,
             and not exact.
     """
@@ -276,6 +278,8 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     size: tuple[Count, Count] | None = None
     noise: Literal["exact", "official-bf16"] | None = None
     cache_ratio: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    sde_level: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    sde_window: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
     @property
     def further(self) -> dict[str, Any]:
@@ -423,6 +427,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
         second_judge: Snapshot and share of the judge that is asked again, if there is one.
         expected: Samples of the complete benchmark, by its card.
         planned: Samples of this run; fewer under --limit.
+        preset: The name that the decoding was published under; empty if it was not.
     """
 
     protocols: tuple[str, ...]
@@ -434,6 +439,7 @@ class BenchmarkRun(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     planned: int
     second_judge: str | None = None
+    preset: str = ""
 
 
 class RunCard(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pairuni_eval.toolkit import UserError, as_typed
-from pairuni_eval.toolkit.models import Policy
+from pairuni_eval.toolkit.models import TrainedModule
 from pairuni_eval.toolkit.store import (
     GRADIENTS,
     HALVES,
@@ -51,10 +51,14 @@ class ResumeState(NamedTuple):
     Attributes:
         optimizer: "NAME/KEY" for every tensor of the optimizer's state.
         adapters: Adapters, which the checkpoint's weights hold merged; empty without.
+        trained: The weights that train, where the checkpoint's are not these to the bit.
+        average: Their average, where it is kept and the checkpoint's weights are not it to the bit.
     """
 
     optimizer: Mapping[str, Tensor]
-    adapters: Mapping[str, Tensor]
+    adapters: Mapping[str, Tensor] = {}
+    trained: Mapping[str, Tensor] = {}
+    average: Mapping[str, Tensor] = {}
 
 
 def last_checkpoint(out: Path) -> LastCheckpoint | None:
@@ -73,7 +77,7 @@ def save_checkpoint(
     out: Path,
     step: int,
     *,
-    policy: Policy,
+    policy: TrainedModule,
     weights: Mapping[str, Tensor] | None,
     state: ResumeState,
     declaration: Mapping[str, Any],
@@ -114,9 +118,12 @@ def load_resume_state(folder: Path) -> ResumeState:
     Raises:
         UserError: if the optimizer's state is missing, or a file is cut off.
     """
-    optimizer = _load(folder, "optimizer")
-    has_adapters = (folder / _TRAINER / "adapters.safetensors").is_file()
-    return ResumeState(optimizer, _load(folder, "adapters") if has_adapters else {})
+    further = {
+        name: _load(folder, name)
+        for name in ("adapters", "trained", "average")
+        if (folder / _TRAINER / f"{name}.safetensors").is_file()
+    }
+    return ResumeState(_load(folder, "optimizer"), **further)
 
 
 def _load(folder: Path, name: str) -> dict[str, Tensor]:

@@ -96,6 +96,50 @@ def run(
 
 
 @app.command()
+def sft(
+    recipe: Annotated[
+        str, typer.Option(help="Recipe: bagel, janus-pro-1b, tiny, tiny-bagel or FILE.toml.")
+    ] = "tiny",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pair set, or the folder that `pairs build` wrote; default: built."),
+    ] = None,
+    arm: Annotated[str, typer.Option(help="Whose pair set, as for run.")] = "pairuni",
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default: runs/sft-ARM-RECIPE-seedSEED.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    settings: Set = None,
+) -> None:
+    """Teach both halves of pairs. The same command goes on with an interrupted run."""
+    from rich.console import Console
+
+    from pairuni_eval.toolkit.data import read_assignments
+    from pairuni_train.config import find_arm
+    from pairuni_train.extras import TRAIN
+    from pairuni_train.pair_files import check_pairs
+    from pairuni_train.sft.config import find_sft_recipe
+
+    chosen = find_arm(arm)
+    named = {key: value for key, value in (("steps", steps), ("lr", lr)) if value is not None}
+    whole = find_sft_recipe(recipe, {**read_assignments(settings or ()), **named})
+    needs("pairuni-train sft", TRAIN)
+    check_pairs(pairs, chosen.pairs, whole)
+
+    from pairuni_train.sft.run import SftJob, fine_tune
+
+    place = out or Path("runs") / f"sft-{chosen.name}-{whole.name}-seed{seed}"
+    checkpoint = fine_tune(SftJob(chosen, whole, pairs, seed, place), Console(stderr=True))
+    if checkpoint is not None:  # this is the first rank
+        suite = ("--suite", "tiny") if whole.pairs == "tiny" else ()
+        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *suite)
+        typer.echo(f"Checkpoint: {checkpoint}")
+        typer.echo(f"Next:       {as_typed(*words)}")
+
+
+@app.command()
 def probe(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint to look at: folder, hub id, tiny.")],
     pairs: Annotated[Path, typer.Option(help="The folder that `pairs build` wrote.")],
@@ -225,6 +269,7 @@ def _summary(rows: Sequence[GradientRow]) -> Iterator[str]:
 def list_command() -> None:
     """List arms, recipes and experiments."""
     from pairuni_train.config import Arm, Recipe, find_arm, find_recipe, names_of
+    from pairuni_train.sft.config import find_sft_recipe, sft_recipe_names
     from pairuni_train.study.spec import experiments, find_experiment
 
     typer.echo("Arms")
@@ -235,6 +280,11 @@ def list_command() -> None:
         found = find_recipe(name)
         sizes = f"{found.batch.pairs_per_step} pairs x {found.und.rollouts} + {found.gen.rollouts}"
         typer.echo(f"  {name:18} {found.checkpoint}, {found.steps} steps of {sizes} rollouts")
+    typer.echo("Recipes of sft")
+    for name in sft_recipe_names():
+        taught = find_sft_recipe(name, {})
+        sizes = f"{taught.steps} steps of {taught.pairs_per_step} pairs"
+        typer.echo(f"  {name:18} {taught.checkpoint}, {sizes}")
     typer.echo("Experiments")
     for name in experiments():
         typer.echo(f"  {name:18} {find_experiment(name).title}")
@@ -247,6 +297,7 @@ class TinyFamily(StrEnum):
 
     JANUS = "janus"
     DIMOO = "dimoo"
+    BAGEL = "bagel"
 
 
 @app.command(name="pretrain-tiny")
@@ -268,15 +319,19 @@ def pretrain_tiny(
         bool, typer.Option(help="With --early: say what a name stands for before answering.")
     ] = True,
     family: Annotated[
-        TinyFamily, typer.Option(help="janus, or dimoo: a discrete-diffusion model.")
+        TinyFamily,
+        typer.Option(
+            help="janus, dimoo (a discrete-diffusion model) or bagel (one that draws by flow "
+            "matching)."
+        ),
     ] = TinyFamily.JANUS,
 ) -> None:
-    """Train a tiny model from nothing: picture codes first, then the network."""
+    """Train a tiny model: picture codes first, then the network."""
     from dataclasses import replace
 
     from pairuni_train.tiny_pretraining import PretrainConfig, early, pretrain
 
-    if family is TinyFamily.DIMOO and (early_base or not thoughts):
+    if family is not TinyFamily.JANUS and (early_base or not thoughts):
         raise UserError("--early and --no-thoughts are for --family janus.")
     with writing(str(out)):  # before an hour of work
         out.mkdir(parents=True, exist_ok=True)
@@ -285,6 +340,11 @@ def pretrain_tiny(
 
         diffusion = DimooPretrainConfig(seed=seed)
         pretrain_dimoo(replace(diffusion, steps=steps or diffusion.steps), out, resume=resume)
+    elif family is TinyFamily.BAGEL:
+        from pairuni_train.tiny_pretraining.bagel_run import BagelPretrainConfig, pretrain_bagel
+
+        flow = BagelPretrainConfig(seed=seed)
+        pretrain_bagel(replace(flow, steps=steps or flow.steps), out, resume=resume)
     else:
         config = early(seed, thoughts=thoughts) if early_base else PretrainConfig(seed=seed)
         pretrain(config if steps is None else replace(config, steps=steps), out, resume=resume)

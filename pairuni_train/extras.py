@@ -9,7 +9,7 @@ from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import reward_plugin
 from pairuni_train.pair_data.config import PairConfig
 
-_TRAIN = "train"
+TRAIN = "train"
 
 
 def extras_of(recipe: Recipe) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def extras_of(recipe: Recipe) -> tuple[str, ...]:
     """
     specs = [spec for task in (recipe.und, recipe.gen) for spec in task.rewards]
     adapters = ("lora",) if recipe.lora is not None else ()
-    return (_TRAIN, *adapters, *(extra for spec in specs for extra in _extras_of_reward(spec)))
+    return (TRAIN, *adapters, *(extra for spec in specs for extra in _extras_of_reward(spec)))
 
 
 def _extras_of_reward(spec: RewardSpec) -> tuple[str, ...]:
@@ -39,4 +39,4 @@ def extras_of_pairs(config: PairConfig, *, completes: bool) -> tuple[str, ...]:
     if completes:
         judges = config.completion.judges()
         plugins += [catalog.import_plugin("judges", name) for name in dict.fromkeys(judges)]
-    return (_TRAIN, *(extra for one in plugins for extra in extra_of(one)))
+    return (TRAIN, *(extra for one in plugins for extra in extra_of(one)))

@@ -8,18 +8,33 @@ runs that start together wait for the one that builds.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from filelock import FileLock
 
 from pairuni_eval.toolkit import UserError, __version__, as_typed, stable_hash, writing
 from pairuni_eval.toolkit.store import cache_folder
-from pairuni_train.config import Recipe
+
+
+class PairsOnDemand(Protocol):
+    """A recipe, as far as its pairs go."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def pairs(self) -> str | None:
+        """The preset that a run without pair sets builds."""
+        ...
+
 
 _REAL = "orsta-blip3o"  # the preset of the paper's pairs
 
 
-def check_pairs(given: Path | None, arm: str, recipe: Recipe) -> None:
+def check_pairs(given: Path | None, arm: str, recipe: PairsOnDemand) -> None:
     """Raise where `find_pairs` would, without building anything."""
     if given is not None:
         find_pairs(given, arm, recipe)
@@ -27,7 +42,7 @@ def check_pairs(given: Path | None, arm: str, recipe: Recipe) -> None:
         raise _no_pairs(arm, recipe)
 
 
-def find_pairs(given: Path | None, arm: str, recipe: Recipe) -> Path:
+def find_pairs(given: Path | None, arm: str, recipe: PairsOnDemand) -> Path:
     """The file of an arm's pair set.
 
     Args:
@@ -51,7 +66,7 @@ def find_pairs(given: Path | None, arm: str, recipe: Recipe) -> Path:
     return file
 
 
-def _built(arm: str, recipe: Recipe) -> Path:
+def _built(arm: str, recipe: PairsOnDemand) -> Path:
     if recipe.pairs is None:
         raise _no_pairs(arm, recipe)
     from pairuni_train.pair_data.config import check_arms, find_preset
@@ -73,7 +88,7 @@ def _built(arm: str, recipe: Recipe) -> Path:
     return file
 
 
-def _no_pairs(arm: str, recipe: Recipe) -> UserError:
+def _no_pairs(arm: str, recipe: PairsOnDemand) -> UserError:
     return UserError(
         f"The recipe {recipe.name} trains on pairs that you build: give them with --pairs.",
         hint=_building(_REAL, arm, "DIR"),

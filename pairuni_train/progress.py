@@ -16,10 +16,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.progress import Progress
 from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainer import StepResult
+from pairuni_train.health import Alarm
 
 _RECENT = 10  # steps that a shown reward is the mean of
 
@@ -83,7 +85,7 @@ class TrainingProgress:
 
 
 def words_of(recent: list[Metrics]) -> str:
-    """Means over some steps, e.g. "und reward 0.62 (55% live, 0.0% clipped)"."""
+    """Means over some steps, e.g. "und reward 0.62 (55% live, 0.0% clipped)", or losses."""
     parts = []
     for task in TASKS:
         rewards = [one[f"reward/{task}"] for one in recent if f"reward/{task}" in one]
@@ -91,6 +93,8 @@ def words_of(recent: list[Metrics]) -> str:
         if declined and not rewards:
             parts.append(f"{task}: no rollout was judged")
         if not rewards:
+            if not declined and f"loss/{task}" in recent[-1]:
+                parts.append(f"{task} loss {_mean(recent, f'loss/{task}'):.3f}")
             continue
         live = _mean(recent, f"live_groups/{task}")
         clipped = _mean(recent, f"clip_ratio/low/{task}") + _mean(recent, f"clip_ratio/high/{task}")
@@ -108,3 +112,18 @@ def seconds_of(seconds: Metrics) -> str:
 
 def _mean(recent: list[Metrics], key: str) -> float:
     return sum(one[key] for one in recent) / len(recent)
+
+
+def report_alarms(alarms: Iterable[Alarm], step: int, console: Console) -> None:
+    """Show the alarms of a step.
+
+    Raises:
+        UserError: for one that stops the run.
+    """
+    for alarm in alarms:
+        if alarm.stops:
+            raise UserError(
+                f"Stopped at step {step}: {alarm.text}.",
+                hint="The checkpoints before this step are kept; metrics.jsonl has every step.",
+            )
+        console.print(f"[yellow]step {step}: {alarm.text}[/yellow]")

@@ -8,7 +8,6 @@ on where an earlier one was stopped, and ends in the same state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,12 @@ from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
 from pairuni_train.grpo.trainer import StepResult
-from pairuni_train.health import Alarm, HealthMonitor
+from pairuni_train.health import HealthMonitor
 from pairuni_train.journal import TrainingJournal
 from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_files import find_pairs
 from pairuni_train.phase_timer import PhaseTimer
-from pairuni_train.progress import TrainingProgress
+from pairuni_train.progress import TrainingProgress, report_alarms
 from pairuni_train.setup import Job, RewardScheme, TrainerSetup, load_reward_scheme, setup_trainer
 
 
@@ -112,7 +111,7 @@ def _run_first_rank(
             journal.write(result, _measure(fixed_reward, setup, result))
             accelerator.log(result.metrics, step=result.step)
             progress.step(result)
-            _report_alarms(monitor.check(result.metrics), result.step, console)
+            report_alarms(monitor.check(result.metrics), result.step, console)
             _checkpoint(job, setup, result)
     accelerator.end_training()
 
@@ -179,13 +178,3 @@ def _dotted(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value if isinstance(value, int | float | str) else str(value)
     return found
-
-
-def _report_alarms(alarms: Iterable[Alarm], step: int, console: Console) -> None:
-    for alarm in alarms:
-        if alarm.stops:
-            raise UserError(
-                f"Stopped at step {step}: {alarm.text}.",
-                hint="The checkpoints before this step are kept; metrics.jsonl has every step.",
-            )
-        console.print(f"[yellow]step {step}: {alarm.text}[/yellow]")

@@ -17,17 +17,18 @@ Legend: N rows of a rollout, T completion positions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
+from pairuni_eval.models.trained_module import TrainedModule
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
-    from torch import Tensor, nn
+    from torch import Tensor
 
 __all__ = [
     "AUTO",
@@ -212,6 +213,10 @@ class Model(ABC):
         """
         return None
 
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:  # noqa: ARG002
+        """Published decodings of a capability by name, e.g. "bagel@geneval"."""
+        return {}
+
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions about images in text; one reply per request, in order."""
         raise NotImplementedError
@@ -328,12 +333,8 @@ class LogProbs(NamedTuple):
     entropy_NT: Tensor | None = None
 
 
-class Policy(Protocol):
-    """What a trainer needs of a model: sampling, scoring, saving, and a torch module's weights.
-
-    Names of parameters are the same in `named_parameters`, `state_dict`, `shared_parameters` and
-    the weights that `save` takes.
-    """
+class Policy(TrainedModule, Protocol):
+    """What a trainer needs of a model that is reinforced: sampling and scoring."""
 
     @property
     def tasks(self) -> frozenset[Task]:
@@ -371,62 +372,4 @@ class Policy(Protocol):
 
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
         """Texts or images of a rollout; `together` images are decoded at once."""
-        ...
-
-    def save(
-        self,
-        folder: Path,
-        declaration: Mapping[str, Any],
-        *,
-        weights: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        """Write a checkpoint folder that the adapter can load, of these weights or its own."""
-        ...
-
-    def layers(self) -> Iterable[nn.Module]:
-        """The blocks of the network that repeat, in order: what sharding takes one by one."""
-        ...
-
-    def checkpoint_activations(self) -> None:
-        """Run layers again in the backward pass instead of keeping what they computed."""
-        ...
-
-    def shared_parameters(self) -> dict[str, str]:
-        """Names of the parameters both tasks train, each with the block it belongs to."""
-        ...
-
-    def modules(self) -> Iterator[nn.Module]:
-        """Itself and every module inside."""
-        ...
-
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The same by name."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Every parameter."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every parameter by name."""
-        ...
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Every tensor of the weights by name."""
-        ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> object:
-        """Take tensors by name; not `strict`, some may be missing."""
-        ...
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether its parameters train; returns itself."""
-        ...
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode, or evaluation mode; returns itself."""
-        ...
-
-    def eval(self) -> Self:
-        """Evaluation mode; returns itself."""
         ...

@@ -82,7 +82,7 @@ class Page(NamedTuple):
     @property
     def decodings_say_more(self) -> bool:
         """Whether any decoding sets what only some models have."""
-        return any(section.run.decoding.further for section in self.sections)
+        return any(one.run.decoding.further or one.run.preset for one in self.sections)
 
     @property
     def graded(self) -> int:

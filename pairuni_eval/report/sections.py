@@ -139,8 +139,9 @@ class Section(NamedTuple):
 
     @property
     def further_decoding(self) -> str:
-        """The settings of decoding that only some models have, in words."""
-        return further_in_words(self.run.decoding)
+        """The settings of decoding that only some models have, in words, behind their name."""
+        words = further_in_words(self.run.decoding)
+        return f"{self.run.preset}: {words}" if self.run.preset else words
 
 
 def further_in_words(decoding: Decoding) -> str:

@@ -19,6 +19,7 @@ from pairuni_eval.judges.usage import sum_of
 from pairuni_eval.progress import clock
 from pairuni_eval.ranks import launch_line
 from pairuni_eval.runner.judging import JudgePass, seen_samples
+from pairuni_eval.runner.memory import check_fits, size_of
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.runner.start import Started, compare, components_of, load, load_options, start
 from pairuni_eval.store import layout
@@ -108,11 +109,12 @@ def notes(estimates: Sequence[WorkEstimate]) -> list[str]:
 
 def _say_memory(settings: RunSettings, console: Console) -> None:
     """Say what loading will take, before it is begun; nothing where the adapter cannot tell."""
+    check_fits(settings.checkpoint, settings.adapter, load_options(settings))
     found = expected_memory(settings.checkpoint, settings.adapter, load_options(settings))
     if found is not None:
         _say(
-            f"memory: {_size(found.weights)} of weights in {found.dtype} on {found.device}, and "
-            f"about {_size(_LIBRARIES)} for what computes with them.",
+            f"memory: {size_of(found.weights)} of weights in {found.dtype} on {found.device}, and "
+            f"about {size_of(_LIBRARIES)} for what computes with them.",
             console,
         )
 
@@ -126,11 +128,6 @@ def _say_devices(settings: RunSettings, console: Console) -> None:
 
 def _say(text: str, console: Console) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _size(count: int) -> str:
-    """Bytes for people: "4.2 GB", "6.4 MB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 10**8 else f"{count / 1e6:.1f} MB"
 
 
 def _estimate(started: Started, benchmark: Benchmark) -> WorkEstimate:

@@ -41,6 +41,7 @@ from pairuni_eval.runner.judging import (
     load_judges,
     with_mended_judges,
 )
+from pairuni_eval.runner.presets import check_preset, decoding_of
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.store import layout
 from pairuni_eval.store.documents import read_bytes, read_document
@@ -390,11 +391,15 @@ def _run_card(
 ) -> RunCard:
     """The card of this command; of benchmarks that were not read it says what their card does."""
     runs = {}
-    for card in (benchmark.card for benchmark in components.benchmarks):
+    cards = [benchmark.card for benchmark in components.benchmarks]
+    check_preset(settings, model, cards)
+    for card in cards:
+        decoding, preset = decoding_of(settings, model, card)
         known = read.get(card.name, _Read("", "", card.expected, 0))
         runs[card.name] = BenchmarkRun(
             protocols=tuple(card.protocols),
-            decoding=settings.decoding(model.decoding(card.capability, card.name, card.decoding)),
+            decoding=decoding,
+            preset=preset,
             batch_size=settings.batch_size or model.batch_size(card.capability),
             origin=known.origin,
             revision=known.revision,

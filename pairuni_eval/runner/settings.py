@@ -17,6 +17,8 @@ from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.places import is_folder
 from pairuni_eval.records import Decoding
 
+PRESET = "decoding.preset"
+
 
 class _Changeable(Strict, frozen=True, kw_only=True):
     """What `--set` can change."""
@@ -64,15 +66,20 @@ class RunSettings:
         Raises:
             UserError: for a key that no decoding has, or a wrong value.
         """
-        if not self.changes:
-            return usual
         given = read_assignments(self.changes)
-        return changed(_Changeable(decoding=usual), given, "--set").decoding
+        given.pop(PRESET, None)
+        return usual if not given else changed(_Changeable(decoding=usual), given, "--set").decoding
+
+    @property
+    def preset(self) -> str | None:
+        """The name of a published decoding that takes the place of the usual one."""
+        found = read_assignments(self.changes).get(PRESET)
+        return None if found is None else str(found)
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """The settings of a decoding that were asked to be changed."""
-        keys = (key.split(".")[1:2] for key in read_assignments(self.changes))
+        """The settings of a decoding that were asked to be changed, one by one."""
+        keys = (key.split(".")[1:2] for key in read_assignments(self.changes) if key != PRESET)
         return tuple(dict.fromkeys(name for names in keys for name in names))
 
     def cards(self) -> list[Card]:

@@ -28,6 +28,7 @@ from pairuni_eval.ranks import ALONE, Ranks
 from pairuni_eval.records import Output
 from pairuni_eval.runner.grade import Grader, drop_scores
 from pairuni_eval.runner.infer import Inference
+from pairuni_eval.runner.memory import check_fits
 from pairuni_eval.runner.plan import (
     OutputBatch,
     RunComponents,
@@ -110,7 +111,9 @@ def components_of(settings: RunSettings) -> RunComponents:
 def load(settings: RunSettings, console: Console, ranks: Ranks = ALONE) -> Model:
     """The model, on the device of this rank."""
     with waiting(console, f"loading {settings.checkpoint}"):
-        return load_model(settings.checkpoint, settings.adapter, load_options(settings, ranks))
+        options = load_options(settings, ranks)
+        check_fits(settings.checkpoint, settings.adapter, options)
+        return load_model(settings.checkpoint, settings.adapter, options)
 
 
 def load_options(settings: RunSettings, ranks: Ranks = ALONE) -> LoadOptions:

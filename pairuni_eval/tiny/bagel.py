@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
+from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import nn
@@ -44,7 +45,7 @@ from pairuni_eval.records import Capability, Decoding
 from pairuni_eval.tiny import janus, questions, world
 from pairuni_eval.tiny.names import NAME_TOKENS
 
-_UNK = "<|unk|>"
+UNK = "<|unk|>"
 _SENTENCES = (THINK_THEN_ANSWER, THINK_THEN_DRAW)
 _PATCH = 8  # pixels of the vision tower's patches
 _GROUPS = 32  # channels are in multiples of it
@@ -81,12 +82,18 @@ class TinyBagel(NamedTuple):
     config: BagelConfig
     tables: Mapping[str, Mapping[str, Any]]  # the JSON files, as they are written
 
+    def id_of(self, token: str) -> int:
+        """The id of a token that the vocabulary has."""
+        found = self.tokenizer.token_to_id(token)
+        assert found is not None, token
+        return int(found)
+
 
 def build_tokenizer() -> Tokenizer:
     """A word-level tokenizer: lower case, punctuation split off, nothing added."""
     words = [word for word in janus.vocabulary(NAME_TOKENS) if word not in janus.SPECIAL]
-    tokens = [*words, _UNK, *_SENTENCES, *MARKS]
-    raw = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=_UNK))
+    tokens = [*words, UNK, *_SENTENCES, *MARKS]
+    raw = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNK))
     raw.normalizer = normalizers.Lowercase()
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -203,6 +210,23 @@ def _tables(config: BagelConfig) -> dict[str, dict[str, Any]]:
             },
         },
     }
+
+
+def load(folder: Path) -> TinyBagel:
+    """Read a folder written by `save`, in float32 and eval mode."""
+    made = build(0)
+    made.network.load_state_dict(_float32(folder / WEIGHT_FILES[0]))
+    made.autoencoder.load_state_dict(_float32(folder / AUTOENCODER_FILE))
+    return made._replace(network=made.network.eval(), autoencoder=made.autoencoder.eval())
+
+
+def _float32(path: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
+
+
+def step_of(folder: Path) -> int:
+    """The training step at which a folder was written, from its `pairuni.json`."""
+    return janus.step_of(folder)
 
 
 def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:

@@ -24,5 +24,13 @@ from pairuni_eval.models.checkpoint import (
     read_config,
     read_declaration,
 )
+from pairuni_eval.models.learner import (
+    Learner,
+    LearnerModel,
+    Lesson,
+    LessonSettings,
+    PreparedLesson,
+)
+from pairuni_eval.models.trained_module import TrainedModule
 from pairuni_eval.models.weights import check_weights
 from pairuni_eval.shipped import SHIPPED

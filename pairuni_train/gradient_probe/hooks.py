@@ -17,6 +17,7 @@ from pairuni_train.gradient_probe.gram import ALL, task_grams, total_grams
 from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.grpo.batch import TaskBatch
 from pairuni_train.grpo.hooks import GradientHook, TaskGradients
+from pairuni_train.grpo.metrics import live_shares
 
 
 class ProbeHook(NamedTuple):
@@ -53,7 +54,7 @@ class ProbeHook(NamedTuple):
             held,
             self.parameters,
             self.optimizer,
-            batches,
+            live_shares(self.engine, batches),
             scenario=self.scenario,
             step=step,
             rows=self.rows,

@@ -40,6 +40,7 @@ from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.gradient_probe.scenarios import Scenario, addressed, read_scenario
 from pairuni_train.grpo.batch import task_batches
 from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.metrics import live_shares
 from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rollouts import TASKS, TaskRollouts, sample_task
 from pairuni_train.grpo.sampler import PairSampler, slice_of
@@ -166,7 +167,7 @@ class _Prober:
             held,
             self._parameters,
             self._optimizer,
-            batches,
+            live_shares(engine, batches),
             scenario=scenario.name,
             step=step,
             rows=len(pairs),

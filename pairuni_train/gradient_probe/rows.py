@@ -17,9 +17,7 @@ from pairuni_train.gradient_probe.gram import (
     task_grams,
     total_grams,
 )
-from pairuni_train.grpo.batch import TaskBatch
 from pairuni_train.grpo.hooks import TaskGradients
-from pairuni_train.grpo.metrics import live_share
 
 
 def gradient_rows(
@@ -27,7 +25,7 @@ def gradient_rows(
     held: TaskGradients,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    batches: Mapping[Task, TaskBatch],
+    live: Mapping[Task, float],
     *,
     scenario: str,
     step: int,
@@ -40,7 +38,7 @@ def gradient_rows(
         held: The gradients.
         parameters: Every parameter that trains, by name.
         optimizer: Whose running root mean square preconditions.
-        batches: What the gradients came from.
+        live: Share of what a task's gradient came from that teaches something, over all ranks.
         scenario: What the rows are called.
         step: Training step, or number of the batch in an offline probe.
         rows: Rows of the pair set in the batch.
@@ -48,7 +46,6 @@ def gradient_rows(
     found = task_grams(held, adam_scale(parameters, optimizer))
     raw = total_grams(engine, found.raw)
     scaled = found.preconditioned and total_grams(engine, found.preconditioned)
-    live = {task: live_share(engine, batch.rollouts) for task, batch in batches.items()}
 
     def made(grams: Mapping[str, BlockGrams], *, preconditioned: bool) -> Iterator[GradientRow]:
         for block, one in grams.items():

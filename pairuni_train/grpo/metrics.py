@@ -55,6 +55,11 @@ def step_metrics(
     return found
 
 
+def live_shares(engine: Engine, batches: Mapping[Task, TaskBatch]) -> dict[Task, float]:
+    """`live_share` of every task."""
+    return {task: live_share(engine, batch.rollouts) for task, batch in batches.items()}
+
+
 def live_share(engine: Engine, rollouts: TaskRollouts) -> float:
     """Share of the task's groups that teach something, over all ranks; 0 without groups."""
     counts = torch.tensor([float(rollouts.live_P.sum()), float(len(rollouts.live_P))])

@@ -11,11 +11,11 @@ from pairuni_train.grpo.config import OptimizerSpec
 
 
 def make_optimizer(
-    parameters: Mapping[str, nn.Parameter], spec: OptimizerSpec
+    parameters: Mapping[str, nn.Parameter], spec: OptimizerSpec, *, eps: float = 1e-8
 ) -> torch.optim.Optimizer:
-    """The optimizer of these parameters, before its first step."""
+    """The optimizer of these parameters, before its first step; `eps` is AdamW's."""
     return torch.optim.AdamW(
-        parameters.values(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay
+        parameters.values(), lr=spec.lr, betas=spec.betas, eps=eps, weight_decay=spec.weight_decay
     )
 
 

@@ -9,19 +9,18 @@ Legend: N rollouts of a task, P groups (one per prompt), T token positions.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pairuni_eval.api.images import read_rgb
-from pairuni_eval.toolkit import DatasetError, UserError, seed_for
+from pairuni_eval.toolkit import UserError, seed_for
 from pairuni_eval.toolkit.models import Policy, Reply, Request, Rollout, Task
 from pairuni_train.grpo.advantages import Weighting, normalize
 from pairuni_train.grpo.config import TaskSpec
 from pairuni_train.grpo.rewards import Judged, WeightedSum
+from pairuni_train.pair_data.read_half import picture_of, question_of
 from pairuni_train.pair_data.record import Generation, Pair, Understanding
 from pairuni_train.phase_timer import PhaseTimer
 
@@ -195,12 +194,4 @@ def _parts(half: Understanding | Generation, instruction: str) -> tuple[str | Im
     """
     if isinstance(half, Generation):
         return (half.prompt,)
-    try:
-        image = read_rgb(io.BytesIO(half.image), DatasetError)
-    except DatasetError as failure:
-        raise UserError(
-            f"The image of understanding half '{half.id}' of {half.source} cannot be read: "
-            f"{failure}.",
-            hint="Find every such row: pairuni-train pairs check FILE",
-        ) from failure
-    return (image, "\n".join(part for part in (half.question, instruction) if part))
+    return (picture_of(half), question_of(half, instruction))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pairuni_eval.toolkit import UserError, nearest
-from pairuni_eval.toolkit.models import Policy
+from pairuni_eval.toolkit.models import TrainedModule
 from pairuni_train.distributed.sharded import full_tensor, laid_out_like
 from pairuni_train.grpo.config import LoraSpec
 
@@ -23,7 +23,7 @@ _BESIDE, _ADAPTED = ".base_layer.", ".lora_"
 
 
 def select_trainable(
-    policy: Policy, prefixes: Sequence[str], lora: LoraSpec | None = None
+    policy: TrainedModule, prefixes: Sequence[str], lora: LoraSpec | None = None
 ) -> dict[str, nn.Parameter]:
     """Let the parameters with these prefixes train and no others; returns them by name.
 
@@ -42,12 +42,12 @@ def select_trainable(
     return trainable_parameters(policy)
 
 
-def trainable_parameters(policy: Policy) -> dict[str, nn.Parameter]:
+def trainable_parameters(policy: TrainedModule) -> dict[str, nn.Parameter]:
     """The parameters that train, by name."""
     return {name: one for name, one in policy.named_parameters() if one.requires_grad}
 
 
-def _check_prefixes(policy: Policy, prefixes: Sequence[str]) -> None:
+def _check_prefixes(policy: TrainedModule, prefixes: Sequence[str]) -> None:
     names = [name for name, _ in policy.named_parameters()]
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
@@ -58,7 +58,7 @@ def _check_prefixes(policy: Policy, prefixes: Sequence[str]) -> None:
             )
 
 
-def _add_adapters(policy: Policy, spec: LoraSpec, prefixes: Sequence[str]) -> None:
+def _add_adapters(policy: TrainedModule, spec: LoraSpec, prefixes: Sequence[str]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     targets = [
@@ -79,7 +79,7 @@ def _add_adapters(policy: Policy, spec: LoraSpec, prefixes: Sequence[str]) -> No
 
 
 @torch.no_grad()
-def full_weights(policy: Policy, *, sharded: bool) -> dict[str, Tensor] | None:
+def full_weights(policy: TrainedModule, *, sharded: bool) -> dict[str, Tensor] | None:
     """All weights as a checkpoint holds them: shards gathered, adapters merged; the policy's names.
 
     None if the policy holds them so itself.
@@ -89,7 +89,7 @@ def full_weights(policy: Policy, *, sharded: bool) -> dict[str, Tensor] | None:
     return _merged(policy) if adapters_of(policy) else None
 
 
-def _merged(policy: Policy) -> dict[str, Tensor]:
+def _merged(policy: TrainedModule) -> dict[str, Tensor]:
     from peft.tuners.lora import LoraLayer
 
     deltas = {
@@ -105,7 +105,7 @@ def _merged(policy: Policy) -> dict[str, Tensor]:
     return found
 
 
-def adapters_of(policy: Policy) -> dict[str, Tensor]:
+def adapters_of(policy: TrainedModule) -> dict[str, Tensor]:
     """The adapters by name, which a checkpoint's weights hold merged; empty without."""
     return {
         name: one.detach().cpu()
@@ -114,7 +114,7 @@ def adapters_of(policy: Policy) -> dict[str, Tensor]:
     }
 
 
-def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(policy: TrainedModule, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor of the optimizer's state as "PARAMETER/KEY", on the CPU."""
     return {
         f"{name}/{key}": full_tensor(value.detach()).cpu().contiguous()
@@ -124,7 +124,7 @@ def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[st
 
 
 def restore_optimizer(
-    policy: Policy, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
+    policy: TrainedModule, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
 ) -> None:
     """The inverse of `optimizer_state`.
 

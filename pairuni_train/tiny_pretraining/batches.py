@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -132,11 +132,20 @@ def pixels_of(states_BN: IntArray) -> Tensor:
     return pixels_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def step_examples(rng: random.Random, cfg: PretrainConfig) -> dict[str, list[Example]]:
-    """The examples of one step by group, `batch_scale` times the rows of every source."""
+def step_examples(
+    rng: random.Random, cfg: PretrainConfig, scales: Mapping[str, float] | None = None
+) -> dict[str, list[Example]]:
+    """The examples of one step by group.
+
+    Args:
+        rng: Makes them.
+        cfg: Which sources there are; every one gives `batch_scale` times its rows.
+        scales: Of a group, in place of `batch_scale`.
+    """
     groups: dict[str, list[Example]] = {}
     for source in sources(cfg.names):
-        rows = max(1, round(source.rows * cfg.batch_scale)) if source.rows else 0
+        scale = (scales or {}).get(source.group, cfg.batch_scale)
+        rows = max(1, round(source.rows * scale)) if source.rows else 0
         made = [source.make(rng) for _ in range(rows)]
         groups.setdefault(source.group, []).extend(made)
     return groups

@@ -111,7 +111,15 @@ def optimizers_for(model: nn.Module, cfg: PretrainConfig, *, outer: Sequence[str
     return Optimizers(muon, adamw)
 
 
-def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0) -> float:
-    """Warm-up from step `start`, and a straight line to zero at the last step."""
+def rate_share(step: int, cfg: PretrainConfig, *, start: int = 0, hold: float = 0.0) -> float:
+    """Warm-up from step `start`, and a straight line to zero at the last step.
+
+    Args:
+        step: From 0.
+        cfg: How many steps there are, and how long the warm-up is.
+        start: Where the optimizers began.
+        hold: Share of all steps before the line begins; at least the warm-up.
+    """
     warm = max(1, round(cfg.warmup * cfg.steps))
-    return min((step - start + 1) / warm, (cfg.steps - step) / max(1, cfg.steps - warm), 1.0)
+    line = cfg.steps - max(warm, round(hold * cfg.steps))
+    return min((step - start + 1) / warm, (cfg.steps - step) / max(1, line), 1.0)

@@ -99,7 +99,7 @@ def train_vq(pictures: PictureVq, cfg: PretrainConfig) -> Iterator[tuple[int, fl
     rows_KD = spread_rows(codes, width, seed=cfg.seed)
     vq.requires_grad_(True)
     codebook.requires_grad_(False).copy_(rows_KD)
-    optimizers = _vq_optimizers(vq, cfg)
+    optimizers = kernel_optimizers(vq, cfg.vq_matrix_lr, cfg.vq_lr)
     for step in range(cfg.vq_steps):
         left = 1 - step / cfg.vq_steps
         optimizers.set_rate(cfg.vq_matrix_lr, cfg.vq_lr, min(1.0, (step + 1) / 15, 1.5 * left))
@@ -111,13 +111,14 @@ def train_vq(pictures: PictureVq, cfg: PretrainConfig) -> Iterator[tuple[int, fl
     vq.requires_grad_(False)
 
 
-def _vq_optimizers(vq: nn.Module, cfg: PretrainConfig) -> Optimizers:
-    trained = [p for p in vq.parameters() if p.requires_grad]
+def kernel_optimizers(network: nn.Module, matrix_lr: float, other_lr: float) -> Optimizers:
+    """Muon for kernels and matrices of what is trained, AdamW for the rest."""
+    trained = [p for p in network.parameters() if p.requires_grad]
     kernels = [p for p in trained if p.ndim > 1]
     others = [p for p in trained if p.ndim <= 1]
     return Optimizers(
-        Muon(kernels, lr=cfg.vq_matrix_lr, weight_decay=0.0, momentum=0.9),
-        torch.optim.AdamW(others, lr=cfg.vq_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        Muon(kernels, lr=matrix_lr, weight_decay=0.0, momentum=0.9),
+        torch.optim.AdamW(others, lr=other_lr, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
 
@@ -126,13 +127,18 @@ def _vq_loss(pictures: PictureVq, states_BN: IntArray, rows_KD: Tensor) -> Tenso
     latent_BND = pictures.latents(pixels).permute(0, 2, 3, 1).flatten(1, 2)
     logits_BNK = 10 * F.normalize(latent_BND, dim=-1) @ rows_KD.T
     naming = F.cross_entropy(logits_BNK.flatten(0, 1), wanted_BN.flatten())
-    # Most of a picture is ground. Squared and weighted, the error of the shapes is not drowned;
-    # an absolute error would be content with an empty picture for hundreds of steps.
+    return 0.3 * naming + drawing_error(pictures.drawn(wanted_BN), pixels)
+
+
+def drawing_error(drawn_BCHW: Tensor, pixels_BCHW: Tensor) -> Tensor:
+    """Squared error of pixels in [-1, 1], those of shapes five times.
+
+    Most of a picture is ground. Squared and weighted, the error of the shapes is not drowned; an
+    absolute error would be content with an empty picture for hundreds of steps.
+    """
     ground = pixels_of(np.zeros((1, world.CELLS), dtype=np.int64))
-    weight = 1 + 4 * ((pixels - ground).abs().amax(dim=1, keepdim=True) > 0.02)
-    drawing = (weight * (pictures.drawn(wanted_BN) - pixels) ** 2).mean()
-    loss: Tensor = 0.3 * naming + drawing
-    return loss
+    weight = 1 + 4 * ((pixels_BCHW - ground).abs().amax(dim=1, keepdim=True) > 0.02)
+    return (weight * (drawn_BCHW - pixels_BCHW) ** 2).mean()
 
 
 def spread_rows(rows: int, width: int, *, seed: int) -> Tensor:

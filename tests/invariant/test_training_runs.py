@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -10,13 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from support import small_training as small
+from support.run_files import contents, kill_after, lines
 from support.training_fork_server import Starter, free_port
 
 from pairuni_eval.store.training import read_fixed
@@ -65,29 +64,7 @@ def metrics(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").open()]
 
 
-def lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
-
-
 # Killed and continued
-
-
-def contents(out: Path) -> dict[str, str]:
-    """Every file by digest, but those that hold seconds."""
-    return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in {"seconds.jsonl", ".lock"}
-    }
-
-
-def kill_after(process: int, out: Path, steps: int) -> None:
-    """SIGKILL as soon as so many steps have left a line."""
-    end = time.monotonic() + 120
-    while lines(out / "metrics.jsonl") < steps:
-        assert time.monotonic() < end, "the run does not get that far"
-        time.sleep(0.002)
-    os.kill(process, signal.SIGKILL)
 
 
 LEARNS = 5e-3  # a learning rate at which rewards change within these steps
@@ -184,7 +161,7 @@ def same_run(one: Path, two: Path, steps: int) -> None:
 def same_grams(one: Path, two: Path) -> None:
     """What the probe saw in two runs that differ in rounding alone."""
     grams = [(run / "gradients.jsonl").read_text().splitlines() for run in (one, two)]
-    for a, b in zip(*(map(json.loads, lines) for lines in grams), strict=True):
+    for a, b in zip(*(map(json.loads, rows) for rows in grams), strict=True):
         assert (a["block"], a["rows"], a["und_live"]) == (b["block"], b["rows"], b["und_live"])
         assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
 

@@ -28,6 +28,7 @@ from pairuni_eval.models.bagel.packing import (
 )
 from pairuni_eval.models.bagel.stochastic import stochastic_step
 from pairuni_eval.models.bagel.supervised import losses, noised_time
+from pairuni_eval.models.bagel.trained import shared_weights
 from pairuni_eval.models.base import LoadOptions
 
 CLOSE = 1e-4
@@ -161,17 +162,19 @@ def test_every_weight_has_the_official_gradients(recorded: Recorded) -> None:
             loss, list(weights.values()), retain_graph=True, allow_unused=True
         )
         grads.append(dict(zip(weights, taken, strict=True)))
-    shared = 0
+    shared = []
     for name, expected in table.items():
         ce, mse = (one[name] for one in grads)
         norms = [0.0 if one is None else float(one.norm()) for one in (ce, mse)]
         np.testing.assert_allclose(norms, [expected["ce"], expected["mse"]], rtol=1e-4, atol=1e-7)
         if norms[0] and norms[1]:
-            shared += 1
+            shared.append(name)
             assert float((ce * mse).sum()) == pytest.approx(
                 expected["dot"], rel=1e-3, abs=1e-5 * norms[0] * norms[1] + 1e-7
             )
-    assert (len(table), shared) == (109, 62)
+    assert (len(table), len(shared)) == (109, 62)
+    layers = recorded.loaded.config.language.num_hidden_layers
+    assert sorted(shared_weights(weights, layers)) == sorted(shared)
     arrays = recorded.arrays("sft_packed")
     for key in (key for key in arrays if key.startswith("grad_total/")):
         name = key.partition("/")[2]
@@ -224,4 +227,4 @@ def test_a_stochastic_step(recorded: Recorded, level: float, step: int) -> None:
     close(made.next_NTC[0], array("next"))
     close(made.mean_NTC[0], array("mean"))
     close(made.logp_N[0], array("logp_bagel"))
-    assert made.spread == pytest.approx(float(array("std")[0]), abs=1e-5)
+    assert float(made.spread) == pytest.approx(float(array("std")[0]), abs=1e-5)

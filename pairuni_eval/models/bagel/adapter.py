@@ -16,10 +16,13 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.config import AUTOENCODER_FILE, CONFIG, read_table
 from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
 from pairuni_eval.models.bagel.inference import BagelInference
-from pairuni_eval.models.bagel.loading import load_bagel, weight_file
+from pairuni_eval.models.bagel.learner import BagelLearner
+from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel, weight_file
+from pairuni_eval.models.bagel.policy import BagelPolicy
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import Located, find_folder, identity_of, read_declaration
+from pairuni_eval.models.learner import LessonSettings
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.models.weights import numbers_in
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
@@ -31,7 +34,7 @@ class BagelModel(Model):
     """A loaded BAGEL checkpoint.
 
     Args:
-        inference: The model that replies.
+        loaded: Weights, tokenizer and sizes.
         identity: Which weights these are.
         capabilities: What it was trained for.
         decodings: Its own decodings, by capability, in place of the official ones.
@@ -46,13 +49,13 @@ class BagelModel(Model):
 
     def __init__(
         self,
-        inference: BagelInference,
+        loaded: LoadedBagel,
         identity: ModelIdentity,
         capabilities: frozenset[Capability],
         decodings: Mapping[Capability, Decoding],
         hardware: str = "none",
     ) -> None:
-        self.inference = inference
+        self.loaded, self.inference = loaded, BagelInference(loaded)
         self.identity = identity
         self.capabilities = capabilities
         self._decodings = decodings
@@ -71,7 +74,7 @@ class BagelModel(Model):
         )
         names = declared.capabilities or tuple(Capability)
         return cls(
-            *(BagelInference(loaded), identity, frozenset(map(Capability, names))),
+            *(loaded, identity, frozenset(map(Capability, names))),
             _decodings(folder),
             placement.hardware(compiled=options.compiled),
         )
@@ -86,7 +89,23 @@ class BagelModel(Model):
 
     def decoding(self, capability: Capability, benchmark: str, card: Decoding) -> Decoding:  # noqa: ARG002
         """What its authors published for a benchmark; see `Model.decoding`."""
-        return self._decodings.get(capability) or PRESETS[preset_of(capability, benchmark)]
+        return (
+            self._decodings.get(capability)
+            or self.presets(capability)[preset_of(capability, benchmark)]
+        )
+
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:
+        """The settings of its authors' scripts, by name."""
+        return PRESETS[capability]
+
+    @property
+    def policy(self) -> BagelPolicy:
+        """The same weights, to be reinforced."""
+        return BagelPolicy(self.loaded)
+
+    def learner(self, settings: LessonSettings) -> BagelLearner:
+        """The same weights, to be taught."""
+        return BagelLearner(self.loaded, settings)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions; see `Model.answer`."""

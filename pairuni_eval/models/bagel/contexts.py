@@ -175,7 +175,7 @@ def picture_block(network: Bagel, marks: Marks, pictures: Sequence[Tensor | None
 
 
 def latent_block(
-    network: Bagel, marks: Marks, tokens_RTN: Tensor, places_T: Tensor, time: float
+    network: Bagel, marks: Marks, tokens_RTN: Tensor, places_T: Tensor, time: float | Tensor
 ) -> ContextBlock:
     """Latents of a picture of every row, all of one size.
 
@@ -184,11 +184,11 @@ def latent_block(
         marks: Set around each picture.
         tokens_RTN: The tokens.
         places_T: Their rows of the position table.
-        time: 0 of a clean picture, up to 1 of noise.
+        time: 0 of a clean picture, up to 1 of noise; one for all, or (R,).
     """
     rows = len(tokens_RTN)
-    time_1T = torch.full((1, len(places_T)), time, device=network.device)
-    x_RTD = network.latents(tokens_RTN, places_T[None], time_1T)
+    time_R1 = torch.as_tensor(time, dtype=torch.float32, device=network.device).view(-1, 1)
+    x_RTD = network.latents(tokens_RTN, places_T[None], time_R1.expand(-1, len(places_T)))
     x_RLD = torch.cat((_marks(network, marks).expand(rows, -1, -1), x_RTD), dim=1)
     valid_RL = torch.ones(x_RLD.shape[:2], dtype=torch.bool, device=network.device)
     return ContextBlock(x_RLD, valid_RL, causal=False, routing=PICTURE)

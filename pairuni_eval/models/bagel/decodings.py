@@ -18,28 +18,35 @@ def _drawing(**settings: object) -> Decoding:
 
 
 _LATE, _ALWAYS = (0.4, 1.0), (0.0, 1.0)
-PRESETS: Mapping[str, Decoding] = {
+_DRAWN = {
     "bagel@geneval": _drawing(cfg_interval=_ALWAYS, cfg_renorm="global"),
     "bagel@wise": _drawing(
         cfg_interval=_LATE, cfg_renorm="global", thinking=True, temperature=0.3, max_tokens=2047
     ),
     "bagel@app": _drawing(cfg_interval=_LATE, cfg_renorm="global", cfg_image_scale=1.5),
-    "bagel@app-edit": _drawing(
-        cfg_interval=_ALWAYS, cfg_renorm="text_channel", cfg_image_scale=2.0
-    ),
+    "bagel@lmms-eval": _drawing(cfg_interval=_LATE, cfg_renorm="none"),
+}
+_EDITED = {
     "bagel@imgedit": _drawing(cfg_interval=_ALWAYS, cfg_renorm="text_channel", cfg_image_scale=1.5),
     "bagel@gedit": _drawing(cfg_interval=_LATE, cfg_renorm="text_channel", cfg_image_scale=1.5),
-    "bagel@lmms-eval": _drawing(cfg_interval=_LATE, cfg_renorm="none"),
-    "bagel@lmms-eval-edit": _drawing(
+    "bagel@app": _drawing(cfg_interval=_ALWAYS, cfg_renorm="text_channel", cfg_image_scale=2.0),
+    "bagel@lmms-eval": _drawing(
         cfg_interval=_ALWAYS, cfg_renorm="text_channel", cfg_image_scale=2.0
     ),
+}
+_ANSWERED = {
     "bagel@mme": Decoding(max_tokens=19),
     "bagel@mmmu": Decoding(max_tokens=9),
     "bagel@pope": Decoding(max_tokens=99),
-    "bagel@answer": Decoding(max_tokens=999),
+    "bagel@lmms-eval": Decoding(max_tokens=999),
+}
+PRESETS: Mapping[Capability, Mapping[str, Decoding]] = {
+    Capability.UNDERSTAND: _ANSWERED,
+    Capability.GENERATE: _DRAWN,
+    Capability.EDIT: _EDITED,
 }
 _OTHERWISE = {
-    Capability.UNDERSTAND: "bagel@answer",
+    Capability.UNDERSTAND: "bagel@lmms-eval",
     Capability.GENERATE: "bagel@geneval",
     Capability.EDIT: "bagel@imgedit",
 }
@@ -48,4 +55,4 @@ _OTHERWISE = {
 def preset_of(capability: Capability, benchmark: str) -> str:
     """The name of the official settings for a benchmark; of its kind where it has none."""
     own = f"bagel@{benchmark}"
-    return own if own in PRESETS else _OTHERWISE[capability]
+    return own if own in PRESETS[capability] else _OTHERWISE[capability]

@@ -152,12 +152,29 @@ class VelocityField:
 
     def at(self, x_NTC: Tensor, time: float) -> Tensor:
         """Velocities (N, T, C) in float32."""
-        if not self._guidance.at(time):
+        return self._velocity(x_NTC, time, guided=self._guidance.at(time))
+
+    def at_each(self, x_NTC: Tensor, times: Sequence[float]) -> Tensor:
+        """Velocities (N, T, C) of pictures that stand at a time each."""
+        guided = torch.tensor([self._guidance.at(time) for time in times], device=x_NTC.device)
+        time_N = torch.tensor(times, device=x_NTC.device)
+        if not bool(guided.any()):
+            return self._velocity(x_NTC, time_N, guided=False)
+        mixed = self._velocity(x_NTC, time_N, guided=True)
+        if bool(guided.all()):
+            return mixed
+        plain = self._velocity(x_NTC, time_N, guided=False)
+        return torch.where(guided[:, None, None], mixed, plain)
+
+    def _velocity(self, x_NTC: Tensor, time: float | Tensor, *, guided: bool) -> Tensor:
+        if not guided:
             return self._of(self._whole, x_NTC, time)
-        found = self._of(self._all, x_NTC.repeat(self._branches, 1, 1), time).chunk(self._branches)
+        every = time.repeat(self._branches) if isinstance(time, Tensor) else time
+        x_RTC = x_NTC.repeat(self._branches, 1, 1)
+        found = self._of(self._all, x_RTC, every).chunk(self._branches)
         return self._guidance.mixed(found[0], found[1], found[2] if len(found) > 2 else found[0])
 
-    def _of(self, context: Context, x_RTC: Tensor, time: float) -> Tensor:
+    def _of(self, context: Context, x_RTC: Tensor, time: float | Tensor) -> Tensor:
         block = latent_block(self._network, self._canvas.marks, x_RTC, self._canvas.places_T, time)
         hidden_RLD, _ = read(self._network, context, block)
         velocity: Tensor = self._network.llm2vae(hidden_RLD[:, MARKS:])

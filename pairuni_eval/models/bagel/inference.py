@@ -87,20 +87,27 @@ class BagelInference:
         """Texts; all requests share their decoding."""
         written = self._write(self.asked(requests), requests)
         return [
-            Reply(text=self._text(ids).strip(), tokens=len(ids)) if finite else self._not_finite()
+            Reply(text=self.text_of(ids), tokens=len(ids)) if finite else self._not_finite()
             for ids, finite in zip(written.ids, written.finite_R.tolist(), strict=True)
         ]
+
+    def noise_of(self, request: Request, grid: tuple[int, int]) -> Tensor:
+        """The noise (T, C) that a picture from text alone begins with."""
+        shape = (grid[0] * grid[1], self._loaded.config.token)
+        return torch.randn(shape, generator=_generator(request))
 
     @torch.inference_mode()
     def draw(self, requests: Sequence[Request]) -> list[Reply]:
         """Pictures from text alone; all requests share their decoding."""
         decoding = requests[0].decoding
-        width, height = decoding.size or self._loaded.shapes.drawn
-        grid = self._grid(width, height)
-        noises = [
-            torch.randn(grid[0] * grid[1], self._loaded.config.token, generator=_generator(request))
-            for request in requests
-        ]
+        if decoding.sde_level is not None:
+            raise UserError(
+                "decoding.sde_level draws noise that training scores; a picture that is measured "
+                "has none.",
+                hint="Leave sde_level and sde_window out.",
+            )
+        grid = self.drawn_grid(decoding)
+        noises = [self.noise_of(request, grid) for request in requests]
         branches, thoughts = self.branches_of_prompts(requests)
         return self._paint(branches, torch.stack(noises), grid, decoding, thoughts)
 
@@ -146,6 +153,10 @@ class BagelInference:
         pictureless = prompts if decoding.thinking else None
         return FlowBranches(whole, self._repeat(wordless, len(requests)), pictureless), thoughts
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """An answer in words."""
+        return self._text(ids).strip()
+
     def branches_of_edits(
         self, requests: Sequence[Request], sources: Sequence[Image.Image], latents_NTC: Tensor
     ) -> tuple[FlowBranches, list[str]]:
@@ -176,6 +187,11 @@ class BagelInference:
         moments = self._autoencoder.moments(pixels.to(self._network.device))[kinds.kind_N]
         latents = self._autoencoder.drawn(moments, noise_NZhw.to(moments.device))
         return pics.patches(latents, self._loaded.config.latent_patch)
+
+    def drawn_grid(self, decoding: Decoding) -> tuple[int, int]:
+        """Rows and columns of the tokens of a picture from text alone."""
+        width, height = decoding.size or self._loaded.shapes.drawn
+        return self._grid(width, height)
 
     def canvas(self, grid: tuple[int, int]) -> Canvas:
         """Where pictures of a grid of tokens are drawn."""

@@ -11,6 +11,9 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.autoencoder import Autoencoder
 from pairuni_eval.models.bagel.config import (
     AUTOENCODER_FILE,
+    CONFIG,
+    LANGUAGE_FILE,
+    VISION_FILE,
     WEIGHT_FILES,
     BagelConfig,
     PictureShapes,
@@ -20,14 +23,19 @@ from pairuni_eval.models.bagel.config import (
 from pairuni_eval.models.bagel.contexts import Marks
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.placement import Placement, place
 from pairuni_eval.models.strict_loading import fill, on_meta
-from pairuni_eval.models.tokenizer_file import read_tokenizer, token_id
+from pairuni_eval.models.tokenizer_file import TOKENIZER_FILE, read_tokenizer, token_id
 from pairuni_eval.models.weights import Weights, check_weights, joint_digest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_FILES = (
+    *(LANGUAGE_FILE, VISION_FILE, CONFIG, TOKENIZER_FILE, "tokenizer_config.json"),
+    *("vocab.json", "merges.txt", "generation_config.json"),
+)
 MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 
 
@@ -38,6 +46,7 @@ class LoadedBagel(NamedTuple):
         network: In the precision that was asked for.
         autoencoder: In float32.
         digest: Of all weights.
+        files: What lies beside them, as a checkpoint of the same kind has it.
     """
 
     network: Bagel
@@ -48,6 +57,7 @@ class LoadedBagel(NamedTuple):
     shapes: PictureShapes
     placement: Placement
     digest: str
+    files: FolderFiles
 
 
 def weight_file(folder: Path) -> Path:
@@ -88,6 +98,7 @@ def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
         read_shapes(folder),
         placement,
         joint_digest(parts),
+        FolderFiles.read(folder, _FILES),
     )
 
 

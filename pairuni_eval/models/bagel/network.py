@@ -261,9 +261,11 @@ _FREQUENCIES = 128
 class PositionTable(nn.Module):
     """A fixed table of places, row by row; it is stored with the weights."""
 
+    pos_embed: Tensor
+
     def __init__(self, side: int, size: int) -> None:
         super().__init__()
-        self.pos_embed = nn.Parameter(torch.zeros(side * side, size), requires_grad=False)
+        self.register_buffer("pos_embed", torch.zeros(side * side, size))
 
 
 def _pair(module: nn.Module, name: str) -> tuple[Any, Any]:

@@ -105,10 +105,22 @@ class Pack(NamedTuple):
     def visible(self) -> Tensor:
         """Which tokens each token sees (L, L)."""
         place_L = torch.arange(len(self), device=self.positions_L.device)
-        before_LL = place_L[:, None] >= place_L
-        same_LL = (self.picture_L[:, None] == self.picture_L) & (self.picture_L >= 0)
-        alike_LL = self.sample_L[:, None] == self.sample_L
-        return alike_LL & (before_LL | same_LL) & (same_LL | ~self.noisy_L)
+        return visible_tokens(place_L, self.sample_L, self.picture_L, self.noisy_L)
+
+
+def visible_tokens(order: Tensor, sample: Tensor, picture: Tensor, noisy: Tensor) -> Tensor:
+    """Which tokens each token sees (..., L, L).
+
+    Args:
+        order: What stands before what (..., L); tokens of one picture may share a number.
+        sample: The number of each token's sample.
+        picture: The number of its picture, marks included; negative of words.
+        noisy: Whether that picture is to be drawn.
+    """
+    before = order[..., :, None] >= order[..., None, :]
+    same = (picture[..., :, None] == picture[..., None, :]) & (picture >= 0)[..., None, :]
+    alike = sample[..., :, None] == sample[..., None, :]
+    return alike & (before | same) & (same | ~noisy[..., None, :])
 
 
 class _Writer:

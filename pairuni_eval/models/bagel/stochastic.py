@@ -10,15 +10,19 @@ From time t to n, with d = n - t < 0 and noise level a:
 as flow-GRPO has it for BAGEL: the log-probability leaves the constants out and is a mean, not a
 sum, over the numbers of a picture.
 
+Times are numbers, or one for each picture (N,).
+
 Legend: N pictures, T tokens, C numbers of one.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+Time = float | Tensor
 
 
 class StochasticStep(NamedTuple):
@@ -33,8 +37,22 @@ class StochasticStep(NamedTuple):
 
     next_NTC: Tensor
     mean_NTC: Tensor
-    spread: float
+    spread: Tensor
     logp_N: Tensor
+
+
+class ScoredStep(NamedTuple):
+    """A step that was taken, under some velocity.
+
+    Attributes:
+        logp_N: Its log-probability.
+        mean_NTC: Where it would have led without noise.
+        width: What noise is multiplied by.
+    """
+
+    logp_N: Tensor
+    mean_NTC: Tensor
+    width: Tensor
 
 
 def stochastic_step(
@@ -42,7 +60,7 @@ def stochastic_step(
     velocity_NTC: Tensor,
     noise_NTC: Tensor,
     *,
-    times: tuple[float, float],
+    times: tuple[Time, Time],
     cap: float,
     level: float,
 ) -> StochasticStep:
@@ -61,32 +79,44 @@ def stochastic_step(
     return StochasticStep(next_NTC, mean_NTC, spread, _logp(next_NTC, mean_NTC, width))
 
 
-def logp_of_step(
+def score_step(
     x_NTC: Tensor,
     velocity_NTC: Tensor,
     next_NTC: Tensor,
     *,
-    times: tuple[float, float],
+    times: tuple[Time, Time],
     cap: float,
     level: float,
-) -> Tensor:
-    """Log-probability (N,) of a step that was taken, under another velocity; differentiable."""
+) -> ScoredStep:
+    """A step that was taken, under another velocity; differentiable."""
     mean_NTC, _, width = _mean(x_NTC, velocity_NTC, times=times, cap=cap, level=level)
-    return _logp(next_NTC.float(), mean_NTC, width)
+    return ScoredStep(_logp(next_NTC.float(), mean_NTC, width), mean_NTC, width)
+
+
+def divergence(mean_NTC: Tensor, other_NTC: Tensor, width: Tensor) -> Tensor:
+    """KL (N,) between two steps of one width, from their means; of a number, as `logp` is."""
+    return ((mean_NTC - other_NTC).square() / (2 * width**2)).mean((1, 2))
 
 
 def _mean(
-    x_NTC: Tensor, velocity_NTC: Tensor, *, times: tuple[float, float], cap: float, level: float
-) -> tuple[Tensor, float, float]:
-    """The mean, the spread s, and what the noise is multiplied by."""
-    time, after = times
+    x_NTC: Tensor, velocity_NTC: Tensor, *, times: tuple[Time, Time], cap: float, level: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean, the spread s, and what the noise is multiplied by; in float32."""
+    time, after = (_per_picture(one, x_NTC.device) for one in times)
     step = after - time
-    spread = level * math.sqrt(time / (1 - (cap if time == 1.0 else time)))
+    spread = level * (time / (1 - torch.where(time == 1.0, cap, time))).sqrt()
     drift = spread**2 / (2 * time) * step
     pulled = (1 + spread**2 * (1 - time) / (2 * time)) * step
-    mean_NTC = x_NTC.float() * (1 + drift) + velocity_NTC.float() * pulled
-    return mean_NTC, spread, spread * math.sqrt(-step)
+    width = spread * (-step).sqrt()
+    mean_NTC = x_NTC.float() * (1 + drift).float() + velocity_NTC.float() * pulled.float()
+    return mean_NTC, spread.float(), width.float()
 
 
-def _logp(next_NTC: Tensor, mean_NTC: Tensor, width: float) -> Tensor:
+def _per_picture(time: Time, device: torch.device) -> Tensor:
+    """In float64, as it meets (N, T, C)."""
+    found = torch.as_tensor(time, dtype=torch.float64, device=device)
+    return found.view(-1, 1, 1) if found.dim() else found
+
+
+def _logp(next_NTC: Tensor, mean_NTC: Tensor, width: Tensor) -> Tensor:
     return -((next_NTC - mean_NTC).square() / (2 * width**2)).mean((1, 2))

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request, Task
 from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import identity_of, locate, read_declaration
+from pairuni_eval.models.janus.learner import JanusLearner
 from pairuni_eval.models.janus.loading import load_janus
 from pairuni_eval.models.janus.policy import JanusPolicy
+from pairuni_eval.models.learner import LessonSettings
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.records import Capability, ModelIdentity
 
@@ -70,6 +72,10 @@ class JanusModel(Model):
         """Those of tokens, and of pictures the guidance; see `Model.settings`."""
         last = "max_tokens" if capability is Capability.UNDERSTAND else "cfg_scale"
         return frozenset({"temperature", "top_k", "top_p", last})
+
+    def learner(self, settings: LessonSettings) -> JanusLearner:
+        """The same weights, to be taught."""
+        return JanusLearner(self.policy, settings)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer questions; see `Model.answer`."""

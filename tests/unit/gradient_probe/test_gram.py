@@ -16,6 +16,7 @@ from pairuni_train.gradient_probe.gram import ALL, adam_scale, gramian, task_gra
 from pairuni_train.gradient_probe.rows import gradient_rows
 from pairuni_train.grpo.batch import TaskBatch
 from pairuni_train.grpo.hooks import TaskGradients
+from pairuni_train.grpo.metrics import live_shares
 from pairuni_train.grpo.rollouts import TaskRollouts
 
 
@@ -76,7 +77,14 @@ def test_a_look_is_a_row_for_each_block() -> None:
     batches = {task: TaskBatch(one, [], 1.0) for task, one in rollouts.items()}
     engine = Engine(Accelerator(cpu=True), nn.Module())
     found = gradient_rows(
-        engine, held, named, optimizer, batches, scenario="pairuni", step=3, rows=8
+        engine,
+        held,
+        named,
+        optimizer,
+        live_shares(engine, batches),
+        scenario="pairuni",
+        step=3,
+        rows=8,
     )
     assert [row.block for row in found] == [ALL, "layers.0", "norm"] * 2
     assert [row.preconditioned for row in found] == [False] * 3 + [True] * 3

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from msgspec.structs import replace
@@ -10,10 +13,12 @@ from msgspec.structs import replace
 from pairuni_eval.cli.measure import _default_out
 from pairuni_eval.cli.report import _asked_again
 from pairuni_eval.errors import UserError
-from pairuni_eval.models.base import LoadOptions, Model
+from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
+from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.places import name_of
 from pairuni_eval.records import Capability, Decoding, ModelIdentity
 from pairuni_eval.report.sections import further_in_words
+from pairuni_eval.runner.memory import check_room
 from pairuni_eval.runner.plan import _asked, _check_changes, _run_card, load_components
 from pairuni_eval.runner.settings import RunSettings
 
@@ -133,6 +138,70 @@ def test_two_adapters_of_one_checkpoint_are_two_runs() -> None:
     other = replace(card, checkpoint=replace(card.checkpoint, adapter="another"))
     differing = [key for key, one in _asked(card).items() if one != _asked(other)[key]]
     assert differing == ["adapter"]
+
+
+class WithPresets(Published):
+    """A model with two published decodings of answers."""
+
+    PRESETS: ClassVar[dict[str, Decoding]] = {
+        "published@short": Decoding(max_tokens=19),
+        "published@long": Decoding(max_tokens=999, temperature=0.5),
+    }
+
+    def presets(self, capability: Capability) -> Mapping[str, Decoding]:
+        return self.PRESETS if capability is Capability.UNDERSTAND else {}
+
+
+def test_a_preset_takes_the_place_of_the_usual_settings_and_is_named() -> None:
+    asked = settings("decoding.preset=published@long")
+    card = _run_card(asked, load_components(asked), WithPresets(), {})
+    part = card.benchmarks["tiny-pope"]
+    assert (part.preset, part.decoding) == ("published@long", WithPresets.PRESETS[part.preset])
+    assert card.command.endswith("--set decoding.preset=published@long")
+    # What is changed beside it is no longer what was published.
+    more = settings("decoding.preset=published@long", "decoding.max_tokens=7")
+    other = _run_card(more, load_components(more), WithPresets(), {}).benchmarks["tiny-pope"]
+    assert (other.preset, other.decoding.max_tokens, other.decoding.temperature) == ("", 7, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (WithPresets, "Unknown preset 'published@lonk'.*published@long"),
+        (Published, "the adapter 'published' has no presets"),
+    ],
+)
+def test_an_unknown_preset_is_refused_with_the_nearest(model: type[Published], told: str) -> None:
+    asked = settings("decoding.preset=published@lonk")
+    with pytest.raises(UserError) as caught:
+        _run_card(asked, load_components(asked), model(), {})
+    assert re.search(told, f"{caught.value.message} {caught.value.hint}")
+
+
+def test_bagels_own_settings_have_names() -> None:
+    names = {name for known in PRESETS.values() for name in known}
+    asked = {"geneval", "wise", "imgedit", "gedit", "app", "lmms-eval"}
+    assert {f"bagel@{one}" for one in asked} <= names
+    for capability, known in PRESETS.items():
+        assert preset_of(capability, "no-such") in known
+    assert preset_of(Capability.EDIT, "gedit") == "bagel@gedit"
+    assert preset_of(Capability.GENERATE, "gedit") == "bagel@geneval"
+    app = PRESETS[Capability.EDIT]["bagel@app"]
+    assert (app.cfg_image_scale, app.cfg_renorm, app.cfg_interval) == (2, "text_channel", (0, 1))
+
+
+def test_weights_that_do_not_fit_are_refused_with_both_figures() -> None:
+    wide = Memory(58_400_000_000, "float32", "cuda")
+    check_room(wide, None)
+    check_room(wide, 80_000_000_000)
+    with pytest.raises(UserError) as caught:
+        check_room(wide, 40_000_000_000)
+    told = "The weights take 58.4 GB in float32, and cuda has 40.0 GB."
+    assert caught.value.message == told
+    assert caught.value.hint == "In bfloat16 they take 29.2 GB: --dtype bfloat16"
+    with pytest.raises(UserError) as caught:
+        check_room(wide, 20_000_000_000)
+    assert "more memory" in str(caught.value.hint)
 
 
 def test_the_run_card_prints_what_only_some_models_have() -> None:

@@ -183,10 +183,12 @@ def test_what_is_stored_reads_as_the_same_recipe(name: str) -> None:
 
 def test_every_shipped_recipe_reads() -> None:
     assert names_of(Recipe) == [
+        "bagel",
         "janus-pro-1b",
         "janus-pro-7b",
         "lumina-dimoo",
         "tiny",
+        "tiny-bagel",
         "tiny-dimoo",
         "tiny-names",
     ]

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning on pairs: both halves are taught, none is rewarded."""
