@@ -239,12 +239,11 @@ def _shard(settings: RunSettings, shard: Shard, console: Console) -> None:
     from pairuni_eval.runner.shard import measure_shard
 
     left = measure_shard(settings, shard, console)
-    words = ", ".join(f"{one.outputs} of shard {one.shard}" for one in left)
+    words = ", ".join(f"{one.outputs} outputs of shard {one.shard}" for one in left)
     typer.echo(f"Shard {shard}: its outputs are made.")
-    typer.echo(f"Left:   {words or 'no outputs of the other shards'}")
+    typer.echo(f"Left:   {words or 'no outputs'}; then grading and the report")
     typer.echo(f"Run:    {settings.out}")
-    when = "# when all shards have ended" if left else "# grades and reports"
-    typer.echo(f"Next:   {settings.command()} {as_typed('--out', settings.out)}  {when}")
+    typer.echo(f"Next:   {settings.command()} {as_typed('--out', settings.out)}")
 
 
 def _default_out(

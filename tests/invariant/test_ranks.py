@@ -143,6 +143,7 @@ def test_shards_and_the_command_without_are_that_of_one(
         words = (tmp_path / f"log-{number}").read_text()
         assert f"Shard {number}/2: its outputs are made." in words
         assert "Next:   pairuni-eval run" in words
+        assert "Left:   " in words
         assert "--shard" not in words.partition("Next:")[2]
     assert not (tmp_path / "run" / layout.COMPLETE).exists()
     made = [lines(rank_file(tmp_path / "run", "outputs", rank)) for rank in (0, 1)]
