@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -200,6 +201,7 @@ def _take_part(settings: RunSettings, ranks: Ranks, *, alone: bool) -> None:
     from pairuni_eval.runner.together import take_part
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first rank says what an interruption leaves
+    logging.disable(logging.WARNING)  # and what there is to note
     try:
         with RankGroup(ranks, os.environ) as group:
             take_part(settings, group)
@@ -239,6 +241,10 @@ def _shard(settings: RunSettings, shard: Shard, console: Console) -> None:
     from pairuni_eval.runner.shard import measure_shard
 
     left = measure_shard(settings, shard, console)
+    if left is None:
+        typer.echo(f"Run:    {settings.out}, which is complete")
+        typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', settings.out)}")
+        return
     words = ", ".join(f"{one.outputs} outputs of shard {one.shard}" for one in left)
     typer.echo(f"Shard {shard}: its outputs are made.")
     typer.echo(f"Left:   {words or 'no outputs'}; then grading and the report")

@@ -98,10 +98,12 @@ def test_every_next_line_of_measuring_runs_as_printed(typed: Typed) -> None:
 def test_the_next_line_of_a_shard_runs_as_printed(typed: Typed) -> None:
     first = works(typed, f"{RUN} --shard 1/2")
     assert "outputs of shard 2/2; then grading and the report" in first.out
-    works(typed, first.next)
     over = works(typed, f"{RUN} --shard 2/2")
     assert "Left:   no outputs" in over.out
     works(typed, over.next)
+    complete = works(typed, f"{RUN} --shard 2/2")
+    assert "which is complete" in complete.out
+    works(typed, complete.next)
 
 
 def test_every_next_line_of_grading_runs_as_printed(typed: Typed) -> None:

@@ -231,28 +231,37 @@ def test_a_shard_under_a_launcher_is_refused(runs: Runs, tmp_path: Path) -> None
 
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 PYTHON = sys.executable  # as it is, torchrun being no module that the server has imported
-LAUNCHERS = {
-    "torchrun": [
-        *(PYTHON, "-m", "torch.distributed.run", "--nproc_per_node=2", "--no_python"),
-        *("--master_addr=127.0.0.1", "--master_port=:PORT:"),
-    ],
-    "mpirun": ["mpirun", "--oversubscribe", "-n", "2", "-x", "MASTER_PORT=:PORT:"],
-}
+
+
+def launch(launcher: str, hosts: Path) -> list[str]:
+    """The words of a launcher before `-m pairuni_eval` of two ranks on this machine."""
+    port = free_port()
+    if launcher == "torchrun":
+        where = ["--master_addr=127.0.0.1", f"--master_port={port}"]
+        two = ["--nproc_per_node=2", "--no_python"]
+        return [PYTHON, "-m", "torch.distributed.run", *two, *where, sys.executable]
+    if launcher == "mpirun":
+        return ["mpirun", "--oversubscribe", "-n", "2", "-x", f"MASTER_PORT={port}", sys.executable]
+    hosts.write_text("localhost slots=2\n")
+    two = ["--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    where = ["--cpu", f"--mpirun_hostfile={hosts}", f"--main_process_port={port}"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *two, *where]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_python")
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["torchrun", "mpirun", "accelerate"])
 def test_launchers_start_ranks(
     runs: Runs, tmp_path: Path, whole: dict[str, str], launcher: str
 ) -> None:
-    if launcher == "mpirun" and shutil.which("mpirun") is None:
+    if launcher != "torchrun" and shutil.which("mpirun") is None:
         pytest.skip("mpirun is not installed")
-    words = [word.replace(":PORT:", str(free_port())) for word in LAUNCHERS[launcher]]
-    words += [sys.executable, "-m", "pairuni_eval", *map(str, runs.command(tmp_path))]
+    words = launch(launcher, tmp_path / "hosts")
+    words += ["-m", "pairuni_eval", *map(str, runs.command(tmp_path))]
     run = subprocess.run(
         words, env=os.environ | ROOT_MAY, capture_output=True, text=True, timeout=600, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert "Report:" in run.stdout
+    assert "Report:" in run.stdout + run.stderr
+    assert "This is one process" not in run.stderr
     assert contents(tmp_path) == whole
