@@ -25,7 +25,7 @@ from pairuni_eval.store.rank_rows import rank_file
 
 from .test_resume import contents
 
-WANTED = ("--benchmarks", "tiny-pope,tiny-geneval", "--limit", 4, "--batch-size", 2)
+WANTED = ("--benchmarks", "tiny-pope,tiny-geneval,tiny-wise", "--limit", 4, "--batch-size", 2)
 
 
 class Runs:
@@ -118,9 +118,12 @@ def test_every_rank_makes_a_part(runs: Runs, tmp_path: Path, whole: dict[str, st
         [lines(rank_file(tmp_path / "run", name, rank)) for rank in range(3)]
         for name in ("outputs", "scores")
     )
-    assert sum(map(len, outputs)) == 20
+    assert sum(map(len, outputs)) == 24
     assert max(map(len, outputs)) - min(map(len, outputs)) <= 2  # one batch
     assert all(scores)
+    judged = [[b'"tiny-wise@official"' in row for row in rows] for rows in scores]
+    assert any(judged[0]), "the first rank asks judges"
+    assert not any(map(any, judged[1:])), "and it alone"
     runs.finish(tmp_path)
     assert contents(tmp_path) == whole
 
@@ -147,7 +150,7 @@ def test_shards_and_the_command_without_are_that_of_one(
         assert "--shard" not in words.partition("Next:")[2]
     assert not (tmp_path / "run" / layout.COMPLETE).exists()
     made = [lines(rank_file(tmp_path / "run", "outputs", rank)) for rank in (0, 1)]
-    assert [len(rows) for rows in made] == [10, 10]
+    assert [len(rows) for rows in made] == [12, 12]
     runs.finish(tmp_path)
     assert contents(tmp_path) == whole
 
