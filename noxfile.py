@@ -129,7 +129,7 @@ def bench_ranks(session: nox.Session) -> None:
 
 @nox.session
 def kill_ranks(session: nox.Session) -> None:
-    """30 kills of runs on one, two and three ranks, and every byte compared; some 20 minutes."""
+    """30 kills of runs on one, two and three ranks, and every byte compared."""
     install(session, "dev")
     trial = ("tests/invariant/kill_trial.py", "--kills", "30", "--ranks", "1,2,3")
     session.run("python", *trial, *session.posargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -201,6 +202,7 @@ def _take_part(settings: RunSettings, ranks: Ranks, *, alone: bool) -> None:
     from pairuni_eval.runner.together import take_part
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first rank says what an interruption leaves
+    logging.disable(logging.WARNING)  # and what there is to note
     try:
         with RankGroup(ranks, os.environ) as group:
             take_part(settings, group)
@@ -240,12 +242,15 @@ def _shard(settings: RunSettings, shard: Shard, console: Console) -> None:
     from pairuni_eval.runner.shard import measure_shard
 
     left = measure_shard(settings, shard, console)
-    words = ", ".join(f"{one.outputs} of shard {one.shard}" for one in left)
+    if left is None:
+        typer.echo(f"Run:    {settings.out}, which is complete")
+        typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', settings.out)}")
+        return
+    words = ", ".join(f"{one.outputs} outputs of shard {one.shard}" for one in left)
     typer.echo(f"Shard {shard}: its outputs are made.")
-    typer.echo(f"Left:   {words or 'no outputs of the other shards'}")
+    typer.echo(f"Left:   {words or 'no outputs'}; then grading and the report")
     typer.echo(f"Run:    {settings.out}")
-    when = "# when all shards have ended" if left else "# grades and reports"
-    typer.echo(f"Next:   {settings.command()} {as_typed('--out', settings.out)}  {when}")
+    typer.echo(f"Next:   {settings.command()} {as_typed('--out', settings.out)}")
 
 
 def _default_out(

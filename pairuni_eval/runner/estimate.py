@@ -135,13 +135,14 @@ def _estimate(started: Started, benchmark: Benchmark) -> WorkEstimate:
     owed = [batch for batch in started.owed() if batch.benchmark == name]
     seconds: float | None = None
     warm_up = 0
-    if owed and benchmark.card.capability in started.model.capabilities:
+    able = benchmark.card.capability in started.model.capabilities
+    if owed and able:
         timed: list[float] = []
         started.inference.infer(owed[:1], lambda _, took: timed.append(took))
         warm_up, owed = len(owed[0].outputs), owed[1:]
         seconds = timed[0] / warm_up * sum(len(batch.outputs) for batch in owed)
     outputs = sum(len(batch.outputs) for batch in owed)
-    passes = [one for one in started.components.passes(name) if one.judge is not None]
+    passes = [one for one in started.components.passes(name) if able and one.judge is not None]
     calls = [_calls(started, benchmark, one) for one in passes]
     return WorkEstimate(
         name,

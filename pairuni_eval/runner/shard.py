@@ -80,11 +80,12 @@ def read_shard(text: str) -> Shard:
     return Shard(number, of)
 
 
-def measure_shard(settings: RunSettings, shard: Shard, console: Console) -> list[Left]:
+def measure_shard(settings: RunSettings, shard: Shard, console: Console) -> list[Left] | None:
     """Make the outputs of a shard that are missing.
 
     Returns:
-        The shards that have outputs left, this one not among them, as far as can be seen now.
+        The shards that have outputs left, this one not among them, as far as can be seen now; None
+        if the run is complete.
 
     Raises:
         UserError: for whatever the user can mend; the rows so far are kept.
@@ -99,7 +100,7 @@ def measure_shard(settings: RunSettings, shard: Shard, console: Console) -> list
             _check(shard, others)
             if (settings.out / layout.COMPLETE).exists():
                 compare(settings, components, model)
-                return []
+                return None
             held.enter_context(working(settings.out, shard.worker))
             started = start(
                 settings,

@@ -95,6 +95,17 @@ def test_every_next_line_of_measuring_runs_as_printed(typed: Typed) -> None:
     works(typed, shown.next)
 
 
+def test_the_next_line_of_a_shard_runs_as_printed(typed: Typed) -> None:
+    first = works(typed, f"{RUN} --shard 1/2")
+    assert "outputs of shard 2/2; then grading and the report" in first.out
+    over = works(typed, f"{RUN} --shard 2/2")
+    assert "Left:   no outputs" in over.out
+    works(typed, over.next)
+    complete = works(typed, f"{RUN} --shard 2/2")
+    assert "which is complete" in complete.out
+    works(typed, complete.next)
+
+
 def test_every_next_line_of_grading_runs_as_printed(typed: Typed) -> None:
     words = ("pairuni-eval", "grade", "--benchmark", "tiny-pope", "--limit", 2)
     first = works(typed, as_typed(*words, "--responses", f"{FOLDER}/answers.jsonl"))

@@ -119,7 +119,7 @@ def kill_often(
         end = time.perf_counter() + rng.uniform(0, LONGEST)
         while not command.ended and time.perf_counter() < end:
             time.sleep(0.005)
-        if number % 2 and ranks > 1 and not command.ended:
+        if number % 2 == 0 and ranks > 1 and not planning:  # all of them have met
             command.kill_one(rng)
         command.kill()
         words = f"{ranks} ranks, " if ranks > 1 else ""

@@ -25,7 +25,7 @@ from pairuni_eval.store.rank_rows import rank_file
 
 from .test_resume import contents
 
-WANTED = ("--benchmarks", "tiny-pope,tiny-geneval", "--limit", 4, "--batch-size", 2)
+WANTED = ("--benchmarks", "tiny-pope,tiny-geneval,tiny-wise", "--limit", 4, "--batch-size", 2)
 
 
 class Runs:
@@ -118,9 +118,12 @@ def test_every_rank_makes_a_part(runs: Runs, tmp_path: Path, whole: dict[str, st
         [lines(rank_file(tmp_path / "run", name, rank)) for rank in range(3)]
         for name in ("outputs", "scores")
     )
-    assert sum(map(len, outputs)) == 20
+    assert sum(map(len, outputs)) == 24
     assert max(map(len, outputs)) - min(map(len, outputs)) <= 2  # one batch
     assert all(scores)
+    judged = [[b'"tiny-wise@official"' in row for row in rows] for rows in scores]
+    assert any(judged[0]), "the first rank asks judges"
+    assert not any(map(any, judged[1:])), "and it alone"
     runs.finish(tmp_path)
     assert contents(tmp_path) == whole
 
@@ -143,10 +146,11 @@ def test_shards_and_the_command_without_are_that_of_one(
         words = (tmp_path / f"log-{number}").read_text()
         assert f"Shard {number}/2: its outputs are made." in words
         assert "Next:   pairuni-eval run" in words
+        assert "Left:   " in words
         assert "--shard" not in words.partition("Next:")[2]
     assert not (tmp_path / "run" / layout.COMPLETE).exists()
     made = [lines(rank_file(tmp_path / "run", "outputs", rank)) for rank in (0, 1)]
-    assert [len(rows) for rows in made] == [10, 10]
+    assert [len(rows) for rows in made] == [12, 12]
     runs.finish(tmp_path)
     assert contents(tmp_path) == whole
 
@@ -230,28 +234,37 @@ def test_a_shard_under_a_launcher_is_refused(runs: Runs, tmp_path: Path) -> None
 
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 PYTHON = sys.executable  # as it is, torchrun being no module that the server has imported
-LAUNCHERS = {
-    "torchrun": [
-        *(PYTHON, "-m", "torch.distributed.run", "--nproc_per_node=2", "--no_python"),
-        *("--master_addr=127.0.0.1", "--master_port=:PORT:"),
-    ],
-    "mpirun": ["mpirun", "--oversubscribe", "-n", "2", "-x", "MASTER_PORT=:PORT:"],
-}
+
+
+def launch(launcher: str, hosts: Path) -> list[str]:
+    """The words of a launcher before `-m pairuni_eval` of two ranks on this machine."""
+    port = free_port()
+    if launcher == "torchrun":
+        where = ["--master_addr=127.0.0.1", f"--master_port={port}"]
+        two = ["--nproc_per_node=2", "--no_python"]
+        return [PYTHON, "-m", "torch.distributed.run", *two, *where, sys.executable]
+    if launcher == "mpirun":
+        return ["mpirun", "--oversubscribe", "-n", "2", "-x", f"MASTER_PORT={port}", sys.executable]
+    hosts.write_text("localhost slots=2\n")
+    two = ["--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    where = ["--cpu", f"--mpirun_hostfile={hosts}", f"--main_process_port={port}"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *two, *where]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_python")
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["torchrun", "mpirun", "accelerate"])
 def test_launchers_start_ranks(
     runs: Runs, tmp_path: Path, whole: dict[str, str], launcher: str
 ) -> None:
-    if launcher == "mpirun" and shutil.which("mpirun") is None:
+    if launcher != "torchrun" and shutil.which("mpirun") is None:
         pytest.skip("mpirun is not installed")
-    words = [word.replace(":PORT:", str(free_port())) for word in LAUNCHERS[launcher]]
-    words += [sys.executable, "-m", "pairuni_eval", *map(str, runs.command(tmp_path))]
+    words = launch(launcher, tmp_path / "hosts")
+    words += ["-m", "pairuni_eval", *map(str, runs.command(tmp_path))]
     run = subprocess.run(
         words, env=os.environ | ROOT_MAY, capture_output=True, text=True, timeout=600, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert "Report:" in run.stdout
+    assert "Report:" in run.stdout + run.stderr
+    assert "This is one process" not in run.stderr
     assert contents(tmp_path) == whole

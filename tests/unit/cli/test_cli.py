@@ -200,12 +200,25 @@ def test_plan_ends_with_the_folder_and_the_command_that_goes_on(
     ran = cli("run", *arguments, "--limit", 40, "--out", "r", "--plan")
     assert ran.code == 0, ran.err
     assert "Planned in r" in ran.out
+    assert "The warm-up was everything" not in ran.err
     assert not (tmp_path / "r" / "COMPLETE").exists()
     going_on = ran.next.split()
     assert going_on[:2] == ["pairuni-eval", "run"]
     done = cli(*going_on[1:])
     assert done.code == 0, done.err
     assert (tmp_path / "r" / "COMPLETE").is_file()
+
+
+def test_a_plan_whose_warm_up_is_everything_says_so(
+    cli: Any, untrained: Path, tmp_path: Path
+) -> None:
+    arguments = ["--checkpoint", untrained, "--benchmarks", "tiny-wise", "--limit", 2]
+    ran = cli("run", *arguments, "--out", "r", "--plan")
+    assert ran.code == 0, ran.err
+    cells = [line.split("│") for line in ran.err.splitlines() if "tiny-wise" in line]
+    # Two prompts of one draw each, a question about each.
+    assert [cell.strip() for cell in cells[0][1:-1]] == ["tiny-wise", "0", "0:00", "2", "-"]
+    assert "The warm-up was everything: all outputs are made, grading is left." in ran.err
 
 
 def test_no_command_shows_the_help(cli: Any) -> None:

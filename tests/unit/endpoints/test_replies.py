@@ -35,6 +35,15 @@ def test_what_one_cache_adds_the_next_one_knows(path: Path) -> None:
     assert len(cache) == 1
 
 
+def test_a_call_usually_costs_the_mean_of_those_with_a_price(path: Path) -> None:
+    cache = ReplyCache(path)
+    cache.add(reply("a"))
+    assert cache.usual_cost is None
+    cache.add(reply("b", cost=0.5))
+    cache.add(reply("c", cost=0.25))
+    assert ReplyCache(path).usual_cost == pytest.approx(0.375)
+
+
 def test_two_open_caches_see_each_other_after_a_refresh(path: Path) -> None:
     one, two = ReplyCache(path), ReplyCache(path)
     one.add(reply("a"))
