@@ -23,7 +23,7 @@ from pairuni_eval.models.lumina_dimoo.image_sampler import ImagePlan
 from pairuni_eval.models.lumina_dimoo.masked_batch import alike_branches
 from pairuni_eval.models.lumina_dimoo.noise import OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
-from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan
+from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan, no_words
 from pairuni_eval.models.lumina_dimoo.views import group_ends, plan_views
 from pairuni_eval.records import Capability, Decoding
 from pairuni_eval.tiny import dimoo, world
@@ -198,7 +198,8 @@ def scored_logits(policy: DimooPolicy, rollout: Rollout) -> torch.Tensor:
         alone_T[places_N] = ids.mask
         logits.append(policy.network(alone_T[None])[0, places_N])
     if rollout.task == "und":
-        return logits[0].masked_fill(policy._no_words(), float("-inf"))
+        banned_V = no_words(ids, policy.config.network.vocab_size, policy.device)
+        return logits[0].masked_fill(banned_V, float("-inf"))
     weights = rollout.conditions["weights"]
     guided = sum(weight * one for weight, one in zip(weights, logits, strict=True))
     assert isinstance(guided, torch.Tensor)
