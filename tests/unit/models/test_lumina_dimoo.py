@@ -103,6 +103,18 @@ def test_branches_of_about_one_length_go_together() -> None:
     assert alike_branches([7]) == [range(1)]
 
 
+def test_rows_that_are_still_the_same_go_through_the_network_once(model: DimooModel) -> None:
+    rows: list[int] = []
+    hook = model.policy.network.register_forward_pre_hook(
+        lambda _, inputs: rows.append(len(inputs[0]))
+    )
+    first, second, _ = asked(DRAW)
+    model.draw([first, second, first._replace(seed=8), second._replace(seed=9)])
+    hook.remove()
+    # Two prompts and what has none; from the second of six steps on all four pictures differ.
+    assert sum(rows) == 3 + 5 * 2 * 4
+
+
 def test_pictures_of_several_sizes_are_drawn_in_one_call(model: DimooModel) -> None:
     requests = [
         one._replace(decoding=replaced(DRAW, size=size))
