@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -163,7 +164,11 @@ def same_grams(one: Path, two: Path) -> None:
     grams = [(run / "gradients.jsonl").read_text().splitlines() for run in (one, two)]
     for a, b in zip(*(map(json.loads, rows) for rows in grams), strict=True):
         assert (a["block"], a["rows"], a["und_live"]) == (b["block"], b["rows"], b["und_live"])
-        assert b["tasks"] == pytest.approx(a["tasks"], rel=2e-2, abs=1e-6)
+        for before, after in ((a["tasks"][i], b["tasks"][i]) for i in (0, 2)):
+            assert after == pytest.approx(before, rel=2e-2, abs=1e-6)
+        # Products of large numbers that cancel: they round by the size of the factors.
+        scale = math.sqrt(a["tasks"][0] * a["tasks"][2])
+        assert b["tasks"][1] == pytest.approx(a["tasks"][1], abs=1e-6 + 1e-4 * scale)
 
 
 @pytest.fixture(scope="module")

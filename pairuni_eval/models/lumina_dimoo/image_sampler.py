@@ -140,7 +140,7 @@ def draw_codes(
     for step, stay in enumerate(plan.schedule):
         # True sorts first: the masked places of a row, in order.
         index_BP = masked_BN.byte().argsort(dim=1, descending=True, stable=True)[:, :left]
-        logits_GBPV = source.logits(batch.written(state_BN), step, index_BP)
+        logits_GBPV = source.logits(batch, step, index_BP)
         guided_BPV = guided_sum(logits_GBPV, plan.weights)
         finite_B &= guided_BPV.isfinite().flatten(1).all(1)
         made = _step(guided_BPV, index_BP, step, plan.temperature, noise)
@@ -150,6 +150,7 @@ def draw_codes(
         unsure_BK = made.confidence_BP.topk(stay, dim=1, largest=False).indices
         again_BK = index_BP.gather(1, unsure_BK)
         state_BN = state_BN.scatter(1, again_BK, mask)
+        batch = batch.written(state_BN)
         masked_BN = torch.zeros_like(masked_BN).scatter(1, again_BK, value=True)
         left = stay
     return DrawnCodes(state_BN - offset, trace_BN, logp_BN, finite_B)

@@ -3,7 +3,8 @@
 Rows differ in length, so they are padded on the right and their padding is never looked at. The
 branches of a request share its tail; what is known of the tail is written into all of them. A
 branch whose rows are much shorter (an edit without its source) goes through the network by itself,
-so that it is not padded to the length of the others.
+so that it is not padded to the length of the others. Rows that are the same as long as nothing is
+written into them, as those without a prompt and those of one prompt's draws, are computed once.
 
 Legend: B requests, G branches, R = G B rows (branch by branch), T places, N places of the tail that
 are filled in, P of them asked for, V columns.
@@ -57,12 +58,15 @@ class MaskedBatch:
         keep_GBT: False where there is padding; None if no row has any.
         places_GBN: Where the tail's places stand.
         spans: The rows of each branch.
+        same_GB: A number for each row, that of the first one like it; None once the batch was
+            written into or cut.
     """
 
     ids_GBT: Tensor
     keep_GBT: Tensor | None
     places_GBN: Tensor
     spans: tuple[BranchRows, ...]
+    same_GB: tuple[tuple[int, ...], ...] | None = None
 
     def __len__(self) -> int:
         """The number of requests B."""
@@ -80,7 +84,8 @@ class MaskedBatch:
     def branches(self, stop: int, start: int = 0) -> MaskedBatch:
         """Some of the branches."""
         some = self._each(lambda tensor: tensor[start:stop])
-        return replace(some, spans=self.spans[start:stop])
+        same_GB = self.same_GB and self.same_GB[start:stop]
+        return replace(some, spans=self.spans[start:stop], same_GB=same_GB)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> MaskedBatch:
         keep_GBT = None if self.keep_GBT is None else change(self.keep_GBT)
@@ -90,7 +95,8 @@ class MaskedBatch:
     def written(self, tokens_BN: Tensor) -> MaskedBatch:
         """The batch with other tokens at the tail's places."""
         tokens_GBN = tokens_BN.expand(len(self.ids_GBT), -1, -1)
-        return replace(self, ids_GBT=self.ids_GBT.scatter(2, self.places_GBN, tokens_GBN))
+        ids_GBT = self.ids_GBT.scatter(2, self.places_GBN, tokens_GBN)
+        return replace(self, ids_GBT=ids_GBT, same_GB=None)
 
     def blank(self, mask: int) -> MaskedBatch:
         """The batch with a second branch in which every token is a mask, for guidance of answers.
@@ -130,13 +136,34 @@ class MaskedBatch:
         places_GBP = self.places_GBN
         if index_BP is not None:
             places_GBP = places_GBP.gather(2, index_BP.expand(len(places_GBP), -1, -1))
-        found_RPV: Tensor = network(
-            self.ids_GBT[..., :width].flatten(0, 1),
-            None if keep_GBT is None else keep_GBT.flatten(0, 1),
-            places_BP=places_GBP.flatten(0, 1),
+        kept_RT = None if keep_GBT is None else keep_GBT.flatten(0, 1)
+        inputs = (self.ids_GBT[..., :width].flatten(0, 1), kept_RT, places_GBP.flatten(0, 1))
+        found_RPV = self._each_once(network, *inputs, columns)
+        return found_RPV.view(*self.ids_GBT.shape[:2], *found_RPV.shape[1:])
+
+    def _each_once(
+        self,
+        network: Network,
+        ids_RT: Tensor,
+        keep_RT: Tensor | None,
+        places_RP: Tensor,
+        columns: VocabularySlice | None,
+    ) -> Tensor:
+        """Logits of all rows; of those that are known to be the same, of the first alone."""
+        same_R = [number for same_B in self.same_GB or () for number in same_B]
+        first = list(dict.fromkeys(same_R))
+        if len(first) == len(same_R):
+            out: Tensor = network(ids_RT, keep_RT, places_BP=places_RP, columns=columns)
+            return out
+        at = torch.tensor([same_R.index(number) for number in first], device=ids_RT.device)
+        back = torch.tensor([first.index(number) for number in same_R], device=ids_RT.device)
+        found: Tensor = network(
+            ids_RT[at],
+            None if keep_RT is None else keep_RT[at],
+            places_BP=places_RP[at],
             columns=columns,
         )
-        return found_RPV.view(*self.ids_GBT.shape[:2], *found_RPV.shape[1:])
+        return found[back]
 
 
 def alike_branches(longest: Sequence[int]) -> list[range]:
@@ -171,4 +198,7 @@ def masked_batch(requests: Sequence[Branches], device: torch.device | str) -> Ma
     )
     lengths_GB = keep_RT.sum(1).view(branches, count).tolist()
     spans = tuple(BranchRows(max(row), padded=min(row) < max(row)) for row in lengths_GB)
-    return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places, spans)
+    numbers: dict[tuple[Ids, Tail], int] = {}
+    same_R = [numbers.setdefault(one, len(numbers)) for one in placed]
+    same_GB = tuple(tuple(same_R[start : start + count]) for start in range(0, len(same_R), count))
+    return MaskedBatch(ids, None if bool(keep_RT.all()) else keep, places, spans, same_GB)

@@ -144,7 +144,7 @@ def fill_text(
     for number, quota in enumerate(plan.quotas):
         stop = (number + 1) * plan.block
         for count in quota:
-            logits_BNV = guided_sum(batch.written(state_BN).logits(network), weights)
+            logits_BNV = guided_sum(batch.logits(network), weights)
             finite_B &= logits_BNV.isfinite().flatten(1).all(1)
             made = _words(logits_BNV, step, plan.temperature, noise, banned_V)
             open_BN = (state_BN == mask) & (place_N < stop)
@@ -153,6 +153,7 @@ def fill_text(
             state_BN = state_BN.scatter(1, kept_BK, made.word_BN.gather(1, kept_BK))
             trace_BN = trace_BN.scatter(1, kept_BK, torch.full_like(kept_BK, step))
             logp_BN = logp_BN.scatter(1, kept_BK, made.logp_BN.gather(1, kept_BK))
+            batch = batch.written(state_BN)
             step += 1
     return FilledText(state_BN, trace_BN, logp_BN, finite_B)
 

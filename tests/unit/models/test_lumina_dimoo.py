@@ -23,7 +23,7 @@ from pairuni_eval.models.lumina_dimoo.image_sampler import ImagePlan
 from pairuni_eval.models.lumina_dimoo.masked_batch import alike_branches
 from pairuni_eval.models.lumina_dimoo.noise import OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
-from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan
+from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan, no_words
 from pairuni_eval.models.lumina_dimoo.views import group_ends, plan_views
 from pairuni_eval.records import Capability, Decoding
 from pairuni_eval.tiny import dimoo, world
@@ -101,6 +101,18 @@ def test_branches_of_about_one_length_go_together() -> None:
     assert alike_branches([40, 36]) == [range(2)]
     assert alike_branches([80, 76, 40]) == [range(2), range(2, 3)]
     assert alike_branches([7]) == [range(1)]
+
+
+def test_rows_that_are_still_the_same_go_through_the_network_once(model: DimooModel) -> None:
+    rows: list[int] = []
+    hook = model.policy.network.register_forward_pre_hook(
+        lambda _, inputs: rows.append(len(inputs[0]))
+    )
+    first, second, _ = asked(DRAW)
+    model.draw([first, second, first._replace(seed=8), second._replace(seed=9)])
+    hook.remove()
+    # Two prompts and what has none; from the second of six steps on all four pictures differ.
+    assert sum(rows) == 3 + 5 * 2 * 4
 
 
 def test_pictures_of_several_sizes_are_drawn_in_one_call(model: DimooModel) -> None:
@@ -198,7 +210,8 @@ def scored_logits(policy: DimooPolicy, rollout: Rollout) -> torch.Tensor:
         alone_T[places_N] = ids.mask
         logits.append(policy.network(alone_T[None])[0, places_N])
     if rollout.task == "und":
-        return logits[0].masked_fill(policy._no_words(), float("-inf"))
+        banned_V = no_words(ids, policy.config.network.vocab_size, policy.device)
+        return logits[0].masked_fill(banned_V, float("-inf"))
     weights = rollout.conditions["weights"]
     guided = sum(weight * one for weight, one in zip(weights, logits, strict=True))
     assert isinstance(guided, torch.Tensor)
