@@ -31,7 +31,8 @@ def reproduce(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help=f"{TINY_RECIPE}, janus-pro-1b, ... or FILE.toml; default: {TINY_RECIPE}."
+            help=f"{TINY_RECIPE}, janus-pro-1b, ... or FILE.toml; default: that of the "
+            f"experiment's file, else {TINY_RECIPE}."
         ),
     ] = None,
     seeds: Annotated[
@@ -86,7 +87,8 @@ def reproduce(
     if design is None and (overlap or base is not None):
         raise UserError(f"{name} has neither --overlap nor --base; flagship has.")
     if backbone is None:
-        recipe = recipe or (design.recipe if design else TINY_RECIPE)
+        own_recipe = design.recipe if design else experiment.recipe
+        recipe = recipe or own_recipe or TINY_RECIPE
     recipe = read_recipe(recipe, backbone)
     own = steps or (design.steps if design else experiment.steps.get(recipe))
     whole = find_recipe(recipe, {} if own is None else {"steps": own})
