@@ -202,6 +202,7 @@ def _tables(config: BagelConfig) -> dict[str, dict[str, Any]]:
         },
         CONFIG: {
             "model_type": "bagel",
+            "dtype": "float32",
             "bagel_shapes": msgspec.to_builtins(shapes),
             "bagel_decoding": {
                 name.value: {"temperature": one.temperature, "max_tokens": one.max_tokens}
@@ -229,8 +230,18 @@ def step_of(folder: Path) -> int:
     return janus.step_of(folder)
 
 
-def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:
-    """Write a folder of the official format, and `pairuni.json`."""
+def save(
+    made: TinyBagel, folder: Path, *, recipe: str, step: int, stored: torch.dtype = torch.float32
+) -> None:
+    """Write a folder of the official format, and `pairuni.json`.
+
+    Args:
+        made: The model.
+        folder: Made if it is not there.
+        recipe: What made it.
+        step: How many steps that took.
+        stored: Precision of the network's weights on the disk; they are computed with in float32.
+    """
     content = {
         name: (msgspec.json.format(msgspec.json.encode(table), indent=2) + b"\n")
         for name, table in made.tables.items()
@@ -238,7 +249,9 @@ def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:
     content[TOKENIZER_FILE] = made.tokenizer.to_str(pretty=False).encode()
     declaration = {"capabilities": list(janus.CAPABILITIES), "recipe": recipe, "step": step}
     weights = {
-        WEIGHT_FILES[0]: made.network.state_dict(),
+        WEIGHT_FILES[0]: {
+            name: tensor.to(stored) for name, tensor in made.network.state_dict().items()
+        },
         AUTOENCODER_FILE: made.autoencoder.state_dict(),
     }
     FolderFiles(content).write(folder, declaration, weights)

@@ -101,7 +101,8 @@ def pretrain_bagel(
                 folder = out_dir / f"step-{step}"
                 bagel.save(made, folder, recipe=RECIPE, step=step)
                 save_state(optimizers, made.network, folder)
-    bagel.save(made, out_dir, recipe=RECIPE, step=cfg.steps)
+    # To be shipped, in half the bytes; a checkpoint that a run goes on from is whole.
+    bagel.save(made, out_dir, recipe=RECIPE, step=cfg.steps, stored=torch.bfloat16)
     return made
 
 
