@@ -262,7 +262,8 @@ class BagelPolicy(BagelWeights):
             found.logp_N.view(rows, window),
             entropy_M.view(rows, window),
             NormalSteps(
-                found.mean_NTC.unflatten(0, (rows, window)), found.width.view(rows, window)
+                found.mean_NTC.view(rows, window, *found.mean_NTC.shape[1:]),
+                found.width.view(rows, window),
             ),
         )
 
