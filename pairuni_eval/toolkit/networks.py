@@ -3,7 +3,7 @@
 from pairuni_eval.devices import AUTO, pick_device
 from pairuni_eval.models.bagel.autoencoder import Autoencoder
 from pairuni_eval.models.bagel.loading import MARKS
-from pairuni_eval.models.bagel.network import Bagel, Routing
+from pairuni_eval.models.bagel.network import GENERATION, Bagel, Routing
 from pairuni_eval.models.bagel.packing import visible_tokens
 from pairuni_eval.models.bagel.pictures import patches, places, unpatched
 from pairuni_eval.models.bagel.supervised import noised_time

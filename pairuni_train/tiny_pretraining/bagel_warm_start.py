@@ -1,10 +1,8 @@
 """The tiny BAGEL's first weights from those of the tiny Janus, which has its widths and depth.
 
-The language model becomes the understanding expert, the vision tower and what connects it stay
-what they are, and a word keeps its rows. Without them questions are not learned in the time that
-drawing takes: all tokens of a picture stand at one position, so that where they are comes from
-tables alone. The generation expert begins untaught: with Janus' weights it was still not copying
-what an edit leaves alone after 1,200 steps.
+The language model becomes both experts, the vision tower and what connects it stay what they are,
+and a word keeps its rows. Without them questions are not learned in the time that drawing takes:
+all tokens of a picture stand at one position, so that where they are comes from tables alone.
 
 New are the norms of queries and keys, whose weights begin at 1.5, and biases, which begin at 0; the
 exact gelu of Janus becomes the tanh form.
@@ -17,11 +15,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pairuni_eval.toolkit.networks import MARKS, bagel, janus
+from pairuni_eval.toolkit.networks import GENERATION, MARKS, bagel, janus
 
 _NORM = 1.5
 # What begins a text stands where Janus says that somebody speaks, and what ends one where he stops.
 _LIKE = dict(zip(MARKS, (":", janus.ASSISTANT, janus.BOI, janus.EOI), strict=True))
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @torch.no_grad()
@@ -39,7 +38,7 @@ def warm_start(made: bagel.TinyBagel, tiny: janus.Tiny) -> None:
     own = network.state_dict()
     _words(made, tiny, theirs)
     for name, tensor in own.items():
-        if name.endswith(("q_norm.weight", "k_norm.weight")):
+        if "q_norm" in name or "k_norm" in name:
             tensor.fill_(_NORM)
     for name, tensor in _renamed(theirs).items():
         own[name].copy_(tensor)
@@ -65,12 +64,23 @@ def _renamed(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in theirs.items():
         first, _, rest = name.partition(".")
         if first == "language_model" and rest != "embed_tokens.weight":
-            found[f"language_model.model.{rest}"] = tensor
+            found |= {f"language_model.model.{both}": tensor for both in _of_both_experts(rest)}
         elif first == "vision_model":
             found[f"vit_model.vision_model.{_vision_name(rest)}"] = _as_linear(rest, tensor)
         elif first == "aligner":
             found[f"connector.{rest.replace('hidden_layers.0', 'fc2')}"] = tensor
     return found
+
+
+def _of_both_experts(name: str) -> tuple[str, str]:
+    """A name, and with the mark of the generation expert where the official names have it."""
+    *before, kind = name.split(".")
+    place = -1
+    if before[-1].endswith("_proj") and before[-1] not in _ATTENTION:
+        place = -2  # of the MLP the whole has the mark
+    marked = [*before]
+    marked[place] += GENERATION
+    return name, ".".join((*marked, kind))
 
 
 def _vision_name(name: str) -> str:

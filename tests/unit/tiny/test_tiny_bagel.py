@@ -147,15 +147,12 @@ def test_a_warm_start_reads_pictures_and_words_as_janus_does() -> None:
     assert torch.equal(made.network.experts.embed_tokens.weight[red], embedding[same])
     layer = made.network.experts.layers[2]
     their_layer = tiny.model.model.language_model.layers[2]
-    assert torch.equal(layer.mlp.down_proj.weight, their_layer.mlp.down_proj.weight)  # type: ignore[union-attr]
-    query = layer.self_attn.q_proj  # type: ignore[union-attr]
-    assert torch.equal(query.weight, their_layer.self_attn.q_proj.weight)  # type: ignore[union-attr, arg-type]
-    assert float(query.bias.abs().max()) == 0  # type: ignore[union-attr, operator]
-    # The generation expert begins untaught.
-    fresh = bagel.build(3).network.state_dict()
-    own = made.network.state_dict()
-    untaught = [name for name in own if "_moe_gen" in name]
-    assert untaught and all(torch.equal(own[name], fresh[name]) for name in untaught)
+    for kind in ("", "_moe_gen"):
+        mlp, attention = layer.get_submodule(f"mlp{kind}"), layer.self_attn
+        assert torch.equal(mlp.down_proj.weight, their_layer.mlp.down_proj.weight)  # type: ignore[union-attr]
+        query = attention.get_submodule(f"q_proj{kind}")
+        assert torch.equal(query.weight, their_layer.self_attn.q_proj.weight)  # type: ignore[arg-type]
+        assert float(query.bias.abs().max()) == 0  # type: ignore[union-attr, operator]
 
 
 def test_rates_hold_before_they_fall() -> None:
