@@ -1,4 +1,10 @@
 """Names of the checkpoints that come with the package, and their folders below `tiny/`."""
 
-# The tiny model, and two that half know 24 made-up names (docs/tiny-names.md).
-SHIPPED = {"tiny": "weights", "tiny-early": "early-0", "tiny-early-1": "early-1"}
+# The tiny model, two that half know 24 made-up names (docs/tiny-names.md), and one that draws by
+# flow matching (docs/tiny-bagel.md).
+SHIPPED = {
+    "tiny": "weights",
+    "tiny-early": "early-0",
+    "tiny-early-1": "early-1",
+    "tiny-bagel": "bagel-0",
+}
