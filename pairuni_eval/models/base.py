@@ -326,11 +326,23 @@ class ViewPlan(NamedTuple):
 TRACE = ViewPlan()
 
 
+class NormalSteps(NamedTuple):
+    """Normally distributed steps: their means (N, T, ...) and standard deviations (N, T)."""
+
+    mean: Tensor
+    width_NT: Tensor
+
+
 class LogProbs(NamedTuple):
-    """Per-token log-probs of the sampled tokens (N, T), and the entropy where asked (N, T)."""
+    """Per-token log-probs of the sampled tokens (N, T), and the entropy where asked (N, T).
+
+    `steps` are there where a token is a noisy step: two of one width have a divergence in closed
+    form.
+    """
 
     logp_NT: Tensor
     entropy_NT: Tensor | None = None
+    steps: NormalSteps | None = None
 
 
 class Policy(TrainedModule, Protocol):

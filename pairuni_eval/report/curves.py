@@ -21,6 +21,8 @@ from pairuni_eval.store.training import TRAINING, has_training, read_metrics
 
 TASKS = {"und": "understanding", "gen": "generation"}
 _REWARDS = {f"reward/{task}": f"Reward, {words}" for task, words in TASKS.items()}
+_LOSSES = {f"loss/{task}": f"Loss, {words}" for task, words in TASKS.items()}  # where no reward is
+_DECLINED = {f"declined/{task}" for task in TASKS}  # where no rollout was judged
 _HEALTH = {
     **{f"live_groups/{task}": f"Groups with spread, {words}" for task, words in TASKS.items()},
     **{f"entropy/{task}": f"Entropy, {words}" for task, words in TASKS.items()},
@@ -45,6 +47,7 @@ class TrainingRow(NamedTuple):
     Attributes:
         rewards: By task, in the order of `TASKS`.
         live: Mean share of groups whose rewards had spread, by task.
+        losses: By task, of an arm that is taught and has no rewards.
     """
 
     name: str
@@ -52,6 +55,7 @@ class TrainingRow(NamedTuple):
     steps: int
     rewards: tuple[FirstAndLast | None, ...]
     live: tuple[float | None, ...]
+    losses: tuple[FirstAndLast | None, ...] = ()
 
 
 class Curves(NamedTuple):
@@ -61,12 +65,24 @@ class Curves(NamedTuple):
         names: The arms in the order of their colors.
         rewards: The reward curves.
         health: Everything else that tells a living run from a dead one.
+        losses: The curves of both losses of arms that are taught.
     """
 
     names: tuple[str, ...]
     rewards: tuple[LineChart, ...]
     health: tuple[LineChart, ...]
     rows: tuple[TrainingRow, ...]
+    losses: tuple[LineChart, ...] = ()
+
+    @property
+    def rewarded(self) -> tuple[TrainingRow, ...]:
+        """The arms that have rewards, or had none to be told."""
+        return tuple(row for row in self.rows if not row.losses)
+
+    @property
+    def taught(self) -> tuple[TrainingRow, ...]:
+        """The arms that learned from examples."""
+        return tuple(row for row in self.rows if row.losses)
 
 
 def training_arms(
@@ -113,6 +129,16 @@ def curves(arms: Mapping[str, Sequence[Path]]) -> Curves | None:
         rewards=_charts(tables, _REWARDS),
         health=_charts(tables, _HEALTH),
         rows=tuple(_row(name, seeds) for name, seeds in tables.items() if seeds),
+        losses=_charts(
+            {name: seeds if _is_taught(seeds) else [] for name, seeds in tables.items()}, _LOSSES
+        ),
+    )
+
+
+def _is_taught(seeds: Sequence[Mapping[str, Array]]) -> bool:
+    """Whether a training has losses of its tasks and no rewards."""
+    return all(not one.keys() & {*_REWARDS, *_DECLINED} for one in seeds) and any(
+        one.keys() & _LOSSES.keys() for one in seeds
     )
 
 
@@ -159,6 +185,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Array]]) -> TrainingRow:
         steps=max(int(one["step"].max()) + 1 for one in seeds),
         rewards=tuple(_moved(seeds, f"reward/{task}") for task in TASKS),
         live=tuple(_mean(seeds, f"live_groups/{task}") for task in TASKS),
+        losses=tuple(_moved(seeds, name) for name in _LOSSES) if _is_taught(seeds) else (),
     )
 
 

@@ -48,6 +48,8 @@ from pairuni_eval.tiny.names import NAME_TOKENS
 UNK = "<|unk|>"
 _SENTENCES = (THINK_THEN_ANSWER, THINK_THEN_DRAW)
 _PATCH = 8  # pixels of the vision tower's patches
+# Tables of places: with the large model's base four columns would hardly differ.
+_BASE, _PLACES = 4.0, 1.5
 _GROUPS = 32  # channels are in multiples of it
 # How it is measured: a few points in time are enough for 16 tokens, and guidance of 2 serves best.
 _DRAW = Decoding(cfg_scale=2.0, steps=11, timestep_shift=2.0, cfg_renorm="none")
@@ -162,7 +164,7 @@ def _initialize(made: TinyBagel) -> None:
         (network.latent_pos_embed, made.config.latent_side),
         (network.vit_pos_embed, made.config.vision_side),
     ):
-        table.pos_embed.copy_(sine_table(side, table.pos_embed.shape[1]))
+        table.pos_embed.copy_(_PLACES * sine_table(side, table.pos_embed.shape[1], base=_BASE))
     for name, layer in made.autoencoder.named_modules():
         if isinstance(layer, nn.Conv2d):
             fan_in = layer.in_channels * layer.kernel_size[0] ** 2
@@ -170,9 +172,9 @@ def _initialize(made: TinyBagel) -> None:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-def sine_table(side: int, size: int) -> torch.Tensor:
+def sine_table(side: int, size: int, *, base: float = 10_000.0) -> torch.Tensor:
     """The fixed table of places (side * side, size): half from the column, half from the row."""
-    waves = 10_000.0 ** (-torch.arange(size // 4) / (size / 4))
+    waves = base ** (-torch.arange(size // 4) / (size / 4))
     angles = torch.arange(side)[:, None] * waves
     one = torch.cat((angles.sin(), angles.cos()), dim=1)
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -202,6 +204,7 @@ def _tables(config: BagelConfig) -> dict[str, dict[str, Any]]:
         },
         CONFIG: {
             "model_type": "bagel",
+            "dtype": "float32",
             "bagel_shapes": msgspec.to_builtins(shapes),
             "bagel_decoding": {
                 name.value: {"temperature": one.temperature, "max_tokens": one.max_tokens}
@@ -229,8 +232,18 @@ def step_of(folder: Path) -> int:
     return janus.step_of(folder)
 
 
-def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:
-    """Write a folder of the official format, and `pairuni.json`."""
+def save(
+    made: TinyBagel, folder: Path, *, recipe: str, step: int, stored: torch.dtype = torch.float32
+) -> None:
+    """Write a folder of the official format, and `pairuni.json`.
+
+    Args:
+        made: The model.
+        folder: Made if it is not there.
+        recipe: What made it.
+        step: How many steps that took.
+        stored: Precision of the network's weights on the disk; they are computed with in float32.
+    """
     content = {
         name: (msgspec.json.format(msgspec.json.encode(table), indent=2) + b"\n")
         for name, table in made.tables.items()
@@ -238,7 +251,9 @@ def save(made: TinyBagel, folder: Path, *, recipe: str, step: int) -> None:
     content[TOKENIZER_FILE] = made.tokenizer.to_str(pretty=False).encode()
     declaration = {"capabilities": list(janus.CAPABILITIES), "recipe": recipe, "step": step}
     weights = {
-        WEIGHT_FILES[0]: made.network.state_dict(),
+        WEIGHT_FILES[0]: {
+            name: tensor.to(stored) for name, tensor in made.network.state_dict().items()
+        },
         AUTOENCODER_FILE: made.autoencoder.state_dict(),
     }
     FolderFiles(content).write(folder, declaration, weights)

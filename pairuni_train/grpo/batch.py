@@ -44,7 +44,7 @@ class MicroBatch(NamedTuple):
         advantage_N: Their advantages, pair weight included.
         view: What is scored, and what it counts in each row.
         old_logp_NT: Log-probs under the policy that sampled; None where it is the one that trains.
-        reference_logp_NT: Log-probs under the reference; None without one.
+        reference: What the reference says of the rows; None without one.
     """
 
     half: int
@@ -53,7 +53,7 @@ class MicroBatch(NamedTuple):
     advantage_N: Tensor
     view: View
     old_logp_NT: Tensor | None = None
-    reference_logp_NT: Tensor | None = None
+    reference: LogProbs | None = None
 
 
 class TaskBatch(NamedTuple):
@@ -207,13 +207,13 @@ def with_old_log_probs(
     With one inner step the policy that sampled is the policy that trains, and nothing is replayed.
     """
 
-    def under(other: Policy, batch: MicroBatch) -> Tensor:
-        return score(engine, other, batch, objective.policy_logits).logp_NT
+    def under(other: Policy, batch: MicroBatch) -> LogProbs:
+        return score(engine, other, batch, objective.policy_logits)
 
     return [
         batch._replace(
-            old_logp_NT=under(policy, batch) if objective.inner_steps > 1 else None,
-            reference_logp_NT=None if reference is None else under(reference, batch),
+            old_logp_NT=under(policy, batch).logp_NT if objective.inner_steps > 1 else None,
+            reference=None if reference is None else under(reference, batch),
         )
         for batch in batches
     ]

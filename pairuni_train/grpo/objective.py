@@ -4,9 +4,10 @@
             min(rho A, clip(rho, 1 - eps_low, 1 + eps_high) A)  -  beta KL
 
 with rho = pi / pi_old per token, A = w_p times the group-relative advantage (paper, PairGRPO
-objective), and KL the k3 estimate exp(d) - d - 1, d = log pi_ref - log pi (0 by default). A view
-is a way to score a sequence, o_vi are the tokens that it scores, and the weights w of a sequence's
-views sum to 1: an autoregressive policy has one, and the paper's objective.
+objective), and KL the k3 estimate exp(d) - d - 1, d = log pi_ref - log pi (0 by default), or of a
+noisy step of flow matching |mean - mean_ref|^2 / 2 s^2, a mean over its numbers as its log-prob is.
+A view is a way to score a sequence, o_vi are the tokens that it scores, and the weights w of a
+sequence's views sum to 1: an autoregressive policy has one, and the paper's objective.
 
 The mean is taken over sequences of their token means. trl's default ("dapo") divides by all tokens
 of the batch instead, so that in a joint batch one picture of 576 tokens would outweigh an answer of
@@ -25,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.toolkit.models import LogProbs
 from pairuni_train.grpo.config import ObjectiveSpec
 
 
@@ -58,6 +60,7 @@ def surrogate(
     weight_N: Tensor | None = None,
     old_logp_NT: Tensor | None = None,
     reference_logp_NT: Tensor | None = None,
+    kl_NT: Tensor | None = None,
 ) -> Terms:
     """The clipped surrogate of a micro-batch.
 
@@ -70,21 +73,25 @@ def surrogate(
         weight_N: Weight of the view in each sequence; None is 1, the weight of an only view.
         old_logp_NT: Log-probs under the policy that sampled, from the same scoring function; None
             on the first inner step, where they equal `logp_NT`.
-        reference_logp_NT: Log-probs under the reference; needed for `beta` > 0.
+        reference_logp_NT: Log-probs under the reference; needed for `beta` > 0,
+        kl_NT: or the divergence from it, where that is known in closed form.
 
     Raises:
         ValueError: `beta` without a reference.
     """
-    if objective.beta and reference_logp_NT is None:
+    if objective.beta and reference_logp_NT is None and kl_NT is None:
         raise ValueError("a KL penalty needs the reference's log-probs")
     old_NT = logp_NT.detach() if old_logp_NT is None else old_logp_NT
     ratio_NT = (logp_NT - old_NT).exp()
     bound_NT = ratio_NT.clamp(1 - objective.clip_low, 1 + objective.clip_high)
     scale_N1 = advantage_N[:, None]
     gain_NT = torch.minimum(ratio_NT * scale_N1, bound_NT * scale_N1)
-    kl_NT = (
-        torch.zeros_like(logp_NT) if reference_logp_NT is None else k3(logp_NT, reference_logp_NT)
-    )
+    if kl_NT is None:
+        kl_NT = (
+            torch.zeros_like(logp_NT)
+            if reference_logp_NT is None
+            else k3(logp_NT, reference_logp_NT)
+        )
     mean_N = _token_means(gain_NT - objective.beta * kl_NT, mask_NT)
     loss = -(mean_N if weight_N is None else weight_N * mean_N).sum() / sequences
     with torch.no_grad():
@@ -97,6 +104,14 @@ def surrogate(
             (ratio_NT - 1).abs().masked_fill(~mask_NT, 0.0).amax(),
             kl_NT.masked_fill(~mask_NT, 0.0).sum(),
         )
+
+
+def divergence(scored: LogProbs, reference: LogProbs) -> Tensor:
+    """Each token's divergence from a reference: of means where they are known, else k3."""
+    if scored.steps is None or reference.steps is None:
+        return k3(scored.logp_NT, reference.logp_NT)
+    apart_NT = (scored.steps.mean - reference.steps.mean).square().flatten(2).mean(2)
+    return apart_NT / (2 * scored.steps.width_NT**2)
 
 
 def k3(logp_NT: Tensor, reference_logp_NT: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, score
 from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.hooks import TaskGradients
-from pairuni_train.grpo.objective import Terms, surrogate
+from pairuni_train.grpo.objective import Terms, divergence, surrogate
 from pairuni_train.grpo.rollouts import TASKS
 
 
@@ -56,7 +56,7 @@ def accumulate(
                 sequences=batch.sequences,
                 weight_N=one.view.weight_N,
                 old_logp_NT=one.old_logp_NT,
-                reference_logp_NT=one.reference_logp_NT,
+                kl_NT=None if one.reference is None else divergence(scored, one.reference),
             )
         if one.teaches:
             engine.backward(terms.loss * weight)

@@ -36,8 +36,9 @@ class SftRecipe(Strict, frozen=True, kw_only=True):
             (1, 1) a step has both halves of each of its pairs.
         pack_tokens: Tokens of a pack, at most; both halves of a pair are in one pack.
         instruction: Appended to the question.
-        answer_form: What is said: "{answer}", "<answer>{answer}</answer>" or, where the pairs have
-            thoughts, "<think>{thought}</think><answer>{answer}</answer>".
+        thought_form: What is said before the answer where a pair has a thought, e.g.
+            "<think>{thought}</think>"; nothing by default.
+        answer_form: What is said of the answer: "{answer}", or "<answer>{answer}</answer>".
         word_weight: What the cross-entropy counts,
         picture_weight: and the loss of what is drawn.
         reweighted: A word counts 1 over the root of the length of its answer.
@@ -58,6 +59,7 @@ class SftRecipe(Strict, frozen=True, kw_only=True):
     ratio: tuple[Count, Count] = (1, 1)
     pack_tokens: Count = 10_240
     instruction: str = ""
+    thought_form: str = ""
     answer_form: str = "{answer}"
     word_weight: NotNegative = 1.0
     picture_weight: NotNegative = 1.0
@@ -80,7 +82,9 @@ class SftRecipe(Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if "{answer}" not in self.answer_form:
-            raise ValueError("answer_form says nothing: it needs {answer}")
+            raise ValueError("answer_form says no answer: it needs {answer}")
+        if self.thought_form and "{thought}" not in self.thought_form:
+            raise ValueError("thought_form says no thought: it needs {thought}")
 
     @property
     def optimizer(self) -> OptimizerSpec:

@@ -68,13 +68,9 @@ def packs_of(units: Iterable[Prepared], tokens: int) -> Sequence[Prepared]:
 def _question(pair: Pair, recipe: SftRecipe, seed: int, step: int) -> Lesson:
     half = pair.understanding
     assert half is not None
-    thought = str(half.facts.get("thought", ""))
-    if "{thought}" in recipe.answer_form and not thought:
-        raise UserError(
-            f"Pair {pair.id}: its question has no thought, and answer_form asks for one.",
-            hint="--set 'answer_form=<answer>{answer}</answer>'",
-        )
-    said = recipe.answer_form.replace("{thought}", thought).replace("{answer}", half.answer)
+    said = recipe.answer_form.replace("{answer}", half.answer)
+    if thought := str(half.facts.get("thought") or ""):
+        said = recipe.thought_form.replace("{thought}", thought) + said
     text = question_of(half, recipe.instruction)
     return Lesson("und", text, picture_of(half), said, _seed(seed, pair, step, "und"))
 

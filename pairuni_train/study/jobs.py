@@ -38,8 +38,9 @@ from pairuni_train.study.processes import (
     run_logged,
     run_together,
 )
-from pairuni_train.study.spec import Experiment, StudyArm
+from pairuni_train.study.spec import Experiment, Method, StudyArm
 
+_VERBS: dict[Method, str] = {"grpo": "run", "sft": "sft"}  # commands of pairuni-train
 _PRESETS = {True: "tiny", False: "orsta-blip3o"}  # of a recipe that names none
 
 
@@ -169,7 +170,8 @@ def _name(job: TrainJob, options: StudyOptions) -> str:
     own = f"set{_key(arm.settings)}" if arm.settings else ""
     if not arm.trained:
         return "-".join(filter(None, (recipe.name, "base", own)))
-    words = [recipe.name, arm.trained_as, arm.pairs or "", _pairs_key(arm, options), own]
+    method = "" if arm.method == "grpo" else arm.method
+    words = [recipe.name, method, arm.trained_as, arm.pairs or "", _pairs_key(arm, options), own]
     return "-".join([word for word in words if word] + [str(recipe.steps)])
 
 
@@ -265,10 +267,13 @@ def _train_and_measure(
 def train_command(
     job: TrainJob, options: StudyOptions, fixed: FixedPrompts | None = None
 ) -> list[str]:
-    """The command that trains a job, or goes on with it."""
+    """The command that trains a job, or goes on with it.
+
+    An arm that is taught has the recipe of that name of `pairuni-train sft`.
+    """
     command = [
         *(options.launcher or (sys.executable,)),
-        *("-m", "pairuni_train.cli", "run", "--arm", job.arm.trained_as),
+        *("-m", "pairuni_train.cli", _VERBS[job.arm.method], "--arm", job.arm.trained_as),
         *("--recipe", options.given or options.recipe.name, "--steps", str(options.recipe.steps)),
         *("--pairs", str(pair_file(job.arm, options))),
         *("--seed", str(job.seed), "--out", str(train_folder(job, options))),

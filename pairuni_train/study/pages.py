@@ -69,7 +69,7 @@ def write_table(
     study = _study(experiment, tiny=tiny, command=command)._replace(
         questions=arm_table.questions(table, experiment.question, command),
         partial=arm_table.partial(table),
-        notes=experiment.notes,
+        notes=(*experiment.notes, *experiment.method_notes),
         parts=arm_table.parts(table, tiny=tiny, steps=steps),
         files=dict(arm_table.FILES),
     )

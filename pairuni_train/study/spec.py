@@ -23,6 +23,7 @@ from pairuni_train.study.design import Design, design_troubles
 
 BASE = "base"
 World = Literal["tiny", "real"]
+Method = Literal["grpo", "sft"]
 HeldOut = Literal["answers", "drawings"]
 _HELD_OUT = {"answers": "tiny-heldout-questions", "drawings": "tiny-heldout-drawings"}
 
@@ -70,6 +71,7 @@ class StudyArm(Strict, frozen=True, kw_only=True):
         settings: Keys of the recipe that differ, as for `pairuni-train run --set`; what makes
             arms comparable (steps, checkpoint) is not among them.
         only: The world that this arm belongs to, where it makes no sense in the other.
+        method: How it is trained: reinforced ("grpo") or taught ("sft").
     """
 
     name: str
@@ -78,6 +80,7 @@ class StudyArm(Strict, frozen=True, kw_only=True):
     changes: dict[str, str | int | float] = {}
     settings: dict[str, Any] = {}
     only: World | None = None
+    method: Method = "grpo"
 
     @property
     def trained(self) -> bool:
@@ -155,6 +158,16 @@ class Experiment(Strict, frozen=True, kw_only=True):
     def heads(self) -> tuple[str, ...]:
         """Titles of the paper's columns."""
         return self.printed_heads or tuple(column.title for column in self.columns)
+
+    @property
+    def method_notes(self) -> tuple[str, ...]:
+        """Which arms are taught and not reinforced, in a sentence; nothing where none is."""
+        taught = [arm.name for arm in self.arms if arm.trained and arm.method == "sft"]
+        if not taught:
+            return ()
+        others = [arm.name for arm in self.arms if arm.trained and arm.method != "sft"]
+        said = f"Trained by supervised fine-tuning on both halves (sft): {', '.join(taught)}"
+        return (f"{said}; by PairGRPO: {', '.join(others)}." if others else f"{said}.",)
 
     @property
     def comparisons(self) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ from pairuni_eval.models.bagel.config import AUTOENCODER_FILE, CONFIG, read_tabl
 from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
 from pairuni_eval.models.bagel.inference import BagelInference
 from pairuni_eval.models.bagel.learner import BagelLearner
-from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel, weight_file
+from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel, weight_file, with_precision
 from pairuni_eval.models.bagel.policy import BagelPolicy
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.batching import in_batches
@@ -83,7 +83,7 @@ class BagelModel(Model):
     def memory(cls, checkpoint: str, options: LoadOptions) -> Memory:
         """From the sizes of its tensors; see `Model.memory`."""
         folder = find_folder(checkpoint)
-        network = memory_of([weight_file(folder)], options)
+        network = memory_of([weight_file(folder)], with_precision(folder, options))
         autoencoder = sum(numbers_in(folder / AUTOENCODER_FILE).values()) * _FULL
         return network._replace(weights=network.weights + autoencoder)
 

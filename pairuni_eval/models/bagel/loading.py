@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +20,11 @@ from pairuni_eval.models.bagel.config import (
     PictureShapes,
     read_bagel_config,
     read_shapes,
+    read_table,
 )
 from pairuni_eval.models.bagel.contexts import Marks
 from pairuni_eval.models.bagel.network import Bagel
-from pairuni_eval.models.base import LoadOptions
+from pairuni_eval.models.base import AUTO, LoadOptions
 from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.placement import Placement, place
 from pairuni_eval.models.strict_loading import fill, on_meta
@@ -84,7 +86,7 @@ def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
     tokenizer = read_tokenizer(folder)
     parts = check_weights(weight_file(folder)), check_weights(folder / AUTOENCODER_FILE)
     config = read_bagel_config(folder, _shapes(parts[0]), _shapes(parts[1]))
-    placement = place(options, own=parts[0].dtype)
+    placement = place(with_precision(folder, options), own=parts[0].dtype)
     network = on_meta(lambda: Bagel(config))
     autoencoder = on_meta(lambda: Autoencoder(config.autoencoder))
     fill(network, parts[0], "BAGEL")
@@ -100,6 +102,17 @@ def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
         joint_digest(parts),
         FolderFiles.read(folder, _FILES),
     )
+
+
+def with_precision(folder: Path, options: LoadOptions) -> LoadOptions:
+    """The options, with the precision that config.json says the weights are computed with.
+
+    Weights may be stored in less; the published folders say nothing, and then it is their own.
+    """
+    declared = read_table(folder).get("dtype")
+    if options.dtype != AUTO or not isinstance(declared, str):
+        return options
+    return replace(options, dtype=declared)
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:

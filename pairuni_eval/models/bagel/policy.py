@@ -44,6 +44,7 @@ from pairuni_eval.models.bagel.trained import BagelWeights
 from pairuni_eval.models.base import (
     TRACE,
     LogProbs,
+    NormalSteps,
     PolicyLogits,
     Reply,
     Request,
@@ -218,7 +219,7 @@ class BagelPolicy(BagelWeights):
         score = self._steps if rollout.task == "gen" else self._words
         found = score(rollout, policy_logits)
         entropy_NT = found.entropy_NT if with_entropy else None
-        return LogProbs(found.logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT)
+        return LogProbs(found.logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT, found.steps)
 
     def _words(self, rollout: Rollout, policy_logits: PolicyLogits) -> LogProbs:  # noqa: ARG002
         asked: AskedRows = rollout.conditions["asked"]
@@ -257,7 +258,14 @@ class BagelPolicy(BagelWeights):
             level=decoding.sde_level or _LEVEL,
         )
         entropy_M = found.width.flatten().log() + 0.5 * math.log(2 * math.pi * math.e)
-        return LogProbs(found.logp_N.view(rows, window), entropy_M.view(rows, window))
+        return LogProbs(
+            found.logp_N.view(rows, window),
+            entropy_M.view(rows, window),
+            NormalSteps(
+                found.mean_NTC.view(rows, window, *found.mean_NTC.shape[1:]),
+                found.width.view(rows, window),
+            ),
+        )
 
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:  # noqa: ARG002
         """Pictures or texts; a row that was not sampled from finite numbers is an error."""

@@ -93,11 +93,6 @@ def score_step(
     return ScoredStep(_logp(next_NTC.float(), mean_NTC, width), mean_NTC, width)
 
 
-def divergence(mean_NTC: Tensor, other_NTC: Tensor, width: Tensor) -> Tensor:
-    """KL (N,) between two steps of one width, from their means; of a number, as `logp` is."""
-    return ((mean_NTC - other_NTC).square() / (2 * width**2)).mean((1, 2))
-
-
 def _mean(
     x_NTC: Tensor, velocity_NTC: Tensor, *, times: tuple[Time, Time], cap: float, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -310,3 +310,20 @@ def test_sizes_by_hand() -> None:
 def test_what_is_transparent_is_white() -> None:
     clear = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
     assert on_white(clear).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_weights_stored_in_less_are_computed_with_as_the_folder_says(
+    copy: Path,
+) -> None:
+    bagel.save(bagel.build(0, SMALL), copy, recipe="none", step=0, stored=torch.bfloat16)
+    stored = load_file(copy / "ema.safetensors")
+    assert {one.dtype for one in stored.values()} == {torch.bfloat16}
+    found = load_model(str(copy), None, LoadOptions(device="cpu"))
+    assert isinstance(found, BagelModel)
+    assert found.loaded.network.dtype == torch.float32
+    assert found.identity.dtype == "float32"
+    memory = BagelModel.memory(str(copy), LoadOptions(device="cpu"))
+    assert memory.dtype == "float32"
+    assert torch.equal(found.loaded.network.llm2vae.weight, stored["llm2vae.weight"].float())
+    half = load_model(str(copy), None, LoadOptions(device="cpu", dtype="bfloat16"))
+    assert half.identity.dtype == "bfloat16"

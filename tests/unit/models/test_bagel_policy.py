@@ -14,11 +14,12 @@ from support.small_training import small_trainer, tiny_pairs
 from pairuni_eval.adapters import load_model
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.policy import BagelPolicy
-from pairuni_eval.models.bagel.stochastic import divergence, score_step, stochastic_step
+from pairuni_eval.models.bagel.stochastic import score_step, stochastic_step
 from pairuni_eval.models.base import LoadOptions, Request, Rollout, Task
 from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import bagel, world
 from pairuni_train.config import find_recipe
+from pairuni_train.grpo.objective import divergence, k3
 
 SMALL = bagel.TinyBagelSize(
     hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
@@ -146,9 +147,23 @@ def test_steps_at_their_own_times_are_those_one_by_one() -> None:
     torch.testing.assert_close(found.next_NTC, torch.cat([one.next_NTC for one in alone]))
     again = score_step(x, v, found.next_NTC, times=(first, last), cap=0.9, level=0.7)
     torch.testing.assert_close(again.logp_N, found.logp_N)
-    moved = again.mean_NTC + 2 * again.width  # two standard deviations of every number
-    far = divergence(again.mean_NTC, moved, again.width)
-    torch.testing.assert_close(far, torch.full((3,), 2.0))
+
+
+def test_the_divergence_of_noisy_steps_is_that_of_their_means(policy: BagelPolicy) -> None:
+    rollout = policy.sample("gen", asked("gen"))
+    (view,) = policy.plan_views(rollout, [0] * 4)
+    own = policy(rollout, view)
+    assert own.steps is not None
+    assert divergence(own, own).count_nonzero() == 0
+    # Two standard deviations of every number: 2^2 / 2, as of two normal distributions.
+    moved = own.steps._replace(mean=own.steps.mean + 2 * own.steps.width_NT[..., None, None])
+    far = divergence(own, own._replace(steps=moved))
+    torch.testing.assert_close(far, torch.full_like(far, 2.0))
+    words = policy.sample("und", asked("und"))
+    (view,) = policy.plan_views(words, [0] * 4)
+    said = policy(words, view)
+    other = said._replace(logp_NT=said.logp_NT - 0.5)
+    torch.testing.assert_close(divergence(said, other), k3(said.logp_NT, other.logp_NT))
 
 
 def test_what_cannot_be_trained_is_refused(policy: BagelPolicy) -> None:

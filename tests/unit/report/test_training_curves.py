@@ -74,6 +74,24 @@ def test_a_step_that_failed_reads_as_no_number(tmp_path: Path) -> None:
     assert found.rewards[0].lines[0].line.count("M") == 2
 
 
+def test_what_was_taught_has_losses_in_place_of_rewards(tmp_path: Path) -> None:
+    folder = tmp_path / "sft"
+    folder.mkdir()
+    rows = [{"step": n, "loss": 1.0, "loss/und": 2.0 - n, "loss/gen": 0.5} for n in range(2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rewarded = metrics(tmp_path / "grpo", [0.1, 0.2])
+    found = curves({"sft": [folder], "grpo": [rewarded]})
+    assert found is not None
+    assert [row.name for row in found.taught] == ["sft"]
+    assert [row.name for row in found.rewarded] == ["grpo"]
+    und, gen = found.taught[0].losses
+    assert und == (2.0, 1.0) and gen == (0.5, 0.5)
+    assert [chart.title for chart in found.losses] == ["Loss, understanding", "Loss, generation"]
+    assert [[one.name for one in chart.lines] for chart in found.losses] == [["sft"]] * 2
+    alone = curves({"grpo": [rewarded]})
+    assert alone is not None and not alone.losses and not alone.taught
+
+
 def test_a_training_folder_or_the_run_that_holds_one(tmp_path: Path) -> None:
     folder = metrics(tmp_path / "run" / "training", [0.1])
     assert training_folder(tmp_path / "run") == folder == training_folder(folder)

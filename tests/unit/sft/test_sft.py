@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from msgspec.structs import replace
 from rich.console import Console
 from safetensors.torch import load_file
 from support.small_training import flat_gradient, tiny_pairs
@@ -277,25 +278,33 @@ def test_packs_hold_whole_units() -> None:
 
 
 def test_what_cannot_be_taught_is_refused(small_bagel: Path) -> None:
-    thinking = recipe_of(
-        small_bagel, answer_form="<think>{thought}</think><answer>{answer}</answer>"
-    )
-    with pytest.raises(UserError, match="pair0: its question has no thought"):
-        units_of(PAIRS[:1], (), thinking, seed=0, step=0)
-    with pytest.raises(UserError, match="answer_form says nothing"):
+    with pytest.raises(UserError, match="answer_form says no answer"):
         recipe_of(small_bagel, answer_form="yes")
+    with pytest.raises(UserError, match="thought_form says no thought"):
+        recipe_of(small_bagel, thought_form="<think>")
     with pytest.raises(UserError, match="Did you mean 'tiny'"):
         find_sft_recipe("tini", {})
-    form = recipe_of(small_bagel, answer_form="<answer>{answer}</answer>", instruction="Say it.")
-    ((lesson,),) = units_of(PAIRS[:1], (), form, seed=0, step=0)
+
+
+def test_an_answer_is_said_in_the_form_that_was_asked_for(small_bagel: Path) -> None:
+    form = recipe_of(
+        small_bagel,
+        answer_form="<answer>{answer}</answer>",
+        thought_form="<think>{thought}</think>",
+        instruction="Say it.",
+    )
     half = PAIRS[0].understanding
     assert half is not None
-    assert lesson.answer == f"<answer>{half.answer}</answer>"
-    assert lesson.text == f"{half.question}\nSay it."
+    thinking = replace(half, facts={**half.facts, "thought": "red circle"})
+    pairs = [PAIRS[0], replace(PAIRS[0], understanding=thinking)]
+    (plain,), (thought,) = units_of(pairs, (), form, seed=0, step=0)
+    assert plain.answer == f"<answer>{half.answer}</answer>"
+    assert thought.answer == f"<think>red circle</think><answer>{half.answer}</answer>"
+    assert plain.text == f"{half.question}\nSay it."
 
 
 def test_shipped_recipes_are_read() -> None:
-    assert {"bagel", "tiny", "tiny-bagel", "janus-pro-1b"} == set(sft_recipe_names())
+    assert {"bagel", "tiny", "tiny-bagel", "tiny-names", "janus-pro-1b"} == set(sft_recipe_names())
     official = find_sft_recipe("bagel", {})
     assert (official.eps, official.betas, official.ema) == (1e-15, (0.9, 0.95), 0.9999)
     assert (official.pack_tokens, official.time_shift, official.warmup) == (10_240, 1.0, 2000)

@@ -17,7 +17,16 @@ from pairuni_train.config import find_arm, find_recipe
 from pairuni_train.grpo.config import RewardSpec
 from pairuni_train.grpo.rewards import load_rewards, reward_plugin
 from pairuni_train.pair_data.config import check_arms, find_preset
-from pairuni_train.study.jobs import StudyOptions, pair_file, run_folder, train_jobs
+from pairuni_train.sft.config import sft_recipe_names
+from pairuni_train.study.jobs import (
+    StudyOptions,
+    TrainJob,
+    pair_file,
+    run_folder,
+    train_command,
+    train_folder,
+    train_jobs,
+)
 from pairuni_train.study.overrides import as_options, changed_pairs, real_changes
 from pairuni_train.study.spec import (
     BASE,
@@ -138,6 +147,27 @@ def test_an_experiment_on_one_world_keeps_what_belongs_there() -> None:
     table4b = find_experiment("table4b")
     assert "geneval-long" in table4b.benchmarks(tiny=False)
     assert len(table4b.benchmarks(tiny=True)) == len(table4b.benchmarks(tiny=False)) - 1
+
+
+def test_an_arm_that_is_taught_has_a_command_a_folder_and_a_sentence(tmp_path: Path) -> None:
+    table4b = find_experiment("table4b")
+    options = StudyOptions(find_recipe("tiny"), 1, tmp_path)
+    taught = next(arm for arm in table4b.arms if arm.name == "PairUni")
+    reinforced = msgspec.structs.replace(taught, method="grpo")
+    sft, grpo = (TrainJob(arm, 0) for arm in (taught, reinforced))
+    words = train_command(sft, options)
+    assert words[words.index("pairuni_train.cli") + 1 :][:5] == [
+        *("sft", "--arm", "pairuni", "--recipe", "tiny")
+    ]
+    assert train_command(grpo, options)[3] == "run"
+    assert train_folder(sft, options) != train_folder(grpo, options)
+    assert pair_file(taught, options) == pair_file(reinforced, options)
+    assert table4b.method_notes == (
+        "Trained by supervised fine-tuning on both halves (sft): random pair, PairUni.",
+    )
+    assert find_experiment("table2").method_notes == ()
+    # What the arms of an experiment are taught by is there under the name of its recipe.
+    assert {"tiny", "tiny-names", "bagel", "tiny-bagel"} <= set(sft_recipe_names())
 
 
 # Changes
