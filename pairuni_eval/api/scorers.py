@@ -15,6 +15,7 @@ from pairuni_eval.scorers.choice import (
 )
 from pairuni_eval.scorers.judge_calls import (
     NotAsked,
+    consult_until_read,
     marks_without_score,
     question_about,
     replies_about,
@@ -31,6 +32,7 @@ from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
     geneval_marks,
 )
+from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks
 from pairuni_eval.scorers.rubric import (
     LEGACY,
     VERIFIED,
