@@ -13,6 +13,15 @@ from pairuni_eval.scorers.choice import (
     mmstar_marks,
     spelled_list,
 )
+from pairuni_eval.scorers.dependent_questions import (
+    DPG_METRICS,
+    Proposition,
+    broad_category_of,
+    dpg_marks,
+    official_propositions,
+    repaired_propositions,
+    said_yes_or_no,
+)
 from pairuni_eval.scorers.judge_calls import (
     NotAsked,
     consult_until_read,

@@ -5,8 +5,10 @@ Shapes: N rows, G dimensions.
 The tag of a sample lists the dimension of every point in the order of the points, repeats included:
 "Action, Action, Style". A number is points right by points, over all rows that have a value, and
 with `by` the plain mean of such shares over dimensions; the dimension of a single share stands in
-`where`. `PointShare` reads values with a decimal digit for each point (`scorers.point_verdicts`).
-A card names it "pairuni_eval.stats.pooled_points:PointShare".
+`where`. `PointShare` reads values with a decimal digit for each point (`scorers.point_verdicts`),
+`PointHits` the number of points right of the one dimension of `where`, `LastDrawHits` the same of
+the last output of every sample alone, as DPG-Bench's categories are. A card names them
+"pairuni_eval.stats.pooled_points:PointShare".
 """
 
 from __future__ import annotations
@@ -92,3 +94,29 @@ class PointShare(Aggregate):
         """The dimensions of each row's points."""
         cells = rows.tags.get(self._tag, np.full(len(rows.value), "", dtype=object))
         return [[one.strip() for one in str(cell).split(",") if one.strip()] for cell in cells]
+
+
+class PointHits(PointShare):
+    """One dimension, of which a value says how many points are right; see the module docstring."""
+
+    def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
+        """See `Aggregate.extremes`."""
+        return np.zeros(len(rows.value)), self._points(rows)
+
+    def _counts(self, rows: GradedRows) -> tuple[Array, Array]:
+        return np.nan_to_num(rows.value)[:, None], self._points(rows)[:, None]
+
+    def _points(self, rows: GradedRows) -> Array:
+        """How many points of the dimension each row has, (N,)."""
+        (name,) = self._names
+        counts: Array = np.array([listed.count(name) for listed in self._listed(rows)], dtype=float)
+        return counts
+
+
+class LastDrawHits(PointHits):
+    """`PointHits` over the last output of every sample."""
+
+    def features(self, rows: GradedRows) -> Array:
+        """See `Aggregate.features`."""
+        last = rows.draw == rows.draw.max(initial=0)
+        return super().features(rows) * last[:, None]

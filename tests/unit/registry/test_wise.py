@@ -353,6 +353,7 @@ JUDGED = (
     "gedit",
     "gedit-cn",
     "hpsv2",
+    "dpg-bench",
     "unigenbench",
     "unigenbench-long",
     "unigenbench-zh",
