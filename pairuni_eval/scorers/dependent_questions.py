@@ -5,8 +5,8 @@ the answer is "yes"; one whose parent is wrong is wrong, too; a picture is worth
 questions that are right. Odd but official: the first row of the file is thrown away, so that the
 children of its proposition name a parent that is not there and their item has no score; of an item
 whose rows do not stand together the last block counts; parents are looked at in the order of the
-rows, so that a child in front of a parent that falls with its own parent keeps its point; "Yes" and "yes." are wrong; scores by
-category leave the parents out of account.
+rows, so that a child in front of a parent that falls with its own parent keeps its point; "Yes" and
+"yes." are wrong; scores by category leave the parents out of account.
 
 The repaired rule keeps every row, looks at all parents of a question and at theirs, whatever the
 order, and passes over a parent that is not there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_items_with_their_questions(tmp_path: Path) -> None:
     ],
 )
 def test_rows_of_another_form_are_named(tmp_path: Path, row: Any, said: str) -> None:
-    with pytest.raises(UserError, match="dpg_bench.csv, line 2") as caught:
+    with pytest.raises(UserError, match=r"dpg_bench\.csv, line 2") as caught:
         ready("dpg-bench", write(tmp_path, [row]))
     assert said in caught.value.message
 
@@ -148,8 +149,6 @@ def test_mplugs_protocols_are_skipped_by_name_without_it(tmp_path: Path, picture
 
 
 def test_mplug_answers_through_modelscope(tmp_path: Path, picture: Any, modelscope: Path) -> None:
-    import json
-
     modelscope.mkdir(parents=True)
     (modelscope / "configuration.json").write_text(json.dumps(SAID))
     benchmark, items = ready("dpg-bench", write(tmp_path))
