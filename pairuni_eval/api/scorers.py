@@ -53,6 +53,15 @@ from pairuni_eval.scorers.rubric import (
     wise_is_complete,
     wise_marks,
 )
+from pairuni_eval.scorers.soft_questions import (
+    SKILLS,
+    SOFT_METRICS,
+    VQASCORE_METRICS,
+    question_of,
+    question_of_prompt,
+    soft_marks,
+    vqascore_marks,
+)
 from pairuni_eval.scorers.training_questions import (
     geneval_reference,
     mmmu_reference,

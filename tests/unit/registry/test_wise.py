@@ -354,6 +354,7 @@ JUDGED = (
     "gedit-cn",
     "hpsv2",
     "dpg-bench",
+    "geneval2",
     "unigenbench",
     "unigenbench-long",
     "unigenbench-zh",
