@@ -41,7 +41,7 @@ from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
     geneval_marks,
 )
-from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks
+from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks, point_tags
 from pairuni_eval.scorers.rubric import (
     LEGACY,
     VERIFIED,

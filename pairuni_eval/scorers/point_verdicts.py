@@ -130,6 +130,17 @@ def point_marks(reply: JudgeReply, points: Sequence[str], protocol: str) -> list
     ]
 
 
+def point_tags(tag: str, dimensions: Iterable[str]) -> dict[str, str]:
+    """The tags of a sample by which `stats.pooled_points` knows the dimensions of its points.
+
+    Args:
+        tag: The tag that holds every dimension once; that of every point stands in TAG_listed.
+        dimensions: The dimension of each point, in order, none with a comma.
+    """
+    listed = list(dimensions)
+    return {tag: ", ".join(dict.fromkeys(listed)), f"{tag}_listed": ", ".join(listed)}
+
+
 POINT_RULES = {"official": official_verdicts, "repaired": repaired_verdicts}
 
 

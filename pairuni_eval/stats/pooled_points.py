@@ -2,8 +2,9 @@
 
 Shapes: N rows, G dimensions.
 
-The tag of a sample lists the dimension of every point in the order of the points, repeats included:
-"Action, Action, Style". A number is points right by points, over all rows that have a value, and
+Beside a tag with the dimensions of a sample's points stands one of the same name and "_listed" with
+the dimension of every point in their order, repeats included: "Action, Style" and "Action, Action,
+Style". A number is points right by points, over all rows that have a value, and
 with `by` the plain mean of such shares over dimensions; the dimension of a single share stands in
 `where`. `PointShare` reads values with a decimal digit for each point (`scorers.point_verdicts`),
 `PointHits` the number of points right of the one dimension of `where`, `LastDrawHits` the same of
@@ -17,7 +18,15 @@ import numpy as np
 
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.errors import UserError
-from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, GradedRows, Mask, ratio
+from pairuni_eval.stats.aggregate import (
+    Aggregate,
+    Array,
+    Bounds,
+    GradedRows,
+    Mask,
+    membership,
+    ratio,
+)
 
 
 class PointShare(Aggregate):
@@ -68,10 +77,7 @@ class PointShare(Aggregate):
 
     def part_members(self, rows: GradedRows) -> Mask:
         """See `Aggregate.part_members`."""
-        members: Mask = np.array(
-            [[name in listed for name in self._names] for listed in self._listed(rows)], dtype=bool
-        )
-        return members.reshape(len(rows.value), len(self._names))
+        return membership(rows, self._tag, self._names)
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """No point right, and all."""
@@ -91,8 +97,8 @@ class PointShare(Aggregate):
         return right, points
 
     def _listed(self, rows: GradedRows) -> list[list[str]]:
-        """The dimensions of each row's points."""
-        cells = rows.tags.get(self._tag, np.full(len(rows.value), "", dtype=object))
+        """The dimension of each of a row's points; a group of rows keeps this tag as it is."""
+        cells = rows.tags.get(f"{self._tag}_listed", np.full(len(rows.value), "", dtype=object))
         return [[one.strip() for one in str(cell).split(",") if one.strip()] for cell in cells]
 
 

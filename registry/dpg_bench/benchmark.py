@@ -43,6 +43,7 @@ from pairuni_eval.api.scorers import (
     dpg_marks,
     marks_without_score,
     official_propositions,
+    point_tags,
     question_about,
     repaired_propositions,
     replies_about,
@@ -121,10 +122,8 @@ class DpgBench(Benchmark):
             key=item,
             parts=(prompt,),
             reference={"official": _stored(official), "repaired": _stored(repaired)},
-            tags={
-                "official_categories": ", ".join(map(broad_category_of, official.values())),
-                "categories": ", ".join(map(broad_category_of, repaired.values())),
-            },
+            tags=point_tags("official_categories", map(broad_category_of, official.values()))
+            | point_tags("categories", map(broad_category_of, repaired.values())),
         )
 
     def _by_mplug(self, answer: Answer, listed: Listed) -> dict[int, JudgeReply] | JudgeReply:

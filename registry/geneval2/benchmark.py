@@ -28,6 +28,7 @@ from pairuni_eval.api.scorers import (
     SKILLS,
     NotAsked,
     check_complete,
+    point_tags,
     question_about,
     question_of,
     question_of_prompt,
@@ -75,7 +76,7 @@ class GenEval2(Benchmark):
                 key=f"{number:04d}",
                 parts=(read.prompt,),
                 reference={"questions": read.vqa_list, "skills": read.skills},
-                tags={"skills": ", ".join(read.skills), "atoms": str(read.atom_count)},
+                tags=point_tags("skills", read.skills) | {"atoms": str(read.atom_count)},
             )
 
     def score(

@@ -34,6 +34,7 @@ from pairuni_eval.api.scorers import (
     check_complete,
     consult_until_read,
     point_marks,
+    point_tags,
     question_about,
 )
 
@@ -102,10 +103,8 @@ class PointBenchmark(Benchmark):
             key=key,
             parts=(prompt,),
             reference={"points": points.names, "descriptions": points.descriptions},
-            tags={
-                "primary": ", ".join(name.partition(" - ")[0] for name in names),
-                "point": ", ".join(names),
-            },
+            tags=point_tags("primary", [name.partition(" - ")[0] for name in names])
+            | point_tags("point", names),
         )
 
     def _question(self, answer: Answer) -> Question | NotAsked:

@@ -92,7 +92,9 @@ def test_items_with_their_questions(tmp_path: Path) -> None:
     assert items[1].sample.parts == (TextPart("three cats,\nin oil"),)
     assert items[0].sample.tags == {
         "official_categories": "attribute",
+        "official_categories_listed": "attribute",
         "categories": "entity, attribute",
+        "categories_listed": "entity, attribute",
     }
     assert items[1].sample.tags["categories"] == "global, other, entity"
 
@@ -169,7 +171,7 @@ def category(benchmark: Benchmark, protocol: str, name: str, rows: GradedRows) -
 def test_categories_pool_questions_officially_of_the_last_picture(tmp_path: Path) -> None:
     benchmark, _ = ready("dpg-bench", write(tmp_path))
     cells = np.array(["entity, entity, other"] * 2 + ["entity"] * 2, dtype=object)
-    tags = {"categories": cells, "official_categories": cells}
+    tags = dict.fromkeys(("categories_listed", "official_categories_listed"), cells)
     draws = np.array([0, 3, 0, 3])
     rows = GradedRows(np.array([2.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1]), draws, tags)
     assert category(benchmark, "repaired", "entity", rows) == pytest.approx(3 / 6)

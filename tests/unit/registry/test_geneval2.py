@@ -57,7 +57,11 @@ def test_rows_become_prompts(tmp_path: Path) -> None:
     benchmark, items = ready("geneval2", write(tmp_path))
     assert [item.sample.key for item in items] == ["0000", "0001"]
     assert items[0].sample.parts == (TextPart("four {glass} kites"),)
-    assert items[1].sample.tags == {"skills": "object, attribute, attribute", "atoms": "4"}
+    assert items[1].sample.tags == {
+        "skills": "object, attribute",
+        "skills_listed": "object, attribute, attribute",
+        "atoms": "4",
+    }
     assert benchmark.card.data.urls == ()
 
 
@@ -95,7 +99,8 @@ def test_official_and_repaired_scores_by_hand(tmp_path: Path, picture: Any) -> N
     assert {question.images_first for batch in judge.batches for question in batch} == {True}
     # Attributes: 0.6 and 0 of two questions.
     values = np.array([row["attribute"].value for row in official])
-    tags = {"skills": np.array([item.sample.tags["skills"] for item in items], dtype=object)}
+    listed = [item.sample.tags["skills_listed"] for item in items]
+    tags = {"skills_listed": np.array(listed, dtype=object)}
     rows = GradedRows(values, np.arange(2), np.zeros(2, dtype=np.int64), tags)
     metric = benchmark.card.protocols["official"].metric("attribute")
     aggregate = make_aggregate(metric, rows)

@@ -69,9 +69,12 @@ def test_rows_become_prompts_with_their_points(name: str, tmp_path: Path) -> Non
     assert items[0].sample.parts == (TextPart('Two foxes, "drawn" in ink'),)
     assert items[0].sample.tags == {
         "primary": "Style, Attribute",
+        "primary_listed": "Style, Attribute",
         "point": "Style, Attribute - Quantity",
+        "point_listed": "Style, Attribute - Quantity",
     }
-    assert items[1].sample.tags["primary"] == "Action, Action"
+    assert items[1].sample.tags["primary"] == "Action"
+    assert items[1].sample.tags["primary_listed"] == "Action, Action"
     assert benchmark.card.draws == 4
     names = list(items[1].sample.reference["points"])
     assert names == (
@@ -154,7 +157,7 @@ def test_an_overall_by_hand(tmp_path: Path, picture: Any) -> None:
     assert values.tolist() == [10, 10, 0]
     tags = {
         name: np.array([item.sample.tags[name] for item in items], dtype=object)
-        for name in ("primary", "point")
+        for name in ("primary", "primary_listed", "point", "point_listed")
     }
     rows = GradedRows(values, np.arange(3), np.zeros(3, dtype=np.int64), tags)
     rule = benchmark.card.protocols["official"]

@@ -17,7 +17,11 @@ PRIMARY = ["Action, Action, Style", "Style", "Action", "Style, Grammar"]
 
 def rows(value: list[float], primary: list[str] = PRIMARY) -> GradedRows:
     count = len(value)
-    tags = {"primary": np.array(primary, dtype=object)}
+    once = [", ".join(dict.fromkeys(cell.split(", "))) for cell in primary]
+    tags = {
+        "primary": np.array(once, dtype=object),
+        "primary_listed": np.array(primary, dtype=object),
+    }
     return GradedRows(np.array(value), np.arange(count), np.zeros(count, dtype=np.int64), tags)
 
 
@@ -79,3 +83,11 @@ def test_the_ends_are_no_point_and_all_points() -> None:
 def test_a_metric_must_name_its_points() -> None:
     with pytest.raises(UserError, match="must name `by`, or one dimension"):
         made(rows([1, 1, 1, 1]))
+
+
+def test_rows_of_one_group_count_its_points_alone() -> None:
+    given = rows([101, 1, 0, 1])
+    style = given.take(np.array([True, True, False, True])).in_one_group("primary", "Style")
+    alone = made(style, by="primary")
+    assert alone.groups == ("Style",)
+    assert float(alone.finish(total(style, alone))) == pytest.approx(2 / 3)
