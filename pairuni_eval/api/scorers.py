@@ -55,8 +55,6 @@ from pairuni_eval.scorers.rubric import (
 )
 from pairuni_eval.scorers.soft_questions import (
     SKILLS,
-    SOFT_METRICS,
-    VQASCORE_METRICS,
     question_of,
     question_of_prompt,
     soft_marks,
