@@ -125,4 +125,5 @@ class LastDrawHits(PointHits):
     def features(self, rows: GradedRows) -> Array:
         """See `Aggregate.features`."""
         last = rows.draw == rows.draw.max(initial=0)
-        return super().features(rows) * last[:, None]
+        kept: Array = super().features(rows) * last[:, None]
+        return kept
