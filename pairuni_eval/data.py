@@ -26,7 +26,7 @@ from pairuni_eval.data_folder import DataFolder, files_matching
 from pairuni_eval.errors import DatasetError, UserError, nearest, writing
 from pairuni_eval.records import Picture
 from pairuni_eval.seeds import stable_hash
-from pairuni_eval.user_text import json_lines
+from pairuni_eval.user_text import json_lines, text_of
 
 _AS_PUBLISHED = "Use the files of the dataset as published, columns unchanged."
 
@@ -174,6 +174,19 @@ class Data:
         for path in self.files():
             for number, row in json_lines(path):
                 yield Row(_json_object(path, number, row), path, number)
+
+    def table_rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        """Rows of the tables (.csv), every cell a text; an empty one where a row ends early.
+
+        Raises:
+            UserError: naming the file, for one that lacks a column or is no readable table.
+        """
+        from pairuni_eval.responses.delimited import table_of
+
+        for path in self.files():
+            for number, cells in table_of(path, text_of(path), ","):
+                check_columns(path, columns, list(cells))
+                yield Row({name: cells[name] or "" for name in columns}, path, number)
 
     def picture_of(self, row: Row, column: str) -> Picture:
         """The image of a row, in any form that `image_cell` knows.

@@ -9,5 +9,6 @@ from pairuni_eval.grading_models.detector import Observer
 from pairuni_eval.grading_models.hps import HpsScorer
 from pairuni_eval.grading_models.image_text import ImageTextScorer
 from pairuni_eval.grading_models.mask2former import Mask2Former
+from pairuni_eval.grading_models.mplug import MPlug
 from pairuni_eval.grading_models.pickscore import PickScorer
 from pairuni_eval.models.weight_file import digest_of

@@ -13,8 +13,18 @@ from pairuni_eval.scorers.choice import (
     mmstar_marks,
     spelled_list,
 )
+from pairuni_eval.scorers.dependent_questions import (
+    DPG_METRICS,
+    Proposition,
+    broad_category_of,
+    dpg_marks,
+    official_propositions,
+    repaired_propositions,
+    said_yes_or_no,
+)
 from pairuni_eval.scorers.judge_calls import (
     NotAsked,
+    consult_until_read,
     marks_without_score,
     question_about,
     replies_about,
@@ -31,6 +41,7 @@ from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
     geneval_marks,
 )
+from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks, point_tags
 from pairuni_eval.scorers.rubric import (
     LEGACY,
     VERIFIED,
@@ -41,6 +52,13 @@ from pairuni_eval.scorers.rubric import (
     wise_category,
     wise_is_complete,
     wise_marks,
+)
+from pairuni_eval.scorers.soft_questions import (
+    SKILLS,
+    question_of,
+    question_of_prompt,
+    soft_marks,
+    vqascore_marks,
 )
 from pairuni_eval.scorers.training_questions import (
     geneval_reference,

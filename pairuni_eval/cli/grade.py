@@ -58,8 +58,8 @@ def grade(
 
     Rows are JSON lines {"id": the dataset's own id, "text": ...} or {"id", "image", "draw"}; sample
     files of lmms-eval and prediction files of VLMEvalKit are read as well, and folders of pictures
-    as the scripts of GenEval, WISE, ImgEdit, GEdit-Bench and HPSv2 write them. A sample without a
-    row is missing, never zero.
+    as the scripts of GenEval, WISE, ImgEdit, GEdit-Bench, HPSv2 and UniGenBench++ write them. A
+    sample without a row is missing, never zero.
     """
     from pairuni_eval.catalog import find_card
     from pairuni_eval.runner.settings import RunSettings

@@ -22,8 +22,13 @@ _DECLINED = re.compile(
 )
 _TEXT_PARTS = ("text", "output_text")
 _MOST_TOKENS = 2**53
+_LEAST_LOG = -9999.0  # how endpoints write a probability of zero
 _LONGEST_WORDS = 200  # characters of an endpoint's own words that are passed on
 _REFUSAL = "refusal"
+
+
+FirstToken = tuple[tuple[str, float], ...]
+"""Texts that the first token might have been, with the natural logs of their probabilities."""
 
 
 class Completion(NamedTuple):
@@ -40,6 +45,7 @@ class Completion(NamedTuple):
         lacks: Our own words for what is wrong with a body that holds no reply.
         seconds: Time of the call that brought it.
         tries: Calls it took, failed ones included.
+        first_token: What the first token might have been; empty where nobody asked for it.
     """
 
     text: str | None
@@ -51,6 +57,7 @@ class Completion(NamedTuple):
     lacks: str = ""
     seconds: float = 0.0
     tries: int = 1
+    first_token: FirstToken = ()
 
 
 class ErrorWords(NamedTuple):
@@ -92,7 +99,8 @@ def read_body(body: bytes) -> Completion:
         told = error_words({"error": error} if error else document)
         return with_usage(fields, Completion(None, told=told))
     word = finish if isinstance(finish, str) and finish.strip() else "stop"
-    return with_usage(fields, Completion(_whole(text), _short(word)))
+    found = Completion(_whole(text), _short(word), first_token=_first_token(choice))
+    return with_usage(fields, found)
 
 
 def read_error(body: bytes) -> ErrorWords:
@@ -146,6 +154,23 @@ def _part(part: Any) -> str:
     text = fields.get("text")
     value = mapping(text).get("value", text)
     return value if isinstance(value, str) else ""
+
+
+def _first_token(choice: Mapping[str, Any]) -> FirstToken:
+    """What the first token might have been, the token that came included."""
+    place = first_of(mapping(choice.get("logprobs")).get("content"))
+    listed = place.get("top_logprobs")
+    pairs = [_weighed(mapping(one)) for one in listed] if isinstance(listed, list) else []
+    came = _weighed(place)
+    known = [pair for pair in pairs if pair is not None]
+    return tuple(known if came is None or came in known else [*known, came])
+
+
+def _weighed(token: Mapping[str, Any]) -> tuple[str, float] | None:
+    text, weight = token.get("token"), token.get("logprob")
+    if not isinstance(text, str) or not isinstance(weight, int | float) or math.isnan(weight):
+        return None
+    return _whole(text), max(min(float(weight), 0.0), _LEAST_LOG)
 
 
 def with_usage(fields: Mapping[str, Any], found: Completion) -> Completion:

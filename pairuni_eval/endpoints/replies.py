@@ -55,6 +55,7 @@ class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
         run: Hash of the place of the run that paid.
         open: True if it answers nothing: it was paid for and counts, and asking again may bring
             a reply.
+        first_token: What the first token might have been, see `completion.FirstToken`.
     """
 
     key: str
@@ -69,6 +70,7 @@ class CachedReply(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 1
     run: str = ""
     open: bool = False
+    first_token: tuple[tuple[str, float], ...] = ()
 
 
 class Spent(NamedTuple):

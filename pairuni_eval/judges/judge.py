@@ -35,6 +35,7 @@ class Question(NamedTuple):
         attempt: 0, or how often this was asked before, for protocols that ask again after a reply
             they cannot read; part of what a cache knows a reply by.
         system: What the judge is told before the prompt; empty tells it nothing.
+        images_first: Whether the images stand before the prompt instead.
     """
 
     prompt: str
@@ -42,6 +43,7 @@ class Question(NamedTuple):
     facts: Mapping[str, Any]
     attempt: int = 0
     system: str = ""
+    images_first: bool = False
 
 
 class JudgeReply(NamedTuple):

@@ -2,8 +2,10 @@
 
 Questions go out a few at a time and come back in order; `endpoints.asking` says what is remembered,
 what is asked again and what ends a run. A question is one user message, the text first, then the
-images in order as PNG. One that was cut at `max_tokens` is not a verdict, even where a rubric could
-read a score from its beginning.
+images in order as PNG, or the images first where the question says so. One that was cut at
+`max_tokens` is not a verdict, even where a rubric could read a score from its beginning. Where the
+request asks for `logprobs`, the reply is what its first token might have been
+(`judges/first_token.py`).
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from pairuni_eval.endpoints.messages import user_message
 from pairuni_eval.endpoints.replies import CachedReply, ReplyCache
 from pairuni_eval.endpoints.settings import KEY_ENV, address, secret
 from pairuni_eval.judges import request
+from pairuni_eval.judges.first_token import token_probabilities
 from pairuni_eval.judges.judge import Judge, JudgeReply, JudgeSetup, Question
 from pairuni_eval.judges.settings import EndpointOptions, read_options
 from pairuni_eval.judges.usage import JudgeCall, count_of, sum_of
 from pairuni_eval.records import Status, pixel_id
 from pairuni_eval.seeds import stable_hash
 
+_LOGPROBS = "logprobs"
 _NO_KEY = "none"  # what the client sends to an endpoint that asks for no key
 _STATUSES = {
     Ending.REPLIED: Status.SCORED,
@@ -89,8 +93,9 @@ class OpenAIJudge(Judge):
             mend=request.remedy,
         )
         endpoint = Endpoint(connection, options, key)
+        worth = _worth_of_token if settings["extra"].get(_LOGPROBS) else _worth
         return cls(
-            Asker(endpoint, options, cache, wording, _worth, run=run),
+            Asker(endpoint, options, cache, wording, worth, run=run),
             snapshot=request.name(settings, setup.spec),
             settings=settings,
             cache=cache,
@@ -115,11 +120,13 @@ class OpenAIJudge(Judge):
     def _query(self, question: Question) -> Query:
         images = [pixel_id(image) for image in question.images]
         texts = [question.system, question.prompt]
-        key = stable_hash("judge/1", self._settings, texts, images, question.attempt)
+        order = ("images first",) * question.images_first
+        key = stable_hash("judge/1", self._settings, texts, images, question.attempt, *order)
         return Query(key, lambda: self._post(question))
 
     def _post(self, question: Question) -> Post:
-        messages = [user_message([question.prompt, *question.images])]
+        parts = [question.prompt, *question.images]
+        messages = [user_message(parts[1:] + parts[:1] if question.images_first else parts)]
         if question.system:
             messages.insert(0, {"role": "system", "content": question.system})
         fields = {"messages": messages, **request.fields(self._settings)}
@@ -157,3 +164,11 @@ def _worth(came: CachedReply) -> Outcome:
     if not came.text.strip():
         return Outcome("the reply was empty", Ending.FAILED, came)
     return Outcome(came.text, Ending.REPLIED, came)
+
+
+def _worth_of_token(came: CachedReply) -> Outcome:
+    """The probabilities of the first token, or that there are none."""
+    if not came.first_token:
+        said = "the reply has no log-probabilities, which this protocol reads"
+        return Outcome(said, Ending.FAILED, came)
+    return Outcome(token_probabilities(came.first_token), Ending.REPLIED, came)

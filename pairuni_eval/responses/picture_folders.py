@@ -5,6 +5,7 @@
 | GenEval       | 00000/samples/0000.png ..., with the prompt in 00000/metadata.jsonl |
 | GEdit-Bench   | fullset/TASK/en/KEY.png (or cn)                                    |
 | HPSv2         | STYLE/00000.jpg                                                    |
+| UniGenBench++ | INDEX_DRAW.png: 0_0.png to 0_3.png, 1_0.png ...                    |
 | WISE, ImgEdit | ID.png, the prompt_id of WISE or the key of basic_edit.json        |
 
 A picture's place gives the id of its sample and the draw. Where the folder says what was asked
@@ -28,13 +29,14 @@ from pairuni_eval.user_text import json_lines
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _NUMBER = re.compile(r"\d+", re.ASCII)
+_NUMBER_AND_DRAW = re.compile(r"(\d+)_(\d+)", re.ASCII)
 _STYLES = ("anime", "concept-art", "paintings", "photo")  # of HPSv2
 _LANGUAGES = {"en": "gedit", "cn": "gedit-cn"}  # of GEdit-Bench, and whose pictures they are
 _SOURCE = "_SRCIMG"  # how GEdit-Bench's scripts end the name of a source picture
 _LAYOUTS = (
     "Folders are read as benchmarks' own scripts write them: GenEval's 00000/samples/0000.png "
     "beside 00000/metadata.jsonl, GEdit-Bench's fullset/TASK/en/KEY.png, HPSv2's STYLE/00000.jpg, "
-    "WISE's and ImgEdit's ID.png"
+    "UniGenBench++'s INDEX_DRAW.png, WISE's and ImgEdit's ID.png"
 )
 _HINT = 'Or write a file beside the pictures, one line a picture: {"id": "...", "image": "..."}'
 
@@ -195,6 +197,15 @@ def _hpsv2(folder: Path) -> Iterator[_Found]:
                     yield _Found(path, f"{style}/{path.stem.zfill(5)}", benchmark="hpsv2")
 
 
+def _by_index_and_draw(folder: Path) -> Iterator[_Found]:
+    """Only where every picture is named so: an id of another benchmark may look like it."""
+    named = {path: _NUMBER_AND_DRAW.fullmatch(path.stem) for path in _pictures_in(folder)}
+    if all(named.values()):
+        for path, found in named.items():
+            assert found is not None
+            yield _Found(path, found[1], int(found[2]))
+
+
 def _by_id(folder: Path) -> Iterator[_Found]:
     yield from (_Found(path, path.stem) for path in _pictures_in(folder))
 
@@ -203,5 +214,6 @@ _KNOWN = (
     _Layout(_geneval, ("metadata.jsonl", "grid.png")),
     _Layout(_gedit, (f"*{_SOURCE}.*",)),
     _Layout(_hpsv2),
+    _Layout(_by_index_and_draw),
     _Layout(_by_id),
 )

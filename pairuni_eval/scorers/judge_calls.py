@@ -49,12 +49,12 @@ def question_about(
     return Question(prompt, seen, {"key": answer.sample.key})
 
 
+Readable = Callable[[str], bool]
+"""Whether a rubric can use a reply."""
+
+
 def ask_until_read(
-    judge: Judge | None,
-    questions: Sequence[Question],
-    readable: Callable[[str], bool],
-    *,
-    tries: int,
+    judge: Judge | None, questions: Sequence[Question], readable: Readable, *, tries: int
 ) -> list[JudgeReply]:
     """Ask everything, then again what failed or cannot be read, until `tries` are used up.
 
@@ -64,11 +64,18 @@ def ask_until_read(
         readable: Whether the rubric can use a reply.
         tries: How often one question is asked at most, at least 1.
     """
+    return _ask_each(judge, questions, [readable] * len(questions), tries)
+
+
+def _ask_each(
+    judge: Judge | None, questions: Sequence[Question], readable: Sequence[Readable], tries: int
+) -> list[JudgeReply]:
+    """`ask_until_read` with what can be read of each question."""
     if not questions:
         return []
     replies = consult_all(judge, questions)
     for attempt in range(1, tries):
-        again = [i for i, reply in enumerate(replies) if _may_be_mended(reply, readable)]
+        again = [i for i, reply in enumerate(replies) if _may_be_mended(reply, readable[i])]
         if not again:
             break
         fresh = consult_all(judge, [questions[i]._replace(attempt=attempt) for i in again])
@@ -77,7 +84,7 @@ def ask_until_read(
     return replies
 
 
-def _may_be_mended(reply: JudgeReply, readable: Callable[[str], bool]) -> bool:
+def _may_be_mended(reply: JudgeReply, readable: Readable) -> bool:
     """Whether asking again may bring a reply that can be read."""
     if reply.status is Status.SKIPPED:
         return False
@@ -87,15 +94,23 @@ def _may_be_mended(reply: JudgeReply, readable: Callable[[str], bool]) -> bool:
 def replies_about(
     judge: Judge | None,
     questions: Iterable[Question | NotAsked],
-    readable: Callable[[str], bool],
+    readable: Readable,
     *,
     tries: int,
 ) -> list[JudgeReply]:
     """`ask_until_read` for the questions that there are; the others keep their reason."""
+    return consult_until_read(judge, [(one, readable) for one in questions], tries=tries)
+
+
+def consult_until_read(
+    judge: Judge | None, questions: Iterable[tuple[Question | NotAsked, Readable]], *, tries: int
+) -> list[JudgeReply]:
+    """`replies_about` where what can be read is another thing for each question."""
     listed = list(questions)
-    asked = [question for question in listed if isinstance(question, Question)]
-    replies = iter(ask_until_read(judge, asked, readable, tries=tries))
-    return [one.reply if isinstance(one, NotAsked) else next(replies) for one in listed]
+    asked = [(one, readable) for one, readable in listed if isinstance(one, Question)]
+    found = _ask_each(judge, [one for one, _ in asked], [readable for _, readable in asked], tries)
+    replies = iter(found)
+    return [one.reply if isinstance(one, NotAsked) else next(replies) for one, _ in listed]
 
 
 def marks_without_score(

@@ -409,7 +409,17 @@ def test_no_benchmark_brings_data_of_others() -> None:
         assert {path.name for path in files if path.suffix not in kinds} == set()
 
 
-PINNED = ["geneval", "geneval-long", "imgedit", "wise", "wise-verified"]
+PINNED = [
+    "geneval",
+    "geneval-long",
+    "imgedit",
+    "unigenbench",
+    "unigenbench-long",
+    "unigenbench-zh",
+    "unigenbench-zh-long",
+    "wise",
+    "wise-verified",
+]
 
 
 @pytest.mark.parametrize("name", PINNED)

@@ -346,7 +346,20 @@ def test_card_and_rules_agree(name: str, edition: rubric.Edition) -> None:
     assert list(edition.last_id.values())[-1] == card.expected == 1000
 
 
-JUDGED = ("wise", "wise-verified", "imgedit", "gedit", "gedit-cn", "hpsv2")
+JUDGED = (
+    "wise",
+    "wise-verified",
+    "imgedit",
+    "gedit",
+    "gedit-cn",
+    "hpsv2",
+    "dpg-bench",
+    "geneval2",
+    "unigenbench",
+    "unigenbench-long",
+    "unigenbench-zh",
+    "unigenbench-zh-long",
+)
 
 
 @pytest.mark.parametrize("name", JUDGED)

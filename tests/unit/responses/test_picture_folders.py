@@ -195,3 +195,17 @@ def test_its_hash_is_that_of_the_pictures_and_whose_they_are(tmp_path: Path) -> 
     a, b, c, d = (weights(tmp_path / name) for name in ("a", "b", "c", "d"))
     assert a == b
     assert len({a, c, d}) == 3
+
+
+def test_pictures_named_by_index_and_draw(tmp_path: Path) -> None:
+    for name in ("0_0", "0_3", "17_1"):
+        picture(tmp_path / f"{name}.png")
+    assert set(found(read_folder(tmp_path), tmp_path)) == {
+        (None, "0", 0),
+        (None, "0", 3),
+        (None, "17", 1),
+    }
+    picture(tmp_path / "18.png")  # one that is named otherwise makes all of them ids
+    assert set(found(read_folder(tmp_path), tmp_path)) == {
+        (None, name, 0) for name in ("0_0", "0_3", "17_1", "18")
+    }

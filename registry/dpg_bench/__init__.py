@@ -1,0 +1,1 @@
+"""DPG-Bench: long prompts, checked by questions that depend on each other."""

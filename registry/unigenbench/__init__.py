@@ -1,0 +1,1 @@
+"""UniGenBench++, English: prompts of ten dimensions, judged point by point."""

@@ -1,0 +1,1 @@
+"""UniGenBench++ with long English prompts."""

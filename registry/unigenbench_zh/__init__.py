@@ -1,0 +1,1 @@
+"""UniGenBench++ with Chinese prompts."""

@@ -1,0 +1,1 @@
+"""UniGenBench++ with long Chinese prompts."""
