@@ -125,8 +125,8 @@ class OpenAIJudge(Judge):
         return Query(key, lambda: self._post(question))
 
     def _post(self, question: Question) -> Post:
-        parts = [question.prompt, *question.images]
-        messages = [user_message(parts[1:] + parts[:1] if question.images_first else parts)]
+        text, images = [question.prompt], question.images
+        messages = [user_message([*images, *text] if question.images_first else [*text, *images])]
         if question.system:
             messages.insert(0, {"role": "system", "content": question.system})
         fields = {"messages": messages, **request.fields(self._settings)}

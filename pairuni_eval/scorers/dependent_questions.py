@@ -32,12 +32,12 @@ class Proposition(NamedTuple):
     """One question about a picture.
 
     Attributes:
-        tuple: What it is about, its category in front: "entity - whole (dog)".
+        about: What it is about, its category in front: "entity - whole (dog)".
         parents: Numbers of the propositions without which it makes no sense; 0 is none.
         question: What is asked.
     """
 
-    tuple: str
+    about: str
     parents: tuple[int, ...]
     question: str
 
@@ -106,7 +106,7 @@ def share(valid: Mapping[int, bool]) -> float:
 
 def category_of(proposition: Proposition) -> str:
     """The finer category of a question, "entity - whole"; of "global - (oil)" it is "global -"."""
-    return proposition.tuple.split("(")[0].strip()
+    return proposition.about.split("(")[0].strip()
 
 
 def broad_category_of(proposition: Proposition) -> str:

@@ -203,7 +203,7 @@ def _propositions(answer: Answer, protocol: str) -> Listed:
 
 
 def _stored(listed: Mapping[int, Proposition]) -> list[list[Any]]:
-    return [[n, one.tuple, list(one.parents), one.question] for n, one in listed.items()]
+    return [[n, one.about, list(one.parents), one.question] for n, one in listed.items()]
 
 
 def _check(row: Row) -> None:

@@ -25,7 +25,7 @@ def _items(given: Given) -> dict[Any, dict[int, rule.Proposition]]:
 def propositions(given: Given, _: Path) -> Any:
     return {
         str(item): {
-            "qid2tuple": {str(number): one.tuple for number, one in listed.items()},
+            "qid2tuple": {str(number): one.about for number, one in listed.items()},
             "qid2dependency": {str(number): list(one.parents) for number, one in listed.items()},
             "qid2question": {str(number): one.question for number, one in listed.items()},
         }
