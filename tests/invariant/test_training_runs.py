@@ -307,3 +307,16 @@ def test_two_ranks_run_as_one_by_views(
     assert starter.run_on_ranks(words, 2) == [0, 0]
     same_run(diffused, two, 3)
     same_grams(diffused, two)
+
+
+@pytest.mark.slow
+def test_sharded_weights_train_as_whole_ones_by_views(
+    starter: Starter, pair_folder: Path, diffused: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
+    sharded = {**DIFFUSION, "sharding": "fsdp2", "checkpoint_every": 2}
+    for steps in (2, 3):  # shards are gathered into a checkpoint and scattered again
+        words = command(pair_folder, two, steps=steps, **sharded)
+        assert starter.run_on_ranks(words, 2) == [0, 0]
+    same_run(diffused, two, 3)
+    same_grams(diffused, two)
