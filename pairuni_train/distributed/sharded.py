@@ -40,6 +40,19 @@ def _groups(model: Parameterized) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
+def _name_root(model: nn.Module) -> None:
+    """Let torch know which module is the outermost before an inner one is called.
+
+    Else the first layer that a sampler calls by itself takes itself for it, and the first call of
+    the model is refused. Torch has no public call for this.
+    """
+    from torch.distributed.fsdp._fully_shard._fsdp_state import _get_module_fsdp_state
+
+    state = _get_module_fsdp_state(model)
+    assert state is not None
+    state._lazy_init()
+
+
 class ShardedEngine(Engine):
     """One process of a run whose weights are sharded; `shard` has been called."""
 
@@ -61,6 +74,7 @@ class ShardedEngine(Engine):
     @contextmanager
     def unsharded(self) -> Iterator[None]:
         """All weights at hand on this rank."""
+        _name_root(self.model)
         groups = _groups(self.model)
         for group in groups:
             group.set_reshard_after_forward(False, recurse=False)

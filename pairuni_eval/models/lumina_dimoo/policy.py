@@ -76,7 +76,7 @@ from pairuni_eval.records import Decoding
 if TYPE_CHECKING:
     from pairuni_eval.models.base import Policy
 
-_NETWORK = "network."  # what this module puts before the official names
+_NETWORK, _VQ = "network.", "vq."  # what this module puts before the official names
 _KEPT = 64  # pictures whose codes are remembered
 _HIDDEN = -1  # an unknown code in a view's inputs
 
@@ -405,12 +405,14 @@ class DimooPolicy(nn.Module):
         `weights`, by the names of `state_dict`, are written instead of the model's own.
         """
         state = self.state_dict() if weights is None else weights
-        network = {
-            name.removeprefix(_NETWORK): one
-            for name, one in state.items()
-            if name.startswith(_NETWORK)
+        tensors = {
+            file: {
+                name.removeprefix(prefix): one
+                for name, one in state.items()
+                if name.startswith(prefix)
+            }
+            for file, prefix in ((WEIGHTS, _NETWORK), (VQ_WEIGHTS, _VQ))
         }
-        tensors = {WEIGHTS: network, VQ_WEIGHTS: self.vq.state_dict()}
         self.files.write(folder, declaration, tensors)
 
 
