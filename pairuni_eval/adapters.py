@@ -15,6 +15,8 @@ from pairuni_eval.models.arguments import refuse_secrets
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
 from pairuni_eval.models.families import TAKEN_BY, ModelFamily, family_of
+from pairuni_eval.places import is_folder
+from pairuni_eval.shipped import SHIPPED
 
 # What a publisher calls the model_type of an adapter's family.
 _ALSO_CALLED = {"multi_modality": "janus"}
@@ -108,7 +110,7 @@ def _check_family(checkpoint: str, adapter: str) -> None:
 
     Some of them would load all the same, and answer in a way that is not theirs.
     """
-    if adapter not in TAKEN_BY or is_hub_id(checkpoint):
+    if adapter not in TAKEN_BY or not (checkpoint in SHIPPED or is_folder(Path(checkpoint))):
         return
     family = family_of(find_folder(checkpoint))
     if family is not None and family.adapter in TAKEN_BY and family.adapter != adapter:

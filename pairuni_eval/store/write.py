@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,10 +67,11 @@ def record_bytes(record: Any) -> bytes:
 def partial_name(path: str) -> str:
     """The temporary name of a file that is being written; `clear_temporaries` knows its form.
 
-    No other process has the same one, on whatever machine that shares the folder.
+    No other process has the same one, on whatever machine that shares the folder, and no other
+    thread: an endpoint's replies are written as they come, and two may hold the same picture.
     """
     folder, name = os.path.split(path)
-    return f"{folder}/.{name}.{_process(os.getpid())}.tmp"
+    return f"{folder}/.{name}.{_process(os.getpid())}-{threading.get_ident():x}.tmp"
 
 
 @cache

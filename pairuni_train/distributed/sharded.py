@@ -40,7 +40,7 @@ def _groups(model: Parameterized) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
-def _name_root(model: nn.Module) -> None:
+def _name_root(model: Parameterized) -> None:
     """Let torch know which module is the outermost before an inner one is called.
 
     Else the first layer that a sampler calls by itself takes itself for it, and the first call of
@@ -48,7 +48,8 @@ def _name_root(model: nn.Module) -> None:
     """
     from torch.distributed.fsdp._fully_shard._fsdp_state import _get_module_fsdp_state
 
-    state = _get_module_fsdp_state(model)
+    root: Any = model
+    state = _get_module_fsdp_state(root)
     assert state is not None
     state._lazy_init()
 

@@ -76,6 +76,10 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train's built pairs": ("pairuni-train run --recipe tiny --out trained", ("train",)),
     "adapters": (f"{TRAIN} --set lora.rank=2", ("train", "lora")),
     "reward": (f"{TRAIN} --set 'gen.rewards=[{{name=\"hps\"}}]'", ("train", "hps")),
+    "teach": (
+        "pairuni-train sft --arm pairuni --recipe tiny --pairs pairs --out taught",
+        ("train",),
+    ),
     "probe": ("pairuni-train probe --checkpoint tiny --pairs pairs --out probed", ("train",)),
     "build": ("pairuni-train pairs build --preset tiny --out built", ("train",)),
     "build, models asked": (

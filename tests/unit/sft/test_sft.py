@@ -83,7 +83,7 @@ def gradient(trainer: SftTrainer, units: Sequence[Sequence[PreparedLesson]]) -> 
 def test_neither_order_nor_split_of_packs_changes_a_gradient(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    whole = trainer_of(checkpoint, tmp_path)
+    whole = trainer_of(checkpoint, tmp_path, pack_tokens=100_000)
     units = whole._units(0)
     assert len(units) == 4
     assert [[one.task for one in unit] for unit in units] == [["und", "gen"]] * 4

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pairuni_eval.store.tables import read_records
 from pairuni_eval.store.write import (
     RunJournal,
     clear_temporaries,
+    partial_name,
     write_record,
     write_whole,
 )
@@ -252,3 +254,11 @@ def test_records_refuse_pickle_by_having_no_need_of_it(tmp_path: Path) -> None:
     compact(tmp_path, {"outputs": [row(0)]})
     assert not any(path.suffix in (".pkl", ".pt", ".bin") for path in tmp_path.rglob("*"))
     assert msgspec.json.decode((tmp_path / "COMPLETE").read_bytes())
+
+
+def test_two_threads_never_write_into_one_temporary(tmp_path: Path) -> None:
+    """Replies of an endpoint come at once, and two of them may hold the same picture."""
+    path = str(tmp_path / "picture")
+    with ThreadPoolExecutor(max_workers=1) as other:
+        assert other.submit(partial_name, path).result() != partial_name(path)
+    assert partial_name(path) == partial_name(path)
