@@ -260,6 +260,8 @@ def _get(wanted: RepositoryPart, to: Path) -> FetchResult:
     former = manifest.folders.get(wanted.folder)
     if former is not None and _same(wanted, former) and _whole(place, former):
         return FetchResult(wanted.folder, True, f"complete, not fetched again: {_size(former)}")
+    if former is not None:
+        _drop_changed(place, former)
     twin = _twin(wanted, manifest, to)
     if twin is not None:
         made = _copied(manifest.folders[twin], twin, wanted.folder, to)
@@ -332,6 +334,19 @@ def _whole(place: Path, former: FetchedFolder) -> bool:
         (place / name).is_file() and _describe(place / name) == file
         for name, file in former.files.items()
     )
+
+
+def _drop_changed(place: Path, former: FetchedFolder) -> None:
+    """Remove files that are not what was fetched.
+
+    The hub's client takes a file for its own that changed less than a second after it came.
+    """
+    for name, file in former.files.items():
+        path = place / name
+        check_inside(place, path.parent)  # the manifest is a file that anybody may have written
+        if path.is_file() and not path.is_symlink() and _describe(path) != file:
+            with writing(str(path)):
+                path.unlink()
 
 
 def _describe(path: Path) -> FetchedFile:

@@ -365,3 +365,18 @@ def test_a_damaged_manifest_is_named(cli: Any, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "manifest.json" in ran.error
     assert "Delete it" in ran.next
+
+
+def test_a_manifest_that_names_files_elsewhere_removes_nothing(
+    command: Any, hub: Hub, tmp_path: Path
+) -> None:
+    assert command(*ASKED).returncode == 0
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    path = tmp_path / "there" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    files = manifest["folders"]["acme-pictures"]["files"]
+    files["../../own.txt"] = next(iter(files.values()))
+    path.write_text(json.dumps(manifest))
+    command(*ASKED)
+    assert own.read_text() == "mine"
