@@ -140,3 +140,14 @@ def test_a_link_of_the_site_leads_to_a_page_or_says_where_the_file_is() -> None:
     assert on(page, "[J](judges.md)") == "[J](judges.md)"
     assert on(page, "[nowhere](nowhere.md)") == "[nowhere](nowhere.md)"
     assert on(page, "[paper](https://arxiv.org/abs/1)") == "[paper](https://arxiv.org/abs/1)"
+
+
+def test_a_package_is_pinned_in_one_file_of_constraints() -> None:
+    """pip takes both files at once, and refuses two versions of one package."""
+    pinned = [
+        re.findall(r"^([\w.-]+)==", (ROOT / name).read_text(encoding="utf-8").lower(), re.MULTILINE)
+        for name in ("constraints.txt", "constraints-lmms.txt")
+    ]
+    ours, lmms = ({name.replace("_", "-") for name in names} for names in pinned)
+    assert len(ours) > 50 and len(lmms) > 50
+    assert not ours & lmms
