@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -32,16 +33,16 @@ from pairuni_eval.toolkit.networks import (
 from pairuni_train.tiny_pretraining.bagel_rows import BagelRowMaker, BagelRows
 from pairuni_train.tiny_pretraining.bagel_warm_start import warm_start
 from pairuni_train.tiny_pretraining.batches import pixels_of, step_examples
+from pairuni_train.tiny_pretraining.checkpointing import take_steps
 from pairuni_train.tiny_pretraining.config import PretrainConfig
-from pairuni_train.tiny_pretraining.curriculum import WEIGHTS
-from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_state
+from pairuni_train.tiny_pretraining.curriculum import DRAWN_GROUPS, DRAWN_LESSONS, WEIGHTS
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, optimizers_for, rate_share
 from pairuni_train.tiny_pretraining.picture_latents import LATENT_PATCH, train_autoencoder
 from pairuni_train.tiny_pretraining.progress import LessonProgress, lesson_progress
 
 RECIPE = "pairuni-tiny-bagel-1"
 _OUTER = ("embed", "lm_head", "vae2llm", "llm2vae")  # what AdamW updates among the matrices
-_DRAWN = ("draw", "edit")  # groups of lessons
+_ANSWERED = ("mmmu", "mmstar", "open", "mme", "pope", "locate", "read_grid")  # lessons
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,17 @@ def pretrain_bagel(
             made, start = bagel.load(resume), bagel.step_of(resume)
         made.autoencoder.requires_grad_(False)
         optimizers = optimizers_for(made.network, cfg, outer=_OUTER)
-        warm_from = 0 if resume and load_state(optimizers, made.network, resume) else start
-        progress.begin("model", cfg.steps, start)
-        for step, losses in train_bagel(made, optimizers, cfg, start, warm_from):
-            progress.step(step, losses)
-            if step % cfg.save_every == 0 and step < cfg.steps:
-                folder = out_dir / f"step-{step}"
-                bagel.save(made, folder, recipe=RECIPE, step=step)
-                save_state(optimizers, made.network, folder)
+        take_steps(
+            partial(train_bagel, made, optimizers, cfg),
+            lambda folder, step: bagel.save(made, folder, recipe=RECIPE, step=step),
+            progress,
+            cfg=cfg,
+            out_dir=out_dir,
+            network=made.network,
+            optimizers=optimizers,
+            start=start,
+            resume=resume,
+        )
     # To be shipped, in half the bytes; a checkpoint that a run goes on from is whole.
     bagel.save(made, out_dir, recipe=RECIPE, step=cfg.steps, stored=torch.bfloat16)
     return made
@@ -136,7 +140,7 @@ def train_bagel(
         for group, examples in step_examples(rng, cfg, cfg.scales).items():
             maker = BagelRowMaker(made, cfg, cfg.noises.get(group, 0), cfg.time_shift)
             losses = bagel_losses(made, maker.rows(examples, rng), noise)
-            (losses * counts[group in _DRAWN]).sum().backward()  # type: ignore[no-untyped-call]
+            (losses * counts[group in DRAWN_GROUPS]).sum().backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
         nn.utils.clip_grad_norm_(made.network.parameters(), 1.0)
         optimizers.step()
@@ -228,13 +232,6 @@ def encoded(made: bagel.TinyBagel, states_RN: Tensor, noise: torch.Generator) ->
 
 def _shares(cfg: BagelPretrainConfig) -> dict[bool, float]:
     """What losses are multiplied by, of drawings and of words: lessons together count a share."""
-    drawn = sum(WEIGHTS[name] for name in _DRAWINGS)
-    said = sum(WEIGHTS[name] for name in _ANSWERS)
+    drawn = sum(weight for name, weight in WEIGHTS.items() if name in DRAWN_LESSONS)
+    said = sum(WEIGHTS[name] for name in _ANSWERED)
     return {True: cfg.velocity_share / drawn, False: cfg.word_share / said}
-
-
-_ANSWERS = ("mmmu", "mmstar", "open", "mme", "pope", "locate", "read_grid")
-_DRAWINGS = (
-    *("single_object", "two_object", "counting", "colors", "position", "color_attr"),
-    *("knowledge", "draw_grid", "add", "remove", "replace", "adjust"),
-)

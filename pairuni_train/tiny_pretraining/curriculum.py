@@ -59,6 +59,14 @@ WEIGHTS: dict[str, float] = {
     "two_names": 1.5,
 }
 ORDER = {name: place for place, name in enumerate(WEIGHTS)}
+# What ends in a picture; of the lessons about names some are questions, and none is listed here.
+DRAWN_GROUPS = ("draw", "edit")
+DRAWN_LESSONS = frozenset(
+    {
+        *("single_object", "two_object", "counting", "colors", "position", "color_attr"),
+        *("knowledge", "draw_grid", "add", "remove", "replace", "adjust"),
+    }
+)
 
 
 class Turn(NamedTuple):

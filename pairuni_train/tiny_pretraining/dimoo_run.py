@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,16 +21,20 @@ from torch import Tensor, nn
 
 from pairuni_eval.toolkit.networks import dimoo
 from pairuni_train.tiny_pretraining.batches import step_examples
+from pairuni_train.tiny_pretraining.checkpointing import take_steps
 from pairuni_train.tiny_pretraining.config import NameLessons, PretrainConfig
-from pairuni_train.tiny_pretraining.curriculum import WEIGHTS, Example
+from pairuni_train.tiny_pretraining.curriculum import (
+    DRAWN_GROUPS,
+    DRAWN_LESSONS,
+    WEIGHTS,
+    Example,
+)
 from pairuni_train.tiny_pretraining.dimoo_rows import DimooBatch, DimooRows
-from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_state
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, optimizers_for, rate_share
 from pairuni_train.tiny_pretraining.picture_codes import DimooPictures, train_vq
 from pairuni_train.tiny_pretraining.progress import LessonProgress, lesson_progress
 
 RECIPE = "pairuni-tiny-dimoo-1"
-_PICTURES = ("draw", "edit")  # groups of lessons
 _OUTER = ("wte", "transformer.ff_out")  # what AdamW updates among the matrices
 
 
@@ -78,14 +83,17 @@ def pretrain_dimoo(
         else:
             made, start = dimoo.load(resume), dimoo.step_of(resume)
         optimizers = optimizers_for(made.network, cfg, outer=_OUTER)
-        warm_from = 0 if resume and load_state(optimizers, made.network, resume) else start
-        progress.begin("model", cfg.steps, start)
-        for step, losses in train_dimoo(made, optimizers, cfg, start, warm_from):
-            progress.step(step, losses)
-            if step % cfg.save_every == 0 and step < cfg.steps:
-                folder = out_dir / f"step-{step}"
-                dimoo.save(made, folder, recipe=RECIPE, step=step)
-                save_state(optimizers, made.network, folder)
+        take_steps(
+            partial(train_dimoo, made, optimizers, cfg),
+            lambda folder, step: dimoo.save(made, folder, recipe=RECIPE, step=step),
+            progress,
+            cfg=cfg,
+            out_dir=out_dir,
+            network=made.network,
+            optimizers=optimizers,
+            start=start,
+            resume=resume,
+        )
     dimoo.save(made, out_dir, recipe=RECIPE, step=cfg.steps)
     return made
 
@@ -143,7 +151,7 @@ def _examples(rng: random.Random, cfg: DimooPretrainConfig, drawing: bool) -> li
         return [one for made in step_examples(rng, cfg).values() for one in made]
     many = replace(cfg, batch_scale=cfg.batch_scale * cfg.drawing_rows)
     groups = step_examples(rng, many)
-    return [one for name in _PICTURES for one in groups[name]]
+    return [one for name in DRAWN_GROUPS for one in groups[name]]
 
 
 def _weights(cfg: DimooPretrainConfig, drawing: bool) -> dict[str, float]:
@@ -151,14 +159,6 @@ def _weights(cfg: DimooPretrainConfig, drawing: bool) -> dict[str, float]:
     if drawing:
         return dict.fromkeys(WEIGHTS, 1.0)
     return {
-        name: weight * (cfg.drawing_weight if name in _DRAWN else 1.0)
+        name: weight * (cfg.drawing_weight if name in DRAWN_LESSONS else 1.0)
         for name, weight in WEIGHTS.items()
     }
-
-
-_DRAWN = frozenset(
-    {
-        *("single_object", "two_object", "counting", "colors", "position", "color_attr"),
-        *("knowledge", "draw_grid", "add", "remove", "replace", "adjust"),
-    }
-)

@@ -18,9 +18,9 @@ from transformers import JanusForConditionalGeneration
 from pairuni_eval.api.tiny import NAME_TOKENS
 from pairuni_eval.toolkit.networks import janus
 from pairuni_train.tiny_pretraining.batches import ExampleEncoder, PretrainBatch, step_examples
+from pairuni_train.tiny_pretraining.checkpointing import take_steps
 from pairuni_train.tiny_pretraining.config import PretrainConfig
 from pairuni_train.tiny_pretraining.curriculum import WEIGHTS
-from pairuni_train.tiny_pretraining.optimizer_state import load_state, save_state
 from pairuni_train.tiny_pretraining.optimizers import Optimizers, build_optimizers, rate_share
 from pairuni_train.tiny_pretraining.picture_codes import JanusPictures, train_vq
 from pairuni_train.tiny_pretraining.progress import LessonProgress, lesson_progress
@@ -75,17 +75,17 @@ def pretrain(cfg: PretrainConfig, out_dir: Path, *, resume: Path | None = None) 
         else:
             tiny, start = janus.load(resume), janus.step_of(resume)
         optimizers = build_optimizers(tiny.model, cfg)
-        warm_from = start
-        if resume is not None and load_state(optimizers, tiny.model, resume):
-            warm_from = 0
-        lessons = Lessons(tiny, optimizers, start, warm_from)
-        progress.begin("model", cfg.steps, start)
-        for step, losses in train_model(lessons, cfg):
-            progress.step(step, losses)
-            if step % cfg.save_every == 0 and step < cfg.steps:
-                folder = out_dir / f"step-{step}"
-                janus.save(tiny, folder, recipe=recipe, step=step)
-                save_state(optimizers, tiny.model, folder)
+        take_steps(
+            lambda done, began: train_model(Lessons(tiny, optimizers, done, began), cfg),
+            lambda folder, step: janus.save(tiny, folder, recipe=recipe, step=step),
+            progress,
+            cfg=cfg,
+            out_dir=out_dir,
+            network=tiny.model,
+            optimizers=optimizers,
+            start=start,
+            resume=resume,
+        )
     janus.save(tiny, out_dir, recipe=recipe, step=cfg.steps)
     return tiny
 

@@ -40,7 +40,7 @@ from pairuni_eval.api.scorers import (
 _SHA256 = "09233adbc9f877fba205f1a20efa4a8640e7e62a91dfd55893562bed8a928e43"
 
 
-class PromptRow(msgspec.Struct, frozen=True):
+class SoftPrompt(msgspec.Struct, frozen=True):
     """A row of the file.
 
     Attributes:
@@ -108,14 +108,14 @@ def _questions(answer: Answer, protocol: str) -> list[Question | NotAsked]:
     return [shown._replace(prompt=text, images_first=True) for text in texts]
 
 
-def _read(row: Row) -> PromptRow:
+def _read(row: Row) -> SoftPrompt:
     """A row as it must be.
 
     Raises:
         UserError: naming the file, the line and what is wrong.
     """
-    row.check(PromptRow)
-    read = msgspec.convert(dict(row), PromptRow)
+    row.check(SoftPrompt)
+    read = msgspec.convert(dict(row), SoftPrompt)
     place = f"{row.file}, line {row.number}"
     if not 1 <= len(read.vqa_list) == len(read.skills):
         raise UserError(

@@ -23,7 +23,7 @@ from pairuni_eval.records import Decoding
 _TASKS: tuple[Task, ...] = ("und", "gen")
 
 
-class Completion(NamedTuple):
+class TaughtCompletion(NamedTuple):
     """A row to learn.
 
     Attributes:
@@ -64,7 +64,7 @@ class JanusLearner(JanusPolicy):
         """See `Learner`."""
         found = {}
         for task in _TASKS:
-            rows: list[Completion] = [one.inputs for one in prepared if one.task == task]
+            rows: list[TaughtCompletion] = [one.inputs for one in prepared if one.task == task]
             if rows:
                 found[task] = self._loss(task, rows)
         return found
@@ -89,7 +89,7 @@ class JanusLearner(JanusPolicy):
                 task,
                 length + len(tokens_T),
                 len(tokens_T) * self._weight(task, tokens_T),
-                Completion(prompts, row, tokens_T),
+                TaughtCompletion(prompts, row, tokens_T),
             )
             for row, (length, tokens_T) in enumerate(zip(lengths, tokens, strict=True))
         ]
@@ -124,7 +124,7 @@ class JanusLearner(JanusPolicy):
         reweighted = self._settings.reweighted and task == "und"
         return float(len(tokens_T) ** -0.5) if reweighted else 1.0
 
-    def _loss(self, task: Task, rows: Sequence[Completion]) -> Tensor:
+    def _loss(self, task: Task, rows: Sequence[TaughtCompletion]) -> Tensor:
         width = max(len(row.tokens_T) for row in rows)
         tokens_NT = torch.full((len(rows), width), self.vocabulary.pad if task == "und" else 0)
         mask_NT = torch.zeros(tokens_NT.shape, dtype=torch.bool)
