@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pairuni_eval.config import Strict, as_record, read_record, read_table
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 
 class UrlSpec(Strict, frozen=True, kw_only=True):

@@ -29,11 +29,12 @@ from typing import NamedTuple
 from pairuni_eval import catalog
 from pairuni_eval.adapters import Resolved, expected_memory, find_adapter, load_model
 from pairuni_eval.config import Strict, read_record
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
 from pairuni_eval.models.checkpoint import is_hub_id
 from pairuni_eval.places import exists, is_file, is_folder
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.shipped import SHIPPED
 

@@ -142,16 +142,21 @@ def launch_line(count: int) -> str:
     )
 
 
-def note_of_one(environment: Mapping[str, str]) -> str | None:
-    """What is to be said where accelerate was asked for several processes and started one."""
+def note_of_one(environment: Mapping[str, str], command: str) -> str | None:
+    """What is to be said where accelerate was asked for several processes and started one.
+
+    Args:
+        environment: Of this process.
+        command: What is started, as after `python -m`.
+    """
     by_accelerate = any(name.startswith("ACCELERATE_") for name in environment)
     counted = any(one.of in environment for one in _LAUNCHERS)
     if counted or not by_accelerate or _ADDRESS not in environment:
         return None
     return (
         "This is one process, though a launcher was asked for several: on the CPU accelerate needs "
-        "mpirun and --mpirun_hostfile for that. torchrun --nproc_per_node N -m pairuni_eval run "
-        "... starts N without. The numbers are the same with one."
+        "mpirun and --mpirun_hostfile for that. torchrun --nproc_per_node N "
+        f"-m {command} ... starts N without. The numbers are the same with one."
     )
 
 

@@ -22,6 +22,7 @@ from pairuni_eval.cards import (
 )
 from pairuni_eval.data import Data, Origin, Row
 from pairuni_eval.data_folder import DataFolder
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import (
     BoundaryError,
     DatasetError,
@@ -42,7 +43,6 @@ from pairuni_eval.judges.usage import JudgeCall, usage_of
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.records import (
     Capability,
-    Decoding,
     ExternalMetric,
     ImagePart,
     Item,

@@ -166,7 +166,7 @@ def _measure(settings: RunSettings, ranks: Ranks, console: Console) -> Path:
     from pairuni_eval.runner.run import measure
 
     if not ranks.several:
-        note = note_of_one(os.environ)
+        note = note_of_one(os.environ, "pairuni_eval run")
         if note:
             typer.echo(f"Note: {note}", err=True)
         return measure(settings, console)

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import ModelError, UserError, boundary, foreign_words, unknown_name
 from pairuni_eval.lmms.names import toolkit
 from pairuni_eval.lmms.quiet import quiet
@@ -31,7 +32,7 @@ from pairuni_eval.lmms.remote_code import no_remote_code
 from pairuni_eval.lmms.seeding import seeded
 from pairuni_eval.models.base import AUTO, LoadOptions, Model, Reply, Request
 from pairuni_eval.places import is_folder
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.seeds import stable_hash
 
 _TASK, _SPLIT = "pairuni", "asked"

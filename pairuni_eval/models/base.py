@@ -21,8 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.trained_module import TrainedModule
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path

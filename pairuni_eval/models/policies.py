@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import Reply, Request, Rollout
-from pairuni_eval.records import Decoding
 
 
 def shared_decoding(requests: Sequence[Request]) -> Decoding:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from pairuni_eval.cards import Card, ProtocolSpec
-from pairuni_eval.records import BenchmarkRun, Decoding, ExternalMetric, Status
+from pairuni_eval.decoding import Decoding
+from pairuni_eval.records import BenchmarkRun, ExternalMetric, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.gallery import GalleryItem, ImageCopier, gallery_items

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserError, boundary
 from pairuni_eval.models.base import Model, Reply, Request
 from pairuni_eval.pictures import reused_memory
 from pairuni_eval.records import (
     Capability,
-    Decoding,
     ImagePart,
     Output,
     Part,

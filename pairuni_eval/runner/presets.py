@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pairuni_eval.cards import Card
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.models.base import Model
-from pairuni_eval.records import Decoding
 from pairuni_eval.runner.settings import PRESET, RunSettings
 
 

@@ -13,9 +13,9 @@ from pairuni_eval import catalog
 from pairuni_eval.cards import Card
 from pairuni_eval.commands import as_typed
 from pairuni_eval.config import Strict, changed, read_assignments
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.places import is_folder
-from pairuni_eval.records import Decoding
 
 PRESET = "decoding.preset"
 

@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import nn
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.bagel.autoencoder import Autoencoder
 from pairuni_eval.models.bagel.config import (
     AUTOENCODER_FILE,
@@ -41,7 +42,7 @@ from pairuni_eval.models.bagel.loading import MARKS
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.tokenizer_file import TOKENIZER_FILE
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 from pairuni_eval.tiny import janus, questions, world
 from pairuni_eval.tiny.names import NAME_TOKENS
 

@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import nn
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.folder_files import FolderFiles
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.config import (
@@ -36,7 +37,7 @@ from pairuni_eval.models.lumina_dimoo.files import VQ_WEIGHTS, WEIGHTS
 from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout
 from pairuni_eval.models.lumina_dimoo.network import Network
 from pairuni_eval.models.lumina_dimoo.vq import Vq
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 from pairuni_eval.tiny import janus, questions, world
 from pairuni_eval.tiny.names import NAME_TOKENS
 

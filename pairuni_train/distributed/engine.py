@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pairuni_eval.toolkit.ranks import note_of_one
+
 
 def start_process(**options: Any) -> Any:
     """Accelerate's `Accelerator` of this process; without a device the CPU joins its ranks too.
@@ -26,15 +28,10 @@ def start_process(**options: Any) -> Any:
     """
     from accelerate import Accelerator
 
-    several = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    note = note_of_one(os.environ, "pairuni_train.cli run")
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **options)
-    if several and accelerator.num_processes == 1:
-        warnings.warn(
-            "This is one process, though a launcher was asked for several: on the CPU accelerate "
-            "needs mpirun and --mpirun_hostfile for that. torchrun --nproc_per_node N "
-            "-m pairuni_train.cli run ... starts N without. The run is the same with one.",
-            stacklevel=2,
-        )
+    if note:
+        warnings.warn(note, stacklevel=2)
     return accelerator
 
 

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.bagel.adapter import BagelModel
 from pairuni_eval.models.bagel.contexts import MARKS, Context, latent_block, read, text_block
 from pairuni_eval.models.bagel.flow import Canvas, FlowGuidance, VelocityField, drawn, timesteps
 from pairuni_eval.models.base import LoadOptions, Request
-from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import bagel
 
 BATCH = 8

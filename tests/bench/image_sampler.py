@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.codes import draw_codes
-from pairuni_eval.records import Decoding
 
 BATCH = 16
 IMAGES_PER_PROMPT = (1, 4, 8)

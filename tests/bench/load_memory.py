@@ -107,8 +107,8 @@ def answer(folder: str) -> None:
     from PIL import Image
 
     from pairuni_eval.adapters import expected_memory, load_model
+    from pairuni_eval.decoding import Decoding
     from pairuni_eval.models.base import LoadOptions, Request
-    from pairuni_eval.records import Decoding
 
     told = expected_memory(folder, None, LoadOptions("cpu"))
     model = load_model(folder, None, LoadOptions("cpu"))

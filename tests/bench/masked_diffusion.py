@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
 from pairuni_eval.models.lumina_dimoo.noise import UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
-from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import dimoo
 
 BATCH = 16

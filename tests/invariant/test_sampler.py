@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration
 
 from pairuni_eval import prompts as forms
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models.janus import JanusPolicy, decoder
 from pairuni_eval.models.janus import codes as code_sampling
 from pairuni_eval.models.janus.codes import draw_codes
-from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import edits, janus, prompts, questions, world
 
 TEXT = Decoding(temperature=1.0, max_tokens=24)

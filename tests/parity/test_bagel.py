@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.bagel import pictures as pics
 from pairuni_eval.models.bagel.config import PictureShapes, ResizeRule
 from pairuni_eval.models.bagel.contexts import Context, picture_block, read
@@ -36,7 +37,6 @@ from pairuni_eval.models.bagel.inference import (
 from pairuni_eval.models.bagel.loading import LoadedBagel, load_bagel
 from pairuni_eval.models.bagel.text_sampler import next_logits
 from pairuni_eval.models.base import LoadOptions, Request
-from pairuni_eval.records import Decoding
 
 CLOSE = 1e-4
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]

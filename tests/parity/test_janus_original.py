@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel, JanusPolicy
 from pairuni_eval.models.janus.codes import code_embeddings, eight_bits, encode_pictures
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import embed, unconditional
-from pairuni_eval.records import Decoding
 
 # Ids, codes and pixels agree exactly. What networks compute agreed to 0.0, image-token logits to
 # 6e-6, on the kind of processor that recorded them; another rounds otherwise, by less than this

@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from simulation.ties import least_share
 
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.records import (
     RECORD_FORMAT,
     BenchmarkRun,
     Capability,
-    Decoding,
     ModelIdentity,
     RunCard,
     Status,

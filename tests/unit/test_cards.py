@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pairuni_eval.cards import read_card, read_suite
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 CARD = """
 name = "acme"

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from pairuni_eval.adapters import expected_memory, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Request
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 Write = Callable[..., str]
 UNDERSTAND, GENERATE, EDIT = Capability.UNDERSTAND, Capability.GENERATE, Capability.EDIT

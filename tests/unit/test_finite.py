@@ -18,13 +18,14 @@ from safetensors.torch import load_file, save_file
 from support import small_training as small
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.finite import count_not_finite, is_finite, mark_of, no_finite
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel, JanusPolicy
 from pairuni_eval.models.weight_file import wrapper_of
 from pairuni_eval.models.weights import check_weights
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.tiny import janus
 from pairuni_train.pair_data.record import Pair
 

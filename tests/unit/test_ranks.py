@@ -90,10 +90,10 @@ def test_without_accelerate_the_line_says_how_it_is_had(monkeypatch: pytest.Monk
 
 def test_one_process_of_a_launcher_for_several_is_noted() -> None:
     asked = {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}
-    assert "torchrun --nproc_per_node N" in (note_of_one(asked) or "")
-    assert note_of_one({**asked, "WORLD_SIZE": "2"}) is None
-    assert note_of_one({"MASTER_ADDR": "127.0.0.1"}) is None
-    assert note_of_one({}) is None
+    assert "torchrun --nproc_per_node N" in (note_of_one(asked, "pairuni_eval run") or "")
+    assert note_of_one({**asked, "WORLD_SIZE": "2"}, "x") is None
+    assert note_of_one({"MASTER_ADDR": "127.0.0.1"}, "x") is None
+    assert note_of_one({}, "x") is None
 
 
 def test_ranks_of_several_machines_need_an_address() -> None:

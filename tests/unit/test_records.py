@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from PIL import Image
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.records import (
     RECORD_FORMAT,
     BenchmarkRun,
     Capability,
-    Decoding,
     ImagePart,
     Item,
     ModelIdentity,

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.config import AUTOENCODER_FILE, CONFIG, read_table
 from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
@@ -25,7 +26,7 @@ from pairuni_eval.models.checkpoint import Located, find_folder, identity_of, re
 from pairuni_eval.models.learner import LessonSettings
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.models.weights import numbers_in
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 
 _FULL = 4  # bytes of a number of the auto-encoder, which is always in float32
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.decoding import Decoding
+from pairuni_eval.records import Capability
 
 
 def _drawing(**settings: object) -> Decoding:

@@ -32,10 +32,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.contexts import MARKS, Context, Marks, latent_block, read, stacked
 from pairuni_eval.models.bagel.network import Bagel
-from pairuni_eval.records import Decoding
 
 Renorm = Literal["none", "global", "channel", "text_channel"]
 _TINY = 1e-8

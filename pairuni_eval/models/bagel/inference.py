@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.finite import mark_of, no_finite
 from pairuni_eval.models.bagel import pictures as pics
@@ -48,7 +49,6 @@ from pairuni_eval.models.bagel.flow import (
 from pairuni_eval.models.bagel.loading import LoadedBagel
 from pairuni_eval.models.bagel.text_sampler import Written, write
 from pairuni_eval.models.base import Reply, Request
-from pairuni_eval.records import Decoding
 from pairuni_eval.seeds import seed_for
 
 THINK_THEN_ANSWER = (

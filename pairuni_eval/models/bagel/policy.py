@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel import pictures as pics
 from pairuni_eval.models.bagel.contexts import ContextBlock, read
@@ -54,7 +55,6 @@ from pairuni_eval.models.base import (
     ViewPlan,
 )
 from pairuni_eval.models.policies import entropy, eval_mode, finite_replies, shared_decoding
-from pairuni_eval.records import Decoding
 from pairuni_eval.seeds import seed_for
 
 if TYPE_CHECKING:

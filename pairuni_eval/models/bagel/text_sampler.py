@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.bagel.contexts import Context, ContextBlock, Marks, read
 from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.sampling import pick, uniforms, warp
-from pairuni_eval.records import Decoding
 
 
 class Written(NamedTuple):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import ModelError
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request
@@ -27,7 +28,7 @@ from pairuni_eval.models.diffusion.pipeline_folder import read_pipeline_folder
 from pairuni_eval.models.diffusion.quiet import quietly
 from pairuni_eval.models.placement import place
 from pairuni_eval.models.weights import joint_digest, own_precision
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 
 _BATCHES = (
     *("StableDiffusionInstructPix2PixPipeline", "StableDiffusionImg2ImgPipeline"),

@@ -18,9 +18,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.diffusion.quiet import quietly
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 # What asks for more than a prompt and a picture to change, or makes something else than a picture.
 _FURTHER = (

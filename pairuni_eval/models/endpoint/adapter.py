@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.endpoints.asking import Asker, Ending, Outcome, Wording
 from pairuni_eval.endpoints.calls import Endpoint, Query
 from pairuni_eval.endpoints.completion import read_body
@@ -31,7 +32,7 @@ from pairuni_eval.models.endpoint.pictures import PictureShelf, read_picture
 from pairuni_eval.models.endpoint.requests import fields_of, post_of
 from pairuni_eval.models.endpoint.served import ServedModel, find_model
 from pairuni_eval.models.endpoint.settings import EndpointFile, read_file
-from pairuni_eval.records import Capability, Decoding, ModelIdentity, pixel_id
+from pairuni_eval.records import Capability, ModelIdentity, pixel_id
 from pairuni_eval.seeds import stable_hash
 
 _NO_KEY = "none"  # what the client sends to an endpoint that asks for no key

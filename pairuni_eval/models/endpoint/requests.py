@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.endpoints.connection import Attachment, Post
 from pairuni_eval.endpoints.messages import png_of, user_message
 from pairuni_eval.models.base import Request
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 CHAT, GENERATIONS, EDITS = "/chat/completions", "/images/generations", "/images/edits"
 _SEED_BITS = 31

@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
 from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
-from pairuni_eval.records import Decoding
 
 
 class Codes(NamedTuple):

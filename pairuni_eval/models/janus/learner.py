@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import Request, Rollout, Task, View
 from pairuni_eval.models.janus.pixels import squared
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
 from pairuni_eval.models.learner import Learner, Lesson, LessonSettings, PreparedLesson
-from pairuni_eval.records import Decoding
 
 _TASKS: tuple[Task, ...] = ("und", "gen")
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import (
     TRACE,
@@ -52,7 +53,6 @@ from pairuni_eval.models.policies import (
     shared_decoding,
 )
 from pairuni_eval.models.sampling import guide
-from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
     from pairuni_eval.models.base import Policy

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt
 from pairuni_eval.models.sampling import logp_of, pick, uniforms, warp
-from pairuni_eval.records import Decoding
 
 
 class SampledText(NamedTuple):

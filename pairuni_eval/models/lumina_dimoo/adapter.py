@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Memory, Model, Reply, Request, Task
 from pairuni_eval.models.batching import in_batches
@@ -34,7 +35,7 @@ from pairuni_eval.models.placement import memory_of, place
 from pairuni_eval.models.strict_loading import fill, on_meta
 from pairuni_eval.models.tokenizer_file import read_tokenizer
 from pairuni_eval.models.weights import check_weights, joint_digest
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 
 _OFFICIAL = {
     Capability.UNDERSTAND: Decoding(temperature=0.0, steps=1, answer_tokens=1),

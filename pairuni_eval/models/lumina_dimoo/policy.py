@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.finite import no_finite
 from pairuni_eval.models.base import (
@@ -71,7 +72,6 @@ from pairuni_eval.models.policies import (
     parameters_by_block,
     shared_decoding,
 )
-from pairuni_eval.records import Decoding
 
 if TYPE_CHECKING:
     from pairuni_eval.models.base import Policy

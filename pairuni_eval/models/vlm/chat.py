@@ -169,7 +169,7 @@ def _check_that_pictures_are_shown(folder: Path, chat: Chat, config: Any) -> Non
     """Raise if a question about a picture comes out without one."""
     from PIL import Image
 
-    from pairuni_eval.records import Decoding
+    from pairuni_eval.decoding import Decoding
 
     picture = Image.new("RGB", (_PROBE, _PROBE), (128, 128, 128))
     probe = Request((picture, "What is this?"), Decoding(), seed=0, uid="")

@@ -17,8 +17,8 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.sampling import pick, uniforms, warp
-from pairuni_eval.records import Decoding
 
 
 class TokenChoice:

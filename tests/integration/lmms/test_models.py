@@ -13,9 +13,9 @@ from PIL import Image
 from support.command_line import Cli
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import ModelError, UserError
 from pairuni_eval.models.base import LoadOptions, Request
-from pairuni_eval.records import Decoding
 from pairuni_eval.store.read import StoredRun
 
 WORDS = ["<unk>", "<pad>", "<s>", "</s>", "<image>", "\n", *map(chr, range(32, 127))]

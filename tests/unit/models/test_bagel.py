@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pairuni_eval.adapters import find_adapter, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.adapter import BagelModel
 from pairuni_eval.models.bagel.autoencoder import Autoencoder
@@ -32,7 +33,7 @@ from pairuni_eval.models.bagel.network import Bagel
 from pairuni_eval.models.bagel.pictures import fitted, on_white, patches, unpatched
 from pairuni_eval.models.base import LoadOptions, Reply, Request
 from pairuni_eval.models.strict_loading import on_meta
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 from pairuni_eval.tiny import bagel, world
 
 SMALL = bagel.TinyBagelSize(

@@ -12,11 +12,11 @@ import torch
 from support.small_training import small_trainer, tiny_pairs
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.policy import BagelPolicy
 from pairuni_eval.models.bagel.stochastic import score_step, stochastic_step
 from pairuni_eval.models.base import LoadOptions, Request, Rollout, Task
-from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import bagel, world
 from pairuni_train.config import find_recipe
 from pairuni_train.grpo.objective import divergence, k3

@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from support import small_pipelines
 
 from pairuni_eval.adapters import expected_memory, find_adapter, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
 from pairuni_eval.models.weights import check_weights, joint_digest
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 pytest.importorskip("diffusers", reason="diffusers, which brings pipelines, is not installed")
 

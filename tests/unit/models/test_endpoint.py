@@ -13,9 +13,10 @@ from PIL import Image
 from support.http_server import Loopback, Served, endpoint
 
 from pairuni_eval.adapters import find_adapter, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Reply, Request
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 RED, BLUE = (Image.new("RGB", (8, 6), color) for color in ("red", "blue"))
 CARD = Decoding(temperature=0.7, top_p=0.9, max_tokens=33)

@@ -9,11 +9,12 @@ from types import ModuleType
 
 from PIL import Image
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import Request
 from pairuni_eval.models.endpoint.bridge import script
 from pairuni_eval.models.endpoint.requests import fields_of, post_of
 from pairuni_eval.models.endpoint.settings import EndpointFile
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 PAGE = (Path(__file__).parents[3] / "docs" / "endpoint.md").read_text(encoding="utf-8")
 ROWS = {

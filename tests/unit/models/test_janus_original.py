@@ -20,6 +20,7 @@ from support.command_line import Cli
 from torch import Tensor
 
 from pairuni_eval.adapters import expected_memory, find_adapter, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.formats import CheckpointFormat
@@ -27,7 +28,6 @@ from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.conversion import convert
 from pairuni_eval.models.janus.original_names import from_original, to_original
 from pairuni_eval.models.janus.pixels import squared
-from pairuni_eval.records import Decoding
 from pairuni_eval.tiny import janus
 from pairuni_train.setup import load_trainable
 

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pairuni_eval.adapters import find_adapter, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Reply, Request, Rollout, ViewPlan
 from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
@@ -25,7 +26,7 @@ from pairuni_eval.models.lumina_dimoo.noise import OfficialNoise, UniformNoise
 from pairuni_eval.models.lumina_dimoo.policy import DimooPolicy
 from pairuni_eval.models.lumina_dimoo.text_sampler import TextPlan, no_words
 from pairuni_eval.models.lumina_dimoo.views import group_ends, plan_views
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 from pairuni_eval.tiny import dimoo, world
 
 SMALL = dimoo.TinyDimooSize(hidden=32, layers=2, heads=2, feed_forward=48, vq_channels=8)

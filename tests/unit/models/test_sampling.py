@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban
 from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
-from pairuni_eval.records import Decoding
 
 INF = float("inf")
 

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from support import small_vlms
 
 from pairuni_eval.adapters import expected_memory, load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Model, Request
 from pairuni_eval.models.vlm.token_choice import TokenChoice
 from pairuni_eval.models.weights import check_weights
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 
 GREEDY = Decoding(max_tokens=10)
 SAMPLED = Decoding(max_tokens=10, temperature=1.0, top_k=60, top_p=0.95)

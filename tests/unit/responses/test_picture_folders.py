@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.base import LoadOptions, Reply, Request
 from pairuni_eval.models.recorded import RecordedModel
-from pairuni_eval.records import Decoding
 from pairuni_eval.responses.formats import match_responses
 from pairuni_eval.responses.layouts import Format
 from pairuni_eval.responses.picture_folders import read_folder

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from pairuni_eval.cli.measure import _default_out
 from pairuni_eval.cli.report import _asked_again
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
 from pairuni_eval.models.bagel.decodings import PRESETS, preset_of
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.places import name_of
-from pairuni_eval.records import Capability, Decoding, ModelIdentity
+from pairuni_eval.records import Capability, ModelIdentity
 from pairuni_eval.report.sections import further_in_words
 from pairuni_eval.runner.memory import check_room
 from pairuni_eval.runner.plan import _asked, _check_changes, _run_card, load_components

@@ -216,8 +216,8 @@ def test_what_is_taught_is_learned(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_an_answer_of_janus_has_the_log_prob_of_its_policy(untrained: Path, tmp_path: Path) -> None:
+    from pairuni_eval.decoding import Decoding
     from pairuni_eval.models.base import Request, Rollout, View
-    from pairuni_eval.records import Decoding
 
     model = load_model(str(untrained), None, LoadOptions(device="cpu"))
     learner = model.learner(LessonSettings(prompt_dropout=0.0))  # type: ignore[attr-defined]

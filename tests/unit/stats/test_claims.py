@@ -13,8 +13,9 @@ from scipy.stats import t
 from support import example_run as example
 
 from pairuni_eval.cards import Card, MetricSpec
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Decoding, Item, make_item
+from pairuni_eval.records import Item, make_item
 from pairuni_eval.report.baseline_comparison import describe
 from pairuni_eval.stats.aggregate import Bounds
 from pairuni_eval.stats.compare import Comparison, Word, compare_page

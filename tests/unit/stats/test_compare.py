@@ -11,8 +11,9 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.cards import Card, MetricSpec, ProtocolSpec
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Capability, Decoding, make_item
+from pairuni_eval.records import Capability, make_item
 from pairuni_eval.stats.compare import (
     Comparison,
     Counts,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pairuni_eval.adapters import load_model
+from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.bagel.adapter import BagelModel
 from pairuni_eval.models.bagel.contexts import Marks
 from pairuni_eval.models.bagel.loading import MARKS
@@ -24,7 +25,7 @@ from pairuni_eval.models.bagel.pictures import patches, places, to_images, unpat
 from pairuni_eval.models.bagel.supervised import losses
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.checkpoint import find_folder
-from pairuni_eval.records import Capability, Decoding
+from pairuni_eval.records import Capability
 from pairuni_eval.tiny import bagel, janus, world
 from pairuni_train.tiny_pretraining.bagel_rows import BagelRowMaker
 from pairuni_train.tiny_pretraining.bagel_run import (

@@ -1,0 +1,3 @@
+"""Processes that a launcher started together."""
+
+from pairuni_eval.ranks import note_of_one
