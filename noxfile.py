@@ -92,39 +92,39 @@ def accessibility(session: nox.Session) -> None:
     session.run("pytest", *arguments, env={"AXE_CORE": axe})
 
 
-@nox.session
-def bench(session: nox.Session) -> None:
-    """Speed as ratios against a named peer in the same run; not part of the tests."""
-    install(session, "dev")
-    session.run("python", "tests/bench/image_sampler.py", *session.posargs)
+def bench(name: str, script: str, words: str) -> None:
+    """A session that runs one bench; arguments go to its script."""
+
+    def session(session: nox.Session) -> None:
+        install(session, "dev")
+        session.run("python", f"tests/bench/{script}", *session.posargs)
+
+    session.__doc__ = words
+    nox.session(session, name=name)
 
 
-@nox.session
-def bench_diffusion(session: nox.Session) -> None:
-    """Pictures a second of masked diffusion against a plain loop on the same draws."""
-    install(session, "dev")
-    session.run("python", "tests/bench/masked_diffusion.py", *session.posargs)
-
-
-@nox.session
-def bench_flow(session: nox.Session) -> None:
-    """Pictures a second of flow matching against a plain loop on the same draws."""
-    install(session, "dev")
-    session.run("python", "tests/bench/flow_matching.py", *session.posargs)
-
-
-@nox.session
-def bench_report(session: nox.Session) -> None:
-    """A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory."""
-    install(session, "dev")
-    session.run("python", "tests/bench/report_scale.py", *session.posargs)
-
-
-@nox.session
-def bench_ranks(session: nox.Session) -> None:
-    """Two ranks of one thread each against one, over the outputs of a run; needs two free cores."""
-    install(session, "dev")
-    session.run("python", "tests/bench/rank_scaling.py", *session.posargs)
+# None of them is part of the tests.
+bench("bench", "image_sampler.py", "Speed as ratios against a named peer in the same run.")
+bench(
+    "bench_diffusion",
+    "masked_diffusion.py",
+    "Pictures a second of masked diffusion against a plain loop on the same draws.",
+)
+bench(
+    "bench_flow",
+    "flow_matching.py",
+    "Pictures a second of flow matching against a plain loop on the same draws.",
+)
+bench(
+    "bench_report",
+    "report_scale.py",
+    "A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory.",
+)
+bench(
+    "bench_ranks",
+    "rank_scaling.py",
+    "Two ranks of one thread each against one, over a run's outputs; needs two free cores.",
+)
 
 
 @nox.session

@@ -165,7 +165,7 @@ def _number(environment: Mapping[str, str], name: str) -> int:
         return int(environment[name])
     except ValueError as failure:
         raise UserError(
-            f"The environment variable {name} is '{environment[name]}', which is no number.",
+            f"The environment variable {name} is '{environment[name]}', which is not a number.",
             hint=f"unset {name}, or start the command by a launcher, which sets it.",
         ) from failure
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pairuni_eval.cards import Card
 from pairuni_eval.decoding import Decoding
-from pairuni_eval.errors import UserError, unknown_name
+from pairuni_eval.errors import UserError, nearest, unknown_name
 from pairuni_eval.models.base import Model
 from pairuni_eval.runner.settings import PRESET, RunSettings
 
@@ -41,9 +41,8 @@ def check_preset(settings: RunSettings, model: Model, cards: Iterable[Card]) -> 
             hint="Leave it out, or set single values: --set decoding.cfg_scale=4",
         )
     if settings.preset not in known:
-        raise unknown_name(
-            "preset", settings.preset, known, list_command="pairuni-eval list models"
-        )
+        example = nearest(settings.preset, known) or known[0]
+        raise unknown_name("preset", settings.preset, known, hint=f"e.g. --set {PRESET}={example}")
 
 
 def decoding_of(settings: RunSettings, model: Model, card: Card) -> NamedDecoding:
