@@ -45,7 +45,7 @@ def test_a_launcher_says_which_rank_this_is(
     [
         ({"WORLD_SIZE": "4"}, "WORLD_SIZE is 4, and RANK"),
         ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2: of 2 processes .* from 0 to 1"),
-        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two', which is no number"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "WORLD_SIZE is 'two', which is not a number"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE is 2, and OMPI_COMM_WORLD_RANK"),
     ],
 )
