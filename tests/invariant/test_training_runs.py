@@ -221,6 +221,7 @@ def test_accelerate_starts_two_on_the_cpu(pair_folder: Path, one: Path, tmp_path
 
 def test_one_process_where_several_were_asked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # as `accelerate launch` leaves both
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.warns(UserWarning, match=r"This is one process.*torchrun"):
         assert start_process().num_processes == 1
