@@ -100,9 +100,9 @@ def read_planned(path: Path, *, hint: str) -> dict[str, str]:
 
 
 def remove_rows(run: Path) -> None:
-    """Remove the append-only rows of a compacted run."""
+    """Remove the append-only rows of a compacted run, and what a kill left of writing them."""
     rows = run / layout.ROWS
-    for path in sorted(rows.glob("*.jsonl")):
+    for path in sorted([*rows.glob("*.jsonl"), *rows.glob(".*.tmp")]):
         path.unlink()
     (rows / layout.PLANNED).unlink(missing_ok=True)
     if rows.is_dir():

@@ -22,6 +22,7 @@ from pairuni_eval.store import layout
 from pairuni_eval.store.archive import pack, unpacked
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.seal import remove_rows
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,15 @@ def test_the_runs_own_json_is_compared_too(run: Path, name: str) -> None:
     path = run / name
     path.write_bytes(path.read_bytes().replace(b"\n", b" \n", 1))
     assert f"{path}: it is changed" in refusal(run).message
+
+
+def test_what_a_kill_left_beside_the_mark_goes_with_the_rows(run: Path) -> None:
+    rows = run / layout.ROWS
+    rows.mkdir()
+    for name in ("outputs.jsonl", ".outputs.jsonl.abc.tmp", layout.PLANNED):
+        (rows / name).write_bytes(b"cut")
+    remove_rows(run)
+    assert not rows.exists()
 
 
 def test_what_an_earlier_version_did_not_list_is_not_compared(run: Path) -> None:
