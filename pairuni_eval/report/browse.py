@@ -13,6 +13,7 @@ import base64
 import gzip
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from pairuni_eval.report.gallery import (
     ImageCopier,
     gold_of,
     joined_text,
+    named_images,
+    shown_parts,
     verdicts,
     verdicts_under,
 )
@@ -42,7 +45,6 @@ _BETWEEN = "\x7f"  # texts: a control character, which `foreign_text.clean` leav
 _PACKING = 4  # gzip: a third level more would take three times as long for a tenth less
 _GROUPS = 60  # a tag with more values is not a filter
 _TAG = "tag."
-_decode = msgspec.json.decode  # three times as fast as `decode_cell`, and there are 200,000 cells
 NO_ROW = -1  # in `given`, `picture`, `status`: the baseline lacks the row
 
 
@@ -157,20 +159,22 @@ class _Writer:
         return self._texts[text]
 
     def _ask(self, own: _Frame, *, drawn: bool) -> None:
-        requests = list(map(_decode, own.rows["request"].tolist()))
-        self._copier.bring(own.tables.run, [one for asked in requests for one in _images(asked)])
-        for asked, reference in zip(requests, own.rows["reference"].tolist(), strict=True):
+        requests = list(map(shown_parts, own.rows["request"].tolist()))
+        pictures = [tuple(named_images(asked)) for asked in requests]
+        self._copier.bring(own.tables.run, chain.from_iterable(pictures))
+        references = own.rows["reference"].tolist()
+        for asked, images, reference in zip(requests, pictures, references, strict=True):
             self.columns.asked.append(self._text(joined_text(asked), self._longest))
-            shown = tuple([self._picture(own, image) for image in _images(asked)])
+            shown = tuple([self._picture(own, image) for image in images])
             self.columns.shown.append(self._picture_lists[shown])
-            gold = None if drawn else gold_of(_decode(reference))
+            gold = None if drawn else gold_of(msgspec.json.decode(reference))
             self.columns.gold.append(self._texts[gold] if gold else self._nothing)
 
     def _answer(self, place: int, frame: _Frame) -> None:
         columns, rows = self.columns, frame.rows
         cells = rows["parts"].tolist()
-        outputs = [_decode(cell) if isinstance(cell, str) else None for cell in cells]
-        pictures = [next(iter(_images(parts or ())), None) for parts in outputs]
+        outputs = [shown_parts(cell) if isinstance(cell, str) else None for cell in cells]
+        pictures = [next(iter(named_images(parts or ())), None) for parts in outputs]
         self._copier.bring(frame.tables.run, [image for image in pictures if image])
         for parts, image in zip(outputs, pictures, strict=True):
             text = NO_ROW if parts is None else self._text(joined_text(parts), self._longest)
@@ -240,11 +244,6 @@ def browser(
         longest=longest,
         other_seeds=tuple(name for name in others if name in other_seeds),
     )
-
-
-def _images(parts: Sequence[dict[str, Any]]) -> list[str]:
-    """The pictures among the parts of a request or an output."""
-    return [part["image"] for part in parts if part["kind"] == "image"]
 
 
 def packed_rows(columns: Any, texts: Sequence[str]) -> Markup:

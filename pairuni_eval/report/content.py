@@ -113,6 +113,8 @@ def gather(
         pairs: The pair set that the checkpoint was trained on, to look for evaluation items in.
         seeds: Further training seeds of the run and of its baselines.
     """
+    for one in (run, *baselines.values()):
+        copier.look_ahead(one)
     tables = Tables(run)
     others = {name: Tables(other) for name, other in baselines.items()}
     order = list(KINDS)

@@ -230,7 +230,7 @@ class StoredRun:
     @cached_property
     def soundness(self) -> Soundness:
         """What is known of the stored files; looks at every picture of the run."""
-        troubles = [self.pictures.trouble(image) for image in sorted(set(self._images()))]
+        troubles = [self.pictures.trouble(image) for image in sorted(self.named_pictures)]
         missing = sum(one == MISSING for one in troubles)
         changed = len([one for one in troubles if one is not None]) - missing
         return Soundness(0 if self.packed else missing, changed, self.unchecked)
@@ -268,8 +268,12 @@ class StoredRun:
         rows, path = self.seal.rows.get(name, 0), self.folder / f"{name}.parquet"
         return read_records(path, data, kind, rows=rows, hint=self.way_back)
 
+    @cached_property
+    def named_pictures(self) -> tuple[str, ...]:
+        """The ids of all pictures that samples and outputs name, each once."""
+        return tuple(dict.fromkeys(self._images()))
+
     def _images(self) -> Iterator[str]:
-        """The ids of all pictures that samples and outputs name."""
         for frame in (self.samples, self.outputs):
             cells = frame["parts"]
             for cell in cells[cells.str.contains('"image"', regex=False)].unique():
