@@ -277,8 +277,7 @@ class StoredRun:
         for frame in (self.samples, self.outputs):
             cells = frame["parts"]
             for cell in cells[cells.str.contains('"image"', regex=False)].unique():
-                parts = msgspec.json.decode(cell)  # three times as fast as `decode_cell`
-                yield from (part["image"] for part in parts if "image" in part)
+                yield from (part.image for part in _named(cell) if part.image)
 
     def _read_cards(self) -> dict[str, Card]:
         """The cards of the run's benchmarks as they were, in run order."""
@@ -310,6 +309,15 @@ class StoredRun:
         rows = self.seal.rows.get(name, 0)
         path = self.folder / f"{name}.parquet"
         return read_frame(path, data, KINDS[name], rows=rows, hint=self.way_back)
+
+
+class _Named(msgspec.Struct, gc=False):
+    """Of a part, what alone is read here: a tenth of the time of `decode_cell`."""
+
+    image: str = ""
+
+
+_named = msgspec.json.Decoder(tuple[_Named, ...]).decode
 
 
 def read_usage(run: Path) -> list[UsageRow]:
