@@ -12,7 +12,7 @@ from support.command_line import Cli, command_line
 from support.concept_runs import CONCEPTS, EACH, written
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.stats.concept_matrix import DRAWINGS, QUESTIONS
+from pairuni_eval.stats.concept_matrix import DRAWINGS, QUESTIONS, Taught
 from pairuni_train.pair_data.dataset import write_pairs
 from pairuni_train.pair_data.record import Generation, Kind, Pair, Understanding, pair_id
 from pairuni_train.pair_data.transfer import taught_by
@@ -42,7 +42,7 @@ def pair_set(path: Path, asked: list[str] | None, drawn: list[str]) -> Path:
 
 def test_both_tasks_are_read_apart(tmp_path: Path) -> None:
     found = taught_by(pair_set(tmp_path / "set.parquet", ["wug", "dax"], ["dax"]))
-    assert found == ({"wug", "dax"}, {"dax"})
+    assert found == Taught(frozenset({"wug", "dax"}), frozenset({"dax"}))
 
 
 def test_a_set_that_names_nothing_is_refused(tmp_path: Path) -> None:
