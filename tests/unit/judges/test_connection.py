@@ -172,9 +172,9 @@ MEMORY = """
 
 
 def test_a_reply_of_any_size_takes_no_memory(loopback: Loopback) -> None:
-    packed = bomb(200)
-    flood = floods(HEAD + b"\r\n", b" " * (1 << 20), 200)
-    error = floods(HEAD.replace(b"200 OK", b"400 No") + b"\r\n", b" " * (1 << 20), 200)
+    packed = bomb(100)
+    flood = floods(HEAD + b"\r\n", b" " * (1 << 20), 100)
+    error = floods(HEAD.replace(b"200 OK", b"400 No") + b"\r\n", b" " * (1 << 20), 100)
     plans = {"bomb": packed, "flood": flood, "error": error}
     loopback.plan = lambda prompt, seen: (
         Served("fine") if prompt == "warm" else Served(write=plans[prompt.split()[0]])
