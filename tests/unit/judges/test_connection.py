@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import socket
 import socketserver
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from support.child_usage import run_measured
 from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint, floods
+from support.machine_load import load_average
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
@@ -233,11 +233,6 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def load_average() -> float:
-    """Processes that want a processor, per processor."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def test_a_proxy_that_is_not_there_is_named(
