@@ -78,15 +78,24 @@ def _column(rows: GradedRows, tag: str) -> Texts:
     return np.full(len(rows.value), "", dtype=object) if found is None else found
 
 
+def _coded(column: Texts) -> tuple[Codes, list[str]]:
+    """The number of each cell's text, (N,), and the texts; a column that is coded is only read."""
+    if isinstance(column, pd.Categorical) and (column.codes >= 0).all():
+        return column.codes, column.categories.tolist()
+    codes, texts = pd.factorize(column, use_na_sentinel=False)
+    return codes, list(texts)
+
+
 def groups_of(rows: GradedRows, tag: str) -> tuple[str, ...]:
     """Every group of a tag that has at least one value, in order of appearance."""
-    cells = pd.unique(_column(rows, tag)[np.isfinite(rows.value)])
-    return tuple(dict.fromkeys(name for cell in cells for name in names_in(cell)))
+    codes, cells = _coded(_column(rows, tag))
+    there = pd.unique(codes[np.isfinite(rows.value)])
+    return tuple(dict.fromkeys(name for code in there for name in names_in(cells[code])))
 
 
 def membership(rows: GradedRows, tag: str, groups: tuple[str, ...]) -> Mask:
     """(N, G): whether a row belongs to a group."""
-    codes, cells = pd.factorize(_column(rows, tag), use_na_sentinel=False)
+    codes, cells = _coded(_column(rows, tag))
     held = [names_in(cell) for cell in cells]
     lines = np.array([[name in names for name in groups] for names in held], dtype=bool)
     return lines.reshape(len(cells), len(groups))[codes]
@@ -207,7 +216,7 @@ def _labeled_yes(rows: GradedRows) -> Mask:
         raise UserError(
             "f1, precision, recall and label_ratio need the tag 'label' (yes or no) on every row."
         )
-    codes, labels = pd.factorize(rows.tags["label"])
+    codes, labels = _coded(rows.tags["label"])
     return np.array([str(label).strip().lower() == "yes" for label in labels], bool)[codes]
 
 

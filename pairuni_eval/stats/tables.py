@@ -202,15 +202,13 @@ class Tables:
         """`outputs` plus value (NaN: none), status and verdict of one score metric."""
         key = (benchmark, protocol, of)
         if key not in self._joined:
-            scores = self.run.scores[["output", "value", "status", "verdict"]]
-            mine = scores.take(self._scored(*key))
+            mine = self._graded_columns.take(self._scored(*key))
             outputs = self.outputs(benchmark)
             # As a left merge, which would copy every text of the outputs; refuses a second score.
             graded = mine.set_index("output").reindex(outputs["id"]).set_index(outputs.index)
-            frame = outputs.assign(**{str(name): graded[name] for name in graded})
-            frame["status"] = frame["status"].fillna(_ungraded(frame))
-            frame["value"] = _counted(frame, self.spec(benchmark, protocol))
-            self._joined[key] = frame
+            graded["status"] = graded["status"].fillna(_ungraded(outputs))
+            graded["value"] = _counted(graded, self.spec(benchmark, protocol))
+            self._joined[key] = outputs.assign(**{str(name): graded[name] for name in graded})
         return self._joined[key]
 
     def graders(self, benchmark: str, protocol: str, of: str) -> Graders:
@@ -235,6 +233,11 @@ class Tables:
         spec = self.spec(benchmark, protocol)
         known = self.score_metrics(benchmark, protocol)
         return "correct" if "correct" in known else spec.metric(spec.headline).of
+
+    @cached_property
+    def _graded_columns(self) -> pd.DataFrame:
+        """What an output gets from its score."""
+        return self.run.scores[["output", "value", "status", "verdict"]]
 
     @cached_property
     def _score_places(self) -> Mapping[tuple[str, str], Codes]:
@@ -267,11 +270,12 @@ def given(frame: pd.DataFrame) -> pd.Series:
     return frame["error"].isna() & frame["skipped"].isna() & frame["refused"].isna()
 
 
-def _counted(frame: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
+def _counted(graded: pd.DataFrame, spec: ProtocolSpec) -> pd.Series:
     """The value of each row under the protocol's rule for unparsed answers."""
-    value = frame["value"].astype("float64").where(frame["status"] == str(Status.SCORED))
+    status = graded["status"]
+    value = graded["value"].astype("float64").where(status == str(Status.SCORED))
     if spec.unparsed == "wrong":
-        value = value.mask(frame["status"] == str(Status.UNPARSED), 0.0)
+        value = value.mask(status == str(Status.UNPARSED), 0.0)
     return value
 
 

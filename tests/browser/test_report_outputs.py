@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support import example_run as example
 from support.chromium import OVERFLOW, Browser
+from support.machine_load import load_average
 
 from pairuni_eval.report.browse import packed_rows
 from pairuni_eval.report.build import build_report
@@ -219,7 +220,7 @@ CHOICES = [("verdict", "worse-1"), ("benchmark", "0"), ("words", "1234 words"), 
 
 @pytest.mark.parametrize("rows", [pytest.param(10_000, marks=pytest.mark.slow), 50_000])
 def test_many_rows_stay_usable(browser: Browser, page: Path, rows: int) -> None:
-    """The bounds are 1.5 s and 200 ms; a loaded machine is given four times that."""
+    """The bounds are 1.5 s and 200 ms; a loaded machine is given four times that, or more."""
     browser.open(grown(page, rows), width=1280)
     opened = browser.run(LOADED) / 1000
     total = f"{rows:,} of {rows:,} rows"
@@ -234,6 +235,7 @@ def test_many_rows_stay_usable(browser: Browser, page: Path, rows: int) -> None:
     print(
         f"\n{rows:,} rows: opened in {opened:.2f} s, filtered in at most {slowest:.0f} ms: {spent}"
     )
-    assert opened < 6 and slowest < 800
+    times = max(4.0, load_average())
+    assert opened < 1.5 * times and slowest < 200 * times
     browser.run("document.getElementById('more').click()")
     assert browser.run(SHOWN) == 54

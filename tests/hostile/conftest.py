@@ -13,8 +13,8 @@ from hostile.watch import Trial, all_hold
 
 from pairuni_eval.seeds import seed_for
 
-# All inputs of a kind when asked for by `-m slow`, else a twentieth of them.
-SHARES = [pytest.param(20, id="a twentieth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+# All inputs of a kind when asked for by `-m slow`, else a fortieth of them.
+SHARES = [pytest.param(40, id="a fortieth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 
 
 class Ground(NamedTuple):

@@ -310,7 +310,7 @@ def small_files(size: int) -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-@pytest.mark.parametrize("size", [1500, 6000, 12_000])
+@pytest.mark.parametrize("size", [1500, 6000, pytest.param(12_000, marks=pytest.mark.slow)])
 def test_a_full_disk_keeps_what_was_written_and_the_run_continues(
     cli: Any, asked: list[object], tmp_path: Path, size: int
 ) -> None:
@@ -325,7 +325,7 @@ def test_a_full_disk_keeps_what_was_written_and_the_run_continues(
     assert files(tmp_path / "r") | files(tmp_path / "report") == whole
 
 
-@pytest.mark.parametrize("nth", [1, 4, 9])
+@pytest.mark.parametrize("nth", [1, pytest.param(4, marks=pytest.mark.slow), 9])
 def test_a_disk_that_fills_up_between_two_writes_is_told(
     cli: Any, asked: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:

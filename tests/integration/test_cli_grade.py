@@ -341,7 +341,7 @@ def test_final_answers_are_compared_with_a_run_that_has_no_tags(
     cli: Any, write: Write, data: Path, tmp_path: Path
 ) -> None:
     """The trained model thinks aloud, its base does not: what they end with is compared."""
-    asked = ("--benchmarks", "pope", "--data", data, "--report", "report")
+    asked = ("--benchmarks", "pope", "--data", data, "--report", "none")
     for name, make in (("thinks", tagged), ("base", recorded)):
         rows = write([make(i) for i in range(5)])
         ran = cli("run", "--checkpoint", f"recorded:{rows}", *asked, "--out", name)
@@ -456,7 +456,7 @@ def test_a_file_that_names_no_benchmark_serves_one(cli: Any, write: Write) -> No
     names = ("tiny-mme", "tiny-mmstar")
     made = [load_benchmark(name) for name in names]
     keys = [next(iter(one.samples(one.data(None)))).sample.key for one in made]
-    asked = ("--benchmarks", ",".join(names), "--limit", 2, "--report", "report")
+    asked = ("--benchmarks", ",".join(names), "--limit", 2, "--report", "none")
     both = [{"id": key, "text": "A"} for key in keys]
     ran = cli("run", "--checkpoint", f"recorded:{write(both)}", *asked, "--out", "mixed")
     refused(ran, "'tiny-mme' and 'tiny-mmstar'")

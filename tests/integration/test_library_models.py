@@ -141,7 +141,12 @@ def test_what_was_run_of_a_checkpoint_stands_in_the_run_card(
 
 
 @pytest.mark.parametrize(
-    ("kind", "benchmark", "call"), [("drawing", "geneval", "draw"), ("editing", "imgedit", "edit")]
+    ("kind", "benchmark", "call"),
+    [
+        ("drawing", "geneval", "draw"),
+        # The command is the same; what editing does otherwise is tested by itself.
+        pytest.param("editing", "imgedit", "edit", marks=pytest.mark.slow),
+    ],
 )
 def test_a_pipeline_of_diffusers_draws_and_edits(
     cli: Any,

@@ -49,10 +49,10 @@ COMMANDS = {
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How every command ended, and what it printed, by its name above."""
     root = tmp_path_factory.mktemp("light")
-    by_capability = {card.capability: card for card in example.cards(12)}
-    one_of_each = list(by_capability.values())
     for name, skill in (("a", 0.9), ("b", 0.4)):
-        example.write_run(root / name, name=name, skill=skill, count=12, benchmarks=one_of_each)
+        example.write_run(
+            root / name, name=name, skill=skill, count=12, benchmarks=example.one_of_each(12)
+        )
     uid = str(StoredRun(root / "a").samples["uid"].iloc[0])
     words = {
         name: [uid if word == "UID" else word for word in words] for name, words in COMMANDS.items()

@@ -109,6 +109,7 @@ def _check_baselines(options: StudyOptions, tmp_path: Path) -> None:
 SLEEPER = "import time; print('star' + 'ted', flush=True); time.sleep(600)"
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_an_interruption_begins_no_further_trial(
     fork_server: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +119,9 @@ def test_an_interruption_begins_no_further_trial(
     words = ["reproduce", "table2", "--recipe", "tiny", "--steps", 1, "--root", root]
     words += ["--workers", 3, "--launcher", launcher]
     with (tmp_path / "said").open("wb") as said, Path(os.devnull).open("rb") as nothing:
-        running = Child(fork_server, "pairuni_train.cli", words, (nothing, said, said))
+        streams = (nothing, said, said)
+        python = sys.executable  # what measures the base is forked as well
+        running = Child(fork_server, "pairuni_train.cli", words, streams, python=python)
     deadline = time.monotonic() + 600
     while _started(root) < 2:
         assert time.monotonic() < deadline, (tmp_path / "said").read_text()

@@ -225,6 +225,19 @@ def test_other_pairs_are_another_run(train: Cli, settings: list[str], ended: Pat
     assert "pairs is" in ran.error
 
 
+def test_a_run_may_go_on_for_more_steps(
+    train: Cli, folder: Path, settings: list[str], ended: Path
+) -> None:
+    ran = train("run", "--pairs", folder, "--out", ended, *settings, "--steps", 3)
+    assert ran.code == 0, ran.err
+    metrics = map(json.loads, Path("out/metrics.jsonl").read_text().splitlines())
+    assert [one["step"] for one in metrics] == [0, 1, 2]
+    checkpoints = sorted(Path("out").glob("c*"))
+    assert [path.name for path in checkpoints] == [f"checkpoint-{step}" for step in (1, 2, 3)]
+    can_go_on = [path.name for path in checkpoints if (path / "trainer").exists()]
+    assert can_go_on == ["checkpoint-3"], "only the newest"
+
+
 def test_a_checkpoint_of_another_size_cannot_go_on(
     train: Cli, folder: Path, settings: list[str], ended: Path, tiny_weights: Path
 ) -> None:

@@ -63,7 +63,7 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     rollouts = small.sampled(policy, task, pairs[:3], recipe_of())
     found = [
         small.loss_and_gradient(policy, rollouts, recipe_of(micro_batch=size, estimator=estimator))
-        for size in (16, 5, 1)
+        for size in (16, 5)
     ]
     for loss, gradient in found[1:]:
         assert loss == pytest.approx(found[0][0], abs=1e-6)

@@ -71,11 +71,14 @@ def loopback() -> Iterator[Loopback]:
 
 @pytest.fixture
 def judged(tmp_path: Path, loopback: Loopback) -> Callable[..., list[object]]:
-    """Writes the judge file and the model's script; returns the command of a run."""
+    """Writes the judge file and the model's script; returns the command of a run.
+
+    With `report=False` it ends without one: for tests that look at rows alone.
+    """
     Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
     (tmp_path / "model.jsonl").write_text('{"prompt": "*", "image": "red.png"}')
 
-    def command(name: str, **options: Any) -> list[object]:
+    def command(name: str, *, report: bool = True, **options: Any) -> list[object]:
         lines = {
             "snapshot": "loopback-1",
             "base_url": loopback.url,
@@ -92,7 +95,8 @@ def judged(tmp_path: Path, loopback: Loopback) -> Callable[..., list[object]]:
             *("--checkpoint", f"scripted:{tmp_path / 'model.jsonl'}"),
             *("--benchmarks", "tiny-wise", "--limit", SAMPLES),
             *("--judge", tmp_path / "judge.toml"),
-            *("--out", tmp_path / name / "run", "--report", tmp_path / name / "report"),
+            *("--out", tmp_path / name / "run"),
+            *("--report", tmp_path / name / "report" if report else "none"),
         ]
 
     return command
@@ -176,7 +180,7 @@ def test_valid_rows_are_those_of_a_perfect_endpoint_and_the_counts_are_exact(
     assert len(loopback.calls) == 50 + 2 * 10
 
     loopback.plan = perfect
-    assert cli(*judged("b")).code == 0
+    assert cli(*judged("b", report=False)).code == 0
     assert statuses(tmp_path / "b") == {"scored": SAMPLES}
     whole, part = values(tmp_path / "b"), values(tmp_path / "a")
     assert len(part) == 42 * 4
@@ -261,7 +265,7 @@ def test_an_interruption_does_not_wait_for_the_next_try(
         perfect(prompt, seen) if len(loopback.calls) <= 10 else Served(status=429)
     )
     log = tmp_path / "log"
-    child = forked.start(*judged("a", backoff_s=60, retries=5), log=log)
+    child = forked.start(*judged("a", report=False, backoff_s=60, retries=5), log=log)
     deadline = time.monotonic() + 600
     while len(loopback.calls) < 11:
         assert time.monotonic() < deadline
@@ -273,7 +277,7 @@ def test_an_interruption_does_not_wait_for_the_next_try(
     assert time.monotonic() - started < 20
     assert "Traceback" not in log.read_text()
     loopback.plan = perfect
-    assert forked.run(*judged("a"), log=log) == 0, log.read_text()
+    assert forked.run(*judged("a", report=False), log=log) == 0, log.read_text()
     assert statuses(tmp_path / "a") == {"scored": SAMPLES}
     assert set(loopback.replied.values()) == {1}
 
@@ -327,17 +331,17 @@ def test_a_budget_leaves_the_rest_skipped_and_a_higher_one_goes_on(
     cli: Any, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
     loopback.plan = perfect
-    ran = cli(*judged("a", max_calls=25))
+    ran = cli(*judged("a", report=False, max_calls=25))
     assert ran.code == 0, ran.err
     assert "(35 budget: max_calls is reached)" in ran.err
     assert statuses(tmp_path / "a") == {"scored": 25, "skipped": 35}
     assert len(loopback.calls) == 25
-    assert cli(*judged("a", max_calls=25)).code == 0
+    assert cli(*judged("a", report=False, max_calls=25)).code == 0
     assert len(loopback.calls) == 25
     # A reply costs 300 millionths: a forty-first would be one too many.
-    assert cli(*judged("a", max_cost=40.5 * 300e-6)).code == 0
+    assert cli(*judged("a", report=False, max_cost=40.5 * 300e-6)).code == 0
     assert statuses(tmp_path / "a") == {"scored": 40, "skipped": 20}
-    assert cli(*judged("a", max_calls=1000)).code == 0
+    assert cli(*judged("a", report=False, max_calls=1000)).code == 0
     assert statuses(tmp_path / "a") == {"scored": SAMPLES}
     assert set(loopback.replied.values()) == {1}
 
@@ -373,7 +377,7 @@ def test_a_wrong_key_or_model_stops_the_run_at_once_and_keeps_what_was_graded(
     cli: Any, tmp_path: Path, loopback: Loopback, judged: Any
 ) -> None:
     loopback.plan = lambda prompt, seen: Served(status=401)
-    ran = cli(*judged("a"))
+    ran = cli(*judged("a", report=False))
     assert ran.code == 2
     assert "refuses to answer as 'loopback-1': HTTP 401" in ran.error
     assert loopback.url in ran.error
@@ -383,11 +387,11 @@ def test_a_wrong_key_or_model_stops_the_run_at_once_and_keeps_what_was_graded(
     loopback.plan = lambda prompt, seen: (
         perfect(prompt, seen) if len(loopback.calls) <= 20 else Served(status=401)
     )
-    assert cli(*judged("a")).code == 2
+    assert cli(*judged("a", report=False)).code == 2
     assert sum(loopback.replied.values()) == 19
     assert len(loopback.calls) == 1 + 19 + 3
     loopback.plan = perfect
-    assert cli(*judged("a")).code == 0
+    assert cli(*judged("a", report=False)).code == 0
     assert statuses(tmp_path / "a") == {"scored": SAMPLES}
     assert set(loopback.replied.values()) == {1}
 
@@ -398,7 +402,7 @@ def test_failures_that_pass_cost_time_and_nothing_else(
     loopback.plan = lambda prompt, seen: (
         failing(prompt, seen) if seen == 0 and way(prompt) in WAYS[:2] else perfect(prompt, seen)
     )
-    assert cli(*judged("a")).code == 0
+    assert cli(*judged("a", report=False)).code == 0
     assert statuses(tmp_path / "a") == {"scored": SAMPLES}
     assert len(loopback.calls) == SAMPLES + 4 + 4
 

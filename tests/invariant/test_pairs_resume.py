@@ -26,7 +26,15 @@ def test_a_build_killed_at_every_stage_ends_as_if_nothing_had_happened(
     fork_server: str, tmp_path: Path
 ) -> None:
     rows = [{"kind": "tiny", "rows": 20}]
-    read = small(tmp_path, arms=["pairug"], understanding=rows, generation=rows, pairs=6)
+    encoder = {"name": "colors"}  # the stages are the same, and no process has weights to load
+    read = small(
+        tmp_path,
+        arms=["pairug"],
+        understanding=rows,
+        generation=rows,
+        encoder=encoder,
+        pairs=6,
+    )
     build(read, tmp_path / "straight")
     said = tmp_path / "said"
     with said.open("wb") as file, Path(os.devnull).open("rb") as nothing:

@@ -78,6 +78,7 @@ def test_a_whole_run_holds_what_it_should(whole: Whole) -> None:
     assert not any("rows/" in name or name.endswith(".tmp") for name in names)
 
 
+@pytest.mark.slow  # each run below that was killed is compared with the same folder
 def test_two_fresh_runs_are_byte_identical(
     forked: Forked, untrained: Path, tmp_path: Path, whole: Whole
 ) -> None:

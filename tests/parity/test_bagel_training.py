@@ -47,7 +47,7 @@ class Recorded(NamedTuple):
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recorded(shared: Path) -> Recorded:
     folder = shared / "data" / "models" / "bagel"
     if not folder.is_dir():

@@ -99,7 +99,7 @@ def answers(draw: st.DrawFn, options: Sequence[str] = ()) -> str:
 
 
 @pytest.mark.parametrize("name", UND)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_answers_earn_what_they_score(name: str, data: st.DataObject) -> None:
     benchmark, _ = benchmark_of(name)
@@ -113,7 +113,7 @@ def test_answers_earn_what_they_score(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("tagged", [False, True])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_answers_to_questions_in_mmmus_form_earn_what_they_score(
     tagged: bool, data: st.DataObject
@@ -135,7 +135,7 @@ def test_answers_to_questions_in_mmmus_form_earn_what_they_score(
 
 
 @pytest.mark.parametrize("name", GEN)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), noise=st.sampled_from((0, 0, 8, 60)), extra=st.integers(0, 3))
 def test_pictures_earn_what_they_score(name: str, seed: int, noise: int, extra: int) -> None:
     """Scenes at random and such as a prompt asks for, clean and spoiled by noise."""

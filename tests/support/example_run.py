@@ -116,6 +116,11 @@ def cards(count: int) -> list[Card]:
     return [*choice_cards(count), *yes_no_cards(count), *picture_cards(count)]
 
 
+def one_of_each(count: int) -> list[Card]:
+    """The last benchmark of each capability: a smaller run with every kind of output."""
+    return list({card.capability: card for card in cards(count)}.values())
+
+
 def choice_cards(count: int) -> list[Card]:
     mean = metric("accuracy", by="category", title="Accuracy")
     return [

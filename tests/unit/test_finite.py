@@ -146,7 +146,12 @@ def wrap(folder: Path, prefix: str, names: int | None = None) -> None:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod."]
+    "prefix",
+    [
+        "base_model.model.",
+        "module._orig_mod.",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("_orig_mod.", "module.")),
+    ],
 )
 def test_a_prefix_of_every_name_is_taken_off_and_said(
     folder: Path, prefix: str, caplog: pytest.LogCaptureFixture

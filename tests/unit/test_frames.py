@@ -25,7 +25,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twice 12 outputs a benchmark, of one with an output that was not read and one that failed."""
     root = tmp_path_factory.mktemp("frames")
     for name, skill in (("a", 0.9), ("b", 0.4)):
-        example.write_run(root / name, name="mine", skill=skill, count=12, expected=16)
+        few = example.one_of_each(16)
+        example.write_run(root / name, name="mine", skill=skill, count=12, benchmarks=few)
     card = example.cards(4)[1]
     rows = example.graded(card, 4, 1.0, random.Random(0))
     rows[0] = rows[0]._replace(scores={"correct": None})

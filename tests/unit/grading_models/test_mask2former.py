@@ -178,7 +178,8 @@ def pictures() -> list[Image.Image]:
 
 def test_batches_change_neither_order_nor_results() -> None:
     shown = pictures()
-    alone = [next(detector().detect([picture])) for picture in shown]
+    single = detector()
+    alone = [next(single.detect([picture])) for picture in shown]
     together = list(detector(batch_size=2).detect(iter(shown)))
     assert [picture for picture, _ in together] == shown
     for (_, one), (_, other), picture in zip(alone, together, shown, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import socket
 import socketserver
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from support.child_usage import run_measured
 from support.http_server import HEAD, Loopback, Served, bomb, drips, endpoint, floods
+from support.machine_load import load_average
 
 from pairuni_eval.cards import JudgeSpec
 from pairuni_eval.errors import UserError
@@ -172,9 +172,9 @@ MEMORY = """
 
 
 def test_a_reply_of_any_size_takes_no_memory(loopback: Loopback) -> None:
-    packed = bomb(200)
-    flood = floods(HEAD + b"\r\n", b" " * (1 << 20), 200)
-    error = floods(HEAD.replace(b"200 OK", b"400 No") + b"\r\n", b" " * (1 << 20), 200)
+    packed = bomb(100)
+    flood = floods(HEAD + b"\r\n", b" " * (1 << 20), 100)
+    error = floods(HEAD.replace(b"200 OK", b"400 No") + b"\r\n", b" " * (1 << 20), 100)
     plans = {"bomb": packed, "flood": flood, "error": error}
     loopback.plan = lambda prompt, seen: (
         Served("fine") if prompt == "warm" else Served(write=plans[prompt.split()[0]])
@@ -233,11 +233,6 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def load_average() -> float:
-    """Processes that want a processor, per processor."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def test_a_proxy_that_is_not_there_is_named(

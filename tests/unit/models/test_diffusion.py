@@ -86,8 +86,8 @@ def pixels(replies: list[Reply]) -> list[np.ndarray]:
 
 def test_a_picture_depends_on_no_neighbor(models: dict[str, Model]) -> None:
     for model, ask, asked in (
-        (models["drawing"], models["drawing"].draw, prompts(models["drawing"])),
-        (models["editing"], models["editing"].edit, edits(models["editing"])),
+        (models["drawing"], models["drawing"].draw, prompts(models["drawing"], 3)),
+        (models["editing"], models["editing"].edit, edits(models["editing"], 3)),
     ):
         together = pixels(ask(asked))
         alone = [pixels(ask([one]))[0] for one in asked]

@@ -151,7 +151,7 @@ def test_a_test_image_with_another_question_is_found_by_both_commands(
     ]
     write_pairs(path, [pair(n, understanding=half) for n, half in enumerate(halves)])
     (tmp_path / "s.jsonl").write_text('{"prompt": "*", "text": "yes"}\n')
-    measured = ("--benchmarks", "tiny-pope", "--baseline", "none", "--out", tmp_path / "run")
+    measured = ("--benchmarks", "tiny-pope", "--report", "none", "--out", tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     command = partial(typed, monkeypatch, capfd)
     assert command("pairuni-eval", "run", "--checkpoint", "scripted:s.jsonl", *measured)[0] == 0

@@ -279,6 +279,7 @@ def test_the_two_detectors_are_never_mixed_up(tmp_path: Path) -> None:
     assert "Meta" in card.protocols["hf"].summary
 
 
+@pytest.mark.slow  # all big benchmarks in one command have GenEval among them
 def test_a_run_grades_pictures_from_end_to_end(
     cli: Any, untrained: Path, weights: Path, tmp_path: Path
 ) -> None:

@@ -102,15 +102,18 @@ def test_what_the_journal_does_not_tell_is_not_known(tmp_path: Path) -> None:
         '{"event": "batch", "benchmark": "tiny-mme", "rows": -4, "seconds": 1.0, "time": 9}',
     ],
 )
-def test_a_damaged_line_of_the_journal_is_left_out_and_told(
-    run: Path, tmp_path: Path, line: str
-) -> None:
+def test_a_damaged_line_of_the_journal_is_left_out_and_counted(run: Path, line: str) -> None:
     lines(run / layout.JOURNAL, EVENTS)
     before = cost(run, ["tiny-mmmu", "tiny-mme"], {})
     with (run / layout.JOURNAL).open("a") as journal:
         journal.write(line + "\n")
     found = cost(run, ["tiny-mmmu", "tiny-mme"], {})
     assert before is not None and found == before._replace(unread=1)
+
+
+def test_a_line_that_was_left_out_is_told_on_the_page(run: Path, tmp_path: Path) -> None:
+    with (run / layout.JOURNAL).open("a") as journal:
+        journal.write("7\n")
     build_report(StoredRun(run), tmp_path / "out", {})
     told = "Lines of the journal that cannot be read and are left out: 1."
     assert told in (tmp_path / "out" / "cost.md").read_text()

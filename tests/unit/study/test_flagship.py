@@ -42,10 +42,15 @@ TRAINED = BASE | {"answers, new": 0.8, "drawings, new": 0.6}
 UNPAIRED = BASE | {"answers, new": 0.65, "drawings, new": 0.35}
 
 
-def table(*, unpaired: dict[str, float] = UNPAIRED, repaired: dict[str, float] = TRAINED) -> Shares:
+def table(
+    *,
+    unpaired: dict[str, float] = UNPAIRED,
+    repaired: dict[str, float] = TRAINED,
+    overlaps: tuple[float, ...] = OVERLAPS,
+) -> Shares:
     """PairUni rises everywhere; the others as given where the sources differ."""
     found: dict[tuple[str, float | None], dict[str, float]] = {("base", None): BASE}
-    for overlap in OVERLAPS:
+    for overlap in overlaps:
         apart = unpaired if overlap < 1 else TRAINED
         found |= {("GRPO", overlap): apart, ("random pair", overlap): apart}
         found[("PairUni", overlap)] = TRAINED
@@ -119,7 +124,7 @@ def test_a_rise_and_an_equal_control_are_the_coverage(coverage: FlagshipFigure) 
 
 
 def test_a_control_that_does_worse_is_the_pairing() -> None:
-    made = figure(made_up_scores(FLAGSHIP, table(repaired=UNPAIRED)))
+    made = figure(made_up_scores(FLAGSHIP, table(repaired=UNPAIRED, overlaps=(0.0,))))
     found = verdicts(made.outcome)
     assert found["H3 at overlap 0"] is Verdict.AGAINST
     assert found["H2 at overlap 0"] is Verdict.HELD
@@ -172,7 +177,7 @@ def test_what_was_made_otherwise_is_not_registered(coverage: FlagshipFigure) -> 
 
 
 def test_one_seed_speaks_of_checkpoints_alone() -> None:
-    made = figure(made_up_scores(FLAGSHIP, table(), seeds=1))
+    made = figure(made_up_scores(FLAGSHIP, table(overlaps=(0.0,)), seeds=1))
     sentence = said(made, "Did reinforcement learning help, and at what?")
     assert "PairUni is one training seed; another seed could change the verdict" in sentence
 

@@ -156,6 +156,7 @@ def test_a_share_beyond_one_is_refused() -> None:
         NameLessons(aloud=1.5)
 
 
+@pytest.mark.slow  # tokens and going on are each shown by default, here and of the tiny model
 def test_a_base_knows_the_tokens_of_names_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     cfg = PretrainConfig(
         steps=6, vq_steps=4, vq_batch=4, batch_scale=0.1, save_every=4, threads=1,
