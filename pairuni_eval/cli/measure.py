@@ -66,6 +66,20 @@ def run(
     sibling: Sibling = None,
     batch_size: Annotated[int | None, typer.Option(help="Requests per batch.")] = None,
     judge: Judge = None,
+    painter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Finished run whose pictures `self:` benchmarks ask about; without it the same "
+            "command draws and grades them first."
+        ),
+    ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of another painter on the same prompts, for `self:` benchmarks: what is "
+            "missed in own pictures against what is missed in any."
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Adapter instead of the config's.")] = None,
     model_args: Annotated[
         str | None,
@@ -134,6 +148,8 @@ def run(
         compiled=compiled,
         changes=tuple(changes or ()),
         remote_code=allow_remote_code,
+        painter=painter,
+        control=control,
     )
     console = Console(stderr=True)
     ranks = ranks_here(os.environ)

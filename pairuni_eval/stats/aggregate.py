@@ -146,6 +146,10 @@ class Aggregate(ABC):
         """(N, G): whether a row belongs to a part."""
         return np.ones((len(rows.value), 1), dtype=bool)
 
+    def too_thin(self, rows: GradedRows) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether too few units show what the number rests on for an interval to mean anything."""
+        return False
+
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """The values (N,) that make the number lowest, and those that make it highest.
 
@@ -435,11 +439,14 @@ def find_maker(name: str) -> Maker:
     Raises:
         UserError: for an unknown name or a plugin that cannot be imported.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    from pairuni_eval.stats.coupling import MAKERS  # stands on this module
+
+    known = {**_BUILT_IN, **MAKERS}
+    if name in known:
+        return known[name]
     if ":" in name:
         return _plugin(name)
-    raise unknown_name("aggregate", name, _BUILT_IN, list_command="pairuni-eval list benchmarks")
+    raise unknown_name("aggregate", name, known, list_command="pairuni-eval list benchmarks")
 
 
 def make_aggregate(spec: MetricSpec, rows: GradedRows) -> Aggregate:

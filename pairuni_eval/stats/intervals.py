@@ -168,7 +168,7 @@ def estimate(aggregate: Aggregate, rows: GradedRows) -> Estimate:
     bounds = aggregate.bounds(rows)
     if not np.isfinite(value):
         return Estimate(None, None, len(sums), bounds)
-    if len(sums) < 2:
+    if len(sums) < 2 or aggregate.too_thin(rows):
         return Estimate(value, None, len(sums), bounds)
     moves = moves_of(sums, strata_of(aggregate, rows))
     found = spread(value, moves, bounds)

@@ -22,15 +22,25 @@ from pairuni_eval.api import (
     Data,
     DatasetError,
     Equipment,
+    Fact,
     Item,
     Judge,
     JudgeError,
     MetricValue,
+    Painted,
     Status,
     UserError,
     boundary,
+    seed_for,
 )
-from pairuni_eval.api.scorers import OBJECT_NAMES, check_complete, geneval_marks, geneval_reference
+from pairuni_eval.api.scorers import (
+    COLOR_NAMES,
+    OBJECT_NAMES,
+    check_complete,
+    geneval_marks,
+    geneval_reference,
+    object_facts,
+)
 
 from .metadata import Metadata
 
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     from pairuni_eval.api.grading_models import ColorNamer, Observer
 
 _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protocol
+_TOGETHER = 64  # pictures whose facts are looked for at a time
 _READERS = 8  # threads that decode pictures while a detector waits for them
 
 
@@ -109,6 +120,36 @@ class GenEval(Benchmark):
                 yield [MetricValue("correct", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """What the detector finds in each picture, under the first protocol that has its weights."""
+        observer = self._any_observer()
+        for start in range(0, len(painted), _TOGETHER):
+            answers = [one.answer for one in painted[start : start + _TOGETHER]]
+            prompts = [answer.sample.reference for answer in answers]
+            sights = observer.observe([answer.image for answer in answers], prompts)
+            for answer, sight in zip(answers, sights, strict=True):
+                yield object_facts(
+                    answer.sample.reference,
+                    sight,
+                    classes=OBJECT_NAMES,
+                    colors=COLOR_NAMES,
+                    seed=seed_for(seed, answer.sample.key, answer.output.draw, "facts"),
+                )
+
+    def _any_observer(self) -> Observer:
+        """What looks at pictures under the first protocol that has its weights.
+
+        Raises:
+            UserError: if none has.
+        """
+        absent = []
+        for protocol in self.card.protocols:
+            found = self._observer(protocol)
+            if not isinstance(found, str):
+                return found
+            absent.append(found)
+        raise UserError(f"{self.card.title} cannot look at pictures. {absent[0]}")
 
     def _observer(self, protocol: str) -> Observer | str:
         """What looks at pictures under a protocol, or why there is nothing and what to do."""
