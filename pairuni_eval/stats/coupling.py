@@ -16,7 +16,8 @@ answers are right. A pair of which one answer has no value counts for nothing.
     twin_gap        P(D) - P(S): above 0, drawing is ahead of seeing
     youden_penalty  youden_j of the rows whose tag `pictures` is `painter`, less that of `control`
     self_selection  of what could be gained by choosing the best of a prompt's pictures, the share
-                    that choosing the one with most approved facts gains; ties are averaged
+                    that choosing the one with the largest share of approved facts gains; ties are
+                    averaged
 
 A number whose D is constant does not exist. One over fewer than `LEAST` units that show D, or not
 D, has no interval: there the spread of a few units says nothing.
@@ -134,12 +135,17 @@ def _units(rows: GradedRows, keep: Mask) -> int:
 class _Balanced(_OverFacts):
     """The mean of shares, each over facts of its own, put on a range.
 
+    A share at an end is moved towards one half for its error, not towards the others: a reader who
+    approves what holds and rejects what does not has both at the same end.
+
     Args:
         read: Reads facts from rows.
         shares: What the facts make: for each share the facts that count and those of them that are
             in it.
         bounds: The number where all shares are 0, and where all are 1.
     """
+
+    center = 0.5
 
     def __init__(
         self,
@@ -303,7 +309,9 @@ class _SelfSelection(_OverFacts):
         if not len(index):
             return sums
         picture, inverse = np.unique(_codes(rows, ("draw",))[index], return_inverse=True)
-        votes = np.bincount(inverse, weights=facts.good[index], minlength=len(picture))
+        approved_share = facts.good[index] / np.bincount(inverse)[inverse]
+        votes = np.bincount(inverse, weights=approved_share, minlength=len(picture))
+        votes = votes.round(9)  # equal shares tie
         right = np.zeros(len(picture))
         right[inverse] = _tag(rows, "picture", "right")[index]
         unit = np.zeros(len(picture), dtype=np.int64)

@@ -234,8 +234,10 @@ def _scatter(moves: Moves, share: Array) -> tuple[Array, Array]:
 
 
 def away_from_ends(share: Array, moves: Moves) -> Array:
-    """(G,): the groups' shares after one more cluster with the share of all groups."""
-    mean = float(moves.weights @ share / moves.weights.sum())
+    """(G,): the groups' shares after one more cluster with the share of all groups, or `center`."""
+    mean = moves.center
+    if mean is None:
+        mean = float(moves.weights @ share / moves.weights.sum())
     moved: Array = (moves.clusters * share + mean) / (moves.clusters + 1)
     return moved
 

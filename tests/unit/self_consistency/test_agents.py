@@ -1,0 +1,274 @@
+"""Six readers whose faults are known, on pictures whose faults are known; and whole runs of two."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from support.tiny_painters import FaultyPainter, oracle, red_for_green
+
+from pairuni_eval.benchmark import Answer
+from pairuni_eval.catalog import load_benchmark
+from pairuni_eval.errors import UserError
+from pairuni_eval.prompts import YES_NO_REQUEST
+from pairuni_eval.records import NOT_ASKED, ImagePart, Item, Output, TextPart
+from pairuni_eval.runner.run import measure
+from pairuni_eval.runner.settings import RunSettings
+from pairuni_eval.self_consistency.benchmark import SelfBenchmark
+from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, rows_within
+from pairuni_eval.stats.compare import compare_page
+from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.stats.tables import Tables, metric_row, status_counts
+from pairuni_eval.store.read import StoredRun
+from pairuni_eval.tiny.world import Scene, read
+
+NAME = "self:tiny-geneval"
+Agent = Callable[[Item, Scene, str], bool]
+
+
+def silent() -> Console:
+    return Console(file=io.StringIO())
+
+
+def drawn(folder: Path, painter: FaultyPainter, *, seed: int = 0, limit: int | None = None) -> Path:
+    settings = RunSettings(
+        checkpoint="painter",
+        out=folder,
+        benchmarks=("tiny-geneval",),
+        seed=seed,
+        limit=limit,
+        batch_size=512,
+    )
+    return measure(settings, silent(), painter)
+
+
+@pytest.fixture(scope="module")
+def painter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("painter") / "run", FaultyPainter("painter", oracle))
+
+
+def opened(painter: Path, control: Path | None = None) -> SelfBenchmark:
+    benchmark = load_benchmark(NAME)
+    assert isinstance(benchmark, SelfBenchmark)
+    benchmark.read_from(painter, control, device="cpu")
+    return benchmark
+
+
+@pytest.fixture(scope="module")
+def asked(painter_run: Path) -> list[tuple[Item, Scene]]:
+    """Every question with the scene of its picture."""
+    benchmark = opened(painter_run)
+    items = list(benchmark.samples(benchmark.data(None)))
+    return [(item, read(Image.open(io.BytesIO(item.pictures[0].data)))) for item in items]
+
+
+def question(item: Item) -> str:
+    return item.sample.text.removesuffix(YES_NO_REQUEST)
+
+
+@cache
+def plain() -> SelfBenchmark:
+    """The benchmark, without pictures: for its card and its marks."""
+    benchmark = load_benchmark(NAME)
+    assert isinstance(benchmark, SelfBenchmark)
+    return benchmark
+
+
+def graded(asked: list[tuple[Item, Scene]], agent: Agent) -> dict[str, GradedRows]:
+    """The rows of every score metric, as the benchmark marks an agent's answers."""
+    benchmark = plain()
+    values: dict[str, list[float]] = {}
+    for item, scene in asked:
+        if NOT_ASKED in item.sample.reference:
+            continue
+        text = "Yes." if agent(item, scene, question(item)) else "No, it is not."
+        part = TextPart(text)
+        output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=(part,))
+        for mark in benchmark.mark(Answer(item.sample, output, {}.get), protocol="twins", judge=None):  # type: ignore[arg-type]
+            assert mark.value is not None
+            values.setdefault(mark.metric, []).append(mark.value)
+    samples = [item.sample for item, _ in asked if NOT_ASKED not in item.sample.reference]
+    frame = pd.DataFrame([sample.tags for sample in samples])
+    tags = {name: pd.Categorical(frame[name]) for name in frame}
+    unit = pd.factorize(np.array([sample.unit for sample in samples]))[0]
+    draw = np.zeros(len(samples), dtype=np.int64)
+    return {
+        metric: GradedRows(np.array(column), unit, draw, tags) for metric, column in values.items()
+    }
+
+
+def number(rows: dict[str, GradedRows], metric: str, **where: str) -> Estimate:
+    spec = plain().card.protocols["twins"].metric(metric)
+    mine = rows_within(rows[spec.of], {**spec.where, **where})
+    return estimate(make_aggregate(spec, mine), mine)
+
+
+def test_the_grader_decides_what_holds(asked: list[tuple[Item, Scene]]) -> None:
+    kinds = {item.sample.tags["kind"] for item, _ in asked}
+    assert kinds == {"object", "count", "color", "relation"}
+    for item, scene in asked:
+        gold = item.sample.reference.get("answer")
+        if gold is not None:
+            assert gold == ("yes" if oracle(scene, question(item)) else "no")
+    twin = [item.sample.tags["twin"] for item, _ in asked]
+    assert twin.count("asked") == twin.count("other") > 500
+
+
+@pytest.mark.parametrize("kind", ["count", "color", "relation"])
+def test_the_oracle_sees_everything(asked: list[tuple[Item, Scene]], kind: str) -> None:
+    rows = graded(asked, lambda _, scene, text: oracle(scene, text))
+    for metric in ("youden_j", "balanced_sees", "sees", "kappa"):
+        assert number(rows, metric, kind=kind).value == 1.0
+    for metric in ("over_approval", "undeserved", "own_penalty"):
+        assert number(rows, metric, kind=kind).value == 0.0
+    draws = number(rows, "draws", kind=kind).value
+    assert draws is not None and 0.4 < draws < 0.9
+    assert number(rows, "gap", kind=kind).value == pytest.approx(draws - 1)
+    assert number(rows, "deserved", kind=kind).value == pytest.approx(1 - draws)
+    assert number(rows, "self_selection").value == 1.0
+
+
+def test_always_yes_knows_nothing(asked: list[tuple[Item, Scene]]) -> None:
+    rows = graded(asked, lambda *_: True)
+    assert number(rows, "approves").value == 1.0
+    for metric in ("youden_j", "kappa", "balanced_sees", "sees", "self_selection"):
+        assert number(rows, metric).value == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_echo_of_the_prompt_fools_sees_alone(asked: list[tuple[Item, Scene]]) -> None:
+    rows = graded(asked, lambda item, *_: item.sample.tags["twin"] == "asked")
+    assert number(rows, "youden_j").value == 0.0
+    assert number(rows, "balanced_sees").value == 0.5
+    assert number(rows, "sees").value == number(rows, "draws").value
+
+
+def test_a_coin_is_at_chance(asked: list[tuple[Item, Scene]]) -> None:
+    coin = random.Random(7)
+    rows = graded(asked, lambda *_: coin.random() < 0.5)
+    assert holds(number(rows, "youden_j"), 0.0)
+    assert holds(number(rows, "sees"), 0.25) and holds(number(rows, "balanced_sees"), 0.25)
+
+
+def test_a_fifth_flipped_leaves_three_fifths(asked: list[tuple[Item, Scene]]) -> None:
+    coin = random.Random(8)
+    rows = graded(asked, lambda _, scene, text: oracle(scene, text) != (coin.random() < 0.2))
+    assert holds(number(rows, "youden_j"), 0.6)
+    assert holds(number(rows, "sees"), 0.64)
+
+
+def test_red_for_green_shows_in_colors_alone(asked: list[tuple[Item, Scene]]) -> None:
+    rows = graded(asked, lambda _, scene, text: red_for_green(scene, text))
+    color = number(rows, "youden_j", kind="color").value
+    assert color is not None and color < 1
+    for kind in ("count", "relation"):
+        assert number(rows, "youden_j", kind=kind).value == 1.0
+        assert number(rows, "balanced_sees", kind=kind).value == 1.0
+
+
+def holds(found: Estimate, value: float) -> bool:
+    assert found.interval is not None
+    return found.interval.low <= value <= found.interval.high
+
+
+# Through the runner
+
+
+def seen(folder: Path, painter: Path, reader: FaultyPainter, control: Path | None = None) -> Tables:
+    settings = RunSettings(
+        checkpoint="painter",
+        out=folder,
+        benchmarks=(NAME,),
+        batch_size=4096,
+        painter=painter,
+        control=control,
+    )
+    measure(settings, silent(), reader)
+    return Tables(StoredRun(folder))
+
+
+def value(tables: Tables, metric: str) -> float | None:
+    spec = tables.spec(NAME, "twins").metric(metric)
+    return metric_row(tables, NAME, "twins", spec).estimate.value
+
+
+def test_a_run_of_the_oracle_says_the_same_and_keeps_where_it_comes_from(
+    painter_run: Path, tmp_path: Path
+) -> None:
+    found = seen(tmp_path / "seen", painter_run, FaultyPainter("oracle", oracle))
+    assert value(found, "youden_j") == value(found, "balanced_sees") == 1.0
+    drawn_ids = set(StoredRun(painter_run).outputs["id"])
+    references = found.run.samples["reference"]
+    assert all(any(one in cell for one in drawn_ids) for cell in references[:20])
+    skipped = [row for row in status_counts(found, NAME, "twins") if row.status == "skipped"]
+    not_put = found.run.samples["reference"].str.contains(NOT_ASKED).sum()
+    assert sum(row.rows for row in skipped) == not_put
+    assert not found.run.card.partial
+
+
+def test_another_painter_stands_where_facts_agree(painter_run: Path, tmp_path: Path) -> None:
+    other = drawn(tmp_path / "other", FaultyPainter("other", oracle, right=0.5), seed=5, limit=30)
+    found = opened(painter_run, other)
+    own: dict[str, str] = {}
+    control: dict[str, str] = {}
+    for item in found.samples(found.data(None)):
+        tags, key = item.sample.tags, item.sample.key.removesuffix(" control")
+        if tags["twin"] == "asked":
+            (own if tags["pictures"] == "painter" else control)[key] = tags["label"]
+    assert 50 < len(control) < len(own)
+    assert all(own[key] == label for key, label in control.items())
+
+
+def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
+    painter_run: Path, tmp_path: Path
+) -> None:
+    second = drawn(tmp_path / "second", FaultyPainter("second", red_for_green, right=0.5), seed=1)
+    ours = seen(tmp_path / "ours", painter_run, FaultyPainter("painter", oracle))
+    theirs = seen(tmp_path / "theirs", second, FaultyPainter("second", red_for_green))
+    page = compare_page((ours,), {"second": (theirs,)})["second"]
+    by_name = {row.spec.name: row for row in page.rows}
+    j = by_name["youden_j"]
+    assert j.ours == 1.0
+    assert j.theirs is not None and 0.5 < j.theirs < 1
+    assert j.shared > 150 and j.interval is not None and j.interval.low > 0
+    # what each drew is counted by what its own pictures show
+    draws = by_name["draws"]
+    assert draws.ours is not None and draws.theirs is not None and draws.ours != draws.theirs
+    color = next(one for one in page.groups if one.group == "color" and one.spec.name == "youden_j")
+    assert color.theirs is not None and color.theirs < 1
+
+
+def test_a_part_of_the_pictures_is_a_part_of_the_questions(tmp_path: Path) -> None:
+    few = drawn(tmp_path / "few", FaultyPainter("painter", oracle), limit=6)
+    found = seen(tmp_path / "seen", few, FaultyPainter("oracle", oracle))
+    part = found.run.card.benchmarks[NAME]
+    assert part.expected == part.planned * 9
+    assert found.run.card.partial
+
+
+def test_another_painter_is_another_run(painter_run: Path, tmp_path: Path) -> None:
+    few = drawn(tmp_path / "few", FaultyPainter("painter", oracle), limit=2)
+    reader = FaultyPainter("oracle", oracle)
+    seen(tmp_path / "seen", few, reader)
+    with pytest.raises(UserError, match="the painter named now has other pictures"):
+        seen(tmp_path / "seen", painter_run, reader)
+
+
+def test_what_cannot_be_read_is_refused_by_name(painter_run: Path, tmp_path: Path) -> None:
+    settings = RunSettings(checkpoint="painter", out=tmp_path / "seen", benchmarks=(NAME,))
+    reader = FaultyPainter("oracle", oracle)
+    with pytest.raises(UserError, match=f"'{NAME}' reads the pictures that a finished run drew"):
+        measure(settings, silent(), reader)
+    with pytest.raises(UserError, match="has no pictures of 'tiny-wise'"):
+        wise = replace(settings, benchmarks=("self:tiny-wise",), painter=painter_run)
+        measure(wise, silent(), reader)
+    with pytest.raises(UserError, match="Is it 'tiny-geneval'|Did you mean"):
+        load_benchmark("self:tiny-genevall")
