@@ -99,7 +99,7 @@ class Fact(NamedTuple):
         asked: The question whether it is as the prompt wants it.
         twin: The same question about something else.
         holds: Whether the picture shows what is asked; None where that is not known.
-        reason: Why it is not put; None if it is.
+        reason: Why that is not known; None if it is.
         sure: Whether the grader was sure of all that it rests on.
         twin_holds: Whether the picture shows what the twin says; None for the opposite of `holds`.
     """

@@ -47,7 +47,6 @@ class Status(StrEnum):
     SKIPPED = "skipped"  # not attempted, with the reason in the verdict
 
 
-NOT_ASKED = "not_asked"  # in a sample's reference: why there is nothing to ask; its row is skipped
 UNREADABLE_REPLY = "unreadable reply"  # a verdict that begins so goes on in the judge's words
 
 

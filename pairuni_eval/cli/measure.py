@@ -183,7 +183,9 @@ def run(
         elif number == 0:
             write_report(folder, report, sources, console)
         else:
-            write_report(folder, report and beside(report), Sources({}, {}, None, NO_SEEDS), console)
+            write_report(
+                folder, report and beside(report), Sources({}, {}, None, NO_SEEDS), console
+            )
 
 
 def _runs(settings: RunSettings, *, named: bool) -> tuple[RunSettings, ...]:

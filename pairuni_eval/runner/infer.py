@@ -21,7 +21,6 @@ from pairuni_eval.errors import BoundaryError, DatasetError, ModelError, UserErr
 from pairuni_eval.models.base import Model, Reply, Request
 from pairuni_eval.pictures import reused_memory
 from pairuni_eval.records import (
-    NOT_ASKED,
     Capability,
     ImagePart,
     Output,
@@ -171,12 +170,7 @@ class Inference:
     def _ask(self, batch: OutputBatch, decoding: Decoding) -> _BatchOutputs:
         requests: dict[str, Request] = {}
         errors: dict[str, str] = {}
-        skipped: dict[str, str] = {}
         for pending in batch.outputs:
-            reason = self._samples[pending.sample].reference.get(NOT_ASKED)
-            if reason is not None:
-                skipped[pending.id] = str(reason)
-                continue
             try:
                 requests[pending.id] = self._request(pending, decoding)
             except DatasetError as failure:
@@ -185,14 +179,9 @@ class Inference:
             zip(requests, self._call(batch.capability, list(requests.values())), strict=True)
         )
         outputs = [
-            self._settle(pending, decoding, replies[pending.id])
-            if pending.id in replies
-            else self._output(
-                pending,
-                decoding,
-                error=errors.get(pending.id),
-                skipped=skipped.get(pending.id),
-            )
+            self._output(pending, decoding, error=errors[pending.id])
+            if pending.id in errors
+            else self._settle(pending, decoding, replies[pending.id])
             for pending in batch.outputs
         ]
         return _BatchOutputs(outputs, len(requests))

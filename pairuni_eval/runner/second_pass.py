@@ -54,7 +54,5 @@ def two_passes(settings: RunSettings) -> TwoPasses | None:
     sources = [source for name in reading for source in reads[name]]
     drawing = in_order([*(name for name in names if name not in reading), *sources])
     first = replace(settings, benchmarks=drawing, suite=None, control=None)
-    second = replace(
-        settings, benchmarks=in_order(reading), suite=None, limit=None, changes=()
-    )
+    second = replace(settings, benchmarks=in_order(reading), suite=None, limit=None, changes=())
     return TwoPasses(first, second).into(settings.out)

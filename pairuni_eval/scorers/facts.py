@@ -7,9 +7,9 @@ from what a grader saw in the picture (`scorers.objects`), never from the prompt
 holds the twin says what is not so, drawn by seed; where it does not, the twin says what was seen.
 So exactly one of the two has the answer yes.
 
-A fact without a sure answer is not put, and says why: a color or a relation is only known where
-exactly one object of each class was seen. Whether an object is there is decided at the general
-threshold, also for prompts that count, whose own threshold would call a fair detection absent.
+A fact whose answer is not known has no twin, and says why: a color or a relation is only known
+where exactly one object of each class was seen. Whether an object is there is decided at the
+general threshold, also for prompts that count, whose own would call a fair detection absent.
 Knowledge prompts (WISE) have no such facts: the whole picture is asked about, in the words of the
 prompt's explanation, and its twin is the explanation of another prompt of the same subcategory,
 which is taken not to hold.
@@ -124,9 +124,7 @@ class _Picture:
         holds = color == wanted
         others = [one for one in self._colors if one != wanted]
         other = self._choose(name, others) if holds else color
-        return Fact(
-            name, "color", asked, _is_colored(thing, other), holds, sure=self._sure(thing)
-        )
+        return Fact(name, "color", asked, _is_colored(thing, other), holds, sure=self._sure(thing))
 
     def _relation(self, number: int, thing: str, wanted: str, anchor_number: int) -> Fact:
         anchor = self._wanted[anchor_number]["class"]

@@ -1,10 +1,11 @@
 """`self:NAME`: what a model sees in a run's stored, graded pictures of the benchmark NAME.
 
 A second pass over a finished run, the *painter*: each fact that a prompt asks for becomes two twin
-questions about the picture, without the prompt, and the right answers come from what the benchmark's
-own grader sees in the picture (`Benchmark.facts`). The model that answers is the *reader*; of its
-own pictures it is the painter as well. A unit is a prompt with all of its draws. A fact whose answer
-nobody knows is not put: its row is skipped and says why.
+questions about the picture, without the prompt, and the right answers come from what the
+benchmark's own grader sees in the picture (`Benchmark.facts`). The model that answers is the
+*reader*; of its own pictures it is the painter as well. A unit is a prompt with all of its draws. A
+fact whose answer the grader does not know has one question and no right answer: it is skipped, with
+the reason, in all numbers but the one that asks which picture the reader would choose.
 
 A *control* tells what a reader misses in any picture from what it misses in its own: the same facts
 on another run's pictures of the same prompts and draws, kept where they hold or fail as on the
@@ -27,7 +28,7 @@ from pairuni_eval.data import Data, Origin
 from pairuni_eval.errors import UserError, unknown_name
 from pairuni_eval.judges.judge import Judge
 from pairuni_eval.prompts import YES_NO_REQUEST
-from pairuni_eval.records import NOT_ASKED, Item, Picture, Sample, Status
+from pairuni_eval.records import Item, Picture, Sample, Status
 from pairuni_eval.scorers.yes_no import mme_label
 from pairuni_eval.self_consistency.card import (
     CONTROL,
@@ -38,11 +39,13 @@ from pairuni_eval.self_consistency.card import (
     make_card,
 )
 from pairuni_eval.self_consistency.painted import PaintedRun, Place
-from pairuni_eval.stats.coupling import ASKED
+from pairuni_eval.stats.coupling import ASKED, OTHER
 
-_OTHER, _NONE = "other", "none"  # the tag `twin` of a twin, and of a fact that is not put
+_LONE = "lone"  # the tag `twin` of a question without one
+_UNKNOWN = "unknown"  # in the reference of a lone question: why its answer is not known
 _SEED = 0  # of the foils: the same for every painter and reader
 _METRICS = ("correct", "said_yes", "over_approved", "rejected_wrong", "rejected_right")
+_VOTE = "approved"  # the score metric that every question has
 
 
 class SelfConsistency:
@@ -125,8 +128,7 @@ class SelfBenchmark(Benchmark):
         if self._painter is None:
             raise UserError(
                 f"'{self.card.name}' reads the pictures of a finished run of '{self.reads[0]}'.",
-                hint=f"Name it: --painter RUN; or let the same command draw them first: --benchmarks "
-                f"{self.card.name} without --painter",
+                hint="Name it: --painter RUN",
             )
         return self._painter
 
@@ -141,22 +143,27 @@ class SelfBenchmark(Benchmark):
         return round(len(self._made(data)) * self._run.whole(self.reads[0]))
 
     def samples(self, data: Data) -> Iterator[Item]:
-        """Two questions a fact, in the run's order; the control's follow the painter's."""
+        """Twin questions of each fact, in the run's order; the control's follow the painter's."""
         yield from self._made(data)
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:  # noqa: ARG002
         """Whether the answer is right, whether it is yes, and what a rejection is worth."""
-        said = mme_label(answer.text)
+        said, reference = mme_label(answer.text), answer.sample.reference
         if said is None:
             unread = "neither yes nor no"
-            return [MetricValue(name, None, Status.UNPARSED, unread) for name in _METRICS]
-        gold = answer.sample.reference["answer"] == "yes"
-        yes = said == "yes"
+            names = (*_METRICS, _VOTE)
+            return [MetricValue(name, None, Status.UNPARSED, unread) for name in names]
+        vote = MetricValue(_VOTE, float(said == "yes"), verdict=said)
+        if _UNKNOWN in reference:
+            reason = reference[_UNKNOWN]
+            return [*(MetricValue(name, None, Status.SKIPPED, reason) for name in _METRICS), vote]
+        yes, gold = said == "yes", reference["answer"] == "yes"
         values = (yes == gold, yes, int(yes) - int(gold), not yes and not gold, not yes and gold)
-        return [
+        marks = (
             MetricValue(name, float(value), verdict=said)
             for name, value in zip(_METRICS, values, strict=True)
-        ]
+        )
+        return [*marks, vote]
 
     def gold(self, sample: Sample) -> str | None:
         """See `Benchmark.gold`."""
@@ -166,9 +173,7 @@ class SelfBenchmark(Benchmark):
         if self._items is None:
             assert isinstance(data, _PaintedData)
             folder = data.given
-            self._items = [
-                item for source in self._sources for item in self._about(source, folder)
-            ]
+            self._items = [item for source in self._sources for item in self._about(source, folder)]
         return self._items
 
     def _about(self, source: Benchmark, folder: Path | None) -> Iterator[Item]:
@@ -195,12 +200,12 @@ class SelfBenchmark(Benchmark):
         for fact in told.facts:
             if fact.reason is not None:
                 if pictures == PAINTER:
-                    yield self._item(told, fact, pictures, _NONE, fact.asked, None)
+                    yield self._item(told, fact, pictures, _LONE, fact.asked, None)
                 continue
             assert fact.holds is not None
             other = fact.twin_holds if fact.twin_holds is not None else not fact.holds
             yield self._item(told, fact, pictures, ASKED, fact.asked, fact.holds)
-            yield self._item(told, fact, pictures, _OTHER, fact.twin, other)
+            yield self._item(told, fact, pictures, OTHER, fact.twin, other)
 
     def _item(
         self, told: _Told, fact: Fact, pictures: str, twin: str, question: str, gold: bool | None
@@ -210,7 +215,7 @@ class SelfBenchmark(Benchmark):
         sample, output = told.answer.sample, told.answer.output
         words = (sample.key, str(output.draw), fact.name, twin)
         last = "" if pictures == PAINTER else f" {CONTROL}"
-        known = {"answer": label} if label else {NOT_ASKED: fact.reason}
+        known = {"answer": label} if label else {_UNKNOWN: fact.reason}
         return self.item(
             key=f"{prefix}{' '.join(words)}{last}",
             parts=(told.picture, f"{question}{YES_NO_REQUEST}"),

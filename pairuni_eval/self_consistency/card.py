@@ -28,7 +28,7 @@ def make_card(source: Card) -> Card:
         name=f"{PREFIX}{source.name}",
         title=f"{source.title}: does it see what it drew?",
         summary=(
-            f"Twin yes-or-no questions about a run's own pictures for {source.title}; what is right "
+            f"Twin yes-or-no questions about a run's pictures for {source.title}; what is right "
             "comes from what the grader sees in each picture, never from the prompt."
         ),
         version="1",
@@ -47,7 +47,7 @@ def make_card(source: Card) -> Card:
 def _protocol() -> ProtocolSpec:
     return ProtocolSpec(
         summary=(
-            "Of each fact one question says what the prompt wants, its twin something else; exactly "
+            "Of each fact one question says what the prompt wants, its twin something else; just "
             "one is true of the picture. Answers are read by MME's official rule, and one that is "
             "neither yes nor no is left out. No number where all facts hold, or none; no interval "
             "over fewer than ten prompts of either."
@@ -65,7 +65,9 @@ def _metrics() -> tuple[MetricSpec, ...]:
     fine = {**_ASKED, **_OWN, **_FINE}
     facts = {**_OWN, **_FINE}
     return (
-        _metric("youden_j", "J: approves right facts less wrong ones", "youden_j", "said_yes", fine),
+        _metric(
+            "youden_j", "J: approves right facts less wrong ones", "youden_j", "said_yes", fine
+        ),
         _metric(
             "balanced_sees",
             "balanced sees: mean over right and wrong facts (coin .25)",
@@ -102,9 +104,7 @@ def _metrics() -> tuple[MetricSpec, ...]:
             direction="down",
         ),
         _metric("kappa", "self-knowledge, kappa", "kappa", "said_yes", fine),
-        _metric(
-            "gap", "gap: draws less sees", "twin_gap", "correct", facts, direction="none"
-        ),
+        _metric("gap", "gap: draws less sees", "twin_gap", "correct", facts, direction="none"),
         _metric(
             "youden_j_sure",
             "J where the grader is sure",
@@ -129,7 +129,7 @@ def _metrics() -> tuple[MetricSpec, ...]:
             {**_OWN, "scope": OBJECT},
             by=None,
         ),
-        _metric("youden_j_task", "J", "youden_j", "said_yes", fine, by="task"),
+        _metric("youden_j_task", "J, by task", "youden_j", "said_yes", fine, by="task"),
         _metric(
             "own_penalty",
             "own pictures: J less J on the control's",
@@ -142,8 +142,8 @@ def _metrics() -> tuple[MetricSpec, ...]:
             "self_selection",
             "self-selection: share of the gain of best-of-n",
             "self_selection",
-            "said_yes",
-            {**_ASKED, **_OWN},
+            "approved",
+            _OWN,
             by=None,
         ),
     )

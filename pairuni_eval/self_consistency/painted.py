@@ -83,7 +83,9 @@ class PaintedRun:
         outputs = [one for one in self._run.records("outputs", Output) if one.sample in samples]
         values = self._values(benchmark)
         return [
-            Painted(Answer(samples[one.sample], one, self._run.pictures.load), values.get(one.id, {}))
+            Painted(
+                Answer(samples[one.sample], one, self._run.pictures.load), values.get(one.id, {})
+            )
             for one in outputs
             if one.image is not None and self._run.pictures.trouble(one.image) is None
         ]

@@ -1,4 +1,4 @@
-"""Numbers that couple what is so with what is said: two-by-two tables, twin questions, two painters.
+"""Numbers that couple what is so with what is said: tables of both, twin questions, two painters.
 
 Shapes: N rows, K sums, P parts.
 
@@ -16,8 +16,8 @@ answers are right. A pair of which one answer has no value counts for nothing.
     twin_gap        P(D) - P(S): above 0, drawing is ahead of seeing
     youden_penalty  youden_j of the rows whose tag `pictures` is `painter`, less that of `control`
     self_selection  of what could be gained by choosing the best of a prompt's pictures, the share
-                    that choosing the one with the largest share of approved facts gains; ties are
-                    averaged
+                    that choosing the one with most approved facts gains; ties are averaged. Facts
+                    of which D is not known count as well: nobody who chooses knows it
 
 A number whose D is constant does not exist. One over fewer than `LEAST` units that show D, or not
 D, has no interval: there the spread of a few units says nothing.
@@ -35,7 +35,7 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Codes, GradedRows, Mask, ratio
 
 LEAST = 10  # units that show D, and units that do not
-ASKED = "asked"
+ASKED, OTHER = "asked", "other"
 _TWIN = ("pictures", "draw", "fact", "form")  # with the unit, what twins have in common
 
 
@@ -304,14 +304,11 @@ class _SelfSelection(_OverFacts):
     def features(self, rows: GradedRows) -> Array:
         """See `Aggregate.features`: gained, and what could be gained."""
         sums = np.zeros((len(rows.value), 2))
-        facts = self._read(rows)
-        index = np.flatnonzero(facts.known)
+        index = np.flatnonzero(np.isfinite(rows.value) & ~_tag(rows, "twin", OTHER))
         if not len(index):
             return sums
         picture, inverse = np.unique(_codes(rows, ("draw",))[index], return_inverse=True)
-        approved_share = facts.good[index] / np.bincount(inverse)[inverse]
-        votes = np.bincount(inverse, weights=approved_share, minlength=len(picture))
-        votes = votes.round(9)  # equal shares tie
+        votes = np.bincount(inverse, weights=rows.value[index], minlength=len(picture))
         right = np.zeros(len(picture))
         right[inverse] = _tag(rows, "picture", "right")[index]
         unit = np.zeros(len(picture), dtype=np.int64)

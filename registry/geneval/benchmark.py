@@ -122,7 +122,7 @@ class GenEval(Benchmark):
                 yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
 
     def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
-        """What the detector finds in each picture, under the first protocol that has its weights."""
+        """What the detector finds in each picture, by the first protocol that has its weights."""
         observer = self._any_observer()
         for start in range(0, len(painted), _TOGETHER):
             answers = [one.answer for one in painted[start : start + _TOGETHER]]

@@ -75,7 +75,7 @@ class TinyGenEval(Benchmark):
             )
 
     def drawn_anew(self, answer: Answer) -> Image.Image:
-        """What the checker reads in a picture, drawn by the world; what it cannot read is ground."""
+        """What the checker reads in a picture, drawn anew; what it cannot read becomes ground."""
         return render(Scene(read(answer.image).things))
 
     def reward_reference(

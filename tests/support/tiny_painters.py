@@ -44,7 +44,7 @@ class FaultyPainter(Model):
         self._right = right
 
     @classmethod
-    def load(cls, checkpoint: str, options: LoadOptions) -> FaultyPainter:  # noqa: ARG003
+    def load(cls, checkpoint: str, options: LoadOptions) -> FaultyPainter:
         raise NotImplementedError
 
     def draw(self, requests: Sequence[Request]) -> list[Reply]:
@@ -61,7 +61,8 @@ class FaultyPainter(Model):
 
 def said(reader: Reader, request: Request) -> str:
     """The answer to a request with one picture."""
-    return "yes" if reader(read(request.images[0]), request.text) else "no"
+    assert isinstance(request.parts[0], Image.Image)
+    return "yes" if reader(read(request.parts[0]), request.text) else "no"
 
 
 def spoiled(rng: random.Random, row: Row, scene: Scene) -> Scene:
@@ -92,18 +93,17 @@ _ASKS: tuple[tuple[re.Pattern[str], Callable[[Scene, re.Match[str]], bool]], ...
     ),
     (
         re.compile(r"Is the (\w+) (left|right|above|below)(?: of)? the (\w+)"),
-        lambda scene, asked: asked[2] in sides(_only(scene, asked[1]), _only(scene, asked[3])),
+        lambda scene, asked: any(
+            asked[2] in sides(one, anchor)
+            for one in scene.select(shape=asked[1])
+            for anchor in scene.select(shape=asked[3])
+        ),
     ),
     (
         re.compile(r"Is the (\w+) (\w+)\?"),
-        lambda scene, asked: _only(scene, asked[1]).color == asked[2],
+        lambda scene, asked: bool(scene.select(asked[1], asked[2])),
     ),
 )
-
-
-def _only(scene: Scene, shape: str) -> Thing:
-    (thing,) = scene.select(shape=shape)
-    return thing
 
 
 def oracle(scene: Scene, question: str) -> bool:

@@ -140,7 +140,11 @@ def test_knowledge_is_asked_in_the_words_of_the_explanation() -> None:
 
 
 def test_knowledge_without_a_value_or_a_twin_is_not_put() -> None:
-    prompts = [painted("1", "food"), painted("2", "food", correct=1.0), painted("3", "sea", correct=1.0)]
+    prompts = [
+        painted("1", "food"),
+        painted("2", "food", correct=1.0),
+        painted("3", "sea", correct=1.0),
+    ]
     reasons = [fact.reason for (fact,) in knowledge_facts(prompts, right=("correct", 1.0), seed=1)]
     assert reasons == [
         "the judge gave the picture no value",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from pairuni_eval.benchmark import Answer
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import YES_NO_REQUEST
-from pairuni_eval.records import NOT_ASKED, ImagePart, Item, Output, TextPart
+from pairuni_eval.records import Item, Output, TextPart
 from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.self_consistency.benchmark import SelfBenchmark
@@ -88,15 +90,18 @@ def graded(asked: list[tuple[Item, Scene]], agent: Agent) -> dict[str, GradedRow
     benchmark = plain()
     values: dict[str, list[float]] = {}
     for item, scene in asked:
-        if NOT_ASKED in item.sample.reference:
-            continue
         text = "Yes." if agent(item, scene, question(item)) else "No, it is not."
         part = TextPart(text)
         output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=(part,))
-        for mark in benchmark.mark(Answer(item.sample, output, {}.get), protocol="twins", judge=None):  # type: ignore[arg-type]
-            assert mark.value is not None
-            values.setdefault(mark.metric, []).append(mark.value)
-    samples = [item.sample for item, _ in asked if NOT_ASKED not in item.sample.reference]
+        for mark in benchmark.mark(
+            Answer(item.sample, output, {}.get), protocol="twins", judge=None
+        ):  # type: ignore[arg-type]
+            known = mark.metric == "approved" or "answer" in item.sample.reference
+            assert (mark.value is not None) is known
+            values.setdefault(mark.metric, []).append(
+                math.nan if mark.value is None else mark.value
+            )
+    samples = [item.sample for item, _ in asked]
     frame = pd.DataFrame([sample.tags for sample in samples])
     tags = {name: pd.Categorical(frame[name]) for name in frame}
     unit = pd.factorize(np.array([sample.unit for sample in samples]))[0]
@@ -152,10 +157,14 @@ def test_the_echo_of_the_prompt_fools_sees_alone(asked: list[tuple[Item, Scene]]
 
 
 def test_a_coin_is_at_chance(asked: list[tuple[Item, Scene]]) -> None:
-    coin = random.Random(7)
-    rows = graded(asked, lambda *_: coin.random() < 0.5)
-    assert holds(number(rows, "youden_j"), 0.0)
-    assert holds(number(rows, "sees"), 0.25) and holds(number(rows, "balanced_sees"), 0.25)
+    chance = {"youden_j": 0.0, "sees": 0.25, "balanced_sees": 0.25}
+    hits = dict.fromkeys(chance, 0)
+    for seed in range(5):
+        coin = random.Random(seed)
+        rows = graded(asked, lambda *_: coin.random() < 0.5)  # noqa: B023 - called at once
+        for metric, level in chance.items():
+            hits[metric] += holds(number(rows, metric), level)
+    assert min(hits.values()) >= 4
 
 
 def test_a_fifth_flipped_leaves_three_fifths(asked: list[tuple[Item, Scene]]) -> None:
@@ -200,18 +209,25 @@ def value(tables: Tables, metric: str) -> float | None:
     return metric_row(tables, NAME, "twins", spec).estimate.value
 
 
-def test_a_run_of_the_oracle_says_the_same_and_keeps_where_it_comes_from(
-    painter_run: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def oracle_run(painter_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    folder = tmp_path_factory.mktemp("oracle") / "seen"
+    return seen(folder, painter_run, FaultyPainter("painter", oracle))
+
+
+def test_a_run_says_the_same_and_keeps_where_it_comes_from(
+    painter_run: Path, oracle_run: Tables
 ) -> None:
-    found = seen(tmp_path / "seen", painter_run, FaultyPainter("oracle", oracle))
-    assert value(found, "youden_j") == value(found, "balanced_sees") == 1.0
-    drawn_ids = set(StoredRun(painter_run).outputs["id"])
-    references = found.run.samples["reference"]
-    assert all(any(one in cell for one in drawn_ids) for cell in references[:20])
-    skipped = [row for row in status_counts(found, NAME, "twins") if row.status == "skipped"]
-    not_put = found.run.samples["reference"].str.contains(NOT_ASKED).sum()
-    assert sum(row.rows for row in skipped) == not_put
-    assert not found.run.card.partial
+    assert value(oracle_run, "youden_j") == value(oracle_run, "balanced_sees") == 1.0
+    assert value(oracle_run, "self_selection") == 1.0
+    samples = oracle_run.run.samples
+    parents = samples["reference"].map(json.loads).map(lambda one: one["output"])
+    assert set(parents) <= set(StoredRun(painter_run).outputs["id"])
+    skipped = [row for row in status_counts(oracle_run, NAME, "twins") if row.status == "skipped"]
+    assert {row.reason for row in skipped} == {"the grader sees no single relation"}
+    lone = samples["tags"].map(json.loads).map(lambda one: one["twin"] == "lone")
+    assert sum(row.rows for row in skipped) == lone.sum() > 0
+    assert not oracle_run.run.card.partial
 
 
 def test_another_painter_stands_where_facts_agree(painter_run: Path, tmp_path: Path) -> None:
@@ -228,10 +244,10 @@ def test_another_painter_stands_where_facts_agree(painter_run: Path, tmp_path: P
 
 
 def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
-    painter_run: Path, tmp_path: Path
+    oracle_run: Tables, tmp_path: Path
 ) -> None:
     second = drawn(tmp_path / "second", FaultyPainter("second", red_for_green, right=0.5), seed=1)
-    ours = seen(tmp_path / "ours", painter_run, FaultyPainter("painter", oracle))
+    ours = oracle_run
     theirs = seen(tmp_path / "theirs", second, FaultyPainter("second", red_for_green))
     page = compare_page((ours,), {"second": (theirs,)})["second"]
     by_name = {row.spec.name: row for row in page.rows}
@@ -270,5 +286,5 @@ def test_what_cannot_be_read_is_refused_by_name(painter_run: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has no pictures of 'tiny-wise'"):
         wise = replace(settings, benchmarks=("self:tiny-wise",), painter=painter_run)
         measure(wise, silent(), reader)
-    with pytest.raises(UserError, match="Is it 'tiny-geneval'|Did you mean"):
+    with pytest.raises(UserError, match="Unknown benchmark 'tiny-genevall' of 'self:'"):
         load_benchmark("self:tiny-genevall")

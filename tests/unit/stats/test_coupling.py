@@ -30,7 +30,10 @@ def twins(facts: list[tuple[int, str, float, float]], order: list[int] | None = 
     rows: list[tuple[int, str, str, str, float]] = []
     for number, (unit, label, asked, other) in enumerate(facts):
         opposite = "no" if label == "yes" else "yes"
-        rows += [(unit, label, "asked", f"f{number}", asked), (unit, opposite, "other", f"f{number}", other)]
+        rows += [
+            (unit, label, "asked", f"f{number}", asked),
+            (unit, opposite, "other", f"f{number}", other),
+        ]
     rows = [rows[i] for i in order or range(len(rows))]
     return GradedRows(
         np.array([row[4] for row in rows]),
