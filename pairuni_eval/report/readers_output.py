@@ -114,9 +114,9 @@ def _cell(one: Reading, kind: str) -> str:
     return f"{number(estimate.value, one.spec)} {interval(estimate.interval, one.spec)}"
 
 
-def as_json(found: Sequence[Reading]) -> list[dict[str, object]]:
+def as_json(found: Sequence[Reading]) -> dict[str, object]:
     """The same for programs; values are unscaled."""
-    return [
+    lines = [
         {
             "benchmark": one.benchmark,
             "reader": one.reader,
@@ -133,3 +133,4 @@ def as_json(found: Sequence[Reading]) -> list[dict[str, object]]:
         }
         for one in found
     ]
+    return {"readings": lines}

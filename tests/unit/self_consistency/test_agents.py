@@ -6,7 +6,7 @@ import io
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,13 +18,18 @@ from PIL import Image
 from rich.console import Console
 from support.tiny_painters import FaultyPainter, oracle, red_for_green
 
-from pairuni_eval.benchmark import Answer
+from pairuni_eval.benchmark import Answer, Benchmark, Painted
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import YES_NO_REQUEST
-from pairuni_eval.records import Item, Output, TextPart
+from pairuni_eval.records import ImagePart, Item, Output, Picture, TextPart
+from pairuni_eval.report.build import build_report
+from pairuni_eval.report.gallery import ImageCopier
+from pairuni_eval.report.own_pictures import own_pictures
+from pairuni_eval.report.readers_output import as_tables, readings
 from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
+from pairuni_eval.scorers.objects import Observation
 from pairuni_eval.self_consistency.benchmark import SelfBenchmark
 from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, rows_within
 from pairuni_eval.stats.compare import compare_page
@@ -243,14 +248,21 @@ def test_another_painter_stands_where_facts_agree(painter_run: Path, tmp_path: P
     assert all(own[key] == label for key, label in control.items())
 
 
+@pytest.fixture(scope="module")
+def blind_run(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Another checkpoint: takes green for red, and draws other pictures."""
+    folder, model = (
+        tmp_path_factory.mktemp("blind"),
+        FaultyPainter("blind", red_for_green, right=0.5),
+    )
+    return seen(folder / "seen", drawn(folder / "second", model, seed=1), model)
+
+
 def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
-    oracle_run: Tables, tmp_path: Path
+    oracle_run: Tables, blind_run: Tables
 ) -> None:
-    second = drawn(tmp_path / "second", FaultyPainter("second", red_for_green, right=0.5), seed=1)
-    ours = oracle_run
-    theirs = seen(tmp_path / "theirs", second, FaultyPainter("second", red_for_green))
-    page = compare_page((ours,), {"second": (theirs,)})["second"]
-    by_name = {row.spec.name: row for row in page.rows}
+    page = compare_page((oracle_run,), {"blind": (blind_run,)})["blind"]
+    by_name = {row.spec.name: row for row in page.differences}
     j = by_name["youden_j"]
     assert j.ours == 1.0
     assert j.theirs is not None and 0.5 < j.theirs < 1
@@ -260,6 +272,37 @@ def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
     assert draws.ours is not None and draws.theirs is not None and draws.ours != draws.theirs
     color = next(one for one in page.groups if one.group == "color" and one.spec.name == "youden_j")
     assert color.theirs is not None and color.theirs < 1
+    count = next(one for one in page.groups if one.group == "count")
+    assert count.reason == "too few units show what the number rests on"  # ten prompts count
+
+
+def test_the_page_counts_and_shows_four_kinds_of_picture(blind_run: Tables, tmp_path: Path) -> None:
+    with ImageCopier(tmp_path) as copier:
+        found = own_pictures(blind_run, NAME, copier)
+    assert found is not None and found.kinds == ("object", "count", "color", "relation")
+    sees, denies, admits, insists = (corner.counts for corner in found.corners)
+    color = found.kinds.index("color")
+    assert denies[color] > 0 and insists[color] > 0
+    for kind in ("count", "relation"):
+        n = found.kinds.index(kind)
+        assert denies[n] == insists[n] == 0 and sees[n] > 0 and admits[n] > 0
+        assert found.seen_right[n] == (sees[n], sees[n])
+        assert found.seen_wrong[n] == (admits[n], admits[n])
+    assert sum(found.unread) == 0 and found.unknown > 0
+    shown = found.corners[3].examples
+    assert {one.answer for one in shown} == {"yes"}
+    assert all("red" in one.question or "green" in one.question for one in shown)
+    page = build_report(blind_run.run, tmp_path / "page", {})
+    for words in (page.read_text(), (tmp_path / "page" / "report.md").read_text()):
+        assert "wrong and insists" in words.lower()
+
+
+def test_readers_stand_over_painters(oracle_run: Tables, blind_run: Tables) -> None:
+    found = readings([oracle_run.run, blind_run.run])
+    assert [(one.reader, one.painter) for one in found] == [("blind", "second"), ("painter", "run")]
+    (seen_all,) = [one.j["all"].value for one in found if one.reader == "painter"]
+    assert seen_all == 1.0
+    assert len(as_tables(found)) == 4  # all, count, color, relation
 
 
 def test_a_part_of_the_pictures_is_a_part_of_the_questions(tmp_path: Path) -> None:
@@ -288,3 +331,58 @@ def test_what_cannot_be_read_is_refused_by_name(painter_run: Path, tmp_path: Pat
         measure(wise, silent(), reader)
     with pytest.raises(UserError, match="Unknown benchmark 'tiny-genevall' of 'self:'"):
         load_benchmark("self:tiny-genevall")
+
+
+# Other benchmarks
+
+
+class _Sight:
+    """A detector that finds one brown bench in every picture."""
+
+    def observe(
+        self, pictures: Sequence[Image.Image], prompts: Sequence[object]
+    ) -> list[Observation]:
+        assert len(pictures) == len(prompts)
+        bench = {"bench": [(0.0, 0.0, 9.0, 9.0, 0.95)]}
+        return [Observation(bench, lambda _, found: ["brown"] * len(found)) for _ in pictures]
+
+
+def one_picture(benchmark: Benchmark, item: Item, **values: float) -> Painted:
+    picture = Picture.from_image(Image.new("RGB", (32, 32)))
+    part = ImagePart(picture.id)
+    output = Output(id="o", sample=item.sample.uid, draw=2, seed=0, decoding="d", parts=(part,))
+    return Painted(Answer(item.sample, output, lambda _: Image.new("RGB", (32, 32))), values)
+
+
+def test_geneval_is_read_by_its_own_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = load_benchmark("geneval")
+    row = {"tag": "colors", "prompt": "a photo of a pink bench"}
+    row |= {"include": [{"class": "bench", "count": 1, "color": "pink"}]}  # type: ignore[dict-item]
+    item = benchmark.item(key="00000", parts=(row["prompt"],), reference=row)
+    monkeypatch.setattr(benchmark, "_observer", lambda protocol: _Sight())
+    ((thing, color),) = benchmark.facts([one_picture(benchmark, item)], seed=0)
+    assert thing.holds and thing.kind == "object"
+    assert (color.asked, color.twin, color.holds) == (
+        "Is the bench pink?",
+        "Is the bench brown?",
+        False,
+    )
+    monkeypatch.setattr(benchmark, "_observer", lambda protocol: f"no weights for {protocol}.")
+    with pytest.raises(UserError, match="no weights for official"):
+        next(benchmark.facts([one_picture(benchmark, item)], seed=0))
+
+
+def test_tiny_wise_is_read_by_what_its_judge_said() -> None:
+    benchmark = load_benchmark("tiny-wise")
+    items = list(benchmark.samples(benchmark.data(None)))[:12]
+    painted = [
+        one_picture(benchmark, item, consistency=float(n % 3)) for n, item in enumerate(items)
+    ]
+    found = [fact for (fact,) in benchmark.facts(painted, seed=0)]
+    assert [fact.holds for fact in found] == [n % 3 == 2 for n in range(12)]
+    said = {
+        f"Does the image show this: {one.sample.reference['explanation'].rstrip('.')}?"
+        for one in items
+    }
+    assert {fact.asked for fact in found} == said
+    assert all(fact.twin in said - {fact.asked} for fact in found)
