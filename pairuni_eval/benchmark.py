@@ -284,7 +284,10 @@ class Benchmark(ABC):
         raise NotImplementedError(f"{type(self).__name__} defines no facts")
 
     def drawn_anew(self, answer: Answer) -> Image.Image | None:  # noqa: ARG002
-        """A picture of what the grader sees in this one, by a painter without faults; or None."""
+        """A picture of what the grader sees in this one, by a painter without faults.
+
+        None for a benchmark that does not override it: nobody can draw that.
+        """
         return None
 
     @property

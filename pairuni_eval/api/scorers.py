@@ -43,6 +43,7 @@ from pairuni_eval.scorers.objects import (
 )
 from pairuni_eval.scorers.objects import (
     OBJECT_NAMES,
+    Observation,
     geneval_marks,
 )
 from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks, point_tags

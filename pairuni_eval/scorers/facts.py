@@ -47,7 +47,7 @@ def plural(word: str) -> str:
 
 def object_facts(
     row: Mapping[str, Any],
-    seen: Observation,
+    seen: Observation | str,
     *,
     classes: Sequence[str],
     colors: Sequence[str],
@@ -57,12 +57,16 @@ def object_facts(
 
     Args:
         row: `tag` and `include` of the row.
-        seen: What the detector saw.
+        seen: What the detector saw, or why it saw nothing.
         classes: Every class that it knows.
         colors: Every color that it names.
         seed: Draws the foils; the same for all pictures of a prompt and draw.
     """
-    return _Picture(row, seen, classes, colors, seed).facts()
+    if isinstance(seen, Observation):
+        return _Picture(row, seen, classes, colors, seed).facts()
+    blank = Observation({}, lambda _, found: [""] * len(found))
+    facts = _Picture(row, blank, classes, colors, seed).facts()
+    return [Fact(one.name, one.kind, one.asked, reason=seen) for one in facts]
 
 
 class _Picture:

@@ -17,7 +17,8 @@ pictures differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,18 +74,51 @@ def tells_facts(benchmark: Benchmark) -> bool:
 
 
 class _Told(NamedTuple):
-    """A picture with what it shows; `right` is None where its benchmark gave it no value."""
+    """A picture with what it shows.
+
+    Attributes:
+        source: The benchmark that it was drawn for.
+        pictures: `PAINTER` or `CONTROL`.
+        right: Whether its benchmark calls it right; None where it has no value.
+        picture: Reads it, or draws it anew: only one is held at a time.
+    """
 
     source: str
+    pictures: str
     answer: Answer
-    picture: Picture
     facts: Sequence[Fact]
     right: bool | None
+    picture: Callable[[], Picture]
 
     @property
     def place(self) -> Place:
         """Which prompt and draw it is of."""
         return Place(self.answer.sample.key, self.answer.output.draw)
+
+    @property
+    def questions(self) -> Iterator[_Question]:
+        """What is asked about it; of the control no fact whose answer is not known."""
+        for fact in self.facts:
+            if fact.reason is not None or fact.holds is None:
+                if self.pictures == PAINTER:
+                    yield _Question(fact, _LONE, fact.asked, "")
+                continue
+            other = fact.twin_holds if fact.twin_holds is not None else not fact.holds
+            yield _Question(fact, ASKED, fact.asked, _said(fact.holds))
+            yield _Question(fact, OTHER, fact.twin, _said(other))
+
+
+class _Question(NamedTuple):
+    """One question of a fact: its tag `twin`, its words, and the right answer if that is known."""
+
+    fact: Fact
+    twin: str
+    words: str
+    label: str
+
+
+def _said(yes: bool) -> str:
+    return "yes" if yes else "no"
 
 
 class SelfBenchmark(Benchmark):
@@ -101,7 +135,7 @@ class SelfBenchmark(Benchmark):
         self._painter: PaintedRun | None = None
         self._control: PaintedRun | None = None
         self._device = "auto"
-        self._items: list[Item] | None = None
+        self._looked_at: list[_Told] | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -140,11 +174,15 @@ class SelfBenchmark(Benchmark):
 
     def count(self, data: Data) -> int:
         """The questions about a complete run of the benchmark; about a part, as many times more."""
-        return round(len(self._made(data)) * self._run.whole(self.reads[0]))
+        questions = sum(1 for told in self._made(data) for _ in told.questions)
+        return round(questions * self._run.whole(self.reads[0]))
 
     def samples(self, data: Data) -> Iterator[Item]:
         """Twin questions of each fact, in the run's order; the control's follow the painter's."""
-        yield from self._made(data)
+        for told in self._made(data):
+            picture = told.picture()
+            for question in told.questions:
+                yield self._item(told, picture, question)
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:  # noqa: ARG002
         """Whether the answer is right, whether it is yes, and what a rejection is worth."""
@@ -169,56 +207,44 @@ class SelfBenchmark(Benchmark):
         """See `Benchmark.gold`."""
         return sample.reference.get("answer")
 
-    def _made(self, data: Data) -> list[Item]:
-        if self._items is None:
+    def _made(self, data: Data) -> list[_Told]:
+        """Every picture that is asked about, looked at once."""
+        if self._looked_at is None:
             assert isinstance(data, _PaintedData)
-            folder = data.given
-            self._items = [item for source in self._sources for item in self._about(source, folder)]
-        return self._items
+            found = (one for source in self._sources for one in self._about(source, data.given))
+            self._looked_at = list(found)
+        return self._looked_at
 
-    def _about(self, source: Benchmark, folder: Path | None) -> Iterator[Item]:
-        """The questions about the pictures of one benchmark."""
+    def _about(self, source: Benchmark, folder: Path | None) -> Iterator[_Told]:
+        """The pictures of one benchmark, each followed by its control."""
         if not self._run.has(source.card.name):
             return
         source.equip(source.data(folder), device=self._device)
         control = self._control_of(source)
         for told in _told(source, self._run):
-            yield from self._questions(told, PAINTER)
+            yield told
             if self._control is None:
-                anew = _anew(source, told)
+                other = _anew(source, told)
             else:
-                anew = _matched(told, control.get(told.place))
-            if anew is not None:
-                yield from self._questions(anew, CONTROL)
+                other = _matched(told, control.get(told.place))
+            if other is not None:
+                yield other._replace(pictures=CONTROL)
 
     def _control_of(self, source: Benchmark) -> dict[Place, _Told]:
         if self._control is None or not self._control.has(source.card.name):
             return {}
         return {told.place: told for told in _told(source, self._control)}
 
-    def _questions(self, told: _Told, pictures: str) -> Iterator[Item]:
-        for fact in told.facts:
-            if fact.reason is not None:
-                if pictures == PAINTER:
-                    yield self._item(told, fact, pictures, _LONE, fact.asked, None)
-                continue
-            assert fact.holds is not None
-            other = fact.twin_holds if fact.twin_holds is not None else not fact.holds
-            yield self._item(told, fact, pictures, ASKED, fact.asked, fact.holds)
-            yield self._item(told, fact, pictures, OTHER, fact.twin, other)
-
-    def _item(
-        self, told: _Told, fact: Fact, pictures: str, twin: str, question: str, gold: bool | None
-    ) -> Item:
-        label = "" if gold is None else "yes" if gold else "no"
+    def _item(self, told: _Told, picture: Picture, question: _Question) -> Item:
+        fact, twin, words, label = question
         prefix = "" if told.source == self.reads[0] else f"{told.source} "
         sample, output = told.answer.sample, told.answer.output
-        words = (sample.key, str(output.draw), fact.name, twin)
-        last = "" if pictures == PAINTER else f" {CONTROL}"
+        place = OTHER if twin == OTHER else ASKED  # the same whether or not its answer is known
+        last = "" if told.pictures == PAINTER else f" {CONTROL}"
         known = {"answer": label} if label else {_UNKNOWN: fact.reason}
         return self.item(
-            key=f"{prefix}{' '.join(words)}{last}",
-            parts=(told.picture, f"{question}{YES_NO_REQUEST}"),
+            key=f"{prefix}{sample.key} {output.draw} {fact.name} {place}{last}",
+            parts=(picture, f"{words}{YES_NO_REQUEST}"),
             reference={**known, "output": output.id, "prompt": sample.text},
             unit=f"{prefix}{sample.key}",
             tags={
@@ -228,10 +254,10 @@ class SelfBenchmark(Benchmark):
                 "form": "yes_no",
                 "twin": twin,
                 "label": label,
-                "pictures": pictures,
+                "pictures": told.pictures,
                 "draw": str(output.draw),
                 "fact": fact.name,
-                "sure": "yes" if fact.sure else "no",
+                "sure": _said(fact.sure),
                 "picture": {None: "", True: "right", False: "wrong"}[told.right],
             },
         )
@@ -258,13 +284,21 @@ def _told(source: Benchmark, run: PaintedRun) -> Iterator[_Told]:
         value, image = one.values.get(metric), one.answer.output.image
         assert image is not None
         right = None if value is None else value >= least
-        yield _Told(source.card.name, one.answer, run.picture(image), facts, right)
+        picture = partial(run.picture, image)
+        yield _Told(source.card.name, PAINTER, one.answer, facts, right, picture)
 
 
 def _anew(source: Benchmark, told: _Told) -> _Told | None:
     """The same facts on a faultless drawing of what the grader saw."""
-    drawn = source.drawn_anew(told.answer)
-    return None if drawn is None else told._replace(picture=Picture.from_image(drawn))
+    if type(source).drawn_anew is Benchmark.drawn_anew:
+        return None
+
+    def picture() -> Picture:
+        drawn = source.drawn_anew(told.answer)
+        assert drawn is not None
+        return Picture.from_image(drawn)
+
+    return told._replace(picture=picture)
 
 
 def _matched(own: _Told, other: _Told | None) -> _Told | None:

@@ -2,7 +2,7 @@
 
 A run names its pictures by content and its scores by output; here both come together again, sample
 by sample and draw by draw, in the run's order. A picture that was not drawn, or that the run folder
-has lost, is counted and left out: nobody can be asked about it.
+has lost, is left out: nobody can be asked about it, and the run's own report counts it.
 """
 
 from __future__ import annotations

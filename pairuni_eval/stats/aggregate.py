@@ -117,6 +117,7 @@ class Aggregate(ABC):
     """
 
     is_ratio: bool = False  # True: finish(s) is s[0] / s[1], the mean of s[1] values
+    sides: Bounds | None = None  # the range of either side of a number that is a difference
     center: float | None = None  # share towards which a part is moved from an end; None: the mean's
 
     def __init__(self, spec: MetricSpec, groups: tuple[str, ...]) -> None:

@@ -220,6 +220,8 @@ def _two_painters(rows: GradedRows, facts: _Facts) -> tuple[tuple[Mask, Mask], .
 class _Penalty(_Balanced):
     """A difference of two painters: what the control gains, it loses."""
 
+    sides = Bounds(-1.0, 1.0)
+
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """See `Aggregate.extremes`."""
         low, high = 1.0 - _gold(rows), _gold(rows)

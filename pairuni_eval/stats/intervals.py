@@ -173,7 +173,10 @@ def estimate(aggregate: Aggregate, rows: GradedRows) -> Estimate:
     moves = moves_of(sums, strata_of(aggregate, rows))
     found = spread(value, moves, bounds)
     interval = found.interval
-    if no_spread(found, value):
+    if no_spread(found, value) and aggregate.sides is not None:
+        span = aggregate.sides.high - aggregate.sides.low
+        interval = agreeing_difference(value, len(sums), span)
+    elif no_spread(found, value):
         interval = agreeing_interval(value, moves.effective_clusters(), bounds)
     return Estimate(value, interval and clip(interval, bounds), len(sums), bounds)
 
@@ -197,6 +200,10 @@ def spread(value: float, moves: Moves, bounds: Bounds | None) -> Spread:
     spare = near * (1 - near)
     covariance = scaled.covariance(scatter * spare / scaled.clusters)
     variance = float(covariance.sum())
+    if variance <= _ROUNDING * float(
+        np.trace(covariance)
+    ):  # groups that cancel, cluster by cluster
+        return Spread(Interval(value, value), 0.0, _least_freedom(moves))
     path = covariance.sum(axis=1) / (variance * scaled.weights)  # of each share, per unit of value
     slope = float(covariance.sum(axis=1) @ (path * (1 - 2 * near) / spare))
     bend = float(covariance.sum(axis=1) @ (path**2 / spare))

@@ -36,6 +36,7 @@ from pairuni_eval.api import (
 from pairuni_eval.api.scorers import (
     COLOR_NAMES,
     OBJECT_NAMES,
+    Observation,
     check_complete,
     geneval_marks,
     geneval_reference,
@@ -114,7 +115,8 @@ class GenEval(Benchmark):
             for picture, answer in zip(pictures, answers, strict=True)
             if not isinstance(picture, DatasetError)
         ]
-        verdicts = iter(_verdicts(observer, whole))
+        sights = _sights(observer, whole)
+        verdicts = iter([_marks(pair[1], sight) for pair, sight in zip(whole, sights, strict=True)])
         for picture in pictures:
             if isinstance(picture, DatasetError):
                 yield [MetricValue("correct", None, Status.MISSING_OUTPUT, str(picture))]
@@ -126,8 +128,7 @@ class GenEval(Benchmark):
         observer = self._any_observer()
         for start in range(0, len(painted), _TOGETHER):
             answers = [one.answer for one in painted[start : start + _TOGETHER]]
-            prompts = [answer.sample.reference for answer in answers]
-            sights = observer.observe([answer.image for answer in answers], prompts)
+            sights = _sights(observer, [(answer.image, answer) for answer in answers])
             for answer, sight in zip(answers, sights, strict=True):
                 yield object_facts(
                     answer.sample.reference,
@@ -194,16 +195,22 @@ def _decoded(answer: Answer) -> Image.Image | DatasetError:
         return failure
 
 
-def _verdicts(
+def _sights(
     observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]
-) -> list[list[MetricValue]]:
-    """The marks of each picture; what fails together is tried again alone."""
+) -> list[Observation | str]:
+    """What is seen in each picture, or why it is not; what fails together is tried again alone."""
     prompts = [answer.sample.reference for _, answer in pairs]
     try:
         with boundary(JudgeError):
-            sights = observer.observe([picture for picture, _ in pairs], prompts)
+            return list(observer.observe([picture for picture, _ in pairs], prompts))
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [[MetricValue("correct", None, Status.JUDGE_FAILED, str(failure))]]
-        return [marks for pair in pairs for marks in _verdicts(observer, [pair])]
-    return [geneval_marks(*known) for known in zip(prompts, sights, strict=True)]
+            return [str(failure)]
+        return [sight for pair in pairs for sight in _sights(observer, [pair])]
+
+
+def _marks(answer: Answer, sight: Observation | str) -> list[MetricValue]:
+    """The marks of a picture, or why it has none."""
+    if isinstance(sight, str):
+        return [MetricValue("correct", None, Status.JUDGE_FAILED, sight)]
+    return geneval_marks(answer.sample.reference, sight)

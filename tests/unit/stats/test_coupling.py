@@ -117,6 +117,17 @@ def test_the_penalty_is_the_difference_of_two_painters() -> None:
     assert number("youden_penalty", rows.take(np.arange(8) < 4)).value is None
 
 
+def test_a_reader_who_answers_both_painters_alike_has_an_interval_around_none() -> None:
+    facts = [(n, ("yes", "no")[n // 20], float(n % 4 == 0)) for n in range(40)]
+    rows = answers([*facts, *facts], pictures=["painter"] * 40 + ["control"] * 40)
+    found = number("youden_penalty", rows)
+    assert found.value == pytest.approx(0.0, abs=1e-12) and found.interval is not None
+    reach = 2 * (1 - 0.025 ** (1 / 40))  # so many unseen units may differ, by all of J's range
+    assert found.interval.low == pytest.approx(-reach) and found.interval.high == pytest.approx(
+        reach
+    )
+
+
 def test_self_selection_by_hand() -> None:
     # unit 0: pictures right, wrong, wrong, right; approved 2, 2, 0, 1: the tie is half right, so
     # nothing is gained over the mean of .5. Unit 1: wrong and right, the right one approved: .5.
