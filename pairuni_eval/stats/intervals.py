@@ -200,9 +200,7 @@ def spread(value: float, moves: Moves, bounds: Bounds | None) -> Spread:
     spare = near * (1 - near)
     covariance = scaled.covariance(scatter * spare / scaled.clusters)
     variance = float(covariance.sum())
-    if variance <= _ROUNDING * float(
-        np.trace(covariance)
-    ):  # groups that cancel, cluster by cluster
+    if cancels(covariance):
         return Spread(Interval(value, value), 0.0, _least_freedom(moves))
     path = covariance.sum(axis=1) / (variance * scaled.weights)  # of each share, per unit of value
     slope = float(covariance.sum(axis=1) @ (path * (1 - 2 * near) / spare))
@@ -210,6 +208,11 @@ def spread(value: float, moves: Moves, bounds: Bounds | None) -> Spread:
     freedom = satterthwaite(np.diag(covariance), freedoms)
     low, high = _score_ends(variance, slope, bend, t_point(0.5 * (1 + LEVEL), freedom))
     return Spread(Interval(value - low, value + high), variance**0.5, freedom)
+
+
+def cancels(covariance: Array) -> bool:
+    """Whether weighted groups cancel, cluster by cluster, up to rounding."""
+    return float(covariance.sum()) <= _ROUNDING * float(np.trace(covariance))
 
 
 def _score_ends(variance: float, slope: float, bend: float, point: float) -> tuple[float, float]:
