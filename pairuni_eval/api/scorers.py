@@ -39,9 +39,7 @@ from pairuni_eval.scorers.licensed_prompts import (
 )
 from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
 from pairuni_eval.scorers.objects import (
-    COLORS as COLOR_NAMES,
-)
-from pairuni_eval.scorers.objects import (
+    COLORS,
     OBJECT_NAMES,
     Observation,
     geneval_marks,

@@ -34,7 +34,7 @@ from pairuni_eval.api import (
     seed_for,
 )
 from pairuni_eval.api.scorers import (
-    COLOR_NAMES,
+    COLORS,
     OBJECT_NAMES,
     Observation,
     check_complete,
@@ -134,7 +134,7 @@ class GenEval(Benchmark):
                     answer.sample.reference,
                     sight,
                     classes=OBJECT_NAMES,
-                    colors=COLOR_NAMES,
+                    colors=COLORS,
                     seed=seed_for(seed, answer.sample.key, answer.output.draw, "facts"),
                 )
 

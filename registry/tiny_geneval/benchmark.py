@@ -7,7 +7,7 @@ single_object, which has one for each of the four shapes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pairuni_eval.api import (
     Answer,
@@ -42,7 +42,7 @@ _PER_TAG = 10
 class TinyGenEval(Benchmark):
     """See the module docstring."""
 
-    companions = ("tiny-geneval-more",)
+    companions: ClassVar[tuple[str, ...]] = ("tiny-geneval-more",)
 
     def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time."""
