@@ -90,6 +90,42 @@ class Answer(msgspec.Struct, frozen=True):
         return tuple(self.load_image(part.image) for part in parts)
 
 
+class Fact(NamedTuple):
+    """What a picture shows of one thing that its prompt asks, as twin questions (`scorers.facts`).
+
+    Attributes:
+        name: Its place in the prompt, the same for every picture of it: "color 1".
+        kind: "object", "count", "color", "relation" or "knowledge".
+        asked: The question whether it is as the prompt wants it.
+        twin: The same question about something else.
+        holds: Whether the picture shows what is asked; None where that is not known.
+        reason: Why that is not known; None if it is.
+        sure: Whether the grader was sure of all that it rests on.
+        twin_holds: Whether the picture shows what the twin says; None for the opposite of `holds`.
+    """
+
+    name: str
+    kind: str
+    asked: str
+    twin: str = ""
+    holds: bool | None = None
+    reason: str | None = None
+    sure: bool = True
+    twin_holds: bool | None = None
+
+
+class Painted(NamedTuple):
+    """A stored picture with what graded it said.
+
+    Attributes:
+        answer: The picture beside its sample.
+        values: Its score metrics under the benchmark's first protocol that has any.
+    """
+
+    answer: Answer
+    values: Mapping[str, float]
+
+
 class Equipment(NamedTuple):
     """What a benchmark grades with beside the answers: where weights are found, and the device."""
 
@@ -109,9 +145,13 @@ class Benchmark(ABC):
 
     Attributes:
         extra: The extra of pairuni that its grading needs.
+        right: The score metric by which a picture is right, and the least value that is.
+        companions: Benchmarks of further prompts of the same kind, which `self:NAME` reads as well.
     """
 
     extra: ClassVar[str | None] = None
+    right: ClassVar[tuple[str, float]] = ("correct", 1.0)
+    companions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, card: Card, folder: Path) -> None:
         self.card = card
@@ -227,6 +267,54 @@ class Benchmark(ABC):
             None if the rule cannot grade it.
         """
         return None
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """What each picture shows of what its prompt asks; called after `equip`.
+
+        A benchmark that defines it can be read by `self:NAME`: what a model sees in the pictures
+        that a model drew. The answers are known from the pictures, never from the prompts.
+
+        Args:
+            painted: Pictures of this benchmark; one that cannot be read is not among them.
+            seed: Draws what the twins say.
+
+        Raises:
+            UserError: if what graded the pictures is not at hand.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no facts")
+
+    def drawn_anew(self, answer: Answer) -> Image.Image | None:  # noqa: ARG002
+        """A picture of what the grader sees in this one, by a painter without faults.
+
+        None for a benchmark that does not override it: nobody can draw that.
+        """
+        return None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The benchmarks whose pictures, drawn in another run, this one is made of; none for most.
+
+        The first must be in that run.
+        """
+        return ()
+
+    def read_from(self, painter: Path, control: Path | None, *, device: str) -> None:
+        """Say which run's pictures are read; called before everything else if `reads` names any.
+
+        Args:
+            painter: A finished run.
+            control: Another painter's run of the same prompts, to be read beside it; or None.
+            device: Where a model that looks at them is loaded.
+
+        Raises:
+            UserError: if a run cannot be read, or lacks the benchmark.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no pictures of another run")
+
+    @property
+    def revision(self) -> str:
+        """Which data it is made of: the card's revision, unless a run's pictures say otherwise."""
+        return self.card.data.revision
 
     def aliases(self, sample: Sample) -> Iterable[str]:
         """Every id by which recorded answers may name a sample: its key, and those of its rows."""

@@ -286,6 +286,8 @@ class Card(Strict, frozen=True, kw_only=True):
         unit: What one cluster is: "image", "prompt" or "source".
         weights: Models that grade, by name; `Data.weights(name)` finds their files.
         keep_units: True if --limit must not cut a unit in two (MME scores pairs).
+        meet_by: How the outputs of two runs meet: by the content of their samples, or by the key
+            alone, where each run has samples of its own (a model's own pictures).
         tiny: True for the benchmarks of the tiny world, whose numbers never stand in one column
             with anybody else's.
     """
@@ -308,6 +310,7 @@ class Card(Strict, frozen=True, kw_only=True):
     weights: dict[str, WeightSpec] = {}
     published: tuple[Published, ...] = ()
     keep_units: bool = False
+    meet_by: Literal["content", "key"] = "content"
     tiny: bool = False
 
     @property

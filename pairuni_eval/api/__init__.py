@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pairuni_eval.benchmark import Answer, Benchmark, Equipment, MetricValue
+from pairuni_eval.benchmark import Answer, Benchmark, Equipment, Fact, MetricValue, Painted
 from pairuni_eval.cards import (
     Card,
     DataSpec,
@@ -75,6 +75,7 @@ __all__ = [
     "Decoding",
     "Equipment",
     "ExternalMetric",
+    "Fact",
     "ImagePart",
     "Item",
     "Judge",
@@ -91,6 +92,7 @@ __all__ = [
     "ModelIdentity",
     "Origin",
     "Output",
+    "Painted",
     "Picture",
     "ProtocolSpec",
     "Published",

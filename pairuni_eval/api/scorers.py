@@ -22,6 +22,7 @@ from pairuni_eval.scorers.dependent_questions import (
     repaired_propositions,
     said_yes_or_no,
 )
+from pairuni_eval.scorers.facts import knowledge_facts, object_facts
 from pairuni_eval.scorers.judge_calls import (
     NotAsked,
     consult_until_read,
@@ -38,7 +39,9 @@ from pairuni_eval.scorers.licensed_prompts import (
 )
 from pairuni_eval.scorers.mmmu_subjects import MMMU_DISCIPLINES, mmmu_subject
 from pairuni_eval.scorers.objects import (
+    COLORS,
     OBJECT_NAMES,
+    Observation,
     geneval_marks,
 )
 from pairuni_eval.scorers.point_verdicts import MOST_POINTS, POINT_RULES, point_marks, point_tags

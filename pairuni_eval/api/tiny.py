@@ -35,6 +35,7 @@ from pairuni_eval.tiny.prompts import (
     PLURALS,
     TAGS,
     Row,
+    further_rows,
     geneval_benchmark,
     geneval_rows,
     observed,

@@ -10,6 +10,7 @@ from pairuni_eval.cli.grade import grade
 from pairuni_eval.cli.listing import list_command, version
 from pairuni_eval.cli.lmms_flags import RunCommand
 from pairuni_eval.cli.measure import run
+from pairuni_eval.cli.readers import readers
 from pairuni_eval.cli.report import compare, report
 from pairuni_eval.cli.show import show
 
@@ -18,6 +19,7 @@ app.command(cls=RunCommand)(run)
 app.command()(grade)
 app.command()(report)
 app.command()(compare)
+app.command()(readers)
 app.command()(show)
 app.command()(convert)
 app.command()(bridge)

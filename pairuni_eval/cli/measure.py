@@ -66,6 +66,20 @@ def run(
     sibling: Sibling = None,
     batch_size: Annotated[int | None, typer.Option(help="Requests per batch.")] = None,
     judge: Judge = None,
+    painter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Finished run whose pictures `self:` benchmarks ask about; without it the same "
+            "command draws and grades them first."
+        ),
+    ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of another painter on the same prompts, for `self:` benchmarks: what is "
+            "missed in own pictures against what is missed in any."
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Adapter instead of the config's.")] = None,
     model_args: Annotated[
         str | None,
@@ -112,6 +126,7 @@ def run(
     """
     from rich.console import Console
 
+    from pairuni_eval.runner.second_pass import beside
     from pairuni_eval.runner.settings import RunSettings, in_order
     from pairuni_eval.shipped import SHIPPED
 
@@ -134,9 +149,14 @@ def run(
         compiled=compiled,
         changes=tuple(changes or ()),
         remote_code=allow_remote_code,
+        painter=painter,
+        control=control,
     )
     console = Console(stderr=True)
     ranks = ranks_here(os.environ)
+    runs = _runs(settings, named=out is not None)
+    if len(runs) > 1 and (plan or shard is not None or ranks.several):
+        raise _not_in_one_process(runs[0])
     if not ranks.first:
         _take_part(settings, ranks, alone=plan or shard is not None)
         return
@@ -147,18 +167,54 @@ def run(
         _plan(settings, console)
         return
     from pairuni_eval.cli.report import Sources, open_sides, say_reasons, write_report
+    from pairuni_eval.report.seeds import NO_SEEDS
     from pairuni_eval.store.training import keep_training
 
     # before the work, not after it
     baselines, seeds = open_sides(baseline, sibling, settings.suite)
-    folder = _measure(settings, ranks, console)
-    keep_training(folder, checkpoint)
-    if report == Path(_NO_REPORT):
-        say_reasons(folder)
-        typer.echo(f"Run:    {folder}")
-        typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
-        return
-    write_report(folder, report, Sources(baselines, {}, None, seeds), console)
+    sources = Sources(baselines, {}, None, seeds)
+    for number, one in enumerate(runs):
+        folder = _measure(one, ranks, console)
+        keep_training(folder, checkpoint)
+        if report == Path(_NO_REPORT):
+            say_reasons(folder)
+            typer.echo(f"Run:    {folder}")
+            typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
+        elif number == 0:
+            write_report(folder, report, sources, console)
+        else:
+            write_report(
+                folder, report and beside(report), Sources({}, {}, None, NO_SEEDS), console
+            )
+
+
+def _runs(settings: RunSettings, *, named: bool) -> tuple[RunSettings, ...]:
+    """The runs that a command asks for: one, or the one that draws and the one that reads it.
+
+    Args:
+        settings: What is asked.
+        named: Whether the user named the run folder.
+    """
+    from pairuni_eval.runner.second_pass import two_passes
+
+    if not any(":" in name for name in settings.benchmarks):
+        return (settings,)
+    passes = two_passes(settings)
+    if passes is None:
+        return (settings,)
+    if named:
+        return tuple(passes)
+    names = passes.drawing.benchmarks
+    return tuple(passes.into(_default_out(settings.checkpoint, None, names, settings.limit)))
+
+
+def _not_in_one_process(drawing: RunSettings) -> UserError:
+    return UserError(
+        "Drawing and then asking about the pictures are two runs, which only one process makes by "
+        "one command.",
+        hint=f"Draw first: {drawing.command()} {as_typed('--out', drawing.out)}; then ask with "
+        f"{as_typed('--painter', drawing.out)}",
+    )
 
 
 def _measure(settings: RunSettings, ranks: Ranks, console: Console) -> Path:

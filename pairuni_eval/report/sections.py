@@ -14,6 +14,7 @@ from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.gallery import GalleryItem, ImageCopier, gallery_items
 from pairuni_eval.report.judging import JudgingReport, judges_named, judging
+from pairuni_eval.report.own_pictures import OwnPictures, own_pictures
 from pairuni_eval.report.published import PublishedRow, published_rows
 from pairuni_eval.report.text import shorten
 from pairuni_eval.report.tiny_label import is_tiny
@@ -124,6 +125,7 @@ class Section(NamedTuple):
     figures: tuple[ExternalMetric, ...] = ()
     judging: JudgingReport | None = None
     alike: str | None = None
+    own_pictures: OwnPictures | None = None
 
     @property
     def coverage(self) -> tuple[int, int]:
@@ -196,6 +198,7 @@ def benchmark_section(
         judging=judging(tables, name),
         expected=run.expected * card.draws,
         alike=_alike_words(alike(tables, name)),
+        own_pictures=own_pictures(tables, name, copier),
     )
 
 

@@ -120,7 +120,24 @@ def load_components(settings: RunSettings) -> RunComponents:
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
+        if benchmark.reads:
+            _show_pictures(benchmark, settings)
     return RunComponents(benchmarks, load_judges(settings.judge, cards, settings.out))
+
+
+def _show_pictures(benchmark: Benchmark, settings: RunSettings) -> None:
+    """Hand a benchmark the run whose pictures it reads.
+
+    Raises:
+        UserError: if none is named, or it has no such pictures.
+    """
+    if settings.painter is None:
+        name, source = benchmark.card.name, benchmark.reads[0]
+        raise UserError(
+            f"'{name}' reads the pictures that a finished run drew for '{source}'.",
+            hint="Name the run: --painter RUN",
+        )
+    benchmark.read_from(settings.painter, settings.control, device=settings.device)
 
 
 def _as_begun(settings: RunSettings, card: Card) -> Card:
@@ -255,6 +272,7 @@ def same_run(settings: RunSettings, components: RunComponents, model: Model) -> 
             hint="Choose another folder with --out, or finish it with the version that began it.",
         )
     now = _run_card(settings, components, model, former.benchmarks)
+    _check_painters(run, components, former)
     mended = with_mended_judges(run, former, now)
     asked = _asked(now)
     for key, value in _asked(mended).items():
@@ -264,6 +282,22 @@ def same_run(settings: RunSettings, components: RunComponents, model: Model) -> 
                 hint="Choose another folder with --out, or delete this one.",
             )
     return mended
+
+
+def _check_painters(run: Path, components: RunComponents, former: RunCard) -> None:
+    """See that the pictures that are read are those that the run began with.
+
+    Raises:
+        UserError: if they are another run's, or that run was measured again.
+    """
+    for benchmark in components.benchmarks:
+        begun = former.benchmarks.get(benchmark.card.name)
+        if benchmark.reads and begun is not None and begun.revision != benchmark.revision:
+            raise UserError(
+                f"{run} reads the {begun.origin} ({begun.revision}); the painter named now has "
+                f"other pictures ({benchmark.revision}).",
+                hint="Choose another folder with --out, or name the run that it began with.",
+            )
 
 
 def _change(before: Any, now: Any) -> str:

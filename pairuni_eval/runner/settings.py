@@ -40,6 +40,8 @@ class RunSettings:
         arguments: What the adapter is told by name, as typed: KEY=VALUE,KEY=VALUE.
         changes: What replaces settings of every benchmark, as typed: decoding.KEY=VALUE.
         remote_code: Whether code that lies in the checkpoint may be run.
+        painter: The finished run whose pictures are read, by benchmarks that read any.
+        control: Another painter's run of the same prompts, to be read beside it.
     """
 
     checkpoint: str
@@ -59,6 +61,8 @@ class RunSettings:
     protocols: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     remote_code: bool = False
+    painter: Path | None = None
+    control: Path | None = None
 
     def decoding(self, usual: Decoding) -> Decoding:
         """A decoding with the changes that were asked for.
@@ -122,6 +126,8 @@ class RunSettings:
             ("--seed", self.seed),
             ("--batch-size", self.batch_size),
             ("--judge", self.judge),
+            ("--painter", self.painter),
+            ("--control", self.control),
             ("--device", None if self.device == "auto" else self.device),
             ("--dtype", None if self.dtype == "auto" else self.dtype),
             *(("--set", change) for change in self.changes),

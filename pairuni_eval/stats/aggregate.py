@@ -126,6 +126,8 @@ class Aggregate(ABC):
     """
 
     is_ratio: bool = False  # True: finish(s) is s[0] / s[1], the mean of s[1] values
+    sides: Bounds | None = None  # the range of either side of a number that is a difference
+    center: float | None = None  # share towards which a part is moved from an end; None: the mean's
 
     def __init__(self, spec: MetricSpec, groups: tuple[str, ...]) -> None:
         self.spec = spec
@@ -154,6 +156,10 @@ class Aggregate(ABC):
     def part_members(self, rows: GradedRows) -> Mask:
         """(N, G): whether a row belongs to a part."""
         return np.ones((len(rows.value), 1), dtype=bool)
+
+    def too_thin(self, rows: GradedRows) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether too few units show what the number rests on for an interval to mean anything."""
+        return False
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
         """The values (N,) that make the number lowest, and those that make it highest.
@@ -444,11 +450,14 @@ def find_maker(name: str) -> Maker:
     Raises:
         UserError: for an unknown name or a plugin that cannot be imported.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    from pairuni_eval.stats.coupling import MAKERS  # stands on this module
+
+    known = {**_BUILT_IN, **MAKERS}
+    if name in known:
+        return known[name]
     if ":" in name:
         return _plugin(name)
-    raise unknown_name("aggregate", name, _BUILT_IN, list_command="pairuni-eval list benchmarks")
+    raise unknown_name("aggregate", name, known, list_command="pairuni-eval list benchmarks")
 
 
 def make_aggregate(spec: MetricSpec, rows: GradedRows) -> Aggregate:

@@ -320,6 +320,8 @@ def _too_little(pair: PairedSums, ours: float | None, theirs: float | None) -> s
         return "the shared outputs make no number"
     if pair.clusters < 2:
         return "all shared outputs belong to one unit"
+    if pair.thin:
+        return "too few units show what the number rests on"
     return None
 
 

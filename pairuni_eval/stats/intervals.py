@@ -168,12 +168,15 @@ def estimate(aggregate: Aggregate, rows: GradedRows) -> Estimate:
     bounds = aggregate.bounds(rows)
     if not np.isfinite(value):
         return Estimate(None, None, len(sums), bounds)
-    if len(sums) < 2:
+    if len(sums) < 2 or aggregate.too_thin(rows):
         return Estimate(value, None, len(sums), bounds)
     moves = moves_of(sums, strata_of(aggregate, rows))
     found = spread(value, moves, bounds)
     interval = found.interval
-    if no_spread(found, value):
+    if no_spread(found, value) and aggregate.sides is not None:
+        span = aggregate.sides.high - aggregate.sides.low
+        interval = agreeing_difference(value, len(sums), span)
+    elif no_spread(found, value):
         interval = agreeing_interval(value, moves.effective_clusters(), bounds)
     return Estimate(value, interval and clip(interval, bounds), len(sums), bounds)
 
@@ -197,12 +200,19 @@ def spread(value: float, moves: Moves, bounds: Bounds | None) -> Spread:
     spare = near * (1 - near)
     covariance = scaled.covariance(scatter * spare / scaled.clusters)
     variance = float(covariance.sum())
+    if cancels(covariance):
+        return Spread(Interval(value, value), 0.0, _least_freedom(moves))
     path = covariance.sum(axis=1) / (variance * scaled.weights)  # of each share, per unit of value
     slope = float(covariance.sum(axis=1) @ (path * (1 - 2 * near) / spare))
     bend = float(covariance.sum(axis=1) @ (path**2 / spare))
     freedom = satterthwaite(np.diag(covariance), freedoms)
     low, high = _score_ends(variance, slope, bend, t_point(0.5 * (1 + LEVEL), freedom))
     return Spread(Interval(value - low, value + high), variance**0.5, freedom)
+
+
+def cancels(covariance: Array) -> bool:
+    """Whether weighted groups cancel, cluster by cluster, up to rounding."""
+    return float(covariance.sum()) <= _ROUNDING * float(np.trace(covariance))
 
 
 def _score_ends(variance: float, slope: float, bend: float, point: float) -> tuple[float, float]:
@@ -234,8 +244,10 @@ def _scatter(moves: Moves, share: Array) -> tuple[Array, Array]:
 
 
 def away_from_ends(share: Array, moves: Moves) -> Array:
-    """(G,): the groups' shares after one more cluster with the share of all groups."""
-    mean = float(moves.weights @ share / moves.weights.sum())
+    """(G,): the groups' shares after one more cluster with the share of all groups, or `center`."""
+    mean = moves.center
+    if mean is None:
+        mean = float(moves.weights @ share / moves.weights.sum())
     moved: Array = (moves.clusters * share + mean) / (moves.clusters + 1)
     return moved
 

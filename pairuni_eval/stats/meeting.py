@@ -8,6 +8,9 @@ what every run skipped; what a run that ended has lost is missing (`planned`). T
 where every run has a value. A row of one side alone may lack its value because of what it says (a
 judge that refused, a format that only long answers break), so whatever is missing is given both
 ends: the value that makes the difference lowest, and the one that makes it highest.
+
+Where runs have samples of their own, which meet by key (`Card.meet_by`), a row has the tags of its
+own run, and belongs to a metric where it does in every run.
 """
 
 from __future__ import annotations
@@ -157,11 +160,18 @@ class Planned(NamedTuple):
         """
         where = spec.where if group is None else narrowed(spec, group).where
         first = self.rows[0]
-        keep = belongs(first, where)
-        kept = first.take(keep)
-        if group is not None:
-            kept = kept.in_one_group(spec.by or "", group)
-        rows = tuple(kept._replace(value=one.value[keep]) for one in self.rows)
+        own = [one for one in self.rows[1:] if one.tags is not first.tags]
+        keep = np.logical_and.reduce([belongs(one, where) for one in (first, *own)])
+
+        def kept(one: GradedRows) -> GradedRows:
+            part = one.take(keep)
+            return part if group is None else part.in_one_group(spec.by or "", group)
+
+        shared = kept(first)
+        rows = tuple(
+            shared._replace(value=one.value[keep]) if one.tags is first.tags else kept(one)
+            for one in self.rows
+        )
         return Meeting(rows, self.runs, spec, self.units, self.alike[keep])
 
 
@@ -172,36 +182,39 @@ def plan(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Planne
         ours: The frame (`planned_frame`) of each of our runs.
         theirs: The same for the other side.
     """
-    frame, values, alike = _planned([*ours, *theirs])
-    rows = all_rows(frame)
-    units = np.asarray(pd.factorize(frame["unit"])[1], dtype=object)
-    layers = tuple(rows._replace(value=value) for value in values)
-    return Planned(layers, len(ours), units, alike)
+    first, *others = _planned([*ours, *theirs])
+    rows = all_rows(first.frame)
+    units = np.asarray(pd.factorize(first.frame["unit"])[1], dtype=object)
+    layers = [rows._replace(value=first.value)]
+    alike = np.ones(len(rows.value), dtype=bool)
+    for other in others:
+        met = (first.frame["uid"].to_numpy() == other.frame["uid"].to_numpy()).astype(bool)
+        tags = rows.tags if met.all() else all_rows(other.frame).tags
+        layers.append(rows._replace(value=other.value, tags=tags))
+        said = (one.frame["parts"].to_numpy(dtype=object) for one in (first, other))
+        alike &= met & np.equal(*said).astype(bool)
+    return Planned(tuple(layers), len(ours), units, alike)
 
 
-def _planned(frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[Array], Mask]:
-    """The first frame's rows that all runs planned, each run's values, and where outputs agree."""
+class _Layer(NamedTuple):
+    """The rows of one run that all planned, in the order of the first."""
+
+    frame: pd.DataFrame
+    value: Array
+
+
+def _planned(frames: Sequence[pd.DataFrame]) -> list[_Layer]:
+    """The rows that all runs planned."""
     places = _met(frames)
-    values = [
-        frame["value"].to_numpy(dtype=np.float64)[place]
-        for frame, place in zip(frames, places, strict=True)
-    ]
     states = np.stack([_state(frame)[place] for frame, place in zip(frames, places, strict=True)])
     keep = ~((states == _UNREACHED).any(axis=0) | (states == _SKIPPED).all(axis=0))
-    first = places[0][keep]
-    frame = frames[0] if len(first) == len(frames[0]) else frames[0].iloc[first]
-    return frame, [value[keep] for value in values], _alike(frames, places)[keep]
-
-
-def _alike(frames: Sequence[pd.DataFrame], places: Sequence[Codes]) -> Mask:
-    said = [
-        frame["parts"].to_numpy(dtype=object)[place]
-        for frame, place in zip(frames, places, strict=True)
-    ]
-    same = np.ones(len(said[0]), dtype=bool)
-    for other in said[1:]:
-        same &= said[0] == other
-    return same
+    found = []
+    for frame, place in zip(frames, places, strict=True):
+        kept = place[keep]
+        whole = len(kept) == len(frame) and bool((kept == np.arange(len(kept))).all())
+        part = frame if whole else frame.iloc[kept]
+        found.append(_Layer(part, part["value"].to_numpy(dtype=np.float64)))
+    return found
 
 
 def _met(frames: Sequence[pd.DataFrame]) -> list[Codes]:

@@ -83,6 +83,7 @@ class PairedSums(NamedTuple):
         strata: The groups behind one run's number.
         ends: The sums (C, K) with every value as low, and as high, as it makes the number; made
             when asked for, None if the range of the values is not known.
+        thin: Whether a run shows too little for its number to have an interval.
     """
 
     ours: Array
@@ -95,6 +96,7 @@ class PairedSums(NamedTuple):
     units: Names
     strata: Strata
     ends: Callable[[], tuple[Array, Array] | None]
+    thin: bool = False
 
     @property
     def clusters(self) -> int:
@@ -251,18 +253,21 @@ def pair_rows(
     first = layers[0]
     aggregate = make_aggregate(spec, first)
     has = np.isfinite(first.value)
-    sums = np.stack([cluster_sums(aggregate.features(rows), rows) for rows in layers])
+    features = [aggregate.features(rows) for rows in layers]
+    sums = np.stack([cluster_sums(*pair) for pair in zip(features, layers, strict=True)])
     return PairedSums(
         ours=sums[: len(ours)],
         theirs=sums[len(ours) :],
         finish=aggregate.finish,
         bounds=_joint_bounds([aggregate.bounds(rows) for rows in layers]),
         closed=aggregate.is_ratio,
-        equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers),
+        equal=all(np.array_equal(first.value[has], rows.value[has]) for rows in layers)
+        and all(np.array_equal(features[0], one) for one in features),
         shared=int(has.sum()),
         units=names[clusters_in(first.unit[has])[0]],
         strata=strata_of(aggregate, first),
         ends=partial(_end_sums, aggregate, layers),
+        thin=any(aggregate.too_thin(rows) for rows in layers),
     )
 
 

@@ -28,6 +28,7 @@ from pairuni_eval.stats.intervals import (
     Interval,
     Spread,
     away_from_ends,
+    cancels,
     clip,
     in_shares,
     satterthwaite,
@@ -58,12 +59,15 @@ def difference_spread(value: float, moves: Moves, levels: Array, bounds: Bounds 
         levels: (G,) the mean of both sides' numbers, group by group.
         bounds: The range of one side's number, if known.
     """
+    alike = Spread(Interval(value, value), 0.0, float(max(1.0, (moves.clusters - 1).sum())))
     if not moves.variances.any():
-        return Spread(Interval(value, value), 0.0, float(max(1.0, (moves.clusters - 1).sum())))
+        return alike
     if bounds is None:
         return stratified(value, moves)
     scaled = in_shares(moves, bounds)
     error = _error(scaled, shares(levels, moves, bounds))
+    if cancels(error.covariance):
+        return alike
     variance = float(error.covariance.sum())
     path = error.covariance.sum(axis=1) / (variance * scaled.weights)
     growth = (

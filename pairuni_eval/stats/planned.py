@@ -14,7 +14,17 @@ from pairuni_eval.stats.tables import Tables
 
 
 def planned_frame(run: Tables, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
-    """`Tables.joined`, with a row without a value for every output that is lost."""
+    """`Tables.joined`, with a row without a value for every output that is lost.
+
+    The column `sample` is what outputs of two runs meet by; see `Card.meet_by`.
+    """
+    frame = _whole_frame(run, benchmark, protocol, of)
+    if run.card(benchmark).meet_by == "key":
+        return frame.assign(sample=frame["key"])
+    return frame
+
+
+def _whole_frame(run: Tables, benchmark: str, protocol: str, of: str) -> pd.DataFrame:
     frame = run.joined(benchmark, protocol, of)
     draws, part = run.card(benchmark).draws, run.run.card.benchmarks[benchmark]
     if run.run.unfinished or len(frame) >= part.planned * draws:

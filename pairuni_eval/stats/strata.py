@@ -31,11 +31,13 @@ class Strata(NamedTuple):
         parts: What the sums make in every group.
         weights: (G,) how much the number rises when a group's number rises by one.
         member: (C, G) whether a cluster belongs to a group.
+        center: See `Aggregate.center`.
     """
 
     parts: Parts
     weights: Array
     member: Mask
+    center: float | None = None
 
     def of(self, parts: Parts) -> Strata:
         """The same groups behind another function of sums, e.g. of the sums of two runs."""
@@ -51,6 +53,7 @@ class Moves(NamedTuple):
         moves: (C, G) the move of each cluster; 0 where it is not a member.
         clusters: (G,) how many members a group has.
         shared: (G, G) clusters of both groups over the geometric mean of their clusters.
+        center: See `Aggregate.center`.
     """
 
     value: Array
@@ -58,6 +61,7 @@ class Moves(NamedTuple):
     moves: Array
     clusters: Array
     shared: Array
+    center: float | None = None
 
     @property
     def variances(self) -> Array:
@@ -111,7 +115,7 @@ def strata_of(aggregate: Aggregate, rows: GradedRows) -> Strata:
     member = np.zeros((len(codes), inside.shape[1]), dtype=bool)
     for g in range(inside.shape[1]):
         member[inverse[inside[:, g]], g] = True
-    return Strata(aggregate.parts, aggregate.part_weights(), member)
+    return Strata(aggregate.parts, aggregate.part_weights(), member, aggregate.center)
 
 
 def moves_of(sums: Array, strata: Strata) -> Moves:
@@ -135,4 +139,4 @@ def moves_of(sums: Array, strata: Strata) -> Moves:
     if len(weights):
         weights = weights * (strata.weights.sum() / weights.sum())
     shared = counts.T @ counts / np.sqrt(np.outer(clusters, clusters))
-    return Moves(value, weights, moves, clusters, shared)
+    return Moves(value, weights, moves, clusters, shared, strata.center)

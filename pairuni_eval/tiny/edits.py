@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from pairuni_eval.tiny.prompts import with_article
+from pairuni_eval.scorers.facts import with_article
 from pairuni_eval.tiny.questions import unique_things
 from pairuni_eval.tiny.world import (
     CELLS,

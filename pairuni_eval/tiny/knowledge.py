@@ -17,15 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from pairuni_eval.tiny.prompts import (
-    COUNTS,
-    NUMBERS,
-    PLURALS,
-    RELATIONS,
-    Row,
-    facts_held,
-    with_article,
-)
+from pairuni_eval.scorers.facts import with_article
+from pairuni_eval.tiny.prompts import COUNTS, NUMBERS, PLURALS, RELATIONS, Row, facts_held
 from pairuni_eval.tiny.world import COLORS, SHAPES, Detection
 
 

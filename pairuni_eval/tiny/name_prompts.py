@@ -13,8 +13,9 @@ from functools import cache
 from itertools import permutations
 from typing import Any
 
+from pairuni_eval.scorers.facts import with_article
 from pairuni_eval.tiny.names import NAMES, color_of, name_of, named, names_in, shape_of
-from pairuni_eval.tiny.prompts import Row, with_article
+from pairuni_eval.tiny.prompts import Row
 from pairuni_eval.tiny.world import CELLS, COLORS, GRID, SHAPES, Scene, Thing
 
 ONE_NAME, TWO_NAMES = "one_name", "two_names"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
+from pairuni_eval.scorers.facts import plural, with_article
 from pairuni_eval.scorers.objects import (
     CountedObject,
     Objects,
@@ -46,12 +47,7 @@ TAGS: tuple[str, ...] = (
 RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 NUMBERS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six")
 COUNTS: tuple[int, ...] = (2, 3, 4)
-PLURALS: dict[str, str] = {shape: f"{shape}s" for shape in SHAPES} | {"cross": "crosses"}
-
-
-def with_article(words: str) -> str:
-    """The words with "a" or "an" before them."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+PLURALS: dict[str, str] = {shape: plural(shape) for shape in SHAPES}
 
 
 # GenEval rows: every prompt of a kind, in a fixed order
@@ -150,6 +146,37 @@ def geneval_benchmark(*, per_tag: int = 24, seed: int = 0) -> list[Row]:
     chosen: list[Row] = []
     for tag in TAGS:
         rows = geneval_rows(tag)
+        chosen += rows if len(rows) <= per_tag else rng.sample(rows, per_tag)
+    return chosen
+
+
+def counted_color_rows() -> list[Row]:
+    """Every prompt that asks for two to four things of one shape and one color: 72 rows."""
+    return [
+        {
+            "tag": "counting",
+            "include": [{"class": shape, "count": count, "color": color}],
+            "exclude": [{"class": shape, "count": count + 1}],
+            "prompt": f"a photo of {NUMBERS[count]} {color} {PLURALS[shape]}",
+        }
+        for shape in SHAPES
+        for count in COUNTS
+        for color in COLORS
+    ]
+
+
+def further_rows(known: Sequence[Row], *, per_tag: int, seed: int) -> list[Row]:
+    """Prompts of every kind that are not among the known ones, at most `per_tag` of each kind.
+
+    Those that ask for several things of one color join the kind `counting`, of which the rest are
+    few.
+    """
+    rng, said = random.Random(f"further:{seed}"), {row["prompt"] for row in known}
+    chosen: list[Row] = []
+    for tag in TAGS:
+        rows = [row for row in geneval_rows(tag) if row["prompt"] not in said]
+        if tag == "counting":
+            rows += rng.sample(counted_color_rows(), per_tag - len(rows))
         chosen += rows if len(rows) <= per_tag else rng.sample(rows, per_tag)
     return chosen
 

@@ -15,9 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
-from pairuni_eval.tiny.prompts import (
-    with_article,
-)
+from pairuni_eval.scorers.facts import with_article
 from pairuni_eval.tiny.questions import (
     KINDS,
     LETTERS,

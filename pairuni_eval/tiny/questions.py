@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from pairuni_eval.scorers.facts import with_article
 from pairuni_eval.scorers.objects import relative_position
 from pairuni_eval.tiny.knowledge import shape_phrases
-from pairuni_eval.tiny.prompts import PLURALS, with_article
+from pairuni_eval.tiny.prompts import PLURALS
 from pairuni_eval.tiny.world import (
     COLORS,
     MAX_THINGS,

@@ -22,15 +22,26 @@ from pairuni_eval.api import (
     Data,
     DatasetError,
     Equipment,
+    Fact,
     Item,
     Judge,
     JudgeError,
     MetricValue,
+    Painted,
     Status,
     UserError,
     boundary,
+    seed_for,
 )
-from pairuni_eval.api.scorers import OBJECT_NAMES, check_complete, geneval_marks, geneval_reference
+from pairuni_eval.api.scorers import (
+    COLORS,
+    OBJECT_NAMES,
+    Observation,
+    check_complete,
+    geneval_marks,
+    geneval_reference,
+    object_facts,
+)
 
 from .metadata import Metadata
 
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from pairuni_eval.api.grading_models import ColorNamer, Observer
 
 _DETECTORS = {"official": "detector", "hf": "detector_hf"}  # weights by protocol
+_TOGETHER = 64  # pictures whose facts are looked for at a time
 _READERS = 8  # threads that decode pictures while a detector waits for them
 
 
@@ -103,12 +115,42 @@ class GenEval(Benchmark):
             for picture, answer in zip(pictures, answers, strict=True)
             if not isinstance(picture, DatasetError)
         ]
-        verdicts = iter(_verdicts(observer, whole))
+        sights = _sights(observer, whole)
+        verdicts = iter([_marks(pair[1], sight) for pair, sight in zip(whole, sights, strict=True)])
         for picture in pictures:
             if isinstance(picture, DatasetError):
                 yield [MetricValue("correct", None, Status.MISSING_OUTPUT, str(picture))]
             else:
                 yield [mark._replace(judge=self._weights[protocol]) for mark in next(verdicts)]
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """What the detector finds in each picture, by the first protocol that has its weights."""
+        observer = self._any_observer()
+        for start in range(0, len(painted), _TOGETHER):
+            answers = [one.answer for one in painted[start : start + _TOGETHER]]
+            sights = _sights(observer, [(answer.image, answer) for answer in answers])
+            for answer, sight in zip(answers, sights, strict=True):
+                yield object_facts(
+                    answer.sample.reference,
+                    sight,
+                    classes=OBJECT_NAMES,
+                    colors=COLORS,
+                    seed=seed_for(seed, answer.sample.key, answer.output.draw, "facts"),
+                )
+
+    def _any_observer(self) -> Observer:
+        """What looks at pictures under the first protocol that has its weights.
+
+        Raises:
+            UserError: if none has.
+        """
+        absent = []
+        for protocol in self.card.protocols:
+            found = self._observer(protocol)
+            if not isinstance(found, str):
+                return found
+            absent.append(found)
+        raise UserError(f"{self.card.title} cannot look at pictures. {absent[0]}")
 
     def _observer(self, protocol: str) -> Observer | str:
         """What looks at pictures under a protocol, or why there is nothing and what to do."""
@@ -153,16 +195,22 @@ def _decoded(answer: Answer) -> Image.Image | DatasetError:
         return failure
 
 
-def _verdicts(
+def _sights(
     observer: Observer, pairs: Sequence[tuple[Image.Image, Answer]]
-) -> list[list[MetricValue]]:
-    """The marks of each picture; what fails together is tried again alone."""
+) -> list[Observation | str]:
+    """What is seen in each picture, or why it is not; what fails together is tried again alone."""
     prompts = [answer.sample.reference for _, answer in pairs]
     try:
         with boundary(JudgeError):
-            sights = observer.observe([picture for picture, _ in pairs], prompts)
+            return list(observer.observe([picture for picture, _ in pairs], prompts))
     except BoundaryError as failure:
         if len(pairs) == 1:
-            return [[MetricValue("correct", None, Status.JUDGE_FAILED, str(failure))]]
-        return [marks for pair in pairs for marks in _verdicts(observer, [pair])]
-    return [geneval_marks(*known) for known in zip(prompts, sights, strict=True)]
+            return [str(failure)]
+        return [sight for pair in pairs for sight in _sights(observer, [pair])]
+
+
+def _marks(answer: Answer, sight: Observation | str) -> list[MetricValue]:
+    """The marks of a picture, or why it has none."""
+    if isinstance(sight, str):
+        return [MetricValue("correct", None, Status.JUDGE_FAILED, sight)]
+    return geneval_marks(answer.sample.reference, sight)

@@ -6,12 +6,35 @@ single_object, which has one for each of the four shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.api.scorers import geneval_marks, geneval_reference
-from pairuni_eval.api.tiny import detect, geneval_benchmark, observed
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Fact,
+    Item,
+    Judge,
+    MetricValue,
+    Painted,
+    seed_for,
+)
+from pairuni_eval.api.scorers import geneval_marks, geneval_reference, object_facts
+from pairuni_eval.api.tiny import (
+    COLORS,
+    SHAPES,
+    Row,
+    Scene,
+    detect,
+    geneval_benchmark,
+    observed,
+    read,
+    render,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _PER_TAG = 10
 
@@ -19,10 +42,11 @@ _PER_TAG = 10
 class TinyGenEval(Benchmark):
     """See the module docstring."""
 
+    companions: ClassVar[tuple[str, ...]] = ("tiny-geneval-more",)
+
     def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time."""
-        seed = seed_for(0, self.card.name, 0, "samples")
-        for number, row in enumerate(geneval_benchmark(per_tag=_PER_TAG, seed=seed)):
+        for number, row in enumerate(self.prompts()):
             yield self.item(
                 key=f"{number:05d}",
                 parts=(row["prompt"],),
@@ -30,12 +54,38 @@ class TinyGenEval(Benchmark):
                 tags={"task": row["tag"]},
             )
 
+    def prompts(self) -> Sequence[Row]:
+        """The rows of the prompts."""
+        return tiny_geneval_rows()
+
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """`correct` of the picture."""
         return geneval_marks(answer.sample.reference, observed(detect(answer.image)))
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """What the world's checker finds in each picture."""
+        for answer, _ in painted:
+            sample, draw = answer.sample, answer.output.draw
+            yield object_facts(
+                sample.reference,
+                observed(detect(answer.image)),
+                classes=SHAPES,
+                colors=COLORS,
+                seed=seed_for(seed, sample.key, draw, "facts"),
+            )
+
+    def drawn_anew(self, answer: Answer) -> Image.Image:
+        """What the checker reads in a picture, drawn anew; what it cannot read becomes ground."""
+        return render(Scene(read(answer.image).things))
 
     def reward_reference(
         self, request: str, answer: str | None, facts: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """A prompt whose facts hold GenEval's metadata as `row`."""
         return geneval_reference(facts)
+
+
+def tiny_geneval_rows() -> list[Row]:
+    """The rows of tiny-geneval."""
+    seed = seed_for(0, "tiny-geneval", 0, "samples")
+    return geneval_benchmark(per_tag=_PER_TAG, seed=seed)

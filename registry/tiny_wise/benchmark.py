@@ -7,15 +7,28 @@ reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, Question, consult
-from pairuni_eval.api.scorers import wise_category, wise_marks
+from pairuni_eval.api import (
+    Answer,
+    Benchmark,
+    Data,
+    Fact,
+    Item,
+    Judge,
+    MetricValue,
+    Painted,
+    Question,
+    consult,
+)
+from pairuni_eval.api.scorers import knowledge_facts, wise_category, wise_marks
 from pairuni_eval.api.tiny import KnowledgePrompt, knowledge_benchmark
 
 
 class TinyWise(Benchmark):
     """See the module docstring."""
+
+    right = ("consistency", 2.0)
 
     def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time, category by category."""
@@ -37,6 +50,10 @@ class TinyWise(Benchmark):
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
         """The three criteria and `wiscore` of the picture."""
         return wise_marks(consult(judge, _question(answer)))
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """Whether each picture shows its prompt's explanation, as the judge found."""
+        return knowledge_facts(painted, right=self.right, seed=seed)
 
 
 def _question(answer: Answer) -> Question:

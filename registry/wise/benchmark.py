@@ -16,6 +16,7 @@ class Wise(KnowledgeBenchmark):
     """See the module docstring."""
 
     edition = LEGACY
+    right = ("consistency", 2.0)
     script = "gpt_eval.py"
     prompt_sha256 = "b14eef22928c4c2c2c5020236b4bea468ec7c371ef95b9d894074e81f56b13db"
 

@@ -19,10 +19,12 @@ from pairuni_eval.api import (
     Benchmark,
     Card,
     Data,
+    Fact,
     Item,
     Judge,
     JudgeReply,
     MetricValue,
+    Painted,
     Question,
     UserError,
     json_value,
@@ -33,6 +35,7 @@ from pairuni_eval.api.scorers import (
     check_complete,
     find_beside,
     judge_with_prompt,
+    knowledge_facts,
     no_prompt,
     question_about,
     replies_about,
@@ -118,6 +121,10 @@ class KnowledgeBenchmark(Benchmark):
         questions = [self._question(answer) for answer in answers]
         for reply in replies_about(judge, questions, self.readable, tries=_TRIES):
             yield self.grade(reply._replace(judge=self._named(reply.judge)), protocol)
+
+    def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
+        """Whether each picture shows its prompt's explanation, as the judge found."""
+        return knowledge_facts(painted, right=self.right, seed=seed)
 
     @abstractmethod
     def readable(self, reply: str) -> bool:

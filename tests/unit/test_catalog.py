@@ -58,6 +58,7 @@ def test_the_worlds_of_this_package_are_there() -> None:
         "tiny-mme",
         "tiny-pope",
         "tiny-geneval",
+        "tiny-geneval-more",
         "tiny-wise",
         "tiny-imgedit",
         "tiny-heldout-questions",

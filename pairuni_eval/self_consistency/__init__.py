@@ -1,0 +1,1 @@
+"""`self:NAME`: whether a model sees what it drew; the benchmark over another one's pictures."""

@@ -1,0 +1,1 @@
+"""Further prompts in GenEval's form for pictures of the tiny world."""

@@ -1,0 +1,153 @@
+"""Facts of a picture as twin questions: which is true comes from what the grader saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pairuni_eval.benchmark import Answer, Fact, Painted
+from pairuni_eval.records import ImagePart, Output, Sample, make_item
+from pairuni_eval.scorers.facts import OPPOSITE, knowledge_facts, object_facts
+from pairuni_eval.scorers.objects import Observation
+
+CLASSES = ("bench", "cow", "skis")
+COLORS = ("red", "brown", "pink")
+Box = tuple[float, float, float, float, float]
+
+
+def box(x: float, y: float, score: float = 0.95) -> Box:
+    return (x, y, x + 10, y + 10, score)
+
+
+def facts(row: Mapping[str, Any], seen: Mapping[str, list[Box]], color: str = "red") -> list[Fact]:
+    sight = Observation(seen, lambda _, found: [color] * len(found))
+    return object_facts(row, sight, classes=CLASSES, colors=COLORS, seed=3)
+
+
+def one(kind: str, row: Mapping[str, Any], *args: Any) -> Fact:
+    (found,) = [fact for fact in facts(row, *args) if fact.kind == kind]
+    return found
+
+
+OBJECT = {"tag": "single_object", "include": [{"class": "bench", "count": 1}]}
+COUNT = {"tag": "counting", "include": [{"class": "skis", "count": 3}]}
+COLOR = {"tag": "colors", "include": [{"class": "bench", "count": 1, "color": "brown"}]}
+RELATION = {
+    "tag": "position",
+    "include": [
+        {"class": "cow", "count": 1},
+        {"class": "bench", "count": 1, "position": ["left of", 0]},
+    ],
+}
+
+
+def test_an_object_that_is_there_has_a_foil_that_is_not() -> None:
+    fact = one("object", OBJECT, {"bench": [box(0, 0)], "cow": [box(20, 0)]})
+    assert fact.asked == "Is there a bench in the image?"
+    assert fact.twin == "Is there a skis in the image?"
+    assert fact.holds and fact.sure
+
+
+def test_an_object_that_is_not_there_has_the_seen_one_as_twin() -> None:
+    fact = one("object", OBJECT, {"cow": [box(20, 0)]})
+    assert (fact.holds, fact.twin) == (False, "Is there a cow in the image?")
+
+
+def test_an_object_beside_nothing_is_not_put() -> None:
+    fact = one("object", OBJECT, {})
+    assert fact.holds is None
+    assert fact.reason == "the grader sees nothing to name in its place"
+
+
+def test_a_count_that_holds_has_a_neighbor_and_one_that_does_not_the_counted_number() -> None:
+    three = one("count", COUNT, {"skis": [box(20 * i, 0) for i in range(3)]})
+    assert three.asked == "Is the number of skises in the image 3?"
+    assert three.holds and three.twin.split()[-1] in ("2?", "4?")
+    five = one("count", COUNT, {"skis": [box(20 * i, 0) for i in range(5)]})
+    assert (five.holds, five.twin) == (False, "Is the number of skises in the image 5?")
+
+
+def test_counting_has_its_own_threshold_and_is_unsure_between_the_two() -> None:
+    seen = {"skis": [box(0, 0), box(20, 0), box(40, 0), box(60, 0, 0.5)]}
+    fact = one("count", COUNT, seen)
+    assert fact.holds and not fact.sure
+
+
+def test_a_color_comes_from_the_grader() -> None:
+    brown = one("color", COLOR, {"bench": [box(0, 0)]}, "brown")
+    assert brown.holds and brown.twin in ("Is the bench red?", "Is the bench pink?")
+    red = one("color", COLOR, {"bench": [box(0, 0, 0.5)]}, "red")
+    assert (red.asked, red.twin) == ("Is the bench brown?", "Is the bench red?")
+    assert not red.holds and not red.sure
+
+
+@pytest.mark.parametrize(("count", "word"), [(0, "none"), (2, "several")])
+def test_a_color_of_none_or_several_is_not_put(count: int, word: str) -> None:
+    fact = one("color", COLOR, {"bench": [box(20 * i, 0) for i in range(count)]})
+    assert fact.holds is None
+    assert fact.reason == f"the grader sees {word} of a class, not one"
+
+
+def test_a_relation_has_its_opposite_or_the_seen_one() -> None:
+    left = one("relation", RELATION, {"bench": [box(0, 0)], "cow": [box(50, 0)]})
+    assert left.holds
+    assert left.asked == "Is the bench left of the cow?"
+    assert left.twin == "Is the bench right of the cow?"
+    above = one("relation", RELATION, {"bench": [box(0, 0)], "cow": [box(0, 50)]})
+    assert (above.holds, above.twin) == (False, "Is the bench above the cow?")
+    between = one("relation", RELATION, {"bench": [box(50, 0)], "cow": [box(0, 50)]})
+    assert between.reason == "the grader sees no single relation"
+    assert all(OPPOSITE[OPPOSITE[name]] == name for name in OPPOSITE)
+
+
+def test_foils_are_the_same_for_the_same_seed() -> None:
+    seen = {"skis": [box(20 * i, 0) for i in range(3)]}
+    assert facts(COUNT, seen) == facts(COUNT, seen)
+
+
+# Knowledge
+
+
+def sample(key: str, subcategory: str) -> Sample:
+    return make_item(
+        benchmark="wise",
+        version="1",
+        key=key,
+        capability="generate",  # type: ignore[arg-type]
+        parts=(f"prompt {key}",),
+        reference={"explanation": f"Explanation {key}."},
+        tags={"subcategory": subcategory},
+    ).sample
+
+
+def painted(key: str, subcategory: str, **values: float) -> Painted:
+    mine = sample(key, subcategory)
+    picture = ImagePart("0" * 64)
+    output = Output(id=key, sample=mine.uid, draw=0, seed=0, decoding="d", parts=(picture,))
+    return Painted(Answer(mine, output, {}.__getitem__), values)
+
+
+def test_knowledge_is_asked_in_the_words_of_the_explanation() -> None:
+    prompts = [painted(str(n), "food", consistency=float(n)) for n in range(3)]
+    rows = list(knowledge_facts(prompts, right=("consistency", 2.0), seed=1))
+    assert [fact.holds for (fact,) in rows] == [False, False, True]
+    assert rows[0][0].asked == "Does the image show this: Explanation 0?"
+    twins = [fact.twin for (fact,) in rows]
+    assert sorted(twins) == [f"Does the image show this: Explanation {n}?" for n in range(3)]
+    assert all(fact.twin != fact.asked and fact.twin_holds is False for (fact,) in rows)
+
+
+def test_knowledge_without_a_value_or_a_twin_is_not_put() -> None:
+    prompts = [
+        painted("1", "food"),
+        painted("2", "food", correct=1.0),
+        painted("3", "sea", correct=1.0),
+    ]
+    reasons = [fact.reason for (fact,) in knowledge_facts(prompts, right=("correct", 1.0), seed=1)]
+    assert reasons == [
+        "the judge gave the picture no value",
+        None,
+        "its subcategory has no other prompt",
+    ]
