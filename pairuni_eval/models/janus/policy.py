@@ -39,6 +39,7 @@ from pairuni_eval.models.base import (
     View,
     ViewPlan,
 )
+from pairuni_eval.models.cast_weights import autocast_precision, cast_once
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
 from pairuni_eval.models.janus.original_files import OriginalFiles
@@ -216,7 +217,8 @@ class JanusPolicy(nn.Module):
     def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
         from PIL import Image
 
-        drawn = decode_codes(self.janus, rollout.tokens_NT, together=together)
+        with cast_once(self.janus.model.vqmodel):
+            drawn = decode_codes(self.janus, rollout.tokens_NT, together=together)
         count = rollout.tokens_NT.shape[1]
         none = Reply(error=no_finite("pixels", self._precision()))
         return [
@@ -234,9 +236,8 @@ class JanusPolicy(nn.Module):
 
     def _precision(self) -> torch.dtype:
         """What the model computes in: its own precision, or that of an autocast around the call."""
-        kind = self.device.type
         own: torch.dtype = self.janus.dtype
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else own
+        return autocast_precision(self.device) or own
 
     def layers(self) -> Iterable[nn.Module]:
         """The decoder layers of the language model."""
