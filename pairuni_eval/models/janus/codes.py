@@ -84,7 +84,7 @@ def draw_codes(
         decoder = StaticDecoder(network, slots=slots, compiled=compiled)
         choose = _Choice(head, *_numbers(decoding), record_logp)
         drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
-        # The first step finds or makes the code that fits; all others are of its shapes and objects.
+        # The first step finds or makes the code that fits; others are of its shapes and objects.
         for checked, uniform_KB in ((True, uniform_NB[1:2]), (not compiled, uniform_NB[2:])):
             with nullcontext() if checked else _trusting():
                 for uniform_B in uniform_KB:

@@ -4,8 +4,8 @@ What is left out is mask building, cache classes and output records, which cost 
 arithmetic on small models and small batches. From the first step on every shape is fixed and the
 position is a tensor, so a step can be compiled once and reused. Weights are read when the decoder
 is made, so freshly updated ones are honored; large models are called module by module, small ones
-through fused copies. Under autocast the caller holds cast weights (`cast_once`), and the cache holds
-keys and values in the precision of the products: nothing that was there before is cast for a token.
+through fused copies. Under autocast the caller holds cast weights (`cast_once`), and the cache is
+of the precision of the products: nothing that was there before is cast for a token.
 
 Legend: B rows, U sequences of the prefix with M tokens each, P prompt positions (left-padded),
 L last tokens of prompts, T new positions, S cache slots, D hidden size, H query heads, G key-value
