@@ -62,6 +62,10 @@ class ImageTextScorer:
         self._batch_size = batch_size
 
     @classmethod
+    def memory(self) -> int:
+        """Bytes of its weights."""
+        return self._clip.memory()
+
     def load(
         cls,
         files: Sequence[Path],
