@@ -235,10 +235,16 @@ def load_trainable(checkpoint: str, device: torch.device) -> Trainable:
 
 
 def _weights_of(recipe: Recipe, former: LastCheckpoint | None) -> str:
-    """Where to load from: merged adapters cannot be taken apart, so these go on from the start."""
-    if former is None or recipe.lora is not None:
-        return recipe.checkpoint
-    return str(former.folder)
+    """Where to load from.
+
+    Merged adapters cannot be taken apart, nor are rough weights those that began: both go on from
+    the start, and what has trained lies beside the optimizer's state.
+    """
+    return recipe.checkpoint if former is None or _begins_anew(recipe) else str(former.folder)
+
+
+def _begins_anew(recipe: Recipe) -> bool:
+    return recipe.lora is not None or recipe.checkpoints.saved_as != "float32"
 
 
 def _reference_copy(
@@ -263,9 +269,9 @@ def _parent(recipe: Recipe, former: LastCheckpoint | None, model: Trainable) -> 
     if former is None:
         return loaded
     parent = str(read_declaration(former.folder).parent)
-    if recipe.lora is not None and loaded != parent:
+    if _begins_anew(recipe) and loaded != parent:
         raise UserError(
-            f"{recipe.checkpoint} has changed since the run began, and its adapters belong to "
+            f"{recipe.checkpoint} has changed since the run began, and what was trained belongs to "
             "the former weights.",
             hint="Put the former weights back, or begin anew with another --out.",
         )

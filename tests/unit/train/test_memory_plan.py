@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support import small_training as small
 
 from pairuni_eval.adapters import expected_outline
@@ -13,7 +15,8 @@ from pairuni_eval.models.outline import Outline, Weight
 from pairuni_train import plan as planning
 from pairuni_train.config import Recipe, find_arm, find_recipe
 from pairuni_train.memory_plan import Lengths, plan_memory, ways_to_fit
-from pairuni_train.setup import load_trainable
+from pairuni_train.pair_data.dataset import write_pairs
+from pairuni_train.setup import Job, load_trainable
 
 MODEL = "janus.model.language_model."
 WEIGHTS = {
@@ -137,7 +140,22 @@ def test_a_run_that_cannot_fit_is_refused_with_what_makes_it_fit() -> None:
     )
 
 
-def test_lengths_are_those_of_the_longest_texts(tmp_path: Path) -> None:
+def test_a_plan_says_what_a_run_takes_and_leaves_nothing(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairug.parquet", small.tiny_pairs(8))
+    job = Job(find_arm("pairuni"), small.small_recipe(), tmp_path, 0, tmp_path / "out")
+    said = StringIO()
+    planning.plan(job, Console(file=said, width=200))
+    text = " ".join(said.getvalue().split())
+    for part in ("weights", "gradients", "AdamW", "rollouts, while sampling", "at most together"):
+        assert f"{part} " in text
+    assert "disk: " in text and ": 3 checkpoints of 6.4 MB and " in text  # 300 steps, each 100
+    assert "calls: none. The pair set has 8 rows" in text
+    assert "A step took " in text and "sample/und" in text
+    assert "The warm-up took " in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_lengths_are_those_of_the_longest_texts() -> None:
     pairs = small.tiny_pairs(3)
     recipe = find_recipe("tiny", {"und.instruction": "xxx"})
     longest = max(len(pair.understanding.question) for pair in pairs if pair.understanding)
