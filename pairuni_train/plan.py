@@ -47,7 +47,7 @@ def plan(job: Job, console: Console) -> None:
     found = figures(job.recipe, job.arm, pairs, ranks)
     if first:
         for line in _lines(job, found, rewards, len(pairs), ranks):
-            console.print(line)
+            _say(line, console)
     check_room(job.recipe, job.arm, pairs, ranks, room_of(accelerator.device), rewards)
     check_weights(job.arm.weighting, scheme.weighting, pairs)
     trainer = setup_trainer(job, pairs, scheme, accelerator, None).trainer
@@ -56,14 +56,20 @@ def plan(job: Job, console: Console) -> None:
     took = time.perf_counter() - began
     if first:
         phases = ", ".join(f"{name} {one:.2f} s" for name, one in result.seconds.items())
-        console.print(
-            f"A step took {took:.2f} s ({phases}); {job.recipe.steps} of them {_hours(took, job)}."
+        _say(
+            f"A step took {took:.2f} s ({phases}); {job.recipe.steps} of them {_hours(took, job)}.",
+            console,
         )
         peak = _memory_peak(accelerator.device)
-        console.print(
+        _say(
             f"The warm-up took {size_of(peak - before)} at its peak, beyond the "
-            f"{size_of(before)} of the process before it."
+            f"{size_of(before)} of the process before it.",
+            console,
         )
+
+
+def _say(what: Any, console: Console) -> None:
+    console.print(what, highlight=False, markup=False, soft_wrap=True)
 
 
 def figures(

@@ -54,7 +54,8 @@ def read_parts(tensors: Mapping[str, Tensor], folder: Path) -> None:
     Raises:
         UserError: if it is a state of other tensors, or cannot be read.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     with _told(folder, "cannot be read"):
         load(_flat(tensors), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=_alone())
@@ -66,7 +67,8 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: if it cannot be read.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     with _told(folder, "cannot be read"):
         reader = HuggingFaceStorageReader(str(folder))
@@ -81,7 +83,8 @@ def read_whole(folder: Path) -> dict[str, Tensor]:
 def _save(
     tensors: Mapping[str, Tensor], folder: Path, files: dict[str, int], **options: Any
 ) -> None:
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     writer = HuggingFaceStorageWriter(
         str(folder), save_distributed=True, fqn_to_index_mapping=files, **options

@@ -148,7 +148,7 @@ def test_a_plan_says_what_a_run_takes_and_leaves_nothing(tmp_path: Path) -> None
     text = " ".join(said.getvalue().split())
     for part in ("weights", "gradients", "AdamW", "rollouts, while sampling", "at most together"):
         assert f"{part} " in text
-    assert "disk: " in text and ": 3 checkpoints of 6.4 MB and " in text  # 300 steps, each 100
+    assert "disk: " in text and ": 3 checkpoints of 6.3 MB and " in text  # 300 steps, each 100
     assert "calls: none. The pair set has 8 rows" in text
     assert "A step took " in text and "sample/und" in text
     assert "The warm-up took " in text
