@@ -60,10 +60,11 @@ def plan(job: Job, console: Console) -> None:
             f"A step took {took:.2f} s ({phases}); {job.recipe.steps} of them {_hours(took, job)}.",
             console,
         )
-        peak = _memory_peak(accelerator.device)
+        took_more = _memory_peak(accelerator.device) - before
+        of = "" if found is None else f", {took_more / (found[1].peak + rewards):.0%} of the figure"
         _say(
-            f"The warm-up took {size_of(peak - before)} at its peak, beyond the "
-            f"{size_of(before)} of the process before it.",
+            f"The warm-up took {size_of(took_more)} at its peak{of}, beyond the {size_of(before)} of "
+            "the process before it.",
             console,
         )
 
