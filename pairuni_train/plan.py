@@ -63,8 +63,8 @@ def plan(job: Job, console: Console) -> None:
         took_more = _memory_peak(accelerator.device) - before
         of = "" if found is None else f", {took_more / (found[1].peak + rewards):.0%} of the figure"
         _say(
-            f"The warm-up took {size_of(took_more)} at its peak{of}, beyond the {size_of(before)} of "
-            "the process before it.",
+            f"The warm-up took {size_of(took_more)} at its peak{of}, beyond the {size_of(before)} "
+            "of the process before it.",
             console,
         )
 
