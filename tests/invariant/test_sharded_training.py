@@ -23,6 +23,9 @@ ALL_AT_ONCE: Mapping[str, object] = {
     **small.SMALL,
     "pairs_per_step": 2,
     "gen.decoding.cfg_scale": 1.0,
+    # Far from what it was taught, for pictures that are worth more and less than one another.
+    "gen.decoding.temperature": 2.0,
+    "gen.rollouts": 8,
     "gen.rewards": '[{ name = "tiny-objects" }]',
     "und.decoding.temperature": 3.0,  # answers of many lengths
     "und.rewards": '[{ name = "length", options = { free = 0, limit = 8 } }]',
