@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pairuni_eval.toolkit.models import Outline, Weight
+from pairuni_eval.toolkit.models import Outline, Task, Weight
 from pairuni_train.config import Recipe
 from pairuni_train.grpo.config import LoraSpec
 
@@ -243,7 +243,7 @@ def _update(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> i
     return at_hand + max(found)
 
 
-def _shapes(outline: Outline, recipe: Recipe, lengths: Lengths) -> dict[str, tuple[int, int, int]]:
+def _shapes(outline: Outline, recipe: Recipe, lengths: Lengths) -> dict[Task, tuple[int, int, int]]:
     """For each task the tokens of a prompt and of what follows, and how many words there are."""
     return {
         "und": (

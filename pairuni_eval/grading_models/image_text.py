@@ -61,11 +61,11 @@ class ImageTextScorer:
         self._clip = clip
         self._batch_size = batch_size
 
-    @classmethod
     def memory(self) -> int:
         """Bytes of its weights."""
         return self._clip.memory()
 
+    @classmethod
     def load(
         cls,
         files: Sequence[Path],

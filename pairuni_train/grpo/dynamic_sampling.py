@@ -98,7 +98,7 @@ class StepSampler(NamedTuple):
         kept = _keep(torch.cat(marks), wanted)
         parts = [
             _some(one, kept_of.tolist())
-            for one, kept_of in zip(rounds, kept.split([len(m) for m in marks]), strict=True)
+            for one, kept_of in zip(rounds, torch.split(kept, [len(m) for m in marks]), strict=True)
         ]
         rollouts = {task: joined([part[task] for part in parts]) for task in TASKS}
         return Drawn(rollouts, rounds[0].rollouts, self._metrics(rounds, torch.cat(marks)))

@@ -41,10 +41,10 @@ class StoredPairs(Sequence[Pair]):
         self.path = path
         with open_pair_set(path, pair_columns()) as file:
             self._metadata = file.metadata
-        counts = [
-            self._metadata.row_group(i).num_rows for i in range(self._metadata.num_row_groups)
-        ]
-        self._first = [0, *accumulate(counts)]  # row of each group, and the number of rows
+        groups = map(self._metadata.row_group, range(self._metadata.num_row_groups))
+        counts: list[int] = [group.num_rows for group in groups]
+        # The row of each group, and the number of rows.
+        self._first: list[int] = [0, *accumulate(counts)]
         known = set(Kind)
         kinds = set(read_columns(path, ["kind"])["kind"])
         self.kinds = frozenset(Kind(one) for one in kinds if one in known)
