@@ -10,6 +10,7 @@ While a rank writes a file it holds its part of that file up to twice more; `_FI
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,9 @@ def _told(folder: Path, what: str) -> Iterator[None]:
     from torch.distributed.checkpoint.api import CheckpointException
 
     try:
-        yield
+        with warnings.catch_warnings():  # one process alone is what was meant
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
     except CheckpointException as failure:
         rank, (first, _) = next(iter(failure.failures.items()))
         raise UserError(f"{folder} {what} by rank {rank}: {first}.") from failure

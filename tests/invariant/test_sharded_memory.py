@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from pairuni_train.distributed import sharded_files
 torch.distributed.init_process_group("gloo")
-sharded_files._FILE = 16 * 2**20
+sharded_files._FILE = 8 * 2**20
 mesh = init_device_mesh("cpu", (2,))
 state = {{}}
 for number in range({TENSORS}):
