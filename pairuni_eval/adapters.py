@@ -15,6 +15,7 @@ from pairuni_eval.models.arguments import refuse_secrets
 from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
 from pairuni_eval.models.families import TAKEN_BY, ModelFamily, family_of
+from pairuni_eval.models.outline import Outline
 from pairuni_eval.places import is_folder
 from pairuni_eval.shipped import SHIPPED
 
@@ -63,11 +64,27 @@ def expected_memory(checkpoint: str, adapter: str | None, options: LoadOptions) 
     Raises:
         UserError: as `load_model`.
     """
+    location, plugin = _plugin_of(checkpoint, adapter)
+    return None if plugin is None else plugin.memory(location, options)
+
+
+def expected_outline(checkpoint: str) -> Outline | None:
+    """The sizes of a checkpoint's network before it is loaded; None if its adapter cannot tell.
+
+    Raises:
+        UserError: as `load_model`.
+    """
+    location, plugin = _plugin_of(checkpoint, None)
+    return None if plugin is None else plugin.outline(location)
+
+
+def _plugin_of(checkpoint: str, adapter: str | None) -> tuple[str, type[Model] | None]:
+    """Where a checkpoint lies and the class of its adapter; None if that is no class of a model."""
     resolved = find_adapter(checkpoint, adapter)
     plugin = catalog.load_plugin("models", resolved.adapter)
     if not (isinstance(plugin, type) and issubclass(plugin, Model)):
-        return None  # loading says what is wrong with it
-    return plugin.memory(resolved.location, options)
+        return resolved.location, None  # loading says what is wrong with it
+    return resolved.location, plugin
 
 
 def check_checkpoint(checkpoint: str, adapter: str | None = None) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,9 +33,19 @@ from pairuni_eval.toolkit.store import (
     load_settings,
     write_whole,
 )
+from pairuni_train.distributed.engine import Engine
+from pairuni_train.distributed.sharded_files import (
+    read_parts,
+    read_whole,
+    write_parts,
+    write_weights,
+)
+from pairuni_train.grpo.optimizer import fresh_state
 
 _PREFIX = "checkpoint-"
 _TRAINER = "trainer"
+_INDEXED = "model.safetensors"  # of this name everybody reads several files by an index as well
+_OPTIMIZER, _TRAINED = "optimizer", "trained"  # there, of sharded weights
 _GROW = ("steps", "batches")  # may be raised: no step depends on how many will follow
 
 
@@ -66,6 +77,20 @@ def last_checkpoint(out: Path) -> LastCheckpoint | None:
     return max(_checkpoints(out), key=lambda one: one.step, default=None)
 
 
+def agreed_checkpoint(accelerator: Any, out: Path) -> LastCheckpoint | None:
+    """The newest checkpoint that the first rank finds, on every rank.
+
+    A folder that several machines share need not look the same to all of them at once.
+    """
+    found = last_checkpoint(out) if accelerator.is_main_process else None
+    if accelerator.num_processes == 1:
+        return found
+    step = torch.tensor([found.step if found else -1], device=accelerator.device)
+    torch.distributed.broadcast(step, 0)
+    number = int(step)
+    return None if number < 0 else LastCheckpoint(out / f"{_PREFIX}{number}", number)
+
+
 def _checkpoints(out: Path) -> Iterator[LastCheckpoint]:
     for path in out.glob(f"{_PREFIX}*"):
         step = path.name.removeprefix(_PREFIX)
@@ -81,6 +106,7 @@ def save_checkpoint(
     weights: Mapping[str, Tensor] | None,
     state: ResumeState,
     declaration: Mapping[str, Any],
+    keep_last: int = 0,
 ) -> Path:
     """Write the checkpoint of a step; returns its folder.
 
@@ -91,6 +117,7 @@ def save_checkpoint(
         weights: The model's whole weights where the policy does not hold them as they are.
         state: What a resumed run needs beside them; older checkpoints lose theirs.
         declaration: What `pairuni.json` says.
+        keep_last: How many checkpoints stay; 0 keeps all.
     """
     target = out / f"{_PREFIX}{step}"
     with atomic_path(target) as unfinished:
@@ -101,10 +128,109 @@ def save_checkpoint(
             if tensors:
                 save_file(dict(tensors), folder / f"{name}.safetensors")
         shutil.rmtree(target, ignore_errors=True)
-    for older in _checkpoints(out):
-        if older.step < step:
-            shutil.rmtree(older.folder / _TRAINER, ignore_errors=True)
+    thin_out(out, step, keep_last)
     return target
+
+
+def save_sharded_checkpoint(
+    engine: Engine,
+    out: Path,
+    step: int,
+    *,
+    policy: TrainedModule,
+    optimizer: Mapping[str, Tensor],
+    declaration: Mapping[str, Any],
+    saved_as: str,
+    keep_last: int = 0,
+) -> Path:
+    """Write the checkpoint of sharded weights; no rank holds them whole. All ranks take part.
+
+    Args:
+        engine: Knows the ranks.
+        out: The run folder.
+        step: Steps done.
+        policy: Says what lies in which file.
+        optimizer: The optimizer's state by "NAME/KEY", sharded.
+        declaration: What `pairuni.json` says.
+        saved_as: Precision of the weights in the checkpoint.
+        keep_last: How many checkpoints stay; 0 keeps all.
+    """
+    target, parts = out / f"{_PREFIX}{step}", out / f".{_PREFIX}{step}.parts.tmp"
+    with engine.together():
+        if engine.rank == 0:
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir(parents=True)
+    state = policy.state_dict()
+    files = policy.weight_files()
+    for number, (file, names) in enumerate(files.items()):
+        weights = {there: _as(state[name], saved_as) for name, there in names.items()}
+        write_weights(weights, parts / f"weights-{number}", several=file == _INDEXED)
+    write_parts(optimizer, parts / _OPTIMIZER)
+    if saved_as != "float32":
+        trained = {n: one for n, one in policy.named_parameters() if one.requires_grad}
+        write_parts(trained, parts / _TRAINED)
+    with engine.together():
+        if engine.rank == 0:
+            with atomic_path(target) as unfinished:
+                policy.save(unfinished, {**declaration, "step": step}, weights={})
+                for number, file in enumerate(files):
+                    _place_weights(parts / f"weights-{number}", unfinished / file)
+                folder = unfinished / _TRAINER
+                folder.mkdir()
+                for name in (_OPTIMIZER, _TRAINED):
+                    if (parts / name).is_dir():
+                        (parts / name).replace(folder / name)
+                shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(parts)
+            thin_out(out, step, keep_last)
+    return target
+
+
+def _as(tensor: Tensor, precision: str) -> Tensor:
+    kept: Tensor = tensor.detach()
+    return kept.to(getattr(torch, precision)) if kept.is_floating_point() else kept
+
+
+def _place_weights(written: Path, file: Path) -> None:
+    """Put whole files of weights where a checkpoint has them: one under its name, or several."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    whole = sorted(written.glob("*.safetensors"))
+    if len(whole) == 1:
+        whole[0].replace(file)
+        return
+    for one in (*whole, written / f"{file.name}.index.json"):
+        one.replace(file.parent / one.name)
+
+
+def thin_out(out: Path, step: int, keep_last: int) -> None:
+    """Take from older checkpoints what a resumed run needs, and those away that are not kept."""
+    older = sorted((one for one in _checkpoints(out) if one.step < step), key=lambda one: one.step)
+    gone = older[: max(0, len(older) + 1 - keep_last)] if keep_last else []
+    for one in older:
+        shutil.rmtree(one.folder if one in gone else one.folder / _TRAINER, ignore_errors=True)
+
+
+def restore_sharded(folder: Path, policy: TrainedModule, optimizer: torch.optim.Optimizer) -> bool:
+    """Give each rank its part of what `save_sharded_checkpoint` kept; False if that kept nothing.
+
+    Raises:
+        UserError: if it is the state of other parameters.
+    """
+    kept = folder / _TRAINER
+    if not (kept / _OPTIMIZER).is_dir():
+        return False
+    parameters = {n: one for n, one in policy.named_parameters() if one.requires_grad}
+    state = {name: fresh_state(one) for name, one in parameters.items()}
+    read_parts(
+        {f"{n}/{key}": one for n, found in state.items() for key, one in found.items()},
+        kept / _OPTIMIZER,
+    )
+    for name, parameter in parameters.items():
+        optimizer.state[parameter] = state[name]
+    if (kept / _TRAINED).is_dir():
+        read_parts(parameters, kept / _TRAINED)
+    return True
 
 
 def can_resume(folder: Path) -> bool:
@@ -122,11 +248,14 @@ def load_resume_state(folder: Path) -> ResumeState:
         name: _load(folder, name)
         for name in ("adapters", "trained", "average")
         if (folder / _TRAINER / f"{name}.safetensors").is_file()
+        or (folder / _TRAINER / name).is_dir()
     }
     return ResumeState(_load(folder, "optimizer"), **further)
 
 
 def _load(folder: Path, name: str) -> dict[str, Tensor]:
+    if (parts := folder / _TRAINER / name).is_dir():
+        return {one: _number_or(one, tensor) for one, tensor in read_whole(parts).items()}
     path = folder / _TRAINER / f"{name}.safetensors"
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -137,6 +266,10 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
             + as_typed("--set", f"checkpoint={folder}"),
         ) from failure
     return tensors
+
+
+def _number_or(name: str, tensor: Tensor) -> Tensor:
+    return tensor[0] if name.endswith("/step") else tensor
 
 
 def check_run_dir(out: Path, settings: Mapping[str, Any]) -> None:

@@ -65,6 +65,13 @@ def run(
     ] = None,
     fixed_every: Annotated[int, typer.Option(min=1, help="Steps between two measurements.")] = 20,
     fixed_draws: Annotated[int, typer.Option(min=1, help="Rollouts of each fixed prompt.")] = 2,
+    planned: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Say what the run takes: memory, seconds of a step by a warm-up, disk, calls.",
+        ),
+    ] = False,
     backbone: FormerRecipe = None,
 ) -> None:
     """Train an arm under a recipe. The same command goes on with an interrupted run."""
@@ -88,6 +95,11 @@ def run(
     place = out or Path("runs") / f"{chosen.name}-{whole.name}-seed{seed}"
     measured = FixedPrompts(fixed_prompts, fixed_every, fixed_draws) if fixed_prompts else None
     job = Job(chosen, whole, pairs, seed, place, tracker, measured)
+    if planned:
+        from pairuni_train.plan import plan
+
+        plan(job, Console(stderr=True))
+        return
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
         words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(whole))

@@ -21,6 +21,7 @@ from msgspec.structs import FieldInfo, fields
 from pairuni_eval.toolkit import UserError, as_typed, nearest, unknown_name
 from pairuni_eval.toolkit.data import Count, Strict, as_record, changed, read_record, read_table
 from pairuni_eval.toolkit.models import Task
+from pairuni_train.checkpoint_config import CheckpointSpec
 from pairuni_train.distributed.config import ParallelismSpec
 from pairuni_train.gradient_probe.config import ProbeSpec
 from pairuni_train.grpo.config import (
@@ -56,8 +57,8 @@ class Arm(Strict, frozen=True, kw_only=True):
 class Recipe(Strict, frozen=True, kw_only=True):
     """Everything about a training run but its arm.
 
-    Files, `--set` and stored settings have the keys of batch, objective, optimizer and parallelism
-    side by side with the rest: short to type, and as trl has them.
+    Files, `--set` and stored settings have the keys of batch, objective, optimizer, parallelism and
+    checkpoints side by side with the rest: short to type, and as trl has them.
 
     Attributes:
         checkpoint: Folder, hub id or "tiny".
@@ -77,6 +78,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     objective: ObjectiveSpec
     optimizer: OptimizerSpec
     parallelism: ParallelismSpec
+    checkpoints: CheckpointSpec = CheckpointSpec()
     trainable: tuple[str, ...] = ("janus.model.language_model.",)
     checkpoint_every: Count = 100
     lora: LoraSpec | None = None
@@ -88,7 +90,13 @@ class Recipe(Strict, frozen=True, kw_only=True):
         return self.und if task == "und" else self.gen
 
 
-_GROUPS: tuple[type[Strict], ...] = (BatchSpec, ObjectiveSpec, OptimizerSpec, ParallelismSpec)
+_GROUPS: tuple[type[Strict], ...] = (
+    BatchSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    ParallelismSpec,
+    CheckpointSpec,
+)
 
 
 def _keys() -> Iterator[FieldInfo]:
@@ -116,13 +124,24 @@ def _grouped(written: msgspec.Struct) -> Recipe:
     )
 
 
+# Keys that stored settings hold only where somebody has set them: as in runs that were begun before
+# there was such a key, which go on.
+_NOT_IN_EVERY_RUN = frozenset(
+    {
+        *("dynamic_rounds", "scale_rewards", "length_norm", "importance_level", "dead_groups"),
+        *("frozen_as", "keep_last", "saved_as"),
+    }
+)
+
+
 def as_written(recipe: Recipe) -> dict[str, Any]:
     """The table of a recipe, as a file or stored settings have it."""
     table: dict[str, Any] = msgspec.to_builtins(recipe)
     for field in fields(Recipe):
         if field.type in _GROUPS:
             table |= table.pop(field.name)
-    return table
+    unset = {key.name: key.default for key in _keys() if key.name in _NOT_IN_EVERY_RUN}
+    return {key: one for key, one in table.items() if key not in unset or one != unset[key]}
 
 
 _HERE = Path(str(files("pairuni_train")))

@@ -89,10 +89,11 @@ class HealthMonitor:
         if len(history) == _PATIENCE and len(set(history)) == 1:
             found.append(Alarm(f"{task}: the reward has not moved for {_PATIENCE} steps", False))
             history.clear()
-        entropy = metrics[f"entropy/{task}"]
-        first = self._first_entropy.setdefault(task, entropy)
-        if self._lasts(f"entropy/{task}", first > 0 and entropy < 0.02 * first):
-            found.append(Alarm(f"{task}: the entropy fell below 2 % of its start", False))
+        entropy = metrics.get(f"entropy/{task}")  # missing where no token was scored
+        if entropy is not None:
+            first = self._first_entropy.setdefault(task, entropy)
+            if self._lasts(f"entropy/{task}", first > 0 and entropy < 0.02 * first):
+                found.append(Alarm(f"{task}: the entropy fell below 2 % of its start", False))
         return found
 
     def _lasts(self, name: str, bad: bool) -> bool:

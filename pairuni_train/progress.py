@@ -97,12 +97,20 @@ def words_of(recent: list[Metrics]) -> str:
                 parts.append(f"{task} loss {_mean(recent, f'loss/{task}'):.3f}")
             continue
         live = _mean(recent, f"live_groups/{task}")
-        clipped = _mean(recent, f"clip_ratio/low/{task}") + _mean(recent, f"clip_ratio/high/{task}")
         mean = sum(rewards) / len(rewards)
         share = sum(declined) / len(declined) if declined else 0.0
         more = f", {share:.0%} declined" if share else ""
-        parts.append(f"{task} reward {mean:.2f} ({live:.0%} live, {clipped:.1%} clipped{more})")
+        parts.append(f"{task} reward {mean:.2f} ({live:.0%} live{_clipped(recent, task)}{more})")
     return "   ".join(parts)
+
+
+def _clipped(recent: list[Metrics], task: str) -> str:
+    """E.g. ", 0.1% clipped"; nothing where no token was scored."""
+    scored = [one for one in recent if f"clip_ratio/low/{task}" in one]
+    if not scored:
+        return ""
+    clipped = sum(_mean(scored, f"clip_ratio/{side}/{task}") for side in ("low", "high"))
+    return f", {clipped:.1%} clipped"
 
 
 def seconds_of(seconds: Metrics) -> str:

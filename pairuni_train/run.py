@@ -8,35 +8,52 @@ on where an earlier one was stopped, and ends in the same state.
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from rich.console import Console
 
 from pairuni_eval.toolkit import UserError, unknown_name
+from pairuni_eval.toolkit.models import Policy
 from pairuni_eval.toolkit.store import FixedRow, exclusive
 from pairuni_train.checkpoints import (
     ResumeState,
+    agreed_checkpoint,
     check_run_dir,
-    last_checkpoint,
     open_run_dir,
     save_checkpoint,
+    save_sharded_checkpoint,
 )
 from pairuni_train.config import as_written
-from pairuni_train.distributed.engine import start_process
+from pairuni_train.distributed.engine import ends_together, start_process
 from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
 from pairuni_train.grpo.rollouts import TASKS
-from pairuni_train.grpo.trainable_parameters import adapters_of, full_weights, optimizer_state
+from pairuni_train.grpo.trainable_parameters import (
+    adapters_of,
+    full_weights,
+    named_state,
+    optimizer_state,
+    trainable_parameters,
+)
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import HealthMonitor
 from pairuni_train.journal import TrainingJournal
-from pairuni_train.pair_data.dataset import read_pairs
+from pairuni_train.pair_data.stored_pairs import StoredPairs
 from pairuni_train.pair_files import find_pairs
 from pairuni_train.phase_timer import PhaseTimer
+from pairuni_train.plan import check_room, room_of
 from pairuni_train.progress import TrainingProgress, report_alarms
-from pairuni_train.setup import Job, RewardScheme, TrainerSetup, load_reward_scheme, setup_trainer
+from pairuni_train.setup import (
+    Job,
+    RewardScheme,
+    TrainerSetup,
+    check_weights,
+    load_reward_scheme,
+    setup_trainer,
+)
 
 
 def train(job: Job, console: Console) -> Path | None:
@@ -46,14 +63,19 @@ def train(job: Job, console: Console) -> Path | None:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
     accelerator = _accelerator(job)
-    scheme = load_reward_scheme(job.recipe, job.arm.weighting)
-    file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
-    pairs, settings = read_pairs(file), _settings(job, file)
-    with exclusive(job.out) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process:
-            check_run_dir(job.out, settings)
-        accelerator.wait_for_everyone()
-        former = last_checkpoint(job.out)
+    with ExitStack() as held:
+        with ends_together(accelerator.process_index, accelerator.num_processes):
+            scheme = load_reward_scheme(job.recipe, job.arm.weighting)
+            file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
+            pairs, settings = StoredPairs(file), _settings(job, file)
+            if accelerator.is_main_process:
+                check_weights(job.arm.weighting, scheme.weighting, pairs)
+                if accelerator.device.type == "cuda":
+                    ranks, room = accelerator.num_processes, room_of(accelerator.device)
+                    check_room(job.recipe, job.arm, pairs, ranks, room)
+                held.enter_context(exclusive(job.out))
+                check_run_dir(job.out, settings)
+        former = agreed_checkpoint(accelerator, job.out)
         setup = setup_trainer(job, pairs, scheme, accelerator, former)
         first = former.step if former else 0
         if accelerator.is_main_process:
@@ -133,28 +155,51 @@ def _accelerator(job: Job) -> Any:
 
 
 def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
-    """Save where it is due. Every rank takes part: sharded weights are gathered."""
+    """Save where it is due. Every rank takes part: of sharded weights each writes its own."""
     done, recipe = result.step + 1, job.recipe
     if done % recipe.checkpoint_every and done != recipe.steps:
         return
-    parts = setup.trainer.parts
-    weights = full_weights(parts.policy, sharded=parts.engine.sharded)
-    state = ResumeState(optimizer_state(parts.policy, parts.optimizer), adapters_of(parts.policy))
-    if parts.engine.rank == 0:
-        declaration = {
-            "capabilities": setup.origin.capabilities,
-            "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
-            "parent": setup.origin.parent,
-        }
-        save_checkpoint(
+    parts, kept = setup.trainer.parts, recipe.checkpoints
+    declaration = {
+        "capabilities": setup.origin.capabilities,
+        "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
+        "parent": setup.origin.parent,
+    }
+    if parts.engine.sharded:
+        save_sharded_checkpoint(
+            parts.engine,
             job.out,
             done,
             policy=parts.policy,
-            weights=weights,
-            state=state,
+            optimizer=named_state(parts.policy, parts.optimizer),
             declaration=declaration,
+            saved_as=kept.saved_as,
+            keep_last=kept.keep_last,
         )
-    parts.engine.wait()
+        return
+    with parts.engine.together():
+        if parts.engine.rank == 0:
+            save_checkpoint(
+                job.out,
+                done,
+                policy=parts.policy,
+                weights=full_weights(parts.policy, kept.saved_as),
+                state=_resume_state(parts.policy, parts.optimizer, kept.saved_as),
+                declaration=declaration,
+                keep_last=kept.keep_last,
+            )
+
+
+def _resume_state(policy: Policy, optimizer: torch.optim.Optimizer, saved_as: str) -> ResumeState:
+    """What a resumed run needs beside the weights of a checkpoint."""
+    adapters = adapters_of(policy)
+    rough = saved_as != "float32" and not adapters
+    trained = trainable_parameters(policy) if rough else {}
+    return ResumeState(
+        optimizer_state(policy, optimizer),
+        adapters,
+        {name: one.detach().cpu() for name, one in trained.items()},
+    )
 
 
 def _settings(job: Job, pairs: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pairuni_eval.toolkit.models import (
     load_model,
     read_declaration,
 )
-from pairuni_train.checkpoints import LastCheckpoint, load_resume_state
+from pairuni_train.checkpoints import LastCheckpoint, load_resume_state, restore_sharded
 from pairuni_train.config import Arm, Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.distributed.sharded import ShardedEngine, shard
@@ -28,10 +28,12 @@ from pairuni_train.gradient_probe.hooks import gradient_hooks
 from pairuni_train.grpo.advantages import Weighting
 from pairuni_train.grpo.fixed_prompts import FixedPrompts
 from pairuni_train.grpo.optimizer import make_optimizer
+from pairuni_train.grpo.reference import Reference, WithoutAdapters
 from pairuni_train.grpo.rewards import WeightedSum, load_rewards
 from pairuni_train.grpo.rollouts import TASKS, Sampling
 from pairuni_train.grpo.sampler import PairSampler
 from pairuni_train.grpo.trainable_parameters import (
+    halve_frozen,
     restore_optimizer,
     select_trainable,
     trainable_parameters,
@@ -104,6 +106,7 @@ def samplings(recipe: Recipe, scheme: RewardScheme, seed: int) -> dict[Task, Sam
             scheme.weighting,
             recipe.batch.rollout_batch,
             seed,
+            recipe.objective.scale_rewards,
         )
         for task in TASKS
     }
@@ -122,7 +125,6 @@ def setup_trainer(
         UserError: for a checkpoint or a pair set that cannot be used.
     """
     recipe = job.recipe
-    check_weights(job.arm.weighting, scheme.weighting, pairs)
     sampler = PairSampler(
         pairs,
         pairs_per_step=recipe.batch.pairs_per_step,
@@ -132,17 +134,22 @@ def setup_trainer(
     torch.manual_seed(job.seed)  # adapters begin at random
     model = load_trainable(_weights_of(recipe, former), accelerator.device)
     policy = model.policy
-    reference = _reference(recipe, former, policy, accelerator.device)
+    copy = _reference_copy(recipe, former, policy, accelerator.device)
     select_trainable(policy, recipe.trainable, recipe.lora)
+    if recipe.parallelism.frozen_as == "bfloat16":
+        for each in filter(None, (policy, copy)):
+            halve_frozen(each)
     if recipe.parallelism.gradient_checkpointing:
         policy.checkpoint_activations()
         policy.train()
-    engine = _engine(recipe, accelerator, policy, reference)
+    engine = _engine(recipe, accelerator, policy, copy)
     parameters = trainable_parameters(policy)  # sharding has put others in their place
     optimizer = make_optimizer(parameters, recipe.optimizer)
-    if former is not None:
+    if former is not None and not (
+        engine.sharded and restore_sharded(former.folder, policy, optimizer)
+    ):
         state = load_resume_state(former.folder)
-        policy.load_state_dict(state.adapters, strict=False)
+        policy.load_state_dict({**state.adapters, **state.trained}, strict=False)
         restore_optimizer(policy, optimizer, state.optimizer)
     hooks = gradient_hooks(
         job.arm, recipe.probe, engine, parameters, optimizer, rows=sampler.rows_per_step
@@ -150,7 +157,7 @@ def setup_trainer(
     parts = TrainerParts(
         engine=engine,
         policy=policy,
-        reference=reference,
+        reference=_reference(recipe, policy, copy),
         optimizer=optimizer,
         sampler=sampler,
         sampling=samplings(recipe, scheme, job.seed),
@@ -169,7 +176,8 @@ def _engine(recipe: Recipe, accelerator: Any, policy: Policy, reference: Policy 
     for model in (policy, reference):
         if model is not None:
             # A policy is a module, whose hooks gather the weights of a pass.
-            shard(cast(nn.Module, model), model.layers(), accelerator.device)
+            module = cast(nn.Module, model)
+            shard(module, model.layers(), accelerator.device, bfloat16=bfloat16)
     return ShardedEngine(accelerator, policy, bfloat16=bfloat16)
 
 
@@ -227,24 +235,32 @@ def load_trainable(checkpoint: str, device: torch.device) -> Trainable:
 
 
 def _weights_of(recipe: Recipe, former: LastCheckpoint | None) -> str:
-    """Where to load from: merged adapters cannot be taken apart, so these go on from the start."""
-    if former is None or recipe.lora is not None:
-        return recipe.checkpoint
-    return str(former.folder)
+    """Where to load from.
+
+    Merged adapters cannot be taken apart, nor are rough weights those that began: both go on from
+    the start, and what has trained lies beside the optimizer's state.
+    """
+    return recipe.checkpoint if former is None or _begins_anew(recipe) else str(former.folder)
 
 
-def _reference(
+def _begins_anew(recipe: Recipe) -> bool:
+    return recipe.lora is not None or recipe.checkpoints.saved_as != "float32"
+
+
+def _reference_copy(
     recipe: Recipe, former: LastCheckpoint | None, policy: Policy, device: torch.device
 ) -> Policy | None:
     """A frozen copy of the weights that training began from, if the KL penalty needs one."""
-    if recipe.objective.beta == 0.0:
+    if recipe.objective.beta == 0.0 or recipe.lora is not None:
         return None
-    began = (
-        deepcopy(policy)
-        if _weights_of(recipe, former) == recipe.checkpoint
-        else load_trainable(recipe.checkpoint, device).policy
-    )
+    began = deepcopy(policy) if former is None else load_trainable(recipe.checkpoint, device).policy
     return began.requires_grad_(False).eval()
+
+
+def _reference(recipe: Recipe, policy: Policy, copy: Policy | None) -> Reference | None:
+    """What the KL penalty holds the policy near to: a copy, or the policy without adapters."""
+    adapted = recipe.objective.beta > 0.0 and recipe.lora is not None
+    return WithoutAdapters(policy) if adapted else copy
 
 
 def _parent(recipe: Recipe, former: LastCheckpoint | None, model: Trainable) -> str:
@@ -253,9 +269,9 @@ def _parent(recipe: Recipe, former: LastCheckpoint | None, model: Trainable) -> 
     if former is None:
         return loaded
     parent = str(read_declaration(former.folder).parent)
-    if recipe.lora is not None and loaded != parent:
+    if _begins_anew(recipe) and loaded != parent:
         raise UserError(
-            f"{recipe.checkpoint} has changed since the run began, and its adapters belong to "
+            f"{recipe.checkpoint} has changed since the run began, and what was trained belongs to "
             "the former weights.",
             hint="Put the former weights back, or begin anew with another --out.",
         )

@@ -80,6 +80,10 @@ class ClipTowers:
         self.dtype: torch.dtype = model.dtype
         self.image_size: int = model.config.vision_config.image_size
 
+    def memory(self) -> int:
+        """Bytes of its weights."""
+        return sum(one.numel() * one.element_size() for one in self._model.parameters())
+
     @classmethod
     def load(
         cls,

@@ -61,6 +61,10 @@ class ImageTextScorer:
         self._clip = clip
         self._batch_size = batch_size
 
+    def memory(self) -> int:
+        """Bytes of its weights."""
+        return self._clip.memory()
+
     @classmethod
     def load(
         cls,

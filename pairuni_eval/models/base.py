@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pairuni_eval.decoding import Decoding
+from pairuni_eval.models.outline import Outline
 from pairuni_eval.models.trained_module import TrainedModule
 from pairuni_eval.records import Capability, ModelIdentity
 
@@ -175,6 +176,15 @@ class Model(ABC):
     @classmethod
     def memory(cls, checkpoint: str, options: LoadOptions) -> Memory | None:  # noqa: ARG003
         """What loading a checkpoint will take, told without loading it; None if nobody can tell.
+
+        Raises:
+            UserError: as `load`.
+        """
+        return None
+
+    @classmethod
+    def outline(cls, checkpoint: str) -> Outline | None:  # noqa: ARG003
+        """The sizes of a checkpoint's network, told without loading it; None if nobody can tell.
 
         Raises:
             UserError: as `load`.

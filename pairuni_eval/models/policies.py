@@ -44,6 +44,13 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
         module.train()
 
 
+def tensor_names(module: nn.Module) -> list[str]:
+    """Names of the tensors that a checkpoint holds, each tensor once."""
+    kept = module.state_dict().keys()
+    named = (*module.named_parameters(), *module.named_buffers())
+    return [name for name, _ in named if name in kept]
+
+
 def finite_replies(rollout: Rollout, made: list[Reply], dtype: torch.dtype) -> list[Reply]:
     """What was made of a rollout, with an error for each row of logits that are not finite."""
     if rollout.finite_N is None:

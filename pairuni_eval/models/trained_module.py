@@ -28,6 +28,13 @@ class TrainedModule(Protocol):
         """Write a checkpoint folder that the adapter can load, of these weights or its own."""
         ...
 
+    def weight_files(self) -> Mapping[str, Mapping[str, str]]:
+        """Under which name each tensor of the weights lies in a checkpoint, by file.
+
+        A tensor that has several names in `state_dict` has one here.
+        """
+        ...
+
     def layers(self) -> Iterable[nn.Module]:
         """The blocks of the network that repeat, in order: what sharding takes one by one."""
         ...

@@ -4,7 +4,7 @@ Without torch: that is imported by whoever loads weights.
 """
 
 from pairuni_eval import catalog
-from pairuni_eval.adapters import load_model
+from pairuni_eval.adapters import expected_outline, load_model
 from pairuni_eval.catalog import find_card, load_benchmark, load_plugin
 from pairuni_eval.models.base import (
     Estimator,
@@ -31,6 +31,8 @@ from pairuni_eval.models.learner import (
     LessonSettings,
     PreparedLesson,
 )
+from pairuni_eval.models.outline import Outline, Weight
 from pairuni_eval.models.trained_module import TrainedModule
 from pairuni_eval.models.weights import check_weights
+from pairuni_eval.runner.memory import size_of
 from pairuni_eval.shipped import SHIPPED

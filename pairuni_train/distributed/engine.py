@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.ranks import note_of_one
 
 
@@ -33,6 +34,30 @@ def start_process(**options: Any) -> Any:
     if note:
         warnings.warn(note, stacklevel=2)
     return accelerator
+
+
+@contextmanager
+def ends_together(rank: int, ranks: int) -> Iterator[None]:
+    """As `Engine.together`, for this rank of so many."""
+    try:
+        yield
+    except Exception as failure:
+        _tell_others(ranks, str(failure) or type(failure).__name__)
+        raise
+    for other, words in enumerate(_tell_others(ranks, None)):
+        if words is not None:
+            raise UserError(
+                f"Rank {rank} of {ranks} ends because rank {other} failed: {words}",
+                hint="Mend it and run the same command again: the run goes on from its checkpoint.",
+            )
+
+
+def _tell_others(ranks: int, words: str | None) -> list[str | None]:
+    """What each rank says; of one alone nothing is asked."""
+    told: list[str | None] = [words] * ranks
+    if ranks > 1:
+        torch.distributed.all_gather_object(told, words)
+    return told
 
 
 class Parameterized(Protocol):
@@ -87,6 +112,18 @@ class Engine:
     def wait(self) -> None:
         """Until every rank is here."""
         self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work that ranks do apart: what fails on one of them ends all, before they wait for it.
+
+        Nothing in it may wait for another rank.
+
+        Raises:
+            UserError: on a rank where nothing failed, naming the first on which something did.
+        """
+        with ends_together(self.rank, self.ranks):
+            yield
 
     def precision(self) -> AbstractContextManager[None]:
         """The context that the model runs in, sampling and scoring alike."""

@@ -1,11 +1,12 @@
 """Sharded weights: every rank holds a part of each layer (FSDP2), for models that outgrow a device.
 
-Each decoder layer is a group, the rest is another. Gradients are summed over ranks as they arrive,
-so there is nothing left to sum after a backward pass; a rank holds the sum of its own part.
+Each decoder layer is a group, the rest is another (in bfloat16 each norm of a layer is one as
+well). Gradients are summed over ranks as they arrive, so there is nothing left to sum after a
+backward pass; a rank holds the sum of its own part.
 
 Every forward and backward pass of one rank waits for the same pass of the others, so all ranks must
-run as many micro-batches. Sampling calls inner modules and runs as
-long as each rank likes, so the whole weights are put at hand before it and taken away after.
+run as many micro-batches. Sampling calls inner modules and runs as long as each rank likes, so the
+whole weights are put at hand before it and taken away after.
 """
 
 from __future__ import annotations
@@ -20,18 +21,50 @@ from torch import Tensor, nn
 from pairuni_train.distributed.engine import Engine, Parameterized
 
 
-def shard(model: nn.Module, layers: Iterable[nn.Module], device: torch.device) -> None:
-    """Split the weights of a model over all ranks, in groups: each of its layers, and the rest."""
+def shard(
+    model: nn.Module,
+    layers: Iterable[nn.Module],
+    device: torch.device,
+    *,
+    bfloat16: bool = False,
+) -> None:
+    """Split the weights of a model over all ranks, in groups: each of its layers, and the rest.
+
+    Args:
+        model: The whole.
+        layers: Its blocks that repeat.
+        device: Of this rank.
+        bfloat16: Send the weights of the layers' products in bfloat16, and hold them so where they
+            are whole; their shards and the sums of their gradients are in float32. The rest stays
+            as it is, as under autocast.
+    """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    policy = MixedPrecisionPolicy()
+    if bfloat16:
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
+        if bfloat16:
+            for norm in _other_than_products(layer):
+                fully_shard(norm, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh)
     for group in _groups(model):
         group.set_gradient_divide_factor(1.0)
         group.set_force_sum_reduction_for_comms(True)
+
+
+def _other_than_products(layer: nn.Module) -> list[nn.Module]:
+    """The modules of a layer whose own weights autocast leaves alone."""
+    from pairuni_eval.toolkit.networks import CAST_LAYERS
+
+    return [
+        one
+        for one in layer.modules()
+        if not isinstance(one, CAST_LAYERS) and list(one.parameters(recurse=False))
+    ]
 
 
 def _groups(model: Parameterized) -> list[Any]:
@@ -88,15 +121,8 @@ class ShardedEngine(Engine):
                 group.set_reshard_after_forward(True, recurse=False)
 
 
-def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a sharded tensor, on every rank; any other as it is. All ranks must ask."""
-    gather = getattr(tensor, "full_tensor", None)
-    full: Tensor = tensor if gather is None else gather()
-    return full
-
-
 def laid_out_like(full: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `full_tensor`: a tensor on the devices of another, sharded as that one is."""
+    """A whole tensor on the devices of another, sharded as that one is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

@@ -16,7 +16,7 @@ Legend: none; every tensor here has the shape of its parameter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -170,22 +170,32 @@ def adam_scale(
 ) -> Gradients | None:
     """1 / (sqrt(v) + eps) of AdamW for each parameter, bias-corrected; None before its first step.
 
-    v is the one *before* the step that is probed.
+    v is the one *before* the step that is probed. A factor is computed when it is asked for, so
+    that those of all parameters are never held together.
     """
-    scales: dict[str, Tensor] = {}
-    for group in optimizer.param_groups:
-        members = {id(parameter) for parameter in group["params"]}
-        for name, parameter in parameters.items():
-            if id(parameter) not in members:
-                continue
-            state = optimizer.state.get(parameter)
-            if not state:
-                return None
-            correction = 1 - group["betas"][1] ** float(state["step"])
-            # In place after the first: of large tensors, fresh memory costs more than arithmetic.
-            root = state["exp_avg_sq"].sqrt().div_(correction**0.5)
-            scales[name] = root.add_(group["eps"]).reciprocal_()
-    return scales
+    groups = {id(one): group for group in optimizer.param_groups for one in group["params"]}
+    known = {name: one for name, one in parameters.items() if id(one) in groups}
+    if any(not optimizer.state.get(one) for one in known.values()):
+        return None
+    return _AdamScale({n: (groups[id(one)], optimizer.state[one]) for n, one in known.items()})
+
+
+class _AdamScale(Mapping[str, Tensor]):
+    def __init__(self, states: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        self._states = states
+
+    def __getitem__(self, name: str) -> Tensor:
+        group, state = self._states[name]
+        correction = 1 - group["betas"][1] ** float(state["step"])
+        # In place after the first: of large tensors, fresh memory costs more than arithmetic.
+        root: Tensor = state["exp_avg_sq"].sqrt().div_(correction**0.5)
+        return root.add_(group["eps"]).reciprocal_()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
 
 
 def _numbers(grams: BlockGrams) -> tuple[float, ...]:

@@ -9,7 +9,8 @@ advantage is 0. A group without spread, or with fewer than two rewards, has no a
 (exactly 0, so exactly zero gradient) and is counted as dead.
 
 Departure: the standard deviation is the sample one (n - 1) with eps = 1e-4, as in trl; the paper
-does not say which it takes.
+does not say which it takes. Dr.GRPO (arXiv 2503.20783) leaves the division out, which lifts prompts
+that are nearly always or nearly never answered: `scaled=False`.
 
 Legend: N rollouts, P groups (one per prompt and task).
 """
@@ -44,12 +45,13 @@ class Advantages(NamedTuple):
     live_P: Tensor
 
 
-def normalize(reward_N: Tensor, group_N: Tensor) -> Advantages:
+def normalize(reward_N: Tensor, group_N: Tensor, *, scaled: bool = True) -> Advantages:
     """Rewards to advantages inside each group.
 
     Args:
         reward_N: Rewards; NaN where the reward declined.
         group_N: Group of each rollout, 0 to P - 1, every group present.
+        scaled: Divide by the standard deviation of the group.
     """
     judged_N = ~reward_N.isnan()
     wide_N = torch.where(judged_N, reward_N, 0.0).double()
@@ -60,7 +62,8 @@ def normalize(reward_N: Tensor, group_N: Tensor) -> Advantages:
     std_P = (_per_group(off_N.square(), group_N, groups) / (count_P - 1).clamp(min=1.0)).sqrt()
     # Equal rewards may differ from their mean by rounding: that is not spread.
     live_P = (count_P >= 2) & (std_P > 1e-9)
-    value_N = torch.where(live_P[group_N], off_N / (std_P[group_N] + EPSILON), 0.0)
+    size_N = std_P[group_N] + EPSILON if scaled else torch.ones_like(off_N)
+    value_N = torch.where(live_P[group_N], off_N / size_N, 0.0)
     return Advantages(value_N.float(), live_P)
 
 

@@ -6,7 +6,7 @@ micro-batches that they are cut into, what each is compared with, and the normal
 Micro-batches never straddle the middle of a task's prompts, so that a probe can take the two halves
 apart; how many there are changes neither loss nor gradient. A rollout that its policy scores by
 several views stands in one micro-batch for each. Groups without spread have no gradient: their
-rollouts run forward only, to be counted in the metrics.
+rollouts run forward only, to be counted in the metrics, or not at all (`dead_groups`).
 
 Legend: N rollouts of a task or of a micro-batch, T token positions.
 """
@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor
 
+from pairuni_eval.toolkit import UserError
 from pairuni_eval.toolkit.models import (
     LogProbs,
     Policy,
@@ -27,11 +29,14 @@ from pairuni_eval.toolkit.models import (
     Rollout,
     Task,
     View,
-    ViewPlan,
 )
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.config import ObjectiveSpec
+from pairuni_train.grpo.reference import Reference
 from pairuni_train.grpo.rollouts import TaskRollouts
+
+# Half of the prompts, and whether there is a gradient.
+_KINDS = tuple(product((0, 1), (True, False)))
 
 
 class MicroBatch(NamedTuple):
@@ -74,6 +79,15 @@ class TaskBatch(NamedTuple):
         """The task."""
         return self.rollouts.task
 
+    def length(self, objective: ObjectiveSpec) -> float | None:
+        """What the sum over a sequence's tokens is divided by; None is their number.
+
+        A picture has as many tokens as it may have.
+        """
+        if objective.length_norm == "sequence" or self.task == "gen":
+            return None
+        return float(self.rollouts.spec.decoding.max_tokens)
+
     def of_half(self, half: int) -> TaskBatch:
         """The micro-batches of one half of the prompts alone."""
         return self._replace(micro_batches=[one for one in self.micro_batches if one.half == half])
@@ -82,16 +96,30 @@ class TaskBatch(NamedTuple):
 def task_batches(
     engine: Engine,
     policy: Policy,
-    reference: Policy | None,
+    reference: Reference | None,
     rollouts: Mapping[Task, TaskRollouts],
     objective: ObjectiveSpec,
     *,
     size: int,
+    spare: Mapping[Task, TaskRollouts] | None = None,
 ) -> dict[Task, TaskBatch]:
-    """Both tasks of a step, ready to train on: cut, padded, compared and normalized."""
+    """Both tasks of a step, ready to train on: cut, padded, compared and normalized.
+
+    Args:
+        engine: Knows the other ranks.
+        policy: What trains.
+        reference: What a penalty holds it near to.
+        rollouts: Of both tasks.
+        objective: Its settings.
+        size: Rows of a micro-batch at most.
+        spare: Rollouts of this rank that fillers are made of; None takes `rollouts`.
+    """
     sequences = normalizers(engine, rollouts)
-    cut = {task: micro_batches(policy, one, objective, size=size) for task, one in rollouts.items()}
-    padded = pad_micro_batches(cut, engine)
+    padded = {
+        task: micro_batches(policy, one, objective, size=size) for task, one in rollouts.items()
+    }
+    if engine.sharded:
+        padded = pad_micro_batches(padded, _any_row(policy, spare or rollouts, objective), engine)
     compared = {
         task: with_old_log_probs(engine, policy, reference, found, objective)
         for task, found in padded.items()
@@ -121,11 +149,12 @@ def micro_batches(
     second_N = rollouts.group_N >= len(rollouts.prompts) // 2
     # A penalty has a gradient in every row.
     teaches_N = rollouts.live_P[rollouts.group_N] | (objective.beta > 0)
+    kinds = [kind for kind in _KINDS if kind[1] or objective.dead_groups == "counted"]
     found: list[MicroBatch] = []
     first = 0
     for chunk in rollouts.chunks:
         here = slice(first, first + len(chunk))
-        for half, teaches in product((0, 1), (True, False)):
+        for half, teaches in kinds:
             chosen_N = (second_N[here] == half) & (teaches_N[here] == teaches)
             for row_N in torch.split(chosen_N.nonzero()[:, 0], size):
                 if len(row_N):
@@ -134,37 +163,51 @@ def micro_batches(
                     seeds = [rollouts.seeds[first + row] for row in row_N.tolist()]
                     found += [
                         MicroBatch(half, teaches, rollout, advantage_N, view)
-                        for view in _views(policy, rollout, seeds, objective.views)
+                        for view in _views(policy, rollout, seeds, objective)
                     ]
         first = here.stop
     return found
 
 
-def _views(policy: Policy, rollout: Rollout, seeds: Sequence[int], plan: ViewPlan) -> list[View]:
-    views = policy.plan_views(rollout, seeds, plan)
+def _views(
+    policy: Policy, rollout: Rollout, seeds: Sequence[int], objective: ObjectiveSpec
+) -> list[View]:
+    views = policy.plan_views(rollout, seeds, objective.views)
     total_N = torch.stack([view.weight_N for view in views]).sum(0)
     if not torch.allclose(total_N, torch.ones_like(total_N)):
         raise ValueError(f"the weights of a row's views sum to {total_N.tolist()}, not to 1")
+    if len(views) > 1 and objective.length_norm == "constant":
+        raise UserError(
+            "length_norm = 'constant' divides the sum over all tokens of an answer; this policy "
+            f"scores it by {len(views)} views of some of them each.",
+            hint="--set length_norm=sequence",
+        )
     return views
 
 
+def _any_row(
+    policy: Policy, rollouts: Mapping[Task, TaskRollouts], objective: ObjectiveSpec
+) -> MicroBatch:
+    """A row of this rank as a micro-batch, whether it teaches or not."""
+    some = next(one for one in rollouts.values() if one.prompts).of_prompt(0)
+    counted = msgspec.structs.replace(objective, dead_groups="counted")
+    return micro_batches(policy, some, counted, size=1)[0]
+
+
 def pad_micro_batches(
-    batches: Mapping[Task, Sequence[MicroBatch]], engine: Engine
+    batches: Mapping[Task, Sequence[MicroBatch]], spare: MicroBatch, engine: Engine
 ) -> dict[Task, list[MicroBatch]]:
     """Where ranks wait for each other: as many micro-batches of each kind everywhere, in one order.
 
-    What a rank lacks are fillers: a row of which no position is a target.
+    What a rank lacks are fillers: a row, that of `spare`, of which no position is a target.
     """
-    if not engine.sharded:
-        return {task: list(found) for task, found in batches.items()}
-    spare = next(batch for found in batches.values() for batch in found)
     return {task: list(_padded(found, spare, engine)) for task, found in batches.items()}
 
 
 def _padded(
     batches: Sequence[MicroBatch], spare: MicroBatch, engine: Engine
 ) -> Iterator[MicroBatch]:
-    kinds = sorted(product((0, 1), (True, False)))
+    kinds = sorted(_KINDS)
     mine = [[one for one in batches if (one.half, one.teaches) == kind] for kind in kinds]
     most = engine.largest(torch.tensor([len(found) for found in mine])).tolist()
     for kind, found, count in zip(kinds, mine, most, strict=True):
@@ -183,7 +226,7 @@ def _filler(batch: MicroBatch, half: int, teaches: bool) -> MicroBatch:
 
 def score(
     engine: Engine,
-    policy: Policy,
+    policy: Reference,
     batch: MicroBatch,
     policy_logits: PolicyLogits,
     *,
@@ -198,7 +241,7 @@ def score(
 def with_old_log_probs(
     engine: Engine,
     policy: Policy,
-    reference: Policy | None,
+    reference: Reference | None,
     batches: Sequence[MicroBatch],
     objective: ObjectiveSpec,
 ) -> list[MicroBatch]:
@@ -207,7 +250,7 @@ def with_old_log_probs(
     With one inner step the policy that sampled is the policy that trains, and nothing is replayed.
     """
 
-    def under(other: Policy, batch: MicroBatch) -> LogProbs:
+    def under(other: Reference, batch: MicroBatch) -> LogProbs:
         return score(engine, other, batch, objective.policy_logits)
 
     return [

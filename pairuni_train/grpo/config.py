@@ -6,7 +6,7 @@ record names is refused where the recipe is read.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -87,11 +87,14 @@ class BatchSpec(Strict, frozen=True, kw_only=True):
         pairs_per_step: Pairs in the global batch of a step, over all ranks.
         rollout_batch: Rollouts that are sampled together.
         micro_batch: Rollouts per forward and backward pass.
+        dynamic_rounds: Further rounds of rows that may be drawn where groups have no spread
+            (`pairuni_train.grpo.dynamic_sampling`); 0 trains on what comes.
     """
 
     pairs_per_step: Count
     rollout_batch: Count
     micro_batch: Count
+    dynamic_rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class ObjectiveSpec(Strict, frozen=True, kw_only=True):
@@ -105,6 +108,12 @@ class ObjectiveSpec(Strict, frozen=True, kw_only=True):
         policy_logits: Whose probability an image token has; see `pairuni_eval.models.janus.policy`.
         estimator: How a masked-diffusion policy scores its rollouts; see `ViewPlan`.
         view_groups: Groups of the steps of a picture's trace; as many as steps are exact.
+        scale_rewards: Divide advantages by the standard deviation of their group; Dr.GRPO does not.
+        length_norm: What the sum over a sequence's tokens is divided by: their number, or, as in
+            Dr.GRPO, the number that it may have at most.
+        importance_level: Whether each token has a ratio of its own, or, as in GSPO, a sequence one.
+        dead_groups: Whether rollouts of groups without spread are scored, to be counted in the
+            metrics of tokens; they have no gradient either way.
     """
 
     inner_steps: Count = 1
@@ -114,6 +123,10 @@ class ObjectiveSpec(Strict, frozen=True, kw_only=True):
     policy_logits: PolicyLogits = "conditional"
     estimator: Estimator = "trace"
     view_groups: Count = 4
+    scale_rewards: bool = True
+    length_norm: Literal["sequence", "constant"] = "sequence"
+    importance_level: Literal["token", "sequence"] = "token"
+    dead_groups: Literal["counted", "left_out"] = "counted"
 
     @property
     def views(self) -> ViewPlan:

@@ -75,7 +75,8 @@ class FixedReward:
     ) -> FixedRow:
         mine = slice_of(rows, engine.rank, engine.ranks)
         sampling, timer = self._sampling(task), PhaseTimer()
-        rollouts = sample_task(policy, mine, sampling, _STEP, timer, done=step)
+        with engine.together():
+            rollouts = sample_task(policy, mine, sampling, _STEP, timer, done=step)
         first = engine.rank * len(rows) // engine.ranks
         total_P, judged_P = engine.total(_sums(rollouts, first, len(rows))).tolist()
         judged = sum(judged_P)

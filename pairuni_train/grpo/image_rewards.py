@@ -33,6 +33,10 @@ class PictureReward(Reward):
     def __init__(self, scorer: ImageTextScorer) -> None:
         self._scorer = scorer
 
+    def memory(self) -> int:
+        """Bytes of the networks of the scorer."""
+        return self._scorer.memory()
+
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """The scorer's own scale; NaN for what is not a picture."""
         values = [math.nan] * len(batch)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pairuni_eval.toolkit.models import Task
 from pairuni_eval.toolkit.store import GradientRow
@@ -44,11 +45,12 @@ def step_metrics(
     first, last = updates[0], updates[-1]
     found: Metrics = {"loss": 0.0, "grad_norm": last.norm}
     for task, batch in batches.items():
-        found |= _term_metrics(engine, task, last.totals[task])
+        groups = groups_of(engine, batch.rollouts)
+        found |= _term_metrics(engine, task, last.totals[task], without_rollouts=not groups.all)
         found["loss"] += found[f"loss/{task}"] * batch.rollouts.spec.weight
         ratio_off = first.totals[task].terms.ratio_off
         found[f"first_ratio_off/{task}"] = float(engine.largest(ratio_off[None])[0])
-        found[f"live_groups/{task}"] = live_share(engine, batch.rollouts)
+        found[f"live_groups/{task}"] = groups.live_share
         found[f"frac_reward_zero_std/{task}"] = 1.0 - found[f"live_groups/{task}"]
         found |= _reward_metrics(engine, batch.rollouts)
     found["lr"] = last.lr
@@ -56,26 +58,56 @@ def step_metrics(
 
 
 def live_shares(engine: Engine, batches: Mapping[Task, TaskBatch]) -> dict[Task, float]:
-    """`live_share` of every task."""
-    return {task: live_share(engine, batch.rollouts) for task, batch in batches.items()}
+    """Share of every task's groups that teach something."""
+    return {task: groups_of(engine, one.rollouts).live_share for task, one in batches.items()}
 
 
-def live_share(engine: Engine, rollouts: TaskRollouts) -> float:
-    """Share of the task's groups that teach something, over all ranks; 0 without groups."""
+class Groups(NamedTuple):
+    """How many groups a task has over all ranks, and how many of them teach something."""
+
+    live: float
+    all: float
+
+    @property
+    def live_share(self) -> float:
+        """Share of those that teach something; 0 without groups."""
+        return self.live / self.all if self.all else 0.0
+
+
+def groups_of(engine: Engine, rollouts: TaskRollouts) -> Groups:
+    """The groups of a task."""
     counts = torch.tensor([float(rollouts.live_P.sum()), float(len(rollouts.live_P))])
-    live, groups = engine.total(counts).tolist()
-    return live / groups if groups else 0.0
+    return Groups(*engine.total(counts).tolist())
 
 
-def _term_metrics(engine: Engine, task: Task, totals: TaskTotals) -> Metrics:
-    """The objective's terms as means over the scored tokens of all ranks."""
+def mean_reward(engine: Engine, reward_N: Tensor) -> tuple[float | None, float | None]:
+    """Mean over the rollouts that a reward judged, and the share that it declined.
+
+    Each is None where there is nothing to take it over.
+    """
+    judged_N = reward_N[~reward_N.isnan()].double()
+    sums = torch.tensor([float(judged_N.sum()), float(len(judged_N)), float(len(reward_N))])
+    total, judged, count = engine.total(sums.double()).tolist()
+    return total / judged if judged else None, 1.0 - judged / count if count else None
+
+
+def _term_metrics(
+    engine: Engine, task: Task, totals: TaskTotals, *, without_rollouts: bool
+) -> Metrics:
+    """The objective's terms as means over the scored tokens of all ranks.
+
+    A step whose groups were all left out has scored none: its means are missing.
+    """
     terms = totals.terms
     parts = (terms.loss, terms.tokens, terms.clipped_low, terms.clipped_high, terms.kl)
     sums = torch.stack([part.double().cpu() for part in (*parts, totals.entropy)])
     loss, tokens, low, high, kl, entropy = engine.total(sums).tolist()
+    found = {f"loss/{task}": loss}
+    if not tokens and not without_rollouts:
+        return found
     tokens = max(tokens, 1.0)
     return {
-        f"loss/{task}": loss,
+        **found,
         f"clip_ratio/low/{task}": low / tokens,
         f"clip_ratio/high/{task}": high / tokens,
         f"kl/{task}": kl / tokens,
@@ -87,12 +119,9 @@ def _reward_metrics(engine: Engine, rollouts: TaskRollouts) -> Metrics:
     """Mean of every reward over the rollouts it judged, and the share it declined."""
     task, found = rollouts.task, Metrics()
     for name, values_N in sorted(rollouts.rewards.items()):
-        judged_N = values_N[~values_N.isnan()].double()
-        sums = torch.tensor([float(judged_N.sum()), float(len(judged_N)), float(len(values_N))])
-        total, judged, count = engine.total(sums.double()).tolist()
-        key = f"reward/{task}" if name == "total" else f"rewards/{name}/{task}"
-        if judged:
-            found[key] = total / judged
-        if count and name == "total":
-            found[f"declined/{task}"] = 1.0 - judged / count
+        mean, declined = mean_reward(engine, values_N)
+        if mean is not None:
+            found[f"reward/{task}" if name == "total" else f"rewards/{name}/{task}"] = mean
+        if declined is not None and name == "total":
+            found[f"declined/{task}"] = declined
     return found

@@ -16,6 +16,11 @@ nor ranks change the loss.
 
 Sequences of fixed length (pictures) are never taken as truncated.
 
+Two parts may be others. Dr.GRPO (arXiv 2503.20783) divides the sum over a sequence's tokens by a
+constant, so that a long wrong answer is not worth less per token than a short one (`length_norm`).
+GSPO (arXiv 2507.18071) has one ratio for a sequence, the exponential of the mean over its tokens of
+log pi - log pi_old, clipped as a whole (`importance_level`); of several views each has one.
+
 Legend: N sequences of a micro-batch, each under one view, T token positions.
 """
 
@@ -58,6 +63,7 @@ def surrogate(
     *,
     sequences: float,
     weight_N: Tensor | None = None,
+    length: float | None = None,
     old_logp_NT: Tensor | None = None,
     reference_logp_NT: Tensor | None = None,
     kl_NT: Tensor | None = None,
@@ -71,6 +77,7 @@ def surrogate(
         objective: Bounds of the ratio and weight of the KL penalty.
         sequences: M, the number of sequences that the mean is taken over.
         weight_N: Weight of the view in each sequence; None is 1, the weight of an only view.
+        length: What the sum over a sequence's tokens is divided by; None is their number.
         old_logp_NT: Log-probs under the policy that sampled, from the same scoring function; None
             on the first inner step, where they equal `logp_NT`.
         reference_logp_NT: Log-probs under the reference; needed for `beta` > 0,
@@ -82,7 +89,7 @@ def surrogate(
     if objective.beta and reference_logp_NT is None and kl_NT is None:
         raise ValueError("a KL penalty needs the reference's log-probs")
     old_NT = logp_NT.detach() if old_logp_NT is None else old_logp_NT
-    ratio_NT = (logp_NT - old_NT).exp()
+    ratio_NT = importance(logp_NT - old_NT, mask_NT, objective)
     bound_NT = ratio_NT.clamp(1 - objective.clip_low, 1 + objective.clip_high)
     scale_N1 = advantage_N[:, None]
     gain_NT = torch.minimum(ratio_NT * scale_N1, bound_NT * scale_N1)
@@ -92,7 +99,7 @@ def surrogate(
             if reference_logp_NT is None
             else k3(logp_NT, reference_logp_NT)
         )
-    mean_N = _token_means(gain_NT - objective.beta * kl_NT, mask_NT)
+    mean_N = _token_means(gain_NT - objective.beta * kl_NT, mask_NT, length)
     loss = -(mean_N if weight_N is None else weight_N * mean_N).sum() / sequences
     with torch.no_grad():
         held_NT = mask_NT & (gain_NT < ratio_NT * scale_N1)
@@ -104,6 +111,19 @@ def surrogate(
             (ratio_NT - 1).abs().masked_fill(~mask_NT, 0.0).amax(),
             kl_NT.masked_fill(~mask_NT, 0.0).sum(),
         )
+
+
+def importance(off_NT: Tensor, mask_NT: Tensor, objective: ObjectiveSpec) -> Tensor:
+    """The ratio that each token's advantage is multiplied by: its own, or its sequence's.
+
+    Args:
+        off_NT: log pi - log pi_old.
+        mask_NT: True at the tokens that count.
+        objective: Says which (`importance_level`).
+    """
+    if objective.importance_level == "sequence":
+        off_NT = _token_means(off_NT, mask_NT)[:, None].expand_as(off_NT)
+    return off_NT.exp()
 
 
 def divergence(scored: LogProbs, reference: LogProbs) -> Tensor:
@@ -120,8 +140,9 @@ def k3(logp_NT: Tensor, reference_logp_NT: Tensor) -> Tensor:
     return off_NT.exp() - off_NT - 1
 
 
-def _token_means(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Mean over the tokens of each sequence; 0 for a sequence without tokens."""
+def _token_means(value_NT: Tensor, mask_NT: Tensor, length: float | None = None) -> Tensor:
+    """Mean over the tokens of each sequence, or their sum over a length; 0 without tokens."""
     kept_NT = torch.where(mask_NT, value_NT, 0.0)
-    mean_N: Tensor = kept_NT.sum(1) / mask_NT.sum(1).clamp(min=1)
+    tokens_N = mask_NT.sum(1).clamp(min=1) if length is None else length
+    mean_N: Tensor = kept_NT.sum(1) / tokens_N
     return mean_N

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pairuni_train.grpo.config import OptimizerSpec
 
@@ -17,6 +17,15 @@ def make_optimizer(
     return torch.optim.AdamW(
         parameters.values(), lr=spec.lr, betas=spec.betas, eps=eps, weight_decay=spec.weight_decay
     )
+
+
+def fresh_state(parameter: nn.Parameter) -> dict[str, Tensor]:
+    """What AdamW keeps of a parameter, as before its first step; sharded as the parameter is."""
+    return {
+        "step": torch.zeros(()),
+        "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+    }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> float:

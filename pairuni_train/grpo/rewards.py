@@ -62,6 +62,10 @@ class Reward(ABC):
         """Whether it is meant for a half; what is not meant for it counts neither way."""
         return True
 
+    def memory(self) -> int:
+        """Bytes of the weights that it holds on the device that trains."""
+        return 0
+
     @abstractmethod
     def __call__(self, batch: Sequence[Judged]) -> list[float]:
         """One number per rollout, in order; NaN where the reward declines."""

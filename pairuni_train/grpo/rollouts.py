@@ -66,7 +66,13 @@ class TaskRollouts(NamedTuple):
 
     def of_prompt(self, place: int) -> TaskRollouts:
         """The rollouts of one prompt alone, as a task of one group."""
-        mine_N = self.group_N == place
+        return self.of_prompts([place])
+
+    def of_prompts(self, places: Sequence[int]) -> TaskRollouts:
+        """The rollouts of some prompts alone, in the order that they have here."""
+        chosen = torch.zeros(len(self.prompts), dtype=torch.bool)
+        chosen[list(places)] = True
+        mine_N = chosen[self.group_N]
         chunks, first = [], 0
         for chunk in self.chunks:
             row_N = mine_N[first : first + len(chunk)].nonzero()[:, 0]
@@ -77,19 +83,45 @@ class TaskRollouts(NamedTuple):
         return TaskRollouts(
             self.task,
             self.spec,
-            [self.prompts[place]],
+            [prompt for prompt, mine in zip(self.prompts, chosen.tolist(), strict=True) if mine],
             chunks,
             [self.replies[row] for row in rows],
-            torch.zeros(len(rows), dtype=self.group_N.dtype),
+            (chosen.cumsum(0) - 1)[self.group_N[mine_N]],
             {name: values_N[mine_N] for name, values_N in self.rewards.items()},
             self.advantage_N[mine_N],
-            self.live_P[place : place + 1],
+            self.live_P[chosen],
             [self.seeds[row] for row in rows],
         )
 
 
+def joined(parts: Sequence[TaskRollouts]) -> TaskRollouts:
+    """The rollouts of one task that were sampled in several rounds, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    groups, first = [], 0
+    for part in parts:
+        groups.append(part.group_N + first)
+        first += len(part.prompts)
+    return TaskRollouts(
+        parts[0].task,
+        parts[0].spec,
+        [prompt for part in parts for prompt in part.prompts],
+        [chunk for part in parts for chunk in part.chunks],
+        [reply for part in parts for reply in part.replies],
+        torch.cat(groups),
+        {name: torch.cat([part.rewards[name] for part in parts]) for name in parts[0].rewards},
+        torch.cat([part.advantage_N for part in parts]),
+        torch.cat([part.live_P for part in parts]),
+        [seed for part in parts for seed in part.seeds],
+    )
+
+
 class Sampling(NamedTuple):
-    """How a task is sampled: its settings, its rewards, and the addresses of its seeds."""
+    """How a task is sampled: its settings, its rewards, and the addresses of its seeds.
+
+    Attributes:
+        scaled: Divide advantages by the standard deviation of their group.
+    """
 
     task: Task
     spec: TaskSpec
@@ -97,6 +129,7 @@ class Sampling(NamedTuple):
     weighting: Weighting
     rollout_batch: int
     seed: int
+    scaled: bool = True
 
 
 def prompts_of(task: Task, pairs: Sequence[Pair], weighting: Weighting) -> list[Prompted]:
@@ -151,7 +184,7 @@ def sample_task(
     with timer.phase("reward"):
         named = sampling.rewards(judged)
     rewards = {name: torch.tensor(values) for name, values in named.items()}
-    advantages = normalize(rewards["total"], group_N)
+    advantages = normalize(rewards["total"], group_N, scaled=sampling.scaled)
     weight_P = torch.tensor([prompt.weight for prompt in prompts])
     return TaskRollouts(
         sampling.task,

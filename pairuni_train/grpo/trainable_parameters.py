@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pairuni_eval.toolkit import UserError, nearest
 from pairuni_eval.toolkit.models import TrainedModule
-from pairuni_train.distributed.sharded import full_tensor, laid_out_like
+from pairuni_train.distributed.sharded import laid_out_like
 from pairuni_train.grpo.config import LoraSpec
 
 _ADAPTER = "default"
@@ -40,6 +40,20 @@ def select_trainable(
         inside = name.startswith(tuple(prefixes))
         parameter.requires_grad_(inside and (lora is None or _ADAPTED in name))
     return trainable_parameters(policy)
+
+
+def halve_frozen(policy: TrainedModule) -> None:
+    """Keep the weights of products that do not train in bfloat16; those of norms stay as they are.
+
+    Under autocast a product reads them so anyway, and they are not cast again for every pass.
+    """
+    from pairuni_eval.toolkit.networks import CAST_LAYERS
+
+    for module in policy.modules():
+        if isinstance(module, CAST_LAYERS):
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad and parameter.dtype == torch.float32:
+                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def trainable_parameters(policy: TrainedModule) -> dict[str, nn.Parameter]:
@@ -79,14 +93,17 @@ def _add_adapters(policy: TrainedModule, spec: LoraSpec, prefixes: Sequence[str]
 
 
 @torch.no_grad()
-def full_weights(policy: TrainedModule, *, sharded: bool) -> dict[str, Tensor] | None:
-    """All weights as a checkpoint holds them: shards gathered, adapters merged; the policy's names.
+def full_weights(policy: TrainedModule, saved_as: str = "float32") -> dict[str, Tensor] | None:
+    """All weights as a checkpoint holds them, adapters merged, by the policy's names.
 
     None if the policy holds them so itself.
     """
-    if sharded:
-        return {name: full_tensor(tensor).cpu() for name, tensor in policy.state_dict().items()}
-    return _merged(policy) if adapters_of(policy) else None
+    merged = _merged(policy) if adapters_of(policy) else None
+    if saved_as == "float32":
+        return merged
+    precision = getattr(torch, saved_as)
+    whole = policy.state_dict() if merged is None else merged
+    return {n: one.to(precision) if one.is_floating_point() else one for n, one in whole.items()}
 
 
 def _merged(policy: TrainedModule) -> dict[str, Tensor]:
@@ -116,8 +133,14 @@ def adapters_of(policy: TrainedModule) -> dict[str, Tensor]:
 
 def optimizer_state(policy: TrainedModule, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Every tensor of the optimizer's state as "PARAMETER/KEY", on the CPU."""
+    found = named_state(policy, optimizer)
+    return {address: value.cpu().contiguous() for address, value in found.items()}
+
+
+def named_state(policy: TrainedModule, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The same as it lies in the optimizer, sharded as the parameters are."""
     return {
-        f"{name}/{key}": full_tensor(value.detach()).cpu().contiguous()
+        f"{name}/{key}": value.detach()
         for name, parameter in trainable_parameters(policy).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }

@@ -1,6 +1,6 @@
 """The training loop: sample, reward, compare, update; every step the same four words.
 
-Reads like this: `PairSampler` says which pairs, `sample_task` gives the rollouts of each task with
+Reads like this: `PairSampler` says which pairs, `StepSampler` gives the rollouts of each task with
 their advantages, `task_batches` what the step trains on, `accumulate` adds each task's gradient,
 the optimizer steps. What a step needs is a function of the seed and the step, so a run can stop
 anywhere.
@@ -18,11 +18,13 @@ from pairuni_eval.toolkit.store import GradientRow
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, task_batches
+from pairuni_train.grpo.dynamic_sampling import StepSampler
 from pairuni_train.grpo.hooks import GradientHook, TaskGradients
 from pairuni_train.grpo.metrics import Metrics, UpdateResult, step_metrics
 from pairuni_train.grpo.optimizer import set_rate
-from pairuni_train.grpo.rollouts import TASKS, Sampling, TaskRollouts, sample_task
-from pairuni_train.grpo.sampler import PairSampler, slice_of
+from pairuni_train.grpo.reference import Reference
+from pairuni_train.grpo.rollouts import TASKS, Sampling
+from pairuni_train.grpo.sampler import PairSampler
 from pairuni_train.grpo.trainable_parameters import trainable_parameters
 from pairuni_train.grpo.update import accumulate_tasks, capture_task_gradients
 from pairuni_train.phase_timer import PhaseTimer
@@ -39,7 +41,7 @@ class TrainerParts(NamedTuple):
 
     engine: Engine
     policy: Policy
-    reference: Policy | None
+    reference: Reference | None
     optimizer: torch.optim.Optimizer
     sampler: PairSampler
     sampling: Mapping[Task, Sampling]
@@ -74,6 +76,14 @@ class Trainer:
         self.parts = parts
         self._parameters = trainable_parameters(parts.policy)
         self._blocks = parts.policy.shared_parameters()
+        self._drawing = StepSampler(
+            parts.engine,
+            parts.policy,
+            parts.sampler,
+            parts.sampling,
+            recipe.batch.dynamic_rounds,
+            [task for task in TASKS if recipe.task(task).weight > 0.0],
+        )
 
     def steps(self, first: int) -> Iterator[StepResult]:
         """Train from step `first` (the number of steps that are done) to the end."""
@@ -83,33 +93,23 @@ class Trainer:
     def step(self, step: int) -> StepResult:
         """Sample, reward, compare, update."""
         parts, objective, timer = self.parts, self.recipe.objective, PhaseTimer()
-        rollouts = self._sample(step, timer)
+        with parts.engine.unsharded(), parts.engine.precision():
+            drawn = self._drawing.draw(step, timer)
         with timer.phase("replay"):
             batches = task_batches(
                 parts.engine,
                 parts.policy,
                 parts.reference,
-                rollouts,
+                drawn.rollouts,
                 objective,
                 size=self.recipe.batch.micro_batch,
+                spare=drawn.spare,
             )
         with timer.phase("update"):
             updates = [self._update(step, inner, batches) for inner in range(objective.inner_steps)]
-        metrics = step_metrics(parts.engine, batches, updates)
+        metrics = step_metrics(parts.engine, batches, updates) | drawn.metrics
         rows = [row for update in updates for row in update.gradients]
         return StepResult(step, metrics, timer.seconds, rows)
-
-    def _sample(self, step: int, timer: PhaseTimer) -> dict[Task, TaskRollouts]:
-        parts, engine = self.parts, self.parts.engine
-        pairs = {
-            task: slice_of(parts.sampler.answered(step, task), engine.rank, engine.ranks)
-            for task in TASKS
-        }
-        with engine.unsharded(), engine.precision():
-            return {
-                task: sample_task(parts.policy, pairs[task], parts.sampling[task], step, timer)
-                for task in TASKS
-            }
 
     def _update(self, step: int, inner: int, batches: Mapping[Task, TaskBatch]) -> UpdateResult:
         """One optimizer step: both tasks' gradients, the hooks, clipping, AdamW."""

@@ -55,6 +55,7 @@ def accumulate(
                 objective,
                 sequences=batch.sequences,
                 weight_N=one.view.weight_N,
+                length=batch.length(objective),
                 old_logp_NT=one.old_logp_NT,
                 kl_NT=None if one.reference is None else divergence(scored, one.reference),
             )

@@ -89,7 +89,13 @@ def examine_pairs(path: Path) -> Iterator[Pair | UserError]:
         UserError: if the file itself is not a pair set.
     """
     for number, cells in enumerate(pair_rows(path, _schema().names), 1):
-        yield _examined(cells, path, number)
+        yield examine_cells(cells, path, number)
+
+
+def pair_columns() -> list[str]:
+    """The columns of a pair set."""
+    names: list[str] = _schema().names
+    return names
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
@@ -205,7 +211,8 @@ class _Row:
         )
 
 
-def _examined(cells: Mapping[str, Any], path: Path, number: int) -> Pair | UserError:
+def examine_cells(cells: Mapping[str, Any], path: Path, number: int) -> Pair | UserError:
+    """The row of this number, from 1, as a pair, or what is wrong with it."""
     try:
         return _pair(_Row(cells, path, number))
     except UserError as wrong:

@@ -8,8 +8,8 @@ checkpoint holds, and the weights that train lie beside the optimizer's state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,14 +31,14 @@ from pairuni_eval.toolkit.store import exclusive
 from pairuni_train.checkpoints import (
     LastCheckpoint,
     ResumeState,
+    agreed_checkpoint,
     check_run_dir,
-    last_checkpoint,
     load_resume_state,
     open_run_dir,
     save_checkpoint,
 )
 from pairuni_train.config import Arm
-from pairuni_train.distributed.engine import Engine, start_process
+from pairuni_train.distributed.engine import Engine, ends_together, start_process
 from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.sampler import PairSampler
@@ -51,8 +51,8 @@ from pairuni_train.grpo.trainable_parameters import (
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import HealthMonitor
 from pairuni_train.journal import TrainingJournal
-from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.record import Pair
+from pairuni_train.pair_data.stored_pairs import StoredPairs
 from pairuni_train.pair_files import find_pairs
 from pairuni_train.progress import TrainingProgress, report_alarms
 from pairuni_train.sft.average import WeightAverage
@@ -96,12 +96,15 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
     """
     accelerator = start_process()
     file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
-    pairs, settings = read_pairs(file), _settings(job, file)
-    with exclusive(job.out) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process:
-            check_run_dir(job.out, settings)
-        accelerator.wait_for_everyone()
-        former = last_checkpoint(job.out)
+    pairs, settings = StoredPairs(file), _settings(job, file)
+    with ExitStack() as held:
+        with ends_together(accelerator.process_index, accelerator.num_processes):
+            if accelerator.is_main_process:
+                for _ in pairs:  # one that is not sound is found before anything is taught
+                    pass
+                held.enter_context(exclusive(job.out))
+                check_run_dir(job.out, settings)
+        former = agreed_checkpoint(accelerator, job.out)
         setup = set_up(job, pairs, accelerator, former)
         first = former.step if former else 0
         if accelerator.is_main_process:
@@ -114,7 +117,7 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
 
 
 def set_up(
-    job: SftJob, pairs: list[Pair], accelerator: Any, former: LastCheckpoint | None
+    job: SftJob, pairs: Sequence[Pair], accelerator: Any, former: LastCheckpoint | None
 ) -> SftSetup:
     """Load what a run needs, from its beginning or from a former checkpoint.
 

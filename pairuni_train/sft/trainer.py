@@ -101,8 +101,8 @@ class SftTrainer:
         """What this rank is taught in a step."""
         parts, engine = self.parts, self.parts.engine
         und, gen = (
-            slice_of(parts.samplers[task].answered(step, task), engine.rank, engine.ranks)
-            for task in TASKS
+            sampler.rows(slice_of(sampler.places(step, task), engine.rank, engine.ranks))
+            for task, sampler in ((task, parts.samplers[task]) for task in TASKS)
         )
         units = units_of(und, gen, self.recipe, seed=parts.seed, step=step)
         prepared = iter(parts.learner.prepare([one for unit in units for one in unit]))

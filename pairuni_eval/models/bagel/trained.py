@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from pairuni_eval.models.bagel.config import AUTOENCODER_FILE, WEIGHT_FILES
 from pairuni_eval.models.bagel.loading import LoadedBagel
 from pairuni_eval.models.bagel.network import GENERATION
-from pairuni_eval.models.policies import parameters_by_block
+from pairuni_eval.models.policies import parameters_by_block, tensor_names
 
 _OWN = "network."  # what this module puts before the names of the weights
 _EXPERTS = "language_model.model."
@@ -57,6 +57,10 @@ class BagelWeights(nn.Module):
         shared = set(shared_weights(names, self.loaded.config.language.num_hidden_layers))
         blocks = parameters_by_block(self, f"{_OWN}{_EXPERTS}", repeated="layers")
         return {name: one for name, one in blocks.items() if name.removeprefix(_OWN) in shared}
+
+    def weight_files(self) -> dict[str, dict[str, str]]:
+        """The official names; the auto-encoder beside them never trains."""
+        return {WEIGHT_FILES[0]: {one: one.removeprefix(_OWN) for one in tensor_names(self)}}
 
     def save(
         self,

@@ -16,8 +16,10 @@ from pairuni_eval.models.batching import in_batches
 from pairuni_eval.models.checkpoint import identity_of, locate, read_declaration
 from pairuni_eval.models.janus.learner import JanusLearner
 from pairuni_eval.models.janus.loading import load_janus
+from pairuni_eval.models.janus.outline import outline_of
 from pairuni_eval.models.janus.policy import JanusPolicy
 from pairuni_eval.models.learner import LessonSettings
+from pairuni_eval.models.outline import Outline
 from pairuni_eval.models.placement import memory_of
 from pairuni_eval.records import Capability, ModelIdentity
 
@@ -67,6 +69,11 @@ class JanusModel(Model):
         """From the sizes of its tensors; see `Model.memory`."""
         places = [one for one in locate(checkpoint) if one is not None]
         return memory_of(places, options)
+
+    @classmethod
+    def outline(cls, checkpoint: str) -> Outline | None:
+        """From its configuration; see `Model.outline`."""
+        return outline_of(checkpoint)
 
     def settings(self, capability: Capability) -> frozenset[str]:
         """Those of tokens, and of pictures the guidance; see `Model.settings`."""

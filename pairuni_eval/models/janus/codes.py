@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
+from pairuni_eval.models.cast_weights import cast_once
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
@@ -77,15 +78,17 @@ def draw_codes(
     uniform_NB = uniform_BN.T.contiguous()
     table_VD = code_embeddings(janus)
     slots = prompt.mask_NP.shape[1] + steps - 1
-    decoder = StaticDecoder(janus.model.language_model, slots=slots, compiled=compiled)
-    choose = _Choice(janus.model.generation_head, *_numbers(decoding), record_logp)
+    network, head = janus.model.language_model, janus.model.generation_head
     advance = _compiled_advance() if compiled else _advance
-    drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
-    # The first step finds or makes the code that fits; all others are of its shapes and objects.
-    for checked, uniform_KB in ((True, uniform_NB[1:2]), (not compiled, uniform_NB[2:])):
-        with nullcontext() if checked else torch.compiler.set_stance(skip_guard_eval_unsafe=True):
-            for uniform_B in uniform_KB:
-                drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
+    with cast_once(network, head):
+        decoder = StaticDecoder(network, slots=slots, compiled=compiled)
+        choose = _Choice(head, *_numbers(decoding), record_logp)
+        drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
+        # The first step finds or makes the code that fits; others are of its shapes and objects.
+        for checked, uniform_KB in ((True, uniform_NB[1:2]), (not compiled, uniform_NB[2:])):
+            with nullcontext() if checked else _trusting():
+                for uniform_B in uniform_KB:
+                    drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
     logps = [one.logp_B for one in drawn if one.logp_B is not None]
     codes_BN = torch.stack([one.code_B for one in drawn], dim=1)
     finite_B = torch.stack([one.mark_B for one in drawn]).isfinite().all(0)
@@ -134,6 +137,11 @@ def _advance(
     x_BD = table_VD[code_B]
     guided = choose.cfg_scale != 1.0
     return choose(decoder.step(torch.cat((x_BD, x_BD)) if guided else x_BD), uniform_B)
+
+
+def _trusting() -> Any:
+    """Compiled code runs without asking which fits; begins at the call."""
+    return torch.compiler.set_stance(skip_guard_eval_unsafe=True)
 
 
 @cache

@@ -4,7 +4,8 @@ What is left out is mask building, cache classes and output records, which cost 
 arithmetic on small models and small batches. From the first step on every shape is fixed and the
 position is a tensor, so a step can be compiled once and reused. Weights are read when the decoder
 is made, so freshly updated ones are honored; large models are called module by module, small ones
-through fused copies.
+through fused copies. Under autocast the caller holds cast weights (`cast_once`), and the cache is
+of the precision of the products: nothing that was there before is cast for a token.
 
 Legend: B rows, U sequences of the prefix with M tokens each, P prompt positions (left-padded),
 L last tokens of prompts, T new positions, S cache slots, D hidden size, H query heads, G key-value
@@ -175,12 +176,17 @@ def _fan_out(prefix_UGME: Tensor, slots_N: Tensor, rows: int) -> Tensor:
 def _project(
     layer: _Layer, x_BTD: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E)."""
+    """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E).
+
+    Keys have the precision of values, in which a product under autocast would read them anyway.
+    """
     groups = layer.groups
     joint_BTD = layer.query_key_value(_rms(layer.norm_in, x_BTD))
     joint_BJTE = joint_BTD.view(*x_BTD.shape[:2], -1, layer.head_size).transpose(1, 2)
     rotated_BJTE = _rotate(joint_BJTE[:, :-groups], cos_B1TE, sin_B1TE)
-    return rotated_BJTE[:, :-groups], rotated_BJTE[:, -groups:], joint_BJTE[:, -groups:]
+    values_BGTE = joint_BJTE[:, -groups:]
+    keys_BGTE = rotated_BJTE[:, -groups:].to(values_BGTE.dtype)
+    return rotated_BJTE[:, :-groups], keys_BGTE, values_BGTE
 
 
 def _look_back(q_BHTE: Tensor, keys_GBSE: Tensor, values_GBSE: Tensor, bias_1B1S: Tensor) -> Tensor:

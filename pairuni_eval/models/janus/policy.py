@@ -39,18 +39,20 @@ from pairuni_eval.models.base import (
     View,
     ViewPlan,
 )
+from pairuni_eval.models.cast_weights import autocast_precision, cast_once
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
 from pairuni_eval.models.janus.original_files import OriginalFiles
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
+from pairuni_eval.models.logits import LazyLogits, scored_tokens
 from pairuni_eval.models.policies import (
-    entropy,
     eval_mode,
     finite_replies,
     parameters_by_block,
     shared_decoding,
+    tensor_names,
 )
 from pairuni_eval.models.sampling import guide
 
@@ -195,13 +197,13 @@ class JanusPolicy(nn.Module):
         decoding: Decoding = rollout.conditions["decoding"]
         prompt: Prompt = rollout.conditions["prompt"]
         if rollout.task == "gen":
-            logits_NTV = self._code_logits(rollout, prompt, decoding, policy_logits)
+            logits = self._code_logits(rollout, prompt, decoding, policy_logits)
         else:
-            logits_NTV = self._word_logits(rollout, prompt)
+            logits = self._word_logits(rollout, prompt)
         temperature = decoding.temperature or 1.0
-        logp_NTV = (logits_NTV.float() / temperature).log_softmax(-1)
-        logp_NT = logp_NTV.gather(-1, rollout.tokens_NT[..., None])[..., 0]
-        entropy_NT = entropy(logp_NTV.detach()) if with_entropy else None
+        logp_NT, entropy_NT = scored_tokens(
+            logits, rollout.tokens_NT, temperature=temperature, with_entropy=with_entropy
+        )
         return LogProbs(logp_NT.masked_fill(~view.target_NT, 0.0), entropy_NT)
 
     def decode(self, rollout: Rollout, *, together: int = 1) -> list[Reply]:
@@ -216,7 +218,8 @@ class JanusPolicy(nn.Module):
     def _pictures(self, rollout: Rollout, together: int) -> list[Reply]:
         from PIL import Image
 
-        drawn = decode_codes(self.janus, rollout.tokens_NT, together=together)
+        with cast_once(self.janus.model.vqmodel):
+            drawn = decode_codes(self.janus, rollout.tokens_NT, together=together)
         count = rollout.tokens_NT.shape[1]
         none = Reply(error=no_finite("pixels", self._precision()))
         return [
@@ -234,9 +237,8 @@ class JanusPolicy(nn.Module):
 
     def _precision(self) -> torch.dtype:
         """What the model computes in: its own precision, or that of an autocast around the call."""
-        kind = self.device.type
         own: torch.dtype = self.janus.dtype
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else own
+        return autocast_precision(self.device) or own
 
     def layers(self) -> Iterable[nn.Module]:
         """The decoder layers of the language model."""
@@ -281,28 +283,41 @@ class JanusPolicy(nn.Module):
         text = json.dumps(dict(declaration), indent=2) + "\n"
         (folder / DECLARATION).write_text(text, encoding="utf-8")
 
+    def weight_files(self) -> dict[str, dict[str, str]]:
+        """One file, and in it transformers' names."""
+        return {"model.safetensors": {one: one.removeprefix(_OWN) for one in tensor_names(self)}}
+
     def _code_logits(
         self, rollout: Rollout, prompt: Prompt, decoding: Decoding, policy_logits: PolicyLogits
-    ) -> Tensor:
+    ) -> LazyLogits:
         codes_NTD = code_embeddings(self.janus)[rollout.tokens_NT]
-        conditional_NTV = self._replay_codes(prompt, codes_NTD)
-        if policy_logits == "conditional" or decoding.cfg_scale == 1.0:
-            return conditional_NTV
-        bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and policy_logits == "cfg"):
-            unconditional_NTV = self._replay_codes(bare, codes_NTD)
-        both = torch.cat((conditional_NTV.float(), unconditional_NTV.float()))
-        return guide(both, decoding.cfg_scale)
-
-    def _replay_codes(self, prompt: Prompt, codes_NTD: Tensor) -> Tensor:
+        head = self.janus.model.generation_head
+        width = len(self.janus.model.generation_embeddings.weight)
         hidden_NTD = hidden_before(self.janus, prompt, codes_NTD)
-        logits: Tensor = self.janus.model.generation_head(hidden_NTD)
-        return logits
+        if policy_logits == "conditional" or decoding.cfg_scale == 1.0:
+            return LazyLogits((hidden_NTD,), head, width)
+        bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
+        learns = torch.is_grad_enabled() and policy_logits == "cfg"
+        with torch.set_grad_enabled(learns):
+            bare_NTD = hidden_before(self.janus, bare, codes_NTD)
 
-    def _word_logits(self, rollout: Rollout, prompt: Prompt) -> Tensor:
+        def guided(hidden_NTD: Tensor, bare_NTD: Tensor) -> Tensor:
+            conditional_NTV = head(hidden_NTD)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+                unconditional_NTV = head(bare_NTD)
+            both = torch.cat((conditional_NTV.float(), unconditional_NTV.float()))
+            return guide(both, decoding.cfg_scale)
+
+        return LazyLogits((hidden_NTD, bare_NTD), guided, 2 * width)
+
+    def _word_logits(self, rollout: Rollout, prompt: Prompt) -> LazyLogits:
         words_NTD = self.janus.get_input_embeddings()(rollout.tokens_NT)
         hidden_NTD = hidden_before(self.janus, prompt, words_NTD)
-        return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)
+
+        def words(hidden_NTD: Tensor) -> Tensor:
+            return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)
+
+        return LazyLogits((hidden_NTD,), words, self.janus.lm_head.out_features)
 
 
 def _conforms(policy: JanusPolicy) -> Policy:

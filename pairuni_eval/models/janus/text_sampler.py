@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
+from pairuni_eval.models.cast_weights import cast_once
 from pairuni_eval.models.janus.decoder import StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt
@@ -64,6 +65,18 @@ def sample_text(
     Returns tokens up to the longest answer of the batch; a row that ended earlier is padded. A row
     whose logits are not finite ends there.
     """
+    with cast_once(janus.model.language_model, janus.lm_head):
+        return _sample(janus, prompt, vocabulary, decoding, seeds, record_logp)
+
+
+def _sample(
+    janus: Any,
+    prompt: Prompt,
+    vocabulary: Vocabulary,
+    decoding: Decoding,
+    seeds: Sequence[int],
+    record_logp: bool,
+) -> SampledText:
     limit = decoding.max_tokens
     slots = prompt.mask_NP.shape[1] + limit - 1
     decoder = StaticDecoder(janus.model.language_model, slots=slots)

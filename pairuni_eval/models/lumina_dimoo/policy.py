@@ -71,12 +71,14 @@ from pairuni_eval.models.policies import (
     finite_replies,
     parameters_by_block,
     shared_decoding,
+    tensor_names,
 )
 
 if TYPE_CHECKING:
     from pairuni_eval.models.base import Policy
 
 _NETWORK, _VQ = "network.", "vq."  # what this module puts before the official names
+_FILES = ((WEIGHTS, _NETWORK), (VQ_WEIGHTS, _VQ))
 _KEPT = 64  # pictures whose codes are remembered
 _HIDDEN = -1  # an unknown code in a view's inputs
 
@@ -393,6 +395,17 @@ class DimooPolicy(nn.Module):
         """
         return parameters_by_block(self, f"{_NETWORK}model.transformer.", repeated="blocks")
 
+    def weight_files(self) -> dict[str, dict[str, str]]:
+        """The official names of the network's tensors, and of those of the VQ beside it."""
+        return {
+            file: {
+                name: name.removeprefix(prefix)
+                for name in tensor_names(self)
+                if name.startswith(prefix)
+            }
+            for file, prefix in _FILES
+        }
+
     def save(
         self,
         folder: Path,
@@ -411,7 +424,7 @@ class DimooPolicy(nn.Module):
                 for name, one in state.items()
                 if name.startswith(prefix)
             }
-            for file, prefix in ((WEIGHTS, _NETWORK), (VQ_WEIGHTS, _VQ))
+            for file, prefix in _FILES
         }
         self.files.write(folder, declaration, tensors)
 

@@ -20,6 +20,12 @@ def test_a_group_is_centered_and_divided_by_its_sample_deviation() -> None:
     assert found.live_P.tolist() == [True]
 
 
+def test_without_scaling_a_group_is_centered_alone() -> None:
+    found = normalize(torch.tensor([0.0, 1.0, 4.0, 4.0]), torch.tensor([0, 0, 1, 1]), scaled=False)
+    assert found.value_N.tolist() == [-0.5, 0.5, 0.0, 0.0]
+    assert found.live_P.tolist() == [True, False]
+
+
 def test_groups_do_not_see_each_other() -> None:
     reward_N = torch.tensor([1.0, 3.0, 100.0, 300.0])
     found = normalize(reward_N, torch.tensor([0, 0, 1, 1]))

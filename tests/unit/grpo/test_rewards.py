@@ -75,6 +75,49 @@ def test_noise_and_plain_colors_hold_no_object() -> None:
     assert TinyObjects()(judged) == [0.0] * 8
 
 
+@pytest.mark.parametrize(
+    ("text", "worth"),
+    [
+        ("<think> two\nof them </think>\n<answer>2</answer>", 1.0),
+        (" <think></think><answer></answer> ", 1.0),
+        ("<answer>2</answer>", 0.0),
+        ("<think>a</think><answer>2</answer> and more", 0.0),
+        ("<think>a</think>so<answer>2</answer>", 0.0),
+        ("<think>a</think><answer>2</answer><think>b</think><answer>3</answer>", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_format_of_an_answer(text: str, worth: float) -> None:
+    (_, _, reward), *_ = load_rewards([RewardSpec(name="format")]).parts
+    assert reward([answer(text, "2")]) == [worth]
+
+
+def test_the_format_may_be_another_and_is_for_answers_alone() -> None:
+    spec = RewardSpec(name="format", options={"pattern": r"[A-D]\."})
+    found = load_rewards([spec])([answer("B.", "B"), answer("B. x", "B"), picture(None)])
+    assert found["total"][:2] == [1.0, 0.0]
+    assert math.isnan(found["total"][2])
+    silent = answer("", "B")._replace(reply=Reply())
+    assert math.isnan(load_rewards([spec])([silent])["total"][0])
+    with pytest.raises(UserError, match="is no regular expression"):
+        load_rewards([RewardSpec(name="format", options={"pattern": "("})])
+
+
+def test_an_overlong_answer_costs_up_to_one() -> None:
+    spec = RewardSpec(name="length", options={"free": 4, "limit": 8})
+    judged = [
+        answer("x", "x")._replace(reply=Reply(text="x", tokens=tokens))
+        for tokens in (0, 4, 5, 6, 8, 20)
+    ]
+    assert load_rewards([spec])(judged)["total"] == [0.0, 0.0, -0.25, -0.5, -1.0, -1.0]
+
+
+@pytest.mark.parametrize("options", [{}, {"free": 4}, {"free": 4, "limit": 4}, {"free": 1.5}])
+def test_a_length_needs_two_bounds(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="it needs both, whole numbers of tokens"):
+        load_rewards([RewardSpec(name="length", options=options)])
+
+
 class Fixed(Reward):
     def __init__(self, *values: float) -> None:
         self.values = list(values)

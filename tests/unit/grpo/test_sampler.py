@@ -59,6 +59,15 @@ def test_ranks_share_a_step_without_gap_or_overlap(ranks: int, sizes: list[int] 
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_further_rows_are_none_of_the_step_and_none_twice() -> None:
+    order = PairSampler(rows(11), pairs_per_step=4, seed=0)
+    found = [order.further(2, number, "und") for number in (1, 2, 3)]
+    assert [len(one) for one in found] == [4, 3, 0]
+    assert sorted(chain(order.places(2, "und"), *found)) == list(range(11))
+    assert found[0] == PairSampler(rows(11), pairs_per_step=4, seed=0).further(2, 1, "gen")
+    assert found[0] != order.further(3, 1, "und")
+
+
 def answered(order: PairSampler, step: int, task: Task) -> list[str]:
     return [pair.id for pair in order.answered(step, task)]
 

@@ -40,6 +40,14 @@ def test_what_is_no_number_stops_the_run_at_once(name: str, value: float) -> Non
     assert alarm.text.startswith(f"{name} is {value}")
 
 
+def test_a_step_that_scored_no_token_has_no_entropy_to_fall() -> None:
+    monitor = HealthMonitor()
+    quiet = {key: value for key, value in QUIET.items() if key != "entropy/und"}
+    for number in range(30):
+        moved = {"reward/und": 0.5 + number / 1000}
+        assert monitor.check((QUIET if number % 3 == 0 else quiet) | moved) == []
+
+
 def test_a_gradient_of_zero_stops_after_ten_steps() -> None:
     assert heard(*[{"grad_norm": 0.0}] * 9, {}, *[{"grad_norm": 0.0}] * 9) == []
     ((step, alarm),) = heard(*[{"grad_norm": 0.0}] * 10)

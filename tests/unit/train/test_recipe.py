@@ -14,6 +14,7 @@ import pytest
 from pairuni_eval.config import read_assignments
 from pairuni_eval.errors import UserError
 from pairuni_train.config import (
+    _NOT_IN_EVERY_RUN,
     Arm,
     Recipe,
     as_written,
@@ -162,12 +163,20 @@ def test_a_recipe_is_stored_as_the_first_release_stored_it() -> None:
         assert set(task) == {"rollouts", "decoding", "rewards", "instruction", "weight"}
 
 
+def test_a_key_that_is_not_in_every_run_is_stored_where_it_is_set() -> None:
+    assert not _NOT_IN_EVERY_RUN & as_written(find_recipe("tiny")).keys()
+    changes = {"dynamic_rounds": 2, "importance_level": "sequence"}
+    changed = find_recipe("tiny", changes)
+    assert as_written(changed) == {**as_written(find_recipe("tiny")), **changes}
+    assert find_recipe("tiny", as_written(changed)) == changed
+
+
 def test_every_key_of_a_recipe_stands_in_the_docs() -> None:
     page = DOCS.joinpath("training.md").read_text(encoding="utf-8")
     table = page.partition("\n## Recipes\n")[2].partition("\n## ")[0]
     written = set(re.findall(r"`(\w+)`", table))
     found = find_recipe("tiny", {"lora.rank": 4})
-    keys = set(as_written(found))
+    keys = set(as_written(found)) | _NOT_IN_EVERY_RUN
     for inner in (found.und, found.lora, found.probe):
         assert inner is not None
         keys |= set(inner.__struct_fields__)
