@@ -2,7 +2,8 @@
 
 docs/cli.md is made whole, from the two command lines. In other pages the lines between
 `<!-- from code: NAME -->` and `<!-- end -->` are: the fields of stored records, the names of
-`pairuni_eval.api`, and the plugin of the tests. A test holds the pages to it.
+`pairuni_eval.api`, the tasks of lmms-eval whose rules are known, and the plugin of the tests. A
+test holds the pages to it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typer.cli import get_docs_for_click
 
 from pairuni_eval import api, records
 from pairuni_eval.cli import app as eval_app
+from pairuni_eval.lmms.known_tasks import known_tasks
 from pairuni_eval.report.schema import attributes
 from pairuni_eval.store import seal, training
 from pairuni_train.cli import app as train_app
@@ -129,11 +131,21 @@ def plugin(_: str) -> str:
     return "\n".join(blocks())
 
 
+def tasks(_: str) -> str:
+    """What is known of tasks of lmms-eval beyond their files."""
+    rows = [
+        f"| {one.title} | `lmms:{name}` | {one.summary} | {one.protocol} |"
+        for name, one in known_tasks().items()
+    ]
+    return "\n".join(["| | Benchmark | Asks | Read |", "|---|---|---|---|", *rows, ""])
+
+
 PARTS: dict[str, Callable[[str], str]] = {
     "fields": fields,
     "names": names,
     "modules": modules,
     "plugin": plugin,
+    "known_tasks": tasks,
 }
 
 if __name__ == "__main__":

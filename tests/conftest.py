@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import ROOT
 from support.command_line import Cli, command_line
 from support.fork_server import Forked, held_server, write_python
@@ -31,6 +32,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # compile all modules anew: a minute of processor time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# How fast inputs come is the machine's business, which may be doing other things.
+settings.register_profile("shared machine", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 gc.disable()  # until all tests are collected: what imports make stays
 SEARCHES = (20_000, 20, 20)  # as in `gc.set_threshold`: by default a thirtieth of a test's time
 MOST_WORKERS = 4  # of `-n auto`, which is the default: each worker holds torch

@@ -97,11 +97,27 @@ class LmmsBenchmark(Benchmark):
             return [MetricValue(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
         numbers = {key: _number(value) for key, value in results.values.items()}
         known = {key: number for key, number in numbers.items() if number is not None}
-        value = next(iter(known.values()), None)
+        value = self._row_value(results.values)
+        if value is None:
+            value = next(iter(known.values()), None)
         kept = json.dumps(results.values, ensure_ascii=False)
         marks = [MetricValue(ROW_SCORE, value, verdict=kept)]
         marks += [MetricValue(key, number) for key, number in known.items()]
         return [*marks, MetricValue(_GUESSED, 1.0)] if results.guessed else marks
+
+    def _row_value(self, values: Mapping[str, Any]) -> float | None:
+        """What a row counts by the rule of a known task; None for any other."""
+        known = self._config.known
+        if known is None:
+            return None
+        names = {key.partition(",")[0]: key for key in values}
+        found = values.get(names.get(known.row_metric, ""))
+        if known.row_alone is not None and found is not None:
+            figure = _number(self._task.aggregate(known.row_metric, [found]))
+            return None if figure is None else figure / known.row_alone
+        if known.row_field is not None and isinstance(found, Mapping):
+            return _number(found.get(known.row_field))
+        return _number(found)
 
     def external_metrics(self, scores: Sequence[Score], *, protocol: str) -> list[ExternalMetric]:
         """The task's own figures over the graded rows; a metric without rows has none."""
@@ -156,7 +172,8 @@ class LmmsBenchmark(Benchmark):
         if self._opened is None:
             files = data.files()
             folder = data.folder_of(files[0]) if files else None
-            self._opened = LoadedTask(self._config, files, folder)
+            further = data.files_of if isinstance(data, TaskData) else None
+            self._opened = LoadedTask(self._config, files, folder, further)
         return self._opened
 
 

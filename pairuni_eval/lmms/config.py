@@ -5,7 +5,8 @@ with `doc_to_visual`, without examples in the prompt and without repeats.
 
 The card has one metric of our own, the mean of the rows' scores with its interval; lmms-eval's
 figures are computed by lmms-eval when the run is graded. A row's score is the first of the task's
-metrics whose result for the row is a number, or a table with a number under "score".
+metrics whose result for the row is a number, or a table with a number under "score"; of the tasks
+in `known_tasks.toml` it is what is said there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any, NamedTuple
 
 from pairuni_eval.api import Capability, Card, DataSpec, MetricSpec, ProtocolSpec, UserError
 from pairuni_eval.lmms.generation import decoding_of
+from pairuni_eval.lmms.known_tasks import KnownTask, known_tasks
 from pairuni_eval.lmms.names import TaskFile, toolkit
 from pairuni_eval.lmms.quiet import quiet
 
 FAMILY = "lmms"
 PROTOCOL = "lmms-eval"
 ROW_SCORE = "row_score"
+_SCORED = "lmms-eval reads and scores every answer; its own figures stand beside ours."
 _ELSEWHERE = ("video", "From_YouTube", "builder_script", "load_from_disk")
 
 
@@ -29,6 +32,11 @@ class TaskConfig(NamedTuple):
 
     file: TaskFile
     settings: Mapping[str, Any]
+
+    @property
+    def known(self) -> KnownTask | None:
+        """What is known of its rule beyond its file."""
+        return known_tasks().get(self.file.name)
 
     @property
     def split(self) -> str:
@@ -52,17 +60,18 @@ def read_config(file: TaskFile) -> TaskConfig:
     Raises:
         UserError: if the file cannot be read, or the task is not of the kind that is run here.
     """
-    from yaml import YAMLError
-
+    known = known_tasks().get(file.name)
     try:
         with quiet():
             from lmms_eval.utils import load_yaml_config
 
             settings = load_yaml_config(str(file.path), mode="full")
-    except (ImportError, AttributeError, YAMLError, OSError) as failure:
+    except Exception as failure:  # what a task's modules raise when they are imported is theirs
+        lacks = "pip install what it lacks, or choose another task."
+        key = "Its code asks a judge: set OPENAI_API_KEY (and OPENAI_API_URL, MODEL_VERSION)."
         raise UserError(
             f"{file.path}: lmms-eval cannot load its task '{file.name}': {failure}.",
-            hint="pip install what it lacks, or choose another task.",
+            hint=key if known and known.judge and not isinstance(failure, ImportError) else lacks,
         ) from failure
     reason = _reason_against(settings)
     if reason:
@@ -92,12 +101,12 @@ def _reason_against(settings: Mapping[str, Any]) -> str | None:
 
 def make_card(config: TaskConfig) -> Card:
     """The card of a task. `expected` is 0: only the data can tell how many documents there are."""
-    name, settings = config.file.name, config.settings
+    name, settings, known = config.file.name, config.settings, config.known
     kwargs = settings.get("dataset_kwargs") or {}
     return Card(
         name=f"{FAMILY}:{name}",
-        title=f"{name} (lmms-eval)",
-        summary=f"The task {name} with the documents, prompts and scoring of {toolkit()}.",
+        title=f"{known.title if known else name} (lmms-eval)",
+        summary=_summary(name, known),
         version=toolkit().partition("==")[2],
         capability=Capability.UNDERSTAND,
         expected=0,
@@ -115,6 +124,11 @@ def make_card(config: TaskConfig) -> Card:
     )
 
 
+def _summary(name: str, known: KnownTask | None) -> str:
+    run = f"The task {name} with the documents, prompts and scoring of {toolkit()}."
+    return f"{known.summary} {run}" if known else run
+
+
 def _protocol(config: TaskConfig) -> ProtocolSpec:
     better = [bool(metric.get("higher_is_better", True)) for metric in config.metrics]
     mean = MetricSpec(
@@ -126,7 +140,7 @@ def _protocol(config: TaskConfig) -> ProtocolSpec:
         decimals=4,
     )
     return ProtocolSpec(
-        summary="lmms-eval reads and scores every answer; its own figures stand beside ours.",
+        summary=f"{config.known.protocol} {_SCORED}" if config.known else _SCORED,
         source=config.file.source,
         headline=ROW_SCORE,
         scorer=toolkit(),

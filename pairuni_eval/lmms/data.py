@@ -52,6 +52,24 @@ class TaskData(Data):
             hint=f"Put the files of {self._spec.hub} into {self._places(self._user)[0][0]}.",
         )
 
+    def files_of(self, subset: str | None, split: str) -> list[Path]:
+        """The parquet files of another configuration of the dataset, of one split, by name.
+
+        Raises:
+            UserError: if the user's folder has none.
+        """
+        assert self._user is not None  # else lmms-eval fetches everything itself
+        for place, pattern in self._places(self._user):
+            found = _having(place, files_matching(place, pattern), subset)
+            found = _having(place, found, split) if subset else found
+            if found:
+                return found
+        raise UserError(
+            f"The data of '{self._name}' is not whole: no parquet file of "
+            f"'{subset or split}' in {self._places(self._user)[0][0]}.",
+            hint=f"Put the files of {self._spec.hub} there with the names of the dataset.",
+        )
+
     def origin(self) -> Origin:
         """The user's folder or the hub; the files are not read."""
         kind = f"hub:{self._spec.hub}" if self._user is None else "folder"

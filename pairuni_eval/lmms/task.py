@@ -6,6 +6,9 @@ process and patches other libraries, is never called. Departures from the class 
                   take eight seconds and hide the cause
     data          files of the user take the place of the hub dataset; `token: True`, which fails
                   without a login, is dropped
+    further data  what a task's own code reads from the hub comes from the user's files too
+    judges        a row whose judge gave no reply has no value, see `task_judge`
+    files         what an aggregation writes beside its figure goes to a folder that is removed
     documents     a row is scored on its document without the images, as the command does, unless
                   the task says that it scores with them
     images        a truncated image is a broken one; lmms-eval shows what is left of it. A file
@@ -16,7 +19,10 @@ process and patches other libraries, is never called. Departures from the class 
 from __future__ import annotations
 
 import inspect
+import tempfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,10 +32,13 @@ from pairuni_eval.api import DatasetError, JudgeError, UserError, boundary
 from pairuni_eval.data_folder import DataFolder
 from pairuni_eval.errors import foreign_words
 from pairuni_eval.lmms.config import TaskConfig
+from pairuni_eval.lmms.further_data import FilesOf, from_folder
 from pairuni_eval.lmms.generation import cut, stops_of
 from pairuni_eval.lmms.named_files import hub_folder, named_files
+from pairuni_eval.lmms.parquet_images import image_features
 from pairuni_eval.lmms.quiet import quiet
 from pairuni_eval.lmms.seeding import seeded
+from pairuni_eval.lmms.task_judge import watched_judge
 from pairuni_eval.pictures import BROKEN_IMAGE
 
 if TYPE_CHECKING:
@@ -77,19 +86,26 @@ class LoadedTask:
         config: The task.
         files: Parquet files of its split; without any lmms-eval fetches the dataset itself.
         folder: Where rows may name files; default: where datasets keeps what it fetched.
+        further: Where the task's own code finds, in place of the hub, what it reads beside them.
 
     Raises:
         UserError: if the documents cannot be had, or do not have the task's columns.
     """
 
     def __init__(
-        self, config: TaskConfig, files: Sequence[Path], folder: DataFolder | None = None
+        self,
+        config: TaskConfig,
+        files: Sequence[Path],
+        folder: DataFolder | None = None,
+        further: FilesOf | None = None,
     ) -> None:
         self._config = config
         self._files = files
+        self._further = further
         self._folder = folder or hub_folder()
-        functions = [config.settings.get(key) for key in _FUNCTIONS]
-        self._speakers = {function.__module__ for function in functions if callable(function)}
+        named = [config.settings.get(key) for key in _FUNCTIONS]
+        self._functions = [function for function in named if callable(function)]
+        self._speakers = {function.__module__ for function in self._functions}
         self._stops = stops_of(config.generation)
         self._task = self._load()
 
@@ -113,7 +129,7 @@ class LoadedTask:
             seed: Seed of a guess, should the task's code make one.
 
         Raises:
-            JudgeError: if the task's own code fails on the row.
+            JudgeError: if the task's own code fails on the row, or its judge gave no reply.
             UserError: for a result that cannot be stored.
         """
         try:
@@ -122,11 +138,14 @@ class LoadedTask:
                 quiet(self._speakers),
                 named_files(self._folder),
                 seeded(seed) as drew,
+                watched_judge() as calls,
             ):
                 found = dict(self._results(number, answer))
                 guessed = drew()
         except _FOREIGN as failure:
             raise JudgeError(foreign_words(failure)) from failure
+        if calls.silent is not None:
+            raise JudgeError(f"the task's judge gave no reply: {calls.silent}")
         name = self._config.file.name
         return RowResults({key: _plain(value, name) for key, value in found.items()}, guessed)
 
@@ -139,16 +158,26 @@ class LoadedTask:
         function = self._task.aggregation()[key.partition(",")[0]]
         wants_options = "args" in inspect.signature(function).parameters
         try:
-            with boundary(JudgeError), quiet(self._speakers), seeded(0):
-                # The options of the command: there are none.
-                return function(values, args=None) if wants_options else function(values)
+            with (
+                boundary(JudgeError),
+                quiet(self._speakers),
+                seeded(0),
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                options = {"args": Namespace(output_path=folder)} if wants_options else {}
+                return function(values, **options)
         except _FOREIGN as failure:
             raise JudgeError(foreign_words(failure)) from failure
 
     def _load(self) -> ConfigurableTask:
         settings = {**self._config.settings, **self._dataset()}
         try:
-            with boundary(DatasetError), quiet(self._speakers), named_files(self._folder):
+            with (
+                boundary(DatasetError),
+                quiet(self._speakers),
+                named_files(self._folder),
+                self._further_data(),
+            ):
                 task = _direct_task()(config=settings, model_name=MODEL_NAME)
         except (DatasetError, *_FOREIGN) as failure:
             raise self._unfit(failure) from failure
@@ -166,9 +195,15 @@ class LoadedTask:
             kwargs.pop("token", None)
             return {"dataset_kwargs": kwargs or None}
         files = {self._config.split: [str(path) for path in self._files]}
-        features = _image_features(self._files[0])
+        features = image_features(self._files[0])
         kwargs = {"data_files": files} | ({"features": features} if features else {})
         return {"dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": kwargs}
+
+    def _further_data(self) -> AbstractContextManager[None]:
+        """Nothing is moved where lmms-eval fetches the documents themselves."""
+        if not self._files or self._further is None:
+            return nullcontext()
+        return from_folder(self._functions, self._further)
 
     def _unfit(self, failure: BaseException) -> UserError:
         name, hub = self._config.file.name, self._config.settings.get("dataset_path")
@@ -293,37 +328,6 @@ def _columns(path: Path) -> list[str]:
             return list(pq.read_schema(stream).names)
     except (pa.ArrowException, OSError):
         return []
-
-
-def _image_features(path: Path) -> Any:
-    """Features with images where a file's schema does not say which columns hold them.
-
-    Files that datasets wrote carry its metadata; in others an image is a table {bytes, path}.
-    None if the file needs no help.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import Features
-
-    try:
-        with path.open("rb") as stream:
-            schema = pq.read_schema(stream)
-    except (pa.ArrowException, OSError):
-        return None  # datasets says what is wrong with the file
-    if b"huggingface" in (schema.metadata or {}):
-        return None
-    features = Features.from_arrow_schema(schema)
-    return Features({name: _with_images(feature) for name, feature in features.items()})
-
-
-def _with_images(feature: Any) -> Any:
-    import datasets
-
-    if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
-        return datasets.Image()
-    if isinstance(feature, datasets.List):
-        return datasets.List(_with_images(feature.feature))
-    return feature
 
 
 def _plain(value: Any, task: str) -> Any:

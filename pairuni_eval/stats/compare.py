@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import pandas as pd
 
 from pairuni_eval.cards import Card
@@ -54,6 +55,7 @@ __all__ = [
     "Side",
     "Units",
     "Word",
+    "compare_groups",
     "compare_page",
     "holm",
     "shared_places",
@@ -98,14 +100,44 @@ def compare_page(
 
 def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> UncorrectedComparison:
     """Every metric that two sides have and every group of its headlines, before any word."""
+    sides = _sides(ours, theirs, margin)
+    places, refusals = shared_places(ours.side, theirs.side)
+    rows = tuple(_difference(sides, place) for place in places)
+    groups = tuple(row for place in places if place.headline for row in _groups(sides, place))
+    return UncorrectedComparison(rows, groups, tuple(refusals), sides.about)
+
+
+def _sides(ours: NamedSide, theirs: NamedSide, margin: float) -> _Sides:
     scope = about(ours, theirs)
     over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
     way = partial(compare_over_seeds if over_seeds else compare_pair, margin=margin)
-    places, refusals = shared_places(ours.side, theirs.side)
-    sides = _Sides(ours.side, theirs.side, scope, way, {})
-    rows = tuple(_difference(sides, place) for place in places)
-    groups = tuple(row for place in places if place.headline for row in _groups(sides, place))
-    return UncorrectedComparison(rows, groups, tuple(refusals), scope)
+    return _Sides(ours.side, theirs.side, scope, way, {})
+
+
+def compare_groups(
+    ours: Side, theirs: Side, benchmarks: Sequence[str], tag: str, *, margin: float
+) -> Comparison:
+    """The headline of some benchmarks within every group of a tag, all groups corrected together.
+
+    Args:
+        ours: The tables of our run, and of its siblings.
+        theirs: The tables of the other side.
+        benchmarks: Which both sides have.
+        tag: Whose groups are compared, in place of those that the metric names.
+        margin: What counts as no difference, as a share of each metric's range.
+    """
+    us, them = (NamedSide(side[0].run.printed_name, side) for side in (ours, theirs))
+    sides = _sides(us, them, margin)
+    places, refusals = shared_places(ours, theirs)
+    leading = [place for place in places if place.headline and place.benchmark in benchmarks]
+    groups = tuple(
+        row
+        for place in leading
+        for row in _groups(sides, place._replace(spec=msgspec.structs.replace(place.spec, by=tag)))
+    )
+    refused = tuple(one for one in refusals if one.benchmark in benchmarks)
+    found = UncorrectedComparison((), groups, refused, sides.about)
+    return together({them.name: found})[them.name]
 
 
 class _Sides(NamedTuple):

@@ -137,11 +137,12 @@ def _family(tests: Sequence[_Test]) -> Multiplicity:
         if kinds[kind]
     ]
     share = f"at most {100 * ALPHA:g} %"
+    where = " among the headlines" if kinds[_Kind.HEADLINE] else ""
     under = f", and {share} below them" if layers > 1 else ""
     said = (
         f"{_counted(len(made), 'test')} in {families} "
         f"{'family' if families == 1 else 'families'} ({', '.join(counted)}). If nothing differed, "
-        f"{share} of such pages would show a false better or worse among the headlines{under}. "
+        f"{share} of such pages would show a false better or worse{where}{under}. "
         "'Tied' is not corrected for the number of tests."
     )
     return Multiplicity(len(made), families, layers * ALPHA, said)

@@ -1,4 +1,4 @@
 """How a command line of the project is made, and the options that both have."""
 
 from pairuni_eval.cli.application import make_app, run_app
-from pairuni_eval.cli.options import Data, split_names
+from pairuni_eval.cli.options import Data, Json, split_names

@@ -1,6 +1,6 @@
 """Charts, tables and pages."""
 
-from pairuni_eval.report import arm_table
+from pairuni_eval.report import arm_table, concept_output
 from pairuni_eval.report.charts import (
     IntervalChart,
     LineChart,

@@ -1,6 +1,7 @@
 """The run folder, the training records in it, the cache, and files that are whole or absent."""
 
 from pairuni_eval.cache import cache_folder
+from pairuni_eval.named_runs import opened
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import given_pictures, pack

@@ -32,7 +32,7 @@ from pairuni_eval.toolkit.store import (
     keep_lines,
     read_lines,
 )
-from pairuni_train.gradient_probe.concepts import in_common
+from pairuni_train.pair_data.concepts import in_common
 
 _VECTORS = "vectors"
 

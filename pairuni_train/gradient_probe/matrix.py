@@ -41,7 +41,6 @@ from pairuni_eval.toolkit.store import exclusive, write_whole
 from pairuni_train.checkpoints import open_run_dir
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import start_process
-from pairuni_train.gradient_probe.concepts import CONCEPT_RULE, concepts_of, says_no
 from pairuni_train.gradient_probe.half_gradients import HalfGradient, HalfGradients
 from pairuni_train.gradient_probe.half_store import HalfRow, HalfStore
 from pairuni_train.gradient_probe.matrix_controls import (
@@ -54,6 +53,7 @@ from pairuni_train.gradient_probe.matrix_controls import (
 from pairuni_train.gradient_probe.projection import Projection
 from pairuni_train.gradient_probe.scenarios import Scenario, read_scenario
 from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.pair_data.concepts import CONCEPT_RULE, concepts_of, says_no
 from pairuni_train.pair_data.record import Pair
 from pairuni_train.setup import check_weights, load_reward_scheme
 

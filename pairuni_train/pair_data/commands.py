@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairuni_eval.toolkit import UserError, as_typed, needs
-from pairuni_eval.toolkit.cli import Data, split_names
+from pairuni_eval.toolkit.cli import Data, Json, split_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +131,38 @@ def neighbors(
     typer.echo(f"{near} of {len(found.nearest)} images have a neighbor above {NEAR} in {file}")
     typer.echo(f"Written: {neighbors_path(file)}")
     typer.echo(f"Next: {as_typed('pairuni-eval', 'report', run[0], '--pairs', file)}")
+
+
+@app.command()
+def transfer(
+    file: PairFile,
+    before: Annotated[Path, typer.Option(help="Run of the checkpoint that training began from.")],
+    after: Annotated[
+        list[Path], typer.Option(help="Run of the trained checkpoint; repeated for its seeds.")
+    ],
+    tag: Annotated[
+        str, typer.Option(help="Tag of the samples that names their concepts.")
+    ] = "concept",
+    as_json: Json = False,
+) -> None:
+    """Did what was taught in one task reach the other? By concept, before and after training."""
+    import json
+
+    from rich.console import Console
+
+    from pairuni_eval.toolkit.report import concept_output
+    from pairuni_eval.toolkit.stats import concept_matrix
+    from pairuni_eval.toolkit.store import opened
+    from pairuni_train.pair_data.transfer import taught_by
+
+    found = concept_matrix([opened(one) for one in after], opened(before), taught_by(file), tag=tag)
+    if as_json:
+        typer.echo(json.dumps(concept_output.as_json(found), ensure_ascii=False, allow_nan=False))
+        return
+    Console().print(*concept_output.as_tables(found))
+    typer.echo("\n".join(concept_output.as_lines(found)))
+    words = ("pairuni-eval", "compare", after[0], before)
+    typer.echo(f"Next: {as_typed(*words)}", err=True)
 
 
 def _configuration(

@@ -167,6 +167,8 @@ def _feature(kind: pa.DataType) -> Any:
     """A column's type in the words of `datasets`."""
     if kind == PICTURE:
         return _IMAGE
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
     if pa.types.is_struct(kind):
         return {field.name: _feature(field.type) for field in kind}
     return {"dtype": str(kind), "_type": "Value"}
@@ -189,7 +191,17 @@ def write(
     path: Path, dataset: str, rows: Sequence[Mapping[str, Any]], *, named: bool = True
 ) -> Path:
     """Write rows of a dataset; without `named`, nothing in the file says which cells are images."""
-    columns = SCHEMAS[dataset]
+    return write_columns(path, SCHEMAS[dataset], rows, named=named)
+
+
+def write_columns(
+    path: Path,
+    columns: Mapping[str, pa.DataType],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    named: bool = True,
+) -> Path:
+    """As `write`, in columns of one's own."""
     features = {name: _feature(kind) for name, kind in columns.items()}
     told = {"huggingface": json.dumps({"info": {"features": features}})} if named else None
     schema = pa.schema(list(columns.items()), metadata=told)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairuni_eval.endpoints.completion import (
@@ -137,7 +137,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None)
 @given(json_values, st.binary(max_size=20))
 def test_nothing_makes_it_fail_and_what_it_finds_can_be_stored(document: Any, end: bytes) -> None:
     for data in (json.dumps(document).encode(), json.dumps(document).encode() + end, end):

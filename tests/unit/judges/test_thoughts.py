@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_judge import WrittenJudge
 
@@ -45,7 +45,7 @@ def test_a_thought_is_cut_off(reply: str, said: str) -> None:
     assert JudgeReply(reply).said == said
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["<think>", "</think>", "1", " ", "<", "\n"])).map("".join))
 def test_no_tag_survives_and_cutting_twice_changes_nothing(reply: str) -> None:
     said = without_thoughts(reply)

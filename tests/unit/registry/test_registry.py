@@ -21,6 +21,7 @@ from pairuni_eval.benchmark import Answer, Benchmark, MetricValue
 from pairuni_eval.catalog import all_cards, benchmark_folders, find_card, load_benchmark, suites
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
+from pairuni_eval.lmms.known_tasks import known_tasks
 from pairuni_eval.records import ImagePart, Item, Output, Picture, Status, TextPart
 from pairuni_eval.stats.aggregate import find_maker
 from pairuni_eval.tiny import edits, prompts
@@ -104,7 +105,7 @@ def test_understanding_is_graded_by_three_toolkits_at_a_pinned_revision(name: st
 
 
 def test_suites_name_only_what_exists() -> None:
-    known = {card.name for card in all_cards()}
+    known = {card.name for card in all_cards()} | {f"lmms:{name}" for name in known_tasks()}
     assert {"tiny", "smoke", "paper", "understanding", "editing"} <= set(suites())
     assert {"table1", "table2", "table3"} <= set(suites())
     for suite in suites().values():

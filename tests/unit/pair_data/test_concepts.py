@@ -6,7 +6,7 @@ import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.gradients.pair_matrix import APART, NOT_KNOWN, SHARED
-from pairuni_train.gradient_probe.concepts import concepts_of, in_common, says_no
+from pairuni_train.pair_data.concepts import concepts_of, in_common, says_no
 from pairuni_train.pair_data.record import Generation, Understanding
 
 
