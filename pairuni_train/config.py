@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
@@ -67,6 +67,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
         trainable: Prefixes of the parameter names that train.
         lora: Train low-rank adapters; checkpoints hold them merged into the weights.
         pairs: Preset of `pairuni-train pairs build` that a run without pair sets builds.
+        rollouts_every: Steps between two of which a group of each task is kept; 0 keeps none.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     lora: LoraSpec | None = None
     probe: ProbeSpec = ProbeSpec()
     pairs: str | None = None
+    rollouts_every: Annotated[int, msgspec.Meta(ge=0)] = 25
 
     def task(self, task: Task) -> TaskSpec:
         """The settings of one task."""
@@ -129,7 +131,7 @@ def _grouped(written: msgspec.Struct) -> Recipe:
 _NOT_IN_EVERY_RUN = frozenset(
     {
         *("dynamic_rounds", "scale_rewards", "length_norm", "importance_level", "dead_groups"),
-        *("frozen_as", "keep_last", "saved_as"),
+        *("frozen_as", "keep_last", "saved_as", "rollouts_every"),
     }
 )
 

@@ -3,6 +3,8 @@
     metrics.jsonl     a line a step, functions of the seed and the step, over all ranks
     gradients.jsonl   a line for every block that the probe looked at
     fixed.jsonl       a line for each task wherever the fixed prompts were answered
+    rollouts.jsonl    a line for each task in some steps: a group as it was sampled
+    images/           the pictures that these lines name
     seconds.jsonl     a line a step, what the phases took on the first rank
 
 A resumed run cuts them back to its checkpoint. They then end as those of a run that was never
@@ -20,12 +22,15 @@ from pairuni_eval.toolkit.store import (
     FIXED,
     GRADIENTS,
     METRICS,
+    ROLLOUTS,
     FixedRow,
+    Pictures,
     append,
     encode_lines,
     keep_lines,
     whole_lines,
 )
+from pairuni_train.grpo.kept_rollouts import KeptGroup
 from pairuni_train.grpo.metrics import Metrics
 from pairuni_train.grpo.trainer import StepResult
 
@@ -44,7 +49,7 @@ class TrainingJournal:
 
     def cut_back(self, steps: int) -> list[Metrics]:
         """Keep the lines of the first `steps` steps; returns their metrics."""
-        for name in (METRICS, SECONDS, GRADIENTS):
+        for name in (METRICS, SECONDS, GRADIENTS, ROLLOUTS):
             cut_back(self._out / name, steps)
         cut_back(self._out / FIXED, steps + 1)  # its steps are those that are done
         return [json.loads(line) for line in whole_lines(self._out / METRICS)]
@@ -52,11 +57,21 @@ class TrainingJournal:
     def write(self, result: StepResult, fixed: Sequence[FixedRow] = ()) -> None:
         """Add the lines of a step, and what fixed prompts earned after it."""
         append(self._out / GRADIENTS, encode_lines(result.gradients))
+        if result.kept:
+            self._keep(result.kept)
         for name, numbers in ((SECONDS, result.seconds), (METRICS, result.metrics)):
             line = json.dumps({"step": result.step, **numbers})
             append(self._out / name, line.encode() + b"\n")
         if fixed:
             append(self._out / FIXED, encode_lines(fixed))
+
+    def _keep(self, groups: Sequence[KeptGroup]) -> None:
+        """Write groups: their pictures first, so that no line names one that is not there."""
+        with Pictures(self._out) as pictures:
+            for group in groups:
+                for picture in group.pictures:
+                    pictures.add(picture)
+        append(self._out / ROLLOUTS, encode_lines([group.row for group in groups]))
 
 
 def cut_back(path: Path, steps: int) -> None:

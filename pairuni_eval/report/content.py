@@ -17,6 +17,7 @@ from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import reason_lines, tag_notices
 from pairuni_eval.report.rerun import Rerun, reruns
+from pairuni_eval.report.rollouts import ShownTraining, rollouts
 from pairuni_eval.report.sections import Section, benchmark_section
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.report.soundness import StoredState, stored
@@ -45,6 +46,7 @@ class Page(NamedTuple):
     baselines: tuple[BaselineComparison, ...]
     browser: Browser
     training: Curves | None
+    rollouts: ShownTraining | None
     gradients: Gradients | None
     contamination: Contamination | None
     cost: Cost | None
@@ -139,6 +141,7 @@ def gather(
         baselines=found,
         browser=shown,
         training=curves(arms),
+        rollouts=rollouts(arms, copier),
         gradients=gradients(arms, _scores(run.card.name, sections, found)),
         contamination=contamination(tables, pairs, names) if pairs else None,
         cost=cost(run.folder, run.card.benchmarks, arms),

@@ -21,10 +21,14 @@ from pairuni_eval.store.training import TRAINING, has_training, read_metrics
 
 TASKS = {"und": "understanding", "gen": "generation"}
 _REWARDS = {f"reward/{task}": f"Reward, {words}" for task, words in TASKS.items()}
+_SPREADS = {f"reward_std/{task}": f"Spread in a group, {words}" for task, words in TASKS.items()}
 _LOSSES = {f"loss/{task}": f"Loss, {words}" for task, words in TASKS.items()}  # where no reward is
 _DECLINED = {f"declined/{task}" for task in TASKS}  # where no rollout was judged
 _HEALTH = {
     **{f"live_groups/{task}": f"Groups with spread, {words}" for task, words in TASKS.items()},
+    **_SPREADS,
+    "completions/mean_length/und": "Tokens of an answer",
+    "completions/clipped_ratio/und": "Answers as long as they may be",
     **{f"entropy/{task}": f"Entropy, {words}" for task, words in TASKS.items()},
     **{f"kl/{task}": f"KL to the reference, {words}" for task, words in TASKS.items()},
     **{f"clip_ratio/high/{task}": f"Clipped high, {words}" for task, words in TASKS.items()},

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from pairuni_eval.seeds import stable_hash
 from pairuni_eval.stats.aggregate import names_in
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.layout import image_path
+from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun, decode_cell
 
 AT_MOST = 12  # items per benchmark
@@ -118,6 +119,20 @@ class GalleryItem(NamedTuple):
     given: tuple[GivenOutput, ...]
 
 
+class PictureSource(Protocol):
+    """A folder with pictures: a run, or a training that kept some of its rollouts."""
+
+    @property
+    def folder(self) -> Path:
+        """Where `images/` lies."""
+        ...
+
+    @property
+    def pictures(self) -> Pictures:
+        """The pictures, each compared with its id before it is given out."""
+        ...
+
+
 class ImageCopier:
     """Brings pictures of runs into the report, each once: into the page or beside it.
 
@@ -139,7 +154,7 @@ class ImageCopier:
         self._writer = ThreadPoolExecutor(max_workers=1)  # a disk gains nothing by a second one
         self._copies: list[Future[None]] = []
         self._lookers = ThreadPoolExecutor()
-        self._ahead: dict[str, tuple[StoredRun, Future[_Looked | None]]] = {}
+        self._ahead: dict[str, tuple[PictureSource, Future[_Looked | None]]] = {}
 
     def __enter__(self) -> Self:
         """Take pictures until the context ends."""
@@ -174,30 +189,30 @@ class ImageCopier:
         if len(images) <= self._room - len(self._ahead):
             self._ahead |= {image: (run, self._look(run, image)) for image in images}
 
-    def bring(self, run: StoredRun, images: Iterable[str]) -> None:
+    def bring(self, run: PictureSource, images: Iterable[str]) -> None:
         """Copy many pictures of a run: several are looked at side by side."""
         fresh = [one for one in dict.fromkeys(images) if self._wants(run, one)][: self._room]
         looks = [self._look(run, image) for image in fresh]
         for image, look in zip(fresh, looks, strict=True):
             self._take(run, image, look.result())
 
-    def show(self, run: StoredRun, image: str, alt: str) -> CopiedImage:
+    def show(self, run: PictureSource, image: str, alt: str) -> CopiedImage:
         """The picture of a run with this id, copied on first use."""
         if self._wants(run, image) and not self.full:
             self._take(run, image, self._look(run, image).result())
         return self._shown.get(image, CopiedImage(None))._replace(alt=alt)
 
-    def _look(self, run: StoredRun, image: str) -> Future[_Looked | None]:
+    def _look(self, run: PictureSource, image: str) -> Future[_Looked | None]:
         """What is found in a picture, begun ahead or now."""
         of, look = self._ahead.get(image, (None, None))
         if look is not None and of is run:
             return look
         return self._lookers.submit(_look, run, image)
 
-    def _wants(self, run: StoredRun, image: str) -> bool:
+    def _wants(self, run: PictureSource, image: str) -> bool:
         return image not in self._shown and (run.folder, image) not in self._lost
 
-    def _take(self, run: StoredRun, image: str, found: _Looked | None) -> None:
+    def _take(self, run: PictureSource, image: str, found: _Looked | None) -> None:
         self._room -= 1
         if found is None:  # another run may have it whole
             self._lost.add((run.folder, image))
@@ -234,7 +249,7 @@ class _Looked(NamedTuple):
     size: tuple[int, int]
 
 
-def _look(run: StoredRun, image: str) -> _Looked | None:
+def _look(run: PictureSource, image: str) -> _Looked | None:
     """Read a picture of a run; None if it is lost, changed or broken."""
     try:
         data = run.pictures.data(image)

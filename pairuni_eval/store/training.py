@@ -2,7 +2,8 @@
 
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
 where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
-phases of a step took), `fixed.jsonl` (the reward on prompts that never change, a `FixedRow` a line)
+phases of a step took), `fixed.jsonl` (the reward on prompts that never change, a `FixedRow` a
+line), `rollouts.jsonl` (some groups as they were sampled, a `RolloutGroup` a line, with `images/`)
 and `settings.json` (what was trained how) where the trainer wrote them. An offline probe leaves
 gradients, and settings of another kind. A run folder may hold a copy in `training/`, so that a
 report needs nothing but the run. A torn last line is left out: training may be going on.
@@ -19,6 +20,8 @@ import msgspec
 
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.places import is_file, is_folder
+from pairuni_eval.records import PictureId
+from pairuni_eval.store import layout
 from pairuni_eval.store.json_lines import read_lines
 
 TRAINING = "training"
@@ -27,9 +30,10 @@ GRADIENTS = "gradients.jsonl"
 HALVES = "halves.jsonl"  # of a probe of single pairs: what was measured of each half
 SECONDS = "seconds.jsonl"
 FIXED = "fixed.jsonl"
+ROLLOUTS = "rollouts.jsonl"
 SETTINGS = "settings.json"
 _SPOILED = "Delete that line, or leave this training out of the report."
-_KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, SETTINGS)
+_KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, ROLLOUTS, SETTINGS)
 
 
 class TrainedArm(msgspec.Struct, frozen=True):
@@ -66,6 +70,39 @@ class FixedRow(msgspec.Struct, frozen=True, kw_only=True):
     reward: float | None
     declined: float
     values: tuple[float | None, ...]
+
+
+class RolloutGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollouts of one prompt in one step, as they were sampled.
+
+    Attributes:
+        step: From 0, as in the metrics.
+        task: "und" or "gen".
+        pair: The id of the pair that the prompt is of.
+        asked: The question with its instruction, or the prompt.
+        image: The picture that was asked about, by its id.
+        gold: The gold answer of a question.
+        answers: What each rollout said; None for a picture.
+        drawn: The picture that each rollout drew, by its id; None for an answer.
+        rewards: Every reward of each rollout by name, and "total"; None where it declined.
+        advantages: Of each rollout, weighted by the pair; None where its reward declined.
+    """
+
+    step: int
+    task: str
+    pair: str
+    asked: str
+    image: PictureId | None
+    gold: str | None
+    answers: tuple[str | None, ...]
+    drawn: tuple[PictureId | None, ...]
+    rewards: dict[str, tuple[float | None, ...]]
+    advantages: tuple[float | None, ...]
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The ids of all pictures."""
+        return tuple(one for one in (self.image, *self.drawn) if one is not None)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -115,6 +152,15 @@ def keep_training(run: Path, checkpoint: str) -> None:
         for name in _KEPT:
             if (source / name).is_file():
                 shutil.copyfile(source / name, target / name)
+        for image in {one for group in read_rollouts(source) for one in group.pictures}:
+            _copy_picture(layout.image_path(source, image), layout.image_path(target, image))
+
+
+def _copy_picture(source: Path, target: Path) -> None:
+    """Copy a picture that is there; one that is lost is missing in the copy too."""
+    if is_file(source) and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def read_settings(folder: Path) -> Settings | None:
@@ -168,6 +214,15 @@ def read_fixed(folder: Path) -> list[FixedRow]:
         UserError: naming the line that is not such a row.
     """
     return read_lines(folder / FIXED, msgspec.json.Decoder(FixedRow).decode, hint=_SPOILED)
+
+
+def read_rollouts(folder: Path) -> list[RolloutGroup]:
+    """The groups that were kept, in the order of the steps; empty without the file.
+
+    Raises:
+        UserError: naming the line that is not such a group.
+    """
+    return read_lines(folder / ROLLOUTS, msgspec.json.Decoder(RolloutGroup).decode, hint=_SPOILED)
 
 
 def read_seconds(folder: Path) -> list[dict[str, float]]:

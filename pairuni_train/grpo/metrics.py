@@ -53,6 +53,8 @@ def step_metrics(
         found[f"live_groups/{task}"] = groups.live_share
         found[f"frac_reward_zero_std/{task}"] = 1.0 - found[f"live_groups/{task}"]
         found |= _reward_metrics(engine, batch.rollouts)
+        found |= _spread_metrics(engine, batch.rollouts)
+        found |= _length_metrics(engine, batch.rollouts)
     found["lr"] = last.lr
     return found
 
@@ -125,3 +127,39 @@ def _reward_metrics(engine: Engine, rollouts: TaskRollouts) -> Metrics:
         if declined is not None and name == "total":
             found[f"declined/{task}"] = declined
     return found
+
+
+def _spread_metrics(engine: Engine, rollouts: TaskRollouts) -> Metrics:
+    """The mean over groups of the standard deviation of their rewards, as trl's `reward_std`.
+
+    Groups with fewer than two judged rollouts have none.
+    """
+    reward_N, group_N = rollouts.rewards["total"], rollouts.group_N
+    spreads = []
+    for group in range(len(rollouts.prompts)):
+        judged = reward_N[(group_N == group) & ~reward_N.isnan()].double()
+        if len(judged) > 1:
+            spreads.append(float(judged.std()))
+    sums = torch.tensor([sum(spreads), float(len(spreads))], dtype=torch.float64)
+    total, groups = engine.total(sums).tolist()
+    return {f"reward_std/{rollouts.task}": total / groups} if groups else {}
+
+
+def _length_metrics(engine: Engine, rollouts: TaskRollouts) -> Metrics:
+    """How long answers are in tokens, and the share that took as many as they may.
+
+    Pictures all have one length.
+    """
+    if rollouts.task == "gen":
+        return {}
+    taken = [float(reply.tokens) for reply in rollouts.replies]
+    most = rollouts.spec.decoding.max_tokens
+    full = sum(tokens >= most for tokens in taken)
+    sums = torch.tensor([sum(taken), float(full), float(len(taken))], dtype=torch.float64)
+    tokens, full_of_all, count = engine.total(sums).tolist()
+    if not count:
+        return {}
+    return {
+        "completions/mean_length/und": tokens / count,
+        "completions/clipped_ratio/und": full_of_all / count,
+    }

@@ -18,8 +18,9 @@ from pairuni_eval.toolkit.store import GradientRow
 from pairuni_train.config import Recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.grpo.batch import TaskBatch, task_batches
-from pairuni_train.grpo.dynamic_sampling import StepSampler
+from pairuni_train.grpo.dynamic_sampling import Drawn, StepSampler
 from pairuni_train.grpo.hooks import GradientHook, TaskGradients
+from pairuni_train.grpo.kept_rollouts import KeptGroup, keep_groups
 from pairuni_train.grpo.metrics import Metrics, UpdateResult, step_metrics
 from pairuni_train.grpo.optimizer import set_rate
 from pairuni_train.grpo.reference import Reference
@@ -55,12 +56,14 @@ class StepResult(NamedTuple):
         metrics: Functions of the seed and the step, over all ranks.
         seconds: What the phases took on this rank.
         gradients: Rows of the hooks, e.g. what the probe saw.
+        kept: A group of each task of this rank, in the steps that keep some.
     """
 
     step: int
     metrics: Metrics
     seconds: Metrics
     gradients: Sequence[GradientRow] = ()
+    kept: Sequence[KeptGroup] = ()
 
 
 class Trainer:
@@ -109,7 +112,14 @@ class Trainer:
             updates = [self._update(step, inner, batches) for inner in range(objective.inner_steps)]
         metrics = step_metrics(parts.engine, batches, updates) | drawn.metrics
         rows = [row for update in updates for row in update.gradients]
-        return StepResult(step, metrics, timer.seconds, rows)
+        return StepResult(step, metrics, timer.seconds, rows, self._kept(drawn, step))
+
+    def _kept(self, drawn: Drawn, step: int) -> Sequence[KeptGroup]:
+        """A group of each task, where that is due and this rank writes."""
+        every = self.recipe.rollouts_every
+        if not every or step % every or self.parts.engine.rank:
+            return ()
+        return keep_groups(drawn.rollouts, step, self.parts.sampling["und"].seed)
 
     def _update(self, step: int, inner: int, batches: Mapping[Task, TaskBatch]) -> UpdateResult:
         """One optimizer step: both tasks' gradients, the hooks, clipping, AdamW."""

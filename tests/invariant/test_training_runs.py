@@ -48,6 +48,7 @@ def command(pairs: Path, out: Path, *, steps: int = STEPS, **changes: object) ->
         "gen.rewards": '[{ name = "scorer:tiny-geneval" }, { name = "tiny-objects" }]',
         "checkpoint_every": 2,
         "probe.every": 2,
+        "rollouts_every": 2,
         "lr": 1e-4,
         **{key.replace("__", "."): value for key, value in changes.items()},
     }
