@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairuni_eval.cli.application import make_app, run_app
+from pairuni_eval.cli.board import board
 from pairuni_eval.cli.bridge import bridge
 from pairuni_eval.cli.convert import convert
 from pairuni_eval.cli.data import fetch_command, validate_command
@@ -18,6 +19,7 @@ app.command(cls=RunCommand)(run)
 app.command()(grade)
 app.command()(report)
 app.command()(compare)
+app.command()(board)
 app.command()(show)
 app.command()(convert)
 app.command()(bridge)
