@@ -13,6 +13,7 @@ from pairuni_eval.cli.lmms_flags import RunCommand
 from pairuni_eval.cli.measure import run
 from pairuni_eval.cli.report import compare, report
 from pairuni_eval.cli.show import show
+from pairuni_eval.cli.timeline import timeline
 
 app = make_app("Measure a unified vision-language model: understanding, drawing and editing.")
 app.command(cls=RunCommand)(run)
@@ -20,6 +21,7 @@ app.command()(grade)
 app.command()(report)
 app.command()(compare)
 app.command()(board)
+app.command()(timeline)
 app.command()(show)
 app.command()(convert)
 app.command()(bridge)
