@@ -21,7 +21,7 @@ from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError, writing
 from pairuni_eval.records import RunCard
 from pairuni_eval.report import figures, text
-from pairuni_eval.report.board_kinds import Kind, decoding_notes, differing, kind_of
+from pairuni_eval.report.board_kinds import NumberKind, decoding_notes, differing, kind_of
 from pairuni_eval.report.headline_cache import Headline, HeadlineCache
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
@@ -94,7 +94,7 @@ class BoardTable(NamedTuple):
     """
 
     anchor: str
-    kind: Kind
+    kind: NumberKind
     apart: str
     facts: str
     spec: MetricSpec
@@ -252,7 +252,7 @@ def _benchmarks(runs: Sequence[BoardRun]) -> tuple[BoardBenchmark, ...]:
 
 
 def _benchmark(number: int, card: Card, runs: Sequence[BoardRun]) -> BoardBenchmark:
-    held: dict[Kind, list[BoardRun]] = {}
+    held: dict[NumberKind, list[BoardRun]] = {}
     for run in runs:
         if card.name in run.headlines:
             headline, mine = run.headlines[card.name], run.cards[card.name]
@@ -275,7 +275,7 @@ def _benchmark(number: int, card: Card, runs: Sequence[BoardRun]) -> BoardBenchm
     )
 
 
-def _table(anchor: str, kind: Kind, runs: Sequence[BoardRun], apart: str) -> BoardTable:
+def _table(anchor: str, kind: NumberKind, runs: Sequence[BoardRun], apart: str) -> BoardTable:
     name = kind.benchmark
     decodings = decoding_notes([run.card.benchmarks[name].decoding for run in runs])
     rows = [
@@ -289,7 +289,7 @@ def _table(anchor: str, kind: Kind, runs: Sequence[BoardRun], apart: str) -> Boa
     return BoardTable(anchor, kind, apart, "; ".join(kind.facts()), spec, tuple(rows), ranked)
 
 
-def _figure(run: BoardRun, number: MetricRow, kind: Kind) -> Markup:
+def _figure(run: BoardRun, number: MetricRow, kind: NumberKind) -> Markup:
     tiny = "tiny " if kind.tiny else ""
     label = f"{tiny}{run.card.name}: dot with 95 % interval on the metric's range"
     return figures.strip(number.estimate, label, grid=False)

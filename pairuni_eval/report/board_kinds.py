@@ -28,7 +28,7 @@ _DIGITS = 12  # of a revision that are printed
 _FIRST = ("temperature", "top_k", "top_p", "max_tokens", "cfg_scale")
 
 
-class Kind(NamedTuple):
+class NumberKind(NamedTuple):
     """What numbers of one order have in common.
 
     Attributes:
@@ -73,7 +73,7 @@ class Kind(NamedTuple):
         return f"PARTIAL: {self.planned:,} of {self.expected:,} samples"
 
 
-def kind_of(card: Card, run: RunCard, headline: Headline, *, unfinished: bool) -> Kind:
+def kind_of(card: Card, run: RunCard, headline: Headline, *, unfinished: bool) -> NumberKind:
     """The kind of a headline.
 
     Args:
@@ -83,7 +83,7 @@ def kind_of(card: Card, run: RunCard, headline: Headline, *, unfinished: bool) -
         unfinished: Whether the run has not ended.
     """
     row, asked = headline.row, run.benchmarks[card.name]
-    return Kind(
+    return NumberKind(
         benchmark=card.name,
         tiny=is_tiny(card, run),
         unfinished=unfinished,
@@ -100,7 +100,7 @@ def kind_of(card: Card, run: RunCard, headline: Headline, *, unfinished: bool) -
     )
 
 
-def differing(kinds: Sequence[Kind]) -> list[str]:
+def differing(kinds: Sequence[NumberKind]) -> list[str]:
     """What sets each of several kinds of one benchmark apart from the others, in words."""
     said = [[*kind.facts(), f"rule {kind.rule[:_DIGITS]}"] for kind in kinds]
     common = set(said[0]).intersection(*said[1:])

@@ -38,7 +38,7 @@ class Headline(msgspec.Struct, frozen=True):
     judges: tuple[str, ...] = ()
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _KeptHeadlines(msgspec.Struct, frozen=True):
     """What the file holds: headlines by what they are made of."""
 
     format: str
@@ -86,7 +86,7 @@ class HeadlineCache:
         Raises:
             UserError: if the file cannot be written.
         """
-        kept = _Kept(_FORMAT, dict(sorted(self._used.items())))
+        kept = _KeptHeadlines(_FORMAT, dict(sorted(self._used.items())))
         write_whole(self._path, msgspec.json.encode(kept) + b"\n")
 
     def _make(self, tables: Tables, name: str) -> Headline:
@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Headline]:
     if not is_file(path):
         return {}
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+        kept = msgspec.json.decode(path.read_bytes(), type=_KeptHeadlines)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return kept.headlines if kept.format == _FORMAT else {}

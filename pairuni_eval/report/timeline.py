@@ -28,8 +28,8 @@ from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
 from pairuni_eval.report.study import Grid, GridCell, GridRow, Study, StudyPart, asked, write_study
 from pairuni_eval.report.timeline_numbers import (
     ArmEnds,
-    ArmPoint,
     MeasuredBenchmark,
+    MeasuredStep,
     last_against_first,
     measured_benchmarks,
     understanding_and_generation,
@@ -72,14 +72,16 @@ def named_things(named: Sequence[Path]) -> Timed:
     trainings: list[Path] = []
     left_out: list[str] = []
     for path in named:
-        if has_training(path):
+        is_training = has_training(path)
+        if is_training:
             trainings.append(path)
         if not is_folder(path) or is_file(path / layout.RUN_FILE):
             runs.append(path)
             continue
         found = find_runs(path)
         runs += found.runs
-        left_out += [f"{path / name}: {why}" for name, why in found.others.items() if _odd(name)]
+        if not is_training:  # whose own folders are no runs, and need no word
+            left_out += [f"{path / name}: {why}" for name, why in found.others.items()]
     return Timed(tuple(dict.fromkeys(runs)), tuple(dict.fromkeys(trainings)), tuple(left_out))
 
 
@@ -96,11 +98,6 @@ def state_of(named: Sequence[Path]) -> tuple[object, ...]:
         if is_file(folder / GRADIENTS)
     )
     return ended, probes
-
-
-def _odd(name: str) -> bool:
-    """Whether a folder without a run is worth a word; a training's own checkpoints are not."""
-    return not name.startswith("checkpoint-")
 
 
 def build_timeline(named: Sequence[Path], out: Path) -> Path:
@@ -248,7 +245,7 @@ def _chart(benchmark: MeasuredBenchmark, span: tuple[float, float]) -> LineChart
     return line_chart(title, series, smoothing=False, across=span, spots=True)
 
 
-def _columns(points: Sequence[ArmPoint], scale: float) -> tuple[Array, Array, Array, Array]:
+def _columns(points: Sequence[MeasuredStep], scale: float) -> tuple[Array, Array, Array, Array]:
     """Step, number and both ends of the interval; NaN where there is none."""
     rows = [
         (

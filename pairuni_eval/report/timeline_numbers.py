@@ -25,7 +25,7 @@ from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.tables import Tables
 
 
-class ArmPoint(NamedTuple):
+class MeasuredStep(NamedTuple):
     """A benchmark of an arm at one step."""
 
     step: int
@@ -48,7 +48,7 @@ class MeasuredBenchmark(NamedTuple):
     tiny: bool
     partial: bool
     place: Place
-    arms: tuple[tuple[Trajectory, tuple[ArmPoint, ...]], ...]
+    arms: tuple[tuple[Trajectory, tuple[MeasuredStep, ...]], ...]
 
 
 def measured_benchmarks(found: Trajectories) -> list[MeasuredBenchmark]:
@@ -80,12 +80,12 @@ def _benchmark(name: str, found: Trajectories) -> MeasuredBenchmark:
     )
 
 
-def _point(step: int, runs: tuple[TimedRun, ...], place: Place) -> ArmPoint:
+def _point(step: int, runs: tuple[TimedRun, ...], place: Place) -> MeasuredStep:
     if len(runs) == 1:
         estimate = runs[0].headlines[place.benchmark].row.estimate
-        return ArmPoint(step, estimate, (), runs)
+        return MeasuredStep(step, estimate, (), runs)
     found = arm_row(ArmRuns("", tuple(one.tables for one in runs)), place)
-    return ArmPoint(step, found.estimate, found.by_seed, runs)
+    return MeasuredStep(step, found.estimate, found.by_seed, runs)
 
 
 class ArmEnds(NamedTuple):

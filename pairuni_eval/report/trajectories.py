@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pairuni_eval.report.board_kinds import Kind, kind_of
+from pairuni_eval.report.board_kinds import NumberKind, kind_of
 from pairuni_eval.report.headline_cache import Headline
 from pairuni_eval.report.trained import trained
 from pairuni_eval.stats.tables import Tables
@@ -36,7 +36,7 @@ class TimedRun(NamedTuple):
         """The run itself."""
         return self.tables.run
 
-    def kind(self, benchmark: str) -> Kind:
+    def kind(self, benchmark: str) -> NumberKind:
         """What its number of a benchmark may be compared with."""
         run = self.run
         return kind_of(
@@ -73,7 +73,7 @@ class Trajectories(NamedTuple):
     """All arms, the benchmarks that any of them has, and what was left out, in sentences."""
 
     arms: tuple[Trajectory, ...]
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, NumberKind]
     left_out: tuple[str, ...]
 
 
@@ -101,9 +101,9 @@ def trajectories(runs: Sequence[TimedRun]) -> Trajectories:
     return Trajectories(arms, kinds, tuple(dict.fromkeys(left_out)))
 
 
-def _kinds(runs: Sequence[TimedRun]) -> dict[str, Kind]:
+def _kinds(runs: Sequence[TimedRun]) -> dict[str, NumberKind]:
     """The kind that most numbers of each benchmark are of, in the order of the runs."""
-    found: dict[str, Counter[Kind]] = {}
+    found: dict[str, Counter[NumberKind]] = {}
     for one in runs:
         for name in one.headlines:
             found.setdefault(name, Counter())[one.kind(name)] += 1
@@ -138,7 +138,7 @@ def _arm(one: TimedRun) -> str:
 
 
 def _points(
-    placed: Sequence[_Placed], kinds: Mapping[str, Kind], left_out: list[str]
+    placed: Sequence[_Placed], kinds: Mapping[str, NumberKind], left_out: list[str]
 ) -> dict[int, dict[str, tuple[TimedRun, ...]]]:
     made: dict[int, dict[str, tuple[TimedRun, ...]]] = {}
     for step in sorted({one.step for one in placed}):
@@ -152,7 +152,7 @@ def _points(
 
 
 def _by_seed(
-    name: str, placed: Sequence[_Placed], kind: Kind, left_out: list[str]
+    name: str, placed: Sequence[_Placed], kind: NumberKind, left_out: list[str]
 ) -> tuple[TimedRun, ...]:
     """The run of each seed at one step; of two runs of the same weights the first."""
     found: dict[str, TimedRun] = {}
