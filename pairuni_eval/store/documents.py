@@ -21,6 +21,7 @@ from pairuni_eval.errors import UserError
 
 T = TypeVar("T")
 _NAMED = 5  # unknown keys that a note names
+_SHARED = 65_536  # bytes of a document that is read once however often it is met
 
 
 class Document(NamedTuple, Generic[T]):
@@ -91,8 +92,9 @@ def parse_document(path: Path, data: bytes, kind: type[T], *, hint: str) -> Docu
     """As `read_document`, of bytes that were read already."""
     key: Any = kind  # any type can be looked up, which mypy does not see of a variable one
     frozen = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    shared = frozen and len(data) <= _SHARED
     try:
-        return _parsed_once(data, key) if frozen else _parsed(data, key)
+        return _parsed_once(data, key) if shared else _parsed(data, key)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}.", hint=hint) from failure
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
