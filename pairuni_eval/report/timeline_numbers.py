@@ -211,7 +211,7 @@ def _half(rows: Sequence[Difference | None]) -> float | None:
 
 def _headline_differences(arm: Trajectory, first: int, step: int) -> dict[str, Difference]:
     """The headline of every benchmark at a step against that at the first, uncorrected."""
-    found = {}
+    found: dict[str, Difference] = {}
     for ours, theirs in _sides(arm, first, step):
         sides = NamedSide(f"step {step}", ours), NamedSide(f"step {first}", theirs)
         rows = find_differences(*sides, margin=TIE_MARGIN).rows
