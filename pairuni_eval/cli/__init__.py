@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pairuni_eval.cli.application import make_app, run_app
+from pairuni_eval.cli.board import board
 from pairuni_eval.cli.bridge import bridge
 from pairuni_eval.cli.convert import convert
 from pairuni_eval.cli.data import fetch_command, validate_command
@@ -13,6 +14,7 @@ from pairuni_eval.cli.measure import run
 from pairuni_eval.cli.readers import readers
 from pairuni_eval.cli.report import compare, report
 from pairuni_eval.cli.show import show
+from pairuni_eval.cli.timeline import timeline
 
 app = make_app("Measure a unified vision-language model: understanding, drawing and editing.")
 app.command(cls=RunCommand)(run)
@@ -20,6 +22,8 @@ app.command()(grade)
 app.command()(report)
 app.command()(compare)
 app.command()(readers)
+app.command()(board)
+app.command()(timeline)
 app.command()(show)
 app.command()(convert)
 app.command()(bridge)

@@ -63,13 +63,18 @@ class Level(NamedTuple):
 
 
 class DrawnLine(NamedTuple):
-    """A line with its coordinates: smoothed, as measured, and the band around it ("" if none)."""
+    """A line with its coordinates: smoothed, as measured, and the band around it ("" if none).
+
+    Attributes:
+        spots: Where the numbers stand, if each is marked.
+    """
 
     name: str
     arm: int
     line: str
     faint: str
     band: str
+    spots: tuple[tuple[float, float], ...] = ()
 
 
 class LineChart(NamedTuple):
@@ -143,6 +148,8 @@ def line_chart(
     smoothing: bool = True,
     within: Sequence[float] = (),
     levels: Mapping[str, float] = MappingProxyType({}),
+    across: Sequence[float] = (),
+    spots: bool = False,
 ) -> LineChart | None:
     """Lines over steps with a smoothed and a faint version of each; None without any number.
 
@@ -152,22 +159,25 @@ def line_chart(
         smoothing: False draws the lines as measured.
         within: Values that the vertical axis must show.
         levels: Values that get a line across the chart, by their names.
+        across: Steps that the horizontal axis must show, for charts that stand above one another.
+        spots: Whether every number gets a mark, as few numbers need.
     """
     shown = [one for one in series if np.isfinite(one.y).any()]
     if not shown:
         return None
-    x_marks = ticks(min(float(s.x.min()) for s in shown), max(float(s.x.max()) for s in shown))
+    ends = [float(end) for one in shown for end in (one.x.min(), one.x.max())]
+    x_marks = ticks(min([*across, *ends]), max([*across, *ends]))
     y_marks = ticks(*_reach(shown, [*within, *levels.values()]))
     longest = max(len(one.x) for one in shown)
     window = max(1, longest // _SMOOTH) if smoothing else 1
-    place = _ChartScale(x_marks, y_marks)
+    place = ChartScale(x_marks, y_marks)
     return LineChart(
         title=title,
         label=f"{title} over training steps: {', '.join(_in_words(one) for one in shown)}",
         height=_HEIGHT,
         x_ticks=legible([Tick(place.x(mark), f"{mark:g}") for mark in x_marks]),
         y_ticks=tuple(Tick(place.y(mark), f"{mark:g}") for mark in y_marks),
-        lines=tuple(place.drawn(one, window) for one in shown),
+        lines=tuple(place.drawn(one, window, spots=spots) for one in shown),
         smoothed=window,
         series=tuple(shown),
         zero=place.y(0.0) if y_marks[0] < 0 < y_marks[-1] else None,
@@ -188,32 +198,44 @@ def _in_words(one: Series) -> str:
     return f"{one.name} from {known[0]:.3g} to {known[-1]:.3g}"
 
 
-class _ChartScale:
-    """Turns the data's units into those of the view box."""
+class ChartScale:
+    """Turns the data's units into those of the view box.
+
+    Args:
+        x_marks, y_marks: The marks of both axes; the first and the last are their ends.
+    """
 
     def __init__(self, x_marks: Sequence[float], y_marks: Sequence[float]) -> None:
         self._x, self._y = (x_marks[0], x_marks[-1]), (y_marks[0], y_marks[-1])
 
     def x(self, value: float) -> float:
+        """Where a value stands on the horizontal axis."""
         low, high = self._x
         return _LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low)
 
     def y(self, value: float) -> float:
+        """Where a value stands on the vertical axis."""
         low, high = self._y
         return _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
 
-    def drawn(self, one: Series, window: int) -> DrawnLine:
+    def drawn(self, one: Series, window: int, *, spots: bool = False) -> DrawnLine:
+        """A line with its coordinates; see `line_chart`."""
         x, y = _binned(one.x), _binned(one.y)
         low, high = (None if part is None else _binned(part) for part in (one.low, one.high))
         return DrawnLine(
             name=one.name,
             arm=one.arm,
-            line=self._path(x, _binned(smooth(one.y, window))),
-            faint=self._path(x, y) if window > 1 else "",
+            line=self.path(x, _binned(smooth(one.y, window))),
+            faint=self.path(x, y) if window > 1 else "",
             band="" if low is None or high is None else self._band(x, low, high),
+            spots=tuple(
+                (self.x(a), self.y(b))
+                for a, b in zip(x, y, strict=True)
+                if spots and np.isfinite(b)
+            ),
         )
 
-    def _path(self, x: Array, y: Array) -> str:
+    def path(self, x: Array, y: Array) -> str:
         """An SVG path that is interrupted where a number is missing."""
         words, pen_down = [], False
         for a, b in zip(x, y, strict=True):

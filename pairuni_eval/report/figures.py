@@ -62,13 +62,17 @@ def _other(other: Other, number: Estimate) -> Markup:
     ).format(_place(other.value, number), other.name)
 
 
-def strip(number: Estimate, label: str, others: Sequence[Other] = ()) -> Markup:
+def strip(
+    number: Estimate, label: str, others: Sequence[Other] = (), *, grid: bool = True
+) -> Markup:
     """A dot with its interval on the metric's range; empty without a value or a range.
 
     Args:
         number: The estimate; its bounds are the ends of the strip.
         label: What a screen reader says.
         others: Baseline values, drawn as open circles.
+        grid: Whether it has lines of its own at the quarters; a table of many strips draws them
+            by its style.
     """
     if number.value is None or number.bounds is None:
         return Markup("")
@@ -78,7 +82,7 @@ def strip(number: Estimate, label: str, others: Sequence[Other] = ()) -> Markup:
     marks = Markup("").join(_other(other, number) for other in others)
     ends = [_place(end, number) for end in number.interval or ()]
     return Markup('<svg class="strip" role="img" aria-label="{}">{}{}{}{}</svg>').format(
-        label, _grid(), _whisker(*ends) if ends else "", marks, dot
+        label, _grid() if grid else "", _whisker(*ends) if ends else "", marks, dot
     )
 
 

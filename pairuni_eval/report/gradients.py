@@ -117,7 +117,7 @@ def gradient_section(
         raw=raw,
         preconditioned=tuple(one for one in found if one.preconditioned),
         comparisons=tuple(against),
-        over_steps=_over_steps(table, names),
+        over_steps=cosine_over_steps(table, names),
         by_block=_by_block(raw),
         correlations=(),
         alignments=tuple(aligned),
@@ -152,8 +152,16 @@ _VERDICTS = {
 }
 
 
-def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
-    """The moving median of the cosine; an arm that was probed at one step only has no line."""
+def cosine_over_steps(
+    table: pd.DataFrame, names: Sequence[str], *, across: Sequence[float] = ()
+) -> LineChart | None:
+    """The moving median of the cosine; an arm that was probed at one step only has no line.
+
+    Args:
+        table: Of `gradient_table`.
+        names: The scenarios in the order of their colors.
+        across: Steps that the axis must show.
+    """
     series = []
     for arm, name in enumerate(names):
         found = curve(table, name)
@@ -162,7 +170,7 @@ def _over_steps(table: pd.DataFrame, names: Sequence[str]) -> LineChart | None:
             x, y, low, high = (np.array(column, dtype=np.float64) for column in columns)
             series.append(Series(name, arm, x, y, low, high))
     title = "Cosine of the two tasks' gradients"
-    return line_chart(title, series, smoothing=False, within=(0.0,))
+    return line_chart(title, series, smoothing=False, within=(0.0,), across=across)
 
 
 def _by_block(arms: Sequence[ScenarioInterference]) -> tuple[IntervalChart, ...]:

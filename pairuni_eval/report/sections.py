@@ -29,6 +29,7 @@ from pairuni_eval.stats.tables import (
     benchmark_metrics,
     compared,
     flips,
+    metric_row,
     status_counts,
 )
 from pairuni_eval.store.read import decode_cell
@@ -135,10 +136,7 @@ class Section(NamedTuple):
     @property
     def headline(self) -> MetricRow:
         """The headline under the default protocol; a foreign figure if its rows hold no numbers."""
-        headline = self.protocols[0].metrics[0]
-        if headline.estimate.value is None and self.figures:
-            return _as_metric(self.figures[0], headline)
-        return headline
+        return _or_figure(self.protocols[0].metrics[0], self.figures)
 
     @property
     def further_decoding(self) -> str:
@@ -236,8 +234,19 @@ def _figures(tables: Tables, name: str) -> tuple[ExternalMetric, ...]:
     )
 
 
-def _as_metric(figure: ExternalMetric, headline: MetricRow) -> MetricRow:
-    """A foreign figure in the place of a headline without a value: no interval, no groups."""
+def headline_number(tables: Tables, name: str) -> MetricRow:
+    """As `Section.headline`, without its groups; reads nothing else of the benchmark."""
+    protocol = tables.graded_under(name)[0]
+    rule = tables.spec(name, protocol)
+    row = metric_row(tables, name, protocol, rule.metric(rule.headline), grouped=False)
+    return _or_figure(row, _figures(tables, name))
+
+
+def _or_figure(headline: MetricRow, figures: Sequence[ExternalMetric]) -> MetricRow:
+    """The first foreign figure where a headline has no value: no interval, no groups."""
+    if headline.estimate.value is not None or not figures:
+        return headline
+    figure = figures[0]
     spec = msgspec.structs.replace(headline.spec, name=figure.metric, title=figure.metric)
     return headline._replace(
         spec=spec, estimate=Estimate(figure.value, None, 0), scored=figure.rows, groups=()

@@ -18,6 +18,7 @@ from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
 from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
 from pairuni_eval.report.rerun import Rerun
+from pairuni_eval.report.trade_off import TradeOff
 from pairuni_eval.stats.compare import Difference
 from pairuni_eval.stats.intervals import Estimate
 
@@ -66,7 +67,7 @@ class StudyPart(NamedTuple):
     title: str
     facts: str = ""
     key: tuple[str, ...] = ()
-    charts: tuple[LineChart | IntervalChart, ...] = ()
+    charts: tuple[LineChart | IntervalChart | TradeOff, ...] = ()
     grids: tuple[Grid, ...] = ()
     points: tuple[str, ...] = ()
 
@@ -89,8 +90,9 @@ class Study(NamedTuple):
         notes: What the answers do not cover.
         gradients: The report's own section, where gradients were probed.
         quoted: The paper's numbers, if it prints any.
-        reruns: The commands that do all of it again.
+        reruns: The commands that do all of it again; none where the page is of runs that are there.
         files: What lies beside the page, in words by its name.
+        kind: What the page is of.
     """
 
     title: str
@@ -103,11 +105,13 @@ class Study(NamedTuple):
     quoted: QuotedNumbers | None
     reruns: tuple[Rerun, ...]
     files: dict[str, str]
+    kind: str = "experiment"
 
     @property
     def charts(self) -> tuple[LineChart | IntervalChart, ...]:
-        """Every chart of the page, the report's own sections last."""
-        own = [chart for part in self.parts for chart in part.charts]
+        """Every chart that files for a paper can hold, the report's own sections last."""
+        every = [chart for part in self.parts for chart in part.charts]
+        own = [chart for chart in every if not isinstance(chart, TradeOff)]
         return (*own, *(self.gradients.by_block if self.gradients else ()))
 
     @property

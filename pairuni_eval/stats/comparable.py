@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pairuni_eval.cards import MetricSpec
+from pairuni_eval.cards import Card, MetricSpec
 from pairuni_eval.stats.planned import lost_samples
 from pairuni_eval.stats.tables import Tables
 
@@ -39,9 +39,9 @@ def lacking_protocol(ours: Side, theirs: Side, benchmark: str, protocol: str) ->
 
 def other_rule(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec) -> str | None:
     """What differs in how the number is defined; None if nothing does."""
-    one = _definition(everyone[0], benchmark, protocol, spec.name)
+    one = definition(everyone[0].card(benchmark), protocol, spec.name)
     for run in everyone[1:]:
-        other = _definition(run, benchmark, protocol, spec.name)
+        other = definition(run.card(benchmark), protocol, spec.name)
         for key, value in one.items():
             if other.get(key) != value:
                 there = _shown(other.get(key))
@@ -49,10 +49,10 @@ def other_rule(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec) 
     return None
 
 
-def _definition(run: Tables, benchmark: str, protocol: str, metric: str) -> dict[str, object]:
+def definition(card: Card, protocol: str, metric: str) -> dict[str, object]:
     """Everything that makes a number what it is, but for the outputs."""
-    rule = run.spec(benchmark, protocol)
-    found: dict[str, object] = {"the benchmark's version": run.card(benchmark).version}
+    rule = card.protocols[protocol]
+    found: dict[str, object] = {"the benchmark's version": card.version}
     if metric not in [spec.name for spec in rule.metrics]:
         return found | {"the metric": "not defined"}
     plain = msgspec.to_builtins(rule.metric(metric))

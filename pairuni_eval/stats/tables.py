@@ -360,8 +360,10 @@ def _of_groups(
     return msgspec.structs.replace(spec, title=title)
 
 
-def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) -> MetricRow:
-    """One metric of one protocol, with its groups."""
+def metric_row(
+    tables: Tables, benchmark: str, protocol: str, spec: MetricSpec, *, grouped: bool = True
+) -> MetricRow:
+    """One metric of one protocol, with its groups unless they are not wanted."""
     rows = tables.rows(benchmark, protocol, spec)
     aggregate = make_aggregate(spec, rows)
     expected = _expected(tables, benchmark, spec, rows)
@@ -372,7 +374,7 @@ def metric_row(tables: Tables, benchmark: str, protocol: str, spec: MetricSpec) 
         estimate=estimate(aggregate, rows),
         scored=_count(rows),
         expected=expected.outputs,
-        groups=_group_rows(spec, rows),
+        groups=_group_rows(spec, rows) if grouped else (),
         known=expected.known,
     )
 

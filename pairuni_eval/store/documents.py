@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from pairuni_eval.errors import UserError
 
 T = TypeVar("T")
 _NAMED = 5  # unknown keys that a note names
+_SHARED = 65_536  # bytes of a document that is read once however often it is met
 
 
 class Document(NamedTuple, Generic[T]):
@@ -90,14 +91,23 @@ def check_digest(path: Path, data: bytes, expected: str | None, *, hint: str) ->
 def parse_document(path: Path, data: bytes, kind: type[T], *, hint: str) -> Document[T]:
     """As `read_document`, of bytes that were read already."""
     key: Any = kind  # any type can be looked up, which mypy does not see of a variable one
+    frozen = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    shared = frozen and len(data) <= _SHARED
     try:
-        plain = msgspec.json.decode(data)
-        unknown = tuple(dict.fromkeys(_strip(plain, _shape(key), "")))
-        return Document(msgspec.convert(plain, kind), unknown)
+        return _parsed_once(data, key) if shared else _parsed(data, key)
     except msgspec.ValidationError as failure:
         raise UserError(f"{path}: {_explain(str(failure))}.", hint=hint) from failure
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as failure:
         raise UserError(f"{path}: cannot be read: {failure}.", hint=hint) from failure
+
+
+def _parsed(data: bytes, kind: Hashable) -> Document[Any]:
+    plain = msgspec.json.decode(data)
+    unknown = tuple(dict.fromkeys(_strip(plain, _shape(kind), "")))
+    return Document(msgspec.convert(plain, kind), unknown)
+
+
+_parsed_once = lru_cache(maxsize=256)(_parsed)  # runs of one suite have the same cards
 
 
 @cache
@@ -113,6 +123,15 @@ def _explain(message: str) -> str:
     return f"{key}: {problem}" if key else problem
 
 
+_NESTED = (
+    inspect.UnionType,
+    inspect.StructType,
+    inspect.DictType,
+    inspect.ListType,
+    inspect.VarTupleType,
+)
+
+
 def _strip(value: Any, kind: inspect.Type, place: str) -> Iterator[str]:
     """Take out of plain JSON the keys that `kind` does not know; yields where they stood."""
     if isinstance(kind, inspect.UnionType):
@@ -123,11 +142,12 @@ def _strip(value: Any, kind: inspect.Type, place: str) -> Iterator[str]:
         for key in [key for key in value if key not in known]:
             del value[key]
             yield f"'{place}{key}'"
-        for key in [key for key in value if key in fields]:
+        for key in [key for key in value if isinstance(fields.get(key), _NESTED)]:
             yield from _strip(value[key], fields[key], f"{place}{key}.")
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        for key, held in value.items():
-            yield from _strip(held, kind.value_type, f"{place}{key}.")
+        if isinstance(kind.value_type, _NESTED):  # a seal may name ten thousand pictures
+            for key, held in value.items():
+                yield from _strip(held, kind.value_type, f"{place}{key}.")
     elif isinstance(kind, inspect.ListType | inspect.VarTupleType) and isinstance(value, list):
         for held in value:
             yield from _strip(held, kind.item_type, place)

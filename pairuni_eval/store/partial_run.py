@@ -57,7 +57,7 @@ class PartialRun(StoredRun):
                 hint=self.way_back,
             )
 
-    @property
+    @cached_property
     def way_back(self) -> str:
         """See `StoredRun.way_back`."""
         return f"Continue it: {self.again}"

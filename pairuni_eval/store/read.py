@@ -168,12 +168,12 @@ class StoredRun:
             return f"its {layout.RUN_FILE} does not hold a command of pairuni-eval to be repeated."
         return f"{self.card.command} {as_typed('--out', out)}"
 
-    @property
+    @cached_property
     def packed(self) -> bool:
         """Whether the folder was unpacked from a packed run."""
         return is_unpacked(self.folder)
 
-    @property
+    @cached_property
     def way_back(self) -> str:
         """What to do about a file that is missing or changed."""
         if self.packed:
@@ -250,11 +250,15 @@ class StoredRun:
         Raises:
             UserError: for the first file that is missing or changed.
         """
-        for name in self.seal.sha256:
-            table_bytes(self.folder, name, self.seal, hint=self.way_back)
+        self.verify_tables()
         for name, digest in self.seal.files.items():
             if not (self.packed and name == layout.PLAN_FILE):
                 read_bytes(self.folder / name, digest, hint=self.way_back)
+
+    def verify_tables(self) -> None:
+        """As `verify`, of the tables alone."""
+        for name in self.seal.sha256:
+            table_bytes(self.folder, name, self.seal, hint=self.way_back)
 
     def records(self, name: str, kind: type[Row]) -> list[Row]:
         """A table as records; empty if the run has none of that name.

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from support import example_run as example
 from support.chromium import Browser
+from support.made_up_boards import board_page
 from support.made_up_experiments import study_pages
+from support.made_up_timelines import timeline_page
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
@@ -58,7 +60,12 @@ def report(root: Path) -> Path:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of every kind; one more kind is one more entry here and below."""
     root = tmp_path_factory.mktemp("axe")
-    return {"report": report(root), **study_pages(root / "studies")}
+    return {
+        "report": report(root),
+        "board": board_page(root / "board"),
+        "timeline": timeline_page(root / "timeline"),
+        **study_pages(root / "studies"),
+    }
 
 
 def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
@@ -71,7 +78,7 @@ def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("kind", ["report", "table", "figure"])
+@pytest.mark.parametrize("kind", ["report", "table", "figure", "board", "timeline"])
 def test_axe_finds_nothing(
     browser: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:

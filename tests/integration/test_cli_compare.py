@@ -13,13 +13,12 @@ import msgspec
 import pandas as pd
 import pytest
 from support import example_run as example
+from support.unfinished_runs import unfinished
 
 from pairuni_eval.catalog import suite_baselines
 from pairuni_eval.errors import UserError
-from pairuni_eval.records import Output, Sample, Score
 from pairuni_eval.store import layout
 from pairuni_eval.store.partial_run import PartialRun, open_run
-from pairuni_eval.store.read import StoredRun
 
 pytestmark = pytest.mark.light
 
@@ -117,27 +116,6 @@ def test_tiny_weights_are_named_on_a_benchmark_that_is_not_tiny(cli: Any, tmp_pa
         rows = example.graded(card, 20, skill, example.random.Random(name))
         example.store(tmp_path / name, [card], {"asks": rows}, name=name)
     assert "asks@official (tiny)" in cli("compare", tmp_path / "tiny", tmp_path / "other").out
-
-
-def unfinished(run: Path, target: Path, *, graded: int) -> Path:
-    """A copy of a run as a kill leaves it: rows instead of tables, scores of the first outputs."""
-    shutil.copytree(run, target)
-    stored = StoredRun(run)
-    kinds = {"samples": Sample, "outputs": Output, "scores": Score}
-    for name, kind in kinds.items():
-        rows = stored.records(name, kind)
-        if name == "outputs":
-            known = {row.id for row in rows[:graded]}
-        if name == "scores":
-            rows = [row for row in rows if row.output in known]
-        path = (
-            target / layout.ROWS / (f"{name}.jsonl" if name == "samples" else f"{name}-rank0.jsonl")
-        )
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows) + b'{"torn')
-        (target / f"{name}.parquet").unlink()
-    (target / layout.COMPLETE).unlink()
-    return target
 
 
 def test_an_unfinished_run_reads_as_the_finished_one(runs: Path, tmp_path: Path) -> None:

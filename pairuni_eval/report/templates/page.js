@@ -1,6 +1,6 @@
 "use strict";
 // What every page can do beyond being read: tables sort by a click on a heading, long texts are
-// folded until a reader opens them. Without this script everything is there, unsorted and whole.
+// folded until a reader opens them; a table of numbers that no order fits does not sort. Without this script everything is there, unsorted and whole.
 const page = (() => {
   const FOLDED = 320; // characters and lines that are never folded
   const LINES = 12;
@@ -105,7 +105,7 @@ const page = (() => {
     }
   };
 
-  document.querySelectorAll("main table").forEach(sortable);
+  document.querySelectorAll("main table:not([data-unordered])").forEach(sortable);
   fold(document.querySelectorAll("main :is(.said, .asked, td.words)"));
   return { copy, fold };
 })();

@@ -1,0 +1,240 @@
+"""The numbers of a timeline: every benchmark over steps, last against first, the trade-off.
+
+Goes in: trajectories of runs. Comes out: the points of every arm, the comparison of its last step
+with its first (all arms are one page of tests), and the picture of understanding against
+generation. A number of an arm with several training seeds is their mean (`stats.arms`); of one it
+is that run's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pairuni_eval.records import Capability
+from pairuni_eval.report.headlines import KINDS
+from pairuni_eval.report.trade_off import PathOfArm, PathPoint, TradeOff, trade_off
+from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory
+from pairuni_eval.stats.arms import ArmRuns, arm_row
+from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
+from pairuni_eval.stats.families import together
+from pairuni_eval.stats.intervals import LEVEL, Estimate, t_point
+from pairuni_eval.stats.scope import NamedSide
+from pairuni_eval.stats.tables import Tables
+
+
+class MeasuredStep(NamedTuple):
+    """A benchmark of an arm at one step."""
+
+    step: int
+    estimate: Estimate
+    by_seed: tuple[float, ...]
+    runs: tuple[TimedRun, ...]
+
+
+class MeasuredBenchmark(NamedTuple):
+    """A benchmark of the page.
+
+    Attributes:
+        place: The headline.
+        arms: The points of every arm.
+    """
+
+    name: str
+    title: str
+    capability: Capability
+    tiny: bool
+    partial: bool
+    place: Place
+    arms: tuple[tuple[Trajectory, tuple[MeasuredStep, ...]], ...]
+
+
+def measured_benchmarks(found: Trajectories) -> list[MeasuredBenchmark]:
+    """Every benchmark with the points of every arm, by what it asks of a model."""
+    order = list(KINDS)
+    made = [_benchmark(name, found) for name in found.kinds]
+    kept = [one for one in made if any(points for _, points in one.arms)]
+    return sorted(kept, key=lambda one: (order.index(one.capability), one.name))
+
+
+def _benchmark(name: str, found: Trajectories) -> MeasuredBenchmark:
+    kind = found.kinds[name]
+    held = [one for arm in found.arms for runs in arm.of(name).values() for one in runs]
+    first = held[0]
+    card, row = first.run.cards[name], first.headlines[name].row
+    place = Place(name, row.protocol, row.spec, headline=True)
+    arms = [
+        (arm, tuple(_point(step, runs, place) for step, runs in arm.of(name).items()))
+        for arm in found.arms
+    ]
+    return MeasuredBenchmark(
+        name=name,
+        title=card.title,
+        capability=card.capability,
+        tiny=kind.tiny,
+        partial=kind.planned < kind.expected,
+        place=place,
+        arms=tuple(arms),
+    )
+
+
+def _point(step: int, runs: tuple[TimedRun, ...], place: Place) -> MeasuredStep:
+    if len(runs) == 1:
+        estimate = runs[0].headlines[place.benchmark].row.estimate
+        return MeasuredStep(step, estimate, (), runs)
+    found = arm_row(ArmRuns("", tuple(one.tables for one in runs)), place)
+    return MeasuredStep(step, found.estimate, found.by_seed, runs)
+
+
+class ArmEnds(NamedTuple):
+    """The last step of an arm against its first: differences of headlines by benchmark."""
+
+    arm: Trajectory
+    first: int
+    last: int
+    rows: Mapping[str, Difference]
+    comparisons: tuple[Comparison, ...]
+
+
+def last_against_first(found: Trajectories) -> list[ArmEnds]:
+    """Last against first in every arm; all of it is one page of tests."""
+    asked_for: dict[str, tuple[Trajectory, NamedSide, NamedSide]] = {}
+    for arm in found.arms:
+        first, last = arm.steps[0], arm.steps[-1]
+        if first == last:
+            continue
+        for number, (ours, theirs) in enumerate(_sides(arm, first, last)):
+            key = f"{arm.number}/{number}"
+            names = f"{arm.name}, step {last}", f"step {first}"
+            asked_for[key] = arm, NamedSide(names[0], ours), NamedSide(names[1], theirs)
+    raw = {
+        key: find_differences(ours, theirs, margin=TIE_MARGIN)
+        for key, (_, ours, theirs) in asked_for.items()
+    }
+    made: dict[int, list[Comparison]] = {}
+    for key, comparison in together(raw).items():
+        made.setdefault(asked_for[key][0].number, []).append(comparison)
+    return [
+        ArmEnds(
+            arm,
+            arm.steps[0],
+            arm.steps[-1],
+            {row.benchmark: row for one in made[arm.number] for row in one.headlines},
+            tuple(made[arm.number]),
+        )
+        for arm in found.arms
+        if arm.number in made
+    ]
+
+
+def _sides(
+    arm: Trajectory, first: int, last: int
+) -> Iterator[tuple[tuple[Tables, ...], tuple[Tables, ...]]]:
+    """Both sides, once for each set of runs that holds some benchmarks at both steps."""
+    seen: dict[tuple[tuple[str, ...], ...], None] = {}
+    for name in arm.points[last]:
+        if name not in arm.points[first]:
+            continue
+        sides = arm.points[last][name], arm.points[first][name]
+        key = tuple(tuple(one.place for one in side) for side in sides)
+        if key not in seen:
+            seen[key] = None
+            ours, theirs = (tuple(one.tables for one in side) for side in sides)
+            yield ours, theirs
+
+
+def _paths(benchmarks: Sequence[MeasuredBenchmark], found: Trajectories) -> list[PathOfArm]:
+    """Each arm's mean headline on its range, of understanding and of generation, by step."""
+    return [
+        PathOfArm(arm.name, arm.number, points)
+        for arm in found.arms
+        if (points := tuple(_path_points(arm, benchmarks)))
+    ]
+
+
+def _path_points(arm: Trajectory, benchmarks: Sequence[MeasuredBenchmark]) -> Iterator[PathPoint]:
+    """The steps at which every benchmark of the picture has a number."""
+    sides = [
+        [one for one in benchmarks if one.capability is capability]
+        for capability in (Capability.UNDERSTAND, Capability.GENERATE)
+    ]
+    first: int | None = None
+    for step in arm.steps:
+        places = [[_share(one, arm, step) for one in side] for side in sides]
+        if any(share is None for side in places for share in side):
+            continue
+        across, upward = (
+            100 * float(np.mean([s for s in side if s is not None])) for side in places
+        )
+        reach = None
+        if first is not None:
+            reach = _reach(_headline_differences(arm, first, step), sides)
+        first = step if first is None else first
+        yield PathPoint(step, across, upward, reach)
+
+
+def _share(benchmark: MeasuredBenchmark, arm: Trajectory, step: int) -> float | None:
+    """Where a headline stands on its range, from 0 to 1; downward metrics are turned round."""
+    points = next(points for one, points in benchmark.arms if one is arm)
+    estimate = next((one.estimate for one in points if one.step == step), None)
+    if estimate is None or estimate.value is None or estimate.bounds is None:
+        return None
+    low, high = estimate.bounds
+    share = (estimate.value - low) / (high - low)
+    return 1.0 - share if benchmark.place.spec.direction == "down" else share
+
+
+def _reach(
+    rows: Mapping[str, Difference], sides: Sequence[Sequence[MeasuredBenchmark]]
+) -> tuple[float, float] | None:
+    """Half of the 95 % interval of the paired difference to the first point, in both directions.
+
+    Benchmarks share no output, so the variances of their differences add up; t has the least of
+    their degrees of freedom. None where a benchmark has no error, e.g. two runs that are one.
+    """
+    across, upward = (_half([rows.get(one.name) for one in side]) for side in sides)
+    return None if across is None or upward is None else (across, upward)
+
+
+def _half(rows: Sequence[Difference | None]) -> float | None:
+    errors, freedoms = [], []
+    for row in rows:
+        if row is None or row.error is None or not row.span:
+            return None
+        errors.append(row.error / row.span)
+        freedoms.append(row.freedom or 1.0)
+    error = float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+    return 100 * t_point(0.5 * (1 + LEVEL), max(1.0, min(freedoms))) * error
+
+
+def _headline_differences(arm: Trajectory, first: int, step: int) -> dict[str, Difference]:
+    """The headline of every benchmark at a step against that at the first, uncorrected."""
+    found: dict[str, Difference] = {}
+    for ours, theirs in _sides(arm, first, step):
+        sides = NamedSide(f"step {step}", ours), NamedSide(f"step {first}", theirs)
+        rows = find_differences(*sides, margin=TIE_MARGIN).rows
+        found |= {row.benchmark: row for row in rows if row.headline}
+    return found
+
+
+def understanding_and_generation(
+    benchmarks: Sequence[MeasuredBenchmark], found: Trajectories
+) -> TradeOff | None:
+    """The trade-off of the benchmarks that are not tiny; of tiny ones where there are no others."""
+    real = [one for one in benchmarks if not one.tiny]
+    mine = [
+        one
+        for one in real or benchmarks
+        if one.capability in (Capability.UNDERSTAND, Capability.GENERATE)
+        and all(points for _, points in one.arms)
+    ]
+    if len({one.capability for one in mine}) < 2:
+        return None
+    tiny = ", tiny" if not real else ""
+    return trade_off(
+        f"Generation (upward) against understanding{tiny}, % of the range",
+        "understanding, % of the range",
+        _paths(mine, found),
+    )
