@@ -198,6 +198,6 @@ def _paired(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> Pai
 def _graded(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that outputs are paired by, as the tables of a run have them."""
     columns: dict[str, Any] = {name: frame[name].to_numpy() for name in _NEEDED}
-    columns |= {"value": frame["score"].to_numpy(dtype=np.float64)}
+    columns |= {"uid": columns["sample"], "value": frame["score"].to_numpy(dtype=np.float64)}
     columns |= {"status": str(Status.SCORED), "skipped": None, "parts": ""}
     return pd.DataFrame(columns)

@@ -22,6 +22,5 @@ from pairuni_eval.store.training import (
     load_settings,
     read_fixed,
     read_metrics,
-    read_rollouts,
 )
 from pairuni_eval.store.write import atomic_path, clear_temporaries, write_whole

@@ -37,6 +37,7 @@ WORKS: dict[str, str] = {
     "grade": "pairuni-eval grade --benchmark tiny-pope --responses answers.jsonl --limit 2",
     "report": "pairuni-eval report a --baseline b=b",
     "compare": "pairuni-eval compare a b",
+    "board": "pairuni-eval board . --out board",
     "show": "pairuni-eval show 'a run' random",
     "validate": "pairuni-eval validate tiny-pope --limit 4",
     "fetch": "pairuni-eval fetch --benchmarks tiny-pope --to fetched",
@@ -102,7 +103,15 @@ NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 PRETRAINS = "pairuni-train pretrain-tiny --out pretrained --resume WEIGHTS"
-STOPS = {"baselines": "pairuni-train baselines --out packed"}  # arms are not trained: a sentence
+STOPS = {  # what they need is not there: a sentence
+    "baselines": ("pairuni-train baselines --out packed", "The arm "),
+    "readers": ("pairuni-eval readers a", "None of these runs asks a model about drawn pictures"),
+    "timeline": ("pairuni-eval timeline a b", "None of these runs has a training step"),
+    "transfer": (
+        "pairuni-train pairs transfer pairs/pairug.parquet --before a --after b",
+        "None of the benchmarks that both runs have names its concepts",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +131,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     head, table, rest = preset.partition("[encoder]")
     (folder / "pe.toml").write_text(head + table + rest.replace('"tiny"', '"pe"', 1))
 
-    words = {**WORKS, **{name: command for name, (command, _) in NEEDS.items()}, **STOPS}
+    others = {name: command for name, (command, _) in (NEEDS | STOPS).items()}
+    words = {**WORKS, **others}
     place = tmp_path_factory.mktemp("said")
     return dict(zip(words, without_extras(list(words.values()), folder, place), strict=True))
 
@@ -177,13 +187,13 @@ def test_it_ends_at_once_with_its_pip_line(ended: dict[str, Any], name: str) -> 
 def test_what_lacks_something_else_says_so(ended: dict[str, Any], name: str) -> None:
     one = ended[name]
     assert (one["code"], one["left"]) == (2, [])
-    assert one["err"].startswith("Error: The arm ")
+    assert one["err"].startswith(f"Error: {STOPS[name][1]}")
 
 
 def test_every_command_is_tried() -> None:
     tried = [
         *WORKS.values(),
-        *STOPS.values(),
+        *(command for command, _ in STOPS.values()),
         PRETRAINS,
         *(command for command, _ in NEEDS.values()),
     ]

@@ -394,7 +394,7 @@ def test_a_missing_reward_is_found_before_a_row_is_read(
     def read(path: Path) -> None:
         raise AssertionError("a row was read")
 
-    monkeypatch.setattr(run, "read_pairs", read)
+    monkeypatch.setattr(run, "StoredPairs", read)
     reward = ["--set", 'gen.rewards=[{name="clipscore"}]']
     ran = train("run", "--pairs", folder, "--out", "out", *settings, *reward)
     assert ran.code == 2

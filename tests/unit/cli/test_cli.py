@@ -34,6 +34,7 @@ RUN_OPTIONS = [
     "--benchmarks",
     "--checkpoint",
     "--compile",
+    "--control",
     "--data",
     "--device",
     "--dtype",
@@ -42,6 +43,7 @@ RUN_OPTIONS = [
     "--model",
     "--model-args",
     "--out",
+    "--painter",
     "--plan",
     "--report",
     "--seed",
@@ -121,6 +123,9 @@ def test_the_options_of_run_are_these() -> None:
     ]
     assert options("compare") == ["--json"]
     assert options("grade") == GRADE_OPTIONS
+    assert options("readers") == ["--json"]
+    assert options("board") == ["--out", "--reports"]
+    assert options("timeline") == ["--out", "--watch"]
     assert options("show") == ["--protocol"]
     assert options("bridge") == ["--force", "--write"]
     assert options("list") == ["--data", "--json"]
@@ -131,15 +136,18 @@ def test_the_options_of_run_are_these() -> None:
 def test_the_commands_are_these() -> None:
     group: Any = typer.main.get_command(app)
     assert sorted(group.commands) == [
+        "board",
         "bridge",
         "compare",
         "convert",
         "fetch",
         "grade",
         "list",
+        "readers",
         "report",
         "run",
         "show",
+        "timeline",
         "validate",
         "version",
     ]
