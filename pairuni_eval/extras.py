@@ -19,7 +19,11 @@ from pairuni_eval.errors import UserError
 
 _PACKAGE = "pairuni"
 _REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*;.*\bextra == ["']([A-Za-z0-9._-]+)["']""")
-_MODULES = {"faiss-cpu": "faiss", "scikit-learn": "sklearn"}  # where it is not the name itself
+_MODULES = {  # where it is not the name itself
+    "faiss-cpu": "faiss",
+    "levenshtein": "Levenshtein",
+    "scikit-learn": "sklearn",
+}
 _CONSTRAINTS = "constraints.txt"  # beside pyproject.toml in a clone
 _OWN_CONSTRAINTS = {"lmms": "constraints-lmms.txt"}
 
