@@ -93,23 +93,24 @@ class LmmsBenchmark(Benchmark):
             number = answer.sample.reference["document"]
             seed = seed_for(0, answer.output.id, answer.output.draw, "guess")
             results = self._task.results(number, answer.text, seed)
+            value = self._row_value(results.values)
         except JudgeError as failure:
             return [MetricValue(ROW_SCORE, None, Status.JUDGE_FAILED, str(failure))]
-        numbers = {key: _number(value) for key, value in results.values.items()}
-        known = {key: number for key, number in numbers.items() if number is not None}
-        value = self._row_value(results.values)
-        if value is None:
-            value = next(iter(known.values()), None)
+        known = _numbers(results.values)
         kept = json.dumps(results.values, ensure_ascii=False)
         marks = [MetricValue(ROW_SCORE, value, verdict=kept)]
         marks += [MetricValue(key, number) for key, number in known.items()]
         return [*marks, MetricValue(_GUESSED, 1.0)] if results.guessed else marks
 
     def _row_value(self, values: Mapping[str, Any]) -> float | None:
-        """What a row counts by the rule of a known task; None for any other."""
+        """What a row counts: by the rule of a known task, of any other its first number.
+
+        Raises:
+            JudgeError: if the task's own code, which a known rule may ask, fails.
+        """
         known = self._config.known
         if known is None:
-            return None
+            return next(iter(_numbers(values).values()), None)
         names = {key.partition(",")[0]: key for key in values}
         found = values.get(names.get(known.row_metric, ""))
         if known.row_alone is not None and found is not None:
@@ -181,6 +182,12 @@ def _pictures(asked: TaskQuestion) -> tuple[Picture, ...]:
     if asked.images is None:
         return (Picture.broken(asked.flaw or "the image is missing from the dataset row"),)
     return tuple(Picture.from_image(image) for image in asked.images)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those of a row's results that are numbers."""
+    found = {key: _number(value) for key, value in values.items()}
+    return {key: number for key, number in found.items() if number is not None}
 
 
 def _number(value: Any) -> float | None:

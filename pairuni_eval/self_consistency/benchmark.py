@@ -39,7 +39,7 @@ from pairuni_eval.self_consistency.card import (
     PREFIX,
     make_card,
 )
-from pairuni_eval.self_consistency.painted import PaintedRun, Place
+from pairuni_eval.self_consistency.painted import PaintedPlace, PaintedRun
 from pairuni_eval.stats.coupling import ASKED, OTHER
 
 _LONE = "lone"  # the tag `twin` of a question without one
@@ -91,9 +91,9 @@ class _Told(NamedTuple):
     picture: Callable[[], Picture]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PaintedPlace:
         """Which prompt and draw it is of."""
-        return Place(self.answer.sample.key, self.answer.output.draw)
+        return PaintedPlace(self.answer.sample.key, self.answer.output.draw)
 
     @property
     def questions(self) -> Iterator[_Question]:
@@ -230,7 +230,7 @@ class SelfBenchmark(Benchmark):
             if other is not None:
                 yield other._replace(pictures=CONTROL)
 
-    def _control_of(self, source: Benchmark) -> dict[Place, _Told]:
+    def _control_of(self, source: Benchmark) -> dict[PaintedPlace, _Told]:
         if self._control is None or not self._control.has(source.card.name):
             return {}
         return {told.place: told for told in _told(source, self._control)}

@@ -21,7 +21,7 @@ from pairuni_eval.store.read import StoredRun
 _SHOWN = 12  # digits of a run's hash
 
 
-class Place(NamedTuple):
+class PaintedPlace(NamedTuple):
     """What two painters' pictures of one prompt have in common: the key of the prompt, the draw."""
 
     key: str
