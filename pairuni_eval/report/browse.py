@@ -24,8 +24,8 @@ from markupsafe import Markup
 
 from pairuni_eval.records import Capability
 from pairuni_eval.report.addresses import shown_group, shown_key
+from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.report.gallery import (
-    ImageCopier,
     gold_of,
     joined_text,
     named_images,

@@ -20,10 +20,10 @@ from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.baseline_comparison import BaselineComparison, comparison_entry
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
+from pairuni_eval.report.copied_images import PICTURES, ImageCopier
 from pairuni_eval.report.cost import Cost
 from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.formats import SUMMARY
-from pairuni_eval.report.gallery import PICTURES, ImageCopier
 from pairuni_eval.report.gradients import gradients_entry
 from pairuni_eval.report.headlines import KINDS
 from pairuni_eval.report.judging import judging_entry

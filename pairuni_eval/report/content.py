@@ -10,9 +10,9 @@ from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison, baseline_comparison, caveats
 from pairuni_eval.report.browse import Browser, browser
 from pairuni_eval.report.contamination import Contamination, contamination
+from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.report.cost import Cost, cost
 from pairuni_eval.report.curves import Curves, curves, training_arms
-from pairuni_eval.report.gallery import ImageCopier
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import reason_lines, tag_notices

@@ -16,13 +16,8 @@ import pandas as pd
 from pairuni_eval.cards import MetricSpec
 from pairuni_eval.prompts import YES_NO_REQUEST
 from pairuni_eval.report.addresses import of_sample, shown_key
-from pairuni_eval.report.gallery import (
-    CopiedImage,
-    ImageCopier,
-    joined_text,
-    named_images,
-    shown_parts,
-)
+from pairuni_eval.report.copied_images import CopiedImage, ImageCopier
+from pairuni_eval.report.gallery import joined_text, named_images, shown_parts
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
 from pairuni_eval.stats.coupling import ASKED, seen

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
-from pairuni_eval.report.gallery import PICTURES
+from pairuni_eval.report.copied_images import PICTURES
 from pairuni_eval.report.seeds import NO_SEEDS, Seeds
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import Settings, read_settings

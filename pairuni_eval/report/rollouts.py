@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pairuni_eval.report.copied_images import CopiedImage, ImageCopier
 from pairuni_eval.report.curves import TASKS
-from pairuni_eval.report.gallery import CopiedImage, ImageCopier
 from pairuni_eval.report.text import shorten
 from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.training import RolloutGroup, read_rollouts

@@ -12,7 +12,8 @@ from pairuni_eval.decoding import Decoding
 from pairuni_eval.records import BenchmarkRun, ExternalMetric, Status
 from pairuni_eval.report.addresses import of_sample, shown_key
 from pairuni_eval.report.baseline_comparison import BaselineComparison
-from pairuni_eval.report.gallery import GalleryItem, ImageCopier, gallery_items
+from pairuni_eval.report.copied_images import ImageCopier
+from pairuni_eval.report.gallery import GalleryItem, gallery_items
 from pairuni_eval.report.judging import JudgingReport, judges_named, judging
 from pairuni_eval.report.own_pictures import OwnPictures, own_pictures
 from pairuni_eval.report.published import PublishedRow, published_rows

@@ -13,7 +13,8 @@ from itertools import zip_longest
 
 from PIL import Image
 
-from pairuni_eval.report.gallery import CopiedImage, GalleryItem
+from pairuni_eval.report.copied_images import CopiedImage
+from pairuni_eval.report.gallery import GalleryItem
 
 _SIDE = 64  # pixels to which a small picture is enlarged
 _GAP = 4

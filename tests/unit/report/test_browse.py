@@ -12,7 +12,7 @@ from support import example_run as example
 from pairuni_eval.errors import UserError
 from pairuni_eval.report import browse, gallery
 from pairuni_eval.report.addresses import shown_group, shown_key
-from pairuni_eval.report.gallery import ImageCopier
+from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
 

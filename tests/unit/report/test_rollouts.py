@@ -9,7 +9,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.gallery import ImageCopier
+from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.report.rollouts import SHOWN, rollouts
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.pictures import Pictures

@@ -14,7 +14,8 @@ from support import example_run as example
 
 from pairuni_eval.report import gallery
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.gallery import CopiedImage, GalleryItem, GivenOutput
+from pairuni_eval.report.copied_images import CopiedImage
+from pairuni_eval.report.gallery import GalleryItem, GivenOutput
 from pairuni_eval.report.sheet import sheet
 from pairuni_eval.store.read import StoredRun
 

@@ -24,7 +24,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.prompts import YES_NO_REQUEST
 from pairuni_eval.records import ImagePart, Item, Output, Picture, TextPart
 from pairuni_eval.report.build import build_report
-from pairuni_eval.report.gallery import ImageCopier
+from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.report.own_pictures import own_pictures
 from pairuni_eval.report.readers_output import as_tables, readings
 from pairuni_eval.runner.run import measure

@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from pairuni_eval.report.gallery import _size
+from pairuni_eval.report.copied_images import _size
 
 TURNED = 6  # the EXIF orientation of a picture that lies on its side
 
