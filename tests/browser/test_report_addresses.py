@@ -94,8 +94,6 @@ def test_what_is_no_address_shows_the_page_as_it_is(browser: Browser, page: Path
     assert browser.log("browser") == []
 
 
-# Beside all other pages of a worker, going back twice ends on the page before: not understood yet.
-@pytest.mark.slow
 def test_filters_write_an_address_and_back_undoes_them(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280)
     start = browser.run(COUNT)

@@ -115,6 +115,8 @@ class Browser:
         address = f"{page.resolve().as_uri()}{'#' * bool(at)}{at}"
         self._call("POST", f"{self._session}/url", {"url": "about:blank"})
         self._call("POST", f"{self._session}/url", {"url": address})
+        # A tab keeps 50 places: where they are all taken, going back twice ends on an earlier page.
+        self.devtools("Page.resetNavigationHistory")
 
     def run(self, script: str, *arguments: Any) -> Any:
         body = {"script": script, "args": list(arguments)}
