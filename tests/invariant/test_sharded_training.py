@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -92,13 +93,15 @@ def test_a_step_is_that_of_one_process(
 def test_a_checkpoint_in_parts_is_read_by_any_number_of_ranks(
     starter: Starter, pairs: Path, tmp_path: Path
 ) -> None:
+    options = {"sharding": "fsdp2", "pairs_per_step": 3, "keep_last": 1}
+    begun = tmp_path / "begun"
+    assert starter.run_on_ranks(command(pairs, begun, steps=2, **options), 2) == [0, 0]
+    kept = sorted(path.name for path in (begun / "checkpoint-2" / "trainer").rglob("*.s*"))
+    assert kept == [f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2)]
     ends = []
     for ranks in (2, 3):
         out = tmp_path / f"then-{ranks}"
-        options = {"sharding": "fsdp2", "pairs_per_step": 3, "keep_last": 1}
-        assert starter.run_on_ranks(command(pairs, out, steps=2, **options), 2) == [0, 0]
-        kept = sorted(path.name for path in (out / "checkpoint-2" / "trainer").rglob("*.s*"))
-        assert kept == [f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2)]
+        shutil.copytree(begun, out)
         assert starter.run_on_ranks(command(pairs, out, steps=3, **options), ranks) == [0] * ranks
         assert [path.name for path in out.glob("c*")] == ["checkpoint-3"]
         assert not list(out.glob(".*.tmp"))
