@@ -1,8 +1,9 @@
 """A plan of a training before it starts: memory by part, seconds of a step, disk, calls.
 
 Sizes are told before a weight is read, and a run that cannot fit is refused with the setting that
-makes it fit. Then one step is run and forgotten: its seconds and what it really took stand beside
-the figures. The run folder is not touched.
+makes it fit. Then two steps are run and forgotten: the seconds of the second, and what both really
+took, stand beside the figures. In the first the optimizer's averages are not there until its end.
+The run folder is not touched.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -32,8 +33,20 @@ _LOOKED_AT = 256  # pairs whose texts say how long texts are
 _LETTERS = 3  # of a text, to a token; more of them in plain English
 
 
-def plan(job: Job, console: Console) -> None:
-    """Print what a run will take on each of the ranks that are here.
+class PlannedMemory(NamedTuple):
+    """Bytes on this rank's device, beyond those of the process before anything was loaded.
+
+    Attributes:
+        told: The figure, models that reward included; None where the sizes are not known.
+        took: What the warm-up held at its peak.
+    """
+
+    told: int | None
+    took: int
+
+
+def plan(job: Job, console: Console) -> PlannedMemory:
+    """Print what a run will take on each of the ranks that are here, and run two steps.
 
     Raises:
         UserError: for a run that cannot fit, and as `train` for whatever the user can mend.
@@ -51,22 +64,27 @@ def plan(job: Job, console: Console) -> None:
     check_room(job.recipe, job.arm, pairs, ranks, room_of(accelerator.device), rewards)
     check_weights(job.arm.weighting, scheme.weighting, pairs)
     trainer = setup_trainer(job, pairs, scheme, accelerator, None).trainer
+    trainer.step(0)
     began = time.perf_counter()
-    result = trainer.step(0)
+    result = trainer.step(1)
     took = time.perf_counter() - began
+    memory = PlannedMemory(
+        None if found is None else found[1].peak + rewards,
+        _memory_peak(accelerator.device) - before,
+    )
     if first:
         phases = ", ".join(f"{name} {one:.2f} s" for name, one in result.seconds.items())
         _say(
             f"A step took {took:.2f} s ({phases}); {job.recipe.steps} of them {_hours(took, job)}.",
             console,
         )
-        took_more = _memory_peak(accelerator.device) - before
-        of = "" if found is None else f", {took_more / (found[1].peak + rewards):.0%} of the figure"
+        of = "" if memory.told is None else f", {memory.took / memory.told:.0%} of the figure"
         _say(
-            f"The warm-up took {size_of(took_more)} at its peak{of}, beyond the {size_of(before)} "
-            "of the process before it.",
+            f"The warm-up took {size_of(memory.took)} at its peak{of}, beyond the "
+            f"{size_of(before)} of the process before it.",
             console,
         )
+    return memory
 
 
 def _say(what: Any, console: Console) -> None:
