@@ -10,91 +10,19 @@ import html
 import json
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import example_run as example
 from support.chromium import Browser
+from support.hostile_strings import FOREIGN, NAMES, RAN, STRINGS, WAIT, rename_run
 
 from pairuni_eval.cards import Card
 from pairuni_eval.foreign_text import clean
-from pairuni_eval.records import Capability, RunCard, make_item
+from pairuni_eval.records import Capability, make_item
 from pairuni_eval.report.build import build_report
-from pairuni_eval.store import layout
-from pairuni_eval.store.read import StoredRun
-from pairuni_eval.store.write import write_record
-
-# {run} marks the string as having run, {url} would ask for a page of its own.
-PAYLOADS = (
-    "<script>{run}</script>",
-    "</script><script>{run}</script>",
-    "</SCRIPT ><ScRiPt>{run}</sCrIpT>",
-    "<!--<script>{run}</script>",
-    "--><script>{run}</script>",
-    "<![CDATA[<script>{run}</script>]]>",
-    "]]><script>{run}</script>",
-    "</style><script>{run}</script>",
-    "</textarea></title><script>{run}</script>",
-    "</svg><script>{run}</script>",
-    "\\u003c/script\\u003e\\u003cscript\\u003e{run}",
-    "\u2028{run}//\u2029",
-    "';{run};//",
-    '";{run};//',
-    "`${{{run}}}`",
-    '"}}];{run};[{{"',
-    '\\";{run};//',
-    "<img src=x onerror={run}>",
-    '"><img src=x onerror="{run}">',
-    "'><img src=x onerror='{run}'>",
-    "<img src={url}>",
-    '<img srcset="{url} 2x">',
-    "<svg onload={run}>",
-    "<svg><script href={url} /></svg>",
-    "<svg><image href={url} /></svg>",
-    "<svg><animate onbegin={run} attributeName=x dur=1s>",
-    "<math><mtext><img src=x onerror={run}></mtext></math>",
-    "<body onload={run}>",
-    "<input autofocus onfocus={run}>",
-    "<details open ontoggle={run}>",
-    "<video src={url} onerror={run}></video>",
-    "<audio src={url} autoplay></audio>",
-    "<iframe src={url}></iframe>",
-    '<iframe srcdoc="<script>{run}</script>"></iframe>',
-    "<object data={url}></object>",
-    "<embed src={url}>",
-    "<link rel=stylesheet href={url}>",
-    "<link rel=prefetch href={url}>",
-    "<base href={url}>",
-    '<meta http-equiv=refresh content="0;url={url}">',
-    "<style>@import '{url}';</style>",
-    "<style>body{{background:url({url})}}</style>",
-    "<div style=\"background:url('{url}')\">x</div>",
-    "<a href=javascript:{run}>x</a>",
-    "[x](javascript:{run})",
-    "![x]({url})",
-    "<form action={url}><button autofocus>x</button></form>",
-    "{{{{ ''.__class__ }}}} {{% include 'x' %}} {{# {run} #}}",
-    "&lt;script&gt;{run}&lt;/script&gt;&#60;script&#62;{run}",
-    "\u202e<script>{run}</script>\x00\x1b[31m",
-)
-PLACES = 4  # every payload in every kind of place: 50 * 4 = 200 strings
-
-
-def strings() -> Iterator[str]:
-    """Each with a number of its own, so that whatever ran says which it was."""
-    for place in range(PLACES):
-        for n, payload in enumerate(PAYLOADS):
-            number = place * len(PAYLOADS) + n
-            run = f"(top.ran=top.ran||[]).push({number})"
-            yield f"#{number} " + payload.format(run=run, url=f"http://evil.test/{number}")
-
-
-STRINGS = list(strings())
-NAMES = STRINGS[: len(PAYLOADS)]
 
 
 def item(card: Card, n: int, parts: dict[str, str]) -> example.Item:
@@ -129,17 +57,6 @@ def graded(card: Card) -> list[example.Graded]:
     return rows
 
 
-def rename(run: Path, name: str, words: str) -> StoredRun:
-    """Put strings where a run names itself, its checkpoint and its machine."""
-    card = msgspec.json.decode((run / layout.RUN_FILE).read_bytes(), type=RunCard)
-    checkpoint = msgspec.structs.replace(card.checkpoint, name=words, recipe=words)
-    named = msgspec.structs.replace(
-        card, name=name, checkpoint=checkpoint, environment={words: words}, command=words
-    )
-    write_record(run / layout.RUN_FILE, named)
-    return StoredRun(example.reseal(run))
-
-
 def training(folder: Path) -> Path:
     folder.mkdir()
     rows = [{"step": n, "reward/und": 0.1 * n, "reward/gen": 0.2} for n in range(5)]
@@ -169,8 +86,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         rows = {card.name: graded(card) for card in benchmarks}
         example.store(root / name, benchmarks, rows)
-    ours = rename(root / "a", STRINGS[0], STRINGS[1])
-    baselines = {STRINGS[17]: rename(root / "b", STRINGS[2], STRINGS[18])}
+    ours = rename_run(root / "a", STRINGS[0], STRINGS[1])
+    baselines = {STRINGS[17]: rename_run(root / "b", STRINGS[2], STRINGS[18])}
     arms = {STRINGS[17]: [training(root / "t")], STRINGS[3]: [training(root / "u")]}
     out = root / "<img src=x onerror=(top.ran=top.ran||[]).push(-1)>"
     return build_report(ours, out, baselines, arms, pair_set(root / "pairs.parquet"))
@@ -185,7 +102,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = []
     for n, name in enumerate(NAMES[:25]):
         example.store(root / f"{n}", [card], rows)
-        runs.append(rename(root / f"{n}", name, STRINGS[len(NAMES) + n]))
+        runs.append(rename_run(root / f"{n}", name, STRINGS[len(NAMES) + n]))
     arms = {name: [training(root / f"t{n}")] for n, name in enumerate(NAMES[25:])}
     baselines = dict(zip(NAMES[1:25], runs[1:], strict=True))
     return build_report(runs[0], root / "out", baselines, arms)
@@ -235,17 +152,6 @@ verdict.dispatchEvent(new Event('change', {bubbles: true}));
 const more = document.getElementById('more');
 while (!more.hidden) more.click();
 """
-FOREIGN = """
-const named = 'script iframe object embed link base meta[http-equiv=refresh] video audio form';
-const inside = named.split(' ').flatMap(one => [...document.querySelectorAll('main ' + one)]);
-const odd = [...document.querySelectorAll('*')].filter(one =>
-  [...one.attributes].some(a => a.name.startsWith('on') || /^\\s*javascript:/i.test(a.value)));
-return [...inside, ...odd].map(one => one.outerHTML.slice(0, 80));
-"""
-
-
-WAIT = "return new Promise(done => setTimeout(done, 100))"
-RAN = "return top.ran || []"
 
 
 def acting(browser: Browser, page: Path, texts: list[str]) -> set[int]:
