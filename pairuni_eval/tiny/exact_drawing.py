@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pairuni_eval.tiny.name_prompts import name_rows
 from pairuni_eval.tiny.prompts import TAGS, Row, geneval_rows
 from pairuni_eval.tiny.questions import sides
-from pairuni_eval.tiny.world import Scene, Thing, read
+from pairuni_eval.tiny.world import Scene, Thing, read_all
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,9 +53,9 @@ def prompt_row(prompt: str) -> Row | None:
     return _rows().get(prompt)
 
 
-def drawing_flaw(row: Row, picture: Image) -> str | None:
-    """`exact_flaw` of what a picture shows."""
-    return exact_flaw(row, read(picture))
+def drawing_flaws(rows: Sequence[Row], pictures: Sequence[Image]) -> list[str | None]:
+    """`exact_flaw` of what each picture shows."""
+    return [exact_flaw(row, scene) for row, scene in zip(rows, read_all(pictures), strict=True)]
 
 
 def _fills(

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -46,6 +46,7 @@ CELLS = GRID * GRID
 STATES = 1 + len(SHAPES) * len(COLORS)
 MAX_THINGS = 6
 UNREAD = -1  # the state of a garbled cell
+_READ_TOGETHER = 16  # pictures: their differences from the templates stay in the cache
 # How far a cell may be from its template; the module's docstring says what was measured.
 FIT = 0.1
 BEYOND_PLAIN = 0.75
@@ -314,10 +315,15 @@ def detections_of(scene: Scene) -> list[Detection]:
 
 def detect(image: Image.Image) -> list[Detection]:
     """Find the things in any picture, in raster order; noise and blanks hold none."""
-    pixels_1HWC = to_array(image)[None]
-    nearest = nearest_states(pixels_1HWC)
-    scene, residual_N = scene_of(_shown(pixels_1HWC, *nearest)[0]), nearest[1][0]
-    return [_detection(t, float(residual_N[t.row * GRID + t.col])) for t in scene.things]
+    return detect_all([image])[0]
+
+
+def detect_all(images: Sequence[Image.Image]) -> list[list[Detection]]:
+    """As `detect`, of many pictures in less time."""
+    return [
+        [_detection(t, float(residual_N[t.row * GRID + t.col])) for t in scene.things]
+        for scene, residual_N in _read_all(images)
+    ]
 
 
 def cell_residuals(image: Image.Image) -> FloatArray:
@@ -328,7 +334,22 @@ def cell_residuals(image: Image.Image) -> FloatArray:
 
 def read(image: Image.Image) -> Scene:
     """The scene that a picture shows."""
-    return scene_of(states_shown(to_array(image)[None])[0])
+    return read_all([image])[0]
+
+
+def read_all(images: Sequence[Image.Image]) -> list[Scene]:
+    """As `read`, of many pictures in less time."""
+    return [scene for scene, _ in _read_all(images)]
+
+
+def _read_all(images: Sequence[Image.Image]) -> Iterator[tuple[Scene, FloatArray]]:
+    """The scene of every picture, and the residuals of its cells (16,)."""
+    for start in range(0, len(images), _READ_TOGETHER):
+        part = images[start : start + _READ_TOGETHER]
+        pixels_BHWC = np.stack([to_array(image) for image in part])
+        states_BN, residual_BN = nearest_states(pixels_BHWC)
+        shown_BN = _shown(pixels_BHWC, states_BN, residual_BN)
+        yield from zip(map(scene_of, shown_BN), residual_BN, strict=True)
 
 
 # Chance

@@ -27,6 +27,7 @@ from pairuni_eval.api.tiny import (
     Row,
     Scene,
     detect,
+    detect_all,
     geneval_benchmark,
     observed,
     read,
@@ -58,9 +59,13 @@ class TinyGenEval(Benchmark):
         """The rows of the prompts."""
         return tiny_geneval_rows()
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
-        """`correct` of the picture."""
-        return geneval_marks(answer.sample.reference, observed(detect(answer.image)))
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[MetricValue]]:
+        """`correct` of every picture."""
+        found = detect_all([answer.image for answer in answers])
+        for answer, detections in zip(answers, found, strict=True):
+            yield geneval_marks(answer.sample.reference, observed(detections))
 
     def facts(self, painted: Sequence[Painted], *, seed: int) -> Iterator[list[Fact]]:
         """What the world's checker finds in each picture."""

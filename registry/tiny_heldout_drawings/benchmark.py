@@ -8,11 +8,11 @@ asked for. tiny-tuning-drawings has the same rule for prompts of its own.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pairuni_eval.api import Answer, Benchmark, Data, Item, Judge, MetricValue, seed_for
-from pairuni_eval.api.tiny import Split, drawing_flaw, prompt_row, split_prompts
+from pairuni_eval.api.tiny import Split, drawing_flaws, prompt_row, split_prompts
 
 
 class TinyHeldoutDrawings(Benchmark):
@@ -42,10 +42,13 @@ class TinyHeldoutDrawings(Benchmark):
                 },
             )
 
-    def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:
-        """`correct` of the picture."""
-        flaw = drawing_flaw(answer.sample.reference, answer.image)
-        return [MetricValue("correct", float(flaw is None), verdict=flaw)]
+    def score(
+        self, answers: Sequence[Answer], *, protocol: str, judge: Judge | None
+    ) -> Iterator[list[MetricValue]]:
+        """`correct` of every picture."""
+        rows = [answer.sample.reference for answer in answers]
+        for flaw in drawing_flaws(rows, [answer.image for answer in answers]):
+            yield [MetricValue("correct", float(flaw is None), verdict=flaw)]
 
     def reward_reference(
         self, request: str, answer: str | None, facts: Mapping[str, Any]

@@ -30,6 +30,7 @@ _FUSE_BELOW_PARAMETERS = 50_000_000
 _SLOTS_WHEN_SHAREABLE = 8
 
 Projection = Callable[[Tensor], Tensor]
+Fill = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Norm(NamedTuple):
@@ -90,6 +91,8 @@ class StaticDecoder:
         self._rotary = llama.rotary_emb
         unit = _SLOTS_WHEN_SHAREABLE if compiled else 1
         self._slots = -(-slots // unit) * unit
+        self._compiled = compiled
+        self._filled = 0  # slots, where steps are not compiled
         self._state: _State | None = None
 
     def prefill(self, prefix: Prefix) -> Tensor:
@@ -126,14 +129,15 @@ class StaticDecoder:
             (0, self._slots - prefix.mask_BP.shape[1]),
             value=float("-inf"),
         )[None, :, None]
-        here_1 = torch.tensor([prefix.mask_BP.shape[1]], device=x_UMD.device)
+        self._filled = prefix.mask_BP.shape[1]
+        here_1 = torch.tensor([self._filled], device=x_UMD.device)
         self._state = _State(keys, values, bias_1B1S, cos_SE, sin_SE, here_1, prefix.next_B.clone())
         return _rms(self._norm, x_UMD[0])[end_B]
 
     def step(self, x_BD: Tensor) -> Tensor:
         """Append one position to every row; returns its hidden state (B, D).
 
-        Fixed shapes, and nothing waits for the host: a caller may compile this.
+        Nothing waits for the host. Compiled, all shapes are fixed.
 
         Raises:
             RuntimeError: if `prefill` has not run, or no slot is left.
@@ -141,21 +145,42 @@ class StaticDecoder:
         state = self._state
         if state is None:
             raise RuntimeError("the decoder has no prompt yet")
-        here_1 = state.here_1
-        state.bias_1B1S.index_fill_(3, here_1, 0.0)
+        fill = self._next_slot(state)
         cos_B11E = state.cos_SE[state.position_B][:, None, None]
         sin_B11E = state.sin_SE[state.position_B][:, None, None]
         x_BTD = x_BD[:, None]
         for i, layer in enumerate(self._layers):
             q_BHTE, k_BGTE, v_BGTE = _project(layer, x_BTD, cos_B11E, sin_B11E)
-            keys_GBSE = state.keys_GBSE[i].index_copy_(2, here_1, k_BGTE.transpose(0, 1))
-            values_GBSE = state.values_GBSE[i].index_copy_(2, here_1, v_BGTE.transpose(0, 1))
+            keys_GBSE = fill(state.keys_GBSE[i], k_BGTE.transpose(0, 1))
+            values_GBSE = fill(state.values_GBSE[i], v_BGTE.transpose(0, 1))
             scaled_BHTE = q_BHTE * layer.scaling
             mixed_BTD = _look_back(scaled_BHTE, keys_GBSE, values_GBSE, state.bias_1B1S)
             x_BTD = _finish(layer, x_BTD, mixed_BTD)
-        here_1.add_(1)
+        state.here_1.add_(1)
         state.position_B.add_(1)
         return _rms(self._norm, x_BTD[:, 0])
+
+    def _next_slot(self, state: _State) -> Fill:
+        """What writes a position into the next slot, which nobody has looked at before.
+
+        Plain steps know its number and write there, in a third of the time; compiled ones must not
+        depend on it.
+        """
+        if self._compiled:
+            here_1 = state.here_1
+            state.bias_1B1S.index_fill_(3, here_1, 0.0)
+            return lambda slots_GBSE, new_GBTE: slots_GBSE.index_copy_(2, here_1, new_GBTE)
+        here = self._filled
+        if here == self._slots:
+            raise RuntimeError("the decoder has no slot left")
+        self._filled = here + 1
+        state.bias_1B1S[..., here] = 0.0
+
+        def fill(slots_GBSE: Tensor, new_GBTE: Tensor) -> Tensor:
+            slots_GBSE[:, :, here : here + 1] = new_GBTE
+            return slots_GBSE
+
+        return fill
 
     def _slots_of(self, prefix: Prefix) -> Tensor:
         """The token of the prefix that each slot starts with (B * S,).

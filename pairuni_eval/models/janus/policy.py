@@ -290,16 +290,16 @@ class JanusPolicy(nn.Module):
     def _code_logits(
         self, rollout: Rollout, prompt: Prompt, decoding: Decoding, policy_logits: PolicyLogits
     ) -> LazyLogits:
-        codes_NTD = code_embeddings(self.janus)[rollout.tokens_NT]
+        read = code_embeddings(self.janus).__getitem__
         head = self.janus.model.generation_head
         width = len(self.janus.model.generation_embeddings.weight)
-        hidden_NTD = hidden_before(self.janus, prompt, codes_NTD)
+        hidden_NTD = hidden_before(self.janus, prompt, rollout.tokens_NT, rollout.mask_NT, read)
         if policy_logits == "conditional" or decoding.cfg_scale == 1.0:
             return LazyLogits((hidden_NTD,), head, width)
         bare = unconditional(prompt, keep=self.guidance.keep, pad=self.guidance.pad)
         learns = torch.is_grad_enabled() and policy_logits == "cfg"
         with torch.set_grad_enabled(learns):
-            bare_NTD = hidden_before(self.janus, bare, codes_NTD)
+            bare_NTD = hidden_before(self.janus, bare, rollout.tokens_NT, rollout.mask_NT, read)
 
         def guided(hidden_NTD: Tensor, bare_NTD: Tensor) -> Tensor:
             conditional_NTV = head(hidden_NTD)
@@ -311,8 +311,8 @@ class JanusPolicy(nn.Module):
         return LazyLogits((hidden_NTD, bare_NTD), guided, 2 * width)
 
     def _word_logits(self, rollout: Rollout, prompt: Prompt) -> LazyLogits:
-        words_NTD = self.janus.get_input_embeddings()(rollout.tokens_NT)
-        hidden_NTD = hidden_before(self.janus, prompt, words_NTD)
+        read = self.janus.get_input_embeddings()
+        hidden_NTD = hidden_before(self.janus, prompt, rollout.tokens_NT, rollout.mask_NT, read)
 
         def words(hidden_NTD: Tensor) -> Tensor:
             return ban(self.janus.lm_head(hidden_NTD), self.vocabulary)

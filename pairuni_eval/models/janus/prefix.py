@@ -47,14 +47,23 @@ class Tree(NamedTuple):
     Attributes:
         ids_M: The last token of each beginning.
         depth_M: Its position in a sequence.
-        sees_MM: True at a beginning's own beginnings, itself included.
+        parent_M: The beginning without it, which comes earlier; -1 for none.
         where_BP: The node of each position of each row, 0 at padding.
     """
 
     ids_M: list[int]
     depth_M: list[int]
-    sees_MM: np.ndarray[Any, np.dtype[np.bool_]]
+    parent_M: list[int]
     where_BP: list[list[int]]
+
+    @property
+    def sees_MM(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """True at a beginning's own beginnings, itself included."""
+        sees_MM = np.eye(len(self.parent_M), dtype=np.bool_)
+        for node, parent in enumerate(self.parent_M):
+            if parent >= 0:
+                sees_MM[node] |= sees_MM[parent]
+        return sees_MM
 
 
 def begin(janus: Any, prompts: Sequence[Prompt]) -> Prefix:
@@ -106,16 +115,7 @@ def grow(sequences: Sequence[Sequence[int]], width: int) -> Tree:
                 depths.append(depth)
             path.append(node)
         paths[tokens] = [0] * (width - len(path)) + path
-    return Tree(ids, depths, _ancestry(parents), [paths[tuple(tokens)] for tokens in sequences])
-
-
-def _ancestry(parents: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """(M, M): which nodes are on the path from the root to each node. Parents come first."""
-    sees_MM = np.eye(len(parents), dtype=np.bool_)
-    for node, parent in enumerate(parents):
-        if parent >= 0:
-            sees_MM[node] |= sees_MM[parent]
-    return sees_MM
+    return Tree(ids, depths, parents, [paths[tuple(tokens)] for tokens in sequences])
 
 
 def _side_by_side(janus: Any, prompts: Sequence[Prompt]) -> Prefix:

@@ -107,13 +107,44 @@ def test_replay_of_a_group_gives_the_samplers_log_probs(policy: JanusPolicy) -> 
 
 def test_sharing_is_weighed_against_attention() -> None:
     tiny, large = 2 * 128 + 3 * 384 // 2, 2 * 2048 + 3 * 5632 // 2  # Janus-Pro-1B
-    answers = {"width": 640, "length": 200, "token_cost": large}
-    pictures = {"width": 25, "length": 575, "token_cost": large}
-    assert teacher_forcing.pays([8, 8], **answers)
-    assert not teacher_forcing.pays([8, 8], **pictures)
-    assert teacher_forcing.pays([8, 8], width=14, length=15, token_cost=tiny)
-    assert not teacher_forcing.pays([1, 1, 1], **answers), "there is nothing to share"
-    assert not teacher_forcing.pays([8, *[1] * 56], **answers), "a packed row is as wide as any"
+    answers = {"rows": 16, "width": 640, "length": 200, "token_cost": large}
+    pictures = {"rows": 16, "width": 25, "length": 575, "token_cost": large}
+    assert teacher_forcing.pays([8 * 200] * 2, **answers)
+    assert not teacher_forcing.pays([8 * 575] * 2, **pictures)
+    assert teacher_forcing.pays([8 * 15] * 2, rows=16, width=14, length=15, token_cost=tiny)
+    assert not teacher_forcing.pays([200] * 16, **answers), "there is nothing to share"
+    wide = {**answers, "rows": 64}
+    assert not teacher_forcing.pays([1600, *[200] * 56], **wide), "a packed row is as wide as any"
+
+
+@TASK
+def test_equal_beginnings_run_once(policy: JanusPolicy, task: Task) -> None:
+    rollout = grouped(policy, task)
+    alike = rollout.rows(torch.tensor([0, 0, 0, 5, 5, 8]))
+    seen: list[int] = []
+    model = policy.janus.model.language_model
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["inputs_embeds"].shape[:2].numel()),
+        with_kwargs=True,
+    )
+    try:
+        logp_NT, _ = replayed(policy, alike)
+    finally:
+        hook.remove()
+    longest = int(alike.mask_NT.sum(1).max()) - 1
+    width = alike.conditions["prompt"].mask_NP.shape[1]
+    assert seen == [3 * (width + longest)]
+    assert torch.equal(logp_NT[0], logp_NT[1]), "one node, one number"
+    apart_NT, _ = replayed(policy, rollout)
+    assert float((logp_NT - apart_NT[[0, 0, 0, 5, 5, 8]]).abs().max()) < 1e-5
+
+
+def test_answers_of_one_token_need_their_prompts_alone(policy: JanusPolicy) -> None:
+    rollout = grouped(policy, "und")
+    first = replace(rollout, tokens_NT=rollout.tokens_NT[:, :1], mask_NT=rollout.mask_NT[:, :1])
+    found_NT, _ = replayed(policy, first)
+    whole_NT, _ = replayed(policy, rollout)
+    assert float((found_NT - whole_NT[:, :1]).abs().max()) < 1e-5
 
 
 def test_an_image_that_rows_share_is_encoded_once(policy: JanusPolicy) -> None:

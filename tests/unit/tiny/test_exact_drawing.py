@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pairuni_eval.tiny import knowledge, prompts
-from pairuni_eval.tiny.exact_drawing import drawing_flaw, exact_flaw
+from pairuni_eval.tiny.exact_drawing import drawing_flaws, exact_flaw
 from pairuni_eval.tiny.name_prompts import name_row
 from pairuni_eval.tiny.names import name_of
 from pairuni_eval.tiny.world import Scene, Thing, detections_of, render
@@ -61,7 +61,7 @@ def test_a_picture_holds_exactly_what_was_asked_for(
 ) -> None:
     flaw = exact_flaw(row, Scene(tuple(things)))
     assert (flaw is None) == right
-    assert drawing_flaw(row, render(Scene(tuple(things)))) == flaw
+    assert drawing_flaws([row], [render(Scene(tuple(things)))]) == [flaw]
 
 
 def test_a_flaw_is_named() -> None:
@@ -75,11 +75,11 @@ def test_a_flaw_is_named() -> None:
 
 def test_a_garbled_cell_and_a_blank_picture_are_wrong() -> None:
     picture = render(Scene((CIRCLE,)))
-    assert drawing_flaw(named(CIRCLE), picture) is None
+    assert drawing_flaws([named(CIRCLE)], [picture]) == [None]
     picture.paste((250, 250, 250), (16, 16, 24, 24))
-    assert drawing_flaw(named(CIRCLE), picture) == "garbled cells: 1"
-    assert drawing_flaw(named(CIRCLE), render(Scene(()))) == "0 things, 1 asked for"
-    assert drawing_flaw(named(CIRCLE), Image.new("RGB", (32, 32), "white")) is not None
+    assert drawing_flaws([named(CIRCLE)], [picture]) == ["garbled cells: 1"]
+    assert drawing_flaws([named(CIRCLE)], [render(Scene(()))]) == ["0 things, 1 asked for"]
+    assert drawing_flaws([named(CIRCLE)], [Image.new("RGB", (32, 32), "white")]) != [None]
 
 
 def test_things_that_are_placed_are_placed_to_every_anchor() -> None:

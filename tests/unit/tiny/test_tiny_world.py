@@ -182,3 +182,14 @@ def test_an_edit_is_not_done_by_garbling_the_picture() -> None:
     nearly = Scene((), frozenset({(2, 2)}))
     assert not edits.satisfied(source, nearly, edit)
     assert edits.grade(source, nearly, edit).preserved == 14 / 15
+
+
+def test_many_pictures_are_read_as_one_by_one() -> None:
+    rng = random.Random(5)
+    pictures = [world.render(world.random_scene(rng)) for _ in range(35)]
+    pictures[3].paste((250, 250, 250), (16, 16, 24, 24))
+    pictures[20] = pictures[20].resize((128, 128), Image.Resampling.NEAREST)
+    assert world.read_all(pictures) == [world.read(one) for one in pictures]
+    assert world.detect_all(pictures) == [world.detect(one) for one in pictures]
+    assert world.read_all(pictures)[3].garbled == {(2, 2)}
+    assert world.read_all([]) == world.detect_all([]) == []
