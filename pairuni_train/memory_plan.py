@@ -25,6 +25,8 @@ _CHUNK = 2**27  # logits that scoring holds at once
 # sizes: inputs and outputs of both norms, queries, keys and values before and after their rotation,
 # what attention gives; gate, its activation, the other branch and their product.
 _OF_HIDDEN, _OF_FEED_FORWARD = 14, 4
+# Beside weights that do not train a product keeps no input but that of adapters.
+_OF_HIDDEN_FROZEN, _OF_FEED_FORWARD_FROZEN = 8, 3
 _COPIES_OF_LOGITS = 4  # logits, over the temperature, their log-softmax, and its gradient
 
 
@@ -226,14 +228,19 @@ def _update(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> i
     if spread:  # two layers at a time, and what is in none
         one_layer = products // max(1, outline.depth)
         at_hand = 2 * one_layer * (_HALF if half else _WIDE) + (every - products) * _WIDE
-    kept = _OF_HIDDEN * outline.hidden + _OF_FEED_FORWARD * outline.feed_forward
+    of_hidden, of_feed_forward = (
+        (_OF_HIDDEN_FROZEN, _OF_FEED_FORWARD_FROZEN)
+        if recipe.lora
+        else (_OF_HIDDEN, _OF_FEED_FORWARD)
+    )
+    kept = of_hidden * outline.hidden + of_feed_forward * outline.feed_forward
     number = 3 if half else _WIDE  # of what is kept, half is in the smaller precision
     found = []
     for task, (before, tokens, words) in _shapes(outline, recipe, lengths).items():
         spec = recipe.task(task)
         held = math.ceil(recipe.batch.pairs_per_step / ranks) * spec.rollouts
         rows = min(recipe.batch.micro_batch, held)
-        places = rows * (before + tokens)
+        places = outline.scored(rows, -(-rows // spec.rollouts), before, tokens)
         layers = outline.depth
         activations = places * kept * layers * number
         if recipe.parallelism.gradient_checkpointing:

@@ -52,7 +52,6 @@ def plan(job: Job, console: Console) -> PlannedMemory:
         UserError: for a run that cannot fit, and as `train` for whatever the user can mend.
     """
     accelerator = start_process()
-    before = _memory_now(accelerator.device)
     scheme = load_reward_scheme(job.recipe, job.arm.weighting)
     rewards = sum(map(_bytes_of_rewards, scheme.rewards.values()))
     pairs = StoredPairs(find_pairs(job.pairs, job.arm.pairs, job.recipe))
@@ -63,6 +62,7 @@ def plan(job: Job, console: Console) -> PlannedMemory:
             _say(line, console)
     check_room(job.recipe, job.arm, pairs, ranks, room_of(accelerator.device), rewards)
     check_weights(job.arm.weighting, scheme.weighting, pairs)
+    before = _memory_now(accelerator.device)  # with all that is imported
     trainer = setup_trainer(job, pairs, scheme, accelerator, None).trainer
     trainer.step(0)
     began = time.perf_counter()

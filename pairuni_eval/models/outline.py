@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
@@ -24,6 +24,11 @@ class Weight(NamedTuple):
         return math.prod(self.shape)
 
 
+def row_by_row(rows: int, prompts: int, before: int, tokens: int) -> int:  # noqa: ARG001
+    """Positions of rows that share nothing; see `Outline.scored`."""
+    return rows * (before + tokens)
+
+
 class Outline(NamedTuple):
     """Sizes of a model that answers and draws token by token.
 
@@ -39,6 +44,8 @@ class Outline(NamedTuple):
         codebook: Codes that a picture is made of.
         picture: Codes of a picture.
         seen: Tokens that a picture in a question takes.
+        scored: How many positions at most a pass runs through that scores rows, given their number,
+            that of their prompts, and the tokens of a prompt and of a completion.
     """
 
     weights: Mapping[str, Weight]
@@ -52,3 +59,4 @@ class Outline(NamedTuple):
     codebook: int
     picture: int
     seen: int
+    scored: Callable[[int, int, int, int], int] = row_by_row

@@ -3,9 +3,9 @@
     python tests/bench/training_memory.py [--sizes tiny 118m 1b]
 
 The tiny model is trained as its recipe says; random weights of 118 million parameters are trained
-whole, and of a billion by adapters, with short texts and few rollouts. Each is planned in a process
-of its own, which says what it held before anything was loaded. Both figures are what comes on top
-of that. The bound is 50 MB for the tiny model and 15 % for the others.
+whole, with a probe that looks at every step, and of a billion by adapters, with short texts and few
+rollouts. Each is planned in a process of its own, which says what it held before weights were
+loaded. Both figures are what comes on top of that. The bound is 50 MB for the tiny model and 15 % for the others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 CASES = {
     "tiny": Case(),
-    "118m": Case(768, 16, {**FEW, "probe.halves": False}),
+    "118m": Case(768, 16, {**FEW, "probe.every": 1, "probe.halves": False}),
     "1b": Case(2048, 20, {**FEW, "probe.every": 0, "lora": {"rank": 16}}),
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from pairuni_eval.models.cast_weights import CAST_LAYERS
 from pairuni_eval.models.checkpoint import checked_config, locate, read_config
+from pairuni_eval.models.janus.teacher_forcing import scored_positions, token_cost
 from pairuni_eval.models.outline import Outline, Weight
 
 _OWN = "janus."  # what the policy puts before transformers' names
@@ -41,6 +44,7 @@ def outline_of(checkpoint: str) -> Outline | None:
         config.vq_config.num_embeddings,
         side * side,
         config.vision_config.num_image_tokens,
+        partial(scored_positions, cost=token_cost(text.hidden_size, text.intermediate_size)),
     )
 
 

@@ -71,7 +71,7 @@ def hidden_before(
             rows=len(tokens_NT),
             width=prompt.mask_NP.shape[1],
             length=tokens_NT.shape[1] - 1,
-            token_cost=2 * text.hidden_size + 3 * text.intermediate_size // 2,
+            token_cost=token_cost(text.hidden_size, text.intermediate_size),
         ):
             return _packed(janus, prompt.rows(shared.first_U), behind_U, tokens_NT.shape, read)
     before_NTD = read(tokens_NT[:, :-1])
@@ -92,13 +92,36 @@ def pays(nodes_U: Sequence[int], *, rows: int, width: int, length: int, token_co
         rows: N.
         width: Positions of a prompt.
         length: Positions of a completion.
-        token_cost: What the projections of a token cost: (4 D^2 + 3 D F) / 2 D for a hidden size D
-            and a feed-forward size F.
+        token_cost: What the projections of a token cost.
     """
     alone, packed = width + length, width + max(nodes_U)
     cost_of_rows = rows * alone * (token_cost + alone)
     cost_packed = len(nodes_U) * packed * (token_cost + packed)
     return cost_packed < cost_of_rows
+
+
+def token_cost(hidden: int, feed_forward: int) -> int:
+    """What the projections of a token cost, in pairs of positions that attention visits.
+
+    (4 D^2 + 3 D F) / 2 D for a hidden size D and a feed-forward size F.
+    """
+    return 2 * hidden + 3 * feed_forward // 2
+
+
+def scored_positions(rows: int, prompts: int, before: int, tokens: int, *, cost: int) -> int:
+    """Positions that a pass runs through where completions have nothing but prompts in common.
+
+    Args:
+        rows: N.
+        prompts: Distinct ones among theirs, of about as many rows each.
+        before: Positions of a prompt.
+        tokens: Positions of a completion.
+        cost: See `token_cost`.
+    """
+    nodes = -(-rows // prompts) * tokens
+    if pays([nodes] * prompts, rows=rows, width=before, length=tokens, token_cost=cost):
+        return prompts * (before + nodes)
+    return rows * (before + tokens)
 
 
 def _behind(tokens_NT: Tensor, mask_NT: Tensor, shared: Distinct) -> list[_Behind]:

@@ -152,3 +152,13 @@ def test_an_image_that_rows_share_is_encoded_once(policy: JanusPolicy) -> None:
     prompt = rollout.conditions["prompt"]
     assert prompt.pixels_ICHW.shape[0] == 3
     assert prompt.images_NK[:, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_positions_that_are_scored_at_most() -> None:
+    # 8 answers of 8 words to 2 questions of 43: 2 (43 + 4 x 8) by packing
+    small = teacher_forcing.token_cost(768, 2112)
+    assert teacher_forcing.scored_positions(8, 2, 43, 8, cost=small) == 150
+    # 8 pictures of 576 codes: attention over 4,658 positions at once costs more than eight rows
+    large = teacher_forcing.token_cost(4096, 11_008)
+    assert large == 8192 + 16_512
+    assert teacher_forcing.scored_positions(8, 1, 50, 576, cost=large) == 8 * 626

@@ -93,6 +93,22 @@ def test_what_takes_less_is_estimated_to_take_less() -> None:
     assert rows[0] < rows[1]
 
 
+def test_what_a_pass_keeps_of_a_position() -> None:
+    """14 hidden and 4 feed-forward sizes; 8 and 3 beside weights that do not train."""
+    plain = recipe_of(precision="no", gradient_checkpointing=False, micro_batch=8)
+    kept = plan_memory(OUTLINE._replace(depth=2), plain, 1, LENGTHS).update
+    more = plan_memory(OUTLINE._replace(depth=3), plain, 1, LENGTHS).update
+    rows = min(8, plain.batch.pairs_per_step * plain.und.rollouts)
+    tokens = 4 + 20 + plain.und.decoding.max_tokens  # of a picture, a question, an answer
+    assert more - kept == rows * tokens * (14 * 100 + 4 * 300) * 4
+    changes = {"precision": "no", "gradient_checkpointing": False, "micro_batch": 8}
+    lora = recipe_of(**changes, lora={"rank": 1})
+    two, three = (plan_memory(OUTLINE._replace(depth=n), lora, 1, LENGTHS).update for n in (2, 3))
+    assert three - two == rows * tokens * (8 * 100 + 3 * 300) * 4
+    once = OUTLINE._replace(depth=3, scored=lambda *_: 0)
+    assert plan_memory(once, plain, 1, LENGTHS).update < kept / 2
+
+
 def test_ways_to_fit_take_less_and_less() -> None:
     recipe = recipe_of(gradient_checkpointing=False)
     ways = list(ways_to_fit(recipe, 8))
