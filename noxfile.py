@@ -121,6 +121,11 @@ bench(
     "A report of 50,000 rows and 2,000 pictures, against its bounds of time and memory.",
 )
 bench(
+    "bench_memory",
+    "training_memory.py",
+    "What the plan of a training says that a step takes in memory, beside what it takes.",
+)
+bench(
     "bench_ranks",
     "rank_scaling.py",
     "Two ranks of one thread each against one, over a run's outputs; needs two free cores.",

@@ -5,7 +5,8 @@
 The tiny model is trained as its recipe says; random weights of 118 million parameters are trained
 whole, with a probe that looks at every step, and of a billion by adapters, with short texts and few
 rollouts. Each is planned in a process of its own, which says what it held before weights were
-loaded. Both figures are what comes on top of that. The bound is 50 MB for the tiny model and 15 % for the others.
+loaded. Both figures are what comes on top of that. The bound is 50 MB for the tiny model and 15 %
+for the others.
 """
 
 from __future__ import annotations
