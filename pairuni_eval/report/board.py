@@ -31,12 +31,12 @@ from pairuni_eval.report.stored_comparisons import (
     StoredHeadline,
     stored_comparisons,
 )
-from pairuni_eval.report.trained import Trained, trained
 from pairuni_eval.stats.intervals import Interval
 from pairuni_eval.stats.tables import MetricRow
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.run_folders import find_runs
+from pairuni_eval.training_record import Trained, trained
 
 CACHE = "headlines.json"
 FILES = {

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from pairuni_eval.report.board_kinds import NumberKind, kind_of
 from pairuni_eval.report.headline_cache import Headline
-from pairuni_eval.report.trained import trained
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.training_record import trained
 
 
 class TimedRun(NamedTuple):

@@ -37,7 +37,14 @@ from pairuni_eval.stats.meeting import Meeting, Planned, plan
 from pairuni_eval.stats.multiple import holm
 from pairuni_eval.stats.paired import Counts, Evidence, PairedSums, Units, compare_pair, narrowed
 from pairuni_eval.stats.planned import planned_frame
-from pairuni_eval.stats.scope import NamedSide, Scope, about, checked_seeds
+from pairuni_eval.stats.scope import (
+    ENOUGH_SEEDS,
+    NamedSide,
+    Scope,
+    about,
+    check_apart,
+    checked_seeds,
+)
 from pairuni_eval.stats.tables import Tables, draw_seed
 from pairuni_eval.stats.two_levels import compare_over_seeds
 from pairuni_eval.stats.verdict import ALPHA, Word
@@ -78,8 +85,8 @@ def compare_page(
 ) -> dict[str, Comparison]:
     """Our side against every baseline of a page, everything corrected together.
 
-    A side is one run or the training seeds of one arm. From three seeds on both sides, or on
-    ours against the parent that it was trained from, seeds are drawn as well as units.
+    A side is one run or the training seeds of one arm. The seeds of a side are drawn as well as
+    units where it has three or more; with fewer it is these checkpoints.
 
     Args:
         ours: The tables of our run, and of its siblings.
@@ -87,13 +94,15 @@ def compare_page(
         margin: What counts as no difference, as a share of each metric's range.
 
     Raises:
-        UserError: for two seeds of one side that are the same weights.
+        UserError: for two seeds of one side, or a seed of each, that are the same weights, and for
+            seeds of one side that were trained as different arms.
     """
     us = NamedSide(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}
     for name, theirs in baselines.items():
         checked_seeds(name, [one.run for one in theirs])
+        check_apart(us, NamedSide(name, theirs))
         found[name] = find_differences(us, NamedSide(name, theirs), margin=margin)
     return together(found)
 
@@ -109,7 +118,7 @@ def find_differences(ours: NamedSide, theirs: NamedSide, *, margin: float) -> Un
 
 def _sides(ours: NamedSide, theirs: NamedSide, margin: float) -> _Sides:
     scope = about(ours, theirs)
-    over_seeds = scope.scope is None and len(ours.side) + len(theirs.side) > 2
+    over_seeds = max(len(ours.side), len(theirs.side)) >= ENOUGH_SEEDS
     way = partial(compare_over_seeds if over_seeds else compare_pair, margin=margin)
     return _Sides(ours.side, theirs.side, scope, way, {})
 

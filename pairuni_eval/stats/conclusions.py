@@ -1,12 +1,13 @@
 """Conclusions from the evidence about a difference: joint interval, word, reason, sentence.
 
 A word is one of several on a page. The interval beside it belongs to the corrected p: the plain
-one, its halves scaled by the ratio of t points at level 1 - .05 / k, where Holm decides the row as
-one of k. Where rows are missing it reaches over both ends of what they may be, and p is the largest
-of the three; ends of different sign have p = 1. So better and worse stand exactly where the
-corrected p is below .05 and the joint interval leaves out 0; anywhere else it is made to hold 0.
-Beside a tie stand the interval and the p of its own test. What would have been found, and what
-would decide, are at the level that the correction leaves to the row.
+one, its halves scaled to level 1 - .05 / k by the ratio of t points, where Holm decides the row as
+one of k; where no unit differs, by that of the exact bounds. Where rows are missing it reaches over
+both ends of what they may be, and p is the largest of the three; ends of different sign have p = 1.
+So better and worse stand exactly where the corrected p is below .05 and the joint interval leaves
+out 0; anywhere else it is made to hold 0. Beside a tie stand the interval and the p of its own
+test. What would have been found, and what would decide, are at the level that the correction leaves
+to the row.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pairuni_eval.stats.difference import Difference
 from pairuni_eval.stats.intervals import LEVEL, Interval, t_point
 from pairuni_eval.stats.multiple import ALPHA, Step
 from pairuni_eval.stats.paired import detectable
+from pairuni_eval.stats.unseen import unseen_share
 from pairuni_eval.stats.verdict import (
     SentenceParts,
     Word,
@@ -29,6 +31,9 @@ from pairuni_eval.stats.verdict import (
     sentence,
     signed_plain,
 )
+
+_NONE = 1e-12  # an error below it is rounding
+_MANY = 30  # degrees of freedom, from which on t points hardly fall
 
 
 class _Seen(NamedTuple):
@@ -70,7 +75,7 @@ def concluded(row: Difference, step: Step | None) -> Difference:
         joint = Interval(min(joint.low, 0.0), max(joint.high, 0.0))
     tied = _equivalence(row) if word is Word.TIED else row.equivalence
     found = row._replace(corrected=p, joint=joint, word=word, equivalence=tied)
-    found = found._replace(detectable=_detectable(next(_seen(row)), times))
+    found = found._replace(detectable=_detectable(next(_seen(row)), times, row.span))
     found = found._replace(why=_why(found, times))
     found = found._replace(deciding=_deciding(found, times))
     return found._replace(sentence=_sentence(found))
@@ -87,18 +92,27 @@ def _seen(row: Difference) -> Iterator[_Seen]:
 
 def _joint(row: Difference, times: int) -> Interval | None:
     """The hull of the scaled intervals on what is there and at both ends of what is missing."""
-    return _hull([_scaled(one, times, row.span) for one in _seen(row)])
+    return _hull([_scaled(one, times, row.clusters, row.span) for one in _seen(row)])
 
 
-def _scaled(one: _Seen, times: int, span: float | None) -> Interval | None:
+def _scaled(one: _Seen, times: int, clusters: int, span: float | None) -> Interval | None:
     if one.interval is None:
         return None
-    freedom = 1e9 if one.freedom is None else one.freedom
-    plain_point = t_point(0.5 * (1 + LEVEL), freedom)
-    ratio = t_point(1 - ALPHA / (2 * times), freedom) / plain_point
+    ratio = _widened(one, times, clusters)
     low = one.value - ratio * max(0.0, one.value - one.interval.low)
     high = one.value + ratio * max(0.0, one.interval.high - one.value)
     return Interval(low, high) if span is None else Interval(max(low, -span), min(high, span))
+
+
+def _widened(one: _Seen, times: int, clusters: int) -> float:
+    """How much longer the halves of an interval are as one of so many tests.
+
+    By the ratio of t points; where no unit differs, of the shares that may be different unseen.
+    """
+    if one.error is not None and one.error <= _NONE * max(1.0, abs(one.value)) and clusters > 0:
+        return unseen_share(clusters, ALPHA / (2 * times)) / unseen_share(clusters, ALPHA / 2)
+    freedom = 1e9 if one.freedom is None else one.freedom
+    return t_point(1 - ALPHA / (2 * times), freedom) / t_point(0.5 * (1 + LEVEL), freedom)
 
 
 def _tie_p(row: Difference) -> float | None:
@@ -122,11 +136,22 @@ def _hull(intervals: Sequence[Interval | None]) -> Interval | None:
     return Interval(min(one.low for one in known), max(one.high for one in known))
 
 
-def _detectable(one: _Seen, times: int) -> float | None:
-    """The difference that would be found as one of so many tests; None where no unit differs."""
+def _detectable(one: _Seen, times: int, span: float | None) -> float | None:
+    """The difference that would be found as one of so many tests; None where no unit differs.
+
+    It is the range of the metric where even that would not be found.
+    """
     if one.detectable is None or one.error is None or one.freedom is None:
         return None
-    return detectable(one.error, one.freedom, times)
+    found = detectable(one.error, one.freedom, times)
+    return found if span is None else min(found, span)
+
+
+def _detectable_by_many(one: _Seen, times: int) -> float | None:
+    """The same had the error many degrees of freedom, as it has with the units that are lacking."""
+    if one.detectable is None or one.error is None:
+        return None
+    return detectable(one.error, max(one.freedom or 0.0, _MANY), times)
 
 
 def _why(row: Difference, times: int) -> str | None:
@@ -165,7 +190,7 @@ def _missing_words(row: Difference, word: Word, times: int) -> str:
         low, high = (signed_plain(value, row.spec) for value in row.ends)
         return f"{said}; {they} may make the difference {low} to {high}"
     end = 0 if (row.value or 0.0) > 0 else 1
-    held = _scaled(list(_seen(row))[1 + end], times, row.span)
+    held = _scaled(list(_seen(row))[1 + end], times, row.clusters, row.span)
     if held is not None and row.ends[end] * (row.value or 0.0) >= 0:
         held = Interval(min(held.low, 0.0), max(held.high, 0.0))
     between = f" [{plain(held.low, row.spec)}, {plain(held.high, row.spec)}]" if held else ""
@@ -189,7 +214,7 @@ def _deciding(row: Difference, times: int) -> Deciding | None:
     value = _at_least(row, times)
     if row.spec.direction == "none" or value is None:
         return None
-    found = [_detectable(one, times) for one in _seen(row)]
+    found = [_detectable_by_many(one, times) for one in _seen(row)]
     return decide(
         Undecided(
             spec=row.spec,

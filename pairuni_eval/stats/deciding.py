@@ -44,8 +44,8 @@ class Undecided(NamedTuple):
     Attributes:
         value: Ours - theirs.
         margin: The largest difference that counts as none, if known.
-        detectable: What would be found in 4 of 5 repetitions at the row's corrected level; None
-            where no unit differs.
+        detectable: What would be found in 4 of 5 repetitions at the row's corrected level by an
+            error of this size with many degrees of freedom; None where no unit differs.
         clusters: Units that were compared.
         available: Units of the whole benchmark, or group; None where nobody knows.
         seeds: Runs of the side with fewer.

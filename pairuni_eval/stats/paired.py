@@ -309,14 +309,15 @@ def compare_pair(pair: PairedSums, *, margin: float, seed: int) -> Evidence:
     p, test = _p_value(pair, seed=seed)
     limit = margin * span if span else None
     tied = tie_of_pair(pair, found, margin=margin)
+    alike = no_spread(found, value)
     return Evidence(
         interval=interval,
         error=error,
-        p=p if pair.single else difference_p(value, error, freedom),
+        p=p if pair.single else difference_p(value, 0.0 if alike else error, freedom),
         test=test if pair.single else "t over units",
         margin=limit,
         tie_p=tied.p,
-        detectable=None if no_spread(found, value) else detectable(error, freedom),
+        detectable=None if alike else detectable(error, freedom),
         freedom=freedom,
         span=span,
         equivalence=tied.interval,
@@ -394,8 +395,13 @@ def not_worse_p(pair: PairedSums, found: Evidence, margin: float) -> float | Non
 
 
 def difference_p(value: float, error: float, freedom: float) -> float | None:
-    """Two-sided p of a t test of "no difference"."""
-    return 2 * t_tail(abs(value) / error, freedom) if error > 0 else None
+    """Two-sided p of a t test of "no difference".
+
+    1 where no unit differs; None where all units differ alike, which has no error to test by.
+    """
+    if error > 0:
+        return 2 * t_tail(abs(value) / error, freedom)
+    return 1.0 if value == 0 else None
 
 
 def detectable(error: float, freedom: float, times: int = 1) -> float:

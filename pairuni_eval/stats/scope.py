@@ -16,6 +16,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.records import ModelIdentity
 from pairuni_eval.stats.comparable import Side
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.training_record import trained
 
 ENOUGH_SEEDS = 3
 _COUNTS = {1: "one", 2: "two"}
@@ -109,10 +110,11 @@ def same_weights(ours: Side, theirs: Side) -> bool:
 
 
 def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
-    """Refuse a side whose runs are not of different weights.
+    """Refuse a side whose runs are not of different weights and one arm.
 
     Raises:
-        UserError: if two runs are of the same weights: they are not two training seeds.
+        UserError: if two runs are of the same weights, or say that they were trained as different
+            arms: they are not two training seeds.
     """
     seen: dict[str, str] = {}
     for run in runs:
@@ -124,6 +126,38 @@ def checked_seeds(name: str, runs: Sequence[StoredRun]) -> None:
                 hint="Give one run of each seed: train with another --seed, then measure it.",
             )
         seen[weights] = folder
+    arms = {trained(run.card.checkpoint).arm: str(run.folder) for run in runs}
+    arms.pop(None, None)
+    if len(arms) > 1:
+        (arm, folder), (other, elsewhere), *_ = arms.items()
+        raise UserError(
+            f"{folder} and {elsewhere} are given as training seeds of {name}, but were trained as "
+            f"'{arm}' and as '{other}'.",
+            hint="Give the runs of one arm; another arm is a --baseline of its own.",
+        )
+
+
+def check_apart(ours: NamedSide, theirs: NamedSide) -> None:
+    """Refuse sides of several runs that have a checkpoint in common.
+
+    Its outputs would be compared with themselves. One run against one of the same weights is a
+    comparison like any other: it says so.
+
+    Raises:
+        UserError: naming the run that stands on both sides.
+    """
+    if len(ours.side) == len(theirs.side) == 1:
+        return
+    mine = {tables.run.card.checkpoint.weights: tables.run.folder for tables in ours.side}
+    for tables in theirs.side:
+        weights = tables.run.card.checkpoint.weights
+        if weights in mine:
+            raise UserError(
+                f"{mine[weights]} and {tables.run.folder} are the same weights ({weights[:12]}), "
+                f"and are given as seeds of {ours.name} and of {theirs.name}.",
+                hint="Give each checkpoint on one side: --sibling RUN is a further seed of this "
+                "run's arm, --baseline NAME=RUN one of another.",
+            )
 
 
 def about(ours: NamedSide, theirs: NamedSide) -> Scope:

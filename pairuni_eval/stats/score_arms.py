@@ -2,9 +2,9 @@
 
 Goes in: of each training seed of an arm a frame with a row an output (sample, draw, unit, score).
 Comes out: what `arms` and `compare` say of run folders, by the same tests: outputs meet by sample
-and draw, from three training seeds on the error is over units and seeds (`two_levels`), below that
-over units alone, about these checkpoints. Besides better, worse and tied there is a one-sided test
-of "not worse by the margin or more".
+and draw, the error is over units and over the seeds of a side that has three or more
+(`two_levels`), below that over units alone, about these checkpoints. Besides better, worse and tied
+there is a one-sided test of "not worse by the margin or more".
 
 Departures: where an output of either arm has no score nothing is tested, and the reason says so;
 `compare` looks at both ends of what it may be. The exact guard of a tie (`ties`) stands beside the
@@ -136,7 +136,7 @@ def compare_scores(ours: ScoredArm, theirs: ScoredArm, *, margin: float | None) 
     mine, other = pair.seen()
     if mine is None or other is None or pair.clusters < 2:
         return blank._replace(reason="they have fewer than two units in common")
-    over_seeds = not few and len(ours.frames) + len(theirs.frames) > 2
+    over_seeds = max(len(ours.frames), len(theirs.frames)) >= ENOUGH_SEEDS
     test = compare_over_seeds if over_seeds else compare_pair
     found = test(pair, margin=margin or 0.0, seed=_DRAWS)
     tie, not_worse = _margin_ps(pair, found, margin) if margin else (None, None)

@@ -11,11 +11,13 @@ clusters (Cameron, Gelbach and Miller 2011):
     variance = units + max(0, sum over arms of s^2 / R - (v - c) / R)
 
 with v the variance over unit draws of one run's number and c the covariance of two runs' of an arm.
-t has the joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1
-where seeds matter most. Departures: what is taken off does not lower the seeds' term there; where
-nothing is left of them, which may be chance, that term counts two thirds. Without it the corrected
-p of a page of equal arms was too small (a false word on 8.7 % of pages); with the whole of it the
-intervals of arms whose seeds hardly differ were wider still.
+The sum is over the arms of at least three seeds: a side of fewer is these checkpoints. t has the
+joint degrees of freedom of units and seeds (Satterthwaite 1946), hardly more than R - 1 where seeds
+matter most. Departures: they are never less than the smaller of R - 1 and C - 1, as they would be
+after much was taken off, e.g. where runs of both arms went alike; what is taken off does not lower
+the seeds' term there; where nothing is left of them, which may be chance, that term counts two
+thirds. Without it the corrected p of a page of equal arms was too small (a false word on 8.7 % of
+pages); with the whole of it the intervals of arms whose seeds hardly differ were wider still.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from pairuni_eval.stats.intervals import (
     t_point,
 )
 from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
+from pairuni_eval.stats.scope import ENOUGH_SEEDS
 
 _NOTHING_LEFT = 2 / 3  # what the seeds' term counts where they differ by chance alone
 
@@ -96,10 +99,11 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
     sides = [side for side in (slice(0, ours), slice(ours, None)) if len(numbers[side])]
     means = [known[:, side].mean(axis=1) for side in sides]
     units = correction * float(np.var(means[0] - sum(means[1:])))
-    seeds, chance, by_freedom = 0.0, 0.0, 0.0
+    seeds, chance, by_freedom, least = 0.0, 0.0, 0.0, clusters - 1
     for side in sides:
         runs = len(numbers[side])
-        if runs > 1:
+        if runs >= ENOUGH_SEEDS:
+            least = min(least, runs - 1)
             variance = float(np.var(numbers[side], ddof=1)) / runs
             seeds += variance
             chance += correction * _chance(known[:, side]) / runs
@@ -110,7 +114,7 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
         return TwoLevels(0.0, float(clusters - 1), 0.0)
     by_freedom *= 1.0 if between > 0 else _NOTHING_LEFT
     freedom = total**2 / (units**2 / (clusters - 1) + by_freedom)
-    return TwoLevels(total**0.5, freedom, between / total)
+    return TwoLevels(total**0.5, max(freedom, float(least)), between / total)
 
 
 def _chance(draws: Array) -> float:

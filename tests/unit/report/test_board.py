@@ -19,9 +19,9 @@ from pairuni_eval.records import ModelIdentity
 from pairuni_eval.report.board import Board, gather_board
 from pairuni_eval.report.board_kinds import decoding_notes
 from pairuni_eval.report.headline_cache import HeadlineCache
-from pairuni_eval.report.trained import Trained, trained
 from pairuni_eval.stats.tables import Tables, metric_row
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.training_record import Trained, trained
 
 
 @pytest.fixture(scope="module")

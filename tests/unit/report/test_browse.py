@@ -10,7 +10,7 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.report import browse, gallery
+from pairuni_eval.report import browse, copied_images
 from pairuni_eval.report.addresses import shown_group, shown_key
 from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.stats.tables import Tables
@@ -136,7 +136,7 @@ def test_equal_rows_are_packed_alike() -> None:
 def test_pictures_beside_the_page_are_whole_when_the_context_ends(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery, "_PACKED", 0)  # none stands inside the page
+    monkeypatch.setattr(copied_images, "_PACKED", 0)  # none stands inside the page
     made(runs, tmp_path)
     copied = list((tmp_path / "images").iterdir())
     assert len(copied) > 3
@@ -151,7 +151,7 @@ def test_pictures_beside_the_page_are_whole_when_the_context_ends(
 def test_a_picture_that_cannot_be_written_is_an_error_of_the_folder(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery, "_PACKED", 0)
+    monkeypatch.setattr(copied_images, "_PACKED", 0)
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(UserError, match=r"Cannot write .*images"):
         made(runs, tmp_path)

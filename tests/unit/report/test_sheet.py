@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import example_run as example
 
-from pairuni_eval.report import gallery
+from pairuni_eval.report import copied_images
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.copied_images import CopiedImage
 from pairuni_eval.report.gallery import GalleryItem, GivenOutput
@@ -95,7 +95,7 @@ def test_larger_pictures_lie_beside_the_page(
 def test_a_page_does_not_grow_without_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery, "_IN_PAGE", 500)
+    monkeypatch.setattr(copied_images, "_IN_PAGE", 500)
     found = sources(report(tmp_path))
     assert 0 < sum(one.startswith("data:") for one in found) < len(found)
     assert all((tmp_path / "out" / one).is_file() for one in found if COPIED.fullmatch(one))
