@@ -8,6 +8,7 @@ on where an earlier one was stopped, and ends in the same state.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ from pairuni_train.setup import (
     load_reward_scheme,
     setup_trainer,
 )
+from pairuni_train.watching import Course, Watch
 
 
 def train(job: Job, console: Console) -> Path | None:
@@ -83,12 +85,18 @@ def train(job: Job, console: Console) -> Path | None:
         if job.tracker is not None:
             accelerator.init_trackers("pairuni", config=_dotted(settings))
         fixed_reward = _start_fixed_reward(job, setup, first, scheme)
+        course = Course(job.recipe.steps, job.recipe.checkpoint_every)
+        watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
         if accelerator.is_main_process:
-            _run_first_rank(job, setup, first, console, fixed_reward)
-            return job.out / f"checkpoint-{job.recipe.steps}"
-        for result in setup.trainer.steps(first):
+            done = _run_first_rank(job, setup, first, console, fixed_reward, watch)
+            watch.end()
+            return job.out / f"checkpoint-{done}"
+        for result in setup.trainer.steps(first) if watch.begin(first) else ():
             _measure(fixed_reward, setup, result)
-            _checkpoint(job, setup, result)
+            _checkpoint(job, setup, result, watch)
+            if not watch.look(result.step + 1):
+                break
+        watch.end()
     return None
 
 
@@ -119,23 +127,35 @@ def _measure(
 
 
 def _run_first_rank(
-    job: Job, setup: TrainerSetup, first: int, console: Console, fixed_reward: FixedReward | None
-) -> None:
-    """The first rank's run: the one that writes, shows and watches."""
+    job: Job,
+    setup: TrainerSetup,
+    first: int,
+    console: Console,
+    fixed_reward: FixedReward | None,
+    watch: Watch,
+) -> int:
+    """The first rank's run: the one that writes, shows and watches; returns the steps done."""
     trained = [task for task in TASKS if job.recipe.task(task).weight > 0.0]
-    journal, monitor = TrainingJournal(job.out), HealthMonitor(trained)
+    journal, monitor, done = TrainingJournal(job.out), HealthMonitor(trained), first
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
     accelerator = setup.trainer.parts.engine.accelerator
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
-        for result in setup.trainer.steps(first):
-            journal.write(result, _measure(fixed_reward, setup, result))
-            accelerator.log(result.metrics, step=result.step)
+        watch.aside = progress.aside
+        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+            done = result.step + 1
+            fixed = _measure(fixed_reward, setup, result)
+            with watch.writing():
+                journal.write(result, fixed)
+                accelerator.log(result.metrics, step=result.step)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result)
+            _checkpoint(job, setup, result, watch)
+            if not watch.look(done):
+                break
     accelerator.end_training()
+    return done
 
 
 def _accelerator(job: Job) -> Any:
@@ -154,15 +174,21 @@ def _accelerator(job: Job) -> Any:
     return start_process(log_with=job.tracker, project_dir=str(job.out))
 
 
-def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
+def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult, watch: Watch) -> None:
     """Save where it is due. Every rank takes part: of sharded weights each writes its own."""
-    done, recipe = result.step + 1, job.recipe
-    if done % recipe.checkpoint_every and done != recipe.steps:
-        return
-    parts, kept = setup.trainer.parts, recipe.checkpoints
+    done = result.step + 1
+    if watch.saves(done):
+        spared = watch.spared(done)
+        with watch.saving(done):
+            _save(job, setup, done, spared)
+
+
+def _save(job: Job, setup: TrainerSetup, done: int, spared: Collection[int]) -> None:
+    """Write the checkpoint of a step; of the older ones those that are spared stay."""
+    parts, kept = setup.trainer.parts, job.recipe.checkpoints
     declaration = {
         "capabilities": setup.origin.capabilities,
-        "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
+        "recipe": f"{job.arm.name} on {job.recipe.name}, seed {job.seed}",
         "parent": setup.origin.parent,
     }
     if parts.engine.sharded:
@@ -175,6 +201,7 @@ def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
             declaration=declaration,
             saved_as=kept.saved_as,
             keep_last=kept.keep_last,
+            spared=spared,
         )
         return
     with parts.engine.together():
@@ -187,6 +214,7 @@ def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
                 state=_resume_state(parts.policy, parts.optimizer, kept.saved_as),
                 declaration=declaration,
                 keep_last=kept.keep_last,
+                spared=spared,
             )
 
 

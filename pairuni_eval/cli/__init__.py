@@ -7,6 +7,7 @@ from pairuni_eval.cli.board import board
 from pairuni_eval.cli.bridge import bridge
 from pairuni_eval.cli.convert import convert
 from pairuni_eval.cli.data import fetch_command, validate_command
+from pairuni_eval.cli.follow import follow
 from pairuni_eval.cli.grade import grade
 from pairuni_eval.cli.listing import list_command, version
 from pairuni_eval.cli.lmms_flags import RunCommand
@@ -24,6 +25,7 @@ app.command()(compare)
 app.command()(readers)
 app.command()(board)
 app.command()(timeline)
+app.command()(follow)
 app.command()(show)
 app.command()(convert)
 app.command()(bridge)

@@ -21,6 +21,7 @@ from pairuni_eval.stats.arms import ArmRuns, arm_row
 from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
 from pairuni_eval.stats.families import together
 from pairuni_eval.stats.intervals import LEVEL, Estimate, t_point
+from pairuni_eval.stats.range_share import share_of_range
 from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.tables import Tables
 
@@ -179,11 +180,9 @@ def _share(benchmark: MeasuredBenchmark, arm: Trajectory, step: int) -> float | 
     """Where a headline stands on its range, from 0 to 1; downward metrics are turned round."""
     points = next(points for one, points in benchmark.arms if one is arm)
     estimate = next((one.estimate for one in points if one.step == step), None)
-    if estimate is None or estimate.value is None or estimate.bounds is None:
+    if estimate is None:
         return None
-    low, high = estimate.bounds
-    share = (estimate.value - low) / (high - low)
-    return 1.0 - share if benchmark.place.spec.direction == "down" else share
+    return share_of_range(estimate, benchmark.place.spec.direction)
 
 
 def _reach(

@@ -58,6 +58,7 @@ from pairuni_train.progress import TrainingProgress, report_alarms
 from pairuni_train.sft.average import WeightAverage
 from pairuni_train.sft.config import SftRecipe
 from pairuni_train.sft.trainer import SftParts, SftTrainer
+from pairuni_train.watching import Course, Watch, Watched
 
 
 class SftJob(NamedTuple):
@@ -66,6 +67,7 @@ class SftJob(NamedTuple):
     Attributes:
         arm: Which pair set, and what the run is called.
         pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
+        watched: What is measured of its checkpoints meanwhile; None measures nothing.
     """
 
     arm: Arm
@@ -73,6 +75,7 @@ class SftJob(NamedTuple):
     pairs: Path | None
     seed: int
     out: Path
+    watched: Watched | None = None
 
 
 class SftSetup(NamedTuple):
@@ -109,10 +112,17 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
         first = former.step if former else 0
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
-            _run_first_rank(job, setup, first, console)
-            return job.out / f"checkpoint-{job.recipe.steps}"
-        for result in setup.trainer.steps(first):
-            _checkpoint(job, setup, result)
+        course = Course(job.recipe.steps, job.recipe.checkpoint_every)
+        watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
+        if accelerator.is_main_process:
+            done = _run_first_rank(job, setup, first, console, watch)
+            watch.end()
+            return job.out / f"checkpoint-{done}"
+        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+            _checkpoint(job, setup, result, watch)
+            if not watch.look(result.step + 1):
+                break
+        watch.end()
     return None
 
 
@@ -167,25 +177,39 @@ def set_up(
     return SftSetup(SftTrainer(recipe, parts), parent, sorted(model.capabilities))
 
 
-def _run_first_rank(job: SftJob, setup: SftSetup, first: int, console: Console) -> None:
-    """The first rank's run: the one that writes, shows and watches."""
-    journal, monitor = TrainingJournal(job.out), HealthMonitor(())
+def _run_first_rank(
+    job: SftJob, setup: SftSetup, first: int, console: Console, watch: Watch
+) -> int:
+    """The first rank's run: the one that writes, shows and watches; returns the steps done."""
+    journal, monitor, done = TrainingJournal(job.out), HealthMonitor(()), first
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
-        for result in setup.trainer.steps(first):
-            journal.write(result)
+        watch.aside = progress.aside
+        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+            done = result.step + 1
+            with watch.writing():
+                journal.write(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result)
+            _checkpoint(job, setup, result, watch)
+            if not watch.look(done):
+                break
+    return done
 
 
-def _checkpoint(job: SftJob, setup: SftSetup, result: StepResult) -> None:
+def _checkpoint(job: SftJob, setup: SftSetup, result: StepResult, watch: Watch) -> None:
     """Save where it is due."""
-    done, recipe = result.step + 1, job.recipe
-    if done % recipe.checkpoint_every and done != recipe.steps:
-        return
+    done = result.step + 1
+    if watch.saves(done):
+        with watch.saving(done):
+            _save(job, setup, done)
+
+
+def _save(job: SftJob, setup: SftSetup, done: int) -> None:
+    """Write the checkpoint of a step."""
+    recipe = job.recipe
     parts = setup.trainer.parts
     if parts.engine.rank == 0:
         save_checkpoint(
