@@ -27,7 +27,14 @@ from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.runner.start import load
 from pairuni_eval.runner.together import take_part
-from pairuni_eval.stats.best_step import StepValue, best_step, choices, stop_step, values_by_step
+from pairuni_eval.stats.best_step import (
+    StepValue,
+    best_step,
+    choices,
+    stop_step,
+    told,
+    values_by_step,
+)
 from pairuni_eval.store.evaluations import (
     EVALUATIONS,
     WATCHING,
@@ -239,20 +246,9 @@ class TrainingEvaluations:
         """Add a line of seconds to `watching.jsonl`."""
         append(self._training / WATCHING, encode_lines([line]))
 
-    def told(self) -> Iterator[str]:
+    def told(self) -> list[str]:
         """What was chosen and why training ended, in sentences."""
-        plan, best, stopped = self.plan, self.best, self.stopped
-        if stopped is not None:
-            yield (
-                f"Stopped after step {stopped}: {plan.best_by} of {plan.suite} has not grown in "
-                f"{plan.patience} evaluation{'s' * (plan.patience != 1)}."
-            )
-        if best is None or best.value is None:
-            yield f"No step has a value of {plan.best_by} of {plan.suite}."
-            return
-        where = "where training began" if best.step == 0 else f"checkpoint-{best.step}"
-        reported = f"reported on {plan.held_out}" if plan.held_out else "chosen on the same rows"
-        yield f"Best by {plan.best_by} of {plan.suite}: step {best.step} ({where}), {reported}."
+        return list(told(self.plan, self.values))
 
 
 def _give_memory_back() -> None:

@@ -8,7 +8,8 @@ is that run's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -99,8 +100,29 @@ class ArmEnds(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
-def last_against_first(found: Trajectories) -> list[ArmEnds]:
-    """Last against first in every arm; all of it is one page of tests."""
+class Sides(NamedTuple):
+    """Two sides that a page compares beside the ends of its arms."""
+
+    ours: NamedSide
+    theirs: NamedSide
+
+
+class PageOfTests(NamedTuple):
+    """Everything that a page compares, corrected together.
+
+    Attributes:
+        ends: Last against first in every arm.
+        beside: What else was asked for, by name.
+    """
+
+    ends: tuple[ArmEnds, ...]
+    beside: Mapping[str, Comparison]
+
+
+def page_of_tests(
+    found: Trajectories, beside: Mapping[str, Sides] = MappingProxyType({})
+) -> PageOfTests:
+    """Compare last with first in every arm, and what else is asked for."""
     asked_for: dict[str, tuple[Trajectory, NamedSide, NamedSide]] = {}
     for arm in found.arms:
         first, last = arm.steps[0], arm.steps[-1]
@@ -110,14 +132,19 @@ def last_against_first(found: Trajectories) -> list[ArmEnds]:
             key = f"{arm.number}/{number}"
             names = f"{arm.name}, step {last}", f"step {first}"
             asked_for[key] = arm, NamedSide(names[0], ours), NamedSide(names[1], theirs)
+    pairs = {key: (ours, theirs) for key, (_, ours, theirs) in asked_for.items()}
     raw = {
         key: find_differences(ours, theirs, margin=TIE_MARGIN)
-        for key, (_, ours, theirs) in asked_for.items()
+        for key, (ours, theirs) in {**pairs, **beside}.items()
     }
     made: dict[int, list[Comparison]] = {}
+    others: dict[str, Comparison] = {}
     for key, comparison in together(raw).items():
-        made.setdefault(asked_for[key][0].number, []).append(comparison)
-    return [
+        if key in beside:
+            others[key] = comparison
+        else:
+            made.setdefault(asked_for[key][0].number, []).append(comparison)
+    ends = tuple(
         ArmEnds(
             arm,
             arm.steps[0],
@@ -127,7 +154,8 @@ def last_against_first(found: Trajectories) -> list[ArmEnds]:
         )
         for arm in found.arms
         if arm.number in made
-    ]
+    )
+    return PageOfTests(ends, others)
 
 
 def _sides(
@@ -219,13 +247,22 @@ def _headline_differences(arm: Trajectory, first: int, step: int) -> dict[str, D
 
 
 def understanding_and_generation(
-    benchmarks: Sequence[MeasuredBenchmark], found: Trajectories
+    benchmarks: Sequence[MeasuredBenchmark],
+    found: Trajectories,
+    without: Collection[str] = (),
 ) -> TradeOff | None:
-    """The trade-off of the benchmarks that are not tiny; of tiny ones where there are no others."""
-    real = [one for one in benchmarks if not one.tiny]
+    """The trade-off of the benchmarks that are not tiny; of tiny ones where there are no others.
+
+    Args:
+        benchmarks: Those of the page.
+        found: Its arms.
+        without: Benchmarks that have no path: of some steps alone, e.g. of the one that was chosen.
+    """
+    drawn = [one for one in benchmarks if one.name not in without]
+    real = [one for one in drawn if not one.tiny]
     mine = [
         one
-        for one in real or benchmarks
+        for one in real or drawn
         if one.capability in (Capability.UNDERSTAND, Capability.GENERATE)
         and all(points for _, points in one.arms)
     ]

@@ -10,11 +10,17 @@ A best step was chosen by chance too: on the rows that chose it, it looks better
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pairuni_eval.records import Capability
-from pairuni_eval.store.evaluations import MEAN, EvaluatedHeadline, EvaluationPlan, EvaluationRow
+from pairuni_eval.store.evaluations import (
+    CHECKPOINT,
+    MEAN,
+    EvaluatedHeadline,
+    EvaluationPlan,
+    EvaluationRow,
+)
 
 
 class StepValue(NamedTuple):
@@ -83,3 +89,21 @@ def choices(headlines: Sequence[tuple[str, Capability]]) -> tuple[str, ...]:
     """The names that a choice may go by, of benchmarks with what they ask for."""
     kinds = dict.fromkeys(str(capability) for _, capability in headlines)
     return (MEAN, *kinds, *(name for name, _ in headlines))
+
+
+def told(plan: EvaluationPlan, values: Sequence[StepValue]) -> Iterator[str]:
+    """Why training ended before its last step, if it did, and which step was chosen how."""
+    what = f"{plan.best_by} of {plan.suite}"
+    stopped, best = stop_step(values, plan.patience), best_step(values)
+    if stopped is not None:
+        several = "s" * (plan.patience != 1)
+        yield (
+            f"Stopped after step {stopped}: {what} has not grown in {plan.patience} "
+            f"evaluation{several}."
+        )
+    if best is None:
+        yield f"No step has a value of {what}."
+        return
+    where = "where training began" if best.step == 0 else f"{CHECKPOINT}{best.step}"
+    reported = f"reported on {plan.held_out}" if plan.held_out else "chosen on the same rows"
+    yield f"Best by {what}: step {best.step} ({where}), {reported}."
