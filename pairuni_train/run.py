@@ -146,7 +146,7 @@ def _run_first_rank(
         for result in setup.trainer.steps(first) if watch.begin(first) else ():
             done = result.step + 1
             fixed = _measure(fixed_reward, setup, result)
-            with watch.writing():
+            with watch.writing(result):
                 journal.write(result, fixed)
                 accelerator.log(result.metrics, step=result.step)
             progress.step(result)

@@ -23,6 +23,7 @@ from rich.console import Console
 from pairuni_eval.toolkit import as_typed
 from pairuni_eval.toolkit.following import MEASURING, EvaluationPlan, TrainingEvaluations, keep_plan
 from pairuni_eval.toolkit.ranks import RankGroup, Ranks
+from pairuni_train.grpo.trainer import KEEPING, StepResult
 from pairuni_train.phase_timer import PhaseTimer
 
 
@@ -125,8 +126,11 @@ class Watch:
         """Times a checkpoint, if it is saved for an evaluation alone."""
         return nullcontext() if self._course.saves(done) else self._timer.phase("checkpoint")
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Times the lines of a step."""
+    def writing(self, result: StepResult) -> AbstractContextManager[None]:
+        """Times the lines of a step; what it took to keep groups for them counts as well."""
+        self._timer.seconds[KEEPING] = self._timer.seconds.get(KEEPING, 0.0) + result.seconds.get(
+            KEEPING, 0.0
+        )
         return self._timer.phase("lines")
 
     def spared(self, done: int) -> frozenset[int]:

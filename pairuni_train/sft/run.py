@@ -189,7 +189,7 @@ def _run_first_rank(
         watch.aside = progress.aside
         for result in setup.trainer.steps(first) if watch.begin(first) else ():
             done = result.step + 1
-            with watch.writing():
+            with watch.writing(result):
                 journal.write(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)

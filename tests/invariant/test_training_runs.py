@@ -137,8 +137,15 @@ def test_fixed_prompts_earn_the_same_before_any_update(
 
 
 def same_run(one: Path, two: Path, steps: int) -> None:
-    """Metrics and weights of two runs that differ in rounding alone."""
+    """Metrics and weights of two runs that differ in rounding alone.
+
+    The norm of a task's gradient is told by a process alone in every step, by several ranks in
+    those alone in which a hook holds the tasks apart.
+    """
     for a, b in zip(metrics(one), metrics(two), strict=True):
+        for name in ("grad_norm/und", "grad_norm/gen"):
+            if name not in b:
+                del a[name]
         assert a.keys() == b.keys()
         for key in a:
             assert b[key] == pytest.approx(a[key], rel=2e-3, abs=1e-5), f"step {a['step']}: {key}"
