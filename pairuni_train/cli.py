@@ -55,9 +55,7 @@ def run(
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     pairs_per_step: Annotated[int | None, typer.Option(help="Pairs in a global batch.")] = None,
     settings: Set = None,
-    tracker: Annotated[
-        str | None, typer.Option(help="Also log to tensorboard, trackio, wandb, ...")
-    ] = None,
+    tracker: options.Tracker = None,
     fixed_prompts: Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +142,7 @@ def sft(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     settings: Set = None,
+    tracker: options.Tracker = None,
     evaluate: options.Evaluate = None,
     every: options.Every = None,
     limit: options.Limit = None,
@@ -184,7 +183,9 @@ def sft(
     from pairuni_train.sft.run import SftJob, fine_tune
 
     place = out or Path("runs") / f"sft-{chosen.name}-{whole.name}-seed{seed}"
-    checkpoint = fine_tune(SftJob(chosen, whole, pairs, seed, place, watched), Console(stderr=True))
+    checkpoint = fine_tune(
+        SftJob(chosen, whole, pairs, seed, place, watched, tracker), Console(stderr=True)
+    )
     if checkpoint is not None:  # this is the first rank
         suite = ("--suite", "tiny") if whole.pairs == "tiny" else ()
         _say_next(checkpoint, evaluate, suite)

@@ -17,7 +17,6 @@ import msgspec
 import torch
 from rich.console import Console
 
-from pairuni_eval.toolkit import UserError, unknown_name
 from pairuni_eval.toolkit.models import Policy
 from pairuni_eval.toolkit.store import FixedRow, exclusive
 from pairuni_train.checkpoints import (
@@ -29,7 +28,7 @@ from pairuni_train.checkpoints import (
     save_sharded_checkpoint,
 )
 from pairuni_train.config import as_written
-from pairuni_train.distributed.engine import ends_together, start_process
+from pairuni_train.distributed.engine import ends_together
 from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import (
@@ -55,6 +54,7 @@ from pairuni_train.setup import (
     load_reward_scheme,
     setup_trainer,
 )
+from pairuni_train.tracking import Tracking, start_tracked
 from pairuni_train.watching import Course, Watch
 
 
@@ -64,7 +64,7 @@ def train(job: Job, console: Console) -> Path | None:
     Raises:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
-    accelerator = _accelerator(job)
+    accelerator = start_tracked(job.tracker, job.out)
     with ExitStack() as held:
         with ends_together(accelerator.process_index, accelerator.num_processes):
             scheme = load_reward_scheme(job.recipe, job.arm.weighting)
@@ -82,14 +82,15 @@ def train(job: Job, console: Console) -> Path | None:
         first = former.step if former else 0
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
-        if job.tracker is not None:
-            accelerator.init_trackers("pairuni", config=_dotted(settings))
+        tracking = Tracking(job.tracker, accelerator, settings, first)
         fixed_reward = _start_fixed_reward(job, setup, first, scheme)
         course = Course(job.recipe.steps, job.recipe.checkpoint_every)
         watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
+        watch.tells = tracking.evaluation
         if accelerator.is_main_process:
-            done = _run_first_rank(job, setup, first, console, fixed_reward, watch)
+            done = _run_first_rank(job, setup, first, console, fixed_reward, watch, tracking)
             watch.end()
+            tracking.end()
             return job.out / f"checkpoint-{done}"
         for result in setup.trainer.steps(first) if watch.begin(first) else ():
             _measure(fixed_reward, setup, result)
@@ -133,13 +134,13 @@ def _run_first_rank(
     console: Console,
     fixed_reward: FixedReward | None,
     watch: Watch,
+    tracking: Tracking,
 ) -> int:
     """The first rank's run: the one that writes, shows and watches; returns the steps done."""
     trained = [task for task in TASKS if job.recipe.task(task).weight > 0.0]
     journal, monitor, done = TrainingJournal(job.out), HealthMonitor(trained), first
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
-    accelerator = setup.trainer.parts.engine.accelerator
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
         watch.aside = progress.aside
@@ -148,30 +149,13 @@ def _run_first_rank(
             fixed = _measure(fixed_reward, setup, result)
             with watch.writing(result):
                 journal.write(result, fixed)
-                accelerator.log(result.metrics, step=result.step)
+                tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
             _checkpoint(job, setup, result, watch)
             if not watch.look(done):
                 break
-    accelerator.end_training()
     return done
-
-
-def _accelerator(job: Job) -> Any:
-    if job.tracker is None:
-        return start_process()
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    known = sorted(str(name) for name in LOGGER_TYPE_TO_CLASS)
-    if job.tracker not in known:
-        raise unknown_name("tracker", job.tracker, known, list_command="pairuni-train run --help")
-    if job.tracker not in {str(name) for name in get_available_trackers()}:
-        raise UserError(
-            f"The tracker '{job.tracker}' is not installed.",
-            hint=f"pip install {job.tracker}; without --tracker, metrics.jsonl has it all.",
-        )
-    return start_process(log_with=job.tracker, project_dir=str(job.out))
 
 
 def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult, watch: Watch) -> None:
@@ -240,14 +224,3 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
         "pairs": digest,
         "seed": job.seed,
     }
-
-
-def _dotted(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key, in values that every tracker takes."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= _dotted(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value if isinstance(value, int | float | str) else str(value)
-    return found

@@ -53,6 +53,13 @@ Elsewhere = Annotated[
         help="Leave measuring to `pairuni-eval follow` in another process.",
     ),
 ]
+Tracker = Annotated[
+    str | None,
+    typer.Option(
+        help="Also tell a tracker of accelerate's: tensorboard (files in the run folder), wandb, "
+        "trackio, ..."
+    ),
+]
 EvaluationData = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with the datasets' own files, for evaluations."),

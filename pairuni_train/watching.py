@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,14 @@ from typing import Any, NamedTuple, Self
 from rich.console import Console
 
 from pairuni_eval.toolkit import as_typed
-from pairuni_eval.toolkit.following import MEASURING, EvaluationPlan, TrainingEvaluations, keep_plan
+from pairuni_eval.toolkit.following import (
+    MEASURING,
+    EvaluationPlan,
+    EvaluationRow,
+    Owed,
+    TrainingEvaluations,
+    keep_plan,
+)
 from pairuni_eval.toolkit.ranks import RankGroup, Ranks
 from pairuni_train.grpo.trainer import KEEPING, StepResult
 from pairuni_train.phase_timer import PhaseTimer
@@ -69,6 +76,7 @@ class Watch:
 
     Attributes:
         aside: Makes room on the console for what is shown of an evaluation.
+        tells: Hears of every evaluation that is made, on the first rank.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class Watch:
         self._timer = PhaseTimer()
         self._began = time.perf_counter()
         self.aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.tells: Callable[[EvaluationRow], None] = lambda _: None
 
     def __enter__(self) -> Self:
         if self._asked is not None:
@@ -116,6 +125,8 @@ class Watch:
         self._began = time.perf_counter()
         if self._evaluations is not None and self._evaluations.measures:
             self._evaluations.forget_after(done)
+            # What a tracker heard of this step and later ones is gone: those are told anew.
+            self._tell([row for row in self._evaluations.rows if row.step == done])
         return self.look(done)
 
     def saves(self, done: int) -> bool:
@@ -147,7 +158,7 @@ class Watch:
             return True
         if owed := found.owed(done, self._course.last) if self._due(done) else []:
             with self.aside():
-                found.make(owed)
+                self._make(found, owed)
         return found.stopped is None
 
     def end(self) -> None:
@@ -159,12 +170,24 @@ class Watch:
             words = as_typed("pairuni-eval", "follow", self._out)
             self._say(f"Measured elsewhere: {words}")
             return
-        found.make(found.owed_at_the_end())
+        self._make(found, found.owed_at_the_end())
         if self._ranks.first:
             for sentence in found.told():
                 self._say(sentence)
             if found.seconds:
                 self._say_what_it_took(found)
+
+    def _make(self, found: TrainingEvaluations, owed: Sequence[Owed]) -> None:
+        """Measure what is owed, and tell of it."""
+        found.make(owed)
+        if self._ranks.first and owed:
+            made = {(one.step, one.suite) for one in owed}
+            self._tell([row for row in found.rows if (row.step, row.suite) in made])
+
+    def _tell(self, rows: Sequence[EvaluationRow]) -> None:
+        with self._timer.phase("telling"):
+            for row in rows:
+                self.tells(row)
 
     def _due(self, done: int) -> bool:
         return self._asked is not None and self._asked.plan.due(done, self._course.last)

@@ -38,7 +38,7 @@ from pairuni_train.checkpoints import (
     save_checkpoint,
 )
 from pairuni_train.config import Arm
-from pairuni_train.distributed.engine import Engine, ends_together, start_process
+from pairuni_train.distributed.engine import Engine, ends_together
 from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.sampler import PairSampler
@@ -58,6 +58,7 @@ from pairuni_train.progress import TrainingProgress, report_alarms
 from pairuni_train.sft.average import WeightAverage
 from pairuni_train.sft.config import SftRecipe
 from pairuni_train.sft.trainer import SftParts, SftTrainer
+from pairuni_train.tracking import Tracking, start_tracked
 from pairuni_train.watching import Course, Watch, Watched
 
 
@@ -68,6 +69,7 @@ class SftJob(NamedTuple):
         arm: Which pair set, and what the run is called.
         pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
         watched: What is measured of its checkpoints meanwhile; None measures nothing.
+        tracker: A tracker of accelerate's that hears of it too, e.g. "tensorboard".
     """
 
     arm: Arm
@@ -76,6 +78,7 @@ class SftJob(NamedTuple):
     seed: int
     out: Path
     watched: Watched | None = None
+    tracker: str | None = None
 
 
 class SftSetup(NamedTuple):
@@ -97,7 +100,7 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
     Raises:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
-    accelerator = start_process()
+    accelerator = start_tracked(job.tracker, job.out)
     file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
     pairs, settings = StoredPairs(file), _settings(job, file)
     with ExitStack() as held:
@@ -112,11 +115,14 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
         first = former.step if former else 0
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
+        tracking = Tracking(job.tracker, accelerator, settings, first)
         course = Course(job.recipe.steps, job.recipe.checkpoint_every)
         watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
+        watch.tells = tracking.evaluation
         if accelerator.is_main_process:
-            done = _run_first_rank(job, setup, first, console, watch)
+            done = _run_first_rank(job, setup, first, console, watch, tracking)
             watch.end()
+            tracking.end()
             return job.out / f"checkpoint-{done}"
         for result in setup.trainer.steps(first) if watch.begin(first) else ():
             _checkpoint(job, setup, result, watch)
@@ -178,7 +184,12 @@ def set_up(
 
 
 def _run_first_rank(
-    job: SftJob, setup: SftSetup, first: int, console: Console, watch: Watch
+    job: SftJob,
+    setup: SftSetup,
+    first: int,
+    console: Console,
+    watch: Watch,
+    tracking: Tracking,
 ) -> int:
     """The first rank's run: the one that writes, shows and watches; returns the steps done."""
     journal, monitor, done = TrainingJournal(job.out), HealthMonitor(()), first
@@ -191,6 +202,7 @@ def _run_first_rank(
             done = result.step + 1
             with watch.writing(result):
                 journal.write(result)
+                tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
             _checkpoint(job, setup, result, watch)
