@@ -14,6 +14,7 @@ from pairuni_eval.toolkit.cli import make_app, run_app
 from pairuni_train import watch_options as options
 from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
+from pairuni_train.push_command import push
 from pairuni_train.study.commands import baselines, reproduce
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
+app.command()(push)
 app.command()(reproduce)
 app.command()(baselines)
 
