@@ -124,7 +124,10 @@ def run(
         return
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
-        _say_next(checkpoint, evaluate, _suite(whole))
+        from pairuni_train.ending import ending
+
+        for line in ending(checkpoint, _suite(whole)):
+            typer.echo(line)
 
 
 @app.command()
@@ -190,7 +193,10 @@ def sft(
     )
     if checkpoint is not None:  # this is the first rank
         suite = ("--suite", "tiny") if whole.pairs == "tiny" else ()
-        _say_next(checkpoint, evaluate, suite)
+        from pairuni_train.ending import ending
+
+        for line in ending(checkpoint, suite):
+            typer.echo(line)
 
 
 @app.command()
@@ -419,15 +425,6 @@ def _recipe(name: str, settings: list[str] | None, named: Mapping[str, object]) 
 
     given = {key: value for key, value in named.items() if value is not None}
     return find_recipe(name, {**read_assignments(settings or ()), **given})
-
-
-def _say_next(checkpoint: Path, evaluated: str | None, suite: Sequence[str]) -> None:
-    """Name the last checkpoint and what comes next: a page of what was measured, or measuring."""
-    words: tuple[object, ...] = ("pairuni-eval", "run", "--checkpoint", checkpoint, *suite)
-    if evaluated is not None:
-        words = ("pairuni-eval", "timeline", checkpoint.parent)
-    typer.echo(f"Checkpoint: {checkpoint}")
-    typer.echo(f"Next:       {as_typed(*words)}")
 
 
 def _suite(recipe: Recipe) -> tuple[str, ...]:

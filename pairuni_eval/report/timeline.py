@@ -193,11 +193,11 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
     found, probed, chosen, left_out = sources
     benchmarks = measured_benchmarks(found)
     held_out = {str(one.training): one.ends for one in chosen if one.ends is not None}
-    tests = page_of_tests(found, held_out)
+    reported = {name for one in chosen for name in one.reported}
+    tests = page_of_tests(found, held_out, reported)
     ends = tests.ends
     steps = [step for arm in found.arms for step in arm.steps]
     span = (float(min(steps)), float(max(steps)))
-    reported = {name for one in chosen for name in one.reported}
     picture = understanding_and_generation(benchmarks, found, reported)
     parts = [_over_steps(benchmarks, found, span)]
     cosine = _cosine(probed, span)

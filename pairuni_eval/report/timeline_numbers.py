@@ -120,15 +120,23 @@ class PageOfTests(NamedTuple):
 
 
 def page_of_tests(
-    found: Trajectories, beside: Mapping[str, Sides] = MappingProxyType({})
+    found: Trajectories,
+    beside: Mapping[str, Sides] = MappingProxyType({}),
+    without: Collection[str] = (),
 ) -> PageOfTests:
-    """Compare last with first in every arm, and what else is asked for."""
+    """Compare last with first in every arm, and what else is asked for.
+
+    Args:
+        found: The arms.
+        beside: What else is compared, by name.
+        without: Benchmarks of which the ends are not compared: those that `beside` is about.
+    """
     asked_for: dict[str, tuple[Trajectory, NamedSide, NamedSide]] = {}
     for arm in found.arms:
         first, last = arm.steps[0], arm.steps[-1]
         if first == last:
             continue
-        for number, (ours, theirs) in enumerate(_sides(arm, first, last)):
+        for number, (ours, theirs) in enumerate(_sides(arm, first, last, without)):
             key = f"{arm.number}/{number}"
             names = f"{arm.name}, step {last}", f"step {first}"
             asked_for[key] = arm, NamedSide(names[0], ours), NamedSide(names[1], theirs)
@@ -159,12 +167,12 @@ def page_of_tests(
 
 
 def _sides(
-    arm: Trajectory, first: int, last: int
+    arm: Trajectory, first: int, last: int, without: Collection[str] = ()
 ) -> Iterator[tuple[tuple[Tables, ...], tuple[Tables, ...]]]:
     """Both sides, once for each set of runs that holds some benchmarks at both steps."""
     seen: dict[tuple[tuple[str, ...], ...], None] = {}
     for name in arm.points[last]:
-        if name not in arm.points[first]:
+        if name in without or name not in arm.points[first]:
             continue
         sides = arm.points[last][name], arm.points[first][name]
         key = tuple(tuple(one.place for one in side) for side in sides)

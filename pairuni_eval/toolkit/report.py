@@ -28,3 +28,4 @@ from pairuni_eval.report.study import (
     write_study,
 )
 from pairuni_eval.report.text import fenced, typeset
+from pairuni_eval.report.timeline import build_timeline

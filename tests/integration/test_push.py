@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -68,7 +69,8 @@ def training(fork_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     words = ["run", "--pairs", folder / "pairug.parquet", "--out", folder / "out", *sets]
     watched = ["--evaluate", "tiny-tuning", "--every", 2, "--limit", 2]
-    assert Starter(fork_server).run([*words, "--steps", 2, *watched]) == 0
+    with contextlib.chdir(folder):  # where it writes its page
+        assert Starter(fork_server).run([*words, "--steps", 2, *watched]) == 0
     return folder / "out"
 
 

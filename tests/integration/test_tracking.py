@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -32,8 +33,9 @@ def trained(fork_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     words = ["run", "--pairs", folder, "--out", folder / "out", "--tracker", "tensorboard", *sets]
     watched = ["--evaluate", "tiny-tuning", "--every", 2, "--limit", 2]
-    for steps in (2, STEPS):
-        assert Starter(fork_server).run([*words, *watched, "--steps", steps]) == 0
+    with contextlib.chdir(folder):  # where it writes its page
+        for steps in (2, STEPS):
+            assert Starter(fork_server).run([*words, *watched, "--steps", steps]) == 0
     return folder / "out"
 
 

@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,8 +84,9 @@ def watched(every: int, *more: object) -> list[object]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Where a run lies whose twin has lain there."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a run lies whose twin has lain there; its page is written beside it."""
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "place/out"
 
 
@@ -97,7 +97,7 @@ def put_aside(place: Path, name: str) -> Path:
 
 
 def test_a_run_that_was_killed_in_an_evaluation_ends_as_one_that_was_not(
-    starter: Starter, base: Path, place: Path
+    starter: Starter, base: Path, place: Path, tmp_path: Path
 ) -> None:
     words = [
         *reinforced(base, place, lr=5e-3),
@@ -115,6 +115,9 @@ def test_a_run_that_was_killed_in_an_evaluation_ends_as_one_that_was_not(
     rows = read_evaluations(place)
     assert {(row.step, row.suite) for row in rows} >= {(step, "tiny-tuning") for step in (0, 2, 4)}
     assert (0, "tiny-heldout") in {(row.step, row.suite) for row in rows}
+    page = (tmp_path / "reports/out-timeline/timeline.html").read_text()
+    for words in ("Over training steps", "Understanding against generation", 'id="rollouts"'):
+        assert words in page
     assert len({row.weights for row in rows}) == 3
 
 

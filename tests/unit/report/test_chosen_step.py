@@ -50,6 +50,8 @@ def test_held_out_rows_have_words(two_splits: Path, tmp_path: Path) -> None:
         (line,) = (one for one in told.splitlines() if one.startswith(f"| {name} "))
         assert "better: +" in line, "0.3 against 0.98 of 60"
     assert SAME_ROWS not in told
+    ends = section(page.with_name("timeline.md").read_text(), "Last against first")
+    assert all(name not in ends for name in HELD_OUT), "nothing is tested twice"
     # The start and the chosen step alone have held-out runs on a usual page: no path of theirs.
     html = page.read_text()
     assert "grpo on tiny from" in html and "at step 20" in html
