@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,8 @@ def train(job: Job, console: Console) -> Path | None:
             watch.end()
             tracking.end()
             return job.out / f"checkpoint-{done}"
-        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
             _measure(fixed_reward, setup, result)
-            _checkpoint(job, setup, result, watch)
-            if not watch.look(result.step + 1):
-                break
         watch.end()
     return None
 
@@ -144,7 +142,7 @@ def _run_first_rank(
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
         watch.aside = progress.aside
-        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
             done = result.step + 1
             fixed = _measure(fixed_reward, setup, result)
             with watch.writing(result):
@@ -152,23 +150,14 @@ def _run_first_rank(
                 tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result, watch)
-            if not watch.look(done):
-                break
     return done
 
 
-def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult, watch: Watch) -> None:
-    """Save where it is due. Every rank takes part: of sharded weights each writes its own."""
-    done = result.step + 1
-    if watch.saves(done):
-        spared = watch.spared(done)
-        with watch.saving(done):
-            _save(job, setup, done, spared)
-
-
 def _save(job: Job, setup: TrainerSetup, done: int, spared: Collection[int]) -> None:
-    """Write the checkpoint of a step; of the older ones those that are spared stay."""
+    """Write the checkpoint after so many steps; of the older ones those that are spared stay.
+
+    Every rank takes part: of sharded weights each writes its own.
+    """
     parts, kept = setup.trainer.parts, job.recipe.checkpoints
     declaration = {
         "capabilities": setup.origin.capabilities,

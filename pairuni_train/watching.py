@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +32,8 @@ from pairuni_eval.toolkit.following import (
 from pairuni_eval.toolkit.ranks import RankGroup, Ranks
 from pairuni_train.grpo.trainer import KEEPING, StepResult
 from pairuni_train.phase_timer import PhaseTimer
+
+Save = Callable[[int, Collection[int]], None]
 
 
 class Watched(NamedTuple):
@@ -116,26 +118,31 @@ class Watch:
     def __exit__(self, *failure: Any) -> None:
         self._held.__exit__(*failure)
 
-    def begin(self, done: int) -> bool:
-        """Measure what is owed at the start; returns whether training goes on.
+    def steps(
+        self, train: Callable[[int], Iterator[StepResult]], first: int, save: Save
+    ) -> Iterator[StepResult]:
+        """The steps of a run, until the last or until the rule stops it.
+
+        Whoever takes a step writes its lines before taking the next one: the checkpoint that is
+        due after it, and what is measured of that, follow then.
 
         Args:
-            done: Steps that are done.
+            train: Makes the steps from a number of steps that are done.
+            first: That number.
+            save: Writes the checkpoint after so many steps; of the older ones those of the steps
+                that it is given stay.
         """
-        self._began = time.perf_counter()
-        if self._evaluations is not None and self._evaluations.measures:
-            self._evaluations.forget_after(done)
-            # What a tracker heard of this step and later ones is gone: those are told anew.
-            self._tell([row for row in self._evaluations.rows if row.step == done])
-        return self.look(done)
-
-    def saves(self, done: int) -> bool:
-        """Whether a checkpoint is due after so many steps."""
-        return self._course.saves(done) or self._due(done)
-
-    def saving(self, done: int) -> AbstractContextManager[None]:
-        """Times a checkpoint, if it is saved for an evaluation alone."""
-        return nullcontext() if self._course.saves(done) else self._timer.phase("checkpoint")
+        if not self._begin(first):
+            return
+        for result in train(first):
+            yield result
+            done = result.step + 1
+            if self._course.saves(done) or self._due(done):
+                spared = self._spared(done)
+                with self._saving(done):
+                    save(done, spared)
+            if not self._look(done):
+                return
 
     def writing(self, result: StepResult) -> AbstractContextManager[None]:
         """Times the lines of a step; what it took to keep groups for them counts as well."""
@@ -143,23 +150,6 @@ class Watch:
             KEEPING, 0.0
         )
         return self._timer.phase("lines")
-
-    def spared(self, done: int) -> frozenset[int]:
-        """Steps whose checkpoints are kept whatever `keep_last` says."""
-        if self._evaluations is None:
-            return frozenset()
-        with self._timer.phase("choice"):
-            return self._evaluations.spared(done, self._course.last)
-
-    def look(self, done: int) -> bool:
-        """Measure what is due after so many steps; returns whether training goes on."""
-        found = self._evaluations
-        if found is None or found.plan.elsewhere:
-            return True
-        if owed := found.owed(done, self._course.last) if self._due(done) else []:
-            with self.aside():
-                self._make(found, owed)
-        return found.stopped is None
 
     def end(self) -> None:
         """Measure what was chosen on held-out rows, and say what was found and what it took."""
@@ -176,6 +166,36 @@ class Watch:
                 self._say(sentence)
             if found.seconds:
                 self._say_what_it_took(found)
+
+    def _begin(self, done: int) -> bool:
+        """Measure what is owed at the start; returns whether training goes on."""
+        self._began = time.perf_counter()
+        if self._evaluations is not None and self._evaluations.measures:
+            self._evaluations.forget_after(done)
+            # What a tracker heard of this step and later ones is gone: those are told anew.
+            self._tell([row for row in self._evaluations.rows if row.step == done])
+        return self._look(done)
+
+    def _spared(self, done: int) -> frozenset[int]:
+        """Steps whose checkpoints are kept whatever `keep_last` says."""
+        if self._evaluations is None:
+            return frozenset()
+        with self._timer.phase("choice"):
+            return self._evaluations.spared(done, self._course.last)
+
+    def _saving(self, done: int) -> AbstractContextManager[None]:
+        """Times a checkpoint, if it is saved for an evaluation alone."""
+        return nullcontext() if self._course.saves(done) else self._timer.phase("checkpoint")
+
+    def _look(self, done: int) -> bool:
+        """Measure what is due after so many steps; returns whether training goes on."""
+        found = self._evaluations
+        if found is None or found.plan.elsewhere:
+            return True
+        if owed := found.owed(done, self._course.last) if self._due(done) else []:
+            with self.aside():
+                self._make(found, owed)
+        return found.stopped is None
 
     def _make(self, found: TrainingEvaluations, owed: Sequence[Owed]) -> None:
         """Measure what is owed, and tell of it."""

@@ -8,8 +8,9 @@ checkpoint holds, and the weights that train lie beside the optimizer's state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,6 @@ from pairuni_train.grpo.trainable_parameters import (
     select_trainable,
     trainable_parameters,
 )
-from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import HealthMonitor
 from pairuni_train.journal import TrainingJournal
 from pairuni_train.pair_data.record import Pair
@@ -124,10 +124,8 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
             watch.end()
             tracking.end()
             return job.out / f"checkpoint-{done}"
-        for result in setup.trainer.steps(first) if watch.begin(first) else ():
-            _checkpoint(job, setup, result, watch)
-            if not watch.look(result.step + 1):
-                break
+        for _ in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
+            pass
         watch.end()
     return None
 
@@ -198,29 +196,18 @@ def _run_first_rank(
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
         watch.aside = progress.aside
-        for result in setup.trainer.steps(first) if watch.begin(first) else ():
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
             done = result.step + 1
             with watch.writing(result):
                 journal.write(result)
                 tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result, watch)
-            if not watch.look(done):
-                break
     return done
 
 
-def _checkpoint(job: SftJob, setup: SftSetup, result: StepResult, watch: Watch) -> None:
-    """Save where it is due."""
-    done = result.step + 1
-    if watch.saves(done):
-        with watch.saving(done):
-            _save(job, setup, done)
-
-
-def _save(job: SftJob, setup: SftSetup, done: int) -> None:
-    """Write the checkpoint of a step."""
+def _save(job: SftJob, setup: SftSetup, done: int, spared: Collection[int]) -> None:  # noqa: ARG001
+    """Write the checkpoint after so many steps; a fine-tuning keeps all of them."""
     recipe = job.recipe
     parts = setup.trainer.parts
     if parts.engine.rank == 0:

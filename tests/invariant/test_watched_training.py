@@ -30,13 +30,6 @@ SMALL_BAGEL = bagel.TinyBagelSize(
     hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
     vision_feed_forward=24,
 )  # fmt: skip
-DIFFUSION: dict[str, object] = {
-    "checkpoint": "tiny-dimoo",
-    "trainable": '["network."]',
-    "und.decoding": "{ temperature = 1.0, steps = 2, answer_tokens = 8 }",
-    "gen.decoding.steps": 4,
-    "view_groups": 2,
-}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +191,7 @@ def test_runs_that_were_killed_at_random_end_as_one_that_was_not(
 ) -> None:
     words = {
         "janus": reinforced(base, place, steps=6, lr=5e-3, keep_last=1),
-        "dimoo": reinforced(base, place, steps=6, lr=5e-3, **DIFFUSION),
+        "dimoo": reinforced(base, place, steps=6, lr=5e-3, **small.DIFFUSION),
         "bagel": taught(base, place, steps=6),
     }[kind]
     words += watched(2, "--held-out", "tiny-heldout", "--patience", 2)

@@ -39,6 +39,15 @@ SMALL = {
     "probe.every": 0,
 }
 
+# What a masked-diffusion policy takes: several views of each rollout, few steps.
+DIFFUSION: dict[str, object] = {
+    "checkpoint": "tiny-dimoo",
+    "trainable": '["network."]',
+    "und.decoding": "{ temperature = 1.0, steps = 2, answer_tokens = 8 }",
+    "gen.decoding.steps": 4,
+    "view_groups": 2,
+}
+
 
 class Letters(Reward):
     """Length of the answer: an untrained model's answers all differ."""
