@@ -141,7 +141,7 @@ class Watch:
                 spared = self._spared(done)
                 with self._saving(done):
                     save(done, spared)
-            if not self._look(done):
+            if self._due(done) and not self._look(done):
                 return
 
     def writing(self, result: StepResult) -> AbstractContextManager[None]:
@@ -188,11 +188,11 @@ class Watch:
         return nullcontext() if self._course.saves(done) else self._timer.phase("checkpoint")
 
     def _look(self, done: int) -> bool:
-        """Measure what is due after so many steps; returns whether training goes on."""
+        """Measure what is owed after so many steps; returns whether training goes on."""
         found = self._evaluations
         if found is None or found.plan.elsewhere:
             return True
-        if owed := found.owed(done, self._course.last) if self._due(done) else []:
+        if owed := found.owed(done, self._course.last):
             with self.aside():
                 self._make(found, owed)
         return found.stopped is None

@@ -70,14 +70,20 @@ class EvaluatedHeadline(msgspec.Struct, frozen=True, kw_only=True):
     """The headline of a benchmark at a step.
 
     Attributes:
+        benchmark: Its name.
         title: The benchmark's, for people.
+        capability: What it asks of a model.
+        protocol: The default one, by its name in the card.
+        metric: Name of the metric in the protocol.
         value: Unscaled; None if the rows make none.
-        low, high: Its 95 % interval.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
         good: The value turned so that more is better, from 0 to 1 on the range of the metric where
             that is known.
         ranged: Whether that range is known.
         scale: What a page multiplies values by.
-        scored, expected: Outputs that have a value, of those of the whole benchmark.
+        scored: Outputs that have a value.
+        expected: Outputs of the whole benchmark.
     """
 
     benchmark: str
@@ -100,6 +106,7 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         step: Steps done; 0 is where training began.
+        suite: What was measured.
         weights: Hash of the weights that were measured.
         tiny: Whether the numbers are of the tiny world or of tiny weights.
         headlines: In the order of the suite.

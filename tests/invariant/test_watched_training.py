@@ -93,7 +93,7 @@ def test_a_run_that_was_killed_in_an_evaluation_ends_as_one_that_was_not(
     starter: Starter, base: Path, place: Path, tmp_path: Path
 ) -> None:
     words = [
-        *reinforced(base, place, lr=5e-3),
+        *reinforced(base, place, lr=5e-3, keep_last=1),
         *watched(2, "--held-out", "tiny-heldout", "--patience", 3),
     ]
     assert starter.run(words) == 0
@@ -115,10 +115,13 @@ def test_a_run_that_was_killed_in_an_evaluation_ends_as_one_that_was_not(
 
 
 def test_what_is_stored_is_not_measured_again(starter: Starter, base: Path, place: Path) -> None:
-    words = [*reinforced(base, place, steps=2), *watched(1)]
-    assert starter.run(words) == 0
+    plain = reinforced(base, place, steps=2)
+    assert starter.run(plain) == 0
+    words = [*plain, *watched(1)]
+    assert starter.run(words) == 0  # of a run that has ended, what is still there
+    assert [row.step for row in read_evaluations(place)] == [0, 2]
     measured = lines(place / "watching.jsonl")
-    assert measured == 3 + 1  # evaluations, and what all of it took
+    assert measured == 2 + 1  # evaluations, and what all of it took
     before = {path: path.stat().st_mtime_ns for path in place.rglob("outputs.parquet")}
     assert starter.run(words) == 0
     assert lines(place / "watching.jsonl") == measured
@@ -140,6 +143,8 @@ def test_the_rule_stops_a_run_and_the_same_command_stops_it_again(
     assert checkpoint_steps(place) == (1, 2, 3)
 
 
+# Five evaluations; that those stay which are spared is shown of folders in test_journal.
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_whatever_is_thinned_out(
     starter: Starter, base: Path, place: Path
 ) -> None:
@@ -223,3 +228,15 @@ def ended(training: Path) -> bool:
     """Whether a training has said what all of it took, which is last."""
     path = training / "watching.jsonl"
     return path.is_file() and any("training" in json.loads(one) for one in path.open())
+
+
+# A hundred steps.
+@pytest.mark.slow
+def test_watching_takes_less_than_a_tenth_of_training(
+    starter: Starter, base: Path, place: Path
+) -> None:
+    """At an evaluation every 50 steps, of steps that are as short as they get."""
+    words = [*reinforced(base, place, steps=100, lr=1e-4), *watched(50)]
+    assert starter.run(words) == 0
+    last = json.loads((place / "watching.jsonl").read_text().splitlines()[-1])
+    assert last["watching"] < 0.1 * last["training"], last
