@@ -14,7 +14,10 @@ from pairuni_eval.report.evaluations import evaluation_row
 from pairuni_eval.report.timeline import build_timeline
 from pairuni_eval.store import layout
 from pairuni_eval.store.evaluations import EvaluationPlan, keep_evaluation, keep_plan, run_of
+from pairuni_eval.store.json_lines import encode_lines
+from pairuni_eval.store.pictures import Pictures
 from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.training import ROLLOUTS, RolloutGroup
 from support import example_run as example
 from support.renamed_runs import change_card
 
@@ -105,6 +108,35 @@ def write_training(
             run = write_point(run_of(folder, suite, step), skill, taken, **(made or trained))
             keep_evaluation(folder, evaluation_row(StoredRun(run), suite, step))
     return folder
+
+
+def keep_rollouts(training: Path, said: str = "red") -> Path:
+    """Two groups as a training keeps them, one of pictures; a rollout said what is given."""
+    drawn = [example.picture(color, "circle") for color in ("red", "blue")]
+    with Pictures(training) as store:
+        for one in drawn:
+            store.add(one)
+    shared = {"step": 0, "pair": "p", "gold": None, "advantages": (0.7, -0.7)}
+    rewards = {"total": (1.0, 0.0)}
+    groups = [
+        RolloutGroup(
+            **shared, rewards=rewards, task="und", asked="Which color?", image=drawn[0].id,
+            answers=(said, "blue"), drawn=(None, None),
+        ),
+        RolloutGroup(
+            **shared, rewards=rewards, task="gen", asked="a red circle", image=None,
+            answers=(None, None), drawn=(drawn[0].id, drawn[1].id),
+        ),
+    ]  # fmt: skip
+    (training / ROLLOUTS).write_bytes(encode_lines(groups))
+    return training
+
+
+def watched_page(root: Path, said: str = "red") -> Path:
+    """The timeline of a training that chose a step, with held-out rows and what it sampled."""
+    skills = {0: (0.3, 0.3), 10: (0.95, 0.9), 20: (0.6, 0.6)}
+    training = write_training(root / "training", skills, held_out=True)
+    return build_timeline([keep_rollouts(training, said)], root / "timeline")
 
 
 def timeline_page(root: Path) -> Path:

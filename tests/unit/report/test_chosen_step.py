@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.made_up_timelines import HELD_OUT, TAKEN, write_training
+from support.made_up_timelines import HELD_OUT, TAKEN, watched_page, write_training
 
 from pairuni_eval.report.chosen_step import SAME_ROWS, choice_of, choices_of
 from pairuni_eval.report.curves import curves
@@ -101,3 +101,13 @@ def test_a_report_has_a_curve_for_each_benchmark(two_splits: Path, one_split: Pa
         pytest.approx(100 * (one.low or 0)) for one in first
     ]
     assert theirs.low is not None and list(theirs.low) == list(theirs.y), "both seeds are one run"
+
+
+def test_what_was_sampled_stands_on_the_page_escaped(tmp_path: Path) -> None:
+    hostile = "</li><script>alert(1)</script>"
+    page = watched_page(tmp_path, said=hostile)
+    html = page.read_text()
+    told = html.partition('<details id="rollouts">')[2].partition("</details>")[0]
+    assert told.count('class="exhibit') == 2 and told.count("<img") == 1 + 2
+    assert hostile not in html and "advantage 0.7" in told
+    assert "2 groups of rollouts were kept" in page.with_name("timeline.md").read_text()
