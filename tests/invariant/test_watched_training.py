@@ -26,11 +26,6 @@ from pairuni_eval.store.training import checkpoint_steps
 from pairuni_eval.tiny import bagel
 from pairuni_train.pair_data.dataset import write_pairs
 
-SMALL_BAGEL = bagel.TinyBagelSize(
-    hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
-    vision_feed_forward=24,
-)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def starter(fork_server: str) -> Starter:
@@ -42,7 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     pairs = small.tiny_pairs(8)
     write_pairs(folder / "pairug.parquet", pairs)
-    bagel.save(bagel.build(0, SMALL_BAGEL), folder / "bagel", recipe="none", step=0)
+    bagel.save(bagel.build(0, small.BAGEL), folder / "bagel", recipe="none", step=0)
     return folder
 
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
+from pairuni_eval.tiny.bagel import TinyBagelSize
 from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.hooks import gradient_hooks
@@ -39,6 +40,10 @@ SMALL = {
     "probe.every": 0,
 }
 
+BAGEL = TinyBagelSize(
+    hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
+    vision_feed_forward=24,
+)  # fmt: skip
 # What a masked-diffusion policy takes: several views of each rollout, few steps.
 DIFFUSION: dict[str, object] = {
     "checkpoint": "tiny-dimoo",
