@@ -24,7 +24,7 @@ from pairuni_eval import api, records
 from pairuni_eval.cli import app as eval_app
 from pairuni_eval.lmms.known_tasks import known_tasks
 from pairuni_eval.report.schema import attributes
-from pairuni_eval.store import seal, training
+from pairuni_eval.store import evaluations, seal, training
 from pairuni_train.cli import app as train_app
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def keep_summaries_whole(command: Any) -> None:
 
 def fields(name: str) -> str:
     """The fields of a stored record, with the words of its docstring."""
-    homes = (records, seal, training)
+    homes = (records, seal, training, evaluations)
     kind = next(getattr(home, name) for home in homes if hasattr(home, name))
     words = attributes(kind)
     rows = [

@@ -173,7 +173,8 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 class RankGroup:
     """The ranks of one run, to wait for one another; a process alone waits for nobody.
 
-    Use it as a context, and in it only from the thread that opened it.
+    Use it as a context, and in it only from the thread that opened it. Where the ranks have met
+    already, as those of a training have, they stay together afterward.
 
     Args:
         ranks: Which of them this one is.
@@ -184,6 +185,7 @@ class RankGroup:
         self.ranks = ranks
         self._environment = environment
         self._group: Any = None
+        self._met_here = False
 
     def __enter__(self) -> Self:
         if self.ranks.several:
@@ -191,7 +193,7 @@ class RankGroup:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if self.ranks.several and failure is None:
+        if self._met_here and failure is None:
             import torch.distributed as dist
 
             dist.destroy_process_group()
@@ -257,6 +259,9 @@ class RankGroup:
 
         if self.ranks.gpu is not None:
             torch.cuda.set_device(self.ranks.gpu)  # for code that takes "the" GPU
+        if dist.is_initialized():
+            self._group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            return
         address, port = self._meeting_place()
         try:
             dist.init_process_group(
@@ -266,6 +271,7 @@ class RankGroup:
                 world_size=self.ranks.of,
                 timeout=_COMING,
             )
+            self._met_here = True
             self._group = dist.new_group(backend="gloo", timeout=_PATIENCE)
         except (RuntimeError, ValueError) as failure:
             raise UserError(

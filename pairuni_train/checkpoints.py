@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from pairuni_eval.toolkit import UserError, as_typed
 from pairuni_eval.toolkit.models import TrainedModule
 from pairuni_eval.toolkit.store import (
+    EVALUATIONS,
     GRADIENTS,
     HALVES,
     METRICS,
@@ -107,6 +108,7 @@ def save_checkpoint(
     state: ResumeState,
     declaration: Mapping[str, Any],
     keep_last: int = 0,
+    spared: Collection[int] = (),
 ) -> Path:
     """Write the checkpoint of a step; returns its folder.
 
@@ -118,6 +120,7 @@ def save_checkpoint(
         state: What a resumed run needs beside them; older checkpoints lose theirs.
         declaration: What `pairuni.json` says.
         keep_last: How many checkpoints stay; 0 keeps all.
+        spared: Steps whose checkpoints stay as well.
     """
     target = out / f"{_PREFIX}{step}"
     with atomic_path(target) as unfinished:
@@ -128,7 +131,7 @@ def save_checkpoint(
             if tensors:
                 save_file(dict(tensors), folder / f"{name}.safetensors")
         shutil.rmtree(target, ignore_errors=True)
-    thin_out(out, step, keep_last)
+    thin_out(out, step, keep_last, spared)
     return target
 
 
@@ -142,6 +145,7 @@ def save_sharded_checkpoint(
     declaration: Mapping[str, Any],
     saved_as: str,
     keep_last: int = 0,
+    spared: Collection[int] = (),
 ) -> Path:
     """Write the checkpoint of sharded weights; no rank holds them whole. All ranks take part.
 
@@ -154,6 +158,7 @@ def save_sharded_checkpoint(
         declaration: What `pairuni.json` says.
         saved_as: Precision of the weights in the checkpoint.
         keep_last: How many checkpoints stay; 0 keeps all.
+        spared: Steps whose checkpoints stay as well.
     """
     target, parts = out / f"{_PREFIX}{step}", out / f".{_PREFIX}{step}.parts.tmp"
     with engine.together():
@@ -182,7 +187,7 @@ def save_sharded_checkpoint(
                         (parts / name).replace(folder / name)
                 shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(parts)
-            thin_out(out, step, keep_last)
+            thin_out(out, step, keep_last, spared)
     return target
 
 
@@ -203,10 +208,18 @@ def _place_weights(written: Path, file: Path) -> None:
         one.replace(file.parent / one.name)
 
 
-def thin_out(out: Path, step: int, keep_last: int) -> None:
-    """Take from older checkpoints what a resumed run needs, and those away that are not kept."""
+def thin_out(out: Path, step: int, keep_last: int, spared: Collection[int] = ()) -> None:
+    """Take from older checkpoints what a resumed run needs, and those away that are not kept.
+
+    Args:
+        out: The run folder.
+        step: Of the newest checkpoint.
+        keep_last: How many of the newest stay; 0 keeps all.
+        spared: Steps whose checkpoints stay as well.
+    """
     older = sorted((one for one in _checkpoints(out) if one.step < step), key=lambda one: one.step)
-    gone = older[: max(0, len(older) + 1 - keep_last)] if keep_last else []
+    beyond = older[: max(0, len(older) + 1 - keep_last)] if keep_last else []
+    gone = [one for one in beyond if one.step not in spared]
     for one in older:
         shutil.rmtree(one.folder if one in gone else one.folder / _TRAINER, ignore_errors=True)
 
@@ -296,7 +309,7 @@ def open_run_dir(out: Path, settings: Mapping[str, Any]) -> None:
         UserError: as `check_run_dir`.
     """
     check_run_dir(out, settings)
-    clear_temporaries(out)
+    clear_temporaries(out, besides=out / EVALUATIONS)
     write_whole(out / SETTINGS, json.dumps(_plain(settings), indent=2).encode() + b"\n")
 
 

@@ -11,8 +11,10 @@ import typer
 
 from pairuni_eval.toolkit import UserError, __version__, as_typed, needs, writing
 from pairuni_eval.toolkit.cli import make_app, run_app
+from pairuni_train import watch_options as options
 from pairuni_train.former_options import FormerRecipe, read_names, read_recipe
 from pairuni_train.pair_data.commands import app as pairs_app
+from pairuni_train.push_command import push
 from pairuni_train.study.commands import baselines, reproduce
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 app = make_app("Train a unified vision-language model.")
 app.add_typer(pairs_app, name="pairs")
+app.command()(push)
 app.command()(reproduce)
 app.command()(baselines)
 
@@ -54,9 +57,7 @@ def run(
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     pairs_per_step: Annotated[int | None, typer.Option(help="Pairs in a global batch.")] = None,
     settings: Set = None,
-    tracker: Annotated[
-        str | None, typer.Option(help="Also log to tensorboard, trackio, wandb, ...")
-    ] = None,
+    tracker: options.Tracker = None,
     fixed_prompts: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +66,15 @@ def run(
     ] = None,
     fixed_every: Annotated[int, typer.Option(min=1, help="Steps between two measurements.")] = 20,
     fixed_draws: Annotated[int, typer.Option(min=1, help="Rollouts of each fixed prompt.")] = 2,
+    evaluate: options.Evaluate = None,
+    every: options.Every = None,
+    limit: options.Limit = None,
+    held_out: options.HeldOut = None,
+    best_by: options.BestBy = None,
+    patience: options.Patience = None,
+    elsewhere: options.Elsewhere = False,
+    data: options.EvaluationData = None,
+    judge: options.EvaluationJudge = None,
     planned: Annotated[
         bool,
         typer.Option(
@@ -87,6 +97,18 @@ def run(
     whole = _recipe(names.recipe, settings, named)
     needs("pairuni-train run", *extras_of(whole))
     check_pairs(pairs, chosen.pairs, whole)
+    watched = options.watched(
+        whole.checkpoint,
+        evaluate=evaluate,
+        every=every,
+        limit=limit,
+        held_out=held_out,
+        best_by=best_by,
+        patience=patience,
+        elsewhere=elsewhere,
+        data=data,
+        judge=judge,
+    )
 
     from pairuni_train.grpo.fixed_prompts import FixedPrompts
     from pairuni_train.run import train
@@ -94,7 +116,7 @@ def run(
 
     place = out or Path("runs") / f"{chosen.name}-{whole.name}-seed{seed}"
     measured = FixedPrompts(fixed_prompts, fixed_every, fixed_draws) if fixed_prompts else None
-    job = Job(chosen, whole, pairs, seed, place, tracker, measured)
+    job = Job(chosen, whole, pairs, seed, place, tracker, measured, watched)
     if planned:
         from pairuni_train.plan import plan
 
@@ -102,9 +124,10 @@ def run(
         return
     checkpoint = train(job, Console(stderr=True))
     if checkpoint is not None:  # this is the first rank
-        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *_suite(whole))
-        typer.echo(f"Checkpoint: {checkpoint}")
-        typer.echo(f"Next:       {as_typed(*words)}")
+        from pairuni_train.ending import ending
+
+        for line in ending(checkpoint, _suite(whole)):
+            typer.echo(line)
 
 
 @app.command()
@@ -124,6 +147,16 @@ def sft(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     settings: Set = None,
+    tracker: options.Tracker = None,
+    evaluate: options.Evaluate = None,
+    every: options.Every = None,
+    limit: options.Limit = None,
+    held_out: options.HeldOut = None,
+    best_by: options.BestBy = None,
+    patience: options.Patience = None,
+    elsewhere: options.Elsewhere = False,
+    data: options.EvaluationData = None,
+    judge: options.EvaluationJudge = None,
 ) -> None:
     """Teach both halves of pairs. The same command goes on with an interrupted run."""
     from rich.console import Console
@@ -139,16 +172,31 @@ def sft(
     whole = find_sft_recipe(recipe, {**read_assignments(settings or ()), **named})
     needs("pairuni-train sft", TRAIN)
     check_pairs(pairs, chosen.pairs, whole)
+    watched = options.watched(
+        whole.checkpoint,
+        evaluate=evaluate,
+        every=every,
+        limit=limit,
+        held_out=held_out,
+        best_by=best_by,
+        patience=patience,
+        elsewhere=elsewhere,
+        data=data,
+        judge=judge,
+    )
 
     from pairuni_train.sft.run import SftJob, fine_tune
 
     place = out or Path("runs") / f"sft-{chosen.name}-{whole.name}-seed{seed}"
-    checkpoint = fine_tune(SftJob(chosen, whole, pairs, seed, place), Console(stderr=True))
+    checkpoint = fine_tune(
+        SftJob(chosen, whole, pairs, seed, place, watched, tracker), Console(stderr=True)
+    )
     if checkpoint is not None:  # this is the first rank
         suite = ("--suite", "tiny") if whole.pairs == "tiny" else ()
-        words = ("pairuni-eval", "run", "--checkpoint", checkpoint, *suite)
-        typer.echo(f"Checkpoint: {checkpoint}")
-        typer.echo(f"Next:       {as_typed(*words)}")
+        from pairuni_train.ending import ending
+
+        for line in ending(checkpoint, suite):
+            typer.echo(line)
 
 
 @app.command()

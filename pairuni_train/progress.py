@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -76,6 +77,13 @@ class TrainingProgress:
     ) -> None:
         """Leave the last state on the screen."""
         self._bar.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Draw nothing meanwhile: something else is shown."""
+        self._bar.stop()
+        yield
+        self._bar.start()
 
     def step(self, result: StepResult) -> None:
         """Show a finished step."""

@@ -8,7 +8,9 @@ on where an earlier one was stopped, and ends in the same state.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ import msgspec
 import torch
 from rich.console import Console
 
-from pairuni_eval.toolkit import UserError, unknown_name
 from pairuni_eval.toolkit.models import Policy
 from pairuni_eval.toolkit.store import FixedRow, exclusive
 from pairuni_train.checkpoints import (
@@ -28,7 +29,7 @@ from pairuni_train.checkpoints import (
     save_sharded_checkpoint,
 )
 from pairuni_train.config import as_written
-from pairuni_train.distributed.engine import ends_together, start_process
+from pairuni_train.distributed.engine import ends_together
 from pairuni_train.grpo.fixed_reward import FixedReward, catch_up, write_rows
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.trainable_parameters import (
@@ -54,6 +55,8 @@ from pairuni_train.setup import (
     load_reward_scheme,
     setup_trainer,
 )
+from pairuni_train.tracking import Tracking, start_tracked
+from pairuni_train.watching import Course, Watch
 
 
 def train(job: Job, console: Console) -> Path | None:
@@ -62,7 +65,7 @@ def train(job: Job, console: Console) -> Path | None:
     Raises:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
-    accelerator = _accelerator(job)
+    accelerator = start_tracked(job.tracker, job.out)
     with ExitStack() as held:
         with ends_together(accelerator.process_index, accelerator.num_processes):
             scheme = load_reward_scheme(job.recipe, job.arm.weighting)
@@ -80,15 +83,19 @@ def train(job: Job, console: Console) -> Path | None:
         first = former.step if former else 0
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
-        if job.tracker is not None:
-            accelerator.init_trackers("pairuni", config=_dotted(settings))
+        tracking = Tracking(job.tracker, accelerator, settings, first)
         fixed_reward = _start_fixed_reward(job, setup, first, scheme)
+        course = Course(job.recipe.steps, job.recipe.checkpoint_every)
+        watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
+        watch.tells = tracking.evaluation
         if accelerator.is_main_process:
-            _run_first_rank(job, setup, first, console, fixed_reward)
-            return job.out / f"checkpoint-{job.recipe.steps}"
-        for result in setup.trainer.steps(first):
+            done = _run_first_rank(job, setup, first, console, fixed_reward, watch, tracking)
+            watch.end()
+            tracking.end()
+            return job.out / f"checkpoint-{done}"
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
             _measure(fixed_reward, setup, result)
-            _checkpoint(job, setup, result)
+        watch.end()
     return None
 
 
@@ -119,50 +126,42 @@ def _measure(
 
 
 def _run_first_rank(
-    job: Job, setup: TrainerSetup, first: int, console: Console, fixed_reward: FixedReward | None
-) -> None:
-    """The first rank's run: the one that writes, shows and watches."""
+    job: Job,
+    setup: TrainerSetup,
+    first: int,
+    console: Console,
+    fixed_reward: FixedReward | None,
+    watch: Watch,
+    tracking: Tracking,
+) -> int:
+    """The first rank's run: the one that writes, shows and watches; returns the steps done."""
     trained = [task for task in TASKS if job.recipe.task(task).weight > 0.0]
-    journal, monitor = TrainingJournal(job.out), HealthMonitor(trained)
+    journal, monitor, done = TrainingJournal(job.out), HealthMonitor(trained), first
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
-    accelerator = setup.trainer.parts.engine.accelerator
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
-        for result in setup.trainer.steps(first):
-            journal.write(result, _measure(fixed_reward, setup, result))
-            accelerator.log(result.metrics, step=result.step)
+        watch.aside = progress.aside
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
+            done = result.step + 1
+            fixed = _measure(fixed_reward, setup, result)
+            with watch.writing(result):
+                journal.write(result, fixed)
+                tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result)
-    accelerator.end_training()
+    return done
 
 
-def _accelerator(job: Job) -> Any:
-    if job.tracker is None:
-        return start_process()
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+def _save(job: Job, setup: TrainerSetup, done: int, spared: Collection[int]) -> None:
+    """Write the checkpoint after so many steps; of the older ones those that are spared stay.
 
-    known = sorted(str(name) for name in LOGGER_TYPE_TO_CLASS)
-    if job.tracker not in known:
-        raise unknown_name("tracker", job.tracker, known, list_command="pairuni-train run --help")
-    if job.tracker not in {str(name) for name in get_available_trackers()}:
-        raise UserError(
-            f"The tracker '{job.tracker}' is not installed.",
-            hint=f"pip install {job.tracker}; without --tracker, metrics.jsonl has it all.",
-        )
-    return start_process(log_with=job.tracker, project_dir=str(job.out))
-
-
-def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
-    """Save where it is due. Every rank takes part: of sharded weights each writes its own."""
-    done, recipe = result.step + 1, job.recipe
-    if done % recipe.checkpoint_every and done != recipe.steps:
-        return
-    parts, kept = setup.trainer.parts, recipe.checkpoints
+    Every rank takes part: of sharded weights each writes its own.
+    """
+    parts, kept = setup.trainer.parts, job.recipe.checkpoints
     declaration = {
         "capabilities": setup.origin.capabilities,
-        "recipe": f"{job.arm.name} on {recipe.name}, seed {job.seed}",
+        "recipe": f"{job.arm.name} on {job.recipe.name}, seed {job.seed}",
         "parent": setup.origin.parent,
     }
     if parts.engine.sharded:
@@ -175,6 +174,7 @@ def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
             declaration=declaration,
             saved_as=kept.saved_as,
             keep_last=kept.keep_last,
+            spared=spared,
         )
         return
     with parts.engine.together():
@@ -187,6 +187,7 @@ def _checkpoint(job: Job, setup: TrainerSetup, result: StepResult) -> None:
                 state=_resume_state(parts.policy, parts.optimizer, kept.saved_as),
                 declaration=declaration,
                 keep_last=kept.keep_last,
+                spared=spared,
             )
 
 
@@ -212,14 +213,3 @@ def _settings(job: Job, pairs: Path) -> dict[str, Any]:
         "pairs": digest,
         "seed": job.seed,
     }
-
-
-def _dotted(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key, in values that every tracker takes."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= _dotted(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value if isinstance(value, int | float | str) else str(value)
-    return found

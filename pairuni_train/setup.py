@@ -40,6 +40,7 @@ from pairuni_train.grpo.trainable_parameters import (
 )
 from pairuni_train.grpo.trainer import Trainer, TrainerParts
 from pairuni_train.pair_data.record import Pair
+from pairuni_train.watching import Watched
 
 
 class Job(NamedTuple):
@@ -49,6 +50,7 @@ class Job(NamedTuple):
         pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
         tracker: A tracker of accelerate's that hears the metrics too, e.g. "tensorboard".
         fixed: Prompts that the reward is measured on beside; None measures nothing.
+        watched: What is measured of its checkpoints meanwhile; None measures nothing.
     """
 
     arm: Arm
@@ -58,6 +60,7 @@ class Job(NamedTuple):
     out: Path
     tracker: str | None = None
     fixed: FixedPrompts | None = None
+    watched: Watched | None = None
 
 
 class TrainingOrigin(NamedTuple):

@@ -7,10 +7,12 @@ from pairuni_eval.cli.board import board
 from pairuni_eval.cli.bridge import bridge
 from pairuni_eval.cli.convert import convert
 from pairuni_eval.cli.data import fetch_command, validate_command
+from pairuni_eval.cli.follow import follow
 from pairuni_eval.cli.grade import grade
 from pairuni_eval.cli.listing import list_command, version
 from pairuni_eval.cli.lmms_flags import RunCommand
 from pairuni_eval.cli.measure import run
+from pairuni_eval.cli.push import push
 from pairuni_eval.cli.readers import readers
 from pairuni_eval.cli.report import compare, report
 from pairuni_eval.cli.show import show
@@ -24,7 +26,9 @@ app.command()(compare)
 app.command()(readers)
 app.command()(board)
 app.command()(timeline)
+app.command()(follow)
 app.command()(show)
+app.command()(push)
 app.command()(convert)
 app.command()(bridge)
 app.command(name="list")(list_command)

@@ -20,7 +20,7 @@ from pairuni_eval.report import addresses, figures
 from pairuni_eval.report.baseline_comparison import BaselineComparison, comparison_entry
 from pairuni_eval.report.contamination import contamination_entry
 from pairuni_eval.report.content import Page, gather
-from pairuni_eval.report.copied_images import PICTURES, ImageCopier
+from pairuni_eval.report.copied_images import FOLDER, PICTURES, ImageCopier, drop_stale
 from pairuni_eval.report.cost import Cost
 from pairuni_eval.report.export import FILES, exports, not_for_the_hub
 from pairuni_eval.report.formats import SUMMARY
@@ -40,7 +40,6 @@ _OWN_FILES = {
     "summary.json": "the numbers of this page for programs",
     "report.md": "this page as Markdown",
 }
-_COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}|sheet-.+\.png")  # what a report writes
 _ODD = re.compile(r"[^\w.-]")
 
 
@@ -77,8 +76,8 @@ def build_report(
     left_out = not_for_the_hub(page, partial_results=partial_results)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
-        sheets = _write_sheets(page, out / "images")
-        _drop_stale(out / "images", copier.files | set(sheets.values()))
+        sheets = _write_sheets(page, out / FOLDER)
+        drop_stale(out / FOLDER, copier.files | set(sheets.values()))
         write_page(out / "report.html", _html(page, left_out))
         write_page(out / "report.md", _markdown(page, sheets))
         entry = _summary(page) | {"left_out_of_eval_results": left_out}
@@ -104,13 +103,6 @@ def _write_sheets(page: Page, folder: Path) -> dict[str, str]:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / names[section.card.name]).write_bytes(content)
     return names
-
-
-def _drop_stale(folder: Path, wanted: set[str]) -> None:
-    """Remove pictures that an earlier report left in the folder."""
-    for path in folder.glob("*") if folder.is_dir() else ():
-        if _COPIED.fullmatch(path.name) and path.name not in wanted:
-            path.unlink()
 
 
 def _html(page: Page, left_out: Mapping[str, str]) -> str:

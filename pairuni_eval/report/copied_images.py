@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import filecmp
 import io
+import re
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,8 @@ PICTURES = 6_000  # pictures per report
 _SMALL = 160  # pixels: below this a picture is enlarged without smoothing
 _PACKED = 4_096  # bytes: a small picture of at most as many stands inside the page,
 _IN_PAGE = 6_000_000  # as long as all of them together have at most as many
-_FOLDER = "images"
+FOLDER = "images"  # of a page, beside it
+_COPIED = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}|sheet-.+\.png")  # what a page writes there
 # What a PNG carries that says it lies on its side; Pillow decodes all of it to look behind the end.
 _TURNING = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _SIGNATURE, _FRAME = 8, 12  # bytes before the first chunk of a PNG, and around the data of each
@@ -91,7 +93,7 @@ class ImageCopier:
     """
 
     def __init__(self, out: Path, *, at_most: int = PICTURES) -> None:
-        self._folder = out / _FOLDER
+        self._folder = out / FOLDER
         self._shown: dict[str, CopiedImage] = {}
         self._lost: set[tuple[Path, str]] = set()
         self.at_most = self._room = at_most
@@ -175,7 +177,14 @@ class ImageCopier:
             kind = {"jpg": "jpeg"}.get(extension, extension)
             packed = base64.b64encode(data).decode("ascii")
             return CopiedImage(f"data:image/{kind};base64,{packed}", *size)
-        return CopiedImage(f"{_FOLDER}/{image}.{extension}", *size)
+        return CopiedImage(f"{FOLDER}/{image}.{extension}", *size)
+
+
+def drop_stale(folder: Path, wanted: set[str]) -> None:
+    """Remove pictures that an earlier page left in the folder of pictures."""
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if _COPIED.fullmatch(path.name) and path.name not in wanted:
+            path.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

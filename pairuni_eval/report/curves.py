@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pairuni_eval.report.charts import Array, LineChart, Series, line_chart
+from pairuni_eval.report.evaluations import evaluation_charts
 from pairuni_eval.stats.over_seeds import spread_of
 from pairuni_eval.store.read import StoredRun
 from pairuni_eval.store.training import TRAINING, has_training, read_metrics
@@ -70,6 +71,7 @@ class Curves(NamedTuple):
         rewards: The reward curves.
         health: Everything else that tells a living run from a dead one.
         losses: The curves of both losses of arms that are taught.
+        measured: What checkpoints measured while they were trained, a chart for each benchmark.
     """
 
     names: tuple[str, ...]
@@ -77,6 +79,7 @@ class Curves(NamedTuple):
     health: tuple[LineChart, ...]
     rows: tuple[TrainingRow, ...]
     losses: tuple[LineChart, ...] = ()
+    measured: tuple[LineChart, ...] = ()
 
     @property
     def rewarded(self) -> tuple[TrainingRow, ...]:
@@ -136,6 +139,7 @@ def curves(arms: Mapping[str, Sequence[Path]]) -> Curves | None:
         losses=_charts(
             {name: seeds if _is_taught(seeds) else [] for name, seeds in tables.items()}, _LOSSES
         ),
+        measured=evaluation_charts(arms),
     )
 
 

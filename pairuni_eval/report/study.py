@@ -18,6 +18,7 @@ from pairuni_eval.report.gradients import Gradients
 from pairuni_eval.report.pages import render_markdown, render_page, write_page
 from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
 from pairuni_eval.report.rerun import Rerun
+from pairuni_eval.report.rollouts import ShownTraining
 from pairuni_eval.report.trade_off import TradeOff
 from pairuni_eval.stats.compare import Difference
 from pairuni_eval.stats.intervals import Estimate
@@ -93,6 +94,7 @@ class Study(NamedTuple):
         reruns: The commands that do all of it again; none where the page is of runs that are there.
         files: What lies beside the page, in words by its name.
         kind: What the page is of.
+        rollouts: Groups as a training sampled them, where any were kept.
     """
 
     title: str
@@ -106,6 +108,7 @@ class Study(NamedTuple):
     reruns: tuple[Rerun, ...]
     files: dict[str, str]
     kind: str = "experiment"
+    rollouts: ShownTraining | None = None
 
     @property
     def charts(self) -> tuple[LineChart | IntervalChart, ...]:

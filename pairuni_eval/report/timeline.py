@@ -4,7 +4,9 @@ Goes in: runs, and training folders with a gradient probe. Comes out: `timeline.
 `timeline.md`: every benchmark's headline over steps, the trade-off of understanding against
 generation, the cosine of the two tasks' gradients on the same axis, and the last checkpoint of each
 arm against its first. Words are those of a comparison page, of last against first in every arm,
-corrected together; no step is chosen by a number, and none is called best.
+corrected together. No step is chosen here; one that a training chose by its plan of evaluations is
+told with what held-out rows say of it (`chosen_step`). Groups that a training kept as it sampled
+them stand at the end.
 """
 
 from __future__ import annotations
@@ -22,25 +24,30 @@ from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.report import text
 from pairuni_eval.report.baseline_comparison import describe_comparison
 from pairuni_eval.report.charts import Array, LineChart, Series, line_chart
+from pairuni_eval.report.chosen_step import Choice, choice_part, choice_sentences, choices_of
+from pairuni_eval.report.copied_images import FOLDER, ImageCopier, drop_stale
 from pairuni_eval.report.gradients import cosine_over_steps
 from pairuni_eval.report.headline_cache import HeadlineCache
 from pairuni_eval.report.questions import OpeningAnswer, OpeningQuestion
+from pairuni_eval.report.rollouts import rollouts
 from pairuni_eval.report.study import Grid, GridCell, GridRow, Study, StudyPart, asked, write_study
 from pairuni_eval.report.timeline_numbers import (
     ArmEnds,
     MeasuredBenchmark,
     MeasuredStep,
-    last_against_first,
     measured_benchmarks,
+    page_of_tests,
     understanding_and_generation,
 )
 from pairuni_eval.report.trade_off import TradeOff
 from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory, trajectories
+from pairuni_eval.stats.difference import Comparison
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
+from pairuni_eval.store.evaluations import EVALUATED
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.run_folders import find_runs
-from pairuni_eval.store.training import GRADIENTS, TRAINING, has_training
+from pairuni_eval.store.training import GRADIENTS, ROLLOUTS, TRAINING, has_training
 
 CACHE = "headlines.json"
 FILES = {
@@ -92,12 +99,13 @@ def state_of(named: Sequence[Path]) -> tuple[object, ...]:
     except UserError:
         return ()
     ended = tuple(run for run in things.runs if is_file(run / layout.COMPLETE))
-    probes = tuple(
-        (folder / GRADIENTS).stat().st_size
+    grown = tuple(
+        (folder / name).stat().st_size
         for folder in things.trainings
-        if is_file(folder / GRADIENTS)
+        for name in (GRADIENTS, ROLLOUTS, EVALUATED)
+        if is_file(folder / name)
     )
-    return ended, probes
+    return ended, grown
 
 
 def build_timeline(named: Sequence[Path], out: Path) -> Path:
@@ -122,9 +130,14 @@ def build_timeline(named: Sequence[Path], out: Path) -> Path:
             hint="Measure a checkpoint of a training: "
             "pairuni-eval run --checkpoint TRAINING/checkpoint-100",
         )
-    study = _study(named, found, _probed(things.trainings, runs), left_out)
+    chosen, unknown = choices_of(things.trainings)
+    sources = _Sources(found, _probed(things.trainings, runs), tuple(chosen), (*left_out, *unknown))
+    with ImageCopier(out) as copier:
+        kept = rollouts({one.resolve().name: [one] for one in things.trainings}, copier)
+    study = _study(named, sources)._replace(rollouts=kept)
     with writing(str(out)):
         out.mkdir(parents=True, exist_ok=True)
+        drop_stale(out / FOLDER, copier.files)
         page = write_study(study, out, "timeline")
     cache.keep()
     return page
@@ -161,23 +174,39 @@ def _probed(trainings: Sequence[Path], runs: Sequence[TimedRun]) -> tuple[Path, 
     return tuple(folder for _, folder in latest.values())
 
 
-def _study(
-    named: Sequence[Path],
-    found: Trajectories,
-    probed: Sequence[Path],
-    left_out: Sequence[str],
-) -> Study:
+class _Sources(NamedTuple):
+    """What the page is made of.
+
+    Attributes:
+        probed: Folders with a gradient probe.
+        choices: Best steps that trainings chose.
+        left_out: What is not on the page, in sentences.
+    """
+
+    found: Trajectories
+    probed: tuple[Path, ...]
+    choices: tuple[Choice, ...]
+    left_out: tuple[str, ...]
+
+
+def _study(named: Sequence[Path], sources: _Sources) -> Study:
+    found, probed, chosen, left_out = sources
     benchmarks = measured_benchmarks(found)
-    ends = last_against_first(found)
+    held_out = {str(one.training): one.ends for one in chosen if one.ends is not None}
+    reported = {name for one in chosen for name in one.reported}
+    tests = page_of_tests(found, held_out, reported)
+    ends = tests.ends
     steps = [step for arm in found.arms for step in arm.steps]
     span = (float(min(steps)), float(max(steps)))
-    picture = understanding_and_generation(benchmarks, found)
+    picture = understanding_and_generation(benchmarks, found, reported)
     parts = [_over_steps(benchmarks, found, span)]
     cosine = _cosine(probed, span)
     if cosine is not None:
         parts.append(cosine)
     if picture is not None:
         parts.append(_traded(picture))
+    said = [(one, tests.beside.get(str(one.training))) for one in chosen]
+    parts += [choice_part(one, held, number) for number, (one, held) in enumerate(said)]
     parts += [_last(ends, benchmarks), _numbers(benchmarks, found)]
     if left_out:
         parts.append(StudyPart("left-out", "Left out", points=tuple(left_out)))
@@ -187,7 +216,7 @@ def _study(
         tiny=all(one.tiny for one in benchmarks),
         questions=(
             asked("Did training move anything?", *_told(ends)),
-            asked("Which step is best?", _CHOSEN),
+            asked("Which step is best?", *_best(said)),
             OpeningQuestion(
                 "How do I build it again?",
                 (OpeningAnswer("", commands=(as_typed("pairuni-eval", "timeline", *named),)),),
@@ -202,6 +231,12 @@ def _study(
         files=FILES,
         kind="timeline",
     )
+
+
+def _best(said: Sequence[tuple[Choice, Comparison | None]]) -> list[str]:
+    """What the trainings chose; without a choice, why none is made here."""
+    sentences = [each for one, held in said for each in choice_sentences(one, held)]
+    return list(dict.fromkeys(sentences)) or [_CHOSEN]
 
 
 def _told(ends: Sequence[ArmEnds]) -> list[str]:

@@ -8,7 +8,8 @@ is that run's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from pairuni_eval.stats.arms import ArmRuns, arm_row
 from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
 from pairuni_eval.stats.families import together
 from pairuni_eval.stats.intervals import LEVEL, Estimate, t_point
+from pairuni_eval.stats.range_share import share_of_range
 from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.tables import Tables
 
@@ -98,25 +100,59 @@ class ArmEnds(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
-def last_against_first(found: Trajectories) -> list[ArmEnds]:
-    """Last against first in every arm; all of it is one page of tests."""
+class Sides(NamedTuple):
+    """Two sides that a page compares beside the ends of its arms."""
+
+    ours: NamedSide
+    theirs: NamedSide
+
+
+class PageOfTests(NamedTuple):
+    """Everything that a page compares, corrected together.
+
+    Attributes:
+        ends: Last against first in every arm.
+        beside: What else was asked for, by name.
+    """
+
+    ends: tuple[ArmEnds, ...]
+    beside: Mapping[str, Comparison]
+
+
+def page_of_tests(
+    found: Trajectories,
+    beside: Mapping[str, Sides] = MappingProxyType({}),
+    without: Collection[str] = (),
+) -> PageOfTests:
+    """Compare last with first in every arm, and what else is asked for.
+
+    Args:
+        found: The arms.
+        beside: What else is compared, by name.
+        without: Benchmarks of which the ends are not compared: those that `beside` is about.
+    """
     asked_for: dict[str, tuple[Trajectory, NamedSide, NamedSide]] = {}
     for arm in found.arms:
         first, last = arm.steps[0], arm.steps[-1]
         if first == last:
             continue
-        for number, (ours, theirs) in enumerate(_sides(arm, first, last)):
+        for number, (ours, theirs) in enumerate(_sides(arm, first, last, without)):
             key = f"{arm.number}/{number}"
             names = f"{arm.name}, step {last}", f"step {first}"
             asked_for[key] = arm, NamedSide(names[0], ours), NamedSide(names[1], theirs)
+    pairs = {key: (ours, theirs) for key, (_, ours, theirs) in asked_for.items()}
     raw = {
         key: find_differences(ours, theirs, margin=TIE_MARGIN)
-        for key, (_, ours, theirs) in asked_for.items()
+        for key, (ours, theirs) in {**pairs, **beside}.items()
     }
     made: dict[int, list[Comparison]] = {}
+    others: dict[str, Comparison] = {}
     for key, comparison in together(raw).items():
-        made.setdefault(asked_for[key][0].number, []).append(comparison)
-    return [
+        if key in beside:
+            others[key] = comparison
+        else:
+            made.setdefault(asked_for[key][0].number, []).append(comparison)
+    ends = tuple(
         ArmEnds(
             arm,
             arm.steps[0],
@@ -126,16 +162,17 @@ def last_against_first(found: Trajectories) -> list[ArmEnds]:
         )
         for arm in found.arms
         if arm.number in made
-    ]
+    )
+    return PageOfTests(ends, others)
 
 
 def _sides(
-    arm: Trajectory, first: int, last: int
+    arm: Trajectory, first: int, last: int, without: Collection[str] = ()
 ) -> Iterator[tuple[tuple[Tables, ...], tuple[Tables, ...]]]:
     """Both sides, once for each set of runs that holds some benchmarks at both steps."""
     seen: dict[tuple[tuple[str, ...], ...], None] = {}
     for name in arm.points[last]:
-        if name not in arm.points[first]:
+        if name in without or name not in arm.points[first]:
             continue
         sides = arm.points[last][name], arm.points[first][name]
         key = tuple(tuple(one.place for one in side) for side in sides)
@@ -179,11 +216,9 @@ def _share(benchmark: MeasuredBenchmark, arm: Trajectory, step: int) -> float | 
     """Where a headline stands on its range, from 0 to 1; downward metrics are turned round."""
     points = next(points for one, points in benchmark.arms if one is arm)
     estimate = next((one.estimate for one in points if one.step == step), None)
-    if estimate is None or estimate.value is None or estimate.bounds is None:
+    if estimate is None:
         return None
-    low, high = estimate.bounds
-    share = (estimate.value - low) / (high - low)
-    return 1.0 - share if benchmark.place.spec.direction == "down" else share
+    return share_of_range(estimate, benchmark.place.spec.direction)
 
 
 def _reach(
@@ -220,13 +255,22 @@ def _headline_differences(arm: Trajectory, first: int, step: int) -> dict[str, D
 
 
 def understanding_and_generation(
-    benchmarks: Sequence[MeasuredBenchmark], found: Trajectories
+    benchmarks: Sequence[MeasuredBenchmark],
+    found: Trajectories,
+    without: Collection[str] = (),
 ) -> TradeOff | None:
-    """The trade-off of the benchmarks that are not tiny; of tiny ones where there are no others."""
-    real = [one for one in benchmarks if not one.tiny]
+    """The trade-off of the benchmarks that are not tiny; of tiny ones where there are no others.
+
+    Args:
+        benchmarks: Those of the page.
+        found: Its arms.
+        without: Benchmarks that have no path: of some steps alone, e.g. of the one that was chosen.
+    """
+    drawn = [one for one in benchmarks if one.name not in without]
+    real = [one for one in drawn if not one.tiny]
     mine = [
         one
-        for one in real or benchmarks
+        for one in real or drawn
         if one.capability in (Capability.UNDERSTAND, Capability.GENERATE)
         and all(points for _, points in one.arms)
     ]

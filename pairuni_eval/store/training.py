@@ -3,7 +3,8 @@
 A training folder holds `metrics.jsonl` (one JSON object a step: "step" and numbers by name) and,
 where gradients were probed, `gradients.jsonl` (one `GradientRow` a line); `seconds.jsonl` (what the
 phases of a step took), `fixed.jsonl` (the reward on prompts that never change, a `FixedRow` a
-line), `rollouts.jsonl` (some groups as they were sampled, a `RolloutGroup` a line, with `images/`)
+line), `rollouts.jsonl` (some groups as they were sampled, a `RolloutGroup` a line, with `images/`),
+`evaluations.jsonl` (what checkpoints measured meanwhile, see `store.evaluations`)
 and `settings.json` (what was trained how) where the trainer wrote them. An offline probe leaves
 gradients, and settings of another kind. A run folder may hold a copy in `training/`, so that a
 report needs nothing but the run. A torn last line is left out: training may be going on.
@@ -22,6 +23,7 @@ from pairuni_eval.errors import UserError, writing
 from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.records import PictureId
 from pairuni_eval.store import layout
+from pairuni_eval.store.evaluations import CHECKPOINT, EVALUATED
 from pairuni_eval.store.json_lines import read_lines
 
 TRAINING = "training"
@@ -33,7 +35,7 @@ FIXED = "fixed.jsonl"
 ROLLOUTS = "rollouts.jsonl"
 SETTINGS = "settings.json"
 _SPOILED = "Delete that line, or leave this training out of the report."
-_KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, ROLLOUTS, SETTINGS)
+_KEPT = (METRICS, GRADIENTS, SECONDS, FIXED, ROLLOUTS, EVALUATED, SETTINGS)
 
 
 class TrainedArm(msgspec.Struct, frozen=True):
@@ -179,6 +181,41 @@ def read_settings(folder: Path) -> Settings | None:
             f"{path}: cannot be read: {failure}.",
             hint="Leave this training out of the report, or restore the file.",
         ) from failure
+
+
+def trained_from(folder: Path) -> str:
+    """The checkpoint that a training began from, as its recipe names it.
+
+    Raises:
+        UserError: if the folder is no training's, or its settings cannot be read.
+    """
+    return str(_recipe(folder, "checkpoint"))
+
+
+def last_step(folder: Path) -> int:
+    """How many steps a training takes.
+
+    Raises:
+        UserError: as `trained_from`.
+    """
+    return int(_recipe(folder, "steps"))
+
+
+def checkpoint_steps(folder: Path) -> tuple[int, ...]:
+    """The steps of which a training has a checkpoint, in their order."""
+    names = (path.name.removeprefix(CHECKPOINT) for path in folder.glob(f"{CHECKPOINT}*"))
+    return tuple(sorted(int(name) for name in names if name.isdigit()))
+
+
+def _recipe(folder: Path, key: str) -> Any:
+    path = folder / SETTINGS
+    hint = "A training folder is what `pairuni-train run --out FOLDER` writes."
+    if not is_file(path):
+        raise UserError(f"{folder} is not a training folder: it has no {SETTINGS}.", hint=hint)
+    try:
+        return load_settings(path)["recipe"][key]
+    except (msgspec.DecodeError, KeyError, TypeError) as failure:
+        raise UserError(f"{path}: it holds no recipe of a training.", hint=hint) from failure
 
 
 def load_settings(path: Path) -> Any:

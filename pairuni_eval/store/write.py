@@ -80,10 +80,16 @@ def _process(number: int) -> str:
     return f"{number}-{os.urandom(4).hex()}"
 
 
-def clear_temporaries(run: Path) -> None:
-    """Remove what a killed process was in the middle of writing; no other may be writing now."""
+def clear_temporaries(run: Path, *, besides: Path | None = None) -> None:
+    """Remove what a killed process was in the middle of writing; no other may be writing now.
+
+    Args:
+        run: The folder.
+        besides: A folder in it in which another process may be writing; it is left alone.
+    """
     for leftover in list(run.rglob(".*.tmp")):
-        _remove(leftover)
+        if besides is None or besides not in leftover.parents:
+            _remove(leftover)
 
 
 def _remove(path: Path) -> None:

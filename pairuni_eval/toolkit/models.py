@@ -21,6 +21,7 @@ from pairuni_eval.models.base import (
 )
 from pairuni_eval.models.checkpoint import (
     find_folder,
+    is_hub_id,
     read_config,
     read_declaration,
 )

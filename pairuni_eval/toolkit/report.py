@@ -27,4 +27,5 @@ from pairuni_eval.report.study import (
     asked,
     write_study,
 )
-from pairuni_eval.report.text import typeset
+from pairuni_eval.report.text import fenced, typeset
+from pairuni_eval.report.timeline import build_timeline

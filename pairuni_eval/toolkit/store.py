@@ -5,6 +5,7 @@ from pairuni_eval.named_runs import opened
 from pairuni_eval.records import GradientRow
 from pairuni_eval.store import layout
 from pairuni_eval.store.archive import given_pictures, pack
+from pairuni_eval.store.evaluations import EVALUATIONS
 from pairuni_eval.store.json_lines import append, encode_lines, keep_lines, read_lines, whole_lines
 from pairuni_eval.store.locks import exclusive
 from pairuni_eval.store.partial_run import open_run

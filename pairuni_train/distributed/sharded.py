@@ -128,3 +128,10 @@ def laid_out_like(full: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return full.to(like.device)
     return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The shard of this rank, for a sharded tensor; else the tensor itself."""
+    to_local = getattr(tensor, "to_local", None)
+    found: Tensor = to_local() if to_local is not None else tensor
+    return found

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pairuni_eval.toolkit.models import Task
 from pairuni_train.distributed.engine import Engine
+from pairuni_train.distributed.sharded import local
 from pairuni_train.grpo.hooks import TaskGradients
 
 Gradients = Mapping[str, Tensor]
@@ -156,13 +157,6 @@ def gramian(vectors: Sequence[Tensor], scale: Tensor | None = None) -> Products:
             rows *= scale[start : start + chunk]
             scaled += rows @ rows.T
     return Products(raw.tolist(), scaled.tolist() if scale is not None else [])
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The shard of this rank, for a sharded tensor; else the tensor itself."""
-    to_local = getattr(tensor, "to_local", None)
-    found: Tensor = to_local() if to_local is not None else tensor
-    return found
 
 
 def adam_scale(

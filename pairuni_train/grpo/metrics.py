@@ -7,6 +7,7 @@ Names follow trl where it has one (`loss`, `grad_norm`, `clip_ratio/...`, `entro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -30,12 +31,15 @@ class UpdateResult(NamedTuple):
         norm: Gradient norm before clipping.
         lr: Learning rate.
         gradients: Rows of the hooks.
+        norms: Norm of each task's gradient alone, before hooks and clipping, where it could be told
+            (`pairuni_train.grpo.task_norms`).
     """
 
     totals: dict[Task, TaskTotals]
     norm: float
     lr: float
     gradients: list[GradientRow]
+    norms: Mapping[Task, float] = MappingProxyType({})
 
 
 def step_metrics(
@@ -46,6 +50,8 @@ def step_metrics(
     found: Metrics = {"loss": 0.0, "grad_norm": last.norm}
     for task, batch in batches.items():
         groups = groups_of(engine, batch.rollouts)
+        if task in last.norms:
+            found[f"grad_norm/{task}"] = last.norms[task]
         found |= _term_metrics(engine, task, last.totals[task], without_rollouts=not groups.all)
         found["loss"] += found[f"loss/{task}"] * batch.rollouts.spec.weight
         ratio_off = first.totals[task].terms.ratio_off

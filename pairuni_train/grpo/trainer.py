@@ -26,9 +26,12 @@ from pairuni_train.grpo.optimizer import set_rate
 from pairuni_train.grpo.reference import Reference
 from pairuni_train.grpo.rollouts import TASKS, Sampling
 from pairuni_train.grpo.sampler import PairSampler
+from pairuni_train.grpo.task_norms import tells_every_step
 from pairuni_train.grpo.trainable_parameters import trainable_parameters
 from pairuni_train.grpo.update import accumulate_tasks, capture_task_gradients
 from pairuni_train.phase_timer import PhaseTimer
+
+KEEPING = "keep"  # the phase in which groups are put aside for people to look at
 
 
 class TrainerParts(NamedTuple):
@@ -79,6 +82,7 @@ class Trainer:
         self.parts = parts
         self._parameters = trainable_parameters(parts.policy)
         self._blocks = parts.policy.shared_parameters()
+        self._apart = tells_every_step(parts.engine, probes=bool(parts.hooks))
         self._drawing = StepSampler(
             parts.engine,
             parts.policy,
@@ -113,7 +117,9 @@ class Trainer:
             updates = [self._update(step, inner, batches) for inner in range(objective.inner_steps)]
         metrics = step_metrics(parts.engine, batches, updates) | drawn.metrics
         rows = [row for update in updates for row in update.gradients]
-        return StepResult(step, metrics, timer.seconds, rows, self._kept(drawn, step))
+        with timer.phase(KEEPING):
+            kept = self._kept(drawn, step)
+        return StepResult(step, metrics, timer.seconds, rows, kept)
 
     def _takes_halves_apart(self, step: int) -> bool:
         """Whether some hook looks at the two halves of each task's prompts in a step."""
@@ -134,16 +140,17 @@ class Trainer:
         objective = self.recipe.objective
         optimizer.zero_grad(set_to_none=True)
         rows: list[GradientRow] = []
-        if hooks := [hook for hook in self.parts.hooks if hook.due(step, inner)]:
+        hooks = [hook for hook in self.parts.hooks if hook.due(step, inner)]
+        if hooks or self._apart:
             held = TaskGradients(self._parameters, self._blocks)
             halves = any(hook.halves for hook in hooks)
-            totals = capture_task_gradients(engine, policy, held, batches, objective, halves=halves)
+            joint = capture_task_gradients(engine, policy, held, batches, objective, halves=halves)
             for hook in hooks:
                 rows += hook(held, batches, step)
             held.restore()
         else:
-            totals = accumulate_tasks(engine, policy, batches, objective)
+            joint = accumulate_tasks(engine, policy, batches, objective)
         norm = engine.clip_gradients(self.recipe.optimizer.max_grad_norm)
         rate = set_rate(optimizer, self.recipe.optimizer, step)
         optimizer.step()
-        return UpdateResult(totals, norm, rate, rows)
+        return UpdateResult(joint.totals, norm, rate, rows, joint.norms)

@@ -20,6 +20,7 @@ from pairuni_train.grpo.config import ObjectiveSpec
 from pairuni_train.grpo.hooks import TaskGradients
 from pairuni_train.grpo.objective import Terms, divergence, surrogate
 from pairuni_train.grpo.rollouts import TASKS
+from pairuni_train.grpo.task_norms import held_norms
 
 
 class TaskTotals(NamedTuple):
@@ -65,13 +66,25 @@ def accumulate(
     return totals
 
 
+class JointGradient(NamedTuple):
+    """What adding up both tasks' gradients says of them.
+
+    Attributes:
+        totals: The terms of each task's objective.
+        norms: The norm of each task's gradient alone; empty where they were not held apart.
+    """
+
+    totals: dict[Task, TaskTotals]
+    norms: dict[Task, float]
+
+
 def accumulate_tasks(
     engine: Engine, policy: Policy, batches: Mapping[Task, TaskBatch], objective: ObjectiveSpec
-) -> dict[Task, TaskTotals]:
+) -> JointGradient:
     """The gradient of the joint objective, summed over ranks, in the parameters."""
     totals = {task: accumulate(engine, policy, batches[task], objective) for task in TASKS}
     engine.sum_gradients()
-    return totals
+    return JointGradient(totals, {})
 
 
 def capture_task_gradients(
@@ -82,7 +95,7 @@ def capture_task_gradients(
     objective: ObjectiveSpec,
     *,
     halves: bool,
-) -> dict[Task, TaskTotals]:
+) -> JointGradient:
     """Both tasks' gradients into `held`, summed over ranks; the parameters hold none.
 
     With `halves` the two halves of each task's prompts are taken apart.
@@ -96,7 +109,7 @@ def capture_task_gradients(
             held.capture(task, half)
             totals = plus(totals, some)
         found[task] = totals
-    return found
+    return JointGradient(found, held_norms(engine, held))
 
 
 def nothing(device: torch.device) -> TaskTotals:

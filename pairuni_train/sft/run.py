@@ -8,8 +8,9 @@ checkpoint holds, and the weights that train lie beside the optimizer's state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ from pairuni_train.checkpoints import (
     save_checkpoint,
 )
 from pairuni_train.config import Arm
-from pairuni_train.distributed.engine import Engine, ends_together, start_process
+from pairuni_train.distributed.engine import Engine, ends_together
 from pairuni_train.grpo.optimizer import make_optimizer
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.sampler import PairSampler
@@ -48,7 +49,6 @@ from pairuni_train.grpo.trainable_parameters import (
     select_trainable,
     trainable_parameters,
 )
-from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.health import HealthMonitor
 from pairuni_train.journal import TrainingJournal
 from pairuni_train.pair_data.record import Pair
@@ -58,6 +58,8 @@ from pairuni_train.progress import TrainingProgress, report_alarms
 from pairuni_train.sft.average import WeightAverage
 from pairuni_train.sft.config import SftRecipe
 from pairuni_train.sft.trainer import SftParts, SftTrainer
+from pairuni_train.tracking import Tracking, start_tracked
+from pairuni_train.watching import Course, Watch, Watched
 
 
 class SftJob(NamedTuple):
@@ -66,6 +68,8 @@ class SftJob(NamedTuple):
     Attributes:
         arm: Which pair set, and what the run is called.
         pairs: The pair set, or the folder that `pairs build` wrote; None builds the recipe's.
+        watched: What is measured of its checkpoints meanwhile; None measures nothing.
+        tracker: A tracker of accelerate's that hears of it too, e.g. "tensorboard".
     """
 
     arm: Arm
@@ -73,6 +77,8 @@ class SftJob(NamedTuple):
     pairs: Path | None
     seed: int
     out: Path
+    watched: Watched | None = None
+    tracker: str | None = None
 
 
 class SftSetup(NamedTuple):
@@ -94,7 +100,7 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
     Raises:
         UserError: for whatever the user can mend, and for an alarm that stops the run.
     """
-    accelerator = start_process()
+    accelerator = start_tracked(job.tracker, job.out)
     file = find_pairs(job.pairs, job.arm.pairs, job.recipe)
     pairs, settings = StoredPairs(file), _settings(job, file)
     with ExitStack() as held:
@@ -109,10 +115,18 @@ def fine_tune(job: SftJob, console: Console) -> Path | None:
         first = former.step if former else 0
         if accelerator.is_main_process:
             open_run_dir(job.out, settings)
-            _run_first_rank(job, setup, first, console)
-            return job.out / f"checkpoint-{job.recipe.steps}"
-        for result in setup.trainer.steps(first):
-            _checkpoint(job, setup, result)
+        tracking = Tracking(job.tracker, accelerator, settings, first)
+        course = Course(job.recipe.steps, job.recipe.checkpoint_every)
+        watch = held.enter_context(Watch(job.out, job.watched, course, accelerator, console))
+        watch.tells = tracking.evaluation
+        if accelerator.is_main_process:
+            done = _run_first_rank(job, setup, first, console, watch, tracking)
+            watch.end()
+            tracking.end()
+            return job.out / f"checkpoint-{done}"
+        for _ in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
+            pass
+        watch.end()
     return None
 
 
@@ -167,25 +181,34 @@ def set_up(
     return SftSetup(SftTrainer(recipe, parts), parent, sorted(model.capabilities))
 
 
-def _run_first_rank(job: SftJob, setup: SftSetup, first: int, console: Console) -> None:
-    """The first rank's run: the one that writes, shows and watches."""
-    journal, monitor = TrainingJournal(job.out), HealthMonitor(())
+def _run_first_rank(
+    job: SftJob,
+    setup: SftSetup,
+    first: int,
+    console: Console,
+    watch: Watch,
+    tracking: Tracking,
+) -> int:
+    """The first rank's run: the one that writes, shows and watches; returns the steps done."""
+    journal, monitor, done = TrainingJournal(job.out), HealthMonitor(()), first
     for metrics in journal.cut_back(first):
         monitor.check(metrics)
     name = f"{job.arm.name} on {job.recipe.name}"
     with TrainingProgress(name, total=job.recipe.steps, first=first, console=console) as progress:
-        for result in setup.trainer.steps(first):
-            journal.write(result)
+        watch.aside = progress.aside
+        for result in watch.steps(setup.trainer.steps, first, partial(_save, job, setup)):
+            done = result.step + 1
+            with watch.writing(result):
+                journal.write(result)
+                tracking.step(result)
             progress.step(result)
             report_alarms(monitor.check(result.metrics), result.step, console)
-            _checkpoint(job, setup, result)
+    return done
 
 
-def _checkpoint(job: SftJob, setup: SftSetup, result: StepResult) -> None:
-    """Save where it is due."""
-    done, recipe = result.step + 1, job.recipe
-    if done % recipe.checkpoint_every and done != recipe.steps:
-        return
+def _save(job: SftJob, setup: SftSetup, done: int, spared: Collection[int]) -> None:  # noqa: ARG001
+    """Write the checkpoint after so many steps; a fine-tuning keeps all of them."""
+    recipe = job.recipe
     parts = setup.trainer.parts
     if parts.engine.rank == 0:
         save_checkpoint(

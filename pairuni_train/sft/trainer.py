@@ -24,6 +24,7 @@ from pairuni_train.grpo.hooks import TaskGradients
 from pairuni_train.grpo.optimizer import set_rate
 from pairuni_train.grpo.rollouts import TASKS
 from pairuni_train.grpo.sampler import PairSampler, slice_of
+from pairuni_train.grpo.task_norms import held_norms
 from pairuni_train.grpo.trainable_parameters import trainable_parameters
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.phase_timer import PhaseTimer
@@ -50,6 +51,14 @@ class SftParts(NamedTuple):
     average: WeightAverage | None
     scenario: str
     seed: int
+
+
+class _Probed(NamedTuple):
+    """A probed step: the losses, the rows of the probe, the norm of each task's gradient."""
+
+    sums: Totals
+    rows: list[GradientRow]
+    norms: dict[Task, float]
 
 
 class SftTrainer:
@@ -82,10 +91,11 @@ class SftTrainer:
         counts = self._counts(units)
         optimizer.zero_grad(set_to_none=True)
         rows: list[GradientRow] = []
+        norms: dict[Task, float] = {}
         with timer.phase("update"):
             every = self.recipe.probe.every
             if every and step % every == 0:
-                sums, rows = self._probe(step, units, counts)
+                sums, rows, norms = self._probe(step, units, counts)
             else:
                 sums = self._accumulate(self._packs(units), counts, TASKS)
                 engine.sum_gradients()
@@ -95,6 +105,7 @@ class SftTrainer:
             if self.parts.average is not None:
                 self.parts.average.update()
         metrics = self._metrics(sums, counts) | {"grad_norm": norm, "lr": rate}
+        metrics |= {f"grad_norm/{task}": one for task, one in norms.items()}
         return StepResult(step, metrics, timer.seconds, rows)
 
     def _units(self, step: int) -> list[Prepared]:
@@ -133,9 +144,7 @@ class SftTrainer:
                 sums[task] += float(one.detach())
         return sums
 
-    def _probe(
-        self, step: int, units: Sequence[Prepared], counts: Totals
-    ) -> tuple[Totals, list[GradientRow]]:
+    def _probe(self, step: int, units: Sequence[Prepared], counts: Totals) -> _Probed:
         """The same gradients, task by task and half by half, and what they say of each other."""
         engine, parts = self.parts.engine, self.parts
         held, sums = TaskGradients(self._parameters, self._blocks), dict.fromkeys(TASKS, 0.0)
@@ -156,8 +165,9 @@ class SftTrainer:
             step=step,
             rows=max(one.rows_per_step for one in parts.samplers.values()),
         )
+        norms = held_norms(engine, held)
         held.restore()
-        return sums, rows
+        return _Probed(sums, rows, norms)
 
     def _taught(self, units: Sequence[Prepared]) -> dict[Task, float]:
         """1 for a task that has a lesson on some rank, else 0."""

@@ -14,7 +14,7 @@ from support import example_run as example
 from support.chromium import Browser
 from support.made_up_boards import board_page
 from support.made_up_experiments import study_pages
-from support.made_up_timelines import timeline_page
+from support.made_up_timelines import timeline_page, watched_page
 
 from pairuni_eval.report.build import build_report
 from pairuni_eval.store.read import StoredRun
@@ -64,6 +64,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "report": report(root),
         "board": board_page(root / "board"),
         "timeline": timeline_page(root / "timeline"),
+        "watched": watched_page(root / "watched"),
         **study_pages(root / "studies"),
     }
 
@@ -78,7 +79,7 @@ def test_a_fault_is_seen(browser: Browser, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("kind", ["report", "table", "figure", "board", "timeline"])
+@pytest.mark.parametrize("kind", ["report", "table", "figure", "board", "timeline", "watched"])
 def test_axe_finds_nothing(
     browser: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:

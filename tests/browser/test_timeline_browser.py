@@ -6,12 +6,26 @@ from pathlib import Path
 
 import pytest
 from support.chromium import CONTRAST, OVERFLOW, Browser
-from support.made_up_timelines import timeline_page
+from support.made_up_timelines import timeline_page, watched_page
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return timeline_page(tmp_path_factory.mktemp("timeline"))
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+def test_a_choice_and_what_was_sampled_fit(
+    browser: Browser, tmp_path: Path, width: int, dark: bool
+) -> None:
+    page = watched_page(tmp_path)
+    browser.log("browser")
+    browser.open(page, width=width, dark=dark)
+    browser.run("document.querySelector('#rollouts').open = true")
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.run(OVERFLOW) == []
+    assert browser.run(CONTRAST) == []
+    assert browser.log("browser") == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -38,6 +38,7 @@ WORKS: dict[str, str] = {
     "report": "pairuni-eval report a --baseline b=b",
     "compare": "pairuni-eval compare a b",
     "board": "pairuni-eval board . --out board",
+    "push": "pairuni-eval push a --to acme/model",
     "show": "pairuni-eval show 'a run' random",
     "validate": "pairuni-eval validate tiny-pope --limit 4",
     "fetch": "pairuni-eval fetch --benchmarks tiny-pope --to fetched",
@@ -107,6 +108,8 @@ STOPS = {  # what they need is not there: a sentence
     "baselines": ("pairuni-train baselines --out packed", "The arm "),
     "readers": ("pairuni-eval readers a", "None of these runs asks a model about drawn pictures"),
     "timeline": ("pairuni-eval timeline a b", "None of these runs has a training step"),
+    "follow": ("pairuni-eval follow a --evaluate tiny", "a is not a training folder"),
+    "train's push": ("pairuni-train push a --to acme/model", "a is not a training with"),
     "transfer": (
         "pairuni-train pairs transfer pairs/pairug.parquet --before a --after b",
         "None of the benchmarks that both runs have names its concepts",

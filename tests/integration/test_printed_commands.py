@@ -167,7 +167,7 @@ def test_a_folder_with_a_blank_is_one_word() -> None:
 
 FOREIGN = {  # of other programs, which the sentence around them names
     *("--num_processes", "--nproc_per_node", "--cpu", "--mpirun_hostfile", "--launcher"),
-    *("--help", "--dist", "--golden", "--tasks", "--model", "--model_args", "--second"),
+    *("--help", "--dist", "--golden", "--logdir", "--tasks", "--model", "--model_args", "--second"),
     *("--socket", "--port", "--requeue", "--nodes", "--gpus-per-node", "--ntasks-per-node"),
     *("--array", "--dependency", "--nnodes", "--rdzv_backend", "--rdzv_id", "--rdzv_endpoint"),
 }

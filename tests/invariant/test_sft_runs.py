@@ -18,10 +18,6 @@ from pairuni_eval.tiny import bagel
 from pairuni_train.pair_data.dataset import write_pairs
 
 STEPS = 7
-SMALL = bagel.TinyBagelSize(
-    hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
-    vision_feed_forward=24,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +29,7 @@ def starter(fork_server: str) -> Starter:
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     write_pairs(folder / "pairs.parquet", small.tiny_pairs(8))
-    bagel.save(bagel.build(0, SMALL), folder / "bagel", recipe="none", step=0)
+    bagel.save(bagel.build(0, small.BAGEL), folder / "bagel", recipe="none", step=0)
     return folder
 
 

@@ -137,8 +137,15 @@ def test_fixed_prompts_earn_the_same_before_any_update(
 
 
 def same_run(one: Path, two: Path, steps: int) -> None:
-    """Metrics and weights of two runs that differ in rounding alone."""
+    """Metrics and weights of two runs that differ in rounding alone.
+
+    The norm of a task's gradient is told by a process alone in every step, by several ranks in
+    those alone in which a hook holds the tasks apart.
+    """
     for a, b in zip(metrics(one), metrics(two), strict=True):
+        for name in ("grad_norm/und", "grad_norm/gen"):
+            if name not in b:
+                del a[name]
         assert a.keys() == b.keys()
         for key in a:
             assert b[key] == pytest.approx(a[key], rel=2e-3, abs=1e-5), f"step {a['step']}: {key}"
@@ -250,20 +257,11 @@ def test_a_rank_may_have_no_row_of_a_task(
 # A masked-diffusion policy: several views of each rollout, and weights without a tied head
 
 
-DIFFUSION: dict[str, object] = {
-    "checkpoint": "tiny-dimoo",
-    "trainable": '["network."]',
-    "und.decoding": "{ temperature = 1.0, steps = 2, answer_tokens = 8 }",
-    "gen.decoding.steps": 4,
-    "view_groups": 2,
-}
-
-
 @pytest.fixture(scope="module")
 def diffused(starter: Starter, pair_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two steps of one process."""
     out = tmp_path_factory.mktemp("diffused")
-    assert starter.run(command(pair_folder, out, steps=2, **DIFFUSION)) == 0
+    assert starter.run(command(pair_folder, out, steps=2, **small.DIFFUSION)) == 0
     return out
 
 
@@ -271,7 +269,7 @@ def test_two_ranks_run_as_one_by_views(
     starter: Starter, pair_folder: Path, diffused: Path, tmp_path: Path
 ) -> None:
     two = tmp_path / "two"
-    words = command(pair_folder, two, steps=2, **DIFFUSION)
+    words = command(pair_folder, two, steps=2, **small.DIFFUSION)
     assert starter.run_on_ranks(words, 2) == [0, 0]
     same_run(diffused, two, 2)
     same_grams(diffused, two)
@@ -282,7 +280,7 @@ def test_sharded_weights_train_as_whole_ones_by_views(
     starter: Starter, pair_folder: Path, diffused: Path, tmp_path: Path
 ) -> None:
     two = tmp_path / "two"
-    sharded = {**DIFFUSION, "sharding": "fsdp2", "checkpoint_every": 1}
+    sharded = {**small.DIFFUSION, "sharding": "fsdp2", "checkpoint_every": 1}
     for steps in (1, 2):  # shards are gathered into a checkpoint and scattered again
         words = command(pair_folder, two, steps=steps, **sharded)
         assert starter.run_on_ranks(words, 2) == [0, 0]

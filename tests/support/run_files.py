@@ -8,13 +8,15 @@ import signal
 import time
 from pathlib import Path
 
+TIMED = frozenset({"seconds.jsonl", "watching.jsonl", "journal.jsonl", ".lock"})
+
 
 def contents(out: Path) -> dict[str, str]:
-    """Every file by digest, but those that hold seconds."""
+    """Every file by digest, but those that hold seconds or the time of day."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in {"seconds.jsonl", ".lock"}
+        if path.is_file() and path.name not in TIMED
     }
 
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pairuni_eval.models.base import Task
+from pairuni_eval.tiny.bagel import TinyBagelSize
 from pairuni_train.config import Arm, Recipe, find_recipe
 from pairuni_train.distributed.engine import Engine
 from pairuni_train.gradient_probe.hooks import gradient_hooks
@@ -37,6 +38,19 @@ SMALL = {
     "und.decoding.max_tokens": 5,
     "gen.decoding.cfg_scale": 2.0,
     "probe.every": 0,
+}
+
+BAGEL = TinyBagelSize(
+    hidden=32, layers=2, heads=2, feed_forward=48, vision_hidden=16, vision_layers=1,
+    vision_feed_forward=24,
+)  # fmt: skip
+# What a masked-diffusion policy takes: several views of each rollout, few steps.
+DIFFUSION: dict[str, object] = {
+    "checkpoint": "tiny-dimoo",
+    "trainable": '["network."]',
+    "und.decoding": "{ temperature = 1.0, steps = 2, answer_tokens = 8 }",
+    "gen.decoding.steps": 4,
+    "view_groups": 2,
 }
 
 

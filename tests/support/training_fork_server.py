@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from support.fork_server import Child
 
@@ -34,8 +35,16 @@ class Starter:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def start(self, arguments: Sequence[object], environment: Mapping[str, str] = {}) -> Child:
-        """Start `pairuni-train ARGUMENTS` with these variables beside those of this process."""
+    def start(
+        self,
+        arguments: Sequence[object],
+        environment: Mapping[str, str] = {},
+        die: Mapping[str, Any] | None = None,
+    ) -> Child:
+        """Start `pairuni-train ARGUMENTS` with these variables beside those of this process.
+
+        `die` says when it kills itself, as in `support.fork_server`.
+        """
         with Path(os.devnull).open("r+b") as nothing:
             return Child(
                 self._address,
@@ -43,6 +52,7 @@ class Starter:
                 arguments,
                 (nothing, nothing, 2),
                 {**os.environ, **environment},
+                die,
             )
 
     def run(self, arguments: Sequence[object]) -> int:

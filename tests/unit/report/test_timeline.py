@@ -18,8 +18,8 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.report.headline_cache import HeadlineCache
 from pairuni_eval.report.timeline import build_timeline, state_of
 from pairuni_eval.report.timeline_numbers import (
-    last_against_first,
     measured_benchmarks,
+    page_of_tests,
     understanding_and_generation,
 )
 from pairuni_eval.report.trade_off import PathOfArm, PathPoint, pareto_front, trade_off
@@ -97,7 +97,7 @@ def test_a_number_is_the_runs_own_or_the_mean_over_seeds(runs: Path) -> None:
 
 def test_words_are_those_of_a_comparison_page(runs: Path) -> None:
     folders = [runs / name for name in ("base", "grpo-0-10", "grpo-0-20")]
-    (only,) = last_against_first(ordered(folders))
+    (only,) = page_of_tests(ordered(folders)).ends
     ours, theirs = (Tables(StoredRun(runs / name)) for name in ("grpo-0-20", "base"))
     page = compare_page((ours,), {"base": (theirs,)})["base"]
     assert {name: (row.word, row.corrected, row.joint) for name, row in only.rows.items()} == {
@@ -106,7 +106,7 @@ def test_words_are_those_of_a_comparison_page(runs: Path) -> None:
 
 
 def test_all_arms_are_one_page_of_tests(runs: Path) -> None:
-    grpo, pairuni = last_against_first(ordered(every(runs)))
+    grpo, pairuni = page_of_tests(ordered(every(runs))).ends
     assert grpo.comparisons[0].family == pairuni.comparisons[0].family
     assert all(row.word is Word.BETTER for row in pairuni.rows.values())
     assert [row.word for row in grpo.rows.values()] != [Word.BETTER, Word.BETTER]
@@ -121,7 +121,7 @@ def test_crosses_are_the_paired_intervals_to_the_first_point(runs: Path) -> None
     assert picture is not None
     first, last = picture.paths[0].marks
     assert first.cross == "" and last.cross
-    (only,) = last_against_first(found)
+    (only,) = page_of_tests(found).ends
     wide = only.rows["tiny-mmstar"]
     assert wide.interval is not None and wide.error is not None
     left, right = _ends(last.cross)

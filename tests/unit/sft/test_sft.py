@@ -115,9 +115,12 @@ def test_a_look_of_the_probe_changes_no_update_and_is_what_autograd_says(
     plain = trainer_of(checkpoint, tmp_path)
     looked = trainer_of(checkpoint, tmp_path, probe__every=1)
     first, second = plain.step(0), looked.step(0)
+    norms = [second.metrics.pop(f"grad_norm/{task}") for task in ("und", "gen")]
     assert first.metrics == pytest.approx(second.metrics, rel=1e-4)
     assert not first.gradients
     row = next(one for one in second.gradients if one.block == "all" and not one.preconditioned)
+    # Those of all that trains, of which the row has what both tasks share.
+    assert norms[0] ** 2 >= row.tasks[0] * 0.9999 and norms[1] ** 2 >= row.tasks[2] * 0.9999
     assert (row.scenario, row.rows, row.und_live, row.gen_live) == ("pairuni", 4, 1.0, 1.0)
     assert row.und_halves is not None and row.gen_halves is not None
 

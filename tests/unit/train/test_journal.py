@@ -9,7 +9,8 @@ import pytest
 
 from pairuni_eval.errors import UserError
 from pairuni_eval.records import GradientRow
-from pairuni_train.checkpoints import last_checkpoint, open_run_dir
+from pairuni_eval.store.training import checkpoint_steps
+from pairuni_train.checkpoints import can_resume, last_checkpoint, open_run_dir, thin_out
 from pairuni_train.grpo.trainer import StepResult
 from pairuni_train.journal import TrainingJournal
 from pairuni_train.progress import seconds_of, words_of
@@ -55,6 +56,17 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
     found = last_checkpoint(tmp_path)
     assert found is not None
     assert (found.step, found.folder.name) == (100, "checkpoint-100")
+
+
+def test_what_is_spared_stays_beside_the_newest(tmp_path: Path) -> None:
+    for step in (10, 20, 30, 40):
+        (tmp_path / f"checkpoint-{step}" / "trainer").mkdir(parents=True)
+    thin_out(tmp_path, 40, 2, spared={10})
+    assert checkpoint_steps(tmp_path) == (10, 30, 40)
+    having = [step for step in (10, 30, 40) if can_resume(tmp_path / f"checkpoint-{step}")]
+    assert having == [40], "only the newest goes on"
+    thin_out(tmp_path, 40, 1)
+    assert checkpoint_steps(tmp_path) == (40,)
 
 
 def test_a_run_folder_belongs_to_one_run(tmp_path: Path) -> None:
