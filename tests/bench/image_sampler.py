@@ -25,6 +25,7 @@ from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.codes import draw_codes
+from pairuni_eval.models.janus.decoder import KeptLayers
 
 BATCH = 16
 IMAGES_PER_PROMPT = (1, 4, 8)
@@ -54,6 +55,7 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
     requests = [Request((PROMPTS[i // share],), decoding, seed=i, uid=str(i)) for i in range(BATCH)]
     prompt = policy.encode("gen", requests)
     seeds = [request.seed for request in requests]
+    kept = KeptLayers()  # as a policy has
 
     @torch.no_grad()
     def peer() -> None:
@@ -76,6 +78,7 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
             decoding=decoding,
             seeds=seeds,
             compiled=compiled,
+            kept=kept,
         )
 
     return {PEER: peer, "ours": ours(False), "ours, compiled": ours(True)}
