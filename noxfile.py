@@ -104,7 +104,11 @@ def bench(name: str, script: str, words: str) -> None:
 
 
 # None of them is part of the tests.
-bench("bench", "image_sampler.py", "Speed as ratios against a named peer in the same run.")
+bench(
+    "bench",
+    "speed_table.py",
+    "One table: every ratio of README's Speed section against its peer in the same run.",
+)
 bench(
     "bench_diffusion",
     "masked_diffusion.py",

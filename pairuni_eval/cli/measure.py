@@ -166,7 +166,7 @@ def run(
     if plan:
         _plan(settings, console)
         return
-    from pairuni_eval.cli.report import Sources, open_sides, say_reasons, write_report
+    from pairuni_eval.cli.report import Sources, ensure_report, open_sides, say_reasons
     from pairuni_eval.report.seeds import NO_SEEDS
     from pairuni_eval.store.training import keep_training
 
@@ -181,9 +181,9 @@ def run(
             typer.echo(f"Run:    {folder}")
             typer.echo(f"Next:   {as_typed('pairuni-eval', 'report', folder)}")
         elif number == 0:
-            write_report(folder, report, sources, console)
+            ensure_report(folder, report, sources, console)
         else:
-            write_report(
+            ensure_report(
                 folder, report and beside(report), Sources({}, {}, None, NO_SEEDS), console
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -124,14 +125,16 @@ def open_sides(
             seeds of one side that are the same weights.
     """
     from pairuni_eval.report.seeds import Seeds
-    from pairuni_eval.stats.scope import checked_seeds
 
     found: dict[str, list[StoredRun]] = {}
     for name, folder in _named_runs(baselines, suite):
         found.setdefault(name, []).append(opened(folder))
     ours = [opened(folder) for folder in siblings or []]
     for name, runs in (*found.items(), ("this run", ours)):
-        checked_seeds(name, runs)
+        if len(runs) > 1:
+            from pairuni_eval.stats.scope import checked_seeds  # late: it takes data frames
+
+            checked_seeds(name, runs)
     first = {name: runs[0] for name, runs in found.items()}
     return first, Seeds(ours, {name: runs[1:] for name, runs in found.items()})
 
@@ -182,20 +185,61 @@ def write_report(
     console: Console,
 ) -> None:
     """Build a report and say where it is."""
+    from pairuni_eval.store.partial_run import open_run
+
+    run = open_run(folder)
+    _say_notes(run, sources)
+    _say_report(run, folder, *_built(run, out or Path("reports") / folder.name, sources, console))
+
+
+def ensure_report(folder: Path, out: Path | None, sources: Sources, console: Console) -> None:
+    """As `write_report`, of a run that has just been asked for: the page stands if nothing moved.
+
+    Args:
+        folder: The run.
+        out: The report's folder; None for the usual one.
+        sources: Baselines and seeds alone.
+        console: Where progress is shown.
+    """
+    from pairuni_eval.report.kept import keep, kept_notices, made_of
+    from pairuni_eval.store.partial_run import open_run
+
+    run, place = open_run(folder), out or Path("reports") / folder.name
+    _say_notes(run, sources)
+    made = made_of(run, sources.baselines, sources.seeds)
+    known = kept_notices(place, made) if made else None
+    if known is not None:
+        _say_report(run, folder, place / "report.html", known)
+        return
+    page, notices = _built(run, place, sources, console)
+    if made:
+        keep(place, made, notices)
+    _say_report(run, folder, page, notices)
+
+
+def _say_notes(run: StoredRun, sources: Sources) -> None:
+    further = [one for runs in sources.seeds.theirs.values() for one in runs]
+    say_notes(run, *sources.seeds.ours, *sources.baselines.values(), *further)
+
+
+def _built(
+    run: StoredRun, out: Path, sources: Sources, console: Console
+) -> tuple[Path, tuple[str, ...]]:
+    """Build a report: its page, and what is to be said of it."""
     from pairuni_eval.progress import waiting
     from pairuni_eval.report.build import build_report
-    from pairuni_eval.store.partial_run import open_run
 
     notices: list[str] = []
     with waiting(console, "writing the report"):
-        run = open_run(folder)
-        further = [one for runs in sources.seeds.theirs.values() for one in runs]
-        say_notes(run, *sources.seeds.ours, *sources.baselines.values(), *further)
-        page = build_report(run, out or Path("reports") / folder.name, *sources, say=notices.append)
+        page = build_report(run, out, *sources, say=notices.append)
     summary = json.loads((page.parent / "summary.json").read_text(encoding="utf-8"))
     for name, reason in summary["left_out_of_eval_results"].items():
         if "outputs have a value" in reason:
             notices.append(f"eval_results.yaml leaves out {name}: {reason}; --partial-results")
+    return page, tuple(notices)
+
+
+def _say_report(run: StoredRun, folder: Path, page: Path, notices: Sequence[str]) -> None:
     for notice in notices:
         _note(notice)
     typer.echo(f"Run:    {folder}")

@@ -122,19 +122,35 @@ def check_weights(place: Path) -> Weights:
             numbers[_precision(tensor)] += tensor.numel()
             if not is_finite(tensor):
                 broken.append(Broken(path, name, count_not_finite(tensor), tensor.numel()))
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(_file_digest(path))
     return Weights(files, digest.hexdigest(), tuple(names), tuple(broken), dict(numbers))
 
 
-def joint_digest(parts: Sequence[Weights]) -> str:
+def digest_of(place: Path) -> str:
+    """The digest that `check_weights` finds, without a look at what the files hold.
+
+    Raises:
+        UserError: as `checkpoint_files`.
+    """
+    digest = hashlib.sha256()
+    for path in checkpoint_files(place):
+        digest.update(_file_digest(path))
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def joint_digest(digests: Sequence[str]) -> str:
     """One digest of the weights in several places: folders and subfolders that a model is made of.
 
     Of a single place it is that place's own.
     """
-    if len(parts) == 1:
-        return parts[0].digest
-    return hashlib.sha256("+".join(part.digest for part in parts).encode()).hexdigest()
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("+".join(digests).encode()).hexdigest()
 
 
 def numbers_in(place: Path) -> Counter[str]:

@@ -116,7 +116,7 @@ def check_installed(settings: RunSettings) -> None:
 
 def load_components(settings: RunSettings) -> RunComponents:
     """Import the benchmarks and judges that the settings name."""
-    cards = [_as_begun(settings, card) for card in settings.cards()]
+    cards = [as_begun(settings, card) for card in settings.cards()]
     benchmarks = [catalog.load_benchmark(card.name) for card in cards]
     for benchmark, card in zip(benchmarks, cards, strict=True):
         benchmark.card = card  # only with the protocols that were asked for
@@ -140,7 +140,7 @@ def _show_pictures(benchmark: Benchmark, settings: RunSettings) -> None:
     benchmark.read_from(settings.painter, settings.control, device=settings.device)
 
 
-def _as_begun(settings: RunSettings, card: Card) -> Card:
+def as_begun(settings: RunSettings, card: Card) -> Card:
     """The card, without protocols that it gained since the run in the folder began with others."""
     run = settings.out
     if settings.protocols or not is_file(run / layout.RUN_FILE):

@@ -22,6 +22,7 @@ from pairuni_eval.adapters import check_checkpoint
 from pairuni_eval.models.base import Model
 from pairuni_eval.ranks import RankGroup
 from pairuni_eval.records import ExternalMetric, Score
+from pairuni_eval.runner.finished import is_done
 from pairuni_eval.runner.grade import Chunk, drop_scores
 from pairuni_eval.runner.judging import open_questions, reopen
 from pairuni_eval.runner.plan import RunComponents
@@ -74,6 +75,10 @@ def measure(
         UserError: for whatever the user can mend; the rows so far are kept.
     """
     group = group or RankGroup()
+    if model is None and not group.ranks.several:
+        settings.cards()  # unknown names come first
+        if is_done(settings):
+            return settings.out
 
     def check() -> RunComponents:
         settings.cards()  # unknown names come first

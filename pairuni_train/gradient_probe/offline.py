@@ -159,7 +159,7 @@ class _Prober:
         engine, policy, objective = self._engine, self._policy, self._job.recipe.objective
         size = self._job.recipe.batch.micro_batch
         pairs, rollouts = self._sample(scenario, step)
-        batches = task_batches(engine, policy, None, rollouts, objective, size=size, apart=True)
+        batches = task_batches(engine, policy, None, rollouts, objective, size=size)
         held = TaskGradients(self._parameters, self._blocks)
         capture_task_gradients(engine, policy, held, batches, objective, halves=True)
         return gradient_rows(

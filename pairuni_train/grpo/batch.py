@@ -3,10 +3,9 @@
 A `TaskBatch` is made once a step and does not change: rollouts with their advantages, the
 micro-batches that they are cut into, what each is compared with, and the normalizer of the loss.
 
-How many micro-batches there are changes neither loss nor gradient. In a step in which a hook takes
-the two halves of each task's prompts apart, none straddles the middle of these; in others rows of
-both go together, which takes fewer passes. A rollout that its policy scores by several views stands
-in one micro-batch for each. Groups without spread have no gradient: their
+Micro-batches never straddle the middle of a task's prompts, so that a probe can take the two halves
+apart; how many there are changes neither loss nor gradient. A rollout that its policy scores by
+several views stands in one micro-batch for each. Groups without spread have no gradient: their
 rollouts run forward only, to be counted in the metrics, or not at all (`dead_groups`).
 
 Legend: N rollouts of a task or of a micro-batch, T token positions.
@@ -44,7 +43,7 @@ class MicroBatch(NamedTuple):
     """Rollouts that go through the model together, and how they are scored.
 
     Attributes:
-        half: 0 for the first half of the task's prompts, 1 for the second; 0 of both together.
+        half: 0 for the first half of the task's prompts, 1 for the second.
         teaches: False if no row has a gradient.
         rollout: The rows.
         advantage_N: Their advantages, pair weight included.
@@ -69,13 +68,11 @@ class TaskBatch(NamedTuple):
         rollouts: What was sampled.
         micro_batches: The same rows as they go through the model, in order.
         sequences: M of the objective, over all ranks.
-        apart: Whether no micro-batch has rows of both halves of the prompts.
     """
 
     rollouts: TaskRollouts
     micro_batches: Sequence[MicroBatch]
     sequences: float
-    apart: bool = False
 
     @property
     def task(self) -> Task:
@@ -92,8 +89,7 @@ class TaskBatch(NamedTuple):
         return float(self.rollouts.spec.decoding.max_tokens)
 
     def of_half(self, half: int) -> TaskBatch:
-        """The micro-batches of one half of the prompts alone, of a batch that has them apart."""
-        assert self.apart, "the halves of the prompts go together in this step"
+        """The micro-batches of one half of the prompts alone."""
         return self._replace(micro_batches=[one for one in self.micro_batches if one.half == half])
 
 
@@ -105,7 +101,6 @@ def task_batches(
     objective: ObjectiveSpec,
     *,
     size: int,
-    apart: bool = False,
     spare: Mapping[Task, TaskRollouts] | None = None,
 ) -> dict[Task, TaskBatch]:
     """Both tasks of a step, ready to train on: cut, padded, compared and normalized.
@@ -117,13 +112,11 @@ def task_batches(
         rollouts: Of both tasks.
         objective: Its settings.
         size: Rows of a micro-batch at most.
-        apart: Whether the two halves of each task's prompts are to be taken apart.
         spare: Rollouts of this rank that fillers are made of; None takes `rollouts`.
     """
     sequences = normalizers(engine, rollouts)
     padded = {
-        task: micro_batches(policy, one, objective, size=size, apart=apart)
-        for task, one in rollouts.items()
+        task: micro_batches(policy, one, objective, size=size) for task, one in rollouts.items()
     }
     if engine.sharded:
         padded = pad_micro_batches(padded, _any_row(policy, spare or rollouts, objective), engine)
@@ -131,10 +124,7 @@ def task_batches(
         task: with_old_log_probs(engine, policy, reference, found, objective)
         for task, found in padded.items()
     }
-    return {
-        task: TaskBatch(one, compared[task], sequences[task], apart)
-        for task, one in rollouts.items()
-    }
+    return {task: TaskBatch(one, compared[task], sequences[task]) for task, one in rollouts.items()}
 
 
 def normalizers(engine: Engine, rollouts: Mapping[Task, TaskRollouts]) -> dict[Task, float]:
@@ -149,22 +139,14 @@ def normalizers(engine: Engine, rollouts: Mapping[Task, TaskRollouts]) -> dict[T
 
 
 def micro_batches(
-    policy: Policy,
-    rollouts: TaskRollouts,
-    objective: ObjectiveSpec,
-    *,
-    size: int,
-    apart: bool = False,
+    policy: Policy, rollouts: TaskRollouts, objective: ObjectiveSpec, *, size: int
 ) -> list[MicroBatch]:
     """Cut a task's rollouts into micro-batches of at most `size` rows, in order.
-
-    With `apart` none has rows of both halves of the prompts.
 
     Raises:
         ValueError: if the weights of a row's views do not sum to 1.
     """
-    middle = len(rollouts.prompts) // 2 if apart else len(rollouts.prompts)
-    second_N = rollouts.group_N >= middle
+    second_N = rollouts.group_N >= len(rollouts.prompts) // 2
     # A penalty has a gradient in every row.
     teaches_N = rollouts.live_P[rollouts.group_N] | (objective.beta > 0)
     kinds = [kind for kind in _KINDS if kind[1] or objective.dead_groups == "counted"]

@@ -110,7 +110,6 @@ class Trainer:
                 drawn.rollouts,
                 objective,
                 size=self.recipe.batch.micro_batch,
-                apart=self._takes_halves_apart(step),
                 spare=drawn.spare,
             )
         with timer.phase("update"):
@@ -120,12 +119,6 @@ class Trainer:
         with timer.phase(KEEPING):
             kept = self._kept(drawn, step)
         return StepResult(step, metrics, timer.seconds, rows, kept)
-
-    def _takes_halves_apart(self, step: int) -> bool:
-        """Whether some hook looks at the two halves of each task's prompts in a step."""
-        inner_steps = range(self.recipe.objective.inner_steps)
-        looking = [hook for hook in self.parts.hooks if hook.halves]
-        return any(hook.due(step, inner) for hook in looking for inner in inner_steps)
 
     def _kept(self, drawn: Drawn, step: int) -> Sequence[KeptGroup]:
         """A group of each task, where that is due and this rank writes."""

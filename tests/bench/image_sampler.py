@@ -1,8 +1,8 @@
 """Images per second of our sampler against transformers' own `generate`, in one run.
 
 Same weights, same prompts, same number of threads; the two take turns, so a machine that slows
-down slows both. Prints the median of each and the median of the paired ratios. Codes only: both
-decode pixels with the same VQ decoder. A batch of 16 comes in three mixes, because we run each
+down slows both. Prints the median of each, and of the paired ratios with quartiles. Codes only:
+both decode pixels with the same VQ decoder. A batch of 16 comes in three mixes, because we run each
 distinct prompt once: 16 prompts, 4 prompts x 4 images (GenEval) and 2 prompts x 8 rollouts (the
 paper's batch per device).
 
@@ -18,12 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from spread import ratios, spread
 
 from pairuni_eval.adapters import load_model
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.codes import draw_codes
+from pairuni_eval.models.janus.decoder import KeptLayers
 
 BATCH = 16
 IMAGES_PER_PROMPT = (1, 4, 8)
@@ -53,6 +55,7 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
     requests = [Request((PROMPTS[i // share],), decoding, seed=i, uid=str(i)) for i in range(BATCH)]
     prompt = policy.encode("gen", requests)
     seeds = [request.seed for request in requests]
+    kept = KeptLayers()  # as a policy has
 
     @torch.no_grad()
     def peer() -> None:
@@ -75,24 +78,32 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
             decoding=decoding,
             seeds=seeds,
             compiled=compiled,
+            kept=kept,
         )
 
-    return {"transformers generate": peer, "ours": ours(False), "ours, compiled": ours(True)}
+    return {PEER: peer, "ours": ours(False), "ours, compiled": ours(True)}
 
 
-def compare(works: dict[str, Callable[[], Any]], rounds: int) -> None:
-    """Let the contenders take turns and print their medians."""
+PEER = "transformers generate"
+
+
+def taken(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in every round; they take turns."""
     for work in works.values():
         work()  # warm-up; compiles
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             times[name].append(seconds(work))
-    peer = times["transformers generate"]
-    for name, taken in times.items():
-        ratio = statistics.median(a / b for a, b in zip(peer, taken, strict=True))
-        rate = BATCH / statistics.median(taken)
-        print(f"  {name:24} {rate:8.1f} images/s   {ratio:5.2f} x transformers")
+    return times
+
+
+def show(times: dict[str, list[float]]) -> None:
+    """Print images per second and the ratio to the peer."""
+    for name, mine in times.items():
+        rate = BATCH / statistics.median(mine)
+        found = spread(ratios(times[PEER], mine))
+        print(f"  {name:24} {rate:8.1f} images/s   {found.words('5.2f')} x transformers")
 
 
 def main() -> None:
@@ -107,7 +118,7 @@ def main() -> None:
     print(f"batch {BATCH}, CFG {options.cfg_scale:g}, {model.hardware}, {options.rounds} rounds")
     for share in IMAGES_PER_PROMPT:
         print(f"{BATCH // share} prompts x {share} images")
-        compare(contenders(model, share, options.cfg_scale), options.rounds)
+        show(taken(contenders(model, share, options.cfg_scale), options.rounds))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 The plain loop does what trainers commonly do: `generate` for answers and for pictures, the old
 log-probs in a pass of their own, the reference's log-probs in another, then forward, backward and
 AdamW, every rollout a row by itself. Ours does the same step: same model, pairs, prompts, number of
-rollouts, decoding, rewards, advantages, objective with a KL penalty, and optimizer. It leaves the
-pass for old log-probs out, which at one inner step are the log-probs that train. The two take
-turns, so a machine that slows down slows both; medians over the steps, and of the paired ratios.
+rollouts, decoding, rewards, advantages, objective with a KL penalty, and optimizer. It leaves out
+what changes no weight: the pass for old log-probs, which at one inner step are the log-probs that
+train, and, where there is no penalty, rollouts of groups without spread. The two take turns, so a
+machine that slows down slows both; medians over the steps, and of the paired ratios with quartiles.
 
     python tests/bench/pairgrpo_step.py [--checkpoint tiny] [--pairs 4] [--rollouts 8]
         [--cfg-scale 5] [--beta 0.01] [--rounds 9]
@@ -22,11 +23,12 @@ import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from PIL import Image
+from spread import ratios, spread
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -214,44 +216,78 @@ def show(name: str, steps: Sequence[dict[str, float]]) -> None:
     print(f"  {name:6} {total:.3f} s   {words}")
 
 
-def main() -> None:
-    """Print seconds by phase and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="tiny")
-    parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--rollouts", type=int, default=8)
-    parser.add_argument("--cfg-scale", type=float, default=5.0)
-    parser.add_argument("--beta", type=float, default=0.01)
-    parser.add_argument("--rounds", type=int, default=9)
-    given = parser.parse_args()
-    transformers.logging.set_verbosity_error()
+class Setting(NamedTuple):
+    """What a step is made of."""
+
+    checkpoint: str = "tiny"
+    pairs: int = 4
+    rollouts: int = 8
+    cfg_scale: float = 5.0
+    beta: float = 0.01
+
+    def recipe(self) -> Recipe:
+        """The recipe of both sides."""
+        changes = {
+            "pairs_per_step": self.pairs,
+            "und.rollouts": self.rollouts,
+            "gen.rollouts": self.rollouts,
+            "gen.decoding.cfg_scale": self.cfg_scale,
+            "beta": self.beta,
+            "dead_groups": "left_out",
+            "probe.every": 0,
+        }
+        return find_recipe("tiny", changes)
+
+
+class Phases(NamedTuple):
+    """Seconds by phase of every step, of the plain loop and ours."""
+
+    theirs: list[dict[str, float]]
+    mine: list[dict[str, float]]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as long the plain loop took, step by step."""
+        return ratios(*([sum(step.values()) for step in side] for side in self))
+
+
+def measured(setting: Setting, rounds: int) -> Phases:
+    """Both sides by turns, after a step that warms up."""
     torch.manual_seed(0)
-    changes = {
-        "pairs_per_step": given.pairs,
-        "und.rollouts": given.rollouts,
-        "gen.rollouts": given.rollouts,
-        "gen.decoding.cfg_scale": given.cfg_scale,
-        "beta": given.beta,
-        "probe.every": 0,
-    }
-    recipe = find_recipe("tiny", changes)
-    pairs = small.tiny_pairs(4 * given.pairs)
-    plain, trainer = Plain(given.checkpoint, recipe), ours(given.checkpoint, recipe, pairs)
+    recipe, pairs = setting.recipe(), small.tiny_pairs(4 * setting.pairs)
+    plain = Plain(setting.checkpoint, recipe)
+    trainer = ours(setting.checkpoint, recipe, pairs)
     theirs: list[dict[str, float]] = []
     mine: list[dict[str, float]] = []
-    for step in range(given.rounds + 1):
+    for step in range(rounds + 1):
         theirs.append(plain.step(trainer.parts.sampler.of_step(step)))
         mine.append(trainer.step(step).seconds)
-    theirs, mine = theirs[1:], mine[1:]  # the first warms up
+    return Phases(theirs[1:], mine[1:])
+
+
+def main() -> None:
+    """Print seconds by phase and the ratio."""
+    usual = Setting()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default=usual.checkpoint)
+    parser.add_argument("--pairs", type=int, default=usual.pairs)
+    parser.add_argument("--rollouts", type=int, default=usual.rollouts)
+    parser.add_argument("--cfg-scale", type=float, default=usual.cfg_scale)
+    parser.add_argument("--beta", type=float, default=usual.beta)
+    parser.add_argument("--rounds", type=int, default=9)
+    given = vars(parser.parse_args())
+    rounds = given.pop("rounds")
+    transformers.logging.set_verbosity_error()
+    setting = Setting(**given)
+    found = measured(setting, rounds)
     print(
-        f"{given.pairs} pairs x {given.rollouts} + {given.rollouts} rollouts, CFG "
-        f"{given.cfg_scale:g}, beta {given.beta:g}, {torch.get_num_threads()} thread, medians of "
-        f"{given.rounds} steps"
+        f"{setting.pairs} pairs x {setting.rollouts} + {setting.rollouts} rollouts, CFG "
+        f"{setting.cfg_scale:g}, beta {setting.beta:g}, {torch.get_num_threads()} thread, medians "
+        f"of {rounds} steps"
     )
-    show("plain", theirs)
-    show("ours", mine)
-    ratios = [sum(a.values()) / sum(b.values()) for a, b in zip(theirs, mine, strict=True)]
-    print(f"  ratio  {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+    show("plain", found.theirs)
+    show("ours", found.mine)
+    print(f"  ratio  {spread(found.ratios).words('.2f')}")
 
 
 if __name__ == "__main__":

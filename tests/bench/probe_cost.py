@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from spread import spread
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support import small_training as small
@@ -58,6 +58,34 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+class Look(NamedTuple):
+    """Seconds by phase of every round: each way by its name."""
+
+    rounds: list[dict[str, dict[str, float]]]
+
+    @property
+    def shares(self) -> list[float]:
+        """What the look adds to the copy, as a share of a plain step, round by round."""
+        return [
+            (one["look"]["update"] - one["copy"]["update"]) / sum(one["plain"].values())
+            for one in self.rounds
+        ]
+
+
+def measured(checkpoint: str, pairs: int, rounds: int) -> Look:
+    """The three ways by turns, after a step that warms up and gives Adam its state."""
+    torch.set_num_threads(1)
+    loaded: Any = load_model(checkpoint, "janus", LoadOptions(device="cpu"))
+    ways = {
+        "plain": trainer(loaded.policy, pairs, every=0, copies=False),
+        "copy": trainer(loaded.policy, pairs, every=0, copies=True),
+        "look": trainer(loaded.policy, pairs, every=1, copies=False),
+    }
+    for one in ways.values():
+        one.step(0)
+    return Look([{name: one.step(0).seconds for name, one in ways.items()} for _ in range(rounds)])
+
+
 def main() -> None:
     """Print seconds and the share."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,40 +93,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--rounds", type=_at_least_one, default=25)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    loaded: Any = load_model(given.checkpoint, "janus", LoadOptions(device="cpu"))
-    ways = {
-        "plain": trainer(loaded.policy, given.pairs, every=0, copies=False),
-        "copy": trainer(loaded.policy, given.pairs, every=0, copies=True),
-        "look": trainer(loaded.policy, given.pairs, every=1, copies=False),
-    }
-    for one in ways.values():  # warms up, and gives Adam its state
-        one.step(0)
+    found = measured(given.checkpoint, given.pairs, given.rounds)
     print(f"{given.pairs} pairs a step, medians of {given.rounds} steps")
-    report([{name: one.step(0).seconds for name, one in ways.items()} for _ in range(given.rounds)])
-
-
-def report(rounds: list[dict[str, dict[str, float]]]) -> None:
-    """Print the seconds of each way, and the share with its quartiles over the rounds."""
-    for name in rounds[0]:
-        step = statistics.median(sum(one[name].values()) for one in rounds)
-        update = statistics.median(one[name]["update"] for one in rounds)
+    for name in found.rounds[0]:
+        step = statistics.median(sum(one[name].values()) for one in found.rounds)
+        update = statistics.median(one[name]["update"] for one in found.rounds)
         print(f"  {name:6} step {step:.4f} s, update {update:.4f} s")
-    shares = [
-        (one["look"]["update"] - one["copy"]["update"]) / sum(one["plain"].values())
-        for one in rounds
-    ]
-    print(
-        f"  the look adds {statistics.median(shares):+.1%} of a step to the copy{_spread(shares)}"
-    )
-
-
-def _spread(shares: Sequence[float]) -> str:
-    """The quartiles, which one round does not have."""
-    if len(shares) < 2:
-        return ""
-    low, _, high = statistics.quantiles(shares, n=4)
-    return f" ({low:+.1%} to {high:+.1%})"
+    print(f"  the look adds {spread(found.shares).words('+.1%')} of a step to the copy")
 
 
 if __name__ == "__main__":

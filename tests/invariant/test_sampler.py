@@ -465,7 +465,10 @@ def test_fused_and_module_by_module_decoding_agree(
 def check_compiled_steps(policy: JanusPolicy) -> None:
     """Compiled steps draw the codes of plain ones, whichever shape comes next."""
     # Two shapes by turns: after its first step a loop no longer asks which code fits.
+    kept, drawn = decoder.KeptLayers(), []
     for rows in (4, 6, 4):
+        if len(drawn) == 2:  # weights that change are read anew, however they change
+            policy.janus.model.language_model.layers[0].mlp.up_proj.weight.data.mul_(-1)
         prompt = policy.encode("gen", draw_requests(rows, drawing(5.0)))
         codes = [
             draw_codes(
@@ -475,10 +478,24 @@ def check_compiled_steps(policy: JanusPolicy) -> None:
                 decoding=drawing(5.0),
                 seeds=range(rows),
                 compiled=compiled,
+                kept=kept,
             ).codes_BN
             for compiled in (False, True)
         ]
         assert torch.equal(*codes)
+        drawn.append(codes[0])
+    policy.janus.model.language_model.layers[0].mlp.up_proj.weight.data.mul_(-1)
+    assert not torch.equal(drawn[0], drawn[2]), "the case needs weights that matter"
+
+
+def test_copied_weights_are_kept_while_they_are_those_of_the_network(policy: JanusPolicy) -> None:
+    network, kept = policy.janus.model.language_model, decoder.KeptLayers()
+    first = kept.layers(network, compiled=True)
+    assert kept.layers(network, compiled=True) is first
+    weight = network.layers[2].self_attn.k_proj.weight
+    weight.data[3, 5] += 1.0
+    assert kept.layers(network, compiled=True) is not first
+    weight.data[3, 5] -= 1.0
 
 
 def test_steps_that_are_captured_whole_draw_the_same_codes(

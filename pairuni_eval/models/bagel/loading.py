@@ -99,7 +99,7 @@ def load_bagel(folder: Path, options: LoadOptions) -> LoadedBagel:
         config,
         read_shapes(folder),
         placement,
-        joint_digest(parts),
+        joint_digest([part.digest for part in parts]),
         FolderFiles.read(folder, _FILES),
     )
 

@@ -86,7 +86,7 @@ class DiffusersModel(Model):
             "diffusers",
             checkpoint,
             Located(folder),
-            weights=joint_digest(list(weights.values())),
+            weights=joint_digest([part.digest for part in weights.values()]),
             dtype=placement.precision,
         )
         model = cls(

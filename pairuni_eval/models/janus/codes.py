@@ -22,7 +22,7 @@ from torch import Tensor
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.cast_weights import cast_once
-from pairuni_eval.models.janus.decoder import StaticDecoder
+from pairuni_eval.models.janus.decoder import KeptLayers, StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
 from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
@@ -56,6 +56,7 @@ def draw_codes(
     seeds: Sequence[int],
     record_logp: bool = False,
     compiled: bool = False,
+    kept: KeptLayers | None = None,
 ) -> Codes:
     """Sample the codes of one image per row.
 
@@ -68,6 +69,7 @@ def draw_codes(
         record_logp: Also return log-probs of the distribution that was sampled from.
         compiled: Run the loop's body through torch.compile (needs a C++ compiler on the CPU): the
             first batch of each shape takes seconds to minutes, the many after are faster.
+        kept: The model's own, for compiled loops over many batches; see `StaticDecoder`.
     """
     steps = code_count(janus)
     prompts = [prompt]
@@ -81,7 +83,7 @@ def draw_codes(
     network, head = janus.model.language_model, janus.model.generation_head
     advance = _compiled_advance() if compiled else _advance
     with cast_once(network, head):
-        decoder = StaticDecoder(network, slots=slots, compiled=compiled)
+        decoder = StaticDecoder(network, slots=slots, compiled=compiled, kept=kept)
         choose = _Choice(head, *_numbers(decoding), record_logp)
         drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
         # The first step finds or makes the code that fits; others are of its shapes and objects.

@@ -70,6 +70,37 @@ class _State(NamedTuple):
     position_B: Tensor  # the next rotary position of each row
 
 
+class KeptLayers:
+    """The layers of a network as steps read them, kept from batch to batch.
+
+    Copies are made anew where any weight is another: weights are compared, for a change of theirs
+    leaves no other trace that could be trusted.
+    """
+
+    def __init__(self) -> None:
+        self._network: Any = None
+        self._weights: list[Tensor] = []
+        self._layers: list[_Layer] = []
+
+    def layers(self, llama: Any, *, compiled: bool) -> list[_Layer]:
+        """The layers of transformers' `LlamaModel`; see `StaticDecoder` for `compiled`."""
+        weights = [parameter.detach() for parameter in llama.layers.parameters()]
+        if not (self._network is llama and _equal(weights, self._weights)):
+            small = sum(weight.numel() for weight in weights) < _FUSE_BELOW_PARAMETERS
+            copy = _OneProduct.by_input if compiled else _OneProduct.by_output
+            self._layers = [_prepare(layer, copy if small else None) for layer in llama.layers]
+            if compiled and small:
+                self._network, self._weights = llama, [weight.clone() for weight in weights]
+        return self._layers
+
+
+def _equal(weights: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(weights) == len(others) and all(
+        one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
+        for one, other in zip(weights, others, strict=True)
+    )
+
+
 class StaticDecoder:
     """A decoder bound to one batch of prompts.
 
@@ -81,12 +112,14 @@ class StaticDecoder:
         slots: Prompt length plus the number of positions that will follow.
         compiled: The caller compiles `step`: choose shapes that many batches have in common, and
             lay copied weights out for many steps.
+        kept: Where compiled steps find the copies of an earlier decoder; None makes them anew.
     """
 
-    def __init__(self, llama: Any, *, slots: int, compiled: bool = False) -> None:
-        small = sum(p.numel() for p in llama.layers.parameters()) < _FUSE_BELOW_PARAMETERS
-        join = None if not small else _OneProduct.by_input if compiled else _OneProduct.by_output
-        self._layers = [_prepare(layer, join) for layer in llama.layers]
+    def __init__(
+        self, llama: Any, *, slots: int, compiled: bool = False, kept: KeptLayers | None = None
+    ) -> None:
+        keeper = kept if compiled and kept is not None else KeptLayers()
+        self._layers = keeper.layers(llama, compiled=compiled)
         self._norm = _norm(llama.norm)
         self._rotary = llama.rotary_emb
         unit = _SLOTS_WHEN_SHAREABLE if compiled else 1

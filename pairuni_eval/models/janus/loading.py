@@ -83,7 +83,9 @@ def load_janus(checkpoint: str, options: LoadOptions) -> LoadedJanus:
         janus.to(placement.device), model.processor, compiled=options.compiled, original=files
     )
     placement.settle(policy.size())
-    return LoadedJanus(policy, located, joint_digest(parts), placement, original)
+    return LoadedJanus(
+        policy, located, joint_digest([part.digest for part in parts]), placement, original
+    )
 
 
 class _Blueprint(NamedTuple):

@@ -42,6 +42,7 @@ from pairuni_eval.models.base import (
 from pairuni_eval.models.cast_weights import autocast_precision, cast_once
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
+from pairuni_eval.models.janus.decoder import KeptLayers
 from pairuni_eval.models.janus.original_files import OriginalFiles
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
@@ -85,6 +86,7 @@ class JanusPolicy(nn.Module):
         super().__init__()
         self.original = original
         self.compiled = compiled
+        self._kept = KeptLayers()
         self.janus = janus
         self.processor = processor
         tokenizer = processor.tokenizer
@@ -144,6 +146,7 @@ class JanusPolicy(nn.Module):
                 seeds=seeds,
                 record_logp=record_logp,
                 compiled=self.compiled,
+                kept=self._kept,
             )
             full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
             return Rollout(

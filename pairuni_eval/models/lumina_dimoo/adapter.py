@@ -91,7 +91,7 @@ class DimooModel(Model):
             "llada",
             checkpoint,
             Located(folder),
-            weights=joint_digest(parts),
+            weights=joint_digest([part.digest for part in parts]),
             dtype=placement.precision,
         )
         names = declared.capabilities or tuple(Capability)

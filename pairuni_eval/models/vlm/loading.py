@@ -83,7 +83,9 @@ def load_vlm(checkpoint: str, options: LoadOptions) -> LoadedVLM:
     network = network.to(placement.device).eval()
     placement.settle(sum(parameter.numel() for parameter in network.parameters()))
     ran_code = kind.ran_code or chat.ran_code
-    return LoadedVLM(network, chat, located, joint_digest(parts), placement, ran_code)
+    return LoadedVLM(
+        network, chat, located, joint_digest([part.digest for part in parts]), placement, ran_code
+    )
 
 
 def _kind(folder: Path, table: Mapping[str, Any], *, allowed: bool) -> _Kind:
