@@ -38,6 +38,7 @@ from pairuni_eval.stats.intervals import (
 from pairuni_eval.stats.paired import Evidence, PairedSums, detectable, difference_p, tie_evidence
 from pairuni_eval.stats.scope import ENOUGH_SEEDS
 
+_ROUNDING = 1e-12  # an error below it is none
 _NOTHING_LEFT = 2 / 3  # what the seeds' term counts where they differ by chance alone
 
 
@@ -110,7 +111,7 @@ def two_levels(draws: Array, numbers: Array, ours: int, clusters: int) -> TwoLev
             by_freedom += variance**2 / (runs - 1)
     between = max(0.0, seeds - chance)
     total = units + between
-    if total == 0:
+    if total <= (_ROUNDING * max(1.0, float(np.abs(numbers).max()))) ** 2:
         return TwoLevels(0.0, float(clusters - 1), 0.0)
     by_freedom *= 1.0 if between > 0 else _NOTHING_LEFT
     freedom = total**2 / (units**2 / (clusters - 1) + by_freedom)
