@@ -1,4 +1,4 @@
-"""A baseline beside the run: one sentence, what got worse and better, every metric.
+"""A baseline beside the run: one sentence, what is worse and better, every metric.
 
 Goes in: the comparison that `stats.compare` made. Comes out: the same, in the words and the
 order in which the page sets it. No number is made here.
@@ -15,6 +15,7 @@ from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
 from pairuni_eval.stats.compare import Comparison, Difference, NotCompared, Word
 from pairuni_eval.stats.scope import NOBODY, Scope
+from pairuni_eval.stats.verdict import distance
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
 _PHRASES = {
@@ -24,10 +25,11 @@ _PHRASES = {
     Word.CANNOT_TELL: "cannot tell on",
 }
 NOT_COMPARED = "not compared"
+_PER_CENT = 100  # the scale of a metric that is printed in points
 
 
 class Change(NamedTuple):
-    """A headline or a group that got better or worse, and how the page's browser shows its rows.
+    """A headline or a group that is better or worse, and how the page's browser shows its rows.
 
     Attributes:
         place: The benchmark's number in the report's order.
@@ -174,28 +176,23 @@ def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
 
 
 def _taken(undecided: Sequence[Difference]) -> str | None:
-    """The differences that would probably have been found, on the scale that most rows have.
+    """The differences that would probably have been found: points together, others by name.
 
-    Rows that missing outputs leave open do not count: they lack these, not a larger difference.
+    E.g. "10 to 17 points on 2 of them, 55.0 on Tiny MME". Rows that missing outputs leave open do
+    not count: they lack these, not a larger difference.
     """
     undecided = [row for row in undecided if row.deciding is not None or not row.missing.any]
-    scales = Counter((row.spec.scale, row.spec.decimals) for row in undecided if row.detectable)
-    if not scales:
-        return None
-    ((scale, most), count), *_ = scales.most_common(1)
-    if scale != 100:  # points of no common scale say nothing in one number
-        return None
-    rows = [
-        row
-        for row in undecided
-        if row.detectable and (row.spec.scale, row.spec.decimals) == (scale, most)
-    ]
-    decimals = 0 if scale == 100 else most
-    found = [f"{(row.detectable or 0.0) * scale:.{decimals}f}" for row in rows]
-    low, high = (choose(found, key=float) for choose in (min, max))
-    unit = " points" if scale == 100 else ""
-    of = f" on {count} of them" if count < len(undecided) else ""
-    return (f"{low} to {high}" if low != high else low) + unit + of
+    known = [row for row in undecided if row.detectable]
+    in_points = [row for row in known if row.spec.scale == _PER_CENT]
+    said = []
+    if in_points:
+        found = [f"{(row.detectable or 0.0) * _PER_CENT:.0f}" for row in in_points]
+        low, high = (choose(found, key=float) for choose in (min, max))
+        of = f" on {len(in_points)} of them" if len(in_points) < len(undecided) else ""
+        said.append(f"{f'{low} to {high}' if low != high else low} points{of}")
+    others = [row for row in known if row.spec.scale != _PER_CENT]
+    said += [f"{distance(row.detectable, row.spec)} on {row.subject}" for row in others]
+    return listed(said) if said else None
 
 
 def baseline_comparison(

@@ -99,8 +99,25 @@ def _for_margin(row: Difference) -> bool:
 
 def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
     lacking = [row for row in rows if row.deciding and row.deciding.seeds]
-    if lacking:
-        yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
+    alone = [row for row in lacking if _units_too(row) is None]
+    if alone:
+        yield f"{named(alone)}: {_seeds_of_each_arm(alone)}"
+    for row in lacking:
+        if (units := _units_too(row)) is not None:
+            yield f"{named([row])}: {_seeds_of_each_arm([row])} and {units}"
+
+
+def _seeds_of_each_arm(rows: Sequence[Difference]) -> str:
+    return f"{seeds_lacking(rows):,} training seeds of each arm"
+
+
+def _units_too(row: Difference) -> str | None:
+    """The units that it takes beside seeds, and how many there are; None if it takes no more."""
+    found = row.deciding
+    if found is None or found.units <= row.clusters:
+        return None
+    there = "" if found.available is None else f" (the whole benchmark has {found.available:,})"
+    return f"{found.units:,} images or prompts{there}"
 
 
 def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:

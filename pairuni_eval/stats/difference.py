@@ -226,12 +226,12 @@ class Comparison(NamedTuple):
 
     @property
     def regressions(self) -> tuple[Difference, ...]:
-        """Headlines and groups that got worse."""
+        """Headlines and groups that are worse."""
         return self._with(Word.WORSE)
 
     @property
     def gains(self) -> tuple[Difference, ...]:
-        """Headlines and groups that got better."""
+        """Headlines and groups that are better."""
         return self._with(Word.BETTER)
 
     def _with(self, word: Word) -> tuple[Difference, ...]:

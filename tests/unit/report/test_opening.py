@@ -150,6 +150,7 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
         row("B", deciding(120, 100)),
         row("C", deciding(4000, 100)),
         row("D", deciding(40, 100, seeds=5)),
+        row("I", deciding(137, 60, seeds=8)),
         row("E", None, why="7 of 40 outputs are missing", missing=Missing(7, 0, 7)),
         row("H", deciding(300, 100), margin=0.1),
         row("F", None, word=Word.BETTER),
@@ -161,7 +162,8 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
         "E: a value for every output; A: the whole benchmark, without --limit; B and C: 1.2 to 40 "
         "times the images or prompts of the whole benchmark, for the difference seen; "
         "H: 3.0 times the images or prompts of the whole benchmark, for the margin; "
-        "D: 5 training seeds of each arm."
+        "D: 5 training seeds of each arm; I: 8 training seeds of each arm and 137 images or "
+        "prompts (the whole benchmark has 60)."
     )
     assert found.commands == (whole(run), whole(run))  # the baseline of this test is the same run
 
