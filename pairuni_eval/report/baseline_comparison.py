@@ -14,6 +14,7 @@ from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
 from pairuni_eval.stats.compare import Comparison, Difference, NotCompared, Word
+from pairuni_eval.stats.difference import gathered
 from pairuni_eval.stats.scope import NOBODY, Scope
 from pairuni_eval.stats.verdict import distance
 
@@ -25,6 +26,7 @@ _PHRASES = {
     Word.CANNOT_TELL: "cannot tell on",
 }
 NOT_COMPARED = "not compared"
+NOT_IN_IT = "not in it"
 _PER_CENT = 100  # the scale of a metric that is printed in points
 
 
@@ -69,6 +71,18 @@ class BaselineComparison(NamedTuple):
         """The headline of one benchmark; None where the baseline lacks it."""
         rows = (row for row in self.comparison.headlines if row.benchmark == benchmark)
         return next(rows, None)
+
+    def lacking(self, benchmark: str, protocol: str) -> str:
+        """Why a benchmark's headline does not stand against it, in a few words."""
+        found = (
+            one
+            for one in self.comparison.refusals
+            if one.benchmark == benchmark and one.protocol in (None, protocol)
+        )
+        refusal = next(found, None)
+        if refusal is None or not refusal.theirs:
+            return NOT_IN_IT
+        return f"{NOT_COMPARED}: {refusal.reason}"
 
     def group(self, benchmark: str, name: str) -> Difference | None:
         """A group of a benchmark's headline; None where it was not compared."""
@@ -148,15 +162,28 @@ def describe(
         if by_word[Word.WORSE]:
             phrases[0] = f"worse than {name} at {named(by_word[Word.WORSE])}"
         phrases.insert(1 if by_word[Word.WORSE] else 0, _not_shown(name, by_word))
-    left = [row for row in headlines if row.reason is not None]
-    if left and len(words) == len(_PHRASES):
-        phrases.append(f"not compared on {named(left)}")
+    left = _left_out(headlines, refusals)
+    if left:
+        names = len(words) == len(_PHRASES)
+        phrases.append(f"not compared on {_few(left) if names else _benchmarks(len(left))}")
     if about.same_weights:
         phrases.append("both are the same weights")
     elif about.holds_for:
         phrases.append(about.holds_for)
     said = "; ".join(phrases)
     return f"{said[0].upper()}{said[1:]}."
+
+
+def _left_out(headlines: Sequence[Difference], refusals: Sequence[NotCompared]) -> tuple[str, ...]:
+    """The benchmarks of ours that were not compared, by their titles where these are known."""
+    titled = {row.benchmark: row.subject for row in headlines if row.reason is not None}
+    compared = {row.benchmark for row in headlines} - set(titled)
+    refused = {one.benchmark: one.benchmark for one in refusals if one.ours and not one.metric}
+    return tuple(title for name, title in (refused | titled).items() if name not in compared)
+
+
+def _benchmarks(count: int) -> str:
+    return f"{count} benchmark{'s' * (count != 1)}"
 
 
 def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
@@ -286,10 +313,14 @@ def _surest_first(change: Change) -> tuple[bool, float]:
 
 def named(rows: Sequence[Difference]) -> str:
     """The benchmarks of some rows, with the difference where there is a verdict."""
-    shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
-    if len(rows) > _NAMED:
-        shown.append(f"{len(rows) - _NAMED + 1} more")
-    return listed(shown)
+    return _few([_name(row) for row in rows])
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    if len(names) <= _NAMED:
+        return listed(names)
+    return listed([*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"])
 
 
 def _name(row: Difference) -> str:
@@ -300,25 +331,6 @@ def _name(row: Difference) -> str:
 def _reasons(refusals: Sequence[NotCompared]) -> str:
     said = "; ".join(gathered(refusals)[:3])
     return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
-
-
-def gathered(refusals: Sequence[NotCompared]) -> list[str]:
-    """What could not be compared, a sentence for each benchmark and reason.
-
-    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
-    named and the others are counted.
-    """
-    found: dict[tuple[str, str], list[NotCompared]] = {}
-    for one in refusals:
-        found.setdefault((one.benchmark, one.reason), []).append(one)
-    return [_together(rows) for rows in found.values()]
-
-
-def _together(rows: Sequence[NotCompared]) -> str:
-    first = rows[0]
-    if len(rows) == 1:
-        return first.sentence
-    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
 def comparison_entry(found: Comparison, sentence: str) -> dict[str, Any]:

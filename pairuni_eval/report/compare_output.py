@@ -14,12 +14,12 @@ from pairuni_eval.report.baseline_comparison import (
     NOT_COMPARED,
     comparison_entry,
     describe_comparison,
-    gathered,
 )
 from pairuni_eval.report.formats import COMPARISON
 from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.report.tiny_label import is_tiny
 from pairuni_eval.stats.compare import Comparison, Difference, Word, compare_page
+from pairuni_eval.stats.difference import gathered
 from pairuni_eval.stats.scope import seeds_warning
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pairuni_eval.foreign_text import clean
-from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry, gathered
+from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry
 from pairuni_eval.report.text import interval, number, p_value, signed
 from pairuni_eval.stats.concept_matrix import NOT, ConceptCell, ConceptMatrix
+from pairuni_eval.stats.difference import gathered
 
 _FORMAT = "pairuni-concept-matrix/1"
 

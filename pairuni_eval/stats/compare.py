@@ -162,13 +162,15 @@ class _Sides(NamedTuple):
 
 def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[NotCompared]]:
     """Every metric that all runs have, in the order of our first; and what only some have."""
+    sides = (ours, theirs)
     everyone = (*ours, *theirs)
     places: list[Place] = []
     refusals: list[NotCompared] = []
     for benchmark in dict.fromkeys(name for run in everyone for name in run.run.card.benchmarks):
         lacking = lacking_benchmark(ours, theirs, benchmark)
         if lacking := lacking or lacking_samples(ours, theirs, benchmark):
-            refusals.append(NotCompared(benchmark, None, None, lacking))
+            has = (any(benchmark in run.run.card.benchmarks for run in side) for side in sides)
+            refusals.append(NotCompared(benchmark, None, None, lacking, *has))
             continue
         for protocol in dict.fromkeys(
             name for run in everyone for name in run.protocols(benchmark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairuni_eval.cards import MetricSpec
@@ -171,12 +172,15 @@ class NotCompared(NamedTuple):
     Attributes:
         protocol: None where the whole benchmark is meant.
         metric: None where the whole protocol is meant.
+        ours, theirs: Whether any run of a side was measured on the benchmark.
     """
 
     benchmark: str
     protocol: str | None
     metric: str | None
     reason: str
+    ours: bool = True
+    theirs: bool = True
 
     @property
     def sentence(self) -> str:
@@ -184,6 +188,25 @@ class NotCompared(NamedTuple):
         protocol = f"@{self.protocol}" if self.protocol else ""
         metric = f", {self.metric}" if self.metric else ""
         return f"{self.benchmark}{protocol}{metric}: {self.reason}"
+
+
+def gathered(refusals: Sequence[NotCompared]) -> list[str]:
+    """What could not be compared, a sentence for each benchmark and reason; what both have first.
+
+    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
+    named and the others are counted.
+    """
+    found: dict[tuple[str, str], list[NotCompared]] = {}
+    for one in sorted(refusals, key=lambda one: not (one.ours and one.theirs)):
+        found.setdefault((one.benchmark, one.reason), []).append(one)
+    return [_together(rows) for rows in found.values()]
+
+
+def _together(rows: Sequence[NotCompared]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return first.sentence
+    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
 class Comparison(NamedTuple):
@@ -245,7 +268,7 @@ class Comparison(NamedTuple):
         """
         if any(row.reason is None for row in self.differences):
             return self
-        reasons = "; ".join(refusal.sentence for refusal in self.refusals[:5])
+        reasons = "; ".join(gathered(self.refusals)[:5])
         raise UserError(
             f"Nothing can be compared: {reasons or 'the runs hold no benchmark'}.",
             hint="Measure both with the same suite, protocols and judge: pairuni-eval run --help",
