@@ -67,6 +67,13 @@ class BaselineComparison(NamedTuple):
         ours, theirs = self.comparison.about.seeds
         return f"This run{_mean_of(ours)}", f"{self.name}{_mean_of(theirs)}"
 
+    @property
+    def scope(self) -> str | None:
+        """What its verdicts hold for: "Against GRPO: this checkpoint, one seed."."""
+        about = self.comparison.about
+        words = "both are the same weights" if about.same_weights else about.holds_for
+        return f"Against {self.name}: {words}." if words else None
+
     def headline(self, benchmark: str) -> Difference | None:
         """The headline of one benchmark; None where the baseline lacks it."""
         rows = (row for row in self.comparison.headlines if row.benchmark == benchmark)
@@ -324,8 +331,13 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _name(row: Difference) -> str:
-    sure = row.reason is None and row.word in (Word.BETTER, Word.WORSE)
-    return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
+    if row.reason is not None or row.word not in (Word.BETTER, Word.WORSE):
+        return row.subject
+    said = [signed(row.value, row.spec), *([row.part] if row.part else [])]
+    if row.left_open and row.ends:
+        low, high = (signed(end, row.spec) for end in row.ends)
+        said.append(f"{low} to {high} with what is missing")
+    return f"{row.subject} ({', '.join(said)})"
 
 
 def _reasons(refusals: Sequence[NotCompared]) -> str:
@@ -370,6 +382,8 @@ def difference_entry(row: Difference) -> dict[str, Any]:
         "sentence": row.sentence,
         "reason": row.reason,
         "why": row.why,
+        "partial": row.partial,
+        "part": row.part,
         "shared": row.shared,
         "planned": row.planned,
         "ends": list(row.ends) if row.ends else None,

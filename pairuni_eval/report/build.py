@@ -241,6 +241,7 @@ def _summary(page: Page) -> dict[str, Any]:
         "format": SUMMARY,
         "name": run.name,
         "partial": page.partial,
+        "partial_runs": [one.entry for one in page.partial_runs],
         "suite": run.suite,
         "seed": run.seed,
         "code": run.code,

@@ -160,7 +160,7 @@ def _protocols(page: Page) -> OpeningAnswer:
 
 
 def _rows(page: Page) -> OpeningAnswer:
-    partial = "; the run is PARTIAL" if page.partial else ""
+    partial = "; the run is PARTIAL" if page.own_partial else ""
     return OpeningAnswer(
         f"{page.graded:,} of {page.expected:,} expected outputs have a value{partial}."
     )

@@ -95,17 +95,25 @@ def lacking_samples(ours: Side, theirs: Side, benchmark: str) -> str | None:
 
 def drawn_alike(everyone: Side, benchmark: str) -> bool:
     """Whether equal weights must say the same: decoding is greedy, or all draws have one seed."""
-    greedy = all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
-    return greedy or len({run.run.card.seed for run in everyone}) == 1
+    return _greedy(everyone, benchmark) or len({run.run.card.seed for run in everyone}) == 1
+
+
+def _greedy(everyone: Side, benchmark: str) -> bool:
+    return all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
 
 
 def other_settings(everyone: Side, benchmark: str) -> tuple[str, ...]:
-    """What differs between the runs besides the checkpoint, in words."""
+    """What differs between the runs besides the checkpoint, in words.
+
+    The seed of a run is among it where outputs are drawn: a greedy answer has none.
+    """
     parts = [run.run.card.benchmarks[benchmark] for run in everyone]
     told = [
         msgspec.to_builtins(part.decoding) | {"judge": part.judge, "data revision": part.revision}
         for part in parts
     ]
+    if not _greedy(everyone, benchmark):
+        told = [one | {"seed": run.run.card.seed} for one, run in zip(told, everyone, strict=True)]
     return tuple(
         dict.fromkeys(
             f"{key.replace('_', ' ')} {_shown(value)} and {_shown(other[key])}"

@@ -147,11 +147,22 @@ class _Sides(NamedTuple):
     theirs: Side
     about: Scope
     compare_pair: ComparePair
-    met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
+    met: dict[tuple[str, ...], Planned]  # kept for all metrics and groups of one score
 
     @property
     def everyone(self) -> Side:
         return (*self.ours, *self.theirs)
+
+    def fullest(self, benchmark: str) -> Tables:
+        """The first run of those that have most of a benchmark."""
+        return max(self.everyone, key=lambda run: _planned_share(run, benchmark))
+
+    def alone(self, place: Place) -> Planned:
+        """What the fullest run planned by itself."""
+        key = (place.benchmark, place.protocol, place.spec.of, "alone")
+        if key not in self.met:
+            self.met[key] = plan(_frames((self.fullest(place.benchmark),), place), ())
+        return self.met[key]
 
     def planned(self, place: Place) -> Planned:
         key = (place.benchmark, place.protocol, place.spec.of)
@@ -221,6 +232,7 @@ def _difference(sides: _Sides, place: Place) -> Difference:
         missing=met.missing,
         equal=pair.equal,
         same_outputs=met.same_outputs and drawn_alike(sides.everyone, place.benchmark),
+        part=_part(sides, place, met, counted),
         **_available(sides, place, met),
     )
     obstacle = other_grader(sides.everyone, *place[:3]) or _too_little(pair, one, two)
@@ -253,9 +265,9 @@ def _available(sides: _Sides, place: Place, met: Meeting) -> dict[str, Any]:
     many samples a part of the benchmark has.
     """
     name = place.benchmark
-    fullest = max(sides.everyone, key=lambda run: _planned_share(run, name))
+    fullest = sides.fullest(name)
     if any(_planned_share(run, name) < _planned_share(fullest, name) for run in sides.everyone):
-        met = plan(_frames((fullest,), place), ()).meeting(place.spec, place.group)
+        met = sides.alone(place).meeting(place.spec, place.group)
     part, card = fullest.run.card.benchmarks[name], fullest.card(name)
     if part.planned >= part.expected and not fullest.run.unfinished:
         return {"available": met.units_planned, "available_counted": True}
@@ -268,6 +280,23 @@ def _available(sides: _Sides, place: Place, met: Meeting) -> dict[str, Any]:
         return {"available": None, "available_counted": False}
     units = round(met.units_planned * max(1.0, samples * card.draws / met.planned))
     return {"available": units, "available_counted": False}
+
+
+def _part(
+    sides: _Sides, place: Place, met: Meeting, counted: Mapping[str, Mapping[str, int]]
+) -> str | None:
+    """What both sides planned, where that is less than what the fullest run has, in words.
+
+    E.g. "on 46 of 204 outputs"; of a total over fewer tasks, "on 40 of 160 outputs: perception, of
+    200, 1 of 4 tasks".
+    """
+    whole = sides.alone(place).meeting(place.spec, place.group)
+    if met.planned >= whole.planned:
+        return None
+    said = f"on {met.planned:,} of {whole.planned:,} outputs"
+    title = met.measured(counted).title
+    other = title and place.group is None and title != whole.measured(counted).title
+    return f"{said}: {title}" if other else said
 
 
 def _planned_share(run: Tables, benchmark: str) -> float:
@@ -298,6 +327,7 @@ def _blank(sides: _Sides, place: Place) -> Difference:
         settings=settings,
         seeds=(len(sides.ours), len(sides.theirs)),
         about=sides.about,
+        partial=any(_planned_share(run, place.benchmark) < 1 for run in sides.everyone),
     )
 
 

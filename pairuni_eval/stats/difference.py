@@ -80,6 +80,10 @@ class Difference(NamedTuple):
         equivalence: The interval of the test for a tie, inside the margin; None where its p is not
             below .05. For a tie with rows missing it reaches over both ends of what they may be.
         about: Whom the verdict is about.
+        partial: Whether some run of either side has not all of the benchmark.
+        part: What was compared, where that is less than what one of the runs has: "on 46 of 204
+            outputs"; None elsewhere.
+        left_open: What missing outputs leave open of a difference about which a word stands.
     """
 
     benchmark: str
@@ -124,6 +128,9 @@ class Difference(NamedTuple):
     available_counted: bool = True
     equivalence: Interval | None = None
     about: Scope = NOBODY
+    partial: bool = False
+    part: str | None = None
+    left_open: str | None = None
 
     @property
     def name(self) -> str:
