@@ -120,10 +120,11 @@ def open_sides(
         suite: The suite of our own run.
 
     Raises:
-        UserError: for an option that is not NAME=RUN, for a folder that is not a run, and for two
-            seeds of one side that are the same weights.
+        UserError: for an option that is not NAME=RUN, for a folder that is not a run, for two
+            seeds of one side that are the same weights, and for one run under two names.
     """
     from pairuni_eval.report.seeds import Seeds
+    from pairuni_eval.stats.copies import checked_names
     from pairuni_eval.stats.scope import checked_seeds
 
     found: dict[str, list[StoredRun]] = {}
@@ -132,6 +133,7 @@ def open_sides(
     ours = [opened(folder) for folder in siblings or []]
     for name, runs in (*found.items(), ("this run", ours)):
         checked_seeds(name, runs)
+    checked_names(found)
     first = {name: runs[0] for name, runs in found.items()}
     return first, Seeds(ours, {name: runs[1:] for name, runs in found.items()})
 

@@ -30,6 +30,7 @@ from pairuni_eval.stats.comparable import (
     other_rule,
     other_settings,
 )
+from pairuni_eval.stats.copies import checked_names
 from pairuni_eval.stats.deciding import Deciding
 from pairuni_eval.stats.difference import Comparison, Difference, NotCompared, Place
 from pairuni_eval.stats.families import UncorrectedComparison, together
@@ -87,8 +88,10 @@ def compare_page(
         margin: What counts as no difference, as a share of each metric's range.
 
     Raises:
-        UserError: for two seeds of one side that are the same weights.
+        UserError: for two seeds of one side that are the same weights, and for one run under two
+            names.
     """
+    checked_names({name: [one.run for one in side] for name, side in baselines.items()})
     us = NamedSide(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}

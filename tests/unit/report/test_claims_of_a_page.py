@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,28 @@ def test_another_seed_is_said_where_outputs_are_drawn(
     assert (stated in page.html and stated in page.markdown) is bool(said)
     (row,) = compared([ours], [StoredRun(tmp_path / "c")]).headlines
     assert ", ".join(row.settings) == said and row.same_settings is not bool(said)
+
+
+# One run under two names
+
+
+def test_a_copy_under_another_name_is_refused(tmp_path: Path) -> None:
+    base = scored(tmp_path / "base", MMMU, [1.0, 0.0] * 24)
+    copy = StoredRun(shutil.copytree(base.folder, tmp_path / "copy"))
+    ours = scored(tmp_path / "a", MMMU, [1.0] * 48)
+    with pytest.raises(UserError, match="two is one under another name: the same outputs of the"):
+        build_report(ours, tmp_path / "out", {"one": base, "two": copy})
+    assert not (tmp_path / "out" / "report.html").exists()
+    page = written(tmp_path / "out", ours, {"one": base})  # a copy of ours is no such case
+    assert page.summary["baselines"]["one"]["same_weights"] is False
+    same = StoredRun(shutil.copytree(ours.folder, tmp_path / "same"))
+    page = written(tmp_path / "again", ours, {"same": same, "one": base})
+    assert page.summary["baselines"]["same"]["same_weights"] is True
+
+
+def test_the_same_weights_measured_otherwise_are_no_copy(tmp_path: Path) -> None:
+    ours = scored(tmp_path / "a", MMMU, [1.0] * 48)
+    whole, less = (scored(tmp_path / f"c{n}", MMMU, [0.0] * n, weights="w") for n in (48, 40))
+    other = scored(tmp_path / "d", MMMU, [0.0] * 47 + [1.0], weights="w")
+    page = written(tmp_path / "out", ours, {"whole": whole, "less": less, "other": other})
+    assert list(page.summary["baselines"]) == ["whole", "less", "other"]
