@@ -1,7 +1,8 @@
 """Writes a report: report.html, report.md, summary.json, exports and images/ in one folder.
 
-Goes in: a finished run and named baselines. The three files are functions of the stores alone: no
-clock, no path, no order of a set, so two builds from equal stores are equal byte for byte.
+Goes in: a finished run and named baselines. The three files are functions of the stores, and of the
+folders by which they were named below the reader's own: no clock, no path from outside, no order of
+a set, so two builds from equal stores are equal byte for byte.
 """
 
 from __future__ import annotations
