@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pairuni_eval.records import RunCard
 from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.report.text import listed
 from pairuni_eval.store.read import StoredRun
@@ -20,13 +21,15 @@ class PartialRun(NamedTuple):
     """A run that has not all samples of the benchmarks that are looked at.
 
     Attributes:
-        name: `OWN`, or what the page calls it: "GRPO", "its sibling a2", "a seed of GRPO, g2".
+        name: `OWN`, or what the page calls it: "GRPO", "its sibling a2", "a seed of GRPO, g2,".
+        card: Its card.
         planned: Samples that it was asked for.
         expected: Samples of the whole benchmarks.
         unfinished: Whether it has not ended.
     """
 
     name: str
+    card: RunCard
     planned: int
     expected: int
     unfinished: bool
@@ -40,7 +43,8 @@ class PartialRun(NamedTuple):
     @property
     def entry(self) -> dict[str, Any]:
         """The same for programs."""
-        return self._asdict()
+        found = self._asdict()
+        return {key: found[key] for key in ("name", "planned", "expected", "unfinished")}
 
 
 def partial_runs(
@@ -61,7 +65,7 @@ def partial_runs(
                 sum(counts)
                 for counts in zip(*((part.planned, part.expected) for part in parts), strict=True)
             )
-            found.append(PartialRun(name, planned, expected, one.unfinished))
+            found.append(PartialRun(name, one.card, planned, expected, one.unfinished))
     return tuple(found)
 
 

@@ -114,7 +114,7 @@ def _at_nothing(not_worse: Sequence[BaselineComparison], *, everyone: bool) -> s
 
 def _deciding(page: Page) -> Iterator[OpeningAnswer]:
     """One answer for all baselines that would take the same."""
-    first = trial(page.run, page.baselines)
+    first = trial(page.partial_runs) if page.baselines else None
     if first is not None:
         yield OpeningAnswer(first.sentence, commands=first.commands)
     told: dict[Remedy, list[str]] = {}

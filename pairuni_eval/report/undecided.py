@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison, named
+from pairuni_eval.report.partial_runs import PartialRun, in_words
 from pairuni_eval.report.rerun import folder_name, with_option
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
@@ -134,32 +135,20 @@ def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     )
 
 
-def trial(run: RunCard, baselines: Sequence[BaselineComparison]) -> Remedy | None:
-    """What to do before anything else where a side was measured by a few samples; None if none was.
+def trial(parts: Sequence[PartialRun]) -> Remedy | None:
+    """What to do first where runs were measured by a few samples; None if none was.
 
     Args:
-        run: The reported run.
-        baselines: What the comparison with every baseline found.
+        parts: The runs of the page that are not whole.
     """
-    others = {card.name: card for one in baselines for card in (one.card, *one.seeds)}
-    sides = [("This run", run), *others.items()]
-    said = [
-        f"{name} is a trial of {_share(card)}" for name, card in sides if card.limit is not None
-    ]
-    if not said or not baselines:
+    trials = [one for one in parts if one.card.limit is not None]
+    if not trials:
         return None
-    commands = [whole(card) for _, card in sides]
+    commands = (whole(one.card) for one in trials)
     return Remedy(
-        f"{'; '.join(said)}: run the whole benchmarks before anything else.",
+        f"{in_words(trials)}: run the whole benchmarks before anything else.",
         tuple(dict.fromkeys(one for one in commands if one)),
     )
-
-
-def _share(run: RunCard) -> str:
-    """E.g. "21 of 2,940 samples"."""
-    parts = run.benchmarks.values()
-    planned, expected = sum(one.planned for one in parts), sum(one.expected for one in parts)
-    return f"{planned:,} of {expected:,} samples"
 
 
 def whole(run: RunCard) -> str | None:

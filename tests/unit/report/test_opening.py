@@ -15,7 +15,9 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.build import build_report
+from pairuni_eval.report.partial_runs import partial_runs
 from pairuni_eval.report.questions import _at_nothing
+from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.report.text import coded, times
 from pairuni_eval.report.undecided import remedy, seeds_needed, trial, whole
 from pairuni_eval.stats.compare import Comparison, Difference, Word
@@ -87,11 +89,15 @@ def test_both_files_open_with_the_same_questions_and_answers(folder: Path) -> No
 def test_a_partial_run_is_decided_by_its_command_without_the_limit(folder: Path) -> None:
     answers = " ".join(opening(folder)["What would decide it?"])
     command = "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/a-whole"
-    said = "This run is a trial of 90 of 180 samples: run the whole benchmarks before anything else"
+    said = "This run has 90 of 180 samples: run the whole benchmarks before anything else"
     assert answers.startswith(f"{said}. {command}") and answers.count(command) == 1
-    card = read_run_card(folder / "b")
-    assert trial(card, [beside(card, [])]) is None
-    assert trial(read_run_card(folder / "a"), []) is None  # nothing is to be decided
+    runs = [StoredRun(folder / name) for name in "ba"]
+    (other, mine) = partial_runs(runs[0], {"mine": runs[1]}, Seeds())
+    assert trial([other]) is None and trial([]) is None  # no option made it a part
+    assert trial([other, mine]) == (
+        "mine has 90 of 180 samples: run the whole benchmarks before anything else.",
+        (command,),
+    )
     assert whole(read_run_card(folder / "a")) == command
     assert whole(read_run_card(folder / "b")) is None  # it has no limit
 
