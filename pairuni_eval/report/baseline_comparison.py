@@ -102,11 +102,11 @@ class BaselineComparison(NamedTuple):
 
         Those that were not compared come last, where there are any.
         """
-        counts = Counter(
-            NOT_COMPARED if row.reason else str(row.word) for row in self.comparison.headlines
-        )
-        last = (NOT_COMPARED,) if counts[NOT_COMPARED] else ()
-        return {word: counts[word] for word in (*map(str, _PHRASES), *last)}
+        rows, refusals = self.comparison.headlines, self.comparison.refusals
+        counts = Counter(str(row.word) for row in rows if row.reason is None)
+        left = len(_left_out(rows, refusals))
+        found = {word: counts[word] for word in map(str, _PHRASES)}
+        return found | ({NOT_COMPARED: left} if left else {})
 
     @property
     def looked(self) -> tuple[int, int]:

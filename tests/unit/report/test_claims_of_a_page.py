@@ -17,7 +17,7 @@ from support import example_run as example
 from pairuni_eval.cards import Card
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
-from pairuni_eval.report.baseline_comparison import describe_comparison
+from pairuni_eval.report.baseline_comparison import baseline_comparison, describe_comparison
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.stats.compare import Comparison, compare_page
@@ -84,6 +84,8 @@ def test_it_is_said_which_sibling_lacks_a_benchmark(tmp_path: Path) -> None:
         assert "not compared: a2 of our side was not measured on it" in text
         assert "not in it" not in text
     assert "not compared on 1 benchmark; " in page.html
+    cards, names = [one.card for one in ctl], list(ours[0].card.benchmarks)
+    assert baseline_comparison("ctl", 1, cards, found, names).tally["not compared"] == 1
 
 
 def test_what_the_baseline_lacks_is_not_in_it(tmp_path: Path) -> None:
