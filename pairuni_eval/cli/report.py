@@ -133,7 +133,8 @@ def open_sides(
     ours = [opened(folder) for folder in siblings or []]
     for name, runs in (*found.items(), ("this run", ours)):
         checked_seeds(name, runs)
-    checked_names(found)
+    if len(found) > 1:
+        checked_names(found)
     first = {name: runs[0] for name, runs in found.items()}
     return first, Seeds(ours, {name: runs[1:] for name, runs in found.items()})
 

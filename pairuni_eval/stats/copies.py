@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pairuni_eval.errors import UserError
-from pairuni_eval.store.read import StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pairuni_eval.store.read import StoredRun
 
 _OUTPUT = ["id", "parts", "error", "skipped"]
 _SCORE = ["output", "protocol", "metric", "status", "value"]
