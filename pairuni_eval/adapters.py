@@ -1,7 +1,8 @@
 """From what the user typed after --checkpoint to a loaded model.
 
-`scripted:FILE` and `replay:RUN` go to the adapter of that name; a folder or hub id goes to the
-plugin named like the `model_type` in its config.json; --model overrides both.
+`scripted:FILE` and `replay:RUN` go to the adapter of that name, RUN being any run that can be named
+(a folder, a packed run, suite:SUITE/NAME); a folder or hub id goes to the plugin named like the
+`model_type` in its config.json; --model overrides both.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pairuni_eval.models.base import LoadOptions, Memory, Model
 from pairuni_eval.models.checkpoint import find_folder, is_hub_id, read_config
 from pairuni_eval.models.families import TAKEN_BY, ModelFamily, family_of
 from pairuni_eval.models.outline import Outline
+from pairuni_eval.named_runs import located
 from pairuni_eval.places import is_folder
 from pairuni_eval.shipped import SHIPPED
 
+_REPLAY = "replay"
 # What a publisher calls the model_type of an adapter's family.
 _ALSO_CALLED = {"multi_modality": "janus"}
 
@@ -104,7 +107,7 @@ def find_adapter(checkpoint: str, adapter: str | None = None) -> Resolved:
         return Resolved(adapter, checkpoint)
     prefix, colon, rest = checkpoint.partition(":")
     if colon and prefix in catalog.plugin_names("models"):
-        return Resolved(prefix, rest)
+        return Resolved(prefix, str(located(rest)) if prefix == _REPLAY else rest)
     folder = find_folder(checkpoint)
     known = catalog.plugin_names("models")
     try:

@@ -121,10 +121,11 @@ def open_sides(
         suite: The suite of our own run.
 
     Raises:
-        UserError: for an option that is not NAME=RUN, for a folder that is not a run, and for two
-            seeds of one side that are the same weights.
+        UserError: for an option that is not NAME=RUN, for a folder that is not a run, for two
+            seeds of one side that are the same weights, and for one run under two names.
     """
     from pairuni_eval.report.seeds import Seeds
+    from pairuni_eval.stats.copies import checked_names
 
     found: dict[str, list[StoredRun]] = {}
     for name, folder in _named_runs(baselines, suite):
@@ -135,6 +136,8 @@ def open_sides(
             from pairuni_eval.stats.scope import checked_seeds  # late: it takes data frames
 
             checked_seeds(name, runs)
+    if len(found) > 1:
+        checked_names(found)
     first = {name: runs[0] for name, runs in found.items()}
     return first, Seeds(ours, {name: runs[1:] for name, runs in found.items()})
 

@@ -1,7 +1,8 @@
 """A model of the outputs of a former run: `--checkpoint replay:RUN`.
 
-Outputs are found by id, so the replayed run must ask the same samples with the same decoding. What
-the former run lacks is an error on its row.
+RUN is a folder, a packed run or a baseline that a suite ships, as wherever a run is named
+(`adapters` finds its folder). Outputs are found by id, so the replayed run must ask the same
+samples with the same decoding. What the former run lacks is an error on its row.
 """
 
 from __future__ import annotations

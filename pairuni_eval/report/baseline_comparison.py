@@ -1,4 +1,4 @@
-"""A baseline beside the run: one sentence, what got worse and better, every metric.
+"""A baseline beside the run: one sentence, what is worse and better, every metric.
 
 Goes in: the comparison that `stats.compare` made. Comes out: the same, in the words and the
 order in which the page sets it. No number is made here.
@@ -14,7 +14,9 @@ from pairuni_eval.records import RunCard
 from pairuni_eval.report.addresses import shown_group
 from pairuni_eval.report.text import listed, signed
 from pairuni_eval.stats.compare import Comparison, Difference, NotCompared, Word
+from pairuni_eval.stats.difference import gathered
 from pairuni_eval.stats.scope import NOBODY, Scope
+from pairuni_eval.stats.verdict import distance
 
 _NAMED = 4  # benchmarks that the sentence names for a word; of more it names three and counts
 _PHRASES = {
@@ -24,10 +26,12 @@ _PHRASES = {
     Word.CANNOT_TELL: "cannot tell on",
 }
 NOT_COMPARED = "not compared"
+NOT_IN_IT = "not in it"
+_PER_CENT = 100  # the scale of a metric that is printed in points
 
 
 class Change(NamedTuple):
-    """A headline or a group that got better or worse, and how the page's browser shows its rows.
+    """A headline or a group that is better or worse, and how the page's browser shows its rows.
 
     Attributes:
         place: The benchmark's number in the report's order.
@@ -63,10 +67,29 @@ class BaselineComparison(NamedTuple):
         ours, theirs = self.comparison.about.seeds
         return f"This run{_mean_of(ours)}", f"{self.name}{_mean_of(theirs)}"
 
+    @property
+    def scope(self) -> str | None:
+        """What its verdicts hold for: "Against GRPO: this checkpoint, one seed."."""
+        about = self.comparison.about
+        words = "both are the same weights" if about.same_weights else about.holds_for
+        return f"Against {self.name}: {words}." if words else None
+
     def headline(self, benchmark: str) -> Difference | None:
         """The headline of one benchmark; None where the baseline lacks it."""
         rows = (row for row in self.comparison.headlines if row.benchmark == benchmark)
         return next(rows, None)
+
+    def lacking(self, benchmark: str, protocol: str) -> str:
+        """Why a benchmark's headline does not stand against it, in a few words."""
+        found = (
+            one
+            for one in self.comparison.refusals
+            if one.benchmark == benchmark and one.protocol in (None, protocol)
+        )
+        refusal = next(found, None)
+        if refusal is None or not refusal.theirs:
+            return NOT_IN_IT
+        return f"{NOT_COMPARED}: {refusal.reason}"
 
     def group(self, benchmark: str, name: str) -> Difference | None:
         """A group of a benchmark's headline; None where it was not compared."""
@@ -79,11 +102,11 @@ class BaselineComparison(NamedTuple):
 
         Those that were not compared come last, where there are any.
         """
-        counts = Counter(
-            NOT_COMPARED if row.reason else str(row.word) for row in self.comparison.headlines
-        )
-        last = (NOT_COMPARED,) if counts[NOT_COMPARED] else ()
-        return {word: counts[word] for word in (*map(str, _PHRASES), *last)}
+        rows, refusals = self.comparison.headlines, self.comparison.refusals
+        counts = Counter(str(row.word) for row in rows if row.reason is None)
+        left = len(_left_out(rows, refusals))
+        found = {word: counts[word] for word in map(str, _PHRASES)}
+        return found | ({NOT_COMPARED: left} if left else {})
 
     @property
     def looked(self) -> tuple[int, int]:
@@ -146,15 +169,28 @@ def describe(
         if by_word[Word.WORSE]:
             phrases[0] = f"worse than {name} at {named(by_word[Word.WORSE])}"
         phrases.insert(1 if by_word[Word.WORSE] else 0, _not_shown(name, by_word))
-    left = [row for row in headlines if row.reason is not None]
-    if left and len(words) == len(_PHRASES):
-        phrases.append(f"not compared on {named(left)}")
+    left = _left_out(headlines, refusals)
+    if left:
+        names = len(words) == len(_PHRASES)
+        phrases.append(f"not compared on {_few(left) if names else _benchmarks(len(left))}")
     if about.same_weights:
         phrases.append("both are the same weights")
     elif about.holds_for:
         phrases.append(about.holds_for)
     said = "; ".join(phrases)
     return f"{said[0].upper()}{said[1:]}."
+
+
+def _left_out(headlines: Sequence[Difference], refusals: Sequence[NotCompared]) -> tuple[str, ...]:
+    """The benchmarks of ours that were not compared, by their titles where these are known."""
+    titled = {row.benchmark: row.subject for row in headlines if row.reason is not None}
+    compared = {row.benchmark for row in headlines} - set(titled)
+    refused = {one.benchmark: one.benchmark for one in refusals if one.ours and not one.metric}
+    return tuple(title for name, title in (refused | titled).items() if name not in compared)
+
+
+def _benchmarks(count: int) -> str:
+    return f"{count} benchmark{'s' * (count != 1)}"
 
 
 def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
@@ -174,28 +210,23 @@ def _not_shown(name: str, by_word: Mapping[Word, Sequence[Difference]]) -> str:
 
 
 def _taken(undecided: Sequence[Difference]) -> str | None:
-    """The differences that would probably have been found, on the scale that most rows have.
+    """The differences that would probably have been found: points together, others by name.
 
-    Rows that missing outputs leave open do not count: they lack these, not a larger difference.
+    E.g. "10 to 17 points on 2 of them, 55.0 on Tiny MME". Rows that missing outputs leave open do
+    not count: they lack these, not a larger difference.
     """
     undecided = [row for row in undecided if row.deciding is not None or not row.missing.any]
-    scales = Counter((row.spec.scale, row.spec.decimals) for row in undecided if row.detectable)
-    if not scales:
-        return None
-    ((scale, most), count), *_ = scales.most_common(1)
-    if scale != 100:  # points of no common scale say nothing in one number
-        return None
-    rows = [
-        row
-        for row in undecided
-        if row.detectable and (row.spec.scale, row.spec.decimals) == (scale, most)
-    ]
-    decimals = 0 if scale == 100 else most
-    found = [f"{(row.detectable or 0.0) * scale:.{decimals}f}" for row in rows]
-    low, high = (choose(found, key=float) for choose in (min, max))
-    unit = " points" if scale == 100 else ""
-    of = f" on {count} of them" if count < len(undecided) else ""
-    return (f"{low} to {high}" if low != high else low) + unit + of
+    known = [row for row in undecided if row.detectable]
+    in_points = [row for row in known if row.spec.scale == _PER_CENT]
+    said = []
+    if in_points:
+        found = [f"{(row.detectable or 0.0) * _PER_CENT:.0f}" for row in in_points]
+        low, high = (choose(found, key=float) for choose in (min, max))
+        of = f" on {len(in_points)} of them" if len(in_points) < len(undecided) else ""
+        said.append(f"{f'{low} to {high}' if low != high else low} points{of}")
+    others = [row for row in known if row.spec.scale != _PER_CENT]
+    said += [f"{distance(row.detectable, row.spec)} on {row.subject}" for row in others]
+    return listed(said) if said else None
 
 
 def baseline_comparison(
@@ -289,39 +320,29 @@ def _surest_first(change: Change) -> tuple[bool, float]:
 
 def named(rows: Sequence[Difference]) -> str:
     """The benchmarks of some rows, with the difference where there is a verdict."""
-    shown = [_name(row) for row in (rows if len(rows) <= _NAMED else rows[: _NAMED - 1])]
-    if len(rows) > _NAMED:
-        shown.append(f"{len(rows) - _NAMED + 1} more")
-    return listed(shown)
+    return _few([_name(row) for row in rows])
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    if len(names) <= _NAMED:
+        return listed(names)
+    return listed([*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"])
 
 
 def _name(row: Difference) -> str:
-    sure = row.reason is None and row.word in (Word.BETTER, Word.WORSE)
-    return f"{row.subject} ({signed(row.value, row.spec)})" if sure else row.subject
+    if row.reason is not None or row.word not in (Word.BETTER, Word.WORSE):
+        return row.subject
+    said = [signed(row.value, row.spec), *([row.part] if row.part else [])]
+    if row.left_open and row.ends:
+        low, high = (signed(end, row.spec) for end in row.ends)
+        said.append(f"{low} to {high} with what is missing")
+    return f"{row.subject} ({', '.join(said)})"
 
 
 def _reasons(refusals: Sequence[NotCompared]) -> str:
     said = "; ".join(gathered(refusals)[:3])
     return f"{said}; ..." if len(gathered(refusals)) > 3 else said or "they share no benchmark"
-
-
-def gathered(refusals: Sequence[NotCompared]) -> list[str]:
-    """What could not be compared, a sentence for each benchmark and reason.
-
-    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
-    named and the others are counted.
-    """
-    found: dict[tuple[str, str], list[NotCompared]] = {}
-    for one in refusals:
-        found.setdefault((one.benchmark, one.reason), []).append(one)
-    return [_together(rows) for rows in found.values()]
-
-
-def _together(rows: Sequence[NotCompared]) -> str:
-    first = rows[0]
-    if len(rows) == 1:
-        return first.sentence
-    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
 def comparison_entry(found: Comparison, sentence: str) -> dict[str, Any]:
@@ -361,6 +382,8 @@ def difference_entry(row: Difference) -> dict[str, Any]:
         "sentence": row.sentence,
         "reason": row.reason,
         "why": row.why,
+        "partial": row.partial,
+        "part": row.part,
         "shared": row.shared,
         "planned": row.planned,
         "ends": list(row.ends) if row.ends else None,

@@ -1,7 +1,8 @@
 """Writes a report: report.html, report.md, summary.json, exports and images/ in one folder.
 
-Goes in: a finished run and named baselines. The three files are functions of the stores alone: no
-clock, no path, no order of a set, so two builds from equal stores are equal byte for byte.
+Goes in: a finished run and named baselines. The three files are functions of the stores, and of the
+folders by which they were named below the reader's own: no clock, no path from outside, no order of
+a set, so two builds from equal stores are equal byte for byte.
 """
 
 from __future__ import annotations
@@ -233,6 +234,7 @@ def _summary(page: Page) -> dict[str, Any]:
         "format": SUMMARY,
         "name": run.name,
         "partial": page.partial,
+        "partial_runs": [one.entry for one in page.partial_runs],
         "suite": run.suite,
         "seed": run.seed,
         "code": run.code,

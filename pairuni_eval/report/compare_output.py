@@ -14,12 +14,13 @@ from pairuni_eval.report.baseline_comparison import (
     NOT_COMPARED,
     comparison_entry,
     describe_comparison,
-    gathered,
 )
+from pairuni_eval.report.beside_words import interval_words, remark
 from pairuni_eval.report.formats import COMPARISON
-from pairuni_eval.report.text import interval, number, p_value, signed
+from pairuni_eval.report.text import number, p_value, signed
 from pairuni_eval.report.tiny_label import is_tiny
 from pairuni_eval.stats.compare import Comparison, Difference, Word, compare_page
+from pairuni_eval.stats.difference import gathered
 from pairuni_eval.stats.scope import seeds_warning
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store.read import StoredRun
@@ -74,7 +75,7 @@ def _run_entry(run: StoredRun) -> dict[str, Any]:
 
 
 def as_table(found: ComparedRuns) -> Table:
-    """The headlines for the terminal, three lines each."""
+    """The headlines for the terminal, three lines each or four."""
     ours, theirs = map(clean, found.names)
     partial = (" PARTIAL" if _run_entry(run)["partial"] else "" for run in found.runs)
     titled = (f"{name}{stamp}" for name, stamp in zip((ours, theirs), partial, strict=True))
@@ -102,18 +103,15 @@ def _cells(found: ComparedRuns, row: Difference) -> Iterator[Text]:
         return
     yield Text(number(row.theirs, row.spec))
     yield Text(number(row.ours, row.spec))
-    yield Text(f"{signed(row.value, row.spec)}\n{_bounds(row)}")
+    yield Text(f"{signed(row.value, row.spec)}\n{interval_words(row)}")
     yield Text.assemble(
         (f"{_MARKS[row.word]} {row.word}", _STYLES[row.word]), f"\n{p_value(row.p_beside)}"
     )
 
 
 def _shared(row: Difference) -> str:
-    return f"{row.shared:,} shared of {row.planned:,} planned"
-
-
-def _bounds(row: Difference) -> str:
-    return "none differs" if row.by_identity else interval(row.beside, row.spec)
+    part = f"\n{row.part}" if row.part else ""
+    return f"{row.shared:,} shared of {row.planned:,} planned{part}"
 
 
 def _place(found: ComparedRuns, row: Difference) -> str:
@@ -131,9 +129,12 @@ def _stamps(found: ComparedRuns, benchmark: str) -> str:
 
 
 def as_lines(found: ComparedRuns) -> Iterator[str]:
-    """The verdict, which groups got worse and better, and what could not be compared."""
+    """The verdict, what each headline leaves open, groups that differ, what was not compared."""
     comparison = found.comparison
     yield clean(found.sentence)
+    for row in comparison.headlines:
+        if row.reason is None and remark(row):
+            yield f"{clean(row.subject)}, {row.word}: {clean(remark(row))}."
     sure = [row for row in (*comparison.regressions, *comparison.gains) if row.group is not None]
     yield from (f"{clean(row.sentence)}." for row in sure)
     if not sure and any(row.reason is None for row in comparison.groups):

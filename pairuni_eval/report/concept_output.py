@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pairuni_eval.foreign_text import clean
-from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry, gathered
-from pairuni_eval.report.text import interval, number, p_value, signed
+from pairuni_eval.report.baseline_comparison import NOT_COMPARED, difference_entry
+from pairuni_eval.report.beside_words import interval_words
+from pairuni_eval.report.text import number, p_value, signed
 from pairuni_eval.stats.concept_matrix import NOT, ConceptCell, ConceptMatrix
+from pairuni_eval.stats.difference import gathered
 
 _FORMAT = "pairuni-concept-matrix/1"
 
@@ -39,10 +41,9 @@ def _cells(cell: ConceptCell) -> Iterator[Text]:
     if row.reason is not None:
         yield from (Text(""), Text(""), Text(""), Text(NOT_COMPARED))
     else:
-        bounds = "none differs" if row.by_identity else interval(row.beside, row.spec)
         yield Text(number(row.theirs, row.spec))
         yield Text(number(row.ours, row.spec))
-        yield Text(f"{signed(row.value, row.spec)}\n{bounds}")
+        yield Text(f"{signed(row.value, row.spec)}\n{interval_words(row)}")
         mark = f"{row.word}{', transfer' * cell.transfer}"
         yield Text(f"{mark}\n{p_value(row.p_beside)}")
 

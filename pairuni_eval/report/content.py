@@ -16,6 +16,7 @@ from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import reason_lines, tag_notices
+from pairuni_eval.report.partial_runs import PartialRun, in_words, partial_runs
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.rollouts import ShownTraining, rollouts
 from pairuni_eval.report.sections import Section, benchmark_section
@@ -32,6 +33,7 @@ class Page(NamedTuple):
     Attributes:
         notices: What stands before the numbers.
         reasons: Why outputs have no value, for the console; the page has them with each benchmark.
+        partial_runs: The runs that are not whole: this one, siblings, baselines.
     """
 
     run: RunCard
@@ -52,11 +54,22 @@ class Page(NamedTuple):
     cost: Cost | None
     reruns: tuple[Rerun, ...]
     stored: StoredState
+    partial_runs: tuple[PartialRun, ...]
+
+    @property
+    def own_partial(self) -> bool:
+        """Whether some benchmark of this run is not here whole."""
+        return self.run.partial or self.unfinished
 
     @property
     def partial(self) -> bool:
-        """Whether some benchmark is not here whole."""
-        return self.run.partial or self.unfinished
+        """Whether any run that the page rests on is not whole."""
+        return bool(self.partial_runs)
+
+    @property
+    def partial_words(self) -> str:
+        """Which runs are not whole, and how much of the benchmarks they have."""
+        return in_words(self.partial_runs)
 
     @property
     def protocols(self) -> dict[str, list[str]]:
@@ -70,6 +83,11 @@ class Page(NamedTuple):
     def flipping(self) -> bool:
         """Whether any benchmark was graded under several protocols."""
         return any(section.flips for section in self.sections)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the verdicts against each baseline hold for, a sentence each."""
+        return tuple(said for one in self.baselines if (said := one.scope) is not None)
 
     @property
     def over_seeds(self) -> bool:
@@ -149,6 +167,7 @@ def gather(
             run, baselines, arms, seeds=seeds, pairs=pairs is not None, pictures=copier.at_most
         ),
         stored=stored(run, baselines),
+        partial_runs=partial_runs(run, baselines, seeds),
     )
 
 

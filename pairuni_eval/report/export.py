@@ -163,7 +163,6 @@ def _differences(page: Page) -> str:
         {
             "baseline": one.name,
             "tiny": sections[row.benchmark].tiny,
-            "partial": sections[row.benchmark].partial,
             **_in_columns(difference_entry(row)),
         }
         for one in page.baselines

@@ -13,9 +13,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-SUMMARY = "pairuni-summary/2"
-COMPARISON = "pairuni-comparison/2"
-DIFFERENCES = "pairuni-differences/2"
+SUMMARY = "pairuni-summary/3"
+COMPARISON = "pairuni-comparison/3"
+DIFFERENCES = "pairuni-differences/3"
 
 Bounds = tuple[float, float]
 Word = Literal["better", "worse", "tied", "cannot tell"]
@@ -102,6 +102,8 @@ class DifferenceEntry(FormatRecord, frozen=True, kw_only=True):
         sentence: The verdict in words.
         reason: Why no test was made; null if one was.
         why: Why nothing can be told although something might have been said.
+        partial: Whether some run of either side has not all of the benchmark.
+        part: What was compared, where that is less than what one of the runs has, in words.
         shared: Outputs that have a value on both sides.
         planned: Outputs that both sides planned.
         ends: The difference at both ends of what missing outputs may be worth; null if none is
@@ -111,7 +113,8 @@ class DifferenceEntry(FormatRecord, frozen=True, kw_only=True):
         clusters: Units that the shared outputs belong to.
         units: How many units each side wins; null for a metric without a direction.
         counts: Right outputs; null where outputs are not right or wrong.
-        same_settings: Whether decoding, judge and data revision agree.
+        same_settings: Whether decoding, judge and data revision agree, and the seed where outputs
+            are drawn.
     """
 
     benchmark: str
@@ -136,6 +139,8 @@ class DifferenceEntry(FormatRecord, frozen=True, kw_only=True):
     sentence: str
     reason: str | None
     why: str | None
+    partial: bool
+    part: str | None
     shared: int
     planned: int
     ends: Bounds | None
@@ -154,7 +159,8 @@ class DifferenceRow(FormatRecord, frozen=True, kw_only=True):
         baseline: The other side, as the report names it.
         benchmark: Name of the benchmark.
         tiny: Whether the number is one of the tiny world or the tiny weights.
-        partial: Whether the run has not all of the benchmark.
+        partial: Whether some run of either side has not all of the benchmark.
+        part: What was compared, where that is less than what one of the runs has, in words.
         protocol: Name of the protocol in the benchmark's card.
         metric: Name of the metric in the protocol.
         headline: Whether it is the first metric of the default protocol, over all groups.
@@ -186,7 +192,8 @@ class DifferenceRow(FormatRecord, frozen=True, kw_only=True):
         deciding_units: Units that would find it in 4 of 5 repetitions.
         deciding_available: Units of the whole benchmark, or group.
         deciding_seeds: Training seeds an arm, where it is seeds that are lacking.
-        same_settings: Whether decoding, judge and data revision agree.
+        same_settings: Whether decoding, judge and data revision agree, and the seed where outputs
+            are drawn.
         why: Why no test was made, or why nothing can be told.
     """
 
@@ -194,6 +201,7 @@ class DifferenceRow(FormatRecord, frozen=True, kw_only=True):
     benchmark: str
     tiny: bool
     partial: bool
+    part: str | None
     protocol: str
     metric: str
     headline: bool
@@ -276,7 +284,7 @@ class ComparisonFile(FormatRecord, frozen=True, kw_only=True):
         refusals: What could not be compared and why, in sentences.
     """
 
-    format: Literal["pairuni-comparison/2"]
+    format: Literal["pairuni-comparison/3"]
     a: RunEntry
     b: RunEntry
     sentence: str

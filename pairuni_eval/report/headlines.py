@@ -28,7 +28,8 @@ class HeadlineRow(NamedTuple):
     """A line of the headline table.
 
     Attributes:
-        differences: One entry per baseline, None where it lacks the benchmark.
+        differences: One entry per baseline, None where the benchmark was not compared.
+        lacking: Why not, one entry per baseline.
         strips: The same around 0, empty where there is nothing to draw.
         published: A few printed figures of the headline metric; none beside tiny numbers.
     """
@@ -36,6 +37,7 @@ class HeadlineRow(NamedTuple):
     section: Section
     figure: Markup
     differences: tuple[Difference | None, ...]
+    lacking: tuple[str, ...]
     strips: tuple[Markup, ...]
     published: tuple[PublishedRow, ...]
 
@@ -149,4 +151,6 @@ def _headline_row(
         for one, row in zip(baselines, found, strict=True)
     )
     levels = strip(section.headline.estimate, label, others)
-    return HeadlineRow(section, levels, found, strips, beside)
+    default = section.protocols[0].name
+    lacking = tuple(one.lacking(section.card.name, default) for one in baselines)
+    return HeadlineRow(section, levels, found, lacking, strips, beside)

@@ -31,6 +31,7 @@ from markupsafe import Markup
 
 from pairuni_eval import foreign_text
 from pairuni_eval.report import text
+from pairuni_eval.report.beside_words import interval_words, remark
 from pairuni_eval.report.cost import duration
 from pairuni_eval.stats.verdict import p_words
 
@@ -41,6 +42,8 @@ NUMBERS: dict[str, Callable[..., str]] = {
     "printed": text.printed,
     "signed": text.signed,
     "interval": text.interval,
+    "interval_words": interval_words,
+    "remark": remark,
     "unit": text.unit,
     "p_value": text.p_value,
     "p_words": p_words,

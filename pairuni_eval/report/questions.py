@@ -114,7 +114,7 @@ def _at_nothing(not_worse: Sequence[BaselineComparison], *, everyone: bool) -> s
 
 def _deciding(page: Page) -> Iterator[OpeningAnswer]:
     """One answer for all baselines that would take the same."""
-    first = trial(page.run, page.baselines)
+    first = trial(page.partial_runs) if page.baselines else None
     if first is not None:
         yield OpeningAnswer(first.sentence, commands=first.commands)
     told: dict[Remedy, list[str]] = {}
@@ -160,7 +160,7 @@ def _protocols(page: Page) -> OpeningAnswer:
 
 
 def _rows(page: Page) -> OpeningAnswer:
-    partial = "; the run is PARTIAL" if page.partial else ""
+    partial = "; the run is PARTIAL" if page.own_partial else ""
     return OpeningAnswer(
         f"{page.graded:,} of {page.expected:,} expected outputs have a value{partial}."
     )

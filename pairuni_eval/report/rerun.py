@@ -1,10 +1,12 @@
 """The commands that make everything again that a report rests on, as printed and in order.
 
 Typed one after the other in an empty folder, with the package installed, they end with the page:
-every command writes where a later one reads. No path of the folder that the report was made in is
-printed. A baseline that a suite ships is not made again; it is named by its address,
-suite:SUITE/NAME, which every command takes in place of a run folder. What only the reader has (a
-pair set, a training that left no settings) is said in words beside the command.
+every command writes where a later one reads. A run is written where it lies, if its folder was
+named below the reader's own, so that the last command also runs as it stands where the page was
+made; any other into runs/NAME, for no path from outside is printed. A baseline that a suite ships
+is not made again; it is named by its address, suite:SUITE/NAME, which every command takes in place
+of a run folder. What only the reader has (a pair set, a training that left no settings) is said in
+words beside the command.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from pairuni_eval.commands import as_typed, is_command
@@ -94,10 +96,11 @@ def reruns(
 
 def _placed(run: StoredRun, baselines: Mapping[str, StoredRun], seeds: Seeds) -> Iterator[_Run]:
     """The runs of the page, each in a folder of its own."""
-    taken: set[str] = set()
+    further = (one for runs in (seeds.ours, *seeds.theirs.values()) for one in runs)
+    taken = {place for one in (run, *baselines.values(), *further) if (place := _lies_in(one))}
 
     def made(title: str, one: StoredRun, option: tuple[str, ...], name: str) -> _Run:
-        place = one.address or _free(f"runs/{folder_name(name)}", taken)
+        place = one.address or _lies_in(one) or _free(f"runs/{folder_name(name)}", taken)
         return _Run(title, one, place, option)
 
     yield made("This run", run, (), run.card.name)
@@ -106,6 +109,18 @@ def _placed(run: StoredRun, baselines: Mapping[str, StoredRun], seeds: Seeds) ->
     for name, one in baselines.items():
         for each in (one, *seeds.theirs.get(name, ())):
             yield made(f"The baseline {name}", each, ("--baseline", f"{name}="), name)
+
+
+def _lies_in(run: StoredRun) -> str | None:
+    """Where a run lies, if that was named below the reader's own folder; None elsewhere."""
+    if run.address or run.packed or not _below(run.folder):
+        return None
+    return f"./{run.folder}" if str(run.folder).startswith("-") else str(run.folder)
+
+
+def _below(path: PurePath) -> bool:
+    """Whether a path was named below the reader's own folder."""
+    return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
 
 
 def _free(place: str, taken: set[str]) -> str:
@@ -160,7 +175,7 @@ def _trained_in(command: str) -> str | None:
     words = shlex.split(command) if is_command(command) else []
     checkpoint = next((value for word, value in pairwise(words) if word == "--checkpoint"), "")
     path = PurePosixPath(checkpoint)
-    below = not path.is_absolute() and ".." not in path.parts and len(path.parts) > 1
+    below = _below(path) and len(path.parts) > 1
     return str(path.parent) if below and _CHECKPOINT.fullmatch(path.name) else None
 
 
@@ -204,6 +219,9 @@ def _page(
     unknown = [name for name, folders in arms.items() if not any(map(read_settings, folders))]
     lacking = [f"--training {name}=FOLDER" for name in unknown]
     lacking += ["--pairs FILE of its pair set"] if pairs else []
-    note = f"The page was made with {' and '.join(lacking)} as well." if lacking else ""
+    elsewhere = any(one.place != _lies_in(one.run) and not one.run.address for one in runs)
+    notes = ["It reads the runs where the commands above write them."] if elsewhere else []
+    notes += [f"The page was made with {' and '.join(lacking)} as well."] if lacking else []
+    note = " ".join(notes)
     command = as_typed("pairuni-eval", "report", *words)
-    return Rerun("This page, from the runs' folders", command, note)
+    return Rerun("This page, from the folders of these runs", command, note)

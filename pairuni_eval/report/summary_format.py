@@ -305,13 +305,31 @@ class ContaminationEntry(FormatRecord, frozen=True, kw_only=True):
     benchmarks: dict[str, LeakEntry]
 
 
+class PartialRunEntry(FormatRecord, frozen=True, kw_only=True):
+    """A run that has not all samples of the benchmarks of the page.
+
+    Attributes:
+        name: "this run", or what the page calls it.
+        planned: Samples that it was asked for.
+        expected: Samples of the whole benchmarks.
+        unfinished: Whether it has not ended.
+    """
+
+    name: str
+    planned: int
+    expected: int
+    unfinished: bool
+
+
 class SummaryFile(FormatRecord, frozen=True, kw_only=True):
     """What summary.json holds: the numbers of a report.
 
     Attributes:
         format: Name and number of the format.
         name: The run's name.
-        partial: Whether some benchmark is not here whole.
+        partial: Whether any run that the page rests on is not whole: this one, a sibling, a
+            baseline.
+        partial_runs: Which runs those are.
         suite: The suite; null if benchmarks were named.
         seed: Seed of every random draw.
         code: Version of the package that measured.
@@ -326,9 +344,10 @@ class SummaryFile(FormatRecord, frozen=True, kw_only=True):
         contamination: What a pair set has shown; only where one was looked through.
     """
 
-    format: Literal["pairuni-summary/2"]
+    format: Literal["pairuni-summary/3"]
     name: str
     partial: bool
+    partial_runs: list[PartialRunEntry]
     suite: str | None
     seed: int
     code: str

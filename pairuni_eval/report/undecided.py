@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison, named
+from pairuni_eval.report.partial_runs import PartialRun, in_words
 from pairuni_eval.report.rerun import folder_name, with_option
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
@@ -99,8 +100,25 @@ def _for_margin(row: Difference) -> bool:
 
 def _by_seeds(rows: Sequence[Difference]) -> Iterator[str]:
     lacking = [row for row in rows if row.deciding and row.deciding.seeds]
-    if lacking:
-        yield f"{named(lacking)}: {seeds_lacking(lacking):,} training seeds of each arm"
+    alone = [row for row in lacking if _units_too(row) is None]
+    if alone:
+        yield f"{named(alone)}: {_seeds_of_each_arm(alone)}"
+    for row in lacking:
+        if (units := _units_too(row)) is not None:
+            yield f"{named([row])}: {_seeds_of_each_arm([row])} and {units}"
+
+
+def _seeds_of_each_arm(rows: Sequence[Difference]) -> str:
+    return f"{seeds_lacking(rows):,} training seeds of each arm"
+
+
+def _units_too(row: Difference) -> str | None:
+    """The units that it takes beside seeds, and how many there are; None if it takes no more."""
+    found = row.deciding
+    if found is None or found.units <= row.clusters:
+        return None
+    there = "" if found.available is None else f" (the whole benchmark has {found.available:,})"
+    return f"{found.units:,} images or prompts{there}"
 
 
 def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
@@ -117,32 +135,20 @@ def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     )
 
 
-def trial(run: RunCard, baselines: Sequence[BaselineComparison]) -> Remedy | None:
-    """What to do before anything else where a side was measured by a few samples; None if none was.
+def trial(parts: Sequence[PartialRun]) -> Remedy | None:
+    """What to do first where runs were measured by a few samples; None if none was.
 
     Args:
-        run: The reported run.
-        baselines: What the comparison with every baseline found.
+        parts: The runs of the page that are not whole.
     """
-    others = {card.name: card for one in baselines for card in (one.card, *one.seeds)}
-    sides = [("This run", run), *others.items()]
-    said = [
-        f"{name} is a trial of {_share(card)}" for name, card in sides if card.limit is not None
-    ]
-    if not said or not baselines:
+    trials = [one for one in parts if one.card.limit is not None]
+    if not trials:
         return None
-    commands = [whole(card) for _, card in sides]
+    commands = (whole(one.card) for one in trials)
     return Remedy(
-        f"{'; '.join(said)}: run the whole benchmarks before anything else.",
+        f"{in_words(trials)}: run the whole benchmarks before anything else.",
         tuple(dict.fromkeys(one for one in commands if one)),
     )
-
-
-def _share(run: RunCard) -> str:
-    """E.g. "21 of 2,940 samples"."""
-    parts = run.benchmarks.values()
-    planned, expected = sum(one.planned for one in parts), sum(one.expected for one in parts)
-    return f"{planned:,} of {expected:,} samples"
 
 
 def whole(run: RunCard) -> str | None:

@@ -22,19 +22,30 @@ Side = Sequence[Tables]
 
 
 def lacking_benchmark(ours: Side, theirs: Side, benchmark: str) -> str | None:
-    """Which side was not measured on a benchmark; None if both were."""
+    """Who was not measured on a benchmark; None if all were."""
     for side, name in ((ours, "our side"), (theirs, "the other side")):
-        if any(benchmark not in run.run.card.benchmarks for run in side):
-            return f"{name} was not measured on it"
+        lacking = [run for run in side if benchmark not in run.run.card.benchmarks]
+        if lacking:
+            return f"{_those(lacking, side, name)} not measured on it"
     return None
 
 
 def lacking_protocol(ours: Side, theirs: Side, benchmark: str, protocol: str) -> str | None:
-    """Which side was not graded under a protocol; None if both were."""
+    """Who was not graded under a protocol; None if all were."""
     for side, name in ((ours, "our side"), (theirs, "the other side")):
-        if any(protocol not in run.graded_under(benchmark) for run in side):
-            return f"{name} was not graded under this protocol"
+        lacking = [run for run in side if protocol not in run.graded_under(benchmark)]
+        if lacking:
+            return f"{_those(lacking, side, name)} not graded under this protocol"
     return None
+
+
+def _those(some: Side, side: Side, name: str) -> str:
+    """Some runs of a side and their verb: "our side was", "a1 and a2 of our side were"."""
+    if len(some) == len(side):
+        return f"{name} was"
+    names = tuple(dict.fromkeys(run.run.printed_name for run in some))
+    listed = " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+    return f"{listed} of {name} {'was' if len(some) == 1 else 'were'}"
 
 
 def other_rule(everyone: Side, benchmark: str, protocol: str, spec: MetricSpec) -> str | None:
@@ -84,17 +95,25 @@ def lacking_samples(ours: Side, theirs: Side, benchmark: str) -> str | None:
 
 def drawn_alike(everyone: Side, benchmark: str) -> bool:
     """Whether equal weights must say the same: decoding is greedy, or all draws have one seed."""
-    greedy = all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
-    return greedy or len({run.run.card.seed for run in everyone}) == 1
+    return _greedy(everyone, benchmark) or len({run.run.card.seed for run in everyone}) == 1
+
+
+def _greedy(everyone: Side, benchmark: str) -> bool:
+    return all(run.run.card.benchmarks[benchmark].decoding.temperature == 0 for run in everyone)
 
 
 def other_settings(everyone: Side, benchmark: str) -> tuple[str, ...]:
-    """What differs between the runs besides the checkpoint, in words."""
+    """What differs between the runs besides the checkpoint, in words.
+
+    The seed of a run is among it where outputs are drawn: a greedy answer has none.
+    """
     parts = [run.run.card.benchmarks[benchmark] for run in everyone]
     told = [
         msgspec.to_builtins(part.decoding) | {"judge": part.judge, "data revision": part.revision}
         for part in parts
     ]
+    if not _greedy(everyone, benchmark):
+        told = [one | {"seed": run.run.card.seed} for one, run in zip(told, everyone, strict=True)]
     return tuple(
         dict.fromkeys(
             f"{key.replace('_', ' ')} {_shown(value)} and {_shown(other[key])}"

@@ -30,6 +30,7 @@ from pairuni_eval.stats.comparable import (
     other_rule,
     other_settings,
 )
+from pairuni_eval.stats.copies import checked_names
 from pairuni_eval.stats.deciding import Deciding
 from pairuni_eval.stats.difference import Comparison, Difference, NotCompared, Place
 from pairuni_eval.stats.families import UncorrectedComparison, together
@@ -94,9 +95,10 @@ def compare_page(
         margin: What counts as no difference, as a share of each metric's range.
 
     Raises:
-        UserError: for two seeds of one side, or a seed of each, that are the same weights, and for
-            seeds of one side that were trained as different arms.
+        UserError: for two seeds of one side, or a seed of each, that are the same weights, for
+            seeds of one side that were trained as different arms, and for one run under two names.
     """
+    checked_names({name: [one.run for one in side] for name, side in baselines.items()})
     us = NamedSide(ours[0].run.printed_name, ours)
     checked_seeds(us.name, [one.run for one in ours])
     found = {}
@@ -156,11 +158,22 @@ class _Sides(NamedTuple):
     theirs: Side
     about: Scope
     compare_pair: ComparePair
-    met: dict[tuple[str, str, str], Planned]  # kept for all metrics and groups of one score
+    met: dict[tuple[str, ...], Planned]  # kept for all metrics and groups of one score
 
     @property
     def everyone(self) -> Side:
         return (*self.ours, *self.theirs)
+
+    def fullest(self, benchmark: str) -> Tables:
+        """The first run of those that have most of a benchmark."""
+        return max(self.everyone, key=lambda run: _planned_share(run, benchmark))
+
+    def alone(self, place: Place) -> Planned:
+        """What the fullest run planned by itself."""
+        key = (place.benchmark, place.protocol, place.spec.of, "alone")
+        if key not in self.met:
+            self.met[key] = plan(_frames((self.fullest(place.benchmark),), place), ())
+        return self.met[key]
 
     def planned(self, place: Place) -> Planned:
         key = (place.benchmark, place.protocol, place.spec.of)
@@ -171,13 +184,15 @@ class _Sides(NamedTuple):
 
 def shared_places(ours: Side, theirs: Side) -> tuple[list[Place], list[NotCompared]]:
     """Every metric that all runs have, in the order of our first; and what only some have."""
+    sides = (ours, theirs)
     everyone = (*ours, *theirs)
     places: list[Place] = []
     refusals: list[NotCompared] = []
     for benchmark in dict.fromkeys(name for run in everyone for name in run.run.card.benchmarks):
         lacking = lacking_benchmark(ours, theirs, benchmark)
         if lacking := lacking or lacking_samples(ours, theirs, benchmark):
-            refusals.append(NotCompared(benchmark, None, None, lacking))
+            has = (any(benchmark in run.run.card.benchmarks for run in side) for side in sides)
+            refusals.append(NotCompared(benchmark, None, None, lacking, *has))
             continue
         for protocol in dict.fromkeys(
             name for run in everyone for name in run.protocols(benchmark)
@@ -228,6 +243,7 @@ def _difference(sides: _Sides, place: Place) -> Difference:
         missing=met.missing,
         equal=pair.equal,
         same_outputs=met.same_outputs and drawn_alike(sides.everyone, place.benchmark),
+        part=_part(sides, place, met, counted),
         **_available(sides, place, met),
     )
     obstacle = other_grader(sides.everyone, *place[:3]) or _too_little(pair, one, two)
@@ -260,9 +276,9 @@ def _available(sides: _Sides, place: Place, met: Meeting) -> dict[str, Any]:
     many samples a part of the benchmark has.
     """
     name = place.benchmark
-    fullest = max(sides.everyone, key=lambda run: _planned_share(run, name))
+    fullest = sides.fullest(name)
     if any(_planned_share(run, name) < _planned_share(fullest, name) for run in sides.everyone):
-        met = plan(_frames((fullest,), place), ()).meeting(place.spec, place.group)
+        met = sides.alone(place).meeting(place.spec, place.group)
     part, card = fullest.run.card.benchmarks[name], fullest.card(name)
     if part.planned >= part.expected and not fullest.run.unfinished:
         return {"available": met.units_planned, "available_counted": True}
@@ -275,6 +291,23 @@ def _available(sides: _Sides, place: Place, met: Meeting) -> dict[str, Any]:
         return {"available": None, "available_counted": False}
     units = round(met.units_planned * max(1.0, samples * card.draws / met.planned))
     return {"available": units, "available_counted": False}
+
+
+def _part(
+    sides: _Sides, place: Place, met: Meeting, counted: Mapping[str, Mapping[str, int]]
+) -> str | None:
+    """What both sides planned, where that is less than what the fullest run has, in words.
+
+    E.g. "on 46 of 204 outputs"; of a total over fewer tasks, "on 40 of 160 outputs: perception, of
+    200, 1 of 4 tasks".
+    """
+    whole = sides.alone(place).meeting(place.spec, place.group)
+    if met.planned >= whole.planned:
+        return None
+    said = f"on {met.planned:,} of {whole.planned:,} outputs"
+    title = met.measured(counted).title
+    other = title and place.group is None and title != whole.measured(counted).title
+    return f"{said}: {title}" if other else said
 
 
 def _planned_share(run: Tables, benchmark: str) -> float:
@@ -305,6 +338,7 @@ def _blank(sides: _Sides, place: Place) -> Difference:
         settings=settings,
         seeds=(len(sides.ours), len(sides.theirs)),
         about=sides.about,
+        partial=any(_planned_share(run, place.benchmark) < 1 for run in sides.everyone),
     )
 
 

@@ -76,7 +76,7 @@ def concluded(row: Difference, step: Step | None) -> Difference:
     tied = _equivalence(row) if word is Word.TIED else row.equivalence
     found = row._replace(corrected=p, joint=joint, word=word, equivalence=tied)
     found = found._replace(detectable=_detectable(next(_seen(row)), times, row.span))
-    found = found._replace(why=_why(found, times))
+    found = found._replace(why=_why(found, times), left_open=_left_open(found, times))
     found = found._replace(deciding=_deciding(found, times))
     return found._replace(sentence=_sentence(found))
 
@@ -163,6 +163,13 @@ def _why(row: Difference, times: int) -> str | None:
     if row.equal and row.margin is not None:
         return f"the same score in all {row.clusters:,}"
     return None
+
+
+def _left_open(row: Difference, times: int) -> str | None:
+    """What missing outputs leave open of a difference about which something can be told."""
+    if row.word is Word.CANNOT_TELL or row.reason is not None or not row.missing.any:
+        return None
+    return _missing_words(row, Word.CANNOT_TELL, times)
 
 
 def _word_alone(row: Difference, times: int) -> Word:
@@ -253,7 +260,7 @@ def _sentence(row: Difference) -> str:
     return sentence(
         row.subject,
         row.word,
-        change(row.theirs, row.ours, row.spec, row.counts),
+        ", ".join(filter(None, [change(row.theirs, row.ours, row.spec, row.counts), row.part])),
         SentenceParts(
             p=row.p_beside if row.word is Word.TIED else row.corrected,
             margin=distance(row.margin, row.spec),
@@ -261,6 +268,7 @@ def _sentence(row: Difference) -> str:
             directed=row.spec.direction != "none",
             reason=row.reason,
             why=row.why,
+            left_open=row.left_open,
             other=row.about.other,
             parent=row.about.parent,
             identical=row.by_identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairuni_eval.cards import MetricSpec
@@ -79,6 +80,10 @@ class Difference(NamedTuple):
         equivalence: The interval of the test for a tie, inside the margin; None where its p is not
             below .05. For a tie with rows missing it reaches over both ends of what they may be.
         about: Whom the verdict is about.
+        partial: Whether some run of either side has not all of the benchmark.
+        part: What was compared, where that is less than what one of the runs has: "on 46 of 204
+            outputs"; None elsewhere.
+        left_open: What missing outputs leave open of a difference about which a word stands.
     """
 
     benchmark: str
@@ -123,6 +128,9 @@ class Difference(NamedTuple):
     available_counted: bool = True
     equivalence: Interval | None = None
     about: Scope = NOBODY
+    partial: bool = False
+    part: str | None = None
+    left_open: str | None = None
 
     @property
     def name(self) -> str:
@@ -171,12 +179,15 @@ class NotCompared(NamedTuple):
     Attributes:
         protocol: None where the whole benchmark is meant.
         metric: None where the whole protocol is meant.
+        ours, theirs: Whether any run of a side was measured on the benchmark.
     """
 
     benchmark: str
     protocol: str | None
     metric: str | None
     reason: str
+    ours: bool = True
+    theirs: bool = True
 
     @property
     def sentence(self) -> str:
@@ -184,6 +195,25 @@ class NotCompared(NamedTuple):
         protocol = f"@{self.protocol}" if self.protocol else ""
         metric = f", {self.metric}" if self.metric else ""
         return f"{self.benchmark}{protocol}{metric}: {self.reason}"
+
+
+def gathered(refusals: Sequence[NotCompared]) -> list[str]:
+    """What could not be compared, a sentence for each benchmark and reason; what both have first.
+
+    A benchmark or protocol that one side lacks is named as it is; of single numbers the first is
+    named and the others are counted.
+    """
+    found: dict[tuple[str, str], list[NotCompared]] = {}
+    for one in sorted(refusals, key=lambda one: not (one.ours and one.theirs)):
+        found.setdefault((one.benchmark, one.reason), []).append(one)
+    return [_together(rows) for rows in found.values()]
+
+
+def _together(rows: Sequence[NotCompared]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return first.sentence
+    return f"{first.benchmark}, {len(rows)} numbers: {first.reason}"
 
 
 class Comparison(NamedTuple):
@@ -226,12 +256,12 @@ class Comparison(NamedTuple):
 
     @property
     def regressions(self) -> tuple[Difference, ...]:
-        """Headlines and groups that got worse."""
+        """Headlines and groups that are worse."""
         return self._with(Word.WORSE)
 
     @property
     def gains(self) -> tuple[Difference, ...]:
-        """Headlines and groups that got better."""
+        """Headlines and groups that are better."""
         return self._with(Word.BETTER)
 
     def _with(self, word: Word) -> tuple[Difference, ...]:
@@ -245,7 +275,7 @@ class Comparison(NamedTuple):
         """
         if any(row.reason is None for row in self.differences):
             return self
-        reasons = "; ".join(refusal.sentence for refusal in self.refusals[:5])
+        reasons = "; ".join(gathered(self.refusals)[:5])
         raise UserError(
             f"Nothing can be compared: {reasons or 'the runs hold no benchmark'}.",
             hint="Measure both with the same suite, protocols and judge: pairuni-eval run --help",

@@ -74,6 +74,7 @@ class SentenceParts(NamedTuple):
         directed: Whether more, or less, is better.
         reason: Why no test was made.
         why: Why nothing can be told although something might have been said.
+        left_open: What missing outputs leave open of a difference about which a word stands.
         other: The other side, as it is printed.
         parent: Whether our side was trained from it.
         identical: Whether both sides are the same weights and gave the same outputs.
@@ -87,6 +88,7 @@ class SentenceParts(NamedTuple):
     directed: bool = True
     reason: str | None = None
     why: str | None = None
+    left_open: str | None = None
     other: str = ""
     parent: bool = False
     identical: bool = False
@@ -110,17 +112,18 @@ def sentence(subject: str, word: Word, numbers: str, said: SentenceParts) -> str
     if word in (Word.BETTER, Word.WORSE):
         than = f" than {said.other}" if said.other else ""
         verb = f"got {word}" if said.parent else f"is {word}{than}"
-        return f"{subject} {verb}: {numbers}, {p_words(said.p)}{_scope(said)}"
+        return f"{subject} {verb}: {numbers}, {p_words(said.p)}{_bounds(said)}"
     if word is Word.TIED:
-        return f"{subject} is tied: {numbers}; {_tied(said)}{_scope(said)}"
+        return f"{subject} is tied: {numbers}; {_tied(said)}{_bounds(said)}"
     if said.why is not None:
         return f"{subject}: cannot tell; {numbers}; {said.why}"
     found = f"{subject}: cannot tell; {numbers}, {p_words(said.p)}"
     return found + (f"; less than {said.detectable} would not be found" if said.detectable else "")
 
 
-def _scope(said: SentenceParts) -> str:
-    return f"; {said.scope}" if said.scope else ""
+def _bounds(said: SentenceParts) -> str:
+    """What a word does not cover: outputs that are missing, and training again."""
+    return "".join(f"; {words}" for words in (said.left_open, said.scope) if words)
 
 
 def _tied(said: SentenceParts) -> str:

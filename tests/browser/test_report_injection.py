@@ -101,7 +101,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = {card.name: example.graded(card, 4, 0.5, random.Random(0))}
     runs = []
     for n, name in enumerate(NAMES[:25]):
-        example.store(root / f"{n}", [card], rows)
+        example.store(root / f"{n}", [card], rows, weights=f"{n}")  # no two are one run
         runs.append(rename_run(root / f"{n}", name, STRINGS[len(NAMES) + n]))
     arms = {name: [training(root / f"t{n}")] for n, name in enumerate(NAMES[25:])}
     baselines = dict(zip(NAMES[1:25], runs[1:], strict=True))

@@ -274,3 +274,30 @@ def test_a_baseline_that_is_not_there_is_named(suite: Path) -> None:
     shutil.rmtree(suite / "baselines")
     with pytest.raises(UserError, match=r"acme\.toml: the baseline 'GRPO' is not there"):
         suite_baselines("acme")
+
+
+def test_an_undecided_row_has_the_interval_and_the_reason_of_the_report(
+    cli: Any, tmp_path: Path
+) -> None:
+    """The same weights, whose answers are the same but for the last, which ours lacks."""
+    rule = msgspec.structs.replace(example.cards(40)[0].protocols["official"], unparsed="excluded")
+    card = msgspec.structs.replace(example.cards(40)[0], protocols={"official": rule})
+    rows = [row for row in example.graded(card, 40, 0.7, example.random.Random(3)) if row.scores]
+    rows = [
+        row._replace(reply="Yes.", scores={"correct": float(n % 2)}) for n, row in enumerate(rows)
+    ]
+    lost = [*rows[:-1], rows[-1]._replace(reply=None, error="gone", scores={"correct": None})]
+    for name, held in (("a", lost), ("b", rows)):
+        example.store(tmp_path / name, [card], {card.name: held}, name=name, weights="w")
+    out = cli("compare", tmp_path / "a", tmp_path / "b").out
+    reason = "1 of 40 outputs of ours is missing; it may make the difference -2.5 to +0.0"
+    assert f"Tiny MMMU, cannot tell: {reason}." in out
+    assert "differs" not in out.partition("Not shown")[0]
+    ran = cli(
+        "report", tmp_path / "a", "--baseline", f"b={tmp_path / 'b'}", "--out", tmp_path / "r"
+    )
+    assert ran.code == 0
+    page = (tmp_path / "r" / "report.md").read_text().replace("\\", "")
+    assert reason.replace("-2.5", "\N{MINUS SIGN}2.5") in page
+    (bounds,) = re.findall(r"\[\N{MINUS SIGN}[\d.]+, [\d.]+\]", out)
+    assert bounds in page

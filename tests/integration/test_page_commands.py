@@ -99,8 +99,10 @@ def test_a_page_with_a_packed_baseline_and_another_is_made_again(
     works(typed, f"{run} --baseline {packed} --baseline other=elsewhere/other --out here/mine")
     page = (tmp_path / "reports/mine/report.md").read_text()
     assert "It is packed with the package, which knows it as suite:tiny/random pair." in page
-    assert "elsewhere" not in page and "here/" not in page
+    assert str(tmp_path) not in page
     check_in_line(tmp_path / "reports/mine")
+    works(typed, commands(tmp_path / "reports/mine")[-1])  # where the runs lie, as it stands
+    assert (tmp_path / "reports/mine/report.md").read_text() == page
     made_again(typed, tmp_path / "reports/mine", tmp_path / "empty", monkeypatch)
 
 
@@ -148,6 +150,26 @@ def test_runs_of_one_name_are_written_into_folders_of_their_own(tmp_path: Path) 
     )
 
 
+def test_a_run_is_named_by_the_folder_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the reader's own folder, whatever its name is; a path from outside is not printed."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("old/one", "-two", "three"):
+        example.write_run(tmp_path / folder, name="one", count=2)
+    named = [StoredRun(Path(folder)) for folder in ("old/one", "-two")]
+    outside = StoredRun(tmp_path / "three")
+    found = reruns(named[0], {"two": named[1], "three": outside}, {})
+    assert [shlex.split(one.command or "")[-1] for one in found[:3]] == [
+        *("old/one", "./-two", "runs/three")
+    ]
+    assert found[3].command == (
+        "pairuni-eval report old/one --baseline two=./-two --baseline three=runs/three"
+    )
+    assert found[3].note == "It reads the runs where the commands above write them."
+    assert reruns(named[0], {"two": named[1]}, {})[-1].note == ""
+
+
 def test_a_page_without_baselines_does_not_get_those_of_its_suite(tmp_path: Path) -> None:
     run = StoredRun(example.write_run(tmp_path / "run", count=2))
     assert reruns(run, {}, {})[-1].command == "pairuni-eval report runs/tiny --baseline none"
@@ -173,6 +195,7 @@ def test_what_only_the_reader_has_is_said_beside_the_command(tmp_path: Path) -> 
     assert found[0].note == "PAIRS is the pair set of SHA-256 abc."
     assert "--training grpo=runs/grpo-janus-pro-1b-seed3" in (found[-1].command or "")
     assert found[-1].note == (
+        "It reads the runs where the commands above write them. "
         "The page was made with --training probe=FOLDER and --pairs FILE of its pair set as well."
     )
 

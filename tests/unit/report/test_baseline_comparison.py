@@ -13,12 +13,16 @@ import pytest
 from support import example_run as example
 
 from pairuni_eval.cards import Card, MetricSpec
-from pairuni_eval.report.baseline_comparison import BaselineComparison, baseline_comparison
+from pairuni_eval.report.baseline_comparison import (
+    BaselineComparison,
+    baseline_comparison,
+    describe,
+)
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.tiny_label import is_tiny
-from pairuni_eval.stats.compare import compare_page
+from pairuni_eval.stats.compare import Difference, Word, compare_page
 from pairuni_eval.stats.tables import Tables
-from pairuni_eval.store.read import StoredRun
+from pairuni_eval.store.read import StoredRun, read_run_card
 
 pytestmark = pytest.mark.light
 
@@ -169,6 +173,52 @@ def test_the_tally_counts_every_headline(runs: Path) -> None:
     found = against(runs, "ours", "grpo")
     assert found.tally == {"better": 0, "worse": 1, "tied": 0, "cannot tell": 0}
     assert found.verdict == found.sentence and found.looked == (1, 2)
+
+
+def test_how_to_read_is_what_the_statistics_are(page: str) -> None:
+    """The page names the intervals of docs/statistics.md, and what training seeds do."""
+    reading = page[page.index('<section id="reading"') :]
+    stated = (Path(__file__).parents[3] / "docs/statistics.md").read_text()
+    for words in ("score interval", "Wilson's", "stratified sample", "both ends"):
+        assert words in reading and words in stated, words
+    assert "bootstrap" not in reading and "three training seeds" in reading
+
+
+def undecided(subject: str, detectable: float | None, **of: object) -> Difference:
+    """A headline about which nothing can be told."""
+    spec = MetricSpec(name="m", **of)  # type: ignore[arg-type]
+    blank = Difference(
+        *("asks", "official", spec, True, 0.5, 0.5, None, 0.5, 0.5, 40, 40),
+        word=Word.CANNOT_TELL,
+        same_settings=True,
+    )
+    return blank._replace(subject=subject, detectable=detectable)
+
+
+def test_what_it_would_have_taken_names_rows_that_are_not_in_points() -> None:
+    rows = [
+        undecided("A", 0.104),
+        undecided("B", 0.171),
+        undecided("MME", 55.04, scale=1.0),
+        undecided("WISE", 0.163, scale=1.0, decimals=2),
+        undecided("C", None),  # no unit differs: nobody knows
+    ]
+    said = describe("GRPO", rows, ())
+    assert "it would have taken 10 to 17 points on 2 of them, 55.0 on MME and 0.16 on WISE;" in said
+    assert "it would have taken 10 to 17 points;" in describe("GRPO", rows[:2], ())
+    assert "it would have taken 55.0 on MME;" in describe("GRPO", rows[2:3], ())
+
+
+def test_got_is_said_of_a_parent_alone(runs: Path, page: str) -> None:
+    assert "<h4>Worse " in page and "<h4>Better " in page and "<h4>Got" not in page
+    parent = read_run_card(runs / "grpo").checkpoint.weights
+    rows = {"asks": answers(set(range(29)), set(range(10)))}
+    example.store(
+        runs / "child", [card()], rows, name="child", with_images=False, parent=parent, weights="c"
+    )
+    build_report(StoredRun(runs / "child"), runs / "of-child", {"GRPO": StoredRun(runs / "grpo")})
+    child = (runs / "of-child" / "report.html").read_text()
+    assert "<h4>Got worse " in child and "<h4>Got better " in child
 
 
 def test_one_seed_is_said_to_be_one(page: str) -> None:

@@ -15,7 +15,9 @@ from pairuni_eval.cards import MetricSpec
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison
 from pairuni_eval.report.build import build_report
+from pairuni_eval.report.partial_runs import partial_runs
 from pairuni_eval.report.questions import _at_nothing
+from pairuni_eval.report.seeds import Seeds
 from pairuni_eval.report.text import coded, times
 from pairuni_eval.report.undecided import remedy, seeds_needed, trial, whole
 from pairuni_eval.stats.compare import Comparison, Difference, Word
@@ -87,11 +89,15 @@ def test_both_files_open_with_the_same_questions_and_answers(folder: Path) -> No
 def test_a_partial_run_is_decided_by_its_command_without_the_limit(folder: Path) -> None:
     answers = " ".join(opening(folder)["What would decide it?"])
     command = "pairuni-eval run --checkpoint tiny --suite tiny --seed 0 --out runs/a-whole"
-    said = "This run is a trial of 90 of 180 samples: run the whole benchmarks before anything else"
+    said = "This run has 90 of 180 samples: run the whole benchmarks before anything else"
     assert answers.startswith(f"{said}. {command}") and answers.count(command) == 1
-    card = read_run_card(folder / "b")
-    assert trial(card, [beside(card, [])]) is None
-    assert trial(read_run_card(folder / "a"), []) is None  # nothing is to be decided
+    runs = [StoredRun(folder / name) for name in "ba"]
+    (other, mine) = partial_runs(runs[0], {"mine": runs[1]}, Seeds())
+    assert trial([other]) is None and trial([]) is None  # no option made it a part
+    assert trial([other, mine]) == (
+        "mine has 90 of 180 samples: run the whole benchmarks before anything else.",
+        (command,),
+    )
     assert whole(read_run_card(folder / "a")) == command
     assert whole(read_run_card(folder / "b")) is None  # it has no limit
 
@@ -150,6 +156,7 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
         row("B", deciding(120, 100)),
         row("C", deciding(4000, 100)),
         row("D", deciding(40, 100, seeds=5)),
+        row("I", deciding(137, 60, seeds=8)),
         row("E", None, why="7 of 40 outputs are missing", missing=Missing(7, 0, 7)),
         row("H", deciding(300, 100), margin=0.1),
         row("F", None, word=Word.BETTER),
@@ -161,7 +168,8 @@ def test_each_kind_of_lack_is_named(folder: Path) -> None:
         "E: a value for every output; A: the whole benchmark, without --limit; B and C: 1.2 to 40 "
         "times the images or prompts of the whole benchmark, for the difference seen; "
         "H: 3.0 times the images or prompts of the whole benchmark, for the margin; "
-        "D: 5 training seeds of each arm."
+        "D: 5 training seeds of each arm; I: 8 training seeds of each arm and 137 images or "
+        "prompts (the whole benchmark has 60)."
     )
     assert found.commands == (whole(run), whole(run))  # the baseline of this test is the same run
 

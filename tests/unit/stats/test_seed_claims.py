@@ -131,9 +131,9 @@ def test_a_row_that_does_not_differ_is_a_test_like_any_other(tmp_path: Path, run
 
 def test_the_joint_interval_of_no_difference_is_the_exact_bound(tmp_path: Path) -> None:
     """One of seven equal headlines of 40 units: 1 - (.05 / 14)^(1/40)."""
-    ours, theirs = store(tmp_path / "ours", 4), store(tmp_path / "grpo", 4)
-    names = [f"arm {n}" for n in range(7)]
-    found = compare_page((ours,), dict.fromkeys(names, (theirs,)))
+    ours = store(tmp_path / "ours", 4)
+    arms = {f"arm {n}": (store(tmp_path / f"arm{n}", 4),) for n in range(7)}
+    found = compare_page((ours,), arms)
     (row,) = found["arm 0"].headlines
     most = 1 - (0.05 / 14) ** (1 / 40)
     assert row.clusters == 40 and row.joint == pytest.approx((-most, most), rel=1e-6)
