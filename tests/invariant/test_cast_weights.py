@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pairuni_eval.decoding import Decoding
+from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import Request, Task
 from pairuni_eval.models.cast_weights import CAST_LAYERS, cast_once
-from pairuni_eval.models import joint_products
 from pairuni_eval.models.janus import JanusPolicy, codes, text_sampler
 from pairuni_eval.tiny import janus
 

@@ -19,8 +19,8 @@ from transformers import JanusForConditionalGeneration
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.decoding import Decoding
-from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models import joint_products
+from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models.janus import JanusPolicy, decoder
 from pairuni_eval.models.janus import codes as code_sampling
 from pairuni_eval.models.janus.codes import draw_codes

@@ -5,8 +5,8 @@ makes its own and freshly updated ones are honored. In the copies
 
 - queries, keys and values are one product, and so are gate and up;
 - the scale of a norm is part of the product that reads it;
-- channels i and i + D/2 of a head of queries and keys lie side by side, so that the rotary embedding
-  is a product of complex numbers (a query and a key meet in the same number in any common order).
+- channels i and i + D/2 of a head of queries and keys lie side by side, so that the rotary
+  embedding is a product of complex numbers (their products are the same in any common order).
 
 What the first block projects depends on the token alone: with more places than words, every word is
 projected once.
@@ -174,7 +174,7 @@ def _turned(joint_BTO: Tensor, turn_TJ: Tensor, *, of: int) -> Tensor:
 
 def _normed(x: Tensor, eps: float) -> Tensor:
     """As `RmsNorm` without its weight."""
-    power = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    power: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
     return x * power.div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
