@@ -86,16 +86,16 @@ class JointNetwork:
         """Logits of the asked places and columns, (B, P, V); see `Network.hidden`."""
         transformer = self._network.model.transformer
         turn_TJ = self._turn(ids_BT.shape[1], ids_BT.device)
-        bias_B11T = None if keep_BT is None else _additive(keep_BT)[:, None, None]
+        keys_B11T = None if keep_BT is None else keep_BT[:, None, None]
         x_BTC = transformer.wte(ids_BT)
         for number, block in enumerate(self._blocks[:-1]):
             joint_BTO = self._first(ids_BT) if number == 0 else None
             if joint_BTO is None:
                 joint_BTO = F.linear(_normed(x_BTC, self._eps), block.query_key_value_OI)
             query, key, value = self._split(_turned(joint_BTO, turn_TJ, of=2))
-            seen_BHTD = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11T)
+            seen_BHTD = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11T)
             x_BTC = self._after(block, x_BTC, seen_BHTD)
-        x_BPC = self._last(x_BTC, turn_TJ, bias_B11T, places_BP)
+        x_BPC = self._last(x_BTC, turn_TJ, keys_B11T, places_BP)
         return self._network.logits(transformer.ln_f(x_BPC), columns)
 
     def _first(self, ids_BT: Tensor) -> Tensor | None:
@@ -107,7 +107,7 @@ class JointNetwork:
         return None if self._words_WO is None else F.embedding(ids_BT, self._words_WO)
 
     def _last(
-        self, x_BTC: Tensor, turn_TJ: Tensor, bias_B11T: Tensor | None, places_BP: Tensor
+        self, x_BTC: Tensor, turn_TJ: Tensor, keys_B11T: Tensor | None, places_BP: Tensor
     ) -> Tensor:
         """The last block, which looks at all places from the asked ones alone."""
         block, width = self._blocks[-1], x_BTC.shape[-1]
@@ -116,7 +116,7 @@ class JointNetwork:
         key_value_BTO = F.linear(h_BTC, block.query_key_value_OI[width:])
         (query,) = self._split(_turned(query_BPC, turn_TJ[places_BP], of=1))
         key, value = self._split(_turned(key_value_BTO, turn_TJ, of=1))
-        seen_BHPD = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11T)
+        seen_BHPD = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11T)
         return self._after(block, taken(x_BTC, places_BP), seen_BHPD)
 
     def _after(self, block: _Copies, x_BTC: Tensor, seen_BHTD: Tensor) -> Tensor:
@@ -176,8 +176,3 @@ def _normed(x: Tensor, eps: float) -> Tensor:
     """As `RmsNorm` without its weight."""
     power: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
     return x * power.div_(x.shape[-1]).add_(eps).rsqrt_()
-
-
-def _additive(keep: Tensor) -> Tensor:
-    """A mask as numbers to add to logits: 0 where True, -inf elsewhere."""
-    return torch.zeros(keep.shape, device=keep.device).masked_fill_(~keep, float("-inf"))
