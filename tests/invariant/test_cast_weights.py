@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pairuni_eval.decoding import Decoding
+from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import Request, Task
 from pairuni_eval.models.cast_weights import CAST_LAYERS, cast_once
-from pairuni_eval.models.janus import JanusPolicy, codes, decoder, text_sampler
+from pairuni_eval.models.janus import JanusPolicy, codes, text_sampler
 from pairuni_eval.tiny import janus
 
 ROWS = 3
@@ -84,7 +85,7 @@ def test_each_weight_is_cast_once_for_all_tokens(
     policy: JanusPolicy, task: Task, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fused:
-        monkeypatch.setattr(decoder, "_FUSE_BELOW_PARAMETERS", 0)
+        monkeypatch.setattr(joint_products, "JOINED_BELOW", 0)
     with Casts() as casts:
         tokens_NT, _ = sample(policy, task)
     assert tokens_NT.shape[1] > 4, "the case needs several tokens"

@@ -19,6 +19,7 @@ from transformers import JanusForConditionalGeneration
 
 from pairuni_eval import prompts as forms
 from pairuni_eval.decoding import Decoding
+from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
 from pairuni_eval.models.janus import JanusPolicy, decoder
 from pairuni_eval.models.janus import codes as code_sampling
@@ -450,7 +451,7 @@ def test_fused_and_module_by_module_decoding_agree(
         return together(modules, join)
 
     monkeypatch.setattr(decoder, "_together", watched)
-    monkeypatch.setattr(decoder, "_FUSE_BELOW_PARAMETERS", 0)
+    monkeypatch.setattr(joint_products, "JOINED_BELOW", 0)
     plain = policy.sample(task, asked, record_logp=True)
     assert seen and not any(seen), "the second way was not taken"
     assert torch.equal(fused.tokens_NT, plain.tokens_NT)

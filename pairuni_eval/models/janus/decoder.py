@@ -22,10 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairuni_eval.models.janus.prefix import Prefix
+from pairuni_eval.models.joint_products import plain_linears, worth_copying
 
-# Below this size a step is bound by the number of calls, not by arithmetic, and a second copy of
-# the weights costs nothing; above it the copy would cost gigabytes.
-_FUSE_BELOW_PARAMETERS = 50_000_000
 # Compiled steps exist per number of slots: round up, so that prompts of many lengths share one.
 _SLOTS_WHEN_SHAREABLE = 8
 
@@ -86,7 +84,7 @@ class KeptLayers:
         """The layers of transformers' `LlamaModel`; see `StaticDecoder` for `compiled`."""
         weights = [parameter.detach() for parameter in llama.layers.parameters()]
         if not (self._network is llama and _equal(weights, self._weights)):
-            small = sum(weight.numel() for weight in weights) < _FUSE_BELOW_PARAMETERS
+            small = worth_copying(weights)
             copy = _OneProduct.by_input if compiled else _OneProduct.by_output
             self._layers = [_prepare(layer, copy if small else None) for layer in llama.layers]
             if compiled and small:
@@ -338,7 +336,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 def _together(modules: list[nn.Module], join: Join | None) -> Projection:
     """Several projections as one product, if they are plain and small (LoRA wrappers are not)."""
-    if join is not None and all(type(module) is nn.Linear for module in modules):
+    if join is not None and plain_linears(modules):
         return join(cast("list[nn.Linear]", modules))
     return _SideBySide(modules)
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.lumina_dimoo.masked_batch import MaskedBatch
-from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
+from pairuni_eval.models.lumina_dimoo.network import GivesLogits, VocabularySlice
 from pairuni_eval.models.lumina_dimoo.noise import Noise
 
 
@@ -103,7 +103,7 @@ class LogitSource(Protocol):
 class FreshLogits(NamedTuple):
     """Computes them anew at every step, at the asked places and columns alone."""
 
-    network: Network
+    network: GivesLogits
     codes: VocabularySlice
 
     def logits(self, batch: MaskedBatch, step: int, index_BP: Tensor) -> Tensor:  # noqa: ARG002

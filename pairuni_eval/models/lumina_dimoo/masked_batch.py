@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.models.lumina_dimoo.layout import Ids, Tail
-from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
+from pairuni_eval.models.lumina_dimoo.network import GivesLogits, VocabularySlice
 
 _ALIKE = 0.9  # branches go together if the shortest has this share of the longest's places
 
@@ -109,7 +109,7 @@ class MaskedBatch:
 
     def logits(
         self,
-        network: Network,
+        network: GivesLogits,
         index_BP: Tensor | None = None,
         columns: VocabularySlice | None = None,
     ) -> Tensor:
@@ -127,7 +127,7 @@ class MaskedBatch:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _together(
-        self, network: Network, index_BP: Tensor | None, columns: VocabularySlice | None
+        self, network: GivesLogits, index_BP: Tensor | None, columns: VocabularySlice | None
     ) -> Tensor:
         """Logits of all branches in one call, without the places that only others' rows have."""
         width = max(one.longest for one in self.spans)
@@ -143,7 +143,7 @@ class MaskedBatch:
 
     def _each_once(
         self,
-        network: Network,
+        network: GivesLogits,
         ids_RT: Tensor,
         keep_RT: Tensor | None,
         places_RP: Tensor,
@@ -153,11 +153,10 @@ class MaskedBatch:
         same_R = [number for same_B in self.same_GB or () for number in same_B]
         first = list(dict.fromkeys(same_R))
         if len(first) == len(same_R):
-            out: Tensor = network(ids_RT, keep_RT, places_BP=places_RP, columns=columns)
-            return out
+            return network(ids_RT, keep_RT, places_BP=places_RP, columns=columns)
         at = torch.tensor([same_R.index(number) for number in first], device=ids_RT.device)
         back = torch.tensor([first.index(number) for number in same_R], device=ids_RT.device)
-        found: Tensor = network(
+        found = network(
             ids_RT[at],
             None if keep_RT is None else keep_RT[at],
             places_BP=places_RP[at],

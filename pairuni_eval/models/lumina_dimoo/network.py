@@ -13,7 +13,7 @@ Legend: B rows, T places, H heads, D width of a head, C hidden size, P places as
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -166,6 +166,21 @@ class VocabularySlice(NamedTuple):
 
     start: int
     stop: int
+
+
+class GivesLogits(Protocol):
+    """What samplers and training take logits from: a `Network`, or what stands for one."""
+
+    def __call__(
+        self,
+        ids_BT: Tensor,
+        keep_BT: Tensor | None = None,
+        *,
+        places_BP: Tensor,
+        columns: VocabularySlice | None = None,
+    ) -> Tensor:
+        """Logits of the asked places and columns, (B, P, V); see `Network.hidden`."""
+        ...
 
 
 class Network(nn.Module):

@@ -46,6 +46,7 @@ from pairuni_eval.models.lumina_dimoo.image_sampler import (
     edit_weights,
     guided_sum,
 )
+from pairuni_eval.models.lumina_dimoo.joint_network import for_sampling
 from pairuni_eval.models.lumina_dimoo.layout import CodeGrid, Layout
 from pairuni_eval.models.lumina_dimoo.masked_batch import Branches, MaskedBatch, masked_batch
 from pairuni_eval.models.lumina_dimoo.network import Network, VocabularySlice
@@ -159,7 +160,7 @@ class DimooPolicy(nn.Module):
 
     def _source(self, decoding: Decoding, steps: int) -> LogitSource:
         if decoding.cache_ratio is None:
-            return FreshLogits(self.network, self._codes)
+            return FreshLogits(for_sampling(self.network), self._codes)
         return CachedLogits(self.network, self._codes, steps, CachePlan(decoding.cache_ratio))
 
     def alike(self, task: Task, requests: Sequence[Request]) -> list[list[int]]:
@@ -240,7 +241,9 @@ class DimooPolicy(nn.Module):
         noise = UniformWords([one.seed for one in requests], steps, tokens, self.device)
         ids = self.config.ids
         filled = fill_text(
-            *(self.network, batch, plan, noise), mask=ids.mask, banned_V=self._no_words()
+            *(for_sampling(self.network), batch, plan, noise),
+            mask=ids.mask,
+            banned_V=self._no_words(),
         )
         ends_NT = (filled.tokens_BN == ids.answer_end) | (filled.tokens_BN == ids.pad)
         # What follows the first end counts for nothing; the end itself does.

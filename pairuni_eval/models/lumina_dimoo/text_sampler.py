@@ -27,7 +27,7 @@ from pairuni_eval.errors import UserError
 from pairuni_eval.models.lumina_dimoo.config import TokenIds
 from pairuni_eval.models.lumina_dimoo.image_sampler import guided_sum
 from pairuni_eval.models.lumina_dimoo.masked_batch import MaskedBatch
-from pairuni_eval.models.lumina_dimoo.network import Network
+from pairuni_eval.models.lumina_dimoo.network import GivesLogits
 
 
 class TextPlan(NamedTuple):
@@ -116,7 +116,7 @@ def no_words(ids: TokenIds, vocabulary: int, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def fill_text(
-    network: Network,
+    network: GivesLogits,
     batch: MaskedBatch,
     plan: TextPlan,
     noise: TextNoise,

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from pairuni_eval.adapters import find_adapter, load_model
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.errors import UserError
+from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import LoadOptions, Reply, Request, Rollout, ViewPlan
 from pairuni_eval.models.lumina_dimoo.adapter import DimooModel
 from pairuni_eval.models.lumina_dimoo.image_sampler import ImagePlan
@@ -104,7 +105,10 @@ def test_branches_of_about_one_length_go_together() -> None:
     assert alike_branches([7]) == [range(1)]
 
 
-def test_rows_that_are_still_the_same_go_through_the_network_once(model: DimooModel) -> None:
+def test_rows_that_are_still_the_same_go_through_the_network_once(
+    model: DimooModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_products, "JOINED_BELOW", 0)
     rows: list[int] = []
     hook = model.policy.network.register_forward_pre_hook(
         lambda _, inputs: rows.append(len(inputs[0]))
