@@ -229,8 +229,8 @@ def test_a_missing_score_metric_fails(cli: Any, monkeypatch: pytest.MonkeyPatch)
     def mark(self: Any, answer: Any, *, protocol: str, judge: Any) -> list[MetricValue]:
         return [MetricValue("right", 1.0)]
 
-    broken("tiny-geneval", monkeypatch, mark)
-    ran = cli("validate", "tiny-geneval", "--json")
+    broken("tiny-mmstar", monkeypatch, mark)
+    ran = cli("validate", "tiny-mmstar", "--json")
     assert ran.code == 1
     assert "has no value of correct" in checks(ran)["values of official"][1]
 
