@@ -19,7 +19,6 @@ from pairuni_train.config import Recipe
 from pairuni_train.grpo.config import LoraSpec
 
 _WIDE, _HALF = 4, 2  # bytes of a number
-_FUSED_BELOW = 50_000_000  # numbers of a decoder that samplers copy into joint products
 _CHUNK = 2**27  # logits that scoring holds at once
 # Numbers that a layer keeps of a token for its backward pass, in hidden sizes and feed-forward
 # sizes: inputs and outputs of both norms, queries, keys and values before and after their rotation,
@@ -190,6 +189,8 @@ def _layers(outline: Outline, *, products: bool) -> int:
 
 def _at_hand(outline: Outline, recipe: Recipe) -> int:
     """What sampling holds of the weights once more: gathered, cast or joined."""
+    from pairuni_eval.toolkit.networks import JOINED_BELOW
+
     products, rest = (_layers(outline, products=one) for one in (True, False))
     every = sum(one.numbers for one in outline.weights.values())
     half = recipe.parallelism.bfloat16
@@ -199,7 +200,7 @@ def _at_hand(outline: Outline, recipe: Recipe) -> int:
         gathered = products * number + (every - products) * _WIDE
     elif half and not (recipe.parallelism.frozen_as == "bfloat16" and recipe.lora):
         gathered = products * _HALF
-    joined = (products + rest) * number if products + rest < _FUSED_BELOW else 0
+    joined = (products + rest) * number if products + rest < JOINED_BELOW else 0
     head = outline.vocabulary * outline.hidden * _HALF if half else 0
     return gathered + joined + head
 
