@@ -134,7 +134,7 @@ def test_the_command_of_an_experiment_makes_its_page(
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     works(typed, command)
-    assert (tmp_path / f"empty/reports/{name}-tiny/figure.md").read_text() == page
+    assert (tmp_path / f"empty/reports/{name}-tiny-names/figure.md").read_text() == page
 
 
 # What is printed of other runs
