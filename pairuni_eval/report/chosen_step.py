@@ -36,7 +36,7 @@ _STOPPED = (
 )
 
 
-class Choice(NamedTuple):
+class ChosenStep(NamedTuple):
     """The choice of a training.
 
     Attributes:
@@ -62,7 +62,7 @@ class Choice(NamedTuple):
         return best_step(self.values)
 
 
-def choice_of(training: Path) -> Choice | None:
+def choice_of(training: Path) -> ChosenStep | None:
     """What a training chose; None if it has no plan, or nothing is measured yet.
 
     Raises:
@@ -82,7 +82,7 @@ def choice_of(training: Path) -> Choice | None:
         if row.suite == plan.held_out
         for headline in row.headlines
     }
-    return Choice(training, plan, values, _ends(training, plan, best.step), frozenset(reported))
+    return ChosenStep(training, plan, values, _ends(training, plan, best.step), frozenset(reported))
 
 
 def _ends(training: Path, plan: EvaluationPlan, step: int) -> Sides | None:
@@ -97,12 +97,12 @@ def _ends(training: Path, plan: EvaluationPlan, step: int) -> Sides | None:
     )
 
 
-def choice_sentences(choice: Choice, held_out: Comparison | None) -> Iterator[str]:
+def choice_sentences(choice: ChosenStep, held_out: Comparison | None) -> Iterator[str]:
     """How it was chosen and what can be said of it, the first in short.
 
     Args:
         choice: The choice.
-        held_out: The comparison of `Choice.ends`, corrected with the page.
+        held_out: The comparison of `ChosenStep.ends`, corrected with the page.
     """
     for sentence in told(choice.plan, choice.values):
         yield f"{choice.name}: {sentence}"
@@ -119,7 +119,7 @@ def choice_sentences(choice: Choice, held_out: Comparison | None) -> Iterator[st
         yield _STOPPED
 
 
-def choice_part(choice: Choice, held_out: Comparison | None, number: int) -> StudyPart:
+def choice_part(choice: ChosenStep, held_out: Comparison | None, number: int) -> StudyPart:
     """The part of the page.
 
     Args:
@@ -144,7 +144,7 @@ def choice_part(choice: Choice, held_out: Comparison | None, number: int) -> Stu
     )
 
 
-def _steps(choice: Choice) -> Grid:
+def _steps(choice: ChosenStep) -> Grid:
     best = choice.best
     rows = tuple(
         GridRow(
@@ -177,9 +177,9 @@ def _held_out(found: Comparison, plan: EvaluationPlan) -> Grid:
     return Grid(f"{plan.held_out}, which chose nothing", heads, rows)
 
 
-def choices_of(trainings: Sequence[Path]) -> tuple[list[Choice], list[str]]:
+def choices_of(trainings: Sequence[Path]) -> tuple[list[ChosenStep], list[str]]:
     """The choices of several trainings, and why some could not be read."""
-    found: list[Choice] = []
+    found: list[ChosenStep] = []
     left_out: list[str] = []
     for training in trainings:
         try:

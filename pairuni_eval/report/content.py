@@ -16,7 +16,7 @@ from pairuni_eval.report.curves import Curves, curves, training_arms
 from pairuni_eval.report.gradients import Gradients, gradients
 from pairuni_eval.report.headlines import KINDS, HeadlineTable, headlines
 from pairuni_eval.report.notices import reason_lines, tag_notices
-from pairuni_eval.report.partial_runs import PartialRun, in_words, partial_runs
+from pairuni_eval.report.partial_runs import IncompleteRun, in_words, partial_runs
 from pairuni_eval.report.rerun import Rerun, reruns
 from pairuni_eval.report.rollouts import ShownTraining, rollouts
 from pairuni_eval.report.sections import Section, benchmark_section
@@ -54,7 +54,7 @@ class Page(NamedTuple):
     cost: Cost | None
     reruns: tuple[Rerun, ...]
     stored: StoredState
-    partial_runs: tuple[PartialRun, ...]
+    partial_runs: tuple[IncompleteRun, ...]
 
     @property
     def own_partial(self) -> bool:

@@ -67,7 +67,9 @@ def _address(run: StoredRun) -> list[object]:
     beside = [folder / layout.COMPLETE, folder / layout.JOURNAL]
     beside += [path for part in (layout.JUDGE, TRAINING) for path in (folder / part).glob("*")]
     told = {path.name: _digest(path) for path in sorted(beside) if is_file(path)}
-    pictures = stable_hash([*_sizes(folder / layout.IMAGES), *_sizes(folder / TRAINING / _IMAGES)])
+    pictures = stable_hash(
+        [*_sizes(folder / layout.IMAGES), *_sizes(folder / TRAINING / layout.IMAGES)]
+    )
     return [run.address, run.card.name, told, pictures]
 
 

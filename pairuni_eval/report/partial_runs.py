@@ -17,7 +17,7 @@ from pairuni_eval.store.read import StoredRun
 OWN = "this run"
 
 
-class PartialRun(NamedTuple):
+class IncompleteRun(NamedTuple):
     """A run that has not all samples of the benchmarks that are looked at.
 
     Attributes:
@@ -49,7 +49,7 @@ class PartialRun(NamedTuple):
 
 def partial_runs(
     run: StoredRun, baselines: Mapping[str, StoredRun], seeds: Seeds
-) -> tuple[PartialRun, ...]:
+) -> tuple[IncompleteRun, ...]:
     """The runs of a page that are not whole, this run first.
 
     Args:
@@ -65,11 +65,11 @@ def partial_runs(
                 sum(counts)
                 for counts in zip(*((part.planned, part.expected) for part in parts), strict=True)
             )
-            found.append(PartialRun(name, one.card, planned, expected, one.unfinished))
+            found.append(IncompleteRun(name, one.card, planned, expected, one.unfinished))
     return tuple(found)
 
 
-def in_words(found: Sequence[PartialRun]) -> str:
+def in_words(found: Sequence[IncompleteRun]) -> str:
     """E.g. "This run has 46 of 204 samples and GRPO has 30 of 204 samples"; "" for none."""
     said = listed([one.words for one in found]) if found else ""
     return f"{said[:1].upper()}{said[1:]}" if found and found[0].name == OWN else said

@@ -24,7 +24,7 @@ from pairuni_eval.places import is_file, is_folder
 from pairuni_eval.report import text
 from pairuni_eval.report.baseline_comparison import describe_comparison
 from pairuni_eval.report.charts import Array, LineChart, Series, line_chart
-from pairuni_eval.report.chosen_step import Choice, choice_part, choice_sentences, choices_of
+from pairuni_eval.report.chosen_step import ChosenStep, choice_part, choice_sentences, choices_of
 from pairuni_eval.report.copied_images import FOLDER, ImageCopier, drop_stale
 from pairuni_eval.report.gradients import cosine_over_steps
 from pairuni_eval.report.headline_cache import HeadlineCache
@@ -185,7 +185,7 @@ class _Sources(NamedTuple):
 
     found: Trajectories
     probed: tuple[Path, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[ChosenStep, ...]
     left_out: tuple[str, ...]
 
 
@@ -233,7 +233,7 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
     )
 
 
-def _best(said: Sequence[tuple[Choice, Comparison | None]]) -> list[str]:
+def _best(said: Sequence[tuple[ChosenStep, Comparison | None]]) -> list[str]:
     """What the trainings chose; without a choice, why none is made here."""
     sentences = [each for one, held in said for each in choice_sentences(one, held)]
     return list(dict.fromkeys(sentences)) or [_CHOSEN]

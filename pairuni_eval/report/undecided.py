@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pairuni_eval.commands import as_typed, is_command
 from pairuni_eval.records import RunCard
 from pairuni_eval.report.baseline_comparison import BaselineComparison, named
-from pairuni_eval.report.partial_runs import PartialRun, in_words
+from pairuni_eval.report.partial_runs import IncompleteRun, in_words
 from pairuni_eval.report.rerun import folder_name, with_option
 from pairuni_eval.report.text import times
 from pairuni_eval.stats.compare import Difference, Word
@@ -135,7 +135,7 @@ def seeds_needed(baselines: Sequence[BaselineComparison]) -> str | None:
     )
 
 
-def trial(parts: Sequence[PartialRun]) -> Remedy | None:
+def trial(parts: Sequence[IncompleteRun]) -> Remedy | None:
     """What to do first where runs were measured by a few samples; None if none was.
 
     Args:
