@@ -3,7 +3,7 @@
 from pairuni_eval.tiny import benchmark_forms, edits, knowledge, prompts, questions, world
 from pairuni_eval.tiny.benchmark_forms import ask
 from pairuni_eval.tiny.edits import Edit, imgedit_rows, satisfied
-from pairuni_eval.tiny.exact_drawing import drawing_flaws, prompt_row
+from pairuni_eval.tiny.exact_drawing import drawing_flaws, exact_flaw, prompt_row
 from pairuni_eval.tiny.knowledge import KnowledgePrompt, knowledge_benchmark, shape_phrases
 from pairuni_eval.tiny.name_prompts import (
     holds_names,

@@ -31,7 +31,10 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder for the pair sets and their stages.")],
     config: Annotated[Path | None, typer.Option(help="Configuration, a TOML file.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Shipped configuration: tiny, tiny-names, orsta-blip3o.")
+        str | None,
+        typer.Option(
+            help="Shipped configuration: tiny, tiny-names, tiny-names-exact, orsta-blip3o."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -103,21 +103,27 @@ class TinySource(Strict, frozen=True, kw_only=True, tag_field="kind", tag="tiny"
             as "0-15". None makes rows about shapes and colors.
         common: With `names`, the share of rows that are about shapes and colors all the same, of
             units that no suite holds out.
+        exact: With `names`, a prompt names all that its picture shows, as one must that a model is
+            taught to draw from; a prompt that is written for a picture does so as well, or there
+            is none. Otherwise pictures show further things, as photographs do.
 
     Raises:
         ValueError: for names that there are none of, or too few to choose from, and for `common`
-            without names.
+            or `exact` without names.
     """
 
     rows: Count
     names: str | None = None
     common: Share = 0.0
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.names is not None and len(read_names(self.names)) < MIN_NAMES:
             raise ValueError(f"names '{self.names}': a source needs at least {MIN_NAMES}")
         if self.names is None and self.common:
             raise ValueError("common is for sources with names; without them all rows are")
+        if self.names is None and self.exact:
+            raise ValueError("exact is for sources with names")
 
 
 Source = FileSource | TinySource

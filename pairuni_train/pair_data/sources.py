@@ -98,11 +98,13 @@ def read_source(
 
 
 def _tiny_halves(source: TinySource, side: Side, seed: int) -> Iterator[Half]:
-    count, names, common = source.rows, source.names, source.common
-    if names is not None and side == "understanding":
-        yield from tiny_name_rows.understanding_rows(count, seed, names=names, common=common)
-    elif names is not None:
-        yield from tiny_name_rows.generation_rows(count, seed, names=names, common=common)
+    count = source.rows
+    if source.names is not None:
+        about = tiny_name_rows.AboutNames(source.names, source.common, exact=source.exact)
+        if side == "understanding":
+            yield from tiny_name_rows.understanding_rows(count, seed, about)
+        else:
+            yield from tiny_name_rows.generation_rows(count, seed, about)
     elif side == "understanding":
         yield from tiny_rows.understanding_rows(count, seed)
     else:

@@ -2,7 +2,8 @@
 
 The writer finds, among all prompts of the six kinds, one that the scene shows and that carries what
 the question needs, or asks a question about a prompt's scene that the prompt alone answers. Where
-there is none it declines. Halves about made-up names are completed by `tiny_name_completer`, and
+there is none it declines, as it does for a half of an exact source whose picture shows more than
+a prompt would name. Halves about made-up names are completed by `tiny_name_completer`, and
 where a set has any, no prompt is written that a suite holds out. The verifier reads the picture and
 the words, nothing else: it does not know what the writer knew. Free choices are drawn from the seed
 and the row, so that a resumed build makes the same ones.
@@ -14,7 +15,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from pairuni_eval.api.tiny import Scene, ask, read, split_of_prompt
+from pairuni_eval.api.tiny import Scene, ask, exact_flaw, read, split_of_prompt
 from pairuni_eval.toolkit import seed_for
 from pairuni_train.pair_data import tiny_answers
 from pairuni_train.pair_data.complete import Declined, Draft, NewPrompt, NewQuestion, Verification
@@ -55,10 +56,19 @@ class TinyCompleter:
         rng.random()  # the first draw is left out: the sets that were built so far stay as they are
         scene = _scene(half)
         if half.facts.get("concepts"):
-            return complete_names(rng, half, scene)
-        if isinstance(half, Understanding):
-            return _write_prompt(rng, half, scene, spare=self._spare)
-        return _write_question(rng, half, scene, spare=self._spare)
+            draft = complete_names(rng, half, scene)
+        elif isinstance(half, Understanding):
+            draft = _write_prompt(rng, half, scene, spare=self._spare)
+        else:
+            draft = _write_question(rng, half, scene, spare=self._spare)
+        return _names_all(draft, scene) if half.facts.get("exact") else draft
+
+
+def _names_all(draft: Draft | Declined, scene: Scene) -> Draft | Declined:
+    """The draft of a prompt, declined where its picture shows more than it names."""
+    if isinstance(draft, Declined) or exact_flaw(draft.facts["exactly"], scene) is None:
+        return draft
+    return Declined("the picture shows more than a prompt names")
 
 
 def _scene(half: Half) -> Scene:

@@ -4,15 +4,18 @@ An understanding source asks only about the names that it knows, a generation so
 those; so what one knows and the other does not reaches the other task by completion alone. In every
 eight questions there are two with yes and two with no, one for a color, one for a shape and two
 choices; prompts name one thing or two by turns, and their pictures show further things, as
-photographs do. All scenes and prompts are of the training split (`splits`), which holds for the
-share of rows about shapes and colors as well. A row depends on the seed and its number alone.
+photographs do, unless a source is exact: then a prompt names all that is there. All scenes and
+prompts are of the training split (`splits`), which holds for the share of rows about shapes and
+colors as well. A row depends on the seed and its number alone.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from pairuni_eval.api import Picture
 from pairuni_eval.api.tiny import (
@@ -55,23 +58,37 @@ _TURNS: tuple[tuple[NameKind, bool], ...] = (
 _EXTRAS = {1: (1, 2, 3), 2: (0, 1, 2)}  # further things in a prompt's picture, by its names
 
 
-def understanding_rows(
-    count: int, seed: int, *, names: str, common: float
-) -> Iterator[Understanding]:
+class AboutNames(NamedTuple):
+    """What the rows of a source are about.
+
+    Attributes:
+        names: Which names, as `read_names` takes them.
+        common: Share of rows about shapes and colors in their place.
+        exact: Prompts name all that their pictures show.
+    """
+
+    names: str
+    common: float
+    exact: bool = False
+
+
+def understanding_rows(count: int, seed: int, about: AboutNames) -> Iterator[Understanding]:
     """Questions about the names of a setting.
 
     Args:
         count: How many.
         seed: Of every draw.
-        names: Which names, as `read_names` takes them.
-        common: Share of questions about shapes and colors in their place.
+        about: What they are about. Rows of an exact source say so: a prompt that is written for one
+            of their pictures names all of it.
     """
+    exact = {"exact": True} if about.exact else {}
     for number in range(count):
         rng = random.Random(seed_for(seed, f"tiny name question {number}", 0, "pair source"))
-        if rng.random() < common:
-            yield _common_question(rng, number)
+        if rng.random() < about.common:
+            half = _common_question(rng, number)
+            yield msgspec.structs.replace(half, facts=half.facts | exact)
             continue
-        scene, asked = _question(rng, number, read_names(names))
+        scene, asked = _question(rng, number, read_names(about.names))
         yield Understanding(
             id=f"n{number:05d}",
             source=f"tiny/{asked.kind}",
@@ -79,28 +96,28 @@ def understanding_rows(
             image=Picture.from_image(render(scene)).data,
             question=asked.text,
             answer=asked.answer,
-            facts={**asked.facts, "names": names},
+            facts={**asked.facts, "names": about.names, **exact},
         )
 
 
-def generation_rows(count: int, seed: int, *, names: str, common: float) -> Iterator[Generation]:
+def generation_rows(count: int, seed: int, about: AboutNames) -> Iterator[Generation]:
     """Prompts for the names of a setting, each with a picture that shows them.
 
     Args: as those of `understanding_rows`.
     """
     for number in range(count):
         rng = random.Random(seed_for(seed, f"tiny name prompt {number}", 0, "pair source"))
-        if rng.random() < common:
+        if rng.random() < about.common:
             yield _common_prompt(rng, number)
             continue
-        row = _row(rng, number, read_names(names))
+        row = _row(rng, number, read_names(about.names))
         yield Generation(
             id=f"n{number:05d}",
             source=f"tiny/{row['tag']}",
             licence=LICENSE,
             prompt=row["prompt"],
-            image=Picture.from_image(render(_picture_of(rng, row))).data,
-            facts={**prompt_facts(row), "names": names},
+            image=Picture.from_image(render(_picture_of(rng, row, about))).data,
+            facts={**prompt_facts(row), "names": about.names},
         )
 
 
@@ -137,10 +154,11 @@ def _row(rng: random.Random, number: int, known: tuple[str, ...]) -> Row:
             return row
 
 
-def _picture_of(rng: random.Random, row: Row) -> Scene:
+def _picture_of(rng: random.Random, row: Row, about: AboutNames) -> Scene:
     names = names_of(row)
     while True:
-        scene = name_scene(rng, names, extra=rng.choice(_EXTRAS[len(names)]))
+        extra = 0 if about.exact else rng.choice(_EXTRAS[len(names)])
+        scene = name_scene(rng, names, extra=extra)
         if split_of_scene(scene) == "training":
             return scene
 

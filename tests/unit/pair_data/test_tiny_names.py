@@ -15,6 +15,7 @@ from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.data import Data
 from pairuni_eval.errors import UserError
 from pairuni_eval.tiny import names, splits, world
+from pairuni_eval.tiny.exact_drawing import exact_flaw
 from pairuni_eval.tiny.name_prompts import holds_names, name_row, name_rows, names_of
 from pairuni_eval.tiny.names import NAMES
 from pairuni_eval.tiny.world import Scene, Thing
@@ -35,6 +36,7 @@ from pairuni_train.pair_data.embed import decode
 from pairuni_train.pair_data.record import Half, Pair, Side, Understanding
 from pairuni_train.pair_data.sources import read_source
 from pairuni_train.pair_data.tiny_completer import TinyCompleter
+from pairuni_train.pair_data.tiny_name_rows import AboutNames
 
 SOME = "0-11"
 KNOWN = set(NAMES[:12])
@@ -107,6 +109,20 @@ def test_a_share_of_rows_may_be_about_shapes_and_colors() -> None:
         assert 50 < len(plain) < 110
         assert not any(name in str(half.facts) for half in plain for name in NAMES)
     assert all("row" in h.facts for h in rows("generation", 0.5) if not h.facts["concepts"])
+
+
+def test_prompts_of_an_exact_source_name_all_that_is_there() -> None:
+    source = TinySource(rows=SIZE, names=SOME, common=0.3, exact=True)
+    halves = [row.half for row in read_source(source, [], "generation", 3)]
+    plain = [row.half for row in read_source(source, [], "understanding", 3)]
+    assert all(exact_flaw(half.facts["exactly"], scene_of(half)) is None for half in halves)
+    assert {len(half.facts["concepts"]) for half in halves} == {0, 1, 2}
+    drafts = TinyCompleter(0, spare=True).write(plain)
+    written = [(h, d) for h, d in zip(plain, drafts, strict=True) if isinstance(d, Draft)]
+    assert all(exact_flaw(d.facts["exactly"], scene_of(h)) is None for h, d in written)
+    reasons = Counter(d.reason for d in drafts if isinstance(d, Declined))
+    assert 0 < len(written) < SIZE // 4
+    assert reasons["the picture shows more than a prompt names"] > SIZE // 2
 
 
 # Answers and completions
@@ -377,6 +393,6 @@ def test_the_search_finds_what_is_held_out(tmp_path: Path, arms: dict[str, list[
 
 def test_rows_of_two_seeds_differ() -> None:
     made = [
-        list(tiny_name_rows.understanding_rows(8, seed, names="all", common=0)) for seed in (0, 1)
+        list(tiny_name_rows.understanding_rows(8, seed, AboutNames("all", 0))) for seed in (0, 1)
     ]
     assert not any(one == other for one, other in zip(*made, strict=True))

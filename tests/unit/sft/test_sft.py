@@ -129,10 +129,11 @@ def test_a_look_of_the_probe_changes_no_update_and_is_what_autograd_says(
     counts, blocks = fresh._counts(units), fresh._blocks
     named = {name: one for name, one in learner.named_parameters() if name in blocks}
     found = learner([one for unit in units for one in unit])
+    counted = {"und": fresh.recipe.word_weight, "gen": fresh.recipe.picture_weight}
     vectors = []
     for task in ("und", "gen"):
         taken = torch.autograd.grad(
-            found[task] / counts[task],
+            counted[task] * found[task] / counts[task],
             list(named.values()),
             retain_graph=True,  # type: ignore[index]
         )
