@@ -95,7 +95,7 @@ class Fact(NamedTuple):
 
     Attributes:
         name: Its place in the prompt, the same for every picture of it: "color 1".
-        kind: "object", "count", "color", "relation" or "knowledge".
+        kind: "object", "count", "color", "swap", "relation" or "knowledge".
         asked: The question whether it is as the prompt wants it.
         twin: The same question about something else.
         holds: Whether the picture shows what is asked; None where that is not known.

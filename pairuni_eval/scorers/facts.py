@@ -7,6 +7,11 @@ from what a grader saw in the picture (`scorers.objects`), never from the prompt
 holds the twin says what is not so, drawn by seed; where it does not, the twin says what was seen.
 So exactly one of the two has the answer yes.
 
+Where two objects have a color each (`color_attr`), a *swap* puts the color of one once more, its
+twin naming the color that the prompt gives the other object: does the reader bind colors to their
+objects, or only find them somewhere in the picture? It is known where the grader sees one of these
+two colors on the object.
+
 A fact whose answer is not known has no twin, and says why: a color or a relation is only known
 where exactly one object of each class was seen. Whether an object is there is decided at the
 general threshold, also for prompts that count, whose own would call a fair detection absent.
@@ -86,6 +91,7 @@ class _Picture:
         self._counted: Objects = keep(seen.detections, tag=row.get("tag", ""))
         self._classes, self._colors, self._seed = classes, colors, seed
         self._counts = row.get("tag") == "counting"
+        self._named: dict[str, str] = {}
 
     def facts(self) -> list[Fact]:
         found: list[Fact] = []
@@ -95,6 +101,7 @@ class _Picture:
                 found.append(self._count(number, wanted["class"], wanted["count"]))
             if "color" in wanted and wanted["count"] == 1:
                 found.append(self._color(number, wanted["class"], wanted["color"]))
+                found += self._swap(number, wanted["class"], wanted["color"])
             if "position" in wanted:
                 found.append(self._relation(number, wanted["class"], *wanted["position"]))
         return found
@@ -124,11 +131,39 @@ class _Picture:
         name, asked = f"color {number}", _is_colored(thing, wanted)
         if reason := self._not_one(thing):
             return Fact(name, "color", asked, reason=reason)
-        (color,) = self._color_of(thing, self._objects[thing])
+        color = self._color_seen(thing)
         holds = color == wanted
         others = [one for one in self._colors if one != wanted]
         other = self._choose(name, others) if holds else color
         return Fact(name, "color", asked, _is_colored(thing, other), holds, sure=self._sure(thing))
+
+    def _swap(self, number: int, thing: str, wanted: str) -> Iterator[Fact]:
+        """The twin of the other object's color; nothing where no other object has one."""
+        other = self._color_beside(number)
+        if other in (None, wanted):
+            return
+        name, asked, twin = f"swap {number}", _is_colored(thing, wanted), _is_colored(thing, other)
+        if reason := self._not_one(thing):
+            yield Fact(name, "swap", asked, reason=reason)
+            return
+        color = self._color_seen(thing)
+        if color not in (wanted, other):
+            yield Fact(name, "swap", asked, reason="the grader sees neither object's color")
+            return
+        yield Fact(name, "swap", asked, twin, color == wanted, sure=self._sure(thing))
+
+    def _color_seen(self, thing: str) -> str:
+        """The color of the one object of a class; a grader that runs a model names it once."""
+        if thing not in self._named:
+            (self._named[thing],) = self._color_of(thing, self._objects[thing])
+        return self._named[thing]
+
+    def _color_beside(self, number: int) -> str | None:
+        """The color that the prompt gives the other of two objects."""
+        if len(self._wanted) != 2:
+            return None
+        color: str | None = self._wanted[1 - number].get("color")
+        return color
 
     def _relation(self, number: int, thing: str, wanted: str, anchor_number: int) -> Fact:
         anchor = self._wanted[anchor_number]["class"]

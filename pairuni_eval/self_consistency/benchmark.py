@@ -33,11 +33,11 @@ from pairuni_eval.records import Item, Picture, Sample, Status
 from pairuni_eval.scorers.yes_no import mme_label
 from pairuni_eval.self_consistency.card import (
     CONTROL,
-    FINE,
-    OBJECT,
     PAINTER,
     PREFIX,
+    SWAP,
     make_card,
+    scope_of,
 )
 from pairuni_eval.self_consistency.painted import PaintedPlace, PaintedRun
 from pairuni_eval.stats.coupling import ASKED, OTHER
@@ -250,7 +250,8 @@ class SelfBenchmark(Benchmark):
             tags={
                 "kind": fact.kind,
                 "task": sample.tags.get("task") or sample.tags.get("category") or "",
-                "scope": OBJECT if fact.kind == "object" else FINE,
+                "scope": scope_of(fact.kind),
+                "votes": _said(fact.kind != SWAP),  # whose question was put already
                 "form": "yes_no",
                 "twin": twin,
                 "label": label,

@@ -1,7 +1,8 @@
 """The card of `self:NAME`, made of the card of the benchmark whose pictures are read.
 
 What every number means is in docs/self_consistency.md. Numbers over facts leave out whether an
-object is there, which is far easier to see and to draw than the rest, and has lines of its own.
+object is there, which is far easier to see and to draw than the rest, and the swap of two objects'
+colors, which puts the color of an object a second time; both have lines of their own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from pairuni_eval.stats.coupling import ASKED
 
 PREFIX = "self:"
 PROTOCOL = "twins"
-OBJECT, FINE = "object", "fine"
+OBJECT, SWAP, FINE = "object", "swap", "fine"
 PAINTER, CONTROL = "painter", "control"
 _ASKED = {"twin": ASKED}
 _OWN = {"pictures": PAINTER}
 _FINE = {"scope": FINE}
+
+
+def scope_of(kind: str) -> str:
+    """Which lines a kind of fact is in: its own, or those of all others."""
+    return kind if kind in (OBJECT, SWAP) else FINE
 
 
 def make_card(source: Card) -> Card:
@@ -129,6 +135,22 @@ def _metrics() -> tuple[MetricSpec, ...]:
             {**_OWN, "scope": OBJECT},
             by=None,
         ),
+        _metric(
+            "youden_j_swap",
+            "J of a color, its twin the other object's",
+            "youden_j",
+            "said_yes",
+            {**_ASKED, **_OWN, "scope": SWAP},
+            by=None,
+        ),
+        _metric(
+            "balanced_sees_swap",
+            "balanced sees of a color, its twin the other object's",
+            "balanced_twins",
+            "correct",
+            {**_OWN, "scope": SWAP},
+            by=None,
+        ),
         _metric("youden_j_task", "J, by task", "youden_j", "said_yes", fine, by="task"),
         _metric(
             "own_penalty",
@@ -143,7 +165,7 @@ def _metrics() -> tuple[MetricSpec, ...]:
             "self-selection: share of the gain of best-of-n",
             "self_selection",
             "approved",
-            _OWN,
+            {**_OWN, "votes": "yes"},
             by=None,
         ),
     )

@@ -42,6 +42,22 @@ RELATION = {
     ],
 }
 
+TWO_COLORS = {
+    "tag": "color_attr",
+    "include": [
+        {"class": "bench", "count": 1, "color": "brown"},
+        {"class": "cow", "count": 1, "color": "pink"},
+    ],
+}
+BOTH = {"bench": [box(0, 0)], "cow": [box(50, 0)]}
+
+
+def colored(row: Mapping[str, Any], seen: Mapping[str, list[Box]], **colors: str) -> list[Fact]:
+    """The swaps of a picture whose objects have these colors."""
+    sight = Observation(seen, lambda thing, found: [colors[thing]] * len(found))
+    found = object_facts(row, sight, classes=CLASSES, colors=COLORS, seed=3)
+    return [fact for fact in found if fact.kind == "swap"]
+
 
 def test_an_object_that_is_there_has_a_foil_that_is_not() -> None:
     fact = one("object", OBJECT, {"bench": [box(0, 0)], "cow": [box(20, 0)]})
@@ -100,6 +116,54 @@ def test_a_relation_has_its_opposite_or_the_seen_one() -> None:
     between = one("relation", RELATION, {"bench": [box(50, 0)], "cow": [box(0, 50)]})
     assert between.reason == "the grader sees no single relation"
     assert all(OPPOSITE[OPPOSITE[name]] == name for name in OPPOSITE)
+
+
+def test_a_swap_that_did_not_happen_has_the_color_of_the_other_object_as_foil() -> None:
+    bench, cow = colored(TWO_COLORS, BOTH, bench="brown", cow="pink")
+    assert (bench.name, bench.asked, bench.twin) == (
+        "swap 0",
+        "Is the bench brown?",
+        "Is the bench pink?",
+    )
+    assert (cow.name, cow.asked, cow.twin) == ("swap 1", "Is the cow pink?", "Is the cow brown?")
+    assert bench.holds and cow.holds and bench.sure
+    assert bench.twin_holds is None, "the opposite of what is asked"
+
+
+def test_a_swap_that_happened_is_the_twin_that_holds() -> None:
+    bench, cow = colored(TWO_COLORS, BOTH, bench="pink", cow="brown")
+    assert (bench.asked, bench.twin) == ("Is the bench brown?", "Is the bench pink?")
+    assert bench.holds is False and cow.holds is False
+    leaked, right = colored(TWO_COLORS, BOTH, bench="pink", cow="pink")
+    assert leaked.holds is False and right.holds is True, "one object's color on both"
+
+
+def test_a_swap_is_known_by_one_of_two_colors_on_one_object() -> None:
+    bench, cow = colored(TWO_COLORS, BOTH, bench="red", cow="pink")
+    assert (bench.holds, bench.reason) == (None, "the grader sees neither object's color")
+    assert cow.holds is True, "whatever the other object looks like"
+    bench, cow = colored(TWO_COLORS, {"cow": [box(50, 0), box(80, 0)]}, cow="pink")
+    assert bench.reason == "the grader sees none of a class, not one"
+    assert cow.reason == "the grader sees several of a class, not one"
+
+
+def test_one_color_is_not_swapped() -> None:
+    alike = {**TWO_COLORS, "include": [{**one, "color": "red"} for one in TWO_COLORS["include"]]}
+    assert colored(alike, BOTH, bench="red", cow="red") == []
+    assert colored(COLOR, BOTH, bench="brown") == []
+    plain = {**TWO_COLORS, "include": [TWO_COLORS["include"][0], {"class": "cow", "count": 1}]}
+    assert colored(plain, BOTH, bench="brown") == []
+
+
+def test_the_grader_names_a_color_once() -> None:
+    asked: list[str] = []
+
+    def name(thing: str, found: object) -> list[str]:
+        asked.append(thing)
+        return ["brown"]
+
+    object_facts(TWO_COLORS, Observation(BOTH, name), classes=CLASSES, colors=COLORS, seed=3)
+    assert asked == ["bench", "cow"]
 
 
 def test_foils_are_the_same_for_the_same_seed() -> None:

@@ -36,7 +36,7 @@ from pairuni_eval.stats.compare import compare_page
 from pairuni_eval.stats.intervals import Estimate, estimate
 from pairuni_eval.stats.tables import Tables, metric_row, status_counts
 from pairuni_eval.store.read import StoredRun
-from pairuni_eval.tiny.world import Scene, read
+from pairuni_eval.tiny.world import COLORS, Scene, read
 
 NAME = "self:tiny-geneval"
 Agent = Callable[[Item, Scene, str], bool]
@@ -124,7 +124,7 @@ def number(rows: dict[str, GradedRows], metric: str, **where: str) -> Estimate:
 
 def test_the_grader_decides_what_holds(asked: list[tuple[Item, Scene]]) -> None:
     kinds = {item.sample.tags["kind"] for item, _ in asked}
-    assert kinds == {"object", "count", "color", "relation"}
+    assert kinds == {"object", "count", "color", "swap", "relation"}
     for item, scene in asked:
         gold = item.sample.reference.get("answer")
         if gold is not None:
@@ -145,6 +145,52 @@ def test_the_oracle_sees_everything(asked: list[tuple[Item, Scene]], kind: str) 
     assert number(rows, "gap", kind=kind).value == pytest.approx(draws - 1)
     assert number(rows, "deserved", kind=kind).value == pytest.approx(1 - draws)
     assert number(rows, "self_selection").value == 1.0
+
+
+def test_what_the_swap_shows_by_agent(asked: list[tuple[Item, Scene]]) -> None:
+    rows = graded(asked, lambda _, scene, text: oracle(scene, text))
+    assert number(rows, "youden_j_swap").value == number(rows, "balanced_sees_swap").value == 1.0
+    rows = graded(asked, lambda *_: True)
+    assert number(rows, "youden_j_swap").value == number(rows, "balanced_sees_swap").value == 0.0
+    rows = graded(asked, lambda item, *_: item.sample.tags["twin"] == "asked")
+    assert number(rows, "youden_j_swap").value == 0.0
+    assert number(rows, "balanced_sees_swap").value == 0.5
+
+
+def test_colors_seen_anywhere_show_in_the_swap_alone(asked: list[tuple[Item, Scene]]) -> None:
+    """A reader who knows which colors are in the picture, not which object has them."""
+
+    def unbound(_: Item, scene: Scene, text: str) -> bool:
+        color = text.rsplit(maxsplit=1)[-1].rstrip("?")
+        if text.startswith("Is the ") and color in COLORS:
+            return any(thing.color == color for thing in scene.things)
+        return oracle(scene, text)
+
+    rows = graded(asked, unbound)
+    right = {"picture": "right", "task": "color_attr"}  # both colors are there
+    color = number(rows, "sees", kind="color", **right).value
+    assert color is not None and color > 0.6, "most foils are no color of the picture"
+    assert number(rows, "sees", scope="swap", **right).value == 0.0
+
+
+def test_the_swap_repeats_a_question_and_has_no_second_vote(
+    asked: list[tuple[Item, Scene]],
+) -> None:
+    votes = {item.sample.tags["votes"] for item, _ in asked if item.sample.tags["kind"] == "swap"}
+    assert votes == {"no"}
+    others = {item.sample.tags["votes"] for item, _ in asked if item.sample.tags["kind"] != "swap"}
+    assert others == {"yes"}
+    by_fact = {
+        (item.sample.unit, item.sample.tags["draw"], item.sample.tags["pictures"], question(item))
+        for item, _ in asked
+        if item.sample.tags["kind"] == "color"
+    }
+    again = [
+        (item.sample.unit, item.sample.tags["draw"], item.sample.tags["pictures"], question(item))
+        for item, _ in asked
+        if item.sample.tags["kind"] == "swap" and item.sample.tags["twin"] == "asked"
+    ]
+    assert again and set(again) <= by_fact
 
 
 def test_always_yes_knows_nothing(asked: list[tuple[Item, Scene]]) -> None:
@@ -229,7 +275,10 @@ def test_a_run_says_the_same_and_keeps_where_it_comes_from(
     parents = samples["reference"].map(json.loads).map(lambda one: one["output"])
     assert set(parents) <= set(StoredRun(painter_run).outputs["id"])
     skipped = [row for row in status_counts(oracle_run, NAME, "twins") if row.status == "skipped"]
-    assert {row.reason for row in skipped} == {"the grader sees no single relation"}
+    assert {row.reason for row in skipped} == {
+        "the grader sees no single relation",
+        "the grader sees neither object's color",
+    }
     lone = samples["tags"].map(json.loads).map(lambda one: one["twin"] == "lone")
     assert sum(row.rows for row in skipped) == lone.sum() > 0
     assert not oracle_run.run.card.partial
@@ -279,7 +328,13 @@ def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
 def test_the_page_counts_and_shows_four_kinds_of_picture(blind_run: Tables, tmp_path: Path) -> None:
     with ImageCopier(tmp_path) as copier:
         found = own_pictures(blind_run, NAME, copier)
-    assert found is not None and found.kinds == ("object", "count", "color", "relation")
+    assert found is not None and set(found.kinds) == {
+        "object",
+        "count",
+        "color",
+        "swap",
+        "relation",
+    }
     sees, denies, admits, insists = (corner.counts for corner in found.corners)
     color = found.kinds.index("color")
     assert denies[color] > 0 and insists[color] > 0
