@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pairuni_eval.benchmark import Answer, Fact, Painted
+from pairuni_eval.benchmark import Answer, Fact, FactChoice, Painted
 from pairuni_eval.records import ImagePart, Output, Sample, make_item
-from pairuni_eval.scorers.facts import OPPOSITE, knowledge_facts, object_facts
+from pairuni_eval.scorers.facts import OPPOSITE, count_options, knowledge_facts, object_facts
 from pairuni_eval.scorers.objects import Observation
 
 CLASSES = ("bench", "cow", "skis")
@@ -169,6 +169,86 @@ def test_the_grader_names_a_color_once() -> None:
 def test_foils_are_the_same_for_the_same_seed() -> None:
     seen = {"skis": [box(20 * i, 0) for i in range(3)]}
     assert facts(COUNT, seen) == facts(COUNT, seen)
+
+
+# Multiple choice
+
+MANY = ("bench", "cow", "skis", "dog", "cat", "bus")
+PALETTE = ("red", "brown", "pink", "white", "black", "blue")
+
+
+def choice(
+    kind: str, row: Mapping[str, Any], seen: Mapping[str, list[Box]], color: str = "red"
+) -> FactChoice | str | None:
+    sight = Observation(seen, lambda _, found: [color] * len(found))
+    found = object_facts(row, sight, classes=MANY, colors=PALETTE, seed=3)
+    (fact,) = [one for one in found if one.kind == kind]
+    return fact.choice
+
+
+def made(found: FactChoice | str | None) -> FactChoice:
+    assert isinstance(found, FactChoice)
+    assert len(set(found.options)) == 4 and {found.shown, found.asked} <= set(found.options)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "options"),
+    [
+        (3, 3, (2, 3, 4, 5)),
+        (3, 5, (2, 3, 4, 5)),
+        (3, 1, (1, 2, 3, 4)),
+        (3, 0, (0, 1, 2, 3)),
+        (3, 6, (3, 4, 5, 6)),
+        (3, 7, (3, 4, 6, 7)),
+        (4, 0, (0, 1, 3, 4)),
+        (1, 1, (0, 1, 2, 3)),
+    ],
+)
+def test_numbers_to_choose_among_hold_both(
+    wanted: int, seen: int, options: tuple[int, ...]
+) -> None:
+    assert count_options(wanted, seen) == options
+
+
+def test_a_count_is_asked_as_how_many() -> None:
+    found = made(choice("count", COUNT, {"skis": [box(20 * i, 0) for i in range(5)]}))
+    assert found.question == "How many skises are there?"
+    assert sorted(found.options) == ["2", "3", "4", "5"]
+    assert (found.shown, found.asked) == ("5", "3")
+
+
+def test_a_color_is_one_of_four() -> None:
+    found = made(choice("color", COLOR, {"bench": [box(0, 0)]}, "pink"))
+    assert found.question == "What color is the bench?"
+    assert (found.shown, found.asked) == ("pink", "brown")
+    assert set(found.options) < set(PALETTE)
+    right = made(choice("color", COLOR, {"bench": [box(0, 0)]}, "brown"))
+    assert right.shown == right.asked == "brown"
+
+
+def test_a_place_is_one_of_four_if_it_is_one() -> None:
+    found = made(choice("relation", RELATION, {"bench": [box(0, 0)], "cow": [box(0, 50)]}))
+    assert found.question == "Where is the bench relative to the cow?"
+    assert sorted(found.options) == ["above", "below", "left", "right"]
+    assert (found.shown, found.asked) == ("above", "left")
+    both = choice("relation", RELATION, {"bench": [box(0, 0)], "cow": [box(50, 50)]})
+    assert both == "the grader sees no single relation", "left of and above: two are right"
+
+
+def test_an_object_stands_among_absent_ones() -> None:
+    found = made(choice("object", OBJECT, {"bench": [box(0, 0)], "cow": [box(20, 0)]}))
+    assert found.question == "Which of these is in the image?"
+    assert found.shown == found.asked == "bench" and "cow" not in found.options
+    other = made(choice("object", OBJECT, {"cow": [box(20, 0)]}))
+    assert (other.shown, other.asked) == ("cow", "bench")
+    full = {name: [box(20 * i, 0)] for i, name in enumerate(MANY[:4])}
+    assert choice("object", OBJECT, full) == "there are too few false options to choose among"
+
+
+def test_a_swap_and_what_is_not_known_have_no_choices() -> None:
+    assert choice("color", COLOR, {}) is None
+    assert all(one.choice is None for one in colored(TWO_COLORS, BOTH, bench="brown", cow="pink"))
 
 
 # Knowledge
