@@ -4,14 +4,15 @@ Goes in: runs, and training folders with a gradient probe. Comes out: `timeline.
 `timeline.md`: every benchmark's headline over steps, the trade-off of understanding against
 generation, the cosine of the two tasks' gradients on the same axis, and the last checkpoint of each
 arm against its first. Words are those of a comparison page, of last against first in every arm,
-corrected together. No step is chosen here; one that a training chose by its plan of evaluations is
-told with what held-out rows say of it (`chosen_step`). Groups that a training kept as it sampled
-them stand at the end.
+corrected together; a last step at which a rule stopped the training has none on the rows that
+decided it. No step is chosen here; one that a training chose by its plan of evaluations is told
+with what held-out rows say of it (`chosen_step`). Groups that a training kept as it sampled them
+stand at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ from pairuni_eval.report.timeline_numbers import (
     ArmEnds,
     MeasuredBenchmark,
     MeasuredStep,
+    PickedEnd,
     measured_benchmarks,
     page_of_tests,
     understanding_and_generation,
@@ -194,7 +196,8 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
     benchmarks = measured_benchmarks(found)
     held_out = {str(one.training): one.ends for one in chosen if one.ends is not None}
     reported = {name for one in chosen for name in one.reported}
-    tests = page_of_tests(found, held_out, reported)
+    stops = [one.stop for one in chosen if one.stop is not None]
+    tests = page_of_tests(found, held_out, reported, stops)
     ends = tests.ends
     steps = [step for arm in found.arms for step in arm.steps]
     span = (float(min(steps)), float(max(steps)))
@@ -207,7 +210,8 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
         parts.append(_traded(picture))
     said = [(one, tests.beside.get(str(one.training))) for one in chosen]
     parts += [choice_part(one, held, number) for number, (one, held) in enumerate(said)]
-    parts += [_last(ends, benchmarks), _numbers(benchmarks, found)]
+    picked = tuple(_picked(tests.picked, benchmarks))
+    parts += [_last(ends, benchmarks, picked), _numbers(benchmarks, found)]
     if left_out:
         parts.append(StudyPart("left-out", "Left out", points=tuple(left_out)))
     partial = [one.title for one in benchmarks if one.partial]
@@ -215,7 +219,7 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
         title=f"Timeline of {text.listed([arm.name for arm in found.arms])}",
         tiny=all(one.tiny for one in benchmarks),
         questions=(
-            asked("Did training move anything?", *_told(ends)),
+            asked("Did training move anything?", *_told(ends, picked)),
             asked("Which step is best?", *_best(said)),
             OpeningQuestion(
                 "How do I build it again?",
@@ -239,15 +243,27 @@ def _best(said: Sequence[tuple[ChosenStep, Comparison | None]]) -> list[str]:
     return list(dict.fromkeys(sentences)) or [_CHOSEN]
 
 
-def _told(ends: Sequence[ArmEnds]) -> list[str]:
+def _picked(found: Sequence[PickedEnd], benchmarks: Sequence[MeasuredBenchmark]) -> Iterator[str]:
+    """Of which last steps no word is printed, and why."""
+    titles = {one.name: one.title for one in benchmarks}
+    for arm, step, names in found:
+        yield (
+            f"{arm.name} was stopped by its rule at step {step}, which the rows of "
+            f"{text.listed([titles[name] for name in names])} decided: no word is printed of that "
+            "step on them. A later step, or a checkpoint fixed before, can be compared."
+        )
+
+
+def _told(ends: Sequence[ArmEnds], picked: Sequence[str]) -> list[str]:
     if not ends:
-        return ["Nothing can be told yet: no arm has two measured steps."]
-    return [
+        return list(picked) or ["Nothing can be told yet: no arm has two measured steps."]
+    ended = [
         f"{one.arm.name}, step {one.last} against step {one.first}: "
         f"{describe_comparison(f'step {one.first}', comparison)}"
         for one in ends
         for comparison in one.comparisons
     ]
+    return [*picked, *ended]
 
 
 def _over_steps(
@@ -339,7 +355,9 @@ def _traded(picture: TradeOff) -> StudyPart:
     )
 
 
-def _last(ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark]) -> StudyPart:
+def _last(
+    ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark], picked: Sequence[str]
+) -> StudyPart:
     titles = {one.name: one.title for one in benchmarks}
     grids = tuple(_end_grid(one, titles) for one in ends)
     family = next((c.family.sentence for one in ends for c in one.comparisons), "")
@@ -356,7 +374,7 @@ def _last(ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark]) -> S
     )
     notes = tuple(dict.fromkeys(c.note for one in ends for c in one.comparisons if c.note))
     return StudyPart(
-        "last", "Last against first", facts=facts, grids=grids, points=(*notes, *refused)
+        "last", "Last against first", facts=facts, grids=grids, points=(*picked, *notes, *refused)
     )
 
 
