@@ -37,6 +37,7 @@ from pairuni_eval.report.timeline_numbers import (
     MeasuredBenchmark,
     MeasuredStep,
     PickedEnd,
+    RuleStop,
     measured_benchmarks,
     page_of_tests,
     understanding_and_generation,
@@ -46,7 +47,7 @@ from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory,
 from pairuni_eval.stats.difference import Comparison
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
-from pairuni_eval.store.evaluations import EVALUATED
+from pairuni_eval.store.evaluations import EVALUATED, training_of
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.run_folders import find_runs
 from pairuni_eval.store.training import GRADIENTS, ROLLOUTS, TRAINING, has_training
@@ -126,14 +127,20 @@ def build_timeline(named: Sequence[Path], out: Path) -> Path:
     found = trajectories(runs)
     left_out = (*things.left_out, *unread, *found.left_out)
     if not found.arms:
-        said = f"; {left_out[0]}" if left_out else ""
+        said = f": {left_out[0].rstrip('.')}" if left_out else ""
         raise UserError(
             f"None of these runs has a training step{said}.",
             hint="Measure a checkpoint of a training: "
             "pairuni-eval run --checkpoint TRAINING/checkpoint-100",
         )
     chosen, unknown = choices_of(things.trainings)
-    sources = _Sources(found, _probed(things.trainings, runs), tuple(chosen), (*left_out, *unknown))
+    sources = _Sources(
+        found=found,
+        probed=_probed(things.trainings, runs),
+        choices=tuple(chosen),
+        stops=_stops(chosen, things),
+        left_out=(*left_out, *unknown),
+    )
     with ImageCopier(out) as copier:
         kept = rollouts({one.resolve().name: [one] for one in things.trainings}, copier)
     study = _study(named, sources)._replace(rollouts=kept)
@@ -156,10 +163,19 @@ def _read(paths: Sequence[Path], cache: HeadlineCache) -> tuple[list[TimedRun], 
                 continue
             runs.append(TimedRun(str(path), Tables(run), cache.headlines(run)))
         except UserError as failure:
-            left_out.append(f"{path}: {failure.message}")
+            about = "" if failure.message.startswith(str(path)) else f"{path}: "
+            left_out.append(f"{about}{failure.message}")
         except OSError as failure:  # e.g. a file that may not be read
             left_out.append(f"{path}: it cannot be read: {failure.strerror}")
     return runs, left_out
+
+
+def _stops(chosen: Sequence[ChosenStep], things: Timed) -> tuple[RuleStop, ...]:
+    """Of the trainings that were named, and of those whose evaluations were."""
+    named = {one.resolve() for one in things.trainings}
+    owners = dict.fromkeys(filter(None, map(training_of, things.runs)))
+    others, _ = choices_of([one for one in owners if one not in named])
+    return tuple(one.stop for one in (*chosen, *others) if one.stop is not None)
 
 
 def _probed(trainings: Sequence[Path], runs: Sequence[TimedRun]) -> tuple[Path, ...]:
@@ -182,21 +198,22 @@ class _Sources(NamedTuple):
     Attributes:
         probed: Folders with a gradient probe.
         choices: Best steps that trainings chose.
+        stops: Where trainings were stopped by their rule.
         left_out: What is not on the page, in sentences.
     """
 
     found: Trajectories
     probed: tuple[Path, ...]
     choices: tuple[ChosenStep, ...]
+    stops: tuple[RuleStop, ...]
     left_out: tuple[str, ...]
 
 
 def _study(named: Sequence[Path], sources: _Sources) -> Study:
-    found, probed, chosen, left_out = sources
+    found, probed, chosen, stops, left_out = sources
     benchmarks = measured_benchmarks(found)
     held_out = {str(one.training): one.ends for one in chosen if one.ends is not None}
     reported = {name for one in chosen for name in one.reported}
-    stops = [one.stop for one in chosen if one.stop is not None]
     tests = page_of_tests(found, held_out, reported, stops)
     ends = tests.ends
     steps = [step for arm in found.arms for step in arm.steps]

@@ -100,6 +100,16 @@ def test_a_last_step_that_the_rows_picked_has_no_word_on_them(
     assert "| 20 |" in numbers, "its numbers are there"
 
 
+def test_its_evaluations_have_none_either_where_they_are_named_alone(
+    one_split: Path, tmp_path: Path
+) -> None:
+    page = build_timeline([one_split / "evaluations/tuning"], tmp_path / "out")
+    markdown = page.with_name("timeline.md").read_text()
+    ends = section(markdown, "Last against first")
+    assert "was stopped by its rule at step 20" in ends and words_in(ends) == []
+    assert "## Best step" not in markdown
+
+
 def test_a_training_with_more_patience_is_compared(tmp_path: Path) -> None:
     training = write_training(tmp_path / "training", SKILLS, held_out=False, patience=2)
     page = build_timeline([training], tmp_path / "out")
