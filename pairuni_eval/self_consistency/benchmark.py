@@ -185,7 +185,8 @@ class SelfBenchmark(Benchmark):
         if self._painter is None:
             raise UserError(
                 f"'{self.card.name}' reads the pictures of a finished run of '{self.reads[0]}'.",
-                hint="Name it: --painter RUN",
+                hint=f"pairuni-eval run --checkpoint MODEL --benchmarks {self.card.name} "
+                "--painter RUN",
             )
         return self._painter
 

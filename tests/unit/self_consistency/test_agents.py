@@ -46,11 +46,6 @@ Agent = Callable[[Item, Scene, str], bool]
 
 
 @pytest.fixture(scope="module")
-def painter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn(tmp_path_factory.mktemp("painter") / "run", FaultyPainter("painter", oracle))
-
-
-@pytest.fixture(scope="module")
 def asked(painter_run: Path) -> list[Asked]:
     """Every question with the scene of its picture."""
     return asked_about(NAME, painter_run)
@@ -326,6 +321,9 @@ def test_what_cannot_be_read_is_refused_by_name(painter_run: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has no pictures of 'tiny-wise'"):
         wise = replace(settings, benchmarks=("self:tiny-wise",), painter=painter_run)
         measure(wise, silent(), reader)
+    with pytest.raises(UserError, match="reads the pictures of a finished run") as unread:
+        load_benchmark(NAME).data(None)
+    assert f"--benchmarks {NAME} --painter RUN" in (unread.value.hint or "")
     with pytest.raises(UserError, match="Unknown benchmark 'tiny-genevall' of 'self:'"):
         load_benchmark("self:tiny-genevall")
 

@@ -42,11 +42,6 @@ _SINGULAR = {word: shape for shape, word in PLURALS.items()}
 
 
 @pytest.fixture(scope="module")
-def painter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn(tmp_path_factory.mktemp("painter") / "run", FaultyPainter("painter", oracle))
-
-
-@pytest.fixture(scope="module")
 def asked(painter_run: Path) -> list[Asked]:
     return asked_about(NAME, painter_run)
 
