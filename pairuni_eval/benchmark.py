@@ -90,18 +90,36 @@ class Answer(msgspec.Struct, frozen=True):
         return tuple(self.load_image(part.image) for part in parts)
 
 
+class FactChoice(NamedTuple):
+    """A fact as one question with four options, of which the picture shows just one.
+
+    Attributes:
+        question: Without its options.
+        options: In an order drawn by seed.
+        shown: The option that the picture shows.
+        asked: The option that the prompt wants.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    shown: str
+    asked: str
+
+
 class Fact(NamedTuple):
     """What a picture shows of one thing that its prompt asks, as twin questions (`scorers.facts`).
 
     Attributes:
         name: Its place in the prompt, the same for every picture of it: "color 1".
-        kind: "object", "count", "color", "relation" or "knowledge".
+        kind: "object", "count", "color", "swap", "relation" or "knowledge".
         asked: The question whether it is as the prompt wants it.
         twin: The same question about something else.
         holds: Whether the picture shows what is asked; None where that is not known.
         reason: Why that is not known; None if it is.
         sure: Whether the grader was sure of all that it rests on.
         twin_holds: Whether the picture shows what the twin says; None for the opposite of `holds`.
+        choice: The same as multiple choice, or why it cannot be put so; None for a kind of fact
+            that has no such form.
     """
 
     name: str
@@ -112,6 +130,7 @@ class Fact(NamedTuple):
     reason: str | None = None
     sure: bool = True
     twin_holds: bool | None = None
+    choice: FactChoice | str | None = None
 
 
 class Painted(NamedTuple):
@@ -147,11 +166,14 @@ class Benchmark(ABC):
         extra: The extra of pairuni that its grading needs.
         right: The score metric by which a picture is right, and the least value that is.
         companions: Benchmarks of further prompts of the same kind, which `self:NAME` reads as well.
+        asks_choices: Whether its facts can be put as multiple choice (`FactChoice`), which
+            `self:NAME-choices` does.
     """
 
     extra: ClassVar[str | None] = None
     right: ClassVar[tuple[str, float]] = ("correct", 1.0)
     companions: ClassVar[tuple[str, ...]] = ()
+    asks_choices: ClassVar[bool] = False
 
     def __init__(self, card: Card, folder: Path) -> None:
         self.card = card

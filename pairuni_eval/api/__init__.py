@@ -9,7 +9,15 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pairuni_eval.benchmark import Answer, Benchmark, Equipment, Fact, MetricValue, Painted
+from pairuni_eval.benchmark import (
+    Answer,
+    Benchmark,
+    Equipment,
+    Fact,
+    FactChoice,
+    MetricValue,
+    Painted,
+)
 from pairuni_eval.cards import (
     Card,
     DataSpec,
@@ -76,6 +84,7 @@ __all__ = [
     "Equipment",
     "ExternalMetric",
     "Fact",
+    "FactChoice",
     "ImagePart",
     "Item",
     "Judge",

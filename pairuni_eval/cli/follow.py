@@ -43,7 +43,7 @@ def follow(
         bool, typer.Option("--once", help="Measure what is there and do not wait for more.")
     ] = False,
 ) -> None:
-    """Measure the checkpoints of a training as they arrive, until its last one.
+    """Measure the checkpoints of a training as they arrive, until its last one or its stop.
 
     What is measured when is the training's own plan (`--evaluate SUITE --evaluate-elsewhere`); of
     one without a plan every checkpoint is, by the options here. The same command goes on.
@@ -57,6 +57,8 @@ def follow(
     found = TrainingEvaluations(training, plan, Console(stderr=True), data=data)
     with found.held():
         ended = _measure_all(found, training)
+        if not ended and not once:
+            typer.echo(f"Waiting for further checkpoints of {training}.", err=True)
         while not ended and not once:
             time.sleep(look_every)
             ended = _measure_all(found, training)
@@ -69,13 +71,16 @@ def follow(
 
 
 def _measure_all(found: TrainingEvaluations, training: Path) -> bool:
-    """Measure what is there and owed; returns whether the training's last checkpoint is."""
+    """Measure what is there and owed; returns whether there will be no more.
+
+    That is so once the last checkpoint is there, or the training's own rule stopped it.
+    """
     from pairuni_eval.store.training import checkpoint_steps, last_step
 
     last = last_step(training)
     while owed := found.owed(max(checkpoint_steps(training), default=0), last):
         found.make(owed)
-    return last in checkpoint_steps(training)
+    return last in checkpoint_steps(training) or found.stopped is not None
 
 
 def _plan(

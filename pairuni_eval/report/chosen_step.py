@@ -3,7 +3,8 @@
 Goes in: training folders with a plan of evaluations. Comes out: a part of the page for each of
 them, and the comparison that its words rest on: the chosen step against where training began, on
 the suite that chose nothing. Where there is no such suite the part says that the step was chosen
-on the same rows, and no word is printed of it.
+on the same rows, and no word is printed of it. Where training was stopped by its rule its last step
+was chosen as well, by the same rows, and is treated alike (`stops`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,26 @@ from pairuni_eval.places import is_file
 from pairuni_eval.report import text
 from pairuni_eval.report.baseline_comparison import describe_comparison
 from pairuni_eval.report.study import Grid, GridCell, GridRow, StudyPart
-from pairuni_eval.report.timeline_numbers import Sides
-from pairuni_eval.stats.best_step import StepValue, best_step, stop_step, told, values_by_step
+from pairuni_eval.report.timeline_numbers import RuleStop, Sides
+from pairuni_eval.stats.best_step import (
+    StepValue,
+    best_step,
+    deciding,
+    stop_step,
+    told,
+    values_by_step,
+)
 from pairuni_eval.stats.difference import Comparison
 from pairuni_eval.stats.scope import NamedSide
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
-from pairuni_eval.store.evaluations import EvaluationPlan, read_evaluations, read_plan, run_of
+from pairuni_eval.store.evaluations import (
+    EvaluationPlan,
+    EvaluationRow,
+    read_evaluations,
+    read_plan,
+    run_of,
+)
 from pairuni_eval.store.read import StoredRun
 
 SAME_ROWS = (
@@ -32,7 +46,7 @@ SAME_ROWS = (
 )
 _STOPPED = (
     "Where training ended was decided by these rows as well, so its last step is not one that was "
-    "fixed before."
+    "fixed before: no word is printed of it on the benchmarks that decided."
 )
 
 
@@ -43,6 +57,7 @@ class ChosenStep(NamedTuple):
         values: The metric of the choice at every step that was measured.
         ends: The chosen step and the start on held-out rows; None where they are not both there.
         reported: The benchmarks of the held-out suite, of which other steps have no run.
+        stop: Where its rule stopped the training; None where it did not.
     """
 
     training: Path
@@ -50,6 +65,7 @@ class ChosenStep(NamedTuple):
     values: tuple[StepValue, ...]
     ends: Sides | None
     reported: frozenset[str] = frozenset()
+    stop: RuleStop | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +98,19 @@ def choice_of(training: Path) -> ChosenStep | None:
         if row.suite == plan.held_out
         for headline in row.headlines
     }
-    return ChosenStep(training, plan, values, _ends(training, plan, best.step), frozenset(reported))
+    ends = _ends(training, plan, best.step)
+    return ChosenStep(training, plan, values, ends, frozenset(reported), _stop(plan, rows, values))
+
+
+def _stop(
+    plan: EvaluationPlan, rows: Sequence[EvaluationRow], values: Sequence[StepValue]
+) -> RuleStop | None:
+    step = stop_step(values, plan.patience)
+    for row in rows:
+        if row.suite == plan.suite and row.step == step:
+            decided = frozenset(one.benchmark for one in deciding(row.headlines, plan.best_by))
+            return RuleStop(row.step, row.weights, decided)
+    return None
 
 
 def _ends(training: Path, plan: EvaluationPlan, step: int) -> Sides | None:
@@ -115,7 +143,7 @@ def choice_sentences(choice: ChosenStep, held_out: Comparison | None) -> Iterato
     else:
         said = describe_comparison("step 0", held_out)
         yield f"On {choice.plan.held_out}, which chose nothing: {said}"
-    if stop_step(choice.values, choice.plan.patience) is not None:
+    if choice.stop is not None:
         yield _STOPPED
 
 

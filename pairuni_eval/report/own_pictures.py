@@ -20,7 +20,7 @@ from pairuni_eval.report.copied_images import CopiedImage, ImageCopier
 from pairuni_eval.report.gallery import joined_text, named_images, shown_parts
 from pairuni_eval.report.text import shorten
 from pairuni_eval.seeds import stable_hash
-from pairuni_eval.stats.coupling import ASKED, seen
+from pairuni_eval.stats.coupling import ASKED, OTHER, seen
 from pairuni_eval.stats.tables import Tables, bare
 from pairuni_eval.store.read import decode_cell
 
@@ -106,7 +106,7 @@ class OwnPictures(NamedTuple):
 def own_pictures(tables: Tables, benchmark: str, copier: ImageCopier) -> OwnPictures | None:
     """What there is to say of a benchmark whose questions are twins; None for any other."""
     frame = tables.outputs(benchmark)
-    if not set(_NEEDED) <= set(frame.columns):
+    if not set(_NEEDED) <= set(frame.columns) or not (frame["tag.twin"] == OTHER).any():
         return None
     protocol = bare(tables.graded_under(benchmark)[0])
     frame = tables.joined(benchmark, protocol, "said_yes")

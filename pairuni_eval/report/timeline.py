@@ -4,14 +4,15 @@ Goes in: runs, and training folders with a gradient probe. Comes out: `timeline.
 `timeline.md`: every benchmark's headline over steps, the trade-off of understanding against
 generation, the cosine of the two tasks' gradients on the same axis, and the last checkpoint of each
 arm against its first. Words are those of a comparison page, of last against first in every arm,
-corrected together. No step is chosen here; one that a training chose by its plan of evaluations is
-told with what held-out rows say of it (`chosen_step`). Groups that a training kept as it sampled
-them stand at the end.
+corrected together; a last step at which a rule stopped the training has none on the rows that
+decided it. No step is chosen here; one that a training chose by its plan of evaluations is told
+with what held-out rows say of it (`chosen_step`). Groups that a training kept as it sampled them
+stand at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ from pairuni_eval.report.timeline_numbers import (
     ArmEnds,
     MeasuredBenchmark,
     MeasuredStep,
+    PickedEnd,
+    RuleStop,
     measured_benchmarks,
     page_of_tests,
     understanding_and_generation,
@@ -44,7 +47,7 @@ from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory,
 from pairuni_eval.stats.difference import Comparison
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
-from pairuni_eval.store.evaluations import EVALUATED
+from pairuni_eval.store.evaluations import EVALUATED, training_of
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.run_folders import find_runs
 from pairuni_eval.store.training import GRADIENTS, ROLLOUTS, TRAINING, has_training
@@ -124,14 +127,20 @@ def build_timeline(named: Sequence[Path], out: Path) -> Path:
     found = trajectories(runs)
     left_out = (*things.left_out, *unread, *found.left_out)
     if not found.arms:
-        said = f"; {left_out[0]}" if left_out else ""
+        said = f": {left_out[0].rstrip('.')}" if left_out else ""
         raise UserError(
             f"None of these runs has a training step{said}.",
             hint="Measure a checkpoint of a training: "
             "pairuni-eval run --checkpoint TRAINING/checkpoint-100",
         )
     chosen, unknown = choices_of(things.trainings)
-    sources = _Sources(found, _probed(things.trainings, runs), tuple(chosen), (*left_out, *unknown))
+    sources = _Sources(
+        found=found,
+        probed=_probed(things.trainings, runs),
+        choices=tuple(chosen),
+        stops=_stops(chosen, things),
+        left_out=(*left_out, *unknown),
+    )
     with ImageCopier(out) as copier:
         kept = rollouts({one.resolve().name: [one] for one in things.trainings}, copier)
     study = _study(named, sources)._replace(rollouts=kept)
@@ -154,10 +163,19 @@ def _read(paths: Sequence[Path], cache: HeadlineCache) -> tuple[list[TimedRun], 
                 continue
             runs.append(TimedRun(str(path), Tables(run), cache.headlines(run)))
         except UserError as failure:
-            left_out.append(f"{path}: {failure.message}")
+            about = "" if failure.message.startswith(str(path)) else f"{path}: "
+            left_out.append(f"{about}{failure.message}")
         except OSError as failure:  # e.g. a file that may not be read
             left_out.append(f"{path}: it cannot be read: {failure.strerror}")
     return runs, left_out
+
+
+def _stops(chosen: Sequence[ChosenStep], things: Timed) -> tuple[RuleStop, ...]:
+    """Of the trainings that were named, and of those whose evaluations were."""
+    named = {one.resolve() for one in things.trainings}
+    owners = dict.fromkeys(filter(None, map(training_of, things.runs)))
+    others, _ = choices_of([one for one in owners if one not in named])
+    return tuple(one.stop for one in (*chosen, *others) if one.stop is not None)
 
 
 def _probed(trainings: Sequence[Path], runs: Sequence[TimedRun]) -> tuple[Path, ...]:
@@ -180,21 +198,23 @@ class _Sources(NamedTuple):
     Attributes:
         probed: Folders with a gradient probe.
         choices: Best steps that trainings chose.
+        stops: Where trainings were stopped by their rule.
         left_out: What is not on the page, in sentences.
     """
 
     found: Trajectories
     probed: tuple[Path, ...]
     choices: tuple[ChosenStep, ...]
+    stops: tuple[RuleStop, ...]
     left_out: tuple[str, ...]
 
 
 def _study(named: Sequence[Path], sources: _Sources) -> Study:
-    found, probed, chosen, left_out = sources
+    found, probed, chosen, stops, left_out = sources
     benchmarks = measured_benchmarks(found)
     held_out = {str(one.training): one.ends for one in chosen if one.ends is not None}
     reported = {name for one in chosen for name in one.reported}
-    tests = page_of_tests(found, held_out, reported)
+    tests = page_of_tests(found, held_out, reported, stops)
     ends = tests.ends
     steps = [step for arm in found.arms for step in arm.steps]
     span = (float(min(steps)), float(max(steps)))
@@ -207,7 +227,8 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
         parts.append(_traded(picture))
     said = [(one, tests.beside.get(str(one.training))) for one in chosen]
     parts += [choice_part(one, held, number) for number, (one, held) in enumerate(said)]
-    parts += [_last(ends, benchmarks), _numbers(benchmarks, found)]
+    picked = tuple(_picked(tests.picked, benchmarks))
+    parts += [_last(ends, benchmarks, picked), _numbers(benchmarks, found)]
     if left_out:
         parts.append(StudyPart("left-out", "Left out", points=tuple(left_out)))
     partial = [one.title for one in benchmarks if one.partial]
@@ -215,7 +236,7 @@ def _study(named: Sequence[Path], sources: _Sources) -> Study:
         title=f"Timeline of {text.listed([arm.name for arm in found.arms])}",
         tiny=all(one.tiny for one in benchmarks),
         questions=(
-            asked("Did training move anything?", *_told(ends)),
+            asked("Did training move anything?", *_told(ends, picked)),
             asked("Which step is best?", *_best(said)),
             OpeningQuestion(
                 "How do I build it again?",
@@ -239,15 +260,27 @@ def _best(said: Sequence[tuple[ChosenStep, Comparison | None]]) -> list[str]:
     return list(dict.fromkeys(sentences)) or [_CHOSEN]
 
 
-def _told(ends: Sequence[ArmEnds]) -> list[str]:
+def _picked(found: Sequence[PickedEnd], benchmarks: Sequence[MeasuredBenchmark]) -> Iterator[str]:
+    """Of which last steps no word is printed, and why."""
+    titles = {one.name: one.title for one in benchmarks}
+    for arm, step, names in found:
+        yield (
+            f"{arm.name} was stopped by its rule at step {step}, which the rows of "
+            f"{text.listed([titles[name] for name in names])} decided: no word is printed of that "
+            "step on them. A later step, or a checkpoint fixed before, can be compared."
+        )
+
+
+def _told(ends: Sequence[ArmEnds], picked: Sequence[str]) -> list[str]:
     if not ends:
-        return ["Nothing can be told yet: no arm has two measured steps."]
-    return [
+        return list(picked) or ["Nothing can be told yet: no arm has two measured steps."]
+    ended = [
         f"{one.arm.name}, step {one.last} against step {one.first}: "
         f"{describe_comparison(f'step {one.first}', comparison)}"
         for one in ends
         for comparison in one.comparisons
     ]
+    return [*picked, *ended]
 
 
 def _over_steps(
@@ -339,7 +372,9 @@ def _traded(picture: TradeOff) -> StudyPart:
     )
 
 
-def _last(ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark]) -> StudyPart:
+def _last(
+    ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark], picked: Sequence[str]
+) -> StudyPart:
     titles = {one.name: one.title for one in benchmarks}
     grids = tuple(_end_grid(one, titles) for one in ends)
     family = next((c.family.sentence for one in ends for c in one.comparisons), "")
@@ -356,7 +391,7 @@ def _last(ends: Sequence[ArmEnds], benchmarks: Sequence[MeasuredBenchmark]) -> S
     )
     notes = tuple(dict.fromkeys(c.note for one in ends for c in one.comparisons if c.note))
     return StudyPart(
-        "last", "Last against first", facts=facts, grids=grids, points=(*notes, *refused)
+        "last", "Last against first", facts=facts, grids=grids, points=(*picked, *notes, *refused)
     )
 
 

@@ -20,7 +20,7 @@ from pairuni_eval.report.trade_off import PathOfArm, PathPoint, TradeOff, trade_
 from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory
 from pairuni_eval.stats.arms import ArmRuns, arm_row
 from pairuni_eval.stats.compare import TIE_MARGIN, Comparison, Difference, Place, find_differences
-from pairuni_eval.stats.families import together
+from pairuni_eval.stats.families import UncorrectedComparison, together
 from pairuni_eval.stats.intervals import LEVEL, Estimate, t_point
 from pairuni_eval.stats.range_share import share_of_range
 from pairuni_eval.stats.scope import NamedSide
@@ -100,6 +100,32 @@ class ArmEnds(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
+class RuleStop(NamedTuple):
+    """Where a training was stopped by its rule.
+
+    Attributes:
+        step: Of the last evaluation.
+        weights: Hash of its weights.
+        decided: The benchmarks whose rows decided it.
+    """
+
+    step: int
+    weights: str
+    decided: frozenset[str]
+
+    def picked(self, one: TimedRun, benchmark: str) -> bool:
+        """Whether the rows of this benchmark picked the checkpoint that a run measured."""
+        return benchmark in self.decided and one.run.card.checkpoint.weights == self.weights
+
+
+class PickedEnd(NamedTuple):
+    """The last step of an arm, and the benchmarks that picked it, which it is not compared on."""
+
+    arm: Trajectory
+    step: int
+    benchmarks: tuple[str, ...]
+
+
 class Sides(NamedTuple):
     """Two sides that a page compares beside the ends of its arms."""
 
@@ -113,30 +139,42 @@ class PageOfTests(NamedTuple):
     Attributes:
         ends: Last against first in every arm.
         beside: What else was asked for, by name.
+        picked: Last steps that were picked by rows that would compare them.
     """
 
     ends: tuple[ArmEnds, ...]
     beside: Mapping[str, Comparison]
+    picked: tuple[PickedEnd, ...] = ()
 
 
 def page_of_tests(
     found: Trajectories,
     beside: Mapping[str, Sides] = MappingProxyType({}),
     without: Collection[str] = (),
+    stops: Sequence[RuleStop] = (),
 ) -> PageOfTests:
     """Compare last with first in every arm, and what else is asked for.
+
+    A last step at which a rule stopped the training is not compared on the benchmarks that decided
+    it, for their rows picked that step.
 
     Args:
         found: The arms.
         beside: What else is compared, by name.
         without: Benchmarks of which the ends are not compared: those that `beside` is about.
+        stops: Where trainings were stopped by their rule.
     """
+    picked: dict[int, PickedEnd] = {}
     asked_for: dict[str, tuple[Trajectory, NamedSide, NamedSide]] = {}
     for arm in found.arms:
         first, last = arm.steps[0], arm.steps[-1]
         if first == last:
             continue
-        for number, (ours, theirs) in enumerate(_sides(arm, first, last, without)):
+        by_rule = tuple(_picked(arm, last, stops))
+        if by_rule:
+            picked[arm.number] = PickedEnd(arm, last, by_rule)
+        unasked = {*without, *by_rule}
+        for number, (ours, theirs) in enumerate(_sides(arm, first, last, unasked)):
             key = f"{arm.number}/{number}"
             names = f"{arm.name}, step {last}", f"step {first}"
             asked_for[key] = arm, NamedSide(names[0], ours), NamedSide(names[1], theirs)
@@ -145,6 +183,9 @@ def page_of_tests(
         key: find_differences(ours, theirs, margin=TIE_MARGIN)
         for key, (ours, theirs) in {**pairs, **beside}.items()
     }
+    for key, (arm, _, _) in asked_for.items():
+        if arm.number in picked:
+            raw[key] = _without(raw[key], picked[arm.number].benchmarks)
     made: dict[int, list[Comparison]] = {}
     others: dict[str, Comparison] = {}
     for key, comparison in together(raw).items():
@@ -163,7 +204,23 @@ def page_of_tests(
         for arm in found.arms
         if arm.number in made
     )
-    return PageOfTests(ends, others)
+    return PageOfTests(ends, others, tuple(picked.values()))
+
+
+def _without(found: UncorrectedComparison, names: Collection[str]) -> UncorrectedComparison:
+    """What is said of other benchmarks than these, which a run may hold as well."""
+    return found._replace(
+        rows=tuple(one for one in found.rows if one.benchmark not in names),
+        groups=tuple(one for one in found.groups if one.benchmark not in names),
+        refusals=tuple(one for one in found.refusals if one.benchmark not in names),
+    )
+
+
+def _picked(arm: Trajectory, last: int, stops: Sequence[RuleStop]) -> Iterator[str]:
+    """The benchmarks of the last step whose rows picked it."""
+    for name, runs in arm.points[last].items():
+        if any(stop.picked(one, name) for stop in stops for one in runs):
+            yield name
 
 
 def _sides(

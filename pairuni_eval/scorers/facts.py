@@ -7,9 +7,19 @@ from what a grader saw in the picture (`scorers.objects`), never from the prompt
 holds the twin says what is not so, drawn by seed; where it does not, the twin says what was seen.
 So exactly one of the two has the answer yes.
 
+Where two objects have a color each (`color_attr`), a *swap* puts the color of one once more, its
+twin naming the color that the prompt gives the other object: does the reader bind colors to their
+objects, or only find them somewhere in the picture? It is known where the grader sees one of these
+two colors on the object.
+
 A fact whose answer is not known has no twin, and says why: a color or a relation is only known
 where exactly one object of each class was seen. Whether an object is there is decided at the
 general threshold, also for prompts that count, whose own would call a fair detection absent.
+
+The same facts can be put as multiple choice (`FactChoice`): one question with four options, of
+which the picture shows exactly one and the prompt wants one. Where it shows none or several of them
+there is no such question, with the reason. A swap is about its twins and has no such form.
+
 Knowledge prompts (WISE) have no such facts: the whole picture is asked about, in the words of the
 prompt's explanation, and its twin is the explanation of another prompt of the same subcategory,
 which is taken not to hold.
@@ -21,7 +31,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pairuni_eval.benchmark import Fact, Painted
+from pairuni_eval.benchmark import Fact, FactChoice, Painted
 from pairuni_eval.records import Sample
 from pairuni_eval.scorers.objects import Objects, Observation, keep, relative_position
 from pairuni_eval.seeds import seed_for
@@ -33,6 +43,7 @@ OPPOSITE: Mapping[str, str] = {
     "below": "above",
 }
 SURE = 0.9  # least score of every object that a sure fact rests on
+OPTIONS = 4  # of a fact that is put as multiple choice
 
 
 def with_article(words: str) -> str:
@@ -43,6 +54,15 @@ def with_article(words: str) -> str:
 def plural(word: str) -> str:
     """A word for several, as GenEval's own prompts have it."""
     return f"{word}es" if word.endswith("s") else f"{word}s"
+
+
+def count_options(wanted: int, seen: int) -> tuple[int, ...]:
+    """Four numbers, among them both: from one less than is wanted on where that holds both."""
+    if abs(seen - wanted) >= OPTIONS:
+        low, high = sorted((wanted, seen))
+        return low, low + 1, high - 1, high
+    start = max(min(wanted - 1, seen), seen - OPTIONS + 1)
+    return tuple(range(start, start + OPTIONS))
 
 
 def object_facts(
@@ -86,6 +106,7 @@ class _Picture:
         self._counted: Objects = keep(seen.detections, tag=row.get("tag", ""))
         self._classes, self._colors, self._seed = classes, colors, seed
         self._counts = row.get("tag") == "counting"
+        self._named: dict[str, str] = {}
 
     def facts(self) -> list[Fact]:
         found: list[Fact] = []
@@ -95,12 +116,16 @@ class _Picture:
                 found.append(self._count(number, wanted["class"], wanted["count"]))
             if "color" in wanted and wanted["count"] == 1:
                 found.append(self._color(number, wanted["class"], wanted["color"]))
+                found += self._swap(number, wanted["class"], wanted["color"])
             if "position" in wanted:
                 found.append(self._relation(number, wanted["class"], *wanted["position"]))
         return found
 
+    def _drawn(self, name: str, purpose: str) -> random.Random:
+        return random.Random(seed_for(self._seed, name, 0, purpose))
+
     def _choose(self, name: str, options: Sequence[Any]) -> Any:
-        return random.Random(seed_for(self._seed, name, 0, "foil")).choice(options)
+        return self._drawn(name, "foil").choice(options)
 
     def _object(self, number: int, thing: str) -> Fact:
         name, there = f"object {number}", bool(self._objects.get(thing))
@@ -108,9 +133,34 @@ class _Picture:
         if not others:
             none = "nothing is absent" if there else "the grader sees nothing"
             return Fact(name, "object", _is_there(thing), reason=f"{none} to name in its place")
-        twin = _is_there(self._choose(name, others))
-        sure = there and self._sure(thing)
-        return Fact(name, "object", _is_there(thing), twin, there, sure=sure or not there)
+        other = self._choose(name, others)
+        twin = _is_there(other)
+        sure = not there or self._sure(thing)
+        which = self._which(name, thing, thing if there else other)
+        return Fact(name, "object", _is_there(thing), twin, there, sure=sure, choice=which)
+
+    def _which(self, name: str, thing: str, shown: str) -> FactChoice | str:
+        """Which class is there, among such as are not."""
+        absent = [one for one in self._classes if not self._objects.get(one)]
+        return self._among(name, "Which of these is in the image?", absent, shown, thing)
+
+    def _among(
+        self, name: str, question: str, false: Sequence[str], shown: str, asked: str
+    ) -> FactChoice | str:
+        """What is shown and what is asked among options drawn from false ones."""
+        both = dict.fromkeys((asked, shown))
+        others = [one for one in false if one not in both]
+        if len(others) < OPTIONS - len(both):
+            return "there are too few false options to choose among"
+        drawn = self._drawn(name, "options").sample(others, OPTIONS - len(both))
+        return self._choice(name, question, (*both, *drawn), shown, asked)
+
+    def _choice(
+        self, name: str, question: str, options: Sequence[str], shown: str, asked: str
+    ) -> FactChoice:
+        ordered = list(options)
+        self._drawn(name, "order").shuffle(ordered)
+        return FactChoice(question, tuple(ordered), shown, asked)
 
     def _count(self, number: int, thing: str, wanted: int) -> Fact:
         name, count = f"count {number}", len(self._counted.get(thing, ()))
@@ -118,17 +168,50 @@ class _Picture:
         other = self._choose(name, (wanted - 1, wanted + 1)) if holds else count
         sure = len(self._objects.get(thing, ())) == count
         asked, twin = _is_number(thing, wanted), _is_number(thing, other)
-        return Fact(name, "count", asked, twin, holds, sure=sure)
+        numbers = [str(number) for number in count_options(wanted, count)]
+        how_many = f"How many {plural(thing)} are there?"
+        choice = self._choice(name, how_many, numbers, str(count), str(wanted))
+        return Fact(name, "count", asked, twin, holds, sure=sure, choice=choice)
 
     def _color(self, number: int, thing: str, wanted: str) -> Fact:
         name, asked = f"color {number}", _is_colored(thing, wanted)
         if reason := self._not_one(thing):
             return Fact(name, "color", asked, reason=reason)
-        (color,) = self._color_of(thing, self._objects[thing])
+        color = self._color_seen(thing)
         holds = color == wanted
         others = [one for one in self._colors if one != wanted]
         other = self._choose(name, others) if holds else color
-        return Fact(name, "color", asked, _is_colored(thing, other), holds, sure=self._sure(thing))
+        twin, sure = _is_colored(thing, other), self._sure(thing)
+        choice = self._among(name, f"What color is the {thing}?", self._colors, color, wanted)
+        return Fact(name, "color", asked, twin, holds, sure=sure, choice=choice)
+
+    def _swap(self, number: int, thing: str, wanted: str) -> Iterator[Fact]:
+        """The twin of the other object's color; nothing where no other object has one."""
+        other = self._color_beside(number)
+        if other in (None, wanted):
+            return
+        name, asked, twin = f"swap {number}", _is_colored(thing, wanted), _is_colored(thing, other)
+        if reason := self._not_one(thing):
+            yield Fact(name, "swap", asked, reason=reason)
+            return
+        color = self._color_seen(thing)
+        if color not in (wanted, other):
+            yield Fact(name, "swap", asked, reason="the grader sees neither object's color")
+            return
+        yield Fact(name, "swap", asked, twin, color == wanted, sure=self._sure(thing))
+
+    def _color_seen(self, thing: str) -> str:
+        """The color of the one object of a class; a grader that runs a model names it once."""
+        if thing not in self._named:
+            (self._named[thing],) = self._color_of(thing, self._objects[thing])
+        return self._named[thing]
+
+    def _color_beside(self, number: int) -> str | None:
+        """The color that the prompt gives the other of two objects."""
+        if len(self._wanted) != 2:
+            return None
+        color: str | None = self._wanted[1 - number].get("color")
+        return color
 
     def _relation(self, number: int, thing: str, wanted: str, anchor_number: int) -> Fact:
         anchor = self._wanted[anchor_number]["class"]
@@ -140,8 +223,13 @@ class _Picture:
         if not holds and len(seen) != 1:
             return Fact(name, "relation", asked, reason="the grader sees no single relation")
         other = OPPOSITE[wanted] if holds else next(iter(seen))
-        sure = self._sure(thing) and self._sure(anchor)
-        return Fact(name, "relation", asked, _stands(thing, other, anchor), holds, sure=sure)
+        twin, sure = _stands(thing, other, anchor), self._sure(thing) and self._sure(anchor)
+        choice: FactChoice | str = "the grader sees no single relation"
+        if len(seen) == 1:
+            where = f"Where is the {thing} relative to the {anchor}?"
+            words = [_side(one) for one in OPPOSITE]
+            choice = self._choice(name, where, words, _side(next(iter(seen))), _side(wanted))
+        return Fact(name, "relation", asked, twin, holds, sure=sure, choice=choice)
 
     def _not_one(self, thing: str) -> str | None:
         """Why nothing is known of the one object of a class; None if exactly one was seen."""
@@ -164,6 +252,10 @@ def _is_number(thing: str, number: int) -> str:
 
 def _is_colored(thing: str, color: str) -> str:
     return f"Is the {thing} {color}?"
+
+
+def _side(relation: str) -> str:
+    return relation.removesuffix(" of")
 
 
 def _stands(thing: str, relation: str, anchor: str) -> str:

@@ -13,14 +13,16 @@ painter's, or, where the benchmark can do it, on a faultless drawing of what the
 
 Two readers, or two checkpoints, meet by the key of a fact (prompt, draw, fact, twin), for their
 pictures differ.
+
+`self:NAME-choices` asks about the same pictures in another form (`choices`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pairuni_eval.benchmark import Answer, Benchmark, Fact, MetricValue
 from pairuni_eval.cards import Card
@@ -32,15 +34,16 @@ from pairuni_eval.prompts import YES_NO_REQUEST
 from pairuni_eval.records import Item, Picture, Sample, Status
 from pairuni_eval.scorers.yes_no import mme_label
 from pairuni_eval.self_consistency.card import (
+    CHOICES,
     CONTROL,
-    FINE,
-    OBJECT,
     PAINTER,
     PREFIX,
+    SWAP,
     make_card,
+    scope_of,
 )
 from pairuni_eval.self_consistency.painted import PaintedPlace, PaintedRun
-from pairuni_eval.stats.coupling import ASKED, OTHER
+from pairuni_eval.stats.coupling import ASKED, OTHER, YES_NO
 
 _LONE = "lone"  # the tag `twin` of a question without one
 _UNKNOWN = "unknown"  # in the reference of a lone question: why its answer is not known
@@ -57,12 +60,20 @@ class SelfConsistency:
         """See `catalog.Family`.
 
         Raises:
-            UserError: if there is no such benchmark, or it does not tell what its pictures show.
+            UserError: if there is no such benchmark, it does not tell what its pictures show, or
+                not as multiple choice.
         """
+        from pairuni_eval.self_consistency.choices import ChoiceBenchmark  # stands on this module
+
         names = [card.name for card in all_cards()]
         if name in names and tells_facts(found := load_benchmark(name)):
             return SelfBenchmark(found)
-        known = [other for other in names if tells_facts(load_benchmark(other))]
+        source = name.removesuffix(CHOICES)
+        if source != name and source in names and (found := load_benchmark(source)).asks_choices:
+            return ChoiceBenchmark(found)
+        telling = [one for other in names if tells_facts(one := load_benchmark(other))]
+        known = [one.card.name for one in telling]
+        known += [f"{one.card.name}{CHOICES}" for one in telling if one.asks_choices]
         raise unknown_name(
             "benchmark", name, known, of=f"'{PREFIX}'", list_command="pairuni-eval list benchmarks"
         )
@@ -95,29 +106,40 @@ class _Told(NamedTuple):
         """Which prompt and draw it is of."""
         return PaintedPlace(self.answer.sample.key, self.answer.output.draw)
 
-    @property
-    def questions(self) -> Iterator[_Question]:
-        """What is asked about it; of the control no fact whose answer is not known."""
-        for fact in self.facts:
-            if fact.reason is not None or fact.holds is None:
-                if self.pictures == PAINTER:
-                    yield _Question(fact, _LONE, fact.asked, "")
-                continue
-            other = fact.twin_holds if fact.twin_holds is not None else not fact.holds
-            yield _Question(fact, ASKED, fact.asked, _said(fact.holds))
-            yield _Question(fact, OTHER, fact.twin, _said(other))
 
+class Question(NamedTuple):
+    """One question of a fact.
 
-class _Question(NamedTuple):
-    """One question of a fact: its tag `twin`, its words, and the right answer if that is known."""
+    Attributes:
+        place: Which of its fact's, in the key.
+        tags: `form`, `twin` and `label`: the answer by the picture, yes or no, if it is known.
+        text: The request.
+        reference: What its answer is marked by.
+    """
 
     fact: Fact
-    twin: str
-    words: str
-    label: str
+    place: str
+    tags: Mapping[str, str]
+    text: str
+    reference: Mapping[str, Any]
 
 
-def _said(yes: bool) -> str:
+def yes_or_no(fact: Fact, twin: str, words: str, *, holds: bool) -> Question:
+    """A question whose answer the picture gives."""
+    label = said(yes=holds)
+    tags = {"form": YES_NO, "twin": twin, "label": label}
+    return Question(fact, twin, tags, f"{words}{YES_NO_REQUEST}", {"answer": label})
+
+
+def lone(fact: Fact, reason: str) -> Question:
+    """The question of a fact that all numbers skip, but the one that asks which is chosen."""
+    tags = {"form": YES_NO, "twin": _LONE, "label": ""}
+    # its place is the same whether or not its answer is known
+    return Question(fact, ASKED, tags, f"{fact.asked}{YES_NO_REQUEST}", {_UNKNOWN: reason})
+
+
+def said(*, yes: bool) -> str:
+    """The word for it."""
     return "yes" if yes else "no"
 
 
@@ -126,10 +148,11 @@ class SelfBenchmark(Benchmark):
 
     Args:
         source: The benchmark whose pictures are read.
+        card: What is asked about them, and how it is counted.
     """
 
-    def __init__(self, source: Benchmark) -> None:
-        super().__init__(make_card(source.card), source.folder)
+    def __init__(self, source: Benchmark, card: Card | None = None) -> None:
+        super().__init__(card or make_card(source.card), source.folder)
         others = tuple(load_benchmark(name) for name in source.companions)
         self._sources = (source, *others)
         self._painter: PaintedRun | None = None
@@ -162,7 +185,8 @@ class SelfBenchmark(Benchmark):
         if self._painter is None:
             raise UserError(
                 f"'{self.card.name}' reads the pictures of a finished run of '{self.reads[0]}'.",
-                hint="Name it: --painter RUN",
+                hint=f"pairuni-eval run --checkpoint MODEL --benchmarks {self.card.name} "
+                "--painter RUN",
             )
         return self._painter
 
@@ -174,31 +198,50 @@ class SelfBenchmark(Benchmark):
 
     def count(self, data: Data) -> int:
         """The questions about a complete run of the benchmark; about a part, as many times more."""
-        questions = sum(1 for told in self._made(data) for _ in told.questions)
+        questions = sum(len(self._questions(told)) for told in self._made(data))
         return round(questions * self._run.whole(self.reads[0]))
 
     def samples(self, data: Data) -> Iterator[Item]:
         """Twin questions of each fact, in the run's order; the control's follow the painter's."""
         for told in self._made(data):
             picture = told.picture()
-            for question in told.questions:
+            for question in self._questions(told):
                 yield self._item(told, picture, question)
+
+    def _questions(self, told: _Told) -> list[Question]:
+        """What is asked about a picture; about the control only what has a right answer."""
+        found: list[Question] = []
+        for fact in told.facts:
+            known = fact.reason is None and fact.holds is not None
+            found += self.put(fact) if known else self.put_unknown(fact)
+        return [one for one in found if told.pictures == PAINTER or one.tags["label"]]
+
+    def put(self, fact: Fact) -> Iterator[Question]:
+        """The questions of a fact whose answer is known: twins."""
+        assert fact.holds is not None
+        other = fact.twin_holds if fact.twin_holds is not None else not fact.holds
+        yield yes_or_no(fact, ASKED, fact.asked, holds=fact.holds)
+        yield yes_or_no(fact, OTHER, fact.twin, holds=other)
+
+    def put_unknown(self, fact: Fact) -> Iterator[Question]:
+        """The question of a fact whose answer is not known."""
+        yield lone(fact, fact.reason or "")
 
     def mark(self, answer: Answer, *, protocol: str, judge: Judge | None) -> list[MetricValue]:  # noqa: ARG002
         """Whether the answer is right, whether it is yes, and what a rejection is worth."""
-        said, reference = mme_label(answer.text), answer.sample.reference
-        if said is None:
+        verdict, reference = mme_label(answer.text), answer.sample.reference
+        if verdict is None:
             unread = "neither yes nor no"
             names = (*_METRICS, _VOTE)
             return [MetricValue(name, None, Status.UNPARSED, unread) for name in names]
-        vote = MetricValue(_VOTE, float(said == "yes"), verdict=said)
+        vote = MetricValue(_VOTE, float(verdict == "yes"), verdict=verdict)
         if _UNKNOWN in reference:
             reason = reference[_UNKNOWN]
             return [*(MetricValue(name, None, Status.SKIPPED, reason) for name in _METRICS), vote]
-        yes, gold = said == "yes", reference["answer"] == "yes"
+        yes, gold = verdict == "yes", reference["answer"] == "yes"
         values = (yes == gold, yes, int(yes) - int(gold), not yes and not gold, not yes and gold)
         marks = (
-            MetricValue(name, float(value), verdict=said)
+            MetricValue(name, float(value), verdict=verdict)
             for name, value in zip(_METRICS, values, strict=True)
         )
         return [*marks, vote]
@@ -235,29 +278,26 @@ class SelfBenchmark(Benchmark):
             return {}
         return {told.place: told for told in _told(source, self._control)}
 
-    def _item(self, told: _Told, picture: Picture, question: _Question) -> Item:
-        fact, twin, words, label = question
+    def _item(self, told: _Told, picture: Picture, question: Question) -> Item:
+        fact = question.fact
         prefix = "" if told.source == self.reads[0] else f"{told.source} "
         sample, output = told.answer.sample, told.answer.output
-        place = OTHER if twin == OTHER else ASKED  # the same whether or not its answer is known
         last = "" if told.pictures == PAINTER else f" {CONTROL}"
-        known = {"answer": label} if label else {_UNKNOWN: fact.reason}
         return self.item(
-            key=f"{prefix}{sample.key} {output.draw} {fact.name} {place}{last}",
-            parts=(picture, f"{words}{YES_NO_REQUEST}"),
-            reference={**known, "output": output.id, "prompt": sample.text},
+            key=f"{prefix}{sample.key} {output.draw} {fact.name} {question.place}{last}",
+            parts=(picture, question.text),
+            reference={**question.reference, "output": output.id, "prompt": sample.text},
             unit=f"{prefix}{sample.key}",
             tags={
                 "kind": fact.kind,
                 "task": sample.tags.get("task") or sample.tags.get("category") or "",
-                "scope": OBJECT if fact.kind == "object" else FINE,
-                "form": "yes_no",
-                "twin": twin,
-                "label": label,
+                "scope": scope_of(fact.kind),
+                "votes": said(yes=fact.kind != SWAP),  # whose question was put already
+                **question.tags,
                 "pictures": told.pictures,
                 "draw": str(output.draw),
                 "fact": fact.name,
-                "sure": _said(fact.sure),
+                "sure": said(yes=fact.sure),
                 "picture": {None: "", True: "right", False: "wrong"}[told.right],
             },
         )

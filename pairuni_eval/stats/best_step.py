@@ -47,15 +47,20 @@ def chosen_value(headlines: Sequence[EvaluatedHeadline], best_by: str) -> float 
         A headline's `good`, or the mean of several; None where one of them has no value, or of
         several one has no known range.
     """
-    for one in headlines:
-        if one.benchmark == best_by:
-            return one.good
-    mine = [one for one in headlines if best_by in (MEAN, one.capability)]
+    mine = deciding(headlines, best_by)
+    if [one.benchmark for one in mine] == [best_by]:
+        return mine[0].good
     goods = [one.good for one in mine if one.ranged]
     values = [good for good in goods if good is not None]
     if not mine or len(values) < len(mine):
         return None
     return sum(values) / len(values)
+
+
+def deciding(headlines: Sequence[EvaluatedHeadline], best_by: str) -> list[EvaluatedHeadline]:
+    """The headlines that a choice goes by: the one it names, else those of what it names."""
+    named = [one for one in headlines if one.benchmark == best_by]
+    return named or [one for one in headlines if best_by in (MEAN, one.capability)]
 
 
 def best_step(values: Sequence[StepValue]) -> StepValue | None:

@@ -13,11 +13,18 @@ answers are right. A pair of which one answer has no value counts for nothing.
     kappa           Cohen 1960: agreement of Y with D beyond chance; moves with the prevalence
     twins           P(S)
     balanced_twins  mean of P(S | D) and P(S | not D)
+    balanced        the same of single answers whose value is 1 for right, e.g. to multiple choice
     twin_gap        P(D) - P(S): above 0, drawing is ahead of seeing
     youden_penalty  youden_j of the rows whose tag `pictures` is `painter`, less that of `control`
     self_selection  of what could be gained by choosing the best of a prompt's pictures, the share
                     that choosing the one with most approved facts gains; ties are averaged. Facts
                     of which D is not known count as well: nobody who chooses knows it
+
+A fact may be asked in two forms (the tag `form`): once with yes or no, and several times as
+multiple choice, where the value is 1 for who names what is asked. Of these:
+
+    form_agreement  the share of choices that say the same as the yes or no to their fact
+    form_kappa      the same beyond chance
 
 A number whose D is constant does not exist. One over fewer than `LEAST` units that show D, or not
 D, has no interval: there the spread of a few units says nothing.
@@ -36,6 +43,7 @@ from pairuni_eval.stats.aggregate import Aggregate, Array, Bounds, Codes, Graded
 
 LEAST = 10  # units that show D, and units that do not
 ASKED, OTHER = "asked", "other"
+YES_NO, CHOICE = "yes_no", "choice"
 _TWIN = ("pictures", "draw", "fact", "form")  # with the unit, what twins have in common
 
 
@@ -98,6 +106,27 @@ def seen(rows: GradedRows) -> _Facts:
     return _Facts(known, known & _tag(rows, "label", "yes"), good)
 
 
+def marked(rows: GradedRows) -> _Facts:
+    """D and right of single answers whose value is 1 for right."""
+    return approved(rows)
+
+
+def in_two_forms(rows: GradedRows) -> _Facts:
+    """Of every choice whose fact was asked with yes or no too: that yes, and what is chosen.
+
+    Where D stands in other numbers here stands the yes.
+    """
+    value = np.nan_to_num(rows.value)
+    answered = np.isfinite(rows.value)
+    code = np.unique(_codes(rows, ("pictures", "draw", "fact")), return_inverse=True)[1]
+    asked = answered & _tag(rows, "form", YES_NO) & _tag(rows, "twin", ASKED)
+    put, said = np.zeros((2, len(value)), dtype=bool)  # by fact, of which there are no more
+    put[code[asked]] = True
+    said[code[asked]] = value[asked] >= 0.5
+    known = answered & _tag(rows, "form", CHOICE) & put[code]
+    return _Facts(known, said[code], value >= 0.5).within(known)
+
+
 _Reader = Callable[[GradedRows], _Facts]
 
 
@@ -118,7 +147,9 @@ class _OverFacts(Aggregate):
         return facts.known & facts.so, facts.known & ~facts.so
 
     def extremes(self, rows: GradedRows) -> tuple[Array, Array] | None:
-        """All answers wrong and all right."""
+        """All answers wrong and all right; of two forms nobody knows which answers agree most."""
+        if self._read is in_two_forms:
+            return None
         high = _gold(rows) if self._read is approved else np.ones(len(rows.value))
         return 1.0 - high, high
 
@@ -352,6 +383,27 @@ def balanced_twins(spec: MetricSpec, groups: tuple[str, ...]) -> Aggregate:
     return _Balanced(seen, lambda _, facts: _by_class(facts), _SHARE, spec, groups)
 
 
+def balanced(spec: MetricSpec, groups: tuple[str, ...]) -> Aggregate:
+    """Mean of the shares that are right of facts that hold, and of those that do not."""
+    return _Balanced(marked, lambda _, facts: _by_class(facts), _SHARE, spec, groups)
+
+
+def form_agreement(spec: MetricSpec, groups: tuple[str, ...]) -> Aggregate:
+    """The share of choices that say what the yes or no says."""
+    return _MeanOfFacts(
+        in_two_forms,
+        lambda facts: (facts.so == facts.good).astype(np.float64),
+        _SHARE,
+        spec,
+        groups,
+    )
+
+
+def form_kappa(spec: MetricSpec, groups: tuple[str, ...]) -> Aggregate:
+    """Cohen's kappa of choices and the yes or no."""
+    return _Kappa(in_two_forms, spec, groups)
+
+
 def kappa(spec: MetricSpec, groups: tuple[str, ...]) -> Aggregate:
     """Cohen's kappa of Y and D."""
     return _Kappa(approved, spec, groups)
@@ -378,6 +430,9 @@ MAKERS: Mapping[str, Callable[[MetricSpec, tuple[str, ...]], Aggregate]] = {
         youden_j,
         youden_penalty,
         balanced_twins,
+        balanced,
+        form_agreement,
+        form_kappa,
         kappa,
         twins,
         twin_gap,

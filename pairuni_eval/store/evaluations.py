@@ -124,6 +124,14 @@ def run_of(training: Path, suite: str, step: int) -> Path:
     return training / EVALUATIONS / suite / f"step-{step}"
 
 
+def training_of(run: Path) -> Path | None:
+    """The training of which a run folder is an evaluation, by where it lies; None for others."""
+    above = run.resolve().parents
+    if len(above) < 3 or not is_file(above[1] / _PLAN):
+        return None
+    return above[2] if above[1].name == EVALUATIONS else None
+
+
 def weights_after(training: Path, plan: EvaluationPlan, step: int) -> str | None:
     """The checkpoint that an evaluation measures; None if it is not there."""
     if step == 0:

@@ -61,6 +61,7 @@ class GenEval(Benchmark):
     """See the module docstring."""
 
     extra = "geneval"
+    asks_choices = True
 
     def __init__(self, card: Card, folder: Path) -> None:
         super().__init__(card, folder)

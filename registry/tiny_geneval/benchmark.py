@@ -44,6 +44,7 @@ class TinyGenEval(Benchmark):
     """See the module docstring."""
 
     companions: ClassVar[tuple[str, ...]] = ("tiny-geneval-more",)
+    asks_choices = True
 
     def samples(self, data: Data) -> Iterator[Item]:
         """The same prompts every time."""

@@ -124,7 +124,7 @@ def test_what_is_stored_is_not_measured_again(starter: Starter, base: Path, plac
 
 
 def test_the_rule_stops_a_run_and_the_same_command_stops_it_again(
-    starter: Starter, base: Path, place: Path
+    starter: Starter, base: Path, place: Path, cli: Cli
 ) -> None:
     words = [*reinforced(base, place, steps=6), *watched(1, "--patience", 2)]
     assert starter.run(words) == 0
@@ -133,6 +133,8 @@ def test_the_rule_stops_a_run_and_the_same_command_stops_it_again(
     ended = contents(place)
     assert starter.run(words) == 0
     assert contents(place) == ended
+    followed = cli("follow", place)  # there will be no more checkpoints: it waits for none
+    assert followed.code == 0 and "Stopped after step 2" in followed.err
     # With more patience it goes on, as one that had it from the start.
     assert starter.run([*words[:-1], 3]) == 0
     assert checkpoint_steps(place) == (1, 2, 3)

@@ -73,7 +73,9 @@ def spoiled(rng: random.Random, row: Row, scene: Scene) -> Scene:
             return scene.without(*thing.cell)
         return scene.with_thing(Thing(thing.shape, thing.color, *rng.choice(scene.free_cells())))
     if row["tag"] in ("colors", "color_attr"):
-        other = rng.choice([color for color in COLORS if color != thing.color])
+        others = [color for color in COLORS if color != thing.color]
+        beside = [one.color for one in scene.things[1:]] if rng.random() < 0.5 else []
+        other = rng.choice(beside or others)
         return scene.with_thing(Thing(thing.shape, other, *thing.cell))
     if row["tag"] == "position":  # mirrored at the middle of both axes
         return Scene(tuple(Thing(t.shape, t.color, 3 - t.row, 3 - t.col) for t in scene.things))

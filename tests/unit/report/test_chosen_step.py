@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.made_up_timelines import HELD_OUT, TAKEN, watched_page, write_training
+from support.made_up_timelines import (
+    BASE,
+    CARDS,
+    HELD_OUT,
+    TAKEN,
+    watched_page,
+    write_point,
+    write_training,
+)
 
 from pairuni_eval.report.chosen_step import SAME_ROWS, choice_of, choices_of
 from pairuni_eval.report.curves import curves
@@ -66,6 +74,87 @@ def test_the_same_rows_have_none(one_split: Path, tmp_path: Path) -> None:
     assert "| step 10 | 0.9" in told and "chosen |" in told
     assert "Stopped after step 20: mean of tuning has not grown in 1 evaluation." in told
     assert "Where training ended was decided by these rows as well" in told
+
+
+def words_in(told: str) -> list[str]:
+    return [word for word in WORDS if f"{word}:" in told]
+
+
+def titles_in(told: str) -> list[str]:
+    """The first cells of the lines of a part's tables, without heads."""
+    cells = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")]
+    return [cell for cell in cells if cell != "benchmark"]
+
+
+def test_a_last_step_that_the_rows_picked_has_no_word_on_them(
+    one_split: Path, tmp_path: Path
+) -> None:
+    page = build_timeline([one_split], tmp_path / "out")
+    markdown = page.with_name("timeline.md").read_text()
+    ends = section(markdown, "Last against first")
+    assert "was stopped by its rule at step 20, which the rows of" in ends
+    assert "no word is printed of that step on them" in ends
+    assert words_in(ends) == [] and "difference" not in ends
+    assert "no arm has two measured steps" not in markdown
+    numbers = section(markdown, "Every number")
+    assert "| 20 |" in numbers, "its numbers are there"
+
+
+def test_its_evaluations_have_none_either_where_they_are_named_alone(
+    one_split: Path, tmp_path: Path
+) -> None:
+    page = build_timeline([one_split / "evaluations/tuning"], tmp_path / "out")
+    markdown = page.with_name("timeline.md").read_text()
+    ends = section(markdown, "Last against first")
+    assert "was stopped by its rule at step 20" in ends and words_in(ends) == []
+    assert "## Best step" not in markdown
+
+
+def test_a_training_with_more_patience_is_compared(tmp_path: Path) -> None:
+    training = write_training(tmp_path / "training", SKILLS, held_out=False, patience=2)
+    page = build_timeline([training], tmp_path / "out")
+    ends = section(page.with_name("timeline.md").read_text(), "Last against first")
+    assert "stopped by its rule" not in ends and words_in(ends)
+
+
+def test_what_did_not_decide_has_its_word(tmp_path: Path) -> None:
+    decided, free = TAKEN
+    training = write_training(
+        tmp_path / "training", SKILLS, held_out=False, patience=1, best_by=decided
+    )
+    choice = choice_of(training)
+    assert choice is not None and choice.stop is not None
+    assert (choice.stop.step, choice.stop.decided) == (20, {decided})
+    page = build_timeline([training], tmp_path / "out")
+    ends = section(page.with_name("timeline.md").read_text(), "Last against first")
+    assert titles_in(ends) == [CARDS[free].title]
+    assert words_in(ends)
+
+
+def test_a_stop_by_the_tuning_rows_leaves_held_out_words(tmp_path: Path) -> None:
+    training = write_training(tmp_path / "training", SKILLS, held_out=True, patience=1)
+    page = build_timeline([training], tmp_path / "out")
+    markdown = page.with_name("timeline.md").read_text()
+    best = section(markdown, "Best step of training")
+    for name in HELD_OUT:
+        (line,) = (one for one in best.splitlines() if one.startswith(f"| {name} "))
+        assert "better: +" in line
+    assert words_in(section(markdown, "Last against first")) == []
+
+
+def test_rows_that_decided_nothing_have_words_at_the_same_step(
+    one_split: Path, tmp_path: Path
+) -> None:
+    """Other benchmarks, measured by hand where the training was stopped."""
+    skill, taken = SKILLS[20], HELD_OUT
+    trained = {"recipe": "grpo on tiny, seed 0", "step": 20, "parent": BASE}
+    write_point(tmp_path / "runs/step-20", skill, taken, **trained)
+    first = {"weights": BASE, "step": 3000, "recipe": "base"}
+    write_point(tmp_path / "runs/step-0", SKILLS[0], taken, **first)
+    page = build_timeline([one_split, tmp_path / "runs"], tmp_path / "out")
+    ends = section(page.with_name("timeline.md").read_text(), "Last against first")
+    assert sorted(titles_in(ends)) == sorted(CARDS[name].title for name in taken)
+    assert words_in(ends)
 
 
 def test_a_start_that_is_best_has_nothing_to_report(tmp_path: Path) -> None:

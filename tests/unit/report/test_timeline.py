@@ -115,6 +115,15 @@ def test_all_arms_are_one_page_of_tests(runs: Path) -> None:
         assert row.corrected >= row.p, name
 
 
+def test_a_folder_that_is_no_run_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        build_timeline([tmp_path / "nothing"], tmp_path / "out")
+    assert refused.value.message == (
+        f"None of these runs has a training step: {tmp_path / 'nothing'} is not a run folder: "
+        "it has no run.json."
+    )
+
+
 def test_crosses_are_the_paired_intervals_to_the_first_point(runs: Path) -> None:
     found = ordered([runs / name for name in ("base", "grpo-0-20")])
     picture = understanding_and_generation(measured_benchmarks(found), found)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
-from rich.console import Console
+from support.asked_pictures import (
+    Asked,
+    asked_about,
+    drawn,
+    holds,
+    marked,
+    number_of,
+    opened,
+    question,
+    silent,
+)
 from support.tiny_painters import FaultyPainter, oracle, red_for_green
 
 from pairuni_eval.benchmark import Answer, Benchmark, Painted
 from pairuni_eval.catalog import load_benchmark
 from pairuni_eval.errors import UserError
-from pairuni_eval.prompts import YES_NO_REQUEST
-from pairuni_eval.records import ImagePart, Item, Output, Picture, TextPart
+from pairuni_eval.records import ImagePart, Item, Output, Picture
 from pairuni_eval.report.build import build_report
 from pairuni_eval.report.copied_images import ImageCopier
 from pairuni_eval.report.own_pictures import own_pictures
@@ -30,101 +34,39 @@ from pairuni_eval.report.readers_output import as_tables, readings
 from pairuni_eval.runner.run import measure
 from pairuni_eval.runner.settings import RunSettings
 from pairuni_eval.scorers.objects import Observation
-from pairuni_eval.self_consistency.benchmark import SelfBenchmark
-from pairuni_eval.stats.aggregate import GradedRows, make_aggregate, rows_within
+from pairuni_eval.stats.aggregate import GradedRows
 from pairuni_eval.stats.compare import compare_page
-from pairuni_eval.stats.intervals import Estimate, estimate
+from pairuni_eval.stats.intervals import Estimate
 from pairuni_eval.stats.tables import Tables, metric_row, status_counts
 from pairuni_eval.store.read import StoredRun
-from pairuni_eval.tiny.world import Scene, read
+from pairuni_eval.tiny.world import COLORS, Scene
 
 NAME = "self:tiny-geneval"
 Agent = Callable[[Item, Scene, str], bool]
 
 
-def silent() -> Console:
-    return Console(file=io.StringIO())
-
-
-def drawn(folder: Path, painter: FaultyPainter, *, seed: int = 0, limit: int | None = None) -> Path:
-    settings = RunSettings(
-        checkpoint="painter",
-        out=folder,
-        benchmarks=("tiny-geneval",),
-        seed=seed,
-        limit=limit,
-        batch_size=512,
-    )
-    return measure(settings, silent(), painter)
-
-
 @pytest.fixture(scope="module")
-def painter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn(tmp_path_factory.mktemp("painter") / "run", FaultyPainter("painter", oracle))
-
-
-def opened(painter: Path, control: Path | None = None) -> SelfBenchmark:
-    benchmark = load_benchmark(NAME)
-    assert isinstance(benchmark, SelfBenchmark)
-    benchmark.read_from(painter, control, device="cpu")
-    return benchmark
-
-
-@pytest.fixture(scope="module")
-def asked(painter_run: Path) -> list[tuple[Item, Scene]]:
+def asked(painter_run: Path) -> list[Asked]:
     """Every question with the scene of its picture."""
-    benchmark = opened(painter_run)
-    items = list(benchmark.samples(benchmark.data(None)))
-    return [(item, read(Image.open(io.BytesIO(item.pictures[0].data)))) for item in items]
+    return asked_about(NAME, painter_run)
 
 
-def question(item: Item) -> str:
-    return item.sample.text.removesuffix(YES_NO_REQUEST)
-
-
-@cache
-def plain() -> SelfBenchmark:
-    """The benchmark, without pictures: for its card and its marks."""
-    benchmark = load_benchmark(NAME)
-    assert isinstance(benchmark, SelfBenchmark)
-    return benchmark
-
-
-def graded(asked: list[tuple[Item, Scene]], agent: Agent) -> dict[str, GradedRows]:
+def graded(asked: list[Asked], agent: Agent) -> dict[str, GradedRows]:
     """The rows of every score metric, as the benchmark marks an agent's answers."""
-    benchmark = plain()
-    values: dict[str, list[float]] = {}
-    for item, scene in asked:
-        text = "Yes." if agent(item, scene, question(item)) else "No, it is not."
-        part = TextPart(text)
-        output = Output(id="o", sample="s", draw=0, seed=0, decoding="d", parts=(part,))
-        for mark in benchmark.mark(
-            Answer(item.sample, output, {}.get), protocol="twins", judge=None
-        ):  # type: ignore[arg-type]
-            known = mark.metric == "approved" or "answer" in item.sample.reference
-            assert (mark.value is not None) is known
-            values.setdefault(mark.metric, []).append(
-                math.nan if mark.value is None else mark.value
-            )
-    samples = [item.sample for item, _ in asked]
-    frame = pd.DataFrame([sample.tags for sample in samples])
-    tags = {name: pd.Categorical(frame[name]) for name in frame}
-    unit = pd.factorize(np.array([sample.unit for sample in samples]))[0]
-    draw = np.zeros(len(samples), dtype=np.int64)
-    return {
-        metric: GradedRows(np.array(column), unit, draw, tags) for metric, column in values.items()
-    }
+
+    def answer(item: Item, scene: Scene) -> str:
+        return "Yes." if agent(item, scene, question(item)) else "No, it is not."
+
+    return marked(NAME, asked, answer)
 
 
 def number(rows: dict[str, GradedRows], metric: str, **where: str) -> Estimate:
-    spec = plain().card.protocols["twins"].metric(metric)
-    mine = rows_within(rows[spec.of], {**spec.where, **where})
-    return estimate(make_aggregate(spec, mine), mine)
+    return number_of(NAME, rows, metric, **where)
 
 
-def test_the_grader_decides_what_holds(asked: list[tuple[Item, Scene]]) -> None:
+def test_the_grader_decides_what_holds(asked: list[Asked]) -> None:
     kinds = {item.sample.tags["kind"] for item, _ in asked}
-    assert kinds == {"object", "count", "color", "relation"}
+    assert kinds == {"object", "count", "color", "swap", "relation"}
     for item, scene in asked:
         gold = item.sample.reference.get("answer")
         if gold is not None:
@@ -134,7 +76,7 @@ def test_the_grader_decides_what_holds(asked: list[tuple[Item, Scene]]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["count", "color", "relation"])
-def test_the_oracle_sees_everything(asked: list[tuple[Item, Scene]], kind: str) -> None:
+def test_the_oracle_sees_everything(asked: list[Asked], kind: str) -> None:
     rows = graded(asked, lambda _, scene, text: oracle(scene, text))
     for metric in ("youden_j", "balanced_sees", "sees", "kappa"):
         assert number(rows, metric, kind=kind).value == 1.0
@@ -147,21 +89,67 @@ def test_the_oracle_sees_everything(asked: list[tuple[Item, Scene]], kind: str) 
     assert number(rows, "self_selection").value == 1.0
 
 
-def test_always_yes_knows_nothing(asked: list[tuple[Item, Scene]]) -> None:
+def test_what_the_swap_shows_by_agent(asked: list[Asked]) -> None:
+    rows = graded(asked, lambda _, scene, text: oracle(scene, text))
+    assert number(rows, "youden_j_swap").value == number(rows, "balanced_sees_swap").value == 1.0
+    rows = graded(asked, lambda *_: True)
+    assert number(rows, "youden_j_swap").value == number(rows, "balanced_sees_swap").value == 0.0
+    rows = graded(asked, lambda item, *_: item.sample.tags["twin"] == "asked")
+    assert number(rows, "youden_j_swap").value == 0.0
+    assert number(rows, "balanced_sees_swap").value == 0.5
+
+
+def test_colors_seen_anywhere_show_in_the_swap_alone(asked: list[Asked]) -> None:
+    """A reader who knows which colors are in the picture, not which object has them."""
+
+    def unbound(_: Item, scene: Scene, text: str) -> bool:
+        color = text.rsplit(maxsplit=1)[-1].rstrip("?")
+        if text.startswith("Is the ") and color in COLORS:
+            return any(thing.color == color for thing in scene.things)
+        return oracle(scene, text)
+
+    rows = graded(asked, unbound)
+    right = {"picture": "right", "task": "color_attr"}  # both colors are there
+    color = number(rows, "sees", kind="color", **right).value
+    assert color is not None and color > 0.6, "most foils are no color of the picture"
+    assert number(rows, "sees", scope="swap", **right).value == 0.0
+
+
+def test_the_swap_repeats_a_question_and_has_no_second_vote(
+    asked: list[Asked],
+) -> None:
+    votes = {item.sample.tags["votes"] for item, _ in asked if item.sample.tags["kind"] == "swap"}
+    assert votes == {"no"}
+    others = {item.sample.tags["votes"] for item, _ in asked if item.sample.tags["kind"] != "swap"}
+    assert others == {"yes"}
+    by_fact = {
+        (item.sample.unit, item.sample.tags["draw"], item.sample.tags["pictures"], question(item))
+        for item, _ in asked
+        if item.sample.tags["kind"] == "color"
+    }
+    again = [
+        (item.sample.unit, item.sample.tags["draw"], item.sample.tags["pictures"], question(item))
+        for item, _ in asked
+        if item.sample.tags["kind"] == "swap" and item.sample.tags["twin"] == "asked"
+    ]
+    assert again and set(again) <= by_fact
+
+
+def test_always_yes_knows_nothing(asked: list[Asked]) -> None:
     rows = graded(asked, lambda *_: True)
     assert number(rows, "approves").value == 1.0
     for metric in ("youden_j", "kappa", "balanced_sees", "sees", "self_selection"):
         assert number(rows, metric).value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_echo_of_the_prompt_fools_sees_alone(asked: list[tuple[Item, Scene]]) -> None:
+def test_the_echo_of_the_prompt_fools_sees_alone(asked: list[Asked]) -> None:
     rows = graded(asked, lambda item, *_: item.sample.tags["twin"] == "asked")
     assert number(rows, "youden_j").value == 0.0
     assert number(rows, "balanced_sees").value == 0.5
     assert number(rows, "sees").value == number(rows, "draws").value
 
 
-def test_a_coin_is_at_chance(asked: list[tuple[Item, Scene]]) -> None:
+def test_a_coin_is_at_chance(asked: list[Asked]) -> None:
     chance = {"youden_j": 0.0, "sees": 0.25, "balanced_sees": 0.25}
     hits = dict.fromkeys(chance, 0)
     for seed in range(5):
@@ -172,25 +160,20 @@ def test_a_coin_is_at_chance(asked: list[tuple[Item, Scene]]) -> None:
     assert min(hits.values()) >= 4
 
 
-def test_a_fifth_flipped_leaves_three_fifths(asked: list[tuple[Item, Scene]]) -> None:
+def test_a_fifth_flipped_leaves_three_fifths(asked: list[Asked]) -> None:
     coin = random.Random(8)
     rows = graded(asked, lambda _, scene, text: oracle(scene, text) != (coin.random() < 0.2))
     assert holds(number(rows, "youden_j"), 0.6)
     assert holds(number(rows, "sees"), 0.64)
 
 
-def test_red_for_green_shows_in_colors_alone(asked: list[tuple[Item, Scene]]) -> None:
+def test_red_for_green_shows_in_colors_alone(asked: list[Asked]) -> None:
     rows = graded(asked, lambda _, scene, text: red_for_green(scene, text))
     color = number(rows, "youden_j", kind="color").value
     assert color is not None and color < 1
     for kind in ("count", "relation"):
         assert number(rows, "youden_j", kind=kind).value == 1.0
         assert number(rows, "balanced_sees", kind=kind).value == 1.0
-
-
-def holds(found: Estimate, value: float) -> bool:
-    assert found.interval is not None
-    return found.interval.low <= value <= found.interval.high
 
 
 # Through the runner
@@ -229,7 +212,10 @@ def test_a_run_says_the_same_and_keeps_where_it_comes_from(
     parents = samples["reference"].map(json.loads).map(lambda one: one["output"])
     assert set(parents) <= set(StoredRun(painter_run).outputs["id"])
     skipped = [row for row in status_counts(oracle_run, NAME, "twins") if row.status == "skipped"]
-    assert {row.reason for row in skipped} == {"the grader sees no single relation"}
+    assert {row.reason for row in skipped} == {
+        "the grader sees no single relation",
+        "the grader sees neither object's color",
+    }
     lone = samples["tags"].map(json.loads).map(lambda one: one["twin"] == "lone")
     assert sum(row.rows for row in skipped) == lone.sum() > 0
     assert not oracle_run.run.card.partial
@@ -237,7 +223,7 @@ def test_a_run_says_the_same_and_keeps_where_it_comes_from(
 
 def test_another_painter_stands_where_facts_agree(painter_run: Path, tmp_path: Path) -> None:
     other = drawn(tmp_path / "other", FaultyPainter("other", oracle, right=0.5), seed=5, limit=30)
-    found = opened(painter_run, other)
+    found = opened(NAME, painter_run, other)
     own: dict[str, str] = {}
     control: dict[str, str] = {}
     for item in found.samples(found.data(None)):
@@ -279,7 +265,13 @@ def test_two_checkpoints_meet_by_fact_with_labels_of_their_own(
 def test_the_page_counts_and_shows_four_kinds_of_picture(blind_run: Tables, tmp_path: Path) -> None:
     with ImageCopier(tmp_path) as copier:
         found = own_pictures(blind_run, NAME, copier)
-    assert found is not None and found.kinds == ("object", "count", "color", "relation")
+    assert found is not None and set(found.kinds) == {
+        "object",
+        "count",
+        "color",
+        "swap",
+        "relation",
+    }
     sees, denies, admits, insists = (corner.counts for corner in found.corners)
     color = found.kinds.index("color")
     assert denies[color] > 0 and insists[color] > 0
@@ -329,6 +321,9 @@ def test_what_cannot_be_read_is_refused_by_name(painter_run: Path, tmp_path: Pat
     with pytest.raises(UserError, match="has no pictures of 'tiny-wise'"):
         wise = replace(settings, benchmarks=("self:tiny-wise",), painter=painter_run)
         measure(wise, silent(), reader)
+    with pytest.raises(UserError, match="reads the pictures of a finished run") as unread:
+        load_benchmark(NAME).data(None)
+    assert f"--benchmarks {NAME} --painter RUN" in (unread.value.hint or "")
     with pytest.raises(UserError, match="Unknown benchmark 'tiny-genevall' of 'self:'"):
         load_benchmark("self:tiny-genevall")
 

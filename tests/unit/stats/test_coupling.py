@@ -144,3 +144,44 @@ def test_self_selection_by_hand() -> None:
         tags.append(word)
     found = number("self_selection", answers(rows, draw=draws, picture=tags))
     assert found.value == pytest.approx((0.0 + 0.5) / (0.5 + 0.5))
+
+
+# Two forms of one question
+
+
+def forms(facts: list[tuple[int, float, list[float]]]) -> GradedRows:
+    """Facts as (unit, said yes, named what is asked in each choice); one fact a unit."""
+    rows: list[tuple[int, str, str, float]] = []
+    for unit, said, chosen in facts:
+        rows.append((unit, "yes_no", "asked", said))
+        rows += [(unit, "choice", "", value) for value in chosen]
+    columns = {"form": [row[1] for row in rows], "twin": [row[2] for row in rows]}
+    return GradedRows(
+        np.array([row[3] for row in rows]),
+        np.array([row[0] for row in rows]),
+        np.zeros(len(rows), dtype=np.int64),
+        {name: np.array(column, dtype=object) for name, column in columns.items()},
+    )
+
+
+def test_two_forms_agree_by_hand() -> None:
+    # Yes and 3 of 4; no and 1 of 4: six of eight agree. Yes 4 of 8, chosen 4 of 8: chance is half.
+    rows = forms([(0, 1.0, [1, 1, 1, 0]), (1, 0.0, [0, 0, 0, 1])])
+    assert number("form_agreement", rows).value == 6 / 8
+    assert number("form_kappa", rows).value == pytest.approx((6 / 8 - 1 / 2) / (1 - 1 / 2))
+
+
+def test_a_form_without_an_answer_agrees_with_nothing() -> None:
+    rows = forms([(0, math.nan, [1, 1]), (1, 1.0, [1, math.nan])])
+    assert number("form_agreement", rows).value == 1.0
+    assert number("form_agreement", forms([(0, math.nan, [1, 1])])).value is None
+    assert number("form_kappa", rows).value is None, "all said yes"
+
+
+def test_balanced_by_hand() -> None:
+    # 3 of 4 right where it holds, 1 of 2 where it does not: their mean, not 4 of 6.
+    rows = answers(
+        [(n, "yes", float(n < 3)) for n in range(4)] + [(n, "no", float(n == 4)) for n in (4, 5)]
+    )
+    assert number("balanced", rows).value == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert number("balanced", answers([(0, "yes", 1.0)])).value is None
