@@ -85,9 +85,11 @@ def check_plan(plan: EvaluationPlan) -> None:
         return
     both = sorted(set(asked) & set(catalog.find_suite(plan.held_out).benchmarks))
     if both:
+        twice = f"The suite '{plan.suite}' is named twice; it holds"
+        apart = f"The suites '{plan.suite}' and '{plan.held_out}' both hold"
         raise UserError(
-            f"The suites '{plan.suite}' and '{plan.held_out}' both hold {', '.join(both)}: what is "
-            "chosen by them would be reported on the same rows.",
+            f"{twice if plan.suite == plan.held_out else apart} {', '.join(both)}: what is chosen "
+            "by them would be reported on the same rows.",
             hint="Name a suite of other rows: pairuni-eval list suites",
         )
 

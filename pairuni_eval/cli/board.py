@@ -41,4 +41,14 @@ def board(
 
         page = build_board(runs, place, reports, tell=tell)
     typer.echo(f"Board: {page}")
-    typer.echo(f"Next:  {as_typed('pairuni-eval', 'compare', 'A', 'B')}", err=True)
+    typer.echo(f"Next:  {as_typed('pairuni-eval', *_next(runs))}", err=True)
+
+
+def _next(runs: Path) -> tuple[object, ...]:
+    """The last two runs that are finished, compared; of one its report."""
+    from pairuni_eval.store import layout
+    from pairuni_eval.store.run_folders import find_runs
+
+    found = find_runs(runs).runs
+    done = [one for one in found if (one / layout.COMPLETE).is_file()]
+    return ("compare", *done[-2:]) if len(done) > 1 else ("report", (done or found)[0])

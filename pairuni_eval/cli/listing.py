@@ -32,10 +32,10 @@ class Listing(StrEnum):
 
 
 _NEXT = {
-    Listing.BENCHMARKS: "pairuni-eval run --checkpoint tiny --benchmarks NAME,NAME",
-    Listing.SUITES: "pairuni-eval run --checkpoint tiny --suite NAME",
-    Listing.MODELS: "pairuni-eval run --checkpoint tiny --model NAME",
-    Listing.JUDGES: "pairuni-eval run --checkpoint tiny --judge NAME",
+    Listing.BENCHMARKS: "pairuni-eval run --checkpoint tiny --benchmarks tiny-mmmu,tiny-pope",
+    Listing.SUITES: "pairuni-eval run --checkpoint tiny --suite tiny",
+    Listing.MODELS: "pairuni-eval run --checkpoint tiny --model janus",
+    Listing.JUDGES: "pairuni-eval run --checkpoint tiny --benchmarks tiny-wise --judge tiny",
     Listing.REWARDS: "pairuni-train list",
     Listing.WEIGHTINGS: "pairuni-train list",
     Listing.ENCODERS: "pairuni-train pairs build --help",
@@ -54,6 +54,8 @@ def list_command(
     else:
         for line in _lines(what, rows):
             typer.echo(line)
+        if what is Listing.BENCHMARKS:
+            typer.echo(_families(), err=True)
         if not rows:
             typer.echo(f"No {what.value} are installed.", err=True)
     typer.echo(f"Next: {_NEXT[what]}", err=True)
@@ -106,6 +108,14 @@ def _benchmark(
         "source": card.data.source,
         "data": origin.kind if origin else None,
     }
+
+
+def _families() -> str:
+    """The prefixes of benchmarks that are made from a name; a wrong name lists the right ones."""
+    from pairuni_eval import catalog
+
+    known = ", ".join(f"{prefix}:NAME" for prefix in catalog.plugin_names("families"))
+    return f"Made from a name, and not listed: {known}"
 
 
 def _lines(what: Listing, rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -64,4 +64,17 @@ def timeline(
             typer.echo(f"Timeline: {build_timeline(named, place)}")
         except UserError as failure:  # e.g. a run that is being copied: the next look may read it
             typer.echo(f"Not built: {failure.message}", err=True)
-    typer.echo(f"Next:     {as_typed('pairuni-eval', 'board', 'RUNS')}", err=True)
+    typer.echo(
+        f"Next:     {as_typed('pairuni-eval', 'board', _folder_of_runs(named[0]))}", err=True
+    )
+
+
+def _folder_of_runs(named: Path) -> Path:
+    """The folder that a board can be of: what is named, unless it is a run or a training."""
+    from pairuni_eval.store import layout
+    from pairuni_eval.store.evaluations import EVALUATIONS
+
+    if (named / layout.RUN_FILE).is_file():
+        return named.parent
+    evaluations = named / EVALUATIONS
+    return evaluations if evaluations.is_dir() else named
