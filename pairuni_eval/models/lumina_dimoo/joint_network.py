@@ -4,7 +4,7 @@ Logits are those of `Network` up to rounding. Weights are copied when it is made
 makes its own and freshly updated ones are honored. In the copies
 
 - queries, keys and values are one product, and so are gate and up;
-- the scale of a norm is part of the product that reads it;
+- the scale of a norm, and the root of C in it, is part of the product that reads it;
 - channels i and i + D/2 of a head of queries and keys lie side by side, so that the rotary
   embedding is a product of complex numbers (their products are the same in any common order).
 
@@ -17,6 +17,7 @@ channels, C = H D hidden size, O outputs of joined products, I inputs of a produ
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,6 @@ from pairuni_eval.models.lumina_dimoo.network import (
     GivesLogits,
     Network,
     VocabularySlice,
-    taken,
 )
 
 
@@ -69,7 +69,9 @@ class JointNetwork:
     @torch.no_grad()
     def __init__(self, network: Network):
         self._network = network
-        self._heads, self._eps = network.config.n_heads, network.config.rms_norm_eps
+        self._heads = network.config.n_heads
+        floor = math.sqrt(network.config.d_model * network.config.rms_norm_eps)
+        self._floor = torch.tensor(floor, device=network.device)
         self._blocks = [_copies(block, self._heads) for block in network.blocks]
         self._turns: dict[int, Tensor] = {}
         self._words_WO: Tensor | None = None
@@ -91,7 +93,7 @@ class JointNetwork:
         for number, block in enumerate(self._blocks[:-1]):
             joint_BTO = self._first(ids_BT) if number == 0 else None
             if joint_BTO is None:
-                joint_BTO = F.linear(_normed(x_BTC, self._eps), block.query_key_value_OI)
+                joint_BTO = F.linear(_normed(x_BTC, self._floor), block.query_key_value_OI)
             query, key, value = self._split(_turned(joint_BTO, turn_TJ, of=2))
             seen_BHTD = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11T)
             x_BTC = self._after(block, x_BTC, seen_BHTD)
@@ -102,7 +104,7 @@ class JointNetwork:
         """What the first block projects, looked up; None if that is more than to compute it."""
         weight_WC = self._network.model.transformer.wte.weight
         if self._words_WO is None and len(weight_WC) < ids_BT.numel():
-            normed_WC = _normed(weight_WC, self._eps)
+            normed_WC = _normed(weight_WC, self._floor)
             self._words_WO = F.linear(normed_WC, self._blocks[0].query_key_value_OI)
         return None if self._words_WO is None else F.embedding(ids_BT, self._words_WO)
 
@@ -111,19 +113,19 @@ class JointNetwork:
     ) -> Tensor:
         """The last block, which looks at all places from the asked ones alone."""
         block, width = self._blocks[-1], x_BTC.shape[-1]
-        h_BTC = _normed(x_BTC, self._eps)
-        query_BPC = F.linear(taken(h_BTC, places_BP), block.query_key_value_OI[:width])
-        key_value_BTO = F.linear(h_BTC, block.query_key_value_OI[width:])
+        x_BPC = _rows_at(x_BTC, places_BP)
+        query_BPC = F.linear(_normed(x_BPC, self._floor), block.query_key_value_OI[:width])
+        key_value_BTO = F.linear(_normed(x_BTC, self._floor), block.query_key_value_OI[width:])
         (query,) = self._split(_turned(query_BPC, turn_TJ[places_BP], of=1))
         key, value = self._split(_turned(key_value_BTO, turn_TJ, of=1))
         seen_BHPD = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11T)
-        return self._after(block, taken(x_BTC, places_BP), seen_BHPD)
+        return self._after(block, x_BPC, seen_BHPD)
 
     def _after(self, block: _Copies, x_BTC: Tensor, seen_BHTD: Tensor) -> Tensor:
         """What was seen added to what came in, which is written over, then the gated MLP."""
         x_NC = x_BTC.flatten(0, 1)
         x_NC.addmm_(seen_BHTD.transpose(1, 2).flatten(2).flatten(0, 1), block.attn_out_OI.T)
-        gate, up = F.linear(_normed(x_NC, self._eps), block.gate_up_OI).chunk(2, dim=-1)
+        gate, up = F.linear(_normed(x_NC, self._floor), block.gate_up_OI).chunk(2, dim=-1)
         x_NC.addmm_(F.silu(gate).mul_(up), block.ff_out_OI.T)
         return x_NC.view_as(x_BTC)
 
@@ -151,10 +153,11 @@ def _products(block: Block) -> list[nn.Module]:
 
 def _copies(block: Block, heads: int) -> _Copies:
     turned = [_side_by_side(one.weight, heads) for one in (block.q_proj, block.k_proj)]
+    root = math.sqrt(block.q_proj.in_features)  # what `_normed` leaves out
     return _Copies(
-        torch.cat((*turned, block.v_proj.weight)) * block.attn_norm.weight,
+        torch.cat((*turned, block.v_proj.weight)) * (block.attn_norm.weight * root),
         block.attn_out.weight,
-        torch.cat((block.ff_proj.weight, block.up_proj.weight)) * block.ff_norm.weight,
+        torch.cat((block.ff_proj.weight, block.up_proj.weight)) * (block.ff_norm.weight * root),
         block.ff_out.weight,
     )
 
@@ -172,7 +175,18 @@ def _turned(joint_BTO: Tensor, turn_TJ: Tensor, *, of: int) -> Tensor:
     return joint_BTO
 
 
-def _normed(x: Tensor, eps: float) -> Tensor:
-    """As `RmsNorm` without its weight."""
-    power: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-    return x * power.div_(x.shape[-1]).add_(eps).rsqrt_()
+def _rows_at(x_BTC: Tensor, places_BP: Tensor) -> Tensor:
+    """As `taken`, row by row and not number by number."""
+    rows, places = x_BTC.shape[:2]
+    starts_B1 = torch.arange(0, rows * places, places, device=x_BTC.device)[:, None]
+    return F.embedding(places_BP + starts_B1, x_BTC.flatten(0, 1))
+
+
+def _normed(x: Tensor, floor: Tensor) -> Tensor:
+    """As `RmsNorm` without its weight, divided by the root of C; `floor` is that of C eps.
+
+    sqrt(|x|^2 + C eps) is a hypotenuse: one operation on the lengths, where a mean of squares takes
+    four more.
+    """
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.hypot_(floor)
