@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from pairuni_eval.decoding import Decoding
+from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import Request, Task
 from pairuni_eval.models.janus import JanusPolicy, decoder, token_loop
 from pairuni_eval.models.janus.decoder import StaticDecoder, shared_size
@@ -177,18 +178,22 @@ def test_sizes_are_few_and_hardly_larger() -> None:
     assert len({shared_size(count) for count in range(1, 2049)}) <= 16 + 4 * 8
 
 
+@pytest.mark.parametrize("copied", [True, False])
 @torch.inference_mode()
 def test_one_code_is_that_of_every_layer_and_reach(
-    policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch
+    policy: JanusPolicy, monkeypatch: pytest.MonkeyPatch, copied: bool
 ) -> None:
     """What a GPU captures, step by step: the cache is looked at as far as it is filled."""
     counter = CompileCounter()
+    torch.compiler.reset()  # sizes that another test had would be variables from the beginning
     compiled = torch.compile(decoder._through, fullgraph=True, backend=counter)
     monkeypatch.setattr(decoder, "_REACH", 8)
+    monkeypatch.setattr(joint_products, "JOINED_BELOW", 50_000_000 * copied)
     prefix = begin(policy.janus, [policy.encode("gen", requests("gen"))])
     llama = policy.janus.model.language_model
     mine, plain = StaticDecoder(llama, kept=True), StaticDecoder(llama)
     mine.on_gpu, mine._through = True, compiled
+    assert (mine.called == []) == copied, "what is not copied is called as the module it is"
     length = prefix.where_BP.shape[1]
     for one in (mine, plain):
         one.prefill(prefix, slots=length + 20)
