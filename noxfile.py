@@ -110,6 +110,11 @@ bench(
     "One table: every ratio of README's Speed section against its peer in the same run.",
 )
 bench(
+    "bench_gpu",
+    "gpu_speed.py",
+    "Sampling on one GPU against transformers and what its memory allows; 8 minutes, a CPU in 3.",
+)
+bench(
     "bench_diffusion",
     "masked_diffusion.py",
     "Pictures a second of masked diffusion against a plain loop on the same draws.",

@@ -57,6 +57,9 @@ def run(
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     pairs_per_step: Annotated[int | None, typer.Option(help="Pairs in a global batch.")] = None,
     settings: Set = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile rollouts; pays off in long runs.")
+    ] = False,
     tracker: options.Tracker = None,
     fixed_prompts: Annotated[
         Path | None,
@@ -94,7 +97,9 @@ def run(
     names = read_names(arm, recipe, backbone)
     chosen = find_arm(names.arm)
     named = {"steps": steps, "lr": lr, "pairs_per_step": pairs_per_step}
-    whole = _recipe(names.recipe, settings, named)
+    # Before what was set, so that the way to make a run fit can take it back.
+    first = ["compiled=true"] if compiled else []
+    whole = _recipe(names.recipe, [*first, *(settings or ())], named)
     needs("pairuni-train run", *extras_of(whole))
     check_pairs(pairs, chosen.pairs, whole)
     watched = options.watched(

@@ -114,11 +114,18 @@ WrittenRecipe = msgspec.defstruct(
 )
 
 
-def _grouped(written: msgspec.Struct) -> Recipe:
-    """The recipe of a `WrittenRecipe`."""
+def _grouped(written: msgspec.Struct, place: object) -> Recipe:
+    """The recipe of a `WrittenRecipe`.
+
+    Raises:
+        UserError: naming the place, for values that do not go together.
+    """
+    table = msgspec.to_builtins(written)
     return Recipe(
         **{
-            field.name: msgspec.convert(written, field.type, from_attributes=True)
+            field.name: as_record(
+                {key.name: table[key.name] for key in fields(field.type)}, field.type, place
+            )
             if field.type in _GROUPS
             else getattr(written, field.name)
             for field in fields(Recipe)
@@ -131,7 +138,7 @@ def _grouped(written: msgspec.Struct) -> Recipe:
 _NOT_IN_EVERY_RUN = frozenset(
     {
         *("dynamic_rounds", "scale_rewards", "length_norm", "importance_level", "dead_groups"),
-        *("frozen_as", "keep_last", "saved_as", "rollouts_every"),
+        *("frozen_as", "compiled", "keep_last", "saved_as", "rollouts_every"),
     }
 )
 
@@ -179,7 +186,7 @@ def find_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """
     place = _place(name, Recipe)
     written = read_record(place, WrittenRecipe)
-    return _grouped(changed(written, changes, place) if changes else written)
+    return _grouped(changed(written, changes, place) if changes else written, place)
 
 
 def names_of(kind: type[Arm] | type[Recipe]) -> list[str]:

@@ -79,6 +79,8 @@ def plan_memory(
     }
     if recipe.objective.beta > 0 and recipe.lora is None:
         states["reference"] = sum(_bytes_of(outline.weights, recipe, lambda _: True)) // sharded
+    if recipe.parallelism.compiled:
+        states["kept for rollouts"] = _kept(outline, recipe, ranks, lengths)
     probe = recipe.probe
     copies = (3 if probe.halves else 1) if probe.every else int(apart)
     return MemoryPlan(
@@ -121,6 +123,10 @@ def _checkpointed(recipe: Recipe, _: int) -> Recipe:
     return _parallel(recipe, gradient_checkpointing=True)
 
 
+def _plain(recipe: Recipe, _: int) -> Recipe:
+    return _parallel(recipe, compiled=False)
+
+
 def _halved(recipe: Recipe, _: int) -> Recipe | None:
     return _parallel(recipe, frozen_as="bfloat16") if recipe.parallelism.bfloat16 else None
 
@@ -142,6 +148,7 @@ def _adapters(recipe: Recipe, _: int) -> Recipe:
 _STEPS_DOWN = (
     ("gradient_checkpointing=true", _checkpointed),
     ("probe.halves=false", _probe_without_halves),
+    ("compiled=false", _plain),
     ("sharding=fsdp2", _sharded),
     ("frozen_as=bfloat16", _halved),
     ("probe.every=0", _no_probe),
@@ -201,24 +208,52 @@ def _at_hand(outline: Outline, recipe: Recipe) -> int:
     elif half and not (recipe.parallelism.frozen_as == "bfloat16" and recipe.lora):
         gathered = products * _HALF
     joined = (products + rest) * number if products + rest < JOINED_BELOW else 0
+    if recipe.parallelism.compiled and joined:  # what is kept is cast as it is joined
+        gathered = 0
     head = outline.vocabulary * outline.hidden * _HALF if half else 0
     return gathered + joined + head
 
 
-def _rollouts(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> int:
+def _kept(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> int:
+    """What compiled rollouts keep from batch to batch: weights, the cache, the table of codes."""
+    from pairuni_eval.toolkit.networks import shared_size
+
+    caches = []
+    for task, (before, tokens, _) in _shapes(outline, recipe, lengths).items():
+        rows = shared_size(_rows(recipe, task, ranks)) * _branches(recipe, task)
+        caches.append(_cache(outline, recipe, rows * shared_size(before + tokens)))
+    table = outline.codebook * outline.hidden * _WIDE
+    return _at_hand(outline, recipe) + max(caches) + table
+
+
+def _rows(recipe: Recipe, task: Task, ranks: int) -> int:
+    """Rollouts that are sampled together."""
+    prompts = math.ceil(recipe.batch.pairs_per_step / ranks)
+    return min(recipe.batch.rollout_batch, prompts * recipe.task(task).rollouts)
+
+
+def _branches(recipe: Recipe, task: Task) -> int:
+    """Rows of the network for a rollout: guidance runs it twice."""
+    return 2 if task == "gen" and recipe.gen.decoding.cfg_scale != 1.0 else 1
+
+
+def _cache(outline: Outline, recipe: Recipe, places: int) -> int:
+    """Keys and values of some tokens."""
     number = _HALF if recipe.parallelism.bfloat16 else _WIDE
-    found = []
+    return places * 2 * outline.key_value * outline.depth * number
+
+
+def _rollouts(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> int:
+    found, kept = [], recipe.parallelism.compiled
     for task, (before, tokens, words) in _shapes(outline, recipe, lengths).items():
-        spec = recipe.task(task)
-        prompts = math.ceil(recipe.batch.pairs_per_step / ranks)
-        rows = min(recipe.batch.rollout_batch, prompts * spec.rollouts)
-        branches = 2 if task == "gen" and spec.decoding.cfg_scale != 1.0 else 1
-        cache = rows * branches * (before + tokens) * 2 * outline.key_value * outline.depth
-        read = -(-rows // spec.rollouts) * before * (8 * outline.hidden + 3 * outline.feed_forward)
+        rows, branches = _rows(recipe, task, ranks), _branches(recipe, task)
+        cache = 0 if kept else _cache(outline, recipe, rows * branches * (before + tokens))
+        prompts = -(-rows // recipe.task(task).rollouts)
+        read = prompts * before * (8 * outline.hidden + 3 * outline.feed_forward)
         # In float32, as probabilities in float64, and their running sum.
         logits = rows * words * (branches * _WIDE + 2 * 8)
-        found.append(cache * number + read * _WIDE + logits)
-    return _at_hand(outline, recipe) + max(found)
+        found.append(cache + read * _WIDE + logits)
+    return (0 if kept else _at_hand(outline, recipe)) + max(found)
 
 
 def _update(outline: Outline, recipe: Recipe, ranks: int, lengths: Lengths) -> int:

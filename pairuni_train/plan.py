@@ -62,7 +62,7 @@ def plan(job: Job, console: Console) -> PlannedMemory:
             _say(line, console)
     check_room(job.recipe, job.arm, pairs, ranks, room_of(accelerator.device), rewards)
     check_weights(job.arm.weighting, scheme.weighting, pairs)
-    before = _memory_now(accelerator.device)  # with all that is imported
+    before = memory_now(accelerator.device)  # with all that is imported
     trainer = setup_trainer(job, pairs, scheme, accelerator, None).trainer
     trainer.step(0)
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def plan(job: Job, console: Console) -> PlannedMemory:
     took = time.perf_counter() - began
     memory = PlannedMemory(
         None if found is None else found[1].peak + rewards,
-        _memory_peak(accelerator.device) - before,
+        memory_peak(accelerator.device) - before,
     )
     if first:
         phases = ", ".join(f"{name} {one:.2f} s" for name, one in result.seconds.items())
@@ -224,7 +224,8 @@ def _hours(step: float, job: Job) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
-def _memory_now(device: torch.device) -> int:
+def memory_now(device: torch.device) -> int:
+    """Bytes that this process holds on a device."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     text = Path("/proc/self/statm")
@@ -235,7 +236,8 @@ def _memory_now(device: torch.device) -> int:
     return int(text.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _memory_peak(device: torch.device) -> int:
+def memory_peak(device: torch.device) -> int:
+    """Bytes that this process held there at most."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource

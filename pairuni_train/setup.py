@@ -135,7 +135,9 @@ def setup_trainer(
         repaired=job.arm.repaired,
     )
     torch.manual_seed(job.seed)  # adapters begin at random
-    model = load_trainable(_weights_of(recipe, former), accelerator.device)
+    model = load_trainable(
+        _weights_of(recipe, former), accelerator.device, compiled=recipe.parallelism.compiled
+    )
     policy = model.policy
     copy = _reference_copy(recipe, former, policy, accelerator.device)
     select_trainable(policy, recipe.trainable, recipe.lora)
@@ -220,19 +222,31 @@ class Trainable(NamedTuple):
     capabilities: list[str]
 
 
-def load_trainable(checkpoint: str, device: torch.device) -> Trainable:
+def load_trainable(checkpoint: str, device: torch.device, *, compiled: bool = False) -> Trainable:
     """A model's policy, its master weights in float32.
 
+    Args:
+        checkpoint: A folder, hub id or "tiny".
+        device: Where it goes.
+        compiled: Sample by compiled steps.
+
     Raises:
-        UserError: for one that only evaluates.
+        UserError: for one that only evaluates, or that has no steps to compile.
     """
-    model = load_model(checkpoint, None, LoadOptions(device=str(device), dtype="float32"))
+    options = LoadOptions(device=str(device), dtype="float32", compiled=compiled)
+    model = load_model(checkpoint, None, options)
     policy: Policy | None = getattr(model, "policy", None)
     if policy is None:
         raise UserError(
             f"{checkpoint} has no policy that could be trained: its adapter "
             f"'{model.identity.adapter}' only evaluates.",
             hint="Train a Janus checkpoint: pairuni-train run --recipe tiny",
+        )
+    if compiled and not getattr(policy, "compiled", False):
+        raise UserError(
+            f"{checkpoint}: rollouts of the adapter '{model.identity.adapter}' are not compiled; "
+            "those of Janus are.",
+            hint="Leave out --compile and compiled = true.",
         )
     return Trainable(policy, model.identity.weights, sorted(model.capabilities))
 

@@ -8,10 +8,10 @@ token would cast the whole model for every token. The numbers are the same eithe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 # What autocast casts the weights of: products, and none of the norms.
 CAST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -25,34 +25,54 @@ def autocast_precision(device: torch.device) -> torch.dtype | None:
     return found
 
 
-@contextmanager
-def cast_once(*parts: nn.Module) -> Iterator[None]:
-    """Let the layers of some modules hold cast weights, where there is an autocast around.
+class KeptCasts:
+    """Cast weights that lie where they lay the time before, read anew each time."""
 
-    Afterwards they hold those that they had. In between nothing trains, and each copy takes the
-    memory of its weight in the smaller precision.
+    def __init__(self) -> None:
+        self._casts: dict[tuple[nn.Module, str], nn.Parameter] = {}
 
-    Args:
-        parts: Their layers that multiply get cast weights, those of the modules inside too.
-    """
-    layers = {id(one): one for part in parts for one in part.modules()}
-    former: list[tuple[nn.Module, str, nn.Parameter]] = []
-    try:
-        for layer in layers.values():
-            if isinstance(layer, CAST_LAYERS):
-                for name, weight in list(layer.named_parameters(recurse=False)):
-                    if (cast := _cast(weight)) is not None:
-                        former.append((layer, name, weight))
-                        setattr(layer, name, nn.Parameter(cast, requires_grad=False))
-        yield
-    finally:
-        for layer, name, weight in former:
-            setattr(layer, name, weight)
+    @contextmanager
+    def held(self, *parts: nn.Module) -> Iterator[None]:
+        """Let the layers of some modules hold cast weights, where there is an autocast around.
+
+        Afterwards they hold those that they had. In between nothing trains, and each copy takes the
+        memory of its weight in the smaller precision.
+
+        Args:
+            parts: Their layers that multiply get cast weights, those of the modules inside too.
+        """
+        layers = {id(one): one for part in parts for one in part.modules()}
+        former: list[tuple[nn.Module, str, nn.Parameter]] = []
+        try:
+            for layer in layers.values():
+                if isinstance(layer, CAST_LAYERS):
+                    for name, weight in list(layer.named_parameters(recurse=False)):
+                        if (cast := self._cast(layer, name, weight)) is not None:
+                            former.append((layer, name, weight))
+                            setattr(layer, name, cast)
+            yield
+        finally:
+            for layer, name, weight in former:
+                setattr(layer, name, weight)
+
+    def _cast(self, layer: nn.Module, name: str, weight: nn.Parameter) -> nn.Parameter | None:
+        """A copy in the autocast's precision; None where it would be left alone."""
+        precision = autocast_precision(weight.device)
+        if precision is None or weight.dtype != torch.float32:
+            return None
+        kept = self._casts.get((layer, name))
+        if kept is None or (kept.dtype, kept.device, kept.shape) != (
+            precision,
+            weight.device,
+            weight.shape,
+        ):
+            kept = nn.Parameter(weight.detach().to(precision), requires_grad=False)
+            self._casts[layer, name] = kept
+        else:
+            kept.copy_(weight.detach())
+        return kept
 
 
-def _cast(weight: nn.Parameter) -> Tensor | None:
-    """A copy in the autocast's precision; None where it would be left alone."""
-    precision = autocast_precision(weight.device)
-    if precision is None or weight.dtype != torch.float32:
-        return None
-    return weight.detach().to(precision)
+def cast_once(*parts: nn.Module) -> AbstractContextManager[None]:
+    """Let the layers of some modules hold cast weights for one time; see `KeptCasts.held`."""
+    return KeptCasts().held(*parts)

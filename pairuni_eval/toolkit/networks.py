@@ -8,6 +8,7 @@ from pairuni_eval.models.bagel.packing import visible_tokens
 from pairuni_eval.models.bagel.pictures import patches, places, unpatched
 from pairuni_eval.models.bagel.supervised import noised_time
 from pairuni_eval.models.cast_weights import CAST_LAYERS
+from pairuni_eval.models.janus.decoder import shared_size
 from pairuni_eval.models.joint_products import JOINED_BELOW
 from pairuni_eval.models.lumina_dimoo import prompts
 from pairuni_eval.models.lumina_dimoo.layout import Ids

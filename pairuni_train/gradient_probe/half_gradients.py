@@ -74,7 +74,9 @@ class HalfGradients:
         # No copy of the start is held to be near to.
         self._objective = msgspec.structs.replace(recipe.objective, beta=0.0)
         self._size = recipe.batch.micro_batch
-        model = load_trainable(recipe.checkpoint, accelerator.device)
+        model = load_trainable(
+            recipe.checkpoint, accelerator.device, compiled=recipe.parallelism.compiled
+        )
         self.weights = model.weights
         self._policy = model.policy
         self._parameters = select_trainable(self._policy, recipe.trainable, recipe.lora)

@@ -126,7 +126,9 @@ class _Prober:
     def __init__(self, job: ProbeJob, scheme: RewardScheme, accelerator: Any) -> None:
         recipe = job.recipe
         self._job = job
-        model = load_trainable(recipe.checkpoint, accelerator.device)
+        model = load_trainable(
+            recipe.checkpoint, accelerator.device, compiled=recipe.parallelism.compiled
+        )
         self.weights = model.weights
         self._policy = model.policy
         self._parameters = select_trainable(self._policy, recipe.trainable, recipe.lora)

@@ -25,7 +25,7 @@ from pairuni_eval.decoding import Decoding
 from pairuni_eval.models.base import LoadOptions, Request
 from pairuni_eval.models.janus import JanusModel
 from pairuni_eval.models.janus.codes import draw_codes
-from pairuni_eval.models.janus.decoder import KeptLayers
+from pairuni_eval.models.janus.token_loop import TokenLoop
 
 BATCH = 16
 IMAGES_PER_PROMPT = (1, 4, 8)
@@ -55,7 +55,6 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
     requests = [Request((PROMPTS[i // share],), decoding, seed=i, uid=str(i)) for i in range(BATCH)]
     prompt = policy.encode("gen", requests)
     seeds = [request.seed for request in requests]
-    kept = KeptLayers()  # as a policy has
 
     @torch.no_grad()
     def peer() -> None:
@@ -70,18 +69,18 @@ def contenders(model: JanusModel, share: int, cfg_scale: float) -> dict[str, Cal
             guidance_scale=cfg_scale,
         )
 
-    def ours(compiled: bool) -> Callable[[], Any]:
+    def ours(loop: TokenLoop) -> Callable[[], Any]:
         return lambda: draw_codes(
             janus,
             prompt,
             guidance=policy.guidance,
             decoding=decoding,
             seeds=seeds,
-            compiled=compiled,
-            kept=kept,
+            loop=loop,
         )
 
-    return {PEER: peer, "ours": ours(False), "ours, compiled": ours(True)}
+    loops = {"ours": TokenLoop(), "ours, compiled": TokenLoop(compiled=True)}
+    return {PEER: peer, **{name: ours(loop) for name, loop in loops.items()}}
 
 
 PEER = "transformers generate"

@@ -17,7 +17,7 @@ from pairuni_eval.decoding import Decoding
 from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import Request, Task
 from pairuni_eval.models.cast_weights import CAST_LAYERS, cast_once
-from pairuni_eval.models.janus import JanusPolicy, codes, text_sampler
+from pairuni_eval.models.janus import JanusPolicy, token_loop
 from pairuni_eval.tiny import janus
 
 ROWS = 3
@@ -106,8 +106,7 @@ def test_what_is_drawn_is_that_of_weights_cast_for_every_token(
     policy: JanusPolicy, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = sample(policy, task)
-    for module in (codes, text_sampler):
-        monkeypatch.setattr(module, "cast_once", nothing)
+    monkeypatch.setattr(token_loop, "cast_once", nothing)
     for one, other in zip(found, sample(policy, task), strict=True):
         assert torch.equal(one, other)
 

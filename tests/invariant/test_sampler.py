@@ -21,9 +21,8 @@ from pairuni_eval import prompts as forms
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.models import joint_products
 from pairuni_eval.models.base import PolicyLogits, Request, Rollout, Task, View
-from pairuni_eval.models.janus import JanusPolicy, decoder
-from pairuni_eval.models.janus import codes as code_sampling
-from pairuni_eval.models.janus.codes import draw_codes
+from pairuni_eval.models.janus import JanusPolicy, decoder_layers, token_loop
+from pairuni_eval.models.janus.token_loop import TokenLoop
 from pairuni_eval.tiny import edits, janus, prompts, questions, world
 
 TEXT = Decoding(temperature=1.0, max_tokens=24)
@@ -444,13 +443,13 @@ def test_fused_and_module_by_module_decoding_agree(
     task, asked = requests_of("edit", 12, 5.0)
     fused = policy.sample(task, asked, record_logp=True)
     seen: list[bool] = []
-    together = decoder._together
+    layer = decoder_layers._layer
 
-    def watched(modules: list[nn.Module], join: decoder.Join | None) -> Any:
-        seen.append(join is not None)
-        return together(modules, join)
+    def watched(one: nn.Module, together: Any) -> Any:
+        seen.append(together is not decoder_layers._SideBySide)
+        return layer(one, together)
 
-    monkeypatch.setattr(decoder, "_together", watched)
+    monkeypatch.setattr(decoder_layers, "_layer", watched)
     monkeypatch.setattr(joint_products, "JOINED_BELOW", 0)
     plain = policy.sample(task, asked, record_logp=True)
     assert seen and not any(seen), "the second way was not taken"
@@ -464,52 +463,62 @@ def test_fused_and_module_by_module_decoding_agree(
 
 
 def check_compiled_steps(policy: JanusPolicy) -> None:
-    """Compiled steps draw the codes of plain ones, whichever shape comes next."""
+    """Compiled steps draw the codes and words of plain ones, whichever shape comes next."""
     # Two shapes by turns: after its first step a loop no longer asks which code fits.
-    kept, drawn = decoder.KeptLayers(), []
-    for rows in (4, 6, 4):
+    network, loop, drawn = policy.janus.model.language_model, TokenLoop(compiled=True), []
+    weight = network.layers[0].mlp.up_proj.weight
+    for rows in (4, 9, 3):
         if len(drawn) == 2:  # weights that change are read anew, however they change
-            policy.janus.model.language_model.layers[0].mlp.up_proj.weight.data.mul_(-1)
-        prompt = policy.encode("gen", draw_requests(rows, drawing(5.0)))
-        codes = [
-            draw_codes(
-                policy.janus,
-                prompt,
-                guidance=policy.guidance,
-                decoding=drawing(5.0),
-                seeds=range(rows),
-                compiled=compiled,
-                kept=kept,
-            ).codes_BN
-            for compiled in (False, True)
-        ]
-        assert torch.equal(*codes)
-        drawn.append(codes[0])
-    policy.janus.model.language_model.layers[0].mlp.up_proj.weight.data.mul_(-1)
+            weight.data.mul_(-1)
+        asked = {"gen": draw_requests(rows, drawing(5.0)), "und": text_requests(rows, TEXT)}
+        for task, requests in asked.items():
+            plain, compiled = (
+                replaced(policy, one).sample(task, requests, record_logp=True)
+                for one in (TokenLoop(), loop)
+            )
+            assert torch.equal(plain.tokens_NT, compiled.tokens_NT)
+            assert torch.equal(plain.mask_NT, compiled.mask_NT)
+            assert torch.equal(plain.finite_N, compiled.finite_N)
+            assert apart(plain, compiled) <= 1e-4
+            drawn += [plain.tokens_NT[:3]] * (task == "gen")
+    weight.data.mul_(-1)
     assert not torch.equal(drawn[0], drawn[2]), "the case needs weights that matter"
+    assert loop.made == 1, "a decoder is made once"
 
 
-def test_copied_weights_are_kept_while_they_are_those_of_the_network(policy: JanusPolicy) -> None:
-    network, kept = policy.janus.model.language_model, decoder.KeptLayers()
-    first = kept.layers(network, compiled=True)
-    assert kept.layers(network, compiled=True) is first
-    weight = network.layers[2].self_attn.k_proj.weight
-    weight.data[3, 5] += 1.0
-    assert kept.layers(network, compiled=True) is not first
-    weight.data[3, 5] -= 1.0
+def replaced(policy: JanusPolicy, loop: TokenLoop) -> JanusPolicy:
+    """The same weights, sampled through another loop."""
+    other = JanusPolicy(policy.janus, policy.processor, compiled=loop.compiled).eval()
+    other._loop = loop
+    return other
 
 
-def test_steps_that_are_captured_whole_draw_the_same_codes(
-    untrained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def apart(one: Rollout, other: Rollout) -> float:
+    """How far the log-probs of two samplers are apart at most."""
+    assert one.sampler_logp_NT is not None
+    assert other.sampler_logp_NT is not None
+    return float((one.sampler_logp_NT - other.sampler_logp_NT).abs().max())
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> None:
     """As compiled: one graph a shape, found by the same rules; its operations are torch's own."""
-    captured = torch.compile(code_sampling._advance, fullgraph=True, dynamic=False, backend="eager")
-    monkeypatch.setattr(code_sampling, "_compiled_advance", lambda: captured)
+    step = torch.compile(token_loop.advance, fullgraph=True, dynamic=False, backend="eager")
+    monkeypatch.setattr(token_loop, "compiled_advance", lambda: step)
+
+
+@pytest.fixture
+def untrained_policy(untrained: Path) -> JanusPolicy:
     loaded = janus.load(untrained)
-    check_compiled_steps(JanusPolicy(loaded.model, loaded.processor).eval())
+    return JanusPolicy(loaded.model, loaded.processor).eval()
 
 
-@pytest.mark.slow  # half a minute where the compiled code is not kept from an earlier run
+@pytest.mark.usefixtures("captured")
+def test_steps_that_are_captured_whole_draw_the_same_tokens(untrained_policy: JanusPolicy) -> None:
+    check_compiled_steps(untrained_policy)
+
+
+@pytest.mark.slow  # a minute where the compiled code is not kept from an earlier run
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling on the CPU needs g++")
-def test_compiled_steps_draw_the_same_codes(policy: JanusPolicy) -> None:
+def test_compiled_steps_draw_the_same_tokens(policy: JanusPolicy) -> None:
     check_compiled_steps(policy)

@@ -135,18 +135,18 @@ def test_image_token_logits(policy: JanusPolicy, recorded: Recorded, asked: str)
     assert prompt.ids_NP[0].tolist() == recorded.arrays[f"gen/{asked}/input_ids"].tolist()
     assert bare.ids_NP[0].tolist() == recorded.arrays[f"gen/{asked}/uncond_ids"].tolist()
     codes_N = recorded.tensor(f"gen/{asked}/codes").long()
-    decoder = StaticDecoder(
-        policy.janus.model.language_model, slots=prompt.ids_NP.shape[1] + len(codes_N)
-    )
+    decoder = StaticDecoder(policy.janus.model.language_model)
+    slots = prompt.ids_NP.shape[1] + len(codes_N)
     with torch.inference_mode():
         table_VD = code_embeddings(policy.janus)
-        hidden_CD = decoder.prefill(begin(policy.janus, [prompt, bare]))
+        hidden_CD = decoder.prefill(begin(policy.janus, [prompt, bare]), slots=slots)
         for step, code in enumerate(codes_N.tolist()):
             both_CV = policy.janus.model.generation_head(hidden_CD)
             if step in STEPS:
                 for row, kind in zip(both_CV, ("cond", "uncond"), strict=True):
                     given_V = recorded.tensor(f"gen/{asked}/step{step}/{kind}")
                     assert_near(row, given_V)
+            decoder.expect_step()
             hidden_CD = decoder.step(table_VD[code].expand(2, -1))
 
 

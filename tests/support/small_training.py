@@ -125,11 +125,13 @@ def small_trainer(
     weighting: Weighting = no_weight,
     reference: Any = None,
     seed: int = 0,
+    accelerator: Any = None,
 ) -> Trainer:
-    """A trainer of a policy, as `setup_trainer` makes it."""
+    """A trainer of a policy, as `setup_trainer` makes it; on the CPU unless it is told where."""
     parameters = select_trainable(policy, recipe.trainable, recipe.lora)
     optimizer = make_optimizer(parameters, recipe.optimizer)
-    engine = Engine(Accelerator(cpu=True), policy, bfloat16=recipe.parallelism.bfloat16)
+    process = accelerator or Accelerator(cpu=True)
+    engine = Engine(process, policy, bfloat16=recipe.parallelism.bfloat16)
     sampler = PairSampler(pairs, pairs_per_step=recipe.batch.pairs_per_step, seed=seed)
     asked = arm or Arm(name="arm", summary="", pairs="random")
     rows = sampler.rows_per_step

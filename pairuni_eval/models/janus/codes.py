@@ -9,10 +9,7 @@ pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,11 +18,10 @@ from torch import Tensor
 
 from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
-from pairuni_eval.models.cast_weights import cast_once
-from pairuni_eval.models.janus.decoder import KeptLayers, StaticDecoder
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
-from pairuni_eval.models.sampling import guide, logp_of, pick, uniforms, warp
+from pairuni_eval.models.janus.token_loop import Choice, TokenLoop
+from pairuni_eval.models.sampling import uniforms
 
 
 class Codes(NamedTuple):
@@ -55,8 +51,7 @@ def draw_codes(
     decoding: Decoding,
     seeds: Sequence[int],
     record_logp: bool = False,
-    compiled: bool = False,
-    kept: KeptLayers | None = None,
+    loop: TokenLoop | None = None,
 ) -> Codes:
     """Sample the codes of one image per row.
 
@@ -67,91 +62,35 @@ def draw_codes(
         decoding: Temperature, top-k, top-p and CFG scale.
         seeds: One per row.
         record_logp: Also return log-probs of the distribution that was sampled from.
-        compiled: Run the loop's body through torch.compile (needs a C++ compiler on the CPU): the
-            first batch of each shape takes seconds to minutes, the many after are faster.
-        kept: The model's own, for compiled loops over many batches; see `StaticDecoder`.
+        loop: The model's own, for what it keeps from batch to batch; None begins with nothing.
     """
-    steps = code_count(janus)
-    prompts = [prompt]
-    if decoding.cfg_scale != 1.0:
-        prompts.append(unconditional(prompt, keep=guidance.keep, pad=guidance.pad))
-    uniform_BN = uniforms(seeds, steps, prompt.ids_NP.device)
-    # A draw a row, so that every column is a tensor of its own: compiled code wants them alike.
-    uniform_NB = uniform_BN.T.contiguous()
-    table_VD = code_embeddings(janus)
-    slots = prompt.mask_NP.shape[1] + steps - 1
-    network, head = janus.model.language_model, janus.model.generation_head
-    advance = _compiled_advance() if compiled else _advance
-    with cast_once(network, head):
-        decoder = StaticDecoder(network, slots=slots, compiled=compiled, kept=kept)
-        choose = _Choice(head, *_numbers(decoding), record_logp)
-        drawn = [choose(decoder.prefill(begin(janus, prompts)), uniform_NB[0])]
-        # The first step finds or makes the code that fits; others are of its shapes and objects.
-        for checked, uniform_KB in ((True, uniform_NB[1:2]), (not compiled, uniform_NB[2:])):
-            with nullcontext() if checked else _trusting():
-                for uniform_B in uniform_KB:
-                    drawn.append(advance(decoder, choose, table_VD, drawn[-1].code_B, uniform_B))
-    logps = [one.logp_B for one in drawn if one.logp_B is not None]
-    codes_BN = torch.stack([one.code_B for one in drawn], dim=1)
-    finite_B = torch.stack([one.mark_B for one in drawn]).isfinite().all(0)
-    return Codes(codes_BN, torch.stack(logps, dim=1) if logps else None, finite_B)
-
-
-class _Drawn(NamedTuple):
-    code_B: Tensor
-    logp_B: Tensor | None
-    mark_B: Tensor
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """From hidden states to codes, in plain numbers that a compiler can read."""
-
-    head: Any
-    temperature: float
-    top_k: int
-    top_p: float
-    cfg_scale: float
-    record_logp: bool
-
-    def __call__(self, hidden_CD: Tensor, uniform_B: Tensor) -> _Drawn:
-        """The next code of each image; C is 2B under guidance (conditional rows first), else B."""
-        logits_BV = self.head(hidden_CD)
-        if self.cfg_scale != 1.0:
-            logits_BV = guide(logits_BV.float(), self.cfg_scale)
-        # Before anything is masked on purpose; what is not finite in either of the guided rows is
-        # not finite in their difference.
-        mark_B = mark_of(logits_BV)
-        logits_BV = warp(logits_BV, self.temperature, self.top_k, self.top_p)
-        code_B = pick(logits_BV, uniform_B, greedy=self.temperature == 0.0)
-        logp_B = logp_of(logits_BV, code_B) if self.record_logp else None
-        return _Drawn(code_B, logp_B, mark_B)
-
-
-def _numbers(decoding: Decoding) -> tuple[float, int, float, float]:
-    return decoding.temperature, decoding.top_k, decoding.top_p, decoding.cfg_scale
-
-
-def _advance(
-    decoder: StaticDecoder, choose: _Choice, table_VD: Tensor, code_B: Tensor, uniform_B: Tensor
-) -> _Drawn:
-    """One more code for every image."""
-    x_BD = table_VD[code_B]
-    guided = choose.cfg_scale != 1.0
-    return choose(decoder.step(torch.cat((x_BD, x_BD)) if guided else x_BD), uniform_B)
-
-
-def _trusting() -> Any:
-    """Compiled code runs without asking which fits; begins at the call."""
-    return torch.compiler.set_stance(skip_guard_eval_unsafe=True)
-
-
-@cache
-def _compiled_advance() -> Callable[..., _Drawn]:
-    compiled: Callable[..., _Drawn] = torch.compile(
-        _advance, fullgraph=True, dynamic=False, options={"cpp_wrapper": True}
+    loop, images = loop or TokenLoop(), len(seeds)
+    prompt, seeds = loop.batch(prompt, seeds)
+    choose = Choice(
+        janus.model.generation_head,
+        decoding.temperature,
+        decoding.top_k,
+        decoding.top_p,
+        decoding.cfg_scale,
+        record_logp,
     )
-    return compiled
+    prompts = [prompt]
+    if choose.guided:
+        prompts.append(unconditional(prompt, keep=guidance.keep, pad=guidance.pad))
+    uniform_BN = uniforms(seeds, code_count(janus), prompt.ids_NP.device)
+    drawn = list(
+        loop.run(
+            janus.model.language_model,
+            begin(janus, prompts),
+            uniform_BN.T,
+            choose,
+            code_embeddings(janus),
+        )
+    )
+    logps = [one.logp_B[:images] for one in drawn if one.logp_B is not None]
+    codes_BN = torch.stack([one.token_B[:images] for one in drawn], dim=1)
+    finite_B = torch.stack([one.mark_B[:images] for one in drawn]).isfinite().all(0)
+    return Codes(codes_BN, torch.stack(logps, dim=1) if logps else None, finite_B)
 
 
 def code_count(janus: Any) -> int:

@@ -42,11 +42,11 @@ from pairuni_eval.models.base import (
 from pairuni_eval.models.cast_weights import autocast_precision, cast_once
 from pairuni_eval.models.checkpoint import DECLARATION
 from pairuni_eval.models.janus.codes import Guidance, code_embeddings, decode_codes, draw_codes
-from pairuni_eval.models.janus.decoder import KeptLayers
 from pairuni_eval.models.janus.original_files import OriginalFiles
 from pairuni_eval.models.janus.prompts import Prompt, encode, unconditional
 from pairuni_eval.models.janus.teacher_forcing import hidden_before
 from pairuni_eval.models.janus.text_sampler import Vocabulary, ban, sample_text
+from pairuni_eval.models.janus.token_loop import TokenLoop
 from pairuni_eval.models.logits import LazyLogits, scored_tokens
 from pairuni_eval.models.policies import (
     eval_mode,
@@ -69,7 +69,7 @@ class JanusPolicy(nn.Module):
     Args:
         janus: transformers' `JanusForConditionalGeneration`.
         processor: The checkpoint's `JanusProcessor`.
-        compiled: Compile the decoding step of the image sampler.
+        compiled: Sample by compiled steps; see `TokenLoop`.
         original: What is kept of the original format that it comes from.
     """
 
@@ -85,8 +85,7 @@ class JanusPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.original = original
-        self.compiled = compiled
-        self._kept = KeptLayers()
+        self._loop = TokenLoop(compiled=compiled)
         self.janus = janus
         self.processor = processor
         tokenizer = processor.tokenizer
@@ -99,6 +98,11 @@ class JanusPolicy(nn.Module):
             end=tokenizer.eos_token_id, pad=pad, banned=(*ids.values(), pad, tokenizer.bos_token_id)
         )
         self.guidance = Guidance(keep=(tokenizer.bos_token_id, ids["boi_token"]), pad=pad)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it samples by compiled steps."""
+        return self._loop.compiled
 
     @property
     def device(self) -> torch.device:
@@ -145,8 +149,7 @@ class JanusPolicy(nn.Module):
                 decoding=decoding,
                 seeds=seeds,
                 record_logp=record_logp,
-                compiled=self.compiled,
-                kept=self._kept,
+                loop=self._loop,
             )
             full_NT = torch.ones(codes_NT.shape, dtype=torch.bool, device=codes_NT.device)
             return Rollout(
@@ -165,6 +168,7 @@ class JanusPolicy(nn.Module):
             decoding=decoding,
             seeds=seeds,
             record_logp=record_logp,
+            loop=self._loop,
         )
         return Rollout(
             task,

@@ -8,19 +8,21 @@ Legend: B rows, T tokens, V vocabulary, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pairuni_eval.decoding import Decoding
-from pairuni_eval.finite import mark_of
-from pairuni_eval.models.cast_weights import cast_once
-from pairuni_eval.models.janus.decoder import StaticDecoder
+from pairuni_eval.models.janus.captured_step import Drawn
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt
-from pairuni_eval.models.sampling import logp_of, pick, uniforms, warp
+from pairuni_eval.models.janus.token_loop import Choice, TokenLoop
+from pairuni_eval.models.sampling import uniforms
+
+_LOOKS_EVERY = 8  # tokens
 
 
 class SampledText(NamedTuple):
@@ -59,56 +61,74 @@ def sample_text(
     decoding: Decoding,
     seeds: Sequence[int],
     record_logp: bool = False,
+    loop: TokenLoop | None = None,
 ) -> SampledText:
     """Sample one answer per row, at most `decoding.max_tokens` long.
 
     Returns tokens up to the longest answer of the batch; a row that ended earlier is padded. A row
     whose logits are not finite ends there.
+
+    Args:
+        janus: transformers' `JanusForConditionalGeneration`.
+        prompt: B rows.
+        vocabulary: Which tokens end, fill, or may not be said.
+        decoding: Temperature, top-k, top-p and the greatest length.
+        seeds: One per row.
+        record_logp: Also return log-probs of the distribution that was sampled from.
+        loop: The model's own, for what it keeps from batch to batch; None begins with nothing.
     """
-    with cast_once(janus.model.language_model, janus.lm_head):
-        return _sample(janus, prompt, vocabulary, decoding, seeds, record_logp)
+    loop, answers = loop or TokenLoop(), len(seeds)
+    prompt, seeds = loop.batch(prompt, seeds)
+    device = prompt.ids_NP.device
+    choose = Choice(
+        janus.lm_head,
+        decoding.temperature,
+        decoding.top_k,
+        decoding.top_p,
+        1.0,
+        record_logp,
+        torch.tensor(vocabulary.banned, device=device),
+    )
+    run = loop.run(
+        janus.model.language_model,
+        begin(janus, [prompt]),
+        uniforms(seeds, decoding.max_tokens, device).T,
+        choose,
+        janus.get_input_embeddings(),
+    )
+    with closing(run):
+        return _cut(_until_all_end(run, vocabulary.end), vocabulary, answers)
 
 
-def _sample(
-    janus: Any,
-    prompt: Prompt,
-    vocabulary: Vocabulary,
-    decoding: Decoding,
-    seeds: Sequence[int],
-    record_logp: bool,
-) -> SampledText:
-    limit = decoding.max_tokens
-    slots = prompt.mask_NP.shape[1] + limit - 1
-    decoder = StaticDecoder(janus.model.language_model, slots=slots)
-    hidden_BD = decoder.prefill(begin(janus, [prompt]))
-    uniform_BT = uniforms(seeds, limit, hidden_BD.device)
-    alive_B = torch.ones(len(seeds), dtype=torch.bool, device=hidden_BD.device)
-    finite_B = alive_B
-    tokens: list[Tensor] = []
-    masks: list[Tensor] = []
-    logps: list[Tensor] = []
-    for i in range(limit):
-        logits_BV = janus.lm_head(hidden_BD).float()
-        finite_B = finite_B & (mark_of(logits_BV).isfinite() | ~alive_B)
-        logits_BV = warp(
-            ban(logits_BV, vocabulary),
-            decoding.temperature,
-            decoding.top_k,
-            decoding.top_p,
-        )
-        token_B = pick(logits_BV, uniform_BT[:, i], greedy=decoding.temperature == 0.0)
-        if record_logp:
-            logps.append(logp_of(logits_BV, token_B).masked_fill(~alive_B, 0.0))
-        token_B = token_B.masked_fill(~alive_B, vocabulary.pad)
-        tokens.append(token_B)
-        masks.append(alive_B)
-        alive_B = alive_B & finite_B & (token_B != vocabulary.end)
-        if i + 1 == limit or not bool(alive_B.any()):
+def _until_all_end(run: Iterable[Drawn], end: int) -> list[Drawn]:
+    """What is drawn until every row has ended.
+
+    On a GPU the host looks for that now and then, for it has to wait there.
+    """
+    drawn: list[Drawn] = []
+    ended_B: Tensor | None = None
+    for one in run:
+        drawn.append(one)
+        ends_B = (one.token_B == end) | ~one.mark_B.isfinite()
+        ended_B = ends_B if ended_B is None else ended_B | ends_B
+        looks = not ended_B.is_cuda or len(drawn) % _LOOKS_EVERY == 0
+        if looks and bool(ended_B.all()):
             break
-        hidden_BD = decoder.step(janus.get_input_embeddings()(token_B))
+    return drawn
+
+
+def _cut(drawn: Sequence[Drawn], vocabulary: Vocabulary, answers: int) -> SampledText:
+    """Answers up to their ends, of the first rows; what a row drew after its end is left out."""
+    tokens_BT = torch.stack([one.token_B for one in drawn], 1)[:answers]
+    finite_BT = torch.stack([one.mark_B for one in drawn], 1)[:answers].isfinite()
+    ends_BT = ((tokens_BT == vocabulary.end) | ~finite_BT).int()
+    mask_BT = ends_BT.cumsum(1) - ends_BT == 0
+    longest = int(mask_BT.sum(1).max())
+    tokens_BT, mask_BT = tokens_BT[:, :longest], mask_BT[:, :longest]
+    logps = [one.logp_B[:answers] for one in drawn[:longest] if one.logp_B is not None]
     return SampledText(
-        torch.stack(tokens, 1),
-        torch.stack(masks, 1),
-        torch.stack(logps, 1) if logps else None,
-        finite_B,
+        tokens_BT.masked_fill(~mask_BT, vocabulary.pad),
+        mask_BT,
+        torch.stack(logps, 1).masked_fill(~mask_BT, 0.0) if logps else None,
+        (finite_BT[:, :longest] | ~mask_BT).all(1),
     )

@@ -109,6 +109,26 @@ def test_what_a_pass_keeps_of_a_position() -> None:
     assert plan_memory(once, plain, 1, LENGTHS).update < kept / 2
 
 
+def test_what_compiled_rollouts_keep_is_there_while_updating_too() -> None:
+    changes: dict[str, object] = {
+        **{"precision": "bf16", "pairs_per_step": 3, "rollout_batch": 64, "gen.rollouts": 4},
+        **{"und.rollouts": 4, "und.decoding.max_tokens": 4, "gen.decoding.cfg_scale": 5.0},
+    }
+    plain, kept = (
+        plan_memory(OUTLINE, recipe_of(**changes, compiled=one), 1, LENGTHS)
+        for one in (False, True)
+    )
+    # 12 rows are run as 16, twice for guidance, 26 tokens in 32 slots: keys and values of 100.
+    cache = 16 * 2 * 32 * 2 * 100 * 2
+    joined, head, table = 30_100 * 2, 500 * 100 * 2, 32 * 100 * 4
+    assert kept.states["kept for rollouts"] == cache + joined + head + table
+    assert kept.rollouts < plain.rollouts
+    assert kept.peak > plain.peak
+    words = [words for words, _ in ways_to_fit(recipe_of(**changes, compiled=True), 8)]
+    found = next(one for one in words if "compiled=false" in one)
+    assert "sharding" not in found, "sharded weights have no compiled rollouts"
+
+
 def test_ways_to_fit_take_less_and_less() -> None:
     recipe = recipe_of(gradient_checkpointing=False)
     ways = list(ways_to_fit(recipe, 8))

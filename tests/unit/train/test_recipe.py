@@ -90,6 +90,8 @@ def test_changes_reach_into_tables_and_are_toml() -> None:
         ({"gen.decoding.top_k": 50}, "top_k or top_p cuts the distribution at `gen`"),
         ({"gen.decoding.noise": "official-bf16"}, "coarser noise and a cache change what is drawn"),
         ({"gen.decoding.cache_ratio": 0.9}, "coarser noise and a cache change what is drawn"),
+        ({"frozen_as": "bfloat16"}, r"tiny\.toml: frozen_as is bfloat16 and precision no"),
+        ({"compiled": True, "sharding": "fsdp2"}, "compiled is true and sharding fsdp2"),
         ({"precision": "fp16"}, "'fp16' is not a value of precision. Did you mean 'bf16'"),
     ],
 )
