@@ -32,6 +32,7 @@ from pairuni_train.pair_data.complete import (
 from pairuni_train.pair_data.config import LoadedConfig
 from pairuni_train.pair_data.embed import Features, embed, read_features
 from pairuni_train.pair_data.encoders import Encoder, load_encoder
+from pairuni_train.pair_data.feature_files import StackedFeatures
 from pairuni_train.pair_data.record import SIDES, Half, Kind, Side
 from pairuni_train.pair_data.retrieve import RetrievedMatch, highest, retrieve
 from pairuni_train.pair_data.rows import Reject, RowStore, write_rows
@@ -211,11 +212,19 @@ class PairPool:
             names = [f"{side} {self.rows[side].name(number)}" for side, number in self._of(sides)]
             if spec.method == "random":
                 return at_random(names, clusters=clusters, seed=seed, depth=spec.attempts)
-            matrices = [self.features[side].matrix_ND for side in sides]
-            features = np.concatenate(matrices) if len(matrices) > 1 else np.asarray(matrices[0])
-            return medoids(features, names, clusters=clusters, seed=seed, depth=spec.attempts)
+            features = StackedFeatures([self.features[side].matrix_ND for side in sides])
+            return medoids(
+                features,
+                names,
+                clusters=clusters,
+                seed=seed,
+                depth=spec.attempts,
+                in_memory=spec.in_memory,
+            )
 
-        key = (list(sides), clusters, spec.method, spec.attempts, *self._base_key())
+        key = [list(sides), clusters, spec.method, spec.attempts, *self._base_key()]
+        if spec.method == "kmeans" and len(self._of(sides)) > spec.in_memory:
+            key.append("from disk")
         return self._stored(self._path("clusters", *key, suffix=".json"), Clusters, make)
 
     def _matches(self, used: frozenset[RowRef]) -> list[RetrievedMatch]:

@@ -149,11 +149,14 @@ class SelectionSpec(Strict, frozen=True, kw_only=True):
         attempts: How many rows of a cluster may be tried, nearest to the center first, until one is
             completed and verified; also how deep the other clusters make up for one that gives
             none. The paper names the medoid only: 1.
+        in_memory: Images whose features k-means holds in memory at most; of more it reads
+            mini-batches from the disk, three times through all of them.
     """
 
     clusters: Count
     method: Literal["kmeans", "random"] = "kmeans"
     attempts: Count = 1
+    in_memory: Count = 250_000
 
 
 class RetrievalSpec(Strict, frozen=True, kw_only=True):
