@@ -26,6 +26,7 @@ from pairuni_train.pair_data.complete import CompletionResult, CompletionTally
 from pairuni_train.pair_data.config import FileSource, LoadedConfig, PairArm, PairConfig
 from pairuni_train.pair_data.dataset import read_about, write_pairs
 from pairuni_train.pair_data.embed import PARTS
+from pairuni_train.pair_data.means_from_disk import PASSES
 from pairuni_train.pair_data.record import SIDES, Pair, Side
 from pairuni_train.pair_data.rows import Reject
 from pairuni_train.pair_data.search_job import JOBS
@@ -226,7 +227,7 @@ def _facts(arm: PairArm, pool: PairPool) -> dict[str, str]:
     clustering = clustering_of(arm, pool)
     if clustering:
         completed = pool.completed(*clustering)
-        facts["selection"] = _selection_words(*clustering, completed, config)
+        facts["selection"] = _selection_words(*clustering, completed, pool)
         facts["completion"] = _tally_words(completed.tally, verify=config.completion.verify)
     return facts
 
@@ -246,10 +247,12 @@ def _retrieval_words(config: PairConfig) -> str:
 
 
 def _selection_words(
-    sides: Sequence[Side], clusters: int, completed: CompletionResult, config: PairConfig
+    sides: Sequence[Side], clusters: int, completed: CompletionResult, pool: PairPool
 ) -> str:
-    spec = config.selection
+    spec = pool.config.selection
     how = "medoids of MiniBatchKMeans" if spec.method == "kmeans" else "a random draw"
+    if pool.clusters_from_disk(sides):
+        how += f" from the disk in {PASSES} passes"
     empty = f", {completed.empty_clusters} of them empty" if completed.empty_clusters else ""
     return (
         f"{how}, {clusters} clusters of {' and '.join(sides)} rows{empty}; "

@@ -166,6 +166,12 @@ class PairPool:
         found = [reject for side in SIDES for reject in self.rows[side].about.rejects]
         return found + [reject for side in SIDES for reject in self.features[side].broken]
 
+    def clusters_from_disk(self, sides: Sequence[Side]) -> bool:
+        """Whether k-means of these sides reads mini-batches from the disk."""
+        spec = self.config.selection
+        images = sum(len(self.features[side].rows_N) for side in sides)
+        return spec.method == "kmeans" and images > spec.in_memory
+
     # Stages
 
     def completed(self, sides: Sequence[Side], clusters: int) -> CompletionResult:
@@ -242,7 +248,7 @@ class PairPool:
             )
 
         key = [list(sides), clusters, spec.method, spec.attempts, *self._base_key()]
-        if spec.method == "kmeans" and len(self._of(sides)) > spec.in_memory:
+        if self.clusters_from_disk(sides):
             key.append("from disk")
         return self._stored(self._path("clusters", *key, suffix=".json"), Clusters, make)
 

@@ -33,7 +33,12 @@ def fit_from_disk(means: Any, features: StackedFeatures, *, batch: int, seed: in
         batch: B, no less than there are clusters.
         seed: Of the order of the rows.
     """
-    for rows_B in batches(len(features), batch=batch, seed=seed):
+    from threadpoolctl import threadpool_limits
+
+    drawn = batches(len(features), batch=batch, seed=seed)
+    with threadpool_limits(1):  # k-means++ makes many small products, which threads only slow down
+        means.partial_fit(features.take(next(drawn)))
+    for rows_B in drawn:
         means.partial_fit(features.take(rows_B))
 
 

@@ -130,6 +130,16 @@ def test_the_card_says_how_the_set_was_made(built: Path) -> None:
     assert "Short" not in card
 
 
+def test_many_images_are_clustered_from_the_disk(tmp_path: Path, built: Path) -> None:
+    build(small(tmp_path, selection={"in_memory": 79}), tmp_path / "out", arms=["pairug", "u_only"])
+    cards = [(tmp_path / "out" / f"{arm}.md").read_text() for arm in ("pairug", "u_only")]
+    assert "medoids of MiniBatchKMeans from the disk in 3 passes, 5 clusters of" in cards[0]
+    assert "medoids of MiniBatchKMeans, 12 clusters of understanding rows" in cards[1]  # 40 images
+    assert len(read_pairs(tmp_path / "out" / "pairug.parquet")) == 12
+    u_only = (tmp_path / "out" / "u_only.parquet", built / "u_only.parquet")
+    assert u_only[0].read_bytes() == u_only[1].read_bytes()
+
+
 def test_seeds_change_the_sets(tmp_path: Path, arms: Arms) -> None:
     build(small(tmp_path, seed=2), tmp_path / "out", arms=["random"])
     other = read_pairs(tmp_path / "out" / "random.parquet")
