@@ -218,17 +218,23 @@ def growth(exact: Sequence[Measured], width: int) -> list[str]:
     lines = []
     for less, more in pairwise(exact):
         ratio = math.log(more.images / less.images)
-        power = math.log(more.seconds / less.seconds) / ratio
+        power, of_processor = (
+            math.log(after / before) / ratio
+            for before, after in ((less.seconds, more.seconds), (less.processor, more.processor))
+        )
         lines.append(
-            f"from {less.images:,} to {more.images:,}: time grows with the power {power:.2f}, "
-            f"added memory by {(more.memory - less.memory) / GIB:+.2f} GiB"
+            f"from {less.images:,} to {more.images:,}: time grows with the power {power:.2f} "
+            f"(processor time {of_processor:.2f}), added memory by "
+            f"{(more.memory - less.memory) / GIB:+.2f} GiB"
         )
     if exact:
         last = exact[-1]
-        seconds = last.seconds * (EXTRAPOLATED / last.images) ** 2
+        times = (EXTRAPOLATED / last.images) ** 2
+        seconds, of_processor = last.seconds * times, last.processor * times
         lines.append(
             f"EXTRAPOLATED, not measured: exact search of {EXTRAPOLATED:,} images would take "
-            f"{seconds:,.0f} s ({seconds / 3600:.1f} h), {last.images:,} images by the square; "
+            f"{seconds:,.0f} s ({seconds / 3600:.1f} h; {of_processor / 3600:.1f} h of processor): "
+            f"{last.images:,} images by the square; "
             f"features of both sides take {8 * EXTRAPOLATED * width / GIB:.2f} GiB on the disk"
         )
     return lines
