@@ -139,6 +139,11 @@ bench(
     "rank_scaling.py",
     "Two ranks of one thread each against one, over a run's outputs; needs two free cores.",
 )
+bench(
+    "bench_retrieval",
+    "retrieval_scale.py",
+    "Exact search, an IVF index and k-means of up to a million images on the disk; an hour.",
+)
 
 
 @nox.session

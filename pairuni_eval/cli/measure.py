@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -24,10 +23,11 @@ from pairuni_eval.cli.options import (
     folder_to_write,
     split_names,
 )
+from pairuni_eval.cli.other_rank import as_other_rank
 from pairuni_eval.commands import as_typed
 from pairuni_eval.errors import UserError
 from pairuni_eval.places import name_of
-from pairuni_eval.ranks import RankGroup, RankLost, Ranks, note_of_one, ranks_here
+from pairuni_eval.ranks import RankGroup, Ranks, note_of_one, ranks_here
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -257,20 +257,8 @@ def _take_part(settings: RunSettings, ranks: Ranks, *, alone: bool) -> None:
         return
     from pairuni_eval.runner.together import take_part
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first rank says what an interruption leaves
-    logging.disable(logging.WARNING)  # and what there is to note
-    try:
-        with RankGroup(ranks, os.environ) as group:
-            take_part(settings, group)
-    except RankLost as lost:
-        if ranks.rank > 1:
-            raise typer.Exit(2) from lost  # rank 1 says it for all
-        raise
-    except UserError as error:
-        raise UserError(f"{ranks}: {error.message}", hint=error.hint) from error
-    except Exception as bug:
-        bug.add_note(f"This was {ranks}.")
-        raise
+    with as_other_rank(ranks) as group:
+        take_part(settings, group)
 
 
 def _read_shard(text: str, ranks: Ranks, *, plan: bool) -> Shard:

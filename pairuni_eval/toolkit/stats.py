@@ -5,7 +5,7 @@ from pairuni_eval.stats.arm_table import ArmColumn, ArmTable, Entrant, arm_table
 from pairuni_eval.stats.arms import ArmRuns
 from pairuni_eval.stats.compare import TIE_MARGIN, Place
 from pairuni_eval.stats.concept_matrix import Taught, concept_matrix
-from pairuni_eval.stats.intervals import Estimate, Interval
+from pairuni_eval.stats.intervals import Estimate, Interval, wilson
 from pairuni_eval.stats.multiple import Step, steps_where_known
 from pairuni_eval.stats.over_seeds import (
     SeedCurve,

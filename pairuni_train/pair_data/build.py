@@ -7,6 +7,7 @@ every row that was left out.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from filelock import FileLock
 
 from pairuni_eval.toolkit import UserError, stable_hash, writing
+from pairuni_eval.toolkit.ranks import RankGroup
 from pairuni_eval.toolkit.store import clear_temporaries, encode_lines, exclusive, write_whole
 from pairuni_train.pair_data.arms import clustering_of, completes, select_arm, to_pair
 from pairuni_train.pair_data.builder import STAGES, BuildProgress, PairPool, PairRef
@@ -23,19 +25,33 @@ from pairuni_train.pair_data.card import write_card
 from pairuni_train.pair_data.complete import CompletionResult, CompletionTally
 from pairuni_train.pair_data.config import FileSource, LoadedConfig, PairArm, PairConfig
 from pairuni_train.pair_data.dataset import read_about, write_pairs
+from pairuni_train.pair_data.embed import PARTS
+from pairuni_train.pair_data.means_from_disk import PASSES
 from pairuni_train.pair_data.record import SIDES, Pair, Side
 from pairuni_train.pair_data.rows import Reject
+from pairuni_train.pair_data.search_job import JOBS
 
+_RETRIEVED: tuple[PairArm, ...] = ("pairug", "half", "retrieved")
 _REJECTS, _CONFIG = "rejects.jsonl", "config.json"
 
 
 class WrittenArm(NamedTuple):
-    """An arm on the disk: its file, its rows and the rows its budget asked for."""
+    """An arm on the disk.
+
+    Attributes:
+        arm: Its name.
+        path: Its file.
+        rows: Its rows.
+        asked: The rows that its budget asked for.
+        searched: What its retrieved pairs were searched with and how much that finds; None if they
+            were searched exactly, or there are none.
+    """
 
     arm: PairArm
     path: Path
     rows: int
     asked: int
+    searched: str | None = None
 
 
 def build(
@@ -46,6 +62,7 @@ def build(
     partial: bool = False,
     progress: BuildProgress | None = None,
     stages: Path | None = None,
+    group: RankGroup | None = None,
 ) -> list[WrittenArm]:
     """Build the pair sets of a configuration into a folder; continues what was stopped.
 
@@ -57,11 +74,35 @@ def build(
         progress: Is told of progress.
         stages: Where stages are kept, shared by builds that differ in what comes after them;
             default: OUT/stages.
+        group: Ranks that search neighbors together, of which this is the first; the others are in
+            `help_build` meanwhile.
 
     Raises:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
+        RankLost: if another rank has ended.
     """
-    progress = progress or BuildProgress()
+    chosen = tuple(arms or read.config.arms)
+    written: list[WrittenArm] = []
+    group = group or RankGroup()
+
+    def work() -> None:
+        written.extend(
+            _build(read, out, chosen, partial, progress or BuildProgress(), stages, group)
+        )
+
+    group.lead(work)
+    return written
+
+
+def _build(
+    read: LoadedConfig,
+    out: Path,
+    arms: Sequence[PairArm],
+    partial: bool,
+    progress: BuildProgress,
+    stages: Path | None,
+    group: RankGroup,
+) -> list[WrittenArm]:
     with exclusive(out), _sharing(stages):
         stages = stages or out / STAGES
         _tidy(out, stages)
@@ -70,12 +111,13 @@ def build(
             stages,
             progress=progress,
             partial=partial,
-            completes=completes(arms or read.config.arms),
+            completes=completes(arms),
+            group=group,
         )
         write_whole(out / _CONFIG, _resolved(read))
         written: list[WrittenArm] = []
         rejects = dict.fromkeys(pool.refused())
-        for arm in arms or read.config.arms:
+        for arm in arms:
             written.append(_write(arm, pool, out, progress))
             rejects |= dict.fromkeys(_rejects(arm, pool))
         write_whole(out / _REJECTS, encode_lines(rejects))
@@ -95,6 +137,11 @@ def _tidy(out: Path, stages: Path) -> None:
     """Remove what a killed build was in the middle of writing."""
     clear_temporaries(out)
     clear_temporaries(stages)
+    for left in stages.glob(JOBS):
+        left.unlink()
+    for parts in stages.glob(f"*{PARTS}"):
+        if any(parts.with_suffix(whole).exists() for whole in (".json", ".safetensors")):
+            shutil.rmtree(parts)
 
 
 def _resolved(read: LoadedConfig) -> bytes:
@@ -131,7 +178,9 @@ def _write(arm: PairArm, pool: PairPool, out: Path, progress: BuildProgress) -> 
         write_pairs(path, map(pair, refs), about)
     rejects = [*pool.refused(), *_rejects(arm, pool)]
     write_card(path, facts=_facts(arm, pool), rejects=rejects)
-    return WrittenArm(arm, path, len(refs), 2 * pairs if arm == "unpaired" else pairs)
+    asked = 2 * pairs if arm == "unpaired" else pairs
+    searched = pool.index_words() if arm in _RETRIEVED else None
+    return WrittenArm(arm, path, len(refs), asked, searched)
 
 
 def _key(refs: Sequence[PairRef], pool: PairPool) -> str:
@@ -172,12 +221,13 @@ def _facts(arm: PairArm, pool: PairPool) -> dict[str, str]:
     facts |= {f"{side} rows": _rows_words(side, pool) for side in SIDES}
     if arm in ("pairug", "half", "retrieved", "low_similarity"):
         facts["threshold"] = f"cosine {config.retrieval.threshold:g}"
-    if arm in ("pairug", "half", "retrieved"):
+    if arm in _RETRIEVED:
         facts["retrieval"] = _retrieval_words(config)
+        facts["neighbors"] = pool.index_words() or "an exact search of all"
     clustering = clustering_of(arm, pool)
     if clustering:
         completed = pool.completed(*clustering)
-        facts["selection"] = _selection_words(*clustering, completed, config)
+        facts["selection"] = _selection_words(*clustering, completed, pool)
         facts["completion"] = _tally_words(completed.tally, verify=config.completion.verify)
     return facts
 
@@ -197,10 +247,12 @@ def _retrieval_words(config: PairConfig) -> str:
 
 
 def _selection_words(
-    sides: Sequence[Side], clusters: int, completed: CompletionResult, config: PairConfig
+    sides: Sequence[Side], clusters: int, completed: CompletionResult, pool: PairPool
 ) -> str:
-    spec = config.selection
+    spec = pool.config.selection
     how = "medoids of MiniBatchKMeans" if spec.method == "kmeans" else "a random draw"
+    if pool.clusters_from_disk(sides):
+        how += f" from the disk in {PASSES} passes"
     empty = f", {completed.empty_clusters} of them empty" if completed.empty_clusters else ""
     return (
         f"{how}, {clusters} clusters of {' and '.join(sides)} rows{empty}; "

@@ -8,10 +8,12 @@ it. Paid replies are remembered by content, whatever the stage.
     rows-*  one copy of each side's usable rows     features-*   unit vectors of their images
     clusters-*  rows by cluster, nearest first      aligned-*    completed rows
     retrieved-*  neighbors above the threshold      replies/     what models replied
+    ivf-*   an index of the understanding images    recall-*     how many neighbors it finds
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +22,7 @@ import msgspec
 import numpy as np
 
 from pairuni_eval.toolkit import UserError, stable_hash
+from pairuni_eval.toolkit.ranks import RankGroup
 from pairuni_eval.toolkit.store import write_whole
 from pairuni_train.pair_data.complete import (
     CompletedRow,
@@ -30,11 +33,21 @@ from pairuni_train.pair_data.complete import (
     complete_clusters,
 )
 from pairuni_train.pair_data.config import LoadedConfig
-from pairuni_train.pair_data.embed import Features, embed, read_features
+from pairuni_train.pair_data.embed import PARTS, Features, embed, read_features
 from pairuni_train.pair_data.encoders import Encoder, load_encoder
+from pairuni_train.pair_data.feature_files import StackedFeatures
+from pairuni_train.pair_data.ivf import (
+    IvfIndex,
+    IvfSpec,
+    Recall,
+    ivf_spec,
+    measure_recall,
+    write_ivf,
+)
 from pairuni_train.pair_data.record import SIDES, Half, Kind, Side
-from pairuni_train.pair_data.retrieve import RetrievedMatch, highest, retrieve
 from pairuni_train.pair_data.rows import Reject, RowStore, write_rows
+from pairuni_train.pair_data.search_job import SearchJob, SearchLeader
+from pairuni_train.pair_data.search_waves import RetrievedMatch
 from pairuni_train.pair_data.select import Clusters, at_random, medoids
 from pairuni_train.pair_data.sources import fingerprint, locate, read_source, root_of
 
@@ -85,6 +98,10 @@ class PairPool:
         partial: Go on although some completions could not be asked for.
         completes: Whether halves will have to be written. Who writes them is then found before
             any row is read, as the encoder is.
+        group: The ranks that search neighbors, of which this is the first.
+
+    Attributes:
+        ivf: The index that neighbors are searched with; None if they are searched exactly.
 
     Raises:
         UserError: for anything in configuration, sources or endpoint that a user can mend.
@@ -98,6 +115,7 @@ class PairPool:
         progress: BuildProgress,
         partial: bool,
         completes: bool,
+        group: RankGroup,
     ) -> None:
         self.config = read.config
         self._source, self._stages = read.path, stages
@@ -111,6 +129,8 @@ class PairPool:
             side: {int(row): place for place, row in enumerate(self.features[side].rows_N)}
             for side in SIDES
         }
+        self.ivf = self._ivf_spec()
+        self._searches = SearchLeader(stages, group)
         self._asked: dict[Path, CompletionResult] = {}  # nobody is asked twice in one build
 
     def half(self, row: RowRef) -> Half:
@@ -145,6 +165,12 @@ class PairPool:
         """Rows that no arm can use, and why."""
         found = [reject for side in SIDES for reject in self.rows[side].about.rejects]
         return found + [reject for side in SIDES for reject in self.features[side].broken]
+
+    def clusters_from_disk(self, sides: Sequence[Side]) -> bool:
+        """Whether k-means of these sides reads mini-batches from the disk."""
+        spec = self.config.selection
+        images = sum(len(self.features[side].rows_N) for side in sides)
+        return spec.method == "kmeans" and images > spec.in_memory
 
     # Stages
 
@@ -211,43 +237,104 @@ class PairPool:
             names = [f"{side} {self.rows[side].name(number)}" for side, number in self._of(sides)]
             if spec.method == "random":
                 return at_random(names, clusters=clusters, seed=seed, depth=spec.attempts)
-            matrices = [self.features[side].matrix_ND for side in sides]
-            features = np.concatenate(matrices) if len(matrices) > 1 else np.asarray(matrices[0])
-            return medoids(features, names, clusters=clusters, seed=seed, depth=spec.attempts)
+            features = StackedFeatures([self.features[side].matrix_ND for side in sides])
+            return medoids(
+                features,
+                names,
+                clusters=clusters,
+                seed=seed,
+                depth=spec.attempts,
+                in_memory=spec.in_memory,
+            )
 
-        key = (list(sides), clusters, spec.method, spec.attempts, *self._base_key())
+        key = [list(sides), clusters, spec.method, spec.attempts, *self._base_key()]
+        if self.clusters_from_disk(sides):
+            key.append("from disk")
         return self._stored(self._path("clusters", *key, suffix=".json"), Clusters, make)
 
     def _matches(self, used: frozenset[RowRef]) -> list[RetrievedMatch]:
-        spec = self.config.retrieval
-        left = {
-            side: [row for row in self.usable(side) if RowRef(side, row) not in used]
-            for side in SIDES
-        }
+        spec, path = self.config.retrieval, self._matches_path(used)
 
         def make() -> list[RetrievedMatch]:
-            self._progress.begin("neighbors", len(left["generation"]))
-            u_UD, g_GD = (self._matrix(side, left[side]) for side in SIDES)
-            matches = retrieve(
-                u_UD,
-                g_GD,
-                [self.rows["understanding"].name(row) for row in left["understanding"]],
+            if words := self.index_words():
+                self._progress.note(words)
+            job = self._search_job(used, path.with_suffix(PARTS).name)
+            self._progress.begin("neighbors", len(self.usable("generation")) - len(job.used_g))
+            found = self._searches.run(
+                job,
+                [self.rows["understanding"].name(row) for row in self.usable("understanding")],
                 threshold=spec.threshold,
-                neighbors=spec.neighbors,
                 done=self._progress.step,
             )
-            if not matches:
-                raise self._nothing_left(highest(u_UD, g_GD))
-            return [
-                RetrievedMatch(left["understanding"][u], left["generation"][g], cosine)
-                for u, g, cosine in matches
-            ]
+            if not found.matches:
+                raise self._nothing_left(found.highest)
+            u_N, g_N = (self.features[side].rows_N for side in SIDES)
+            return [RetrievedMatch(int(u_N[u]), int(g_N[g]), cos) for u, g, cos in found.matches]
 
-        settings = [spec.threshold, spec.neighbors]
+        matches = self._stored(path, list[RetrievedMatch], make)
+        shutil.rmtree(path.with_suffix(PARTS), ignore_errors=True)
+        return matches
+
+    def _matches_path(self, used: frozenset[RowRef]) -> Path:
+        spec = self.config.retrieval
+        settings = [spec.threshold, spec.neighbors, *([self.ivf] if self.ivf else [])]
         key = (sorted(tuple(row) for row in used), settings, *self._base_key())
-        return self._stored(
-            self._path("retrieved", *key, suffix=".json"), list[RetrievedMatch], make
+        return self._path("retrieved", *key, suffix=".json")
+
+    def _search_job(self, used: frozenset[RowRef], folder: str) -> SearchJob:
+        """The search of all rows but these."""
+        places = {
+            side: tuple(sorted(self._places[side][row] for of, row in used if of == side))
+            for side in SIDES
+        }
+        return SearchJob(
+            understanding=self._features_path("understanding").name,
+            generation=self._features_path("generation").name,
+            used_u=places["understanding"],
+            used_g=places["generation"],
+            neighbors=self.config.retrieval.neighbors,
+            folder=folder,
+            ivf=self._make_ivf(self.ivf).name if self.ivf else None,
+            nprobe=self.ivf.nprobe if self.ivf else 1,
         )
+
+    def _ivf_spec(self) -> IvfSpec | None:
+        spec = self.config.retrieval
+        if spec.index == "exact":
+            return None
+        return ivf_spec(len(self.usable("understanding")), spec.nlist, spec.nprobe)
+
+    def _make_ivf(self, spec: IvfSpec) -> Path:
+        path = self._path("ivf", spec.nlist, *self._base_key(), suffix=".faiss")
+        if not path.exists():
+            matrix = self.features["understanding"].matrix_ND
+            self._progress.begin(f"index of {spec.nlist} lists", len(matrix))
+            write_ivf(
+                matrix, path, nlist=spec.nlist, seed=self.config.seed, done=self._progress.step
+            )
+        return path
+
+    def index_words(self) -> str | None:
+        """The index that neighbors are searched with and how much it finds; None without one."""
+        return None if self.ivf is None else f"{self.ivf}; {self._recall(self.ivf)}"
+
+    def _recall(self, ivf: IvfSpec) -> Recall:
+        spec = self.config.retrieval
+
+        def make() -> Recall:
+            index = IvfIndex(self._make_ivf(ivf), nprobe=ivf.nprobe)
+            self._progress.begin("recall of the index", None)
+            return measure_recall(
+                self.features["understanding"].matrix_ND,
+                self.features["generation"].matrix_ND,
+                index,
+                threshold=spec.threshold,
+                queries=spec.recall_queries,
+                seed=self.config.seed,
+            )
+
+        key = (ivf, spec.threshold, spec.recall_queries, *self._base_key())
+        return self._stored(self._path("recall", *key, suffix=".json"), Recall, make)
 
     def _make_rows(self, side: Side) -> RowStore:
         sources = self.config.sources(side)
@@ -272,9 +359,7 @@ class PairPool:
         return written
 
     def _make_features(self, side: Side) -> Features:
-        rows = self.rows[side]
-        key = [rows.about.digest, *self.encoder.identity.key]
-        path = self._path(f"features-{side}", *key, suffix=".safetensors")
+        rows, path = self.rows[side], self._features_path(side)
         if path.exists():
             return read_features(path)
         if self._completes:
@@ -282,6 +367,10 @@ class PairPool:
         self._progress.begin(f"{side}: features", len(rows))
         size = self.config.encoder.batch_size
         return embed(rows, self.encoder, path, batch_size=size, done=self._progress.step)
+
+    def _features_path(self, side: Side) -> Path:
+        key = [self.rows[side].about.digest, *self.encoder.identity.key]
+        return self._path(f"features-{side}", *key, suffix=".safetensors")
 
     # What they share
 
@@ -304,13 +393,6 @@ class PairPool:
     def _of(self, sides: Sequence[Side]) -> list[RowRef]:
         """The rows with features of some sides, in the order of their features."""
         return [RowRef(side, row) for side in sides for row in self.usable(side)]
-
-    def _matrix(self, side: Side, rows: Sequence[int]) -> Any:
-        """Features of some rows; the mapped file itself where they are all."""
-        matrix = self.features[side].matrix_ND
-        if len(rows) == len(matrix):
-            return matrix
-        return matrix[[self._places[side][row] for row in rows]]
 
     def _nothing_left(self, best: float) -> UserError:
         threshold = self.config.retrieval.threshold

@@ -5,6 +5,7 @@ Every command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from pairuni_eval.toolkit.cli import Data, Json, split_names
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pairuni_eval.toolkit.ranks import Ranks
     from pairuni_train.pair_data.builder import BuildProgress
     from pairuni_train.pair_data.config import LoadedConfig, PairConfig
 
@@ -55,6 +57,7 @@ def build(
     """Build pair sets, a parquet file and a data card per arm. The same command continues."""
     from rich.console import Console
 
+    from pairuni_eval.toolkit.ranks import RankGroup, note_of_one, ranks_here
     from pairuni_train.extras import extras_of_pairs
     from pairuni_train.pair_data.arms import completes
     from pairuni_train.pair_data.build import build as build_pairs
@@ -64,15 +67,33 @@ def build(
     chosen = check_arms(split_names(arms)) if arms else None
     extras = extras_of_pairs(read.config, completes=completes(chosen or read.config.arms))
     needs("pairuni-train pairs build", *extras)
-    with _bars(Console(stderr=True)) as watch:
-        written = build_pairs(read, out, arms=chosen, partial=partial, progress=watch)
+    ranks = ranks_here(os.environ)
+    if not ranks.first:
+        _help_build(out, ranks)
+        return
+    if note := note_of_one(os.environ, "pairuni_train.cli pairs build"):
+        typer.echo(f"Note: {note}", err=True)
+    with RankGroup(ranks, os.environ) as group, _bars(Console(stderr=True)) as watch:
+        written = build_pairs(read, out, arms=chosen, partial=partial, progress=watch, group=group)
     for one in written:
         short = "" if one.rows == one.asked else f"   SHORT: {one.asked} asked for"
         typer.echo(f"{one.rows:>7} rows  {one.path}{short}")
+    for searched in dict.fromkeys(one.searched for one in written if one.searched):
+        typer.echo(f"Neighbors: {searched}")
     first = written[0].path
     typer.echo(f"Cards and rejects: {out}")
     words = ("pairs", "check", first, "--against", _suite(read.config))
     typer.echo(f"Next: {as_typed('pairuni-train', *words)}")
+
+
+def _help_build(out: Path, ranks: Ranks) -> None:
+    """Be a rank that is not the first: search neighbors with it."""
+    from pairuni_eval.toolkit.cli import as_other_rank
+    from pairuni_train.pair_data.builder import STAGES
+    from pairuni_train.pair_data.search_job import help_build
+
+    with as_other_rank(ranks) as group:
+        help_build(out / STAGES, group)
 
 
 @app.command()

@@ -155,11 +155,14 @@ class SelectionSpec(Strict, frozen=True, kw_only=True):
         attempts: How many rows of a cluster may be tried, nearest to the center first, until one is
             completed and verified; also how deep the other clusters make up for one that gives
             none. The paper names the medoid only: 1.
+        in_memory: Images whose features k-means holds in memory at most; of more it reads
+            mini-batches from the disk, three times through all of them.
     """
 
     clusters: Count
     method: Literal["kmeans", "random"] = "kmeans"
     attempts: Count = 1
+    in_memory: Count = 250_000
 
 
 class RetrievalSpec(Strict, frozen=True, kw_only=True):
@@ -169,10 +172,30 @@ class RetrievalSpec(Strict, frozen=True, kw_only=True):
         threshold: Least cosine of the features (the paper's T8: 0.6 is best of 0.5, 0.6, 0.7).
         neighbors: n: understanding images that one generation image is paired with. The paper does
             not print its n; 1 pairs one to one.
+        index: "exact" compares every generation image with every understanding image, "ivf" with
+            those in some lists of an inverted-file index: for a million images, and not all
+            neighbors are found. Card and command say how many are.
+        nlist: Lists of the index; default: 4 times the root of the number of understanding images.
+        nprobe: Lists that are looked into for each generation image; default: 32.
+        recall_queries: Generation images that its recall is measured on.
+
+    Raises:
+        ValueError: for settings of an index that is not asked for.
     """
 
     threshold: Share = 0.6
     neighbors: Count = 1
+    index: Literal["exact", "ivf"] = "exact"
+    nlist: Count | None = None
+    nprobe: Count | None = None
+    recall_queries: Count = 1000
+
+    def __post_init__(self) -> None:
+        for key in ("nlist", "nprobe"):
+            if getattr(self, key) is not None and self.index != "ivf":
+                raise ValueError(
+                    f'{key} is a setting of index = "ivf", and index is "{self.index}"'
+                )
 
 
 class CompletionSpec(Strict, frozen=True, kw_only=True):

@@ -24,12 +24,14 @@ import numpy.typing as npt
 from pairuni_eval.toolkit import DatasetError, UserError, writing
 from pairuni_eval.toolkit.store import atomic_path
 from pairuni_train.pair_data.encoders import Encoder, FloatArray, Identity
+from pairuni_train.pair_data.feature_files import StackedFeatures, write_stacked
 from pairuni_train.pair_data.rows import Reject, RowStore
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _ABOUT = "pairuni"  # the metadata's key
+PARTS = ".parts"  # suffix of a folder with the parts of what is not whole yet
 _PART = 1024  # rows of a part: what a kill may cost
 THREADS = 4  # that decode and shrink images
 _NONE: FloatArray = np.zeros((0, 0), dtype=np.float32)
@@ -68,7 +70,7 @@ def embed(
         batch_size: Images that go through the encoder together.
         done: Called with the number of rows after each part, also for parts found on the disk.
     """
-    parts = path.with_suffix(".parts")
+    parts = path.with_suffix(PARTS)
     with writing(str(path)), ThreadPoolExecutor(THREADS) as pool:
         parts.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(rows), _PART):
@@ -206,19 +208,23 @@ def _save(path: Path, matrix_ND: FloatArray, rows: Sequence[int], about: _Featur
         save_file(
             {"features": matrix_ND, "rows": np.asarray(rows, dtype=np.int64)},
             partial,
-            metadata={_ABOUT: msgspec.json.encode(about).decode()},
+            metadata=_metadata(about),
         )
+
+
+def _metadata(about: _FeatureInfo) -> dict[str, str]:
+    return {_ABOUT: msgspec.json.encode(about).decode()}
 
 
 def _join(parts: Sequence[Path], path: Path) -> None:
     found = [read_features(part) for part in parts]
-    matrix_ND = joined([one.matrix_ND for one in found])
-    if not len(matrix_ND):
+    filled = [one.matrix_ND for one in found if len(one.matrix_ND)]
+    if not filled:
         raise UserError(
             "No image of the source could be decoded.",
             hint="Look at columns.image in the configuration.",
         )
-    rows = np.concatenate([one.rows_N for one in found])
+    rows_N = np.concatenate([one.rows_N for one in found])
     broken = tuple(reject for one in found for reject in one.broken)
     about = _FeatureInfo(found[0].encoder, broken)
-    _save(path, matrix_ND, rows.tolist(), about)
+    write_stacked(path, StackedFeatures(filled), rows_N, _metadata(about))

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from pairuni_eval.toolkit import UserError, seed_for
 from pairuni_train.pair_data.encoders import FloatArray
+from pairuni_train.pair_data.feature_files import StackedFeatures
+from pairuni_train.pair_data.means_from_disk import fit_from_disk, labels_from_disk
 
 _BATCH = 4096  # rows of a step of MiniBatchKMeans
 _SMALL = 10**9  # products per pass below which threads cost more than they give
@@ -37,16 +39,24 @@ class Clusters(NamedTuple):
 
 
 def medoids(
-    features_ND: FloatArray, names: Sequence[str], *, clusters: int, seed: int, depth: int = 1
+    features: StackedFeatures,
+    names: Sequence[str],
+    *,
+    clusters: int,
+    seed: int,
+    depth: int = 1,
+    in_memory: int,
 ) -> Clusters:
     """Cluster the rows and take the first `depth` of each cluster.
 
     Args:
-        features_ND: Unit vectors.
+        features: Unit vectors.
         names: Names of the rows, which break ties.
         clusters: K.
         seed: Of MiniBatchKMeans.
         depth: Rows to give per cluster.
+        in_memory: Rows that are clustered in memory at most; of more, mini-batches are read from
+            the disk.
 
     Raises:
         UserError: if there are fewer rows than clusters.
@@ -54,20 +64,26 @@ def medoids(
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
 
-    _check(clusters, len(features_ND))
+    _check(clusters, len(features))
+    batch = max(_BATCH, clusters)
     means = MiniBatchKMeans(
         n_clusters=clusters,
         random_state=seed_for(seed, "clusters", clusters, "k-means") % 2**32,
-        batch_size=max(_BATCH, clusters),
+        batch_size=batch,
         n_init=1,
     )
-    small = features_ND.size * clusters < _SMALL
+    small = len(features) * features.width * clusters < _SMALL
     with threadpool_limits(1 if small else None):
-        means.fit(features_ND)
-    order = np.argsort(means.labels_, kind="stable")
-    bounds = np.searchsorted(means.labels_[order], np.arange(clusters + 1))
+        if len(features) > in_memory:
+            fit_from_disk(means, features, batch=batch, seed=seed)
+            label_N = labels_from_disk(means, features)
+        else:
+            means.fit(features.whole())
+            label_N = means.labels_
+    order = np.argsort(label_N, kind="stable")
+    bounds = np.searchsorted(label_N[order], np.arange(clusters + 1))
     members = [
-        _nearest_first(features_ND, order[first:last], center_D, names, depth)
+        _nearest_first(features, order[first:last], center_D, names, depth)
         for center_D, first, last in zip(
             means.cluster_centers_, bounds[:-1], bounds[1:], strict=True
         )
@@ -89,14 +105,14 @@ def at_random(names: Sequence[str], *, clusters: int, seed: int, depth: int = 1)
 
 
 def _nearest_first(
-    features_ND: FloatArray,
+    features: StackedFeatures,
     rows: npt.NDArray[np.int64],
     center_D: FloatArray,
     names: Sequence[str],
     depth: int,
 ) -> tuple[int, ...]:
     # In float64 and row by row, so that equal rows have equal products.
-    products = (features_ND[rows].astype(np.float64) * center_D.astype(np.float64)).sum(axis=1)
+    products = (features.take(rows).astype(np.float64) * center_D.astype(np.float64)).sum(axis=1)
     near = dict(zip(rows.tolist(), products.tolist(), strict=True))
     return tuple(sorted(near, key=lambda row: (-near[row], names[row]))[:depth])
 

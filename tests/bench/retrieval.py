@@ -3,7 +3,7 @@
 Random unit vectors lie in files that are mapped into memory, as `pairs build` leaves them. A
 generation vector is a mixture of an understanding vector and noise, so that about a third find a
 partner above the threshold. The product is the best of numpy and torch on this machine, block by
-block into one buffer; it takes turns with the pairing, a block each, so that a machine that slows
+block into one buffer; it takes turns with the pairing, a wave each, so that a machine that slows
 down slows both. Added memory is what the process holds beyond the mapped files and the product's
 buffer (RssAnon), sampled while both run.
 
@@ -31,7 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.pair_sources import FloatArray, naive_pairs, photograph_features
 
+from pairuni_train.pair_data.nearest import ExactIndex
 from pairuni_train.pair_data.retrieve import retrieve
+from pairuni_train.pair_data.search_waves import RetrievedMatch, Search
 
 BLOCK = 2048
 THRESHOLD = 0.6
@@ -50,15 +52,17 @@ def main() -> None:
         compare_with_the_naive_rule(chosen.photographs)
         return
     with tempfile.TemporaryDirectory() as folder:
-        u_UD, g_GD = random_features(Path(folder), chosen)
-        race(u_UD, g_GD)
+        shape = (chosen.understanding, chosen.generation, chosen.width)
+        race(*random_features(Path(folder), *shape), Path(folder))
 
 
-def random_features(folder: Path, chosen: Any) -> tuple[FloatArray, FloatArray]:
+def random_features(
+    folder: Path, understanding: int, generation: int, width: int
+) -> tuple[FloatArray, FloatArray]:
     """Unit vectors of both sides, mapped from files."""
     rng = np.random.default_rng(0)
-    u_UD = mapped(folder / "u.npy", (chosen.understanding, chosen.width))
-    g_GD = mapped(folder / "g.npy", (chosen.generation, chosen.width))
+    u_UD = mapped(folder / "u.npy", (understanding, width))
+    g_GD = mapped(folder / "g.npy", (generation, width))
     for rows in blocks(len(u_UD)):
         u_UD[rows] = unit(rng.standard_normal(u_UD[rows].shape, dtype=np.float32))
     for rows in blocks(len(g_GD)):
@@ -98,26 +102,22 @@ class Clock:
         self.cpu += time.process_time() - cpu
 
 
-def race(u_UD: FloatArray, g_GD: FloatArray) -> None:
+def race(u_UD: FloatArray, g_GD: FloatArray, folder: Path) -> None:
     """Time product and pairing, and print."""
     work = 2e-9 * len(u_UD) * len(g_GD) * u_UD.shape[1]
     name, product = best_product(u_UD, g_GD)
     plain, both = Clock(), Clock()
-    turns = iter(blocks(len(g_GD)))
-    found: list[Any] = []
-    ids_U = [f"u{n:08d}" for n in range(len(u_UD))]
+    found: list[RetrievedMatch] = []
+    through = 0
+
+    def take_turn(count: int) -> None:
+        nonlocal through
+        some = [slice(through + x.start, through + x.stop) for x in blocks(count)]
+        plain.time(lambda: product(some))
+        through += count
 
     def pair() -> None:
-        found.extend(
-            retrieve(
-                u_UD,
-                g_GD,
-                ids_U,
-                threshold=THRESHOLD,
-                block=BLOCK,
-                done=lambda _: plain.time(lambda: product([next(turns)])),
-            )
-        )
+        found.extend(pairs_of(u_UD, g_GD, folder / "parts", done=take_turn))
 
     with AddedMemory() as memory:
         both.time(pair)
@@ -130,6 +130,20 @@ def race(u_UD: FloatArray, g_GD: FloatArray) -> None:
     print(f"  by processor time     {plain.cpu / cpu:8.1%}")
     print(f"added memory            {memory.peak / GIB:8.2f} GiB")
     print(f"pairs                   {len(found):8,} with a cosine of {THRESHOLD} and more")
+
+
+def pairs_of(
+    u_UD: FloatArray,
+    g_GD: FloatArray,
+    folder: Path,
+    *,
+    threshold: float = THRESHOLD,
+    done: Callable[[int], None] = lambda _: None,
+) -> list[RetrievedMatch]:
+    """The pairs of all images, searched exactly."""
+    ids_U = [f"u{n:08d}" for n in range(len(u_UD))]
+    search = Search.of_all(u_UD, g_GD)
+    return retrieve(search, ExactIndex(u_UD), ids_U, folder, threshold=threshold, done=done).matches
 
 
 def best_product(u_UD: FloatArray, g_GD: FloatArray) -> tuple[str, Callable[[list[slice]], None]]:
@@ -196,10 +210,10 @@ def compare_with_the_naive_rule(count: int) -> None:
     names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
     data = [(folder / name).read_bytes() for name in names]
     u_UD, g_GD = (photograph_features(data, count, seed=seed) for seed in (1, 2))
-    ids_U = [f"u{n:06d}" for n in range(count)]
     for threshold in (0.6, 0.9):
         expected = naive_pairs(u_UD, g_GD, threshold=threshold)
-        found = retrieve(u_UD, g_GD, ids_U, threshold=threshold)
+        with tempfile.TemporaryDirectory() as parts:
+            found = pairs_of(u_UD, g_GD, Path(parts), threshold=threshold)
         equal = [(m.understanding, m.generation) for m in found] == expected
         words = "the same pairs" if equal else "OTHER PAIRS"
         print(f"{count:,} + {count:,}, threshold {threshold}: {len(found):,} pairs, {words}")

@@ -10,8 +10,9 @@ from support.pair_sources import small, write_config
 
 from pairuni_train.pair_data.build import build
 
-# Two stores, a part and the whole of each side's features, clusters, completions, neighbors, arm.
-NAMES = 2 + 4 + 3 + 1
+# Two stores, a part and the whole of each side's features, clusters, completions, a part, a wave
+# and the whole of the neighbors, arm.
+NAMES = 2 + 4 + 2 + 3 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:

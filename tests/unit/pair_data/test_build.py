@@ -18,7 +18,6 @@ from pairuni_train.pair_data.dataset import read_pairs
 from pairuni_train.pair_data.embed import decode, normalized
 from pairuni_train.pair_data.encoders import TinyEncoder
 from pairuni_train.pair_data.record import Kind, Pair
-from pairuni_train.pair_data.select import at_random, medoids
 from pairuni_train.pair_data.tiny_answers import carries, true_answer
 
 Arms = dict[str, list[Pair]]
@@ -131,6 +130,16 @@ def test_the_card_says_how_the_set_was_made(built: Path) -> None:
     assert "Short" not in card
 
 
+def test_many_images_are_clustered_from_the_disk(tmp_path: Path, built: Path) -> None:
+    build(small(tmp_path, selection={"in_memory": 79}), tmp_path / "out", arms=["pairug", "u_only"])
+    cards = [(tmp_path / "out" / f"{arm}.md").read_text() for arm in ("pairug", "u_only")]
+    assert "medoids of MiniBatchKMeans from the disk in 3 passes, 5 clusters of" in cards[0]
+    assert "medoids of MiniBatchKMeans, 12 clusters of understanding rows" in cards[1]  # 40 images
+    assert len(read_pairs(tmp_path / "out" / "pairug.parquet")) == 12
+    u_only = (tmp_path / "out" / "u_only.parquet", built / "u_only.parquet")
+    assert u_only[0].read_bytes() == u_only[1].read_bytes()
+
+
 def test_seeds_change_the_sets(tmp_path: Path, arms: Arms) -> None:
     build(small(tmp_path, seed=2), tmp_path / "out", arms=["random"])
     other = read_pairs(tmp_path / "out" / "random.parquet")
@@ -157,37 +166,6 @@ def test_halves_that_nobody_checked_are_counted_in_the_card(tmp_path: Path) -> N
     card = (tmp_path / "out" / "aligned.md").read_text()
     assert "nobody checked the 12 kept ones" in card
     assert "checked by nobody" in card
-
-
-# Selection
-
-
-def test_the_medoid_has_the_largest_product_with_the_center() -> None:
-    # Two tight groups; in the first, row 1 lies in the middle.
-    angles = np.radians([0, 10, 20, 90, 92])
-    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    found = medoids(features, list("abcde"), clusters=2, seed=0, depth=3)
-    members = sorted(found.members)
-    assert members[0][0] == 1
-    assert sorted(members[0]) == [0, 1, 2]
-    assert members[1] == (3, 4)  # both as near: the smaller name
-    assert found == medoids(features, list("abcde"), clusters=2, seed=0, depth=3)
-
-
-def test_clusters_without_rows_are_reported() -> None:
-    same = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
-    found = medoids(same, [f"{n}" for n in range(8)], clusters=4, seed=0)
-    assert len(found.members) == 2
-    assert found.empty == 2
-
-
-def test_random_selection_uses_no_features() -> None:
-    names = [f"n{n:02d}" for n in range(20)]
-    found = at_random(names, clusters=6, seed=0, depth=3)
-    assert [len(members) for members in found.members] == [3] * 6
-    assert len({row for members in found.members for row in members}) == 18
-    assert found == at_random(names, clusters=6, seed=0, depth=3)
-    assert found != at_random(names, clusters=6, seed=1, depth=3)
 
 
 # Bad input
