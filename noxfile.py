@@ -19,7 +19,7 @@ EXAMPLE = (
     "pairuni-eval report runs/PairUni --baseline base=runs/base --baseline GRPO=suite:tiny/GRPO"
     " --training PairUni=runs/pairuni --pictures 100 --out reports/example",
     "pairuni-train reproduce table2 --out reports/example/table2",
-    "pairuni-train reproduce figure4 --seeds 1 --out reports/example/figure4",
+    "pairuni-train reproduce figure4 --out reports/example/figure4",
     "pairuni-train reproduce figure8 --out reports/example/figure8",
 )
 
