@@ -131,7 +131,7 @@ def run(
     if checkpoint is not None:  # this is the first rank
         from pairuni_train.ending import ending
 
-        for line in ending(checkpoint, _suite(whole)):
+        for line in ending(checkpoint, whole.pairs):
             typer.echo(line)
 
 
@@ -197,10 +197,9 @@ def sft(
         SftJob(chosen, whole, pairs, seed, place, watched, tracker), Console(stderr=True)
     )
     if checkpoint is not None:  # this is the first rank
-        suite = ("--suite", "tiny") if whole.pairs == "tiny" else ()
         from pairuni_train.ending import ending
 
-        for line in ending(checkpoint, suite):
+        for line in ending(checkpoint, whole.pairs):
             typer.echo(line)
 
 
@@ -430,11 +429,6 @@ def _recipe(name: str, settings: list[str] | None, named: Mapping[str, object]) 
 
     given = {key: value for key, value in named.items() if value is not None}
     return find_recipe(name, {**read_assignments(settings or ()), **given})
-
-
-def _suite(recipe: Recipe) -> tuple[str, ...]:
-    """What measures the checkpoint: the suite of its world."""
-    return ("--suite", "tiny") if recipe.pairs == "tiny" else ()
 
 
 def main() -> None:

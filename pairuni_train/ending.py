@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 from pairuni_eval.toolkit import as_typed
 from pairuni_eval.toolkit.publishing import (
@@ -13,13 +14,18 @@ from pairuni_eval.toolkit.publishing import (
     values_by_step,
 )
 
+_SUITES = MappingProxyType(  # of a world with a suite of its own, by the preset of its pairs
+    {"tiny": "tiny", "tiny-names": "tiny-heldout", "tiny-names-exact": "tiny-heldout"}
+)
 
-def ending(checkpoint: Path, suite: Sequence[str]) -> Iterator[str]:
+
+def ending(checkpoint: Path, pairs: str | None) -> Iterator[str]:
     """The lines; of a training that measured its checkpoints its page is written first.
 
     Args:
         checkpoint: The last one.
-        suite: The option that names the suite of its world; empty for the default.
+        pairs: The preset of pairs that its recipe names, and so the world it learned; the command
+            that comes next measures it there, or by the default suite.
     """
     training = checkpoint.parent
     plan, rows = read_plan(training), read_evaluations(training)
@@ -28,6 +34,7 @@ def ending(checkpoint: Path, suite: Sequence[str]) -> Iterator[str]:
     if plan is not None and plan.elsewhere:
         yield f"Next:       {as_typed('pairuni-eval', 'follow', training)}"
         return
+    suite = ("--suite", _SUITES[pairs]) if pairs in _SUITES else ()
     chosen = checkpoint
     if best is not None:
         from pairuni_eval.toolkit.report import build_timeline
