@@ -208,7 +208,10 @@ def read_plan(settings: RunSettings, components: RunComponents, model: Model) ->
     """
     run, hint = settings.out, "See that all ranks have the same command and see the same folder."
     _compare_with_plan(run, hint=hint)
-    card = same_run(settings, components, model)
+    try:
+        card = same_run(settings, components, model)
+    except UserError as error:  # what one process is told would have the run of the others deleted
+        raise UserError(error.message, hint=hint) from error
     batches = read_document(run / layout.PLAN_FILE, list[OutputBatch], hint=hint).value
     found = _sample_log(run, card.rows_address).recover(mend=False)
     samples = _in_order(found.rows, batches)

@@ -223,7 +223,29 @@ def test_a_rank_with_another_command_is_named(runs: Runs, tmp_path: Path) -> Non
     assert [child.wait() for child in children] == [2, 2]
     first, second = said(tmp_path, 2)
     assert "Error: rank 1 of 2: " in second
-    assert "holds another run: its seed is 0, now it is 1" in " ".join(second.split())
+    told = " ".join(second.split())
+    assert "holds another run: its seed is 0, now it is 1" in told
+    assert "all ranks have the same command and see the same folder" in told
+    assert "delete" not in told
+    assert "rank 1 of 2 has ended" in first
+
+
+def test_a_rank_that_does_not_see_the_folder_is_told_so(runs: Runs, tmp_path: Path) -> None:
+    children = [
+        runs.forked.start(
+            *runs.command(tmp_path),
+            *("--out", str(tmp_path / f"run-{rank}")),
+            log=tmp_path / f"log-{rank}",
+            environment=environment,
+        )
+        for rank, environment in enumerate(world(2))
+    ]
+    assert [child.wait() for child in children] == [2, 2]
+    first, second = said(tmp_path, 2)
+    told = " ".join(second.split())
+    assert "Error: rank 1 of 2: " in told
+    assert "has no run.json" in told
+    assert "all ranks have the same command and see the same folder" in told
     assert "rank 1 of 2 has ended" in first
 
 
