@@ -47,7 +47,7 @@ from pairuni_eval.report.trajectories import TimedRun, Trajectories, Trajectory,
 from pairuni_eval.stats.difference import Comparison
 from pairuni_eval.stats.tables import Tables
 from pairuni_eval.store import layout
-from pairuni_eval.store.evaluations import EVALUATED, training_of
+from pairuni_eval.store.evaluations import EVALUATED, read_plan, training_of
 from pairuni_eval.store.partial_run import open_run
 from pairuni_eval.store.run_folders import find_runs
 from pairuni_eval.store.training import GRADIENTS, ROLLOUTS, TRAINING, has_training
@@ -111,6 +111,15 @@ def state_of(named: Sequence[Path]) -> tuple[object, ...]:
     return ended, grown
 
 
+def _how_to_measure(trainings: Sequence[Path]) -> str:
+    """What gives a run a training step: of the training that was named, or of any."""
+    if not trainings:
+        return "Measure a checkpoint: pairuni-eval run --checkpoint TRAINING/checkpoint-100"
+    one = trainings[0]
+    unplanned = ("--evaluate", "SUITE") if read_plan(one) is None else ()
+    return f"Measure its checkpoints: {as_typed('pairuni-eval', 'follow', one, *unplanned)}"
+
+
 def build_timeline(named: Sequence[Path], out: Path) -> Path:
     """Write the timeline of what is named; returns the path of its HTML file.
 
@@ -130,8 +139,7 @@ def build_timeline(named: Sequence[Path], out: Path) -> Path:
         said = f": {left_out[0].rstrip('.')}" if left_out else ""
         raise UserError(
             f"None of these runs has a training step{said}.",
-            hint="Measure a checkpoint of a training: "
-            "pairuni-eval run --checkpoint TRAINING/checkpoint-100",
+            hint=_how_to_measure(things.trainings),
         )
     chosen, unknown = choices_of(things.trainings)
     sources = _Sources(

@@ -176,7 +176,8 @@ class RetrievalSpec(Strict, frozen=True, kw_only=True):
             those in some lists of an inverted-file index: for a million images, and not all
             neighbors are found. Card and command say how many are.
         nlist: Lists of the index; default: 4 times the root of the number of understanding images.
-        nprobe: Lists that are looked into for each generation image; default: 32.
+        nprobe: Lists that are looked into for each generation image, all where there are fewer;
+            default: 32.
         recall_queries: Generation images that its recall is measured on.
 
     Raises:

@@ -69,7 +69,7 @@ def ivf_spec(images: int, nlist: int | None, nprobe: int | None) -> IvfSpec:
         images: U.
         nlist: Default: 4 times the root of U, faiss's advice for up to a million, and no more than
             there are 40 rows to train each on.
-        nprobe: Default: 32.
+        nprobe: Default: 32. Never more than there are lists.
 
     Raises:
         UserError: for more lists than images.

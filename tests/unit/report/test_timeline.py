@@ -124,6 +124,17 @@ def test_a_folder_that_is_no_run_is_named_once(tmp_path: Path) -> None:
     )
 
 
+def test_a_training_that_nobody_measured_is_named_in_what_comes_next(tmp_path: Path) -> None:
+    training = tmp_path / "mine"
+    training.mkdir()
+    (training / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError) as refused:
+        build_timeline([training], tmp_path / "out")
+    assert refused.value.hint == (
+        f"Measure its checkpoints: pairuni-eval follow {training} --evaluate SUITE"
+    )
+
+
 def test_crosses_are_the_paired_intervals_to_the_first_point(runs: Path) -> None:
     found = ordered([runs / name for name in ("base", "grpo-0-20")])
     picture = understanding_and_generation(measured_benchmarks(found), found)
