@@ -34,7 +34,7 @@ def ending(checkpoint: Path, pairs: str | None) -> Iterator[str]:
     if plan is not None and plan.elsewhere:
         yield f"Next:       {as_typed('pairuni-eval', 'follow', training)}"
         return
-    suite = ("--suite", _SUITES[pairs]) if pairs in _SUITES else ()
+    suite = ("--suite", _SUITES[pairs]) if pairs is not None and pairs in _SUITES else ()
     chosen = checkpoint
     if best is not None:
         from pairuni_eval.toolkit.report import build_timeline
