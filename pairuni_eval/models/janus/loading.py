@@ -19,6 +19,7 @@ from pairuni_eval.models.janus.original_files import OriginalFiles, read_origina
 from pairuni_eval.models.janus.original_names import from_original, is_original
 from pairuni_eval.models.janus.original_processor import processor_of, tokenizer_of
 from pairuni_eval.models.janus.policy import JanusPolicy
+from pairuni_eval.models.janus.token_loop import check_compiler
 from pairuni_eval.models.network_loading import load_network, without_place
 from pairuni_eval.models.placement import Placement, place
 from pairuni_eval.models.weights import Weights, check_weights, joint_digest
@@ -53,8 +54,8 @@ def load_janus(checkpoint: str, options: LoadOptions) -> LoadedJanus:
     """Load a checkpoint of either format, or one laid over another.
 
     Raises:
-        UserError: for a checkpoint that is missing, damaged or of another family, and for tensors
-            that are missing, broken or have no place.
+        UserError: for a checkpoint that is missing, damaged or of another family, for tensors
+            that are missing, broken or have no place, and for steps that cannot be compiled.
     """
     located = locate(checkpoint)
     table = read_config(located.folder)
@@ -63,6 +64,8 @@ def load_janus(checkpoint: str, options: LoadOptions) -> LoadedJanus:
         raise UserError(f"{located.folder}: config.json is not of a Janus model.")
     parts = [check_weights(place) for place in located if place is not None]
     placement = place(options, own=parts[0].dtype)
+    if options.compiled:
+        check_compiler(placement.device)
     tensors: dict[str, Tensor] = {}
     unread: dict[str, Tensor] = {}
     for part in parts:

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pairuni_eval.errors import UserError
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.cast_weights import KeptCasts, autocast_precision, cast_once
 from pairuni_eval.models.janus.captured_step import CapturedSteps, Drawn
@@ -220,6 +221,27 @@ def advance(
 def _trusting() -> Any:
     """Compiled code runs without asking which fits; begins at the call."""
     return torch.compiler.set_stance(skip_guard_eval_unsafe=True)
+
+
+def check_compiler(device: torch.device) -> None:
+    """See that a device can have compiled steps, before anything is loaded.
+
+    Raises:
+        UserError: on a CPU without a C++ compiler.
+    """
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as missing:
+        raise UserError(
+            "Compiled steps need a C++ compiler on a CPU, and none was found.",
+            hint="Install g++, name a compiler by the environment variable CXX, or leave out "
+            "--compile and compiled = true.",
+        ) from missing
 
 
 @cache
