@@ -269,14 +269,27 @@ def _note(text: str) -> None:
 def _asked_again(card: RunCard) -> list[str]:
     """The options that ask another checkpoint for the same samples, decoded the same way."""
     words = ["--suite", card.suite] if card.suite else ["--benchmarks", ",".join(card.benchmarks)]
-    words += [] if card.limit is None else ["--limit", str(card.limit)]
-    return [*words, *(word for change in _changes(card) for word in ("--set", change))]
+    drew = _drew(card)
+    words += [] if drew.limit is None else ["--limit", str(drew.limit)]
+    return [*words, *(word for change in _given(drew, "--set") for word in ("--set", change))]
 
 
-def _changes(card: RunCard) -> list[str]:
-    """What `--set` changed, by the command that the card holds; nothing if that is no command."""
+def _drew(card: RunCard) -> RunCard:
+    """Whose samples and decoding count: of a run that reads pictures, the run that drew them."""
+    from pairuni_eval.store.read import read_run_card
+
+    for painter in _given(card, "--painter"):
+        try:
+            return read_run_card(Path(painter))
+        except UserError:  # it has been moved, or the command was given elsewhere
+            break
+    return card
+
+
+def _given(card: RunCard, option: str) -> list[str]:
+    """The values of an option in the command that the card holds; none if that is no command."""
     try:
         typed = shlex.split(card.command)
     except ValueError:
         return []
-    return [value for option, value in pairwise(typed) if option == "--set"]
+    return [value for word, value in pairwise(typed) if word == option]

@@ -20,7 +20,7 @@ from pairuni_train.pair_data.nearest import BoolArray, Index, IntArray, NearestL
 UNIT = 1e-3  # how far from 1 a vector's length may be
 
 
-class Outcome(Enum):
+class NobodyNamed(Enum):
     """Why a list names nobody."""
 
     NOTHING = 0  # no free image is similar enough
@@ -62,25 +62,27 @@ class FreeImages:
         """The nearest free images of each query."""
         return self.index.nearest(query_BD, self.free_U, fresh=True).one_by_one()
 
-    def best(self, query_D: FloatArray, found: NearestList) -> tuple[float, int] | Outcome:
+    def best(self, query_D: FloatArray, found: NearestList) -> tuple[float, int] | NobodyNamed:
         """The cosine and row of the free image nearest to a query, if the list can tell."""
         open_K = self.free_U[found.row_K]
         # What no image that is missing from the list exceeds.
         unseen = -np.inf if found.complete else float(found.cosine_K[-1]) + self._error
         top = float(found.cosine_K.max(where=open_K, initial=-np.inf)) - self._error
         if unseen >= max(top, self._threshold):
-            return Outcome.UNSEEN
+            return NobodyNamed.UNSEEN
         if not open_K.any():
-            return Outcome.NOTHING
+            return NobodyNamed.NOTHING
         cosine, row = self._exact_best(
             query_D, found.row_K[open_K & (found.cosine_K >= top - self._error)]
         )
-        return (cosine, row) if cosine >= self._threshold else Outcome.NOTHING
+        return (cosine, row) if cosine >= self._threshold else NobodyNamed.NOTHING
 
-    def surely_best(self, query_D: FloatArray, found: NearestList) -> tuple[float, int] | Outcome:
+    def surely_best(
+        self, query_D: FloatArray, found: NearestList
+    ) -> tuple[float, int] | NobodyNamed:
         """The same, looked for anew where the list cannot tell."""
         best = self.best(query_D, found)
-        if best is Outcome.UNSEEN:
+        if best is NobodyNamed.UNSEEN:
             return self.best(query_D, self.index.all_of(query_D, self.free_U))
         return best
 

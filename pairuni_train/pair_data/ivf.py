@@ -30,7 +30,7 @@ from pairuni_eval.toolkit import UserError, seed_for
 from pairuni_eval.toolkit.stats import wilson
 from pairuni_eval.toolkit.store import atomic_path
 from pairuni_train.pair_data.encoders import FloatArray
-from pairuni_train.pair_data.free_images import FreeImages, Outcome
+from pairuni_train.pair_data.free_images import FreeImages, NobodyNamed
 from pairuni_train.pair_data.nearest import (
     LISTED,
     BoolArray,
@@ -246,10 +246,10 @@ def measure_recall(
         lists = [one.nearest(block_BD) for one in (exact, looked)]
         for query_D, of_exact, of_looked in zip(block_BD, *lists, strict=True):
             best = exact.surely_best(query_D, of_exact)
-            if not isinstance(best, Outcome):
+            if not isinstance(best, NobodyNamed):
                 partnered += 1
                 reached = looked.surely_best(query_D, of_looked)
-                found += not isinstance(reached, Outcome) and reached[0] == best[0]
+                found += not isinstance(reached, NobodyNamed) and reached[0] == best[0]
     return Recall(len(sample_SD), partnered, found)
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from pairuni_eval.toolkit.ranks import RankGroup
 from pairuni_eval.toolkit.store import write_whole
 from pairuni_train.pair_data.encoders import FloatArray
-from pairuni_train.pair_data.free_images import UNIT, FreeImages, Outcome, ranks_of
+from pairuni_train.pair_data.free_images import UNIT, FreeImages, NobodyNamed, ranks_of
 from pairuni_train.pair_data.nearest import BoolArray, Index, IntArray, NearestList
 from pairuni_train.pair_data.search_waves import (
     RetrievedMatch,
@@ -177,12 +177,12 @@ def _matches_of_part(
         query_D = query_BD[place]
         for _ in range(neighbors):
             best = free.best(query_D, lists[place])
-            if best is Outcome.UNSEEN:
+            if best is NobodyNamed.UNSEEN:
                 scans += 1
                 if scans % _SCANS == 0:
                     lists[place:] = free.nearest(query_BD[place:])
                 best = free.surely_best(query_D, lists[place])
-            if isinstance(best, Outcome):
+            if isinstance(best, NobodyNamed):
                 break
             cosine, taken = best
             matches.append(RetrievedMatch(taken, row, min(1.0, max(0.0, cosine))))

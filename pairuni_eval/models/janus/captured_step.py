@@ -27,7 +27,7 @@ _WARMING_UP = 2  # steps: the first compiles, the second is as all others are
 _MOST = 256  # graphs
 
 
-class Drawn(NamedTuple):
+class DrawnToken(NamedTuple):
     """A token of each row, its log-prob if asked for, and a number that is finite if logits are."""
 
     token_B: Tensor
@@ -35,7 +35,7 @@ class Drawn(NamedTuple):
     mark_B: Tensor
 
 
-Step = Callable[[StaticDecoder, Any, Any, Tensor, Tensor], Drawn]
+Step = Callable[[StaticDecoder, Any, Any, Tensor, Tensor], DrawnToken]
 
 
 class CapturedSteps:
@@ -61,7 +61,7 @@ class CapturedSteps:
         read: Any,
         token_B: Tensor,
         uniform_B: Tensor,
-    ) -> Drawn:
+    ) -> DrawnToken:
         """The next tokens, by the graph that fits; it is captured where there is none.
 
         Args:
@@ -88,7 +88,7 @@ class CapturedSteps:
         """Run the step until it is as it will be, then record it; the decoder stands as before."""
         static_token_B, static_uniform_B = token_B.clone(), uniform_B.clone()
 
-        def step() -> Drawn:
+        def step() -> DrawnToken:
             return self._step(decoder, choose, read, static_token_B, static_uniform_B)
 
         around, aside = torch.cuda.current_stream(), self._stream()
@@ -120,11 +120,11 @@ class _Captured(NamedTuple):
     graph: torch.cuda.CUDAGraph
     token_B: Tensor
     uniform_B: Tensor
-    drawn: Drawn
+    drawn: DrawnToken
 
-    def __call__(self, token_B: Tensor, uniform_B: Tensor) -> Drawn:
+    def __call__(self, token_B: Tensor, uniform_B: Tensor) -> DrawnToken:
         self.token_B.copy_(token_B)
         self.uniform_B.copy_(uniform_B)
         self.graph.replay()
         logp_B = None if self.drawn.logp_B is None else self.drawn.logp_B.clone()
-        return Drawn(self.drawn.token_B.clone(), logp_B, self.drawn.mark_B.clone())
+        return DrawnToken(self.drawn.token_B.clone(), logp_B, self.drawn.mark_B.clone())

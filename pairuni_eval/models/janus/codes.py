@@ -20,7 +20,7 @@ from pairuni_eval.decoding import Decoding
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt, unconditional
-from pairuni_eval.models.janus.token_loop import Choice, TokenLoop
+from pairuni_eval.models.janus.token_loop import TokenChoice, TokenLoop
 from pairuni_eval.models.sampling import uniforms
 
 
@@ -66,7 +66,7 @@ def draw_codes(
     """
     loop, images = loop or TokenLoop(), len(seeds)
     prompt, seeds = loop.batch(prompt, seeds)
-    choose = Choice(
+    choose = TokenChoice(
         janus.model.generation_head,
         decoding.temperature,
         decoding.top_k,

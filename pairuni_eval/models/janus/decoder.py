@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairuni_eval.models.janus.decoder_layers import KeptLayers, Layer, Norm, layers_of, norm_of
+from pairuni_eval.models.janus.decoder_layers import KeptLayers, Norm, StepLayer, layers_of, norm_of
 from pairuni_eval.models.janus.kept_memory import KeptMemory
 from pairuni_eval.models.janus.prefix import Prefix
 
@@ -235,7 +235,7 @@ def shared_size(count: int) -> int:
 
 
 def _through(
-    layer: Layer,
+    layer: StepLayer,
     x_BTD: Tensor,
     cos_B1TE: Tensor,
     sin_B1TE: Tensor,
@@ -285,7 +285,7 @@ def _write(slots_GBSE: Tensor, where: Tensor | int, new_GBTE: Tensor) -> None:
 
 
 def _project(
-    layer: Layer, x_BTD: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor
+    layer: StepLayer, x_BTD: Tensor, cos_B1TE: Tensor, sin_B1TE: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries (B, H, T, E) and keys (B, G, T, E), and values (B, G, T, E).
 
@@ -313,7 +313,7 @@ def _look_back(q_BHTE: Tensor, keys_GBRE: Tensor, values_GBRE: Tensor, bias_1B1R
     return (weights_GBQR @ values_GBRE).transpose(0, 1).reshape(rows, 1, -1)
 
 
-def _finish(layer: Layer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
+def _finish(layer: StepLayer, x_BTD: Tensor, mixed_BTD: Tensor) -> Tensor:
     """What follows the attention in a layer: output projection and feed-forward, with residuals."""
     x_BTD = x_BTD + layer.output(mixed_BTD)
     gate, up = layer.gate_up(_rms(layer.norm_mid, x_BTD)).chunk(2, dim=-1)

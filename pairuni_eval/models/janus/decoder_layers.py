@@ -29,7 +29,7 @@ class Norm(NamedTuple):
     epsilon: float
 
 
-class Layer(NamedTuple):
+class StepLayer(NamedTuple):
     """A decoder layer as what a step reads of it."""
 
     query_key_value: Projection
@@ -43,7 +43,7 @@ class Layer(NamedTuple):
     scaling: float
 
 
-def layers_of(llama: Any) -> list[Layer]:
+def layers_of(llama: Any) -> list[StepLayer]:
     """The layers of transformers' `LlamaModel` for one batch: joined where that is cheap."""
     small = worth_copying(llama.layers.parameters())
     return [_layer(one, _joined if small else _SideBySide) for one in llama.layers]
@@ -93,9 +93,9 @@ def norm_of(module: Any) -> Norm:
     return Norm(module.weight, module.variance_epsilon)
 
 
-def _layer(layer: Any, together: Callable[[list[nn.Module]], Projection]) -> Layer:
+def _layer(layer: Any, together: Callable[[list[nn.Module]], Projection]) -> StepLayer:
     attention, mlp = layer.self_attn, layer.mlp
-    return Layer(
+    return StepLayer(
         together([attention.q_proj, attention.k_proj, attention.v_proj]),
         together([attention.o_proj]),
         together([mlp.gate_proj, mlp.up_proj]),

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from pairuni_eval.decoding import Decoding
-from pairuni_eval.models.janus.captured_step import Drawn
+from pairuni_eval.models.janus.captured_step import DrawnToken
 from pairuni_eval.models.janus.prefix import begin
 from pairuni_eval.models.janus.prompts import Prompt
-from pairuni_eval.models.janus.token_loop import Choice, TokenLoop
+from pairuni_eval.models.janus.token_loop import TokenChoice, TokenLoop
 from pairuni_eval.models.sampling import uniforms
 
 _LOOKS_EVERY = 8  # tokens
@@ -80,7 +80,7 @@ def sample_text(
     loop, answers = loop or TokenLoop(), len(seeds)
     prompt, seeds = loop.batch(prompt, seeds)
     device = prompt.ids_NP.device
-    choose = Choice(
+    choose = TokenChoice(
         janus.lm_head,
         decoding.temperature,
         decoding.top_k,
@@ -100,12 +100,12 @@ def sample_text(
         return _cut(_until_all_end(run, vocabulary.end), vocabulary, answers)
 
 
-def _until_all_end(run: Iterable[Drawn], end: int) -> list[Drawn]:
+def _until_all_end(run: Iterable[DrawnToken], end: int) -> list[DrawnToken]:
     """What is drawn until every row has ended.
 
     On a GPU the host looks for that now and then, for it has to wait there.
     """
-    drawn: list[Drawn] = []
+    drawn: list[DrawnToken] = []
     ended_B: Tensor | None = None
     for one in run:
         drawn.append(one)
@@ -117,7 +117,7 @@ def _until_all_end(run: Iterable[Drawn], end: int) -> list[Drawn]:
     return drawn
 
 
-def _cut(drawn: Sequence[Drawn], vocabulary: Vocabulary, answers: int) -> SampledText:
+def _cut(drawn: Sequence[DrawnToken], vocabulary: Vocabulary, answers: int) -> SampledText:
     """Answers up to their ends, of the first rows; what a row drew after its end is left out."""
     tokens_BT = torch.stack([one.token_B for one in drawn], 1)[:answers]
     finite_BT = torch.stack([one.mark_B for one in drawn], 1)[:answers].isfinite()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pairuni_eval.errors import UserError
 from pairuni_eval.finite import mark_of
 from pairuni_eval.models.cast_weights import KeptCasts, autocast_precision, cast_once
-from pairuni_eval.models.janus.captured_step import CapturedSteps, Drawn
+from pairuni_eval.models.janus.captured_step import CapturedSteps, DrawnToken
 from pairuni_eval.models.janus.decoder import StaticDecoder, many_shapes, shared_size
 from pairuni_eval.models.janus.decoder_layers import places_of
 from pairuni_eval.models.janus.kept_memory import KeptMemory
@@ -34,7 +34,7 @@ from pairuni_eval.models.sampling import guide, logp_of, pick, warp
 
 
 @dataclass(frozen=True)
-class Choice:
+class TokenChoice:
     """From hidden states to tokens, in plain numbers that a compiler can read.
 
     Attributes:
@@ -63,7 +63,7 @@ class Choice:
         numbers = (self.temperature, self.top_k, self.top_p, self.cfg_scale, self.record_logp)
         return numbers, _place_of(self.banned_W)
 
-    def __call__(self, hidden_CD: Tensor, uniform_B: Tensor) -> Drawn:
+    def __call__(self, hidden_CD: Tensor, uniform_B: Tensor) -> DrawnToken:
         """The next token of each row."""
         logits_BV = self.head(hidden_CD).float()
         if self.guided:
@@ -75,7 +75,9 @@ class Choice:
             logits_BV = logits_BV.index_fill(-1, self.banned_W, float("-inf"))
         logits_BV = warp(logits_BV, self.temperature, self.top_k, self.top_p)
         token_B = pick(logits_BV, uniform_B, greedy=self.temperature == 0.0)
-        return Drawn(token_B, logp_of(logits_BV, token_B) if self.record_logp else None, mark_B)
+        return DrawnToken(
+            token_B, logp_of(logits_BV, token_B) if self.record_logp else None, mark_B
+        )
 
 
 def _place_of(one: Any) -> Hashable:
@@ -124,8 +126,8 @@ class TokenLoop:
         return Batch(prompt.rows(row_N), [*seeds, *[seeds[-1]] * (wanted - rows)])
 
     def run(
-        self, llama: Any, prefix: Prefix, uniform_TB: Tensor, choose: Choice, read: Read
-    ) -> Generator[Drawn]:
+        self, llama: Any, prefix: Prefix, uniform_TB: Tensor, choose: TokenChoice, read: Read
+    ) -> Generator[DrawnToken]:
         """The tokens of a batch, one position after the other; runs in inference mode.
 
         Args:
@@ -179,7 +181,7 @@ class _Kept:
         self._memory = KeptMemory()
         self._captured = CapturedSteps(advance)
 
-    def steps(self, choose: Choice, read: Read) -> Callable[..., Drawn]:
+    def steps(self, choose: TokenChoice, read: Read) -> Callable[..., DrawnToken]:
         """The steps of a batch, as the device has them; all that they read is in its place."""
         choose = replace(choose, banned_W=self._in_place("banned", choose.banned_W))
         read = self._in_place("read", read)
@@ -203,7 +205,7 @@ class _CompiledSteps:
     def __init__(self) -> None:
         self._found = False
 
-    def __call__(self, decoder: StaticDecoder, **given: Any) -> Drawn:
+    def __call__(self, decoder: StaticDecoder, **given: Any) -> DrawnToken:
         with _trusting() if self._found else many_shapes():
             drawn = compiled_advance()(decoder, **given)
         self._found = True
@@ -211,8 +213,8 @@ class _CompiledSteps:
 
 
 def advance(
-    decoder: StaticDecoder, choose: Choice, read: Read, token_B: Tensor, uniform_B: Tensor
-) -> Drawn:
+    decoder: StaticDecoder, choose: TokenChoice, read: Read, token_B: Tensor, uniform_B: Tensor
+) -> DrawnToken:
     """One more token for every row."""
     x_BD = F.embedding(token_B, read) if isinstance(read, Tensor) else read(token_B)
     return choose(decoder.step(torch.cat((x_BD, x_BD)) if choose.guided else x_BD), uniform_B)
@@ -245,9 +247,9 @@ def check_compiler(device: torch.device) -> None:
 
 
 @cache
-def compiled_advance() -> Callable[..., Drawn]:
+def compiled_advance() -> Callable[..., DrawnToken]:
     """A whole step as one piece of code, of fixed sizes."""
-    compiled: Callable[..., Drawn] = torch.compile(
+    compiled: Callable[..., DrawnToken] = torch.compile(
         advance, fullgraph=True, dynamic=False, options={"cpp_wrapper": True}
     )
     return compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from pairuni_eval.report.sections import further_in_words
 from pairuni_eval.runner.memory import check_room
 from pairuni_eval.runner.plan import _asked, _check_changes, _run_card, load_components
 from pairuni_eval.runner.settings import RunSettings
+from pairuni_eval.store import layout
+from pairuni_eval.store.write import write_record
 
 
 def settings(*changes: str) -> RunSettings:
@@ -102,6 +105,20 @@ class Published(Model):
 
     def decoding(self, capability: Capability, benchmark: str, card: Decoding) -> Decoding:
         return replace(card, steps=35, cfg_scale=5.0) if benchmark == "tiny-pope" else card
+
+
+def test_what_follows_a_run_that_reads_pictures_is_of_the_run_that_drew_them(
+    tmp_path: Path,
+) -> None:
+    asked = dataclasses.replace(settings("decoding.cfg_scale=2"), limit=3)
+    drew = _run_card(asked, load_components(asked), Published(), {})
+    write_record(tmp_path / "drew" / layout.RUN_FILE, drew)
+    command = f"pairuni-eval run --checkpoint tiny --painter {tmp_path / 'drew'}"
+    reads = replace(drew, limit=None, command=command)
+    cut = ["--limit", "3", "--set", "decoding.cfg_scale=2"]
+    assert _asked_again(reads) == ["--benchmarks", "tiny-pope", *cut]
+    gone = replace(reads, command=command.replace("drew", "gone"))
+    assert _asked_again(gone) == ["--benchmarks", "tiny-pope"]
 
 
 def test_a_models_published_settings_go_before_the_cards_and_behind_the_users() -> None:
